@@ -1,0 +1,73 @@
+"""The brief: what a person wants changed, how they will know, and what it may cost."""
+
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from domain.project import ProjectSettings
+from domain.value import Value
+
+
+def _inside(path: str) -> str:
+    pure = PurePosixPath(path)
+    if not path or pure.is_absolute() or ".." in pure.parts or ".git" in (part.lower() for part in pure.parts):
+        raise ValueError(f"{path!r} must be a relative path inside the repository")
+    return str(pure)
+
+
+RepositoryPath = Annotated[str, AfterValidator(_inside)]
+"""A POSIX path relative to the repository root: not absolute, no `..`, nothing under `.git`."""
+
+
+class AcceptanceFile(Value):
+    """A test file that the person who briefs adds. The agent may read it and can never change it."""
+
+    path: RepositoryPath
+    content: str
+
+
+class Acceptance(Value):
+    """How we will know that it is done: red on the base commit, green on the change."""
+
+    tests: tuple[str, ...] = Field((), description="Test ids, such as tests/test_search.py::test_empty_query")
+    files: tuple[AcceptanceFile, ...] = Field((), description="Test files to add; every test in them must pass")
+    command: str | None = Field(None, description="A command that must fail on base and succeed on the change")
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.tests or self.files or self.command)
+
+
+class Budget(Value):
+    """What the task may use before it gives up."""
+
+    usd: Annotated[float, Field(ge=0, description="Model spend, in US dollars")] = 5.0
+    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    minutes: Annotated[float, Field(gt=0, le=24 * 60, description="Work time; waiting for people is not counted")] = 60
+
+
+class Scope(Value):
+    """Where the change may be, and how large."""
+
+    paths: tuple[str, ...] = Field((), description="Globs of paths that may change; empty means anywhere")
+    max_changed_lines: Annotated[int, Field(ge=1, description="Added plus removed lines")] = 400
+
+
+class Brief(Value):
+    """One small, well-scoped change, as a person asks for it."""
+
+    title: Annotated[str, Field(min_length=3, max_length=120)]
+    goal: Annotated[str, Field(min_length=1, max_length=20_000, description="What should be true afterwards")]
+    repository: Annotated[str, Field(min_length=1, description="A path or a git URL")]
+    acceptance: Acceptance
+    environment: str | None = Field(None, description="Where to release it; empty ends with a merge")
+    agent: Annotated[str, Field(description="An agent block, as kind/name")] = "command/default"
+    branch: str = Field("main", description="The branch to change")
+    workshop: str = Field("default", description="The workshop block: sandbox, forge, scanners and targets")
+    budget: Budget = Budget()
+    scope: Scope = Scope()
+    project: ProjectSettings | str | None = Field(
+        None, description="Project settings, or the name of a settings block, for a repository without lockgate.toml"
+    )
+    may_change_tests: tuple[str, ...] = Field((), description="Globs of existing tests that this change may alter")

@@ -1,0 +1,46 @@
+"""Project settings: how a repository is tested, built, run and migrated. Read from the base commit, never the head."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from domain.value import Value
+
+SENSITIVE_PATHS = (
+    "lockgate.toml", ".github/**", ".gitlab-ci.yml", ".circleci/**", "Jenkinsfile", "Dockerfile*", "**/Dockerfile*",
+    "docker-compose*", "**/migrations/**", "**/alembic/**", "**/auth/**", "**/auth.py", "**/session*",
+    "requirements*.txt", "uv.lock", "poetry.lock", "package-lock.json", "setup.py", "CODEOWNERS", "**/CODEOWNERS",
+    "AGENTS.md", "CLAUDE.md", ".claude/**", ".mcp.json", ".cursorrules", ".gitattributes", ".gitmodules",
+)  # fmt: skip
+
+
+class Migrations(Value):
+    """Commands that bring the database to the newest schema and one step back."""
+
+    up: str
+    down: str | None = None
+
+
+class ProjectSettings(Value):
+    """The content of `lockgate.toml`."""
+
+    requirements: tuple[str, ...] = Field((), description="PEP 508 requirements to install (wheels only)")
+    lock: str | None = Field(None, description="A requirements.txt-style lock file in the repository")
+    python: str | None = Field(None, description="Python version; default: the platform's own")
+    environment: dict[str, str] = Field({}, description="Variables for tests and builds; never secrets")
+    test: str = Field("python -m pytest", description="The test command; pytest is read test by test")
+    known_failures: tuple[str, ...] = Field((), description="Test ids that fail on base and are not counted")
+    build: str | None = None
+    lint: str | None = None
+    types: str | None = None
+    run: str | None = Field(None, description="Starts the service; {port} and {release} are filled in")
+    health: str = Field("/health", description="Path that answers application/health+json")
+    migrate: Migrations | None = None
+    release_environment: dict[str, str] = Field({}, description="Variables for the running release; never secrets")
+    test_paths: tuple[str, ...] = Field(
+        ("tests/**", "test/**", "**/test_*.py", "**/*_test.py", "**/conftest.py", "conftest.py", "pytest.ini",
+         "tox.ini", "setup.cfg"), description="What is locked: taken from base whatever the change says"
+    )  # fmt: skip
+    sensitive_paths: tuple[str, ...] = Field(SENSITIVE_PATHS, description="A change here needs a named reviewer")
+    reviewers: tuple[str, ...] = Field((), description="Who may approve; empty means anyone with the API credential")
+    test_timeout_s: Annotated[float, Field(gt=0)] = 900

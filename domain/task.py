@@ -1,0 +1,256 @@
+"""What goes from step to step: commit ids and values, never a directory."""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from domain.brief import Brief
+from domain.project import ProjectSettings
+from domain.value import Value
+
+
+class Prepared(Value):
+    """A task that may start: the base commit and the contract are fixed from here on."""
+
+    run_id: str
+    brief: Brief
+    base: str = Field(description="Commit id the work starts from")
+    settings: ProjectSettings
+    settings_source: str = Field(description="lockgate.toml, brief, block NAME, or detected")
+    contract: str = Field(description="Digest in the store of the locked tests, configuration and acceptance")
+    requirements: tuple[str, ...] = Field(description="Requirement lines to install, resolved from the settings")
+    deadline: float = Field(description="Unix time when the budget's minutes are used up, waiting not counted")
+    refusals: tuple[str, ...] = Field((), description="Why the brief cannot be worked on; empty means go")
+    warnings: tuple[str, ...] = ()
+
+
+class Plan(Value):
+    """What the agent intends, judged before it edits."""
+
+    steps: tuple[str, ...]
+    paths: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    migrations: tuple[str, ...] = ()
+    questions: tuple[str, ...] = Field((), description="What only a person can answer; the run waits for it")
+
+
+class Feedback(Value):
+    """Why the last attempt did not get through, in the order to mend it."""
+
+    attempt: int
+    source: str = Field(description="policy, tests, reviewer, merge or production")
+    points: tuple[str, ...]
+    last_commit: str | None = Field(None, description="The attempt's commit, as a starting point")
+
+
+class Attempt(Value):
+    """One change by the agent, as a commit that the platform made."""
+
+    number: int
+    base: str
+    commit: str | None = Field(description="None: no usable change; see `problem`")
+    tree: str | None = None
+    changed_paths: tuple[str, ...] = ()
+    added_lines: int = 0
+    removed_lines: int = 0
+    problem: str | None = Field(None, description="Why there is no usable change")
+    transcript: str | None = Field(None, description="Digest in the store of the agent's output")
+    seconds: float = 0.0
+
+    @property
+    def changed_lines(self) -> int:
+        return self.added_lines + self.removed_lines
+
+
+class Severity(StrEnum):
+    """How much a finding weighs: `refuse` stops the change, `person` asks someone, `note` is shown."""
+
+    REFUSE = "refuse"
+    PERSON = "person"
+    NOTE = "note"
+
+
+class Finding(Value):
+    """One thing that a gate saw."""
+
+    gate: str
+    rule: str
+    severity: Severity
+    message: str
+    path: str | None = None
+    line: int | None = None
+    fix: str | None = None
+
+    @property
+    def sentence(self) -> str:
+        """One line: where, what, and how to mend it."""
+        where = f"{self.path}:{self.line}: " if self.path and self.line else f"{self.path}: " if self.path else ""
+        return f"{where}{self.message}" + (f" ({self.fix})" if self.fix else "")
+
+
+class CaseOutcome(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    SKIPPED = "skipped"
+    MISSING = "missing"
+
+
+class CaseRow(Value):
+    """One test on base and on the change."""
+
+    test: str
+    kind: str = Field(description="acceptance, existing, new or command")
+    base: CaseOutcome
+    head: CaseOutcome
+    message: str = ""
+
+
+class Tested(Value):
+    """Evidence of the test step."""
+
+    commit: str
+    rows: tuple[CaseRow, ...]
+    findings: tuple[Finding, ...] = ()
+    sandbox: str = Field(description="Which kind of sandbox ran it")
+    seconds: float = 0.0
+    output: str | None = Field(None, description="Digest in the store of the full output")
+
+
+class Scanned(Value):
+    """Evidence of the security scan."""
+
+    commit: str
+    findings: tuple[Finding, ...]
+    scanners: tuple[str, ...] = Field(description="Which scanners ran, with version")
+    seconds: float = 0.0
+
+
+class Evidence(Value):
+    """Everything the judge decides on."""
+
+    attempt: Attempt
+    tested: Tested
+    scanned: Scanned
+
+
+class Decision(StrEnum):
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    NEEDS_PERSON = "needs a person"
+
+
+class Verdict(Value):
+    """The judge's decision, with the rules that made it."""
+
+    decision: Decision
+    reasons: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+
+    @property
+    def is_refused(self) -> bool:
+        return self.decision is Decision.REFUSED
+
+
+class Answer(StrEnum):
+    APPROVE = "approve"
+    CHANGES = "ask for changes"
+    REJECT = "reject"
+    EXPIRED = "expired"
+
+
+class Approval(Value):
+    """What a person answered, bound to exactly what they saw."""
+
+    answer: Answer
+    reviewer: str
+    comment: str = ""
+    fingerprint: str = Field(description="Digest of brief, tree and evidence")
+
+    @property
+    def is_approved(self) -> bool:
+        return self.answer is Answer.APPROVE
+
+
+class Merged(Value):
+    """The change on the branch, or why it is not there."""
+
+    commit: str | None = Field(description="None: the branch moved and the change must be made or tested again")
+    new_base: str | None = Field(None, description="Where the branch stands now, when it moved")
+    reason: str = ""
+
+
+class Release(Value):
+    """One commit, built and started in one environment."""
+
+    environment: str
+    revision: str = Field(description="Commit id; the service says it as releaseId")
+    artifact: str = Field(description="Digest of the built release")
+    url: str = Field(description="Public address")
+    previous: str | None = Field(None, description="Revision that served before")
+    problem: str | None = Field(None, description="Why it never started; None: it took the traffic")
+    timeline: tuple[str, ...] = ()
+
+
+class Health(Value):
+    """What was observed on the public address."""
+
+    revision: str
+    healthy: bool
+    reason: str
+    observations: int
+    timeline: tuple[str, ...] = ()
+    log_tail: str = ""
+
+
+class RolledBack(Value):
+    """Traffic is back on the previous release, as observed, and the merge is reverted."""
+
+    environment: str
+    failed: str
+    serving: str | None = Field(description="Revision observed serving; None: nothing serves (there was none before)")
+    revert: str | None = Field(description="Commit that reverts the merge; None: nothing was merged")
+    bundle: str = Field(description="Digest in the store of the failure bundle")
+    timeline: tuple[str, ...] = ()
+
+
+class End(StrEnum):
+    """The words for how a task ends. `live` and `merged` are observations."""
+
+    LIVE = "live"
+    MERGED = "merged"
+    DECLINED = "declined"
+    GAVE_UP = "gave_up"
+    FROZEN = "frozen"
+    REFUSED = "refused"
+
+    @property
+    def exit_code(self) -> int:
+        return {"live": 0, "merged": 0, "declined": 1, "refused": 2, "gave_up": 3, "frozen": 4}[self.value]
+
+
+class Outcome(Value):
+    """How a task ended, in the words that the UI and the CLI both show."""
+
+    run_id: str
+    title: str
+    end: End
+    sentence: str
+    reasons: tuple[str, ...] = ()
+    attempts: int = 0
+    commit: str | None = None
+    url: str | None = None
+    environment: str | None = None
+    usd: float = 0.0
+
+
+class BillLine(Value):
+    """What one step used. Money is metered by the platform, never taken from the agent's report."""
+
+    run_id: str
+    step: str
+    attempt: int
+    agent: str | None = None
+    model: str | None = None
+    usd: float = 0.0
+    sandbox_s: float = Field(0.0, description="Seconds of sandbox time")
