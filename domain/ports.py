@@ -91,7 +91,12 @@ class Toolchains(Protocol):
 class Agent(Protocol):
     """A coding agent, driven inside a workspace that the platform opened."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def mounts(self) -> Mapping[str, str]:
+        """Host path → path in the sandbox, read-only: what the agent's program needs."""
 
     def plan(self, brief: Brief, workspace: Workspace, feedback: Sequence[Feedback], timeout_s: float) -> Plan: ...
 
@@ -136,6 +141,11 @@ class Forge(Protocol):
 
     def contains(self, repository: str, branch: str, commit: str) -> bool: ...
 
+    def tree_id(self, repository: str, commit: str) -> str: ...
+
+    def message(self, repository: str, commit: str) -> str:
+        """The commit's whole message."""
+
 
 class Target(Protocol):
     """An environment that runs releases. It acts and reports; the steps own the order."""
@@ -156,6 +166,12 @@ class Target(Protocol):
         """The revision that the public address says it runs, or None."""
 
     def logs(self, environment: str, revision: str) -> str: ...
+
+    def ensure(self) -> tuple[str, ...]:
+        """Proxy and current release run, as after a reboot; what had to be done, as lines. Safe to repeat."""
+
+    def artifact(self, revision: str) -> str | None:
+        """Digest of the release as it lies there now, recomputed; None where there is none."""
 
 
 class ReleaseBuild(NamedTuple):
@@ -186,6 +202,8 @@ class Scanner(Protocol):
     def scan(self, base: Tree, head: Tree, changed: Sequence[str]) -> tuple[Finding, ...]:
         """Findings that are in `head` and not in `base`. A scanner that fails gives a refusing finding."""
 
+    def version(self) -> str: ...
+
     def doctor(self) -> str | None: ...
 
 
@@ -193,7 +211,7 @@ class LedgerPort(Protocol):
     """The one append-only, hash-chained record."""
 
     def record(self, run_id: str, kind: str, key: str, value: V) -> V:
-        """Write once under (run_id, kind, key); returns what stands there. Raises LedgerError where another stands."""
+        """Write once under (run_id, kind, key); the first write wins. Returns what stands there."""
 
     def find(self, run_id: str, kind: str, key: str, type_: type[V]) -> V | None: ...
 

@@ -9,6 +9,29 @@ from domain.project import ProjectSettings
 from domain.value import Value
 
 
+class CaseOutcome(StrEnum):
+    """How one test ended. `missing`: it was not reported at all."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    SKIPPED = "skipped"
+    MISSING = "missing"
+
+
+class Suite(Value):
+    """One run of the tests in a fresh sandbox."""
+
+    cases: dict[str, CaseOutcome] = Field(description="Test id → outcome")
+    messages: dict[str, str] = Field({}, description="Test id → why it failed, shortened")
+    exit_code: int
+    checks: dict[str, int] = Field({}, description="build, lint, types, acceptance command → exit code")
+    problem: str | None = Field(None, description="Why the run itself cannot be believed")
+    output: str = Field("", description="Digest in the store of the full output")
+    sandbox: str = ""
+    seconds: float = 0.0
+
+
 class Prepared(Value):
     """A task that may start: the base commit and the contract are fixed from here on."""
 
@@ -19,7 +42,7 @@ class Prepared(Value):
     settings_source: str = Field(description="lockgate.toml, brief, block NAME, or detected")
     contract: str = Field(description="Digest in the store of the locked tests, configuration and acceptance")
     requirements: tuple[str, ...] = Field(description="Requirement lines to install, resolved from the settings")
-    deadline: float = Field(description="Unix time when the budget's minutes are used up, waiting not counted")
+    baseline: Suite | None = Field(None, description="Acceptance and existing tests as they are on base")
     refusals: tuple[str, ...] = Field((), description="Why the brief cannot be worked on; empty means go")
     warnings: tuple[str, ...] = ()
 
@@ -86,14 +109,6 @@ class Finding(Value):
         """One line: where, what, and how to mend it."""
         where = f"{self.path}:{self.line}: " if self.path and self.line else f"{self.path}: " if self.path else ""
         return f"{where}{self.message}" + (f" ({self.fix})" if self.fix else "")
-
-
-class CaseOutcome(StrEnum):
-    PASSED = "passed"
-    FAILED = "failed"
-    ERROR = "error"
-    SKIPPED = "skipped"
-    MISSING = "missing"
 
 
 class CaseRow(Value):
@@ -254,3 +269,20 @@ class BillLine(Value):
     model: str | None = None
     usd: float = 0.0
     sandbox_s: float = Field(0.0, description="Seconds of sandbox time")
+
+
+class Scratchpad(Value):
+    """The agent's own notes, carried from attempt to attempt."""
+
+    attempt: int
+    content: str = Field(description="Digest in the store")
+
+
+class Question(Value):
+    """What a person is asked, and about exactly what."""
+
+    fingerprint: str
+    attempt: int
+    commit: str
+    text: str = Field(description="Markdown: verdict, tests, findings, diff")
+    reviewers: tuple[str, ...] = ()

@@ -1,1 +1,7 @@
+"""Where releases run: an interface in domain.ports, one adapter a file.
 
+process.py is the block, and tells a release from its tree to the traffic; confinement.py builds the command line a
+release runs in and processes.py finds and ends what was started; caddy.py is the public address, health_probe.py asks
+it, bake.py watches it; migration.py rehearses and migrates; releases.py is what lies on the disk, secrets.py keeps
+values out of what is shown.
+"""

@@ -1,1 +1,4 @@
+"""Environments that a repository's code runs in: made of wheels, read-only, never run on the host.
 
+wheels.py is the block; requirements.py reads what may be asked for.
+"""

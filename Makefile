@@ -1,0 +1,42 @@
+# Two commands do all: `make demo` and `make test`. Everything is installed into this directory.
+UV := .tools/bin/uv
+BIN := .venv/bin
+export UV_PROJECT_ENVIRONMENT := .venv
+DEMO_HOME := $(HOME)/.lockgate/demo
+
+.PHONY: demo up down test lint bench-overhead install clean
+
+demo: install
+	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes)
+
+up: install
+	@$(BIN)/lockgate up
+
+down: install
+	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate down
+	@$(BIN)/lockgate down
+
+test: install
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/typos
+
+bench-overhead: install
+	$(BIN)/python bench/overhead.py
+
+install: .venv/.installed
+
+.venv/.installed: uv.lock pyproject.toml $(UV)
+	@$(UV) sync --locked --quiet
+	@touch $@
+
+$(UV): scripts/get-uv
+	@sh scripts/get-uv .tools
+
+clean: down
+	rm -rf .venv .tools

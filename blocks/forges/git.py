@@ -1,0 +1,131 @@
+"""The one way git is run: an environment made from scratch, no hooks, no prompts, a time limit, errors of ours."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import pairwise
+from typing import NamedTuple
+
+from domain.errors import ForgeError, InputError
+
+NO_HOOKS = "/dev/null"
+
+_SETTINGS = {
+    "core.hooksPath": NO_HOOKS,
+    "core.fsmonitor": "false",
+    "core.attributesFile": "/dev/null",
+    # A person names the repository, so who owns its files does not matter. Git takes this only from the command line.
+    "safe.directory": "*",
+    "protocol.ext.allow": "never",
+    # Clean-up is run in the foreground by the mirror, never by a process that outlives the call.
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "submodule.recurse": "false",
+}
+_ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    # A list of what may be spoken; `ext::` and other programs behind an address are not in it.
+    "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
+    "LC_ALL": "C",
+}
+# What signing in to, and reaching, a person's repository needs. Nothing else of the worker's environment is passed.
+_OF_THE_PERSON = (
+    *("HOME", "USER", "LOGNAME", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"),
+    *("http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"),
+)
+# Git's words for what a retry cannot mend (LC_ALL=C keeps them in English); all else may pass, and is a ForgeError.
+_A_PERSON_MUST_ACT = re.compile(
+    r"not appear to be a git repository|not a git repository|does not exist|repository .*not found|"
+    r"authentication failed|could not read (username|password)|permission denied|access denied|"
+    r"host key verification failed|returned error: 40[13]|find remote helper|transport '.*' not allowed",
+    re.IGNORECASE,
+)
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+
+
+class Ran(NamedTuple):
+    """One git command that ended with an expected exit code."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+def git(
+    *arguments: str,
+    timeout_s: float,
+    stdin: bytes = b"",
+    expect: tuple[int, ...] = (0,),
+    as_person: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> Ran:
+    """Run git. `as_person`: with what the worker's user signs in with, for that person's own repository.
+
+    Raises InputError where git's words say that a person must act, ForgeError for any other exit code that is not
+    in `expect`, and where it takes longer than `timeout_s` (then everything that it started is ended, too).
+    """
+    argv = ["git", *(part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")), *arguments]
+    environment = {"PATH": os.environ.get("PATH", os.defpath), **_ENVIRONMENT, **(env or {})}
+    if as_person:
+        environment |= {name: os.environ[name] for name in _OF_THE_PERSON if name in os.environ}
+        environment["GIT_SSH_COMMAND"] = os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+    pipe = subprocess.PIPE
+    try:
+        # A session of its own: no terminal to prompt on, and one group to end.
+        process = subprocess.Popen(
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=environment, start_new_session=True
+        )
+    except OSError as err:
+        raise ForgeError(
+            f"git could not be started ({err.strerror}): install git 2.39 or newer on this worker"
+        ) from err
+    verb = next(word for before, word in pairwise(("", *arguments)) if word[0] != "-" and before not in ("-c", "-C"))
+    try:
+        out, raw = process.communicate(stdin, timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        # `from None`: the original shows the command line, which may hold a URL with a password.
+        raise ForgeError(
+            f"git {verb} took longer than {timeout_s:g} s and was stopped; git_timeout_s sets it"
+        ) from None
+    except BaseException:
+        _end(process)
+        raise
+    said = last_lines(raw)
+    if process.returncode in expect:
+        return Ran(process.returncode, out, said)
+    kind = InputError if as_person and _A_PERSON_MUST_ACT.search(said) else ForgeError
+    raise kind(f"git {verb} failed ({process.returncode}): {said or 'it said nothing'}")
+
+
+def last_lines(raw: bytes, count: int = 12) -> str:
+    """The end of what git said, without hints, control characters and passwords."""
+    lines = masked(raw.decode("utf-8", "replace")).splitlines()
+    said = ("".join(c for c in line if c.isprintable()).rstrip() for line in lines if not line.startswith("hint:"))
+    return "\n".join([line for line in said if line][-count:])
+
+
+def masked(text: str) -> str:
+    """`text` with the sign-in part of every URL in it hidden."""
+    return _CREDENTIALS.sub("***@", text)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End it and its children: SIGTERM first, on which git removes its lock files."""
+    for number, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, None)):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream:
+            with suppress(OSError):
+                stream.close()

@@ -1,0 +1,254 @@
+"""The forge that needs no service: any repository that plain git can fetch from and push to."""
+
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import Field
+
+from blocks.base import LockgateBlock
+from blocks.forges.checkouts import ANY_OWNER, is_bare, receive_pack, refuse_dirty
+from blocks.forges.git import git
+from blocks.forges.mirror import CommitData, Mirror
+from blocks.forges.places import Place, locate
+from blocks.home import home
+from domain.errors import AgentError, ForgeError, InputError
+from domain.ports import Tree
+
+_REVERTS = "Lockgate-Reverts"
+_TRIES = 5
+
+
+class LocalForge(LockgateBlock):
+    """Repositories by path or git URL, each behind a bare mirror that the platform owns.
+
+    Workers on more than one machine need `root` on storage that they share.
+    """
+
+    _block_type_name = "Lockgate Local Forge"
+    _block_type_slug = "lockgate-local-forge"
+    _description = "Repositories by path or git URL, read and written with plain git."
+
+    root: Path = Field(default_factory=lambda: home() / "forge", description="Where the mirrors are kept")
+    author_name: str = Field("Lockgate", description="Committer of the platform's commits")
+    author_email: str = Field("lockgate@localhost", description="The committer's e-mail address")
+    git_timeout_s: float = Field(300, gt=0, description="Longest time for one git command, in seconds")
+
+    def base(self, repository: str, branch: str) -> str:
+        """Commit id at the tip. Raises InputError: missing, empty, not a repository, dirty, no such branch."""
+        place, mirror = self._open(repository)
+        tip = self._fetch(place, mirror, branch)
+        with mirror.locked():
+            mirror.tidy()
+        if place.directory and not is_bare(place.directory, self.git_timeout_s):
+            refuse_dirty(place.directory, self.git_timeout_s)
+        return tip
+
+    def tree(self, repository: str, commit: str) -> Tree:
+        """The files of `commit`, exact bytes; submodules are left out. Names that are not UTF-8: surrogateescape."""
+        return self._having(repository, commit).read_tree(commit)
+
+    def commit(self, repository: str, base: str, tree: Tree, message: str, author: str) -> tuple[str, str]:
+        """Make (commit id, tree id) on top of `base`; its submodules stay as they are. Same input, same ids.
+
+        `author` is `Name` or `Name <email>`. Raises AgentError: nothing changed, or `tree` is none git should hold.
+        """
+        mirror = self._having(repository, base)
+        parent = mirror.read_commit(base)
+        tree_id = mirror.write_tree(tree, mirror.gitlinks(base))
+        if tree_id == parent.tree:
+            raise AgentError("the agent changed nothing")
+        name, _, email = author.partition("<")
+        who = _identity(name, self.author_name, email)
+        return self._keep(mirror, tree_id, base, who, _message(message)), tree_id
+
+    def diff(self, repository: str, base: str, commit: str) -> str:
+        """Unified diff with renames, with no external programs; bytes that are not UTF-8 are replaced."""
+        flags = ("--no-ext-diff", "--no-textconv", "--no-color", "-M")
+        ran = self._having(repository, base, commit).git("diff", *flags, base, commit, "--")
+        return ran.out.decode("utf-8", "replace")
+
+    def changes(self, repository: str, base: str, commit: str) -> tuple[tuple[str, int, int], ...]:
+        """(path, added, removed) a file, sorted; binary files count as 0, 0."""
+        flags = ("--no-ext-diff", "--no-textconv", "--no-renames", "--numstat", "-z")
+        out = self._having(repository, base, commit).git("diff", *flags, base, commit, "--").out
+        rows = [row.split("\t", 2) for row in out.decode("utf-8", "surrogateescape").split("\0")[:-1]]
+        return tuple(sorted((path, _count(added), _count(removed)) for added, removed, path in rows))
+
+    def merge(self, repository: str, branch: str, base: str, commit: str) -> str | None:
+        """Fast-forward `branch` from `base` to `commit`: None when it is there, else where the branch stands.
+
+        Safe to repeat: the branch is looked at first, and moves only from `base`. Raises ForgeError: the push was
+        refused (with the reason that the repository gave), or `commit` is not on top of `base`.
+        """
+        place, mirror = self._open(repository)
+        self._need(place, mirror, base, commit)
+        if not mirror.is_ancestor(base, commit):
+            raise ForgeError(f"{commit} is not on top of {base}: rebase it first")
+        stands = self._stands_elsewhere(place, mirror, branch, commit)
+        if stands != base:
+            return stands
+        refusal = self._push(place, mirror, branch, base, commit)
+        if refusal is None:
+            return None
+        # Refused, or cut off after it was done: what the branch says now is what happened.
+        stands = self._stands_elsewhere(place, mirror, branch, commit)
+        if stands != base:
+            return stands
+        raise ForgeError(f"{place.label}: branch {branch} could not be moved to {commit}: {refusal}")
+
+    def rebase(self, repository: str, base: str, commit: str, onto: str) -> tuple[str, str] | None:
+        """The change from `base` to `commit` on top of `onto`; None where it conflicts. Same input, same ids."""
+        mirror = self._having(repository, base, commit, onto)
+        change = mirror.read_commit(commit)
+        tree = mirror.merge_trees(mirror.read_commit(base).tree, mirror.read_commit(onto).tree, change.tree)
+        if tree is None:
+            return None
+        return self._keep(mirror, tree, onto, change.author, change.message), tree
+
+    def revert(self, repository: str, branch: str, commit: str, reason: str) -> str:
+        """Revert `commit` on `branch`; the revert's commit id. Safe to repeat: the branch is searched first.
+
+        Raises ForgeError: not on the branch, later commits changed the same lines, or the push was refused.
+        """
+        place, mirror = self._open(repository)
+        self._need(place, mirror, commit)
+        for _ in range(_TRIES):
+            tip = self._fetch(place, mirror, branch)
+            if not mirror.is_ancestor(commit, tip):
+                raise ForgeError(f"{place.label}: {commit} is not on branch {branch}, so it cannot be reverted there")
+            done = mirror.find_trailer(commit, tip, _REVERTS)
+            if done:
+                return done
+            revert = self._undo(mirror, commit, tip, reason)
+            refusal = self._push(place, mirror, branch, tip, revert)
+            if refusal is None:
+                return revert
+            if self._fetch(place, mirror, branch) == tip:
+                raise ForgeError(f"{place.label}: the revert of {commit} on {branch} was refused: {refusal}")
+        raise ForgeError(f"{place.label}: {branch} moved {_TRIES} times while {commit} was reverted: try again")
+
+    def contains(self, repository: str, branch: str, commit: str) -> bool:
+        """Does `branch`, as it stands now, hold `commit`?"""
+        place, mirror = self._open(repository)
+        tip = self._fetch(place, mirror, branch)
+        return mirror.has(commit) and mirror.is_ancestor(commit, tip)
+
+    @property
+    def _committer(self) -> bytes:
+        return _identity(self.author_name, "Lockgate", self.author_email)
+
+    def _open(self, repository: str) -> tuple[Place, Mirror]:
+        place = locate(repository)
+        return place, Mirror(self.root.expanduser().absolute() / f"{place.name}.git", self.git_timeout_s)
+
+    def _having(self, repository: str, *commits: str) -> Mirror:
+        place, mirror = self._open(repository)
+        self._need(place, mirror, *commits)
+        return mirror
+
+    def _need(self, place: Place, mirror: Mirror, *commits: str) -> None:
+        """Have `commits` in the mirror, where need be from the repository (the mirror may be new or lost)."""
+        for commit in commits:
+            if mirror.has(commit):
+                continue
+            try:
+                self._bring(place, mirror, commit, f"refs/lockgate/{commit}")
+            except ForgeError as err:
+                raise ForgeError(
+                    f"commit {commit} is neither in {place.label} nor in {mirror.path}: if that directory was lost or "
+                    f"is not shared by all workers, start the task again ({err})"
+                ) from err
+
+    def _fetch(self, place: Place, mirror: Mirror, branch: str) -> str:
+        """The tip of `branch` as it is now."""
+        ref = f"refs/heads/{branch}"
+        named = branch.isprintable() and git("check-ref-format", ref, expect=(0, 1), timeout_s=self.git_timeout_s)
+        if not named or named.code:
+            raise InputError(f"{branch!r} cannot be the name of a branch")
+        try:
+            # Quoted: a branch `a` that was replaced by `a/b` must not stand in its way.
+            return self._bring(place, mirror, f"+{ref}", f"refs/remote/{quote(branch, safe='')}")
+        except ForgeError as err:
+            if "couldn't find remote ref" not in str(err):
+                raise
+            raise InputError(self._why_no_branch(place, branch)) from err
+
+    def _bring(self, place: Place, mirror: Mirror, what: str, ref: str) -> str:
+        if place.directory:
+            is_bare(place.directory, self.git_timeout_s)
+        mirror.ensure()
+        try:
+            with mirror.locked():
+                mirror.fetch(place.address, f"{what}:{ref}", _upload_pack(place))
+                return mirror.commit_at(ref)
+        except InputError as err:
+            raise InputError(
+                f"{place.label} cannot be read: check the address, and what the worker may read ({err})"
+            ) from err
+        except ForgeError as err:
+            raise ForgeError(f"{place.label} could not be read: {err}") from err
+
+    def _why_no_branch(self, place: Place, branch: str) -> str:
+        argv = ("ls-remote", "--heads", *_upload_pack(place), "--", place.address)
+        listed = git(*argv, as_person=True, timeout_s=self.git_timeout_s).out.decode("utf-8", "replace")
+        heads = [line.split("\t")[1].removeprefix("refs/heads/") for line in listed.splitlines()]
+        if not heads:
+            return f"{place.label} is empty: commit something on {branch} first"
+        return f"{place.label} has no branch {branch}; it has {', '.join(heads[:10])}: name one of them"
+
+    def _stands_elsewhere(self, place: Place, mirror: Mirror, branch: str, commit: str) -> str | None:
+        tip = self._fetch(place, mirror, branch)
+        return None if mirror.is_ancestor(commit, tip) else tip
+
+    def _push(self, place: Place, mirror: Mirror, branch: str, expected: str, commit: str) -> str | None:
+        """Move `branch` from `expected` to `commit` in one step: None, or why it did not (or may not have) happened."""
+        ref = f"refs/heads/{branch}"
+        flags = ("--no-verify", "--no-follow-tags", "--no-recurse-submodules", f"--force-with-lease={ref}:{expected}")
+        to = receive_pack(place.directory, self.git_timeout_s) if place.directory else ()
+        try:
+            mirror.git("push", *flags, *to, "--", place.address, f"{commit}:{ref}", as_person=True)
+        except (ForgeError, InputError) as err:
+            return str(err)
+        return None
+
+    def _undo(self, mirror: Mirror, commit: str, tip: str, reason: str) -> str:
+        undone = mirror.read_commit(commit)
+        if len(undone.parents) != 1:
+            raise ForgeError(f"{commit} has {len(undone.parents)} parents; only a commit with one can be reverted")
+        before = mirror.read_commit(undone.parents[0])
+        tree = mirror.merge_trees(undone.tree, mirror.read_commit(tip).tree, before.tree)
+        if tree is None:
+            raise ForgeError(
+                f"{commit} cannot be reverted on {tip}: later commits changed the same lines. Revert it by hand and "
+                f"end the message with the line `{_REVERTS}: {commit}`"
+            )
+        subject = undone.message.decode("utf-8", "replace").partition("\n")[0]
+        text = _message(f'Revert "{subject}"\n\n{reason}') + f"\n{_REVERTS}: {commit}\n".encode()
+        return self._keep(mirror, tree, tip, self._committer, text)
+
+    def _keep(self, mirror: Mirror, tree: str, parent: str, author: bytes, message: bytes) -> str:
+        """A commit one second after its parent: the clock has no part in its id."""
+        data = CommitData(tree, (parent,), author, mirror.read_commit(parent).date + 1, message)
+        commit = mirror.write_commit(data, self._committer)
+        mirror.keep(commit)
+        return commit
+
+
+def _upload_pack(place: Place) -> tuple[str, ...]:
+    return (f"--upload-pack={ANY_OWNER} upload-pack",) if place.directory else ()
+
+
+def _identity(name: str, otherwise: str, email: str) -> bytes:
+    clean = [re.sub(r"[<>\x00-\x1f\x7f]", "", part).strip() for part in (name, email)]
+    return f"{clean[0] or otherwise} <{clean[1]}>".encode("utf-8", "replace")
+
+
+def _message(text: str) -> bytes:
+    """Without NUL, and without the one trailer that only a revert may write."""
+    lines = [line for line in text.replace("\0", "").split("\n") if not line.lower().startswith(_REVERTS.lower())]
+    return ("\n".join(lines).strip() + "\n").encode("utf-8", "replace")
+
+
+def _count(number: str) -> int:
+    return 0 if number == "-" else int(number)

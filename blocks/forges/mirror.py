@@ -1,0 +1,222 @@
+"""The platform's own bare repository beside a person's: the only place where git meets what an agent wrote.
+
+Nothing is ever checked out here, it has no hooks, no configuration of its own, and no attributes file is read in it, so
+what a tree says about filters, drivers and hooks has no effect.
+"""
+
+import fcntl
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from blocks.forges.git import Ran, git
+from domain.errors import AgentError, ForgeError
+from domain.ports import Tree, TreeEntry
+
+REGULAR, EXECUTABLE, LINK, GITLINK = 0o100644, 0o100755, 0o120000, 0o160000
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
+# C-style quoting of every byte that fast-import could read as something else:
+# https://git-scm.com/docs/git-fast-import#Documentation/git-fast-import.txt-path
+_QUOTED = tuple(chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\{byte:03o}" for byte in range(256))
+
+
+class CommitData(NamedTuple):
+    """A commit as it is stored. `author` is `Name <email>`; `date` is the committer's, in seconds since 1970."""
+
+    tree: str
+    parents: tuple[str, ...]
+    author: bytes
+    date: int
+    message: bytes
+
+
+class Mirror:
+    """A bare repository at `path`. Reads need no lock; `locked()` is held around whatever makes it or moves refs."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self.path = path
+        self._timeout_s = timeout_s
+
+    def git(self, *arguments: str, stdin: bytes = b"", expect: tuple[int, ...] = (0,), as_person: bool = False) -> Ran:
+        return git(
+            f"--git-dir={self.path}",
+            *arguments,
+            stdin=stdin,
+            expect=expect,
+            as_person=as_person,
+            timeout_s=self._timeout_s,
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One thread of one process at a time; the kernel frees it when its holder dies."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def ensure(self) -> None:
+        """Make it if it is not there, or not whole. It appears by a rename: a crash leaves nothing half made."""
+        if self._is_whole():
+            return
+        with self.locked():
+            if self._is_whole():
+                return
+            draft = self.path.with_suffix(".new")
+            for leftover in (draft, self.path):
+                shutil.rmtree(leftover, ignore_errors=True)
+            git("init", "--quiet", "--bare", "--template=", "-b", "main", str(draft), timeout_s=self._timeout_s)
+            draft.rename(self.path)
+
+    def _is_whole(self) -> bool:
+        return (self.path / "HEAD").is_file() and all((self.path / part).is_dir() for part in ("objects", "refs"))
+
+    def fetch(self, address: str, refspec: str, options: Iterable[str] = ()) -> None:
+        """Bring one ref of `address` here. Call it with the lock held."""
+        self._drop_stale_locks()
+        flags = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--update-shallow")
+        # A pack appears whole or not at all; loose objects of a killed fetch could be a commit without its tree.
+        self.git("-c", "fetch.unpackLimit=1", "fetch", *flags, *options, "--", address, refspec, as_person=True)
+
+    def tidy(self) -> None:
+        """Repack when git finds it worth it; objects that no ref holds are kept for two weeks. Hold the lock."""
+        with suppress(ForgeError):  # it will be tried again, and nothing depends on it
+            self.git("-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
+
+    def _drop_stale_locks(self) -> None:
+        """A git that was killed leaves its lock files, and every later one would stop at them."""
+        oldest = time.time() - 2 * self._timeout_s
+        for lock in (*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")):
+            if lock.stat().st_mtime < oldest:
+                lock.unlink(missing_ok=True)
+
+    def commit_at(self, ref: str) -> str:
+        return self.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").out.decode().strip()
+
+    def has(self, commit: str) -> bool:
+        """Is this commit here? Raises ForgeError where it is no commit id at all."""
+        if not _COMMIT_ID.fullmatch(commit):
+            raise ForgeError(f"{commit!r} is not a commit id: 40 hexadecimal digits are")
+        return self.git("cat-file", "-e", f"{commit}^{{commit}}", expect=(0, 1, 128)).code == 0
+
+    def is_ancestor(self, commit: str, tip: str) -> bool:
+        return self.git("merge-base", "--is-ancestor", commit, tip, expect=(0, 1)).code == 0
+
+    def read_commit(self, commit: str) -> CommitData:
+        head, _, message = self.git("cat-file", "commit", commit).out.partition(b"\n\n")
+        fields = [line.partition(b" ")[::2] for line in head.split(b"\n") if not line.startswith(b" ")]
+        one = dict(reversed(fields))
+        date = re.search(rb" (\d+) [+-]\d+$", one[b"committer"])
+        return CommitData(
+            tree=one[b"tree"].decode(),
+            parents=tuple(value.decode() for key, value in fields if key == b"parent"),
+            author=re.sub(rb" -?\d+ [+-]\d+$", b"", one[b"author"]),
+            date=int(date[1]) if date else 0,
+            message=message,
+        )
+
+    def write_commit(self, data: CommitData, committer: bytes) -> str:
+        """Store a commit; no ref holds it yet. The same input gives the same id."""
+        stamp = b" %d +0000" % data.date
+        lines = [b"tree " + data.tree.encode(), *(b"parent " + parent.encode() for parent in data.parents)]
+        lines += [b"author " + data.author + stamp, b"committer " + committer + stamp, b"", data.message]
+        written = self.git("hash-object", "-t", "commit", "-w", "--stdin", stdin=b"\n".join(lines))
+        return written.out.decode().strip()
+
+    def keep(self, commit: str) -> None:
+        """Hold `commit` against clean-up, for good."""
+        self.git("update-ref", f"refs/lockgate/{commit}", commit)
+
+    def find_trailer(self, after: str, tip: str, key: str) -> str | None:
+        """The commit of `after..tip` whose message ends with the trailer `key: after`."""
+        form = f"--format=%H %(trailers:key={key},valueonly,separator=%x2C)"
+        lines = self.git("log", form, f"{after}..{tip}").out.decode("utf-8", "replace").splitlines()
+        found = (commit for commit, _, values in (line.partition(" ") for line in lines) if after in values.split(","))
+        return next(found, None)
+
+    def read_tree(self, commit: str) -> Tree:
+        """The files with their exact bytes, submodules left out; names are decoded with surrogateescape."""
+        # Old repositories hold modes such as 100664, which git itself reads as one of the two of a regular file.
+        files = [
+            (path, mode if mode == LINK else EXECUTABLE if mode & 0o100 else REGULAR, oid)
+            for path, mode, oid in self._list(commit)
+            if mode != GITLINK
+        ]
+        contents = self._read_blobs(dict.fromkeys(oid for _, _, oid in files))
+        return {path: TreeEntry(mode, contents[oid]) for path, mode, oid in files}
+
+    def gitlinks(self, commit: str) -> dict[str, str]:
+        """Where submodules are: path → commit id."""
+        return {path: oid for path, mode, oid in self._list(commit) if mode == GITLINK}
+
+    def _list(self, commit: str) -> Iterator[tuple[str, int, str]]:
+        for line in self.git("ls-tree", "-r", "-z", "--full-tree", commit).out.split(b"\0")[:-1]:
+            head, _, path = line.partition(b"\t")
+            mode, _, oid = head.decode().split(" ")
+            yield path.decode("utf-8", "surrogateescape"), int(mode, 8), oid
+
+    def _read_blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
+        wanted = list(oids)
+        out = self.git("cat-file", "--batch", stdin="".join(f"{oid}\n" for oid in wanted).encode()).out
+        blobs: dict[str, bytes] = {}
+        at = 0
+        for oid in wanted:
+            end = out.index(b"\n", at)
+            words = out[at:end].split(b" ")
+            if len(words) != 3 or words[1] != b"blob":
+                raise ForgeError(
+                    f"object {oid} is missing: the repository is damaged or a partial clone; fetch it fully"
+                )
+            size = int(words[2])
+            blobs[oid] = out[end + 1 : end + 1 + size]
+            at = end + 1 + size + 1
+        return blobs
+
+    def write_tree(self, tree: Tree, gitlinks: Mapping[str, str]) -> str:
+        """Store a whole tree; its id. Raises AgentError for what git should not hold."""
+        _refuse_untreelike(tree, gitlinks)
+        # fast-import writes trees only by way of a commit on a ref; the ref is deleted in the same stream.
+        ref = f"refs/draft/{uuid.uuid4().hex}"
+        stream = [b"feature done\ncommit %b\ncommitter - <> 0 +0000\ndata 0\n" % ref.encode()]
+        for path, (mode, content) in tree.items():
+            stream += [b"M %o inline %b\ndata %d\n" % (mode, _quote(path), len(content)), content, b"\n"]
+        stream += [b"M 160000 %b %b\n" % (oid.encode(), _quote(path)) for path, oid in gitlinks.items()]
+        stream.append(b'ls ""\nreset %b\nfrom %b\n\ndone\n' % (ref.encode(), b"0" * 40))
+        return self.git("fast-import", "--quiet", stdin=b"".join(stream)).out.decode().split()[2]
+
+    def merge_trees(self, origin: str, ours: str, theirs: str) -> str | None:
+        """Three-way merge of tree ids without a work tree; None where they conflict."""
+        # git 2.39 has no --merge-base (2.40 has): commits made for it say which tree the two come from.
+        start = self.write_commit(CommitData(origin, (), b"- <>", 0, b"origin\n"), b"- <>")
+        ends = [
+            self.write_commit(CommitData(side, (start,), b"- <>", 0, b"side\n"), b"- <>") for side in (ours, theirs)
+        ]
+        merged = self.git("merge-tree", "--write-tree", "--no-messages", *ends, expect=(0, 1))
+        return merged.out.decode().strip() if merged.code == 0 else None
+
+
+def _quote(path: str) -> bytes:
+    return b'"' + "".join(_QUOTED[byte] for byte in path.encode("utf-8", "surrogateescape")).encode() + b'"'
+
+
+def _refuse_untreelike(tree: Tree, gitlinks: Mapping[str, str]) -> None:
+    """What the object format itself cannot hold, or what a checkout could follow out of its directory."""
+    for path, entry in tree.items():
+        parts = path.split("/")
+        if any(part in ("", ".", "..") or part.lower() == ".git" for part in parts) or "\0" in path:
+            raise AgentError(f"{path!r} is not a path that a tree may hold")
+        if entry.mode not in (REGULAR, EXECUTABLE, LINK):
+            raise AgentError(f"{path!r} has mode {entry.mode:o}: only files and symbolic links can be committed")
+        if path in gitlinks or any("/".join(parts[:depth]) in gitlinks for depth in range(1, len(parts))):
+            raise AgentError(f"{path!r} is inside a submodule, which a change may not touch")
+        if any("/".join(parts[:depth]) in tree for depth in range(1, len(parts))):
+            raise AgentError(f"{path!r} is inside what is also a file")
+        try:
+            path.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as err:
+            raise AgentError(f"{path!r} is not a name that can be stored") from err

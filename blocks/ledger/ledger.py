@@ -1,0 +1,180 @@
+"""The ledger block: record once, read in order, prove the chain, hold a lease."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from sqlalchemy import text
+from sqlmodel import Session, col, select
+
+from blocks.base import LockgateBlock
+from blocks.home import home
+from blocks.ledger.database import transaction
+from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, utc_text
+from domain.errors import LedgerError
+from domain.value import Value, canonical
+
+V = TypeVar("V", bound=Value)
+
+
+def _default_url() -> SecretStr:
+    return SecretStr(f"sqlite:///{home() / 'ledger.db'}")
+
+
+class Ledger(LockgateBlock):
+    """The one append-only, hash-chained record, and the leases that keep two workers off one thing.
+
+    Safe from threads and processes at once. Every method raises LedgerError where the database does not answer.
+    """
+
+    _block_type_name: ClassVar[str] = "Lockgate Ledger"
+    _block_type_slug: ClassVar[str] = "lockgate-ledger"
+    _description: ClassVar[str] = "The append-only, hash-chained record of every step, on SQLite or PostgreSQL."
+
+    url: SecretStr = Field(
+        default_factory=_default_url,
+        description="sqlite:///PATH on a local disk, or postgresql://USER:PASSWORD@HOST/DATABASE",
+    )
+
+    # ── entries ──
+
+    def record(self, run_id: str, kind: str, key: str, value: V) -> V:
+        """Write `value` under (run_id, kind, key) unless something stands there; returns what stands there.
+
+        Safe to repeat: the first write wins. Raises LedgerError where a value of another type stands there.
+        """
+        with self._open(write=True) as session:
+            row = _row(session, run_id, kind, key) or _append(session, run_id, kind, key, value)
+            return _value(row, type(value))
+
+    def find(self, run_id: str, kind: str, key: str, type_: type[V]) -> V | None:
+        """The value under (run_id, kind, key), or None. Raises LedgerError where it is of another type."""
+        with self._open() as session:
+            row = _row(session, run_id, kind, key)
+            return None if row is None else _value(row, type_)
+
+    def entries(self, run_id: str | None = None, kind: str | None = None, after: int = 0) -> tuple[Entry, ...]:
+        """Entries whose number is above `after`, oldest first; of one run, one kind, or all."""
+        wanted = select(EntryRow).where(EntryRow.id > after).order_by(col(EntryRow.id))
+        if run_id is not None:
+            wanted = wanted.where(EntryRow.run_id == run_id)
+        if kind is not None:
+            wanted = wanted.where(EntryRow.kind == kind)
+        with self._open() as session:
+            return tuple(row.entry() for row in session.exec(wanted))
+
+    def last(self, kind: str, key: str | None = None, run_id: str | None = None) -> Entry | None:
+        """The newest entry of a kind, of one key and one run where they are given."""
+        wanted = select(EntryRow).where(EntryRow.kind == kind).order_by(col(EntryRow.id).desc()).limit(1)
+        if key is not None:
+            wanted = wanted.where(EntryRow.key == key)
+        if run_id is not None:
+            wanted = wanted.where(EntryRow.run_id == run_id)
+        with self._open() as session:
+            row = session.exec(wanted).first()
+            return None if row is None else row.entry()
+
+    def verify(self) -> str | None:
+        """None where the chain is whole, else the first broken entry.
+
+        Entries cut off the end leave a whole chain: keep the last hash elsewhere to see that.
+        """
+        number, previous = 0, GENESIS
+        in_order = select(EntryRow).order_by(col(EntryRow.id)).execution_options(yield_per=500)
+        with self._open() as session, session.exec(in_order) as rows:
+            for row in rows:
+                name = f"entry {row.id} ({row.run_id}, {row.kind}, {row.key})"
+                if row.id != number + 1:
+                    return f"{name} is broken: entry {number + 1} should stand before it and is missing"
+                if row.previous != previous:
+                    return f"{name} is broken: it does not follow the hash of entry {number}"
+                if row.hash != row.computed_hash():
+                    return f"{name} is broken: its content does not match its hash"
+                number, previous = row.id, row.hash
+        return None
+
+    # ── leases ──
+
+    def lease(self, name: str, holder: str, seconds: float) -> int | None:
+        """A fencing token where `name` is free, expired, or held by `holder` (then renewed), else None.
+
+        The token grows with each change of holder, so what a late old holder does can be told apart.
+        """
+        with self._open(write=True) as session:
+            now = _now(session)
+            row = session.get(LeaseRow, name) or LeaseRow(name=name, token=0, expires_at=now)
+            if row.holder != holder:
+                if row.holder is not None and row.expires_at > now:
+                    return None
+                row.holder, row.token = holder, row.token + 1
+            row.expires_at = now + seconds
+            session.add(row)
+            return row.token
+
+    def release(self, name: str, holder: str) -> None:
+        """Free `name` if `holder` has it; does nothing where another has. Safe to repeat."""
+        with self._open(write=True) as session:
+            row = session.get(LeaseRow, name)
+            if row is not None and row.holder == holder:
+                row.holder = None
+                session.add(row)
+
+    def holder_of(self, name: str) -> str | None:
+        """Who has `name` now, or None."""
+        with self._open() as session:
+            row = session.get(LeaseRow, name)
+            return row.holder if row is not None and row.expires_at > _now(session) else None
+
+    @contextmanager
+    def _open(self, *, write: bool = False) -> Iterator[Session]:
+        with transaction(self.url.get_secret_value(), write=write) as session:
+            yield session
+
+
+def _row(session: Session, run_id: str, kind: str, key: str) -> EntryRow | None:
+    wanted = select(EntryRow).where(EntryRow.run_id == run_id, EntryRow.kind == kind, EntryRow.key == key)
+    return session.exec(wanted).first()
+
+
+def _append(session: Session, run_id: str, kind: str, key: str, value: Value) -> EntryRow:
+    """Add an entry to the end of the chain; the caller is the only writer."""
+    tip = session.exec(select(EntryRow).order_by(col(EntryRow.id).desc()).limit(1)).first()
+    row = EntryRow(
+        id=tip.id + 1 if tip else 1,
+        at=utc_text(_now(session)),
+        run_id=run_id,
+        kind=kind,
+        key=key,
+        type=type(value).__name__,
+        body=canonical(value.model_dump(mode="json")),
+        previous=tip.hash if tip else GENESIS,
+        hash="",
+    )
+    try:
+        row.hash = row.computed_hash()
+    except UnicodeEncodeError as err:
+        raise LedgerError(f"the {row.type} for ({run_id!r}, {kind!r}, {key!r}) holds text that is not Unicode") from err
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _value(row: EntryRow, type_: type[V]) -> V:
+    where = f"ledger entry {row.id} ({row.run_id}, {row.kind}, {row.key})"
+    if row.type != type_.__name__:
+        raise LedgerError(f"{where} is a {row.type}, not a {type_.__name__}: use another kind or key")
+    try:
+        return type_.model_validate_json(row.body)
+    except ValidationError as err:
+        raise LedgerError(
+            f"{where} is not a {row.type} as this Lockgate knows it: read it with the one that wrote it"
+        ) from err
+
+
+def _now(session: Session) -> float:
+    """Unix seconds by the one clock that all holders share: the server's, or this machine's for a file."""
+    if session.connection().dialect.name == "sqlite":
+        return time.time()
+    return float(session.connection().execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())

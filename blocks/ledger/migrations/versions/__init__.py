@@ -1,0 +1,1 @@
+"""Expand only: a version adds; what older code reads stays."""

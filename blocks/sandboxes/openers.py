@@ -1,0 +1,46 @@
+"""Who opened a workspace, and whether that process is still there: what a sweep may remove."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+_NAME = "meta.json"
+_JUST_MADE_S = 3600.0
+
+
+def sign(directory: Path, label: str) -> None:
+    """Write this process's name beside a workspace: label, pid, start ticks, boot id."""
+    meta = {"label": label, "pid": os.getpid(), "start": _start_ticks(os.getpid()), "boot": _boot_id()}
+    (directory / _NAME).write_text(json.dumps(meta))
+
+
+def orphan(directory: Path) -> str | None:
+    """The label of a workspace whose opener is gone; None while it is there, or may be just about to sign.
+
+    A crash before the signature leaves an unsigned directory: its own name is its label, after an hour.
+    """
+    try:
+        meta = json.loads((directory / _NAME).read_text())
+    except FileNotFoundError:
+        try:
+            return directory.name if directory.stat().st_mtime < time.time() - _JUST_MADE_S else None
+        except FileNotFoundError:
+            return None
+    except ValueError:
+        return directory.name
+    if meta["boot"] == _boot_id() and _start_ticks(meta["pid"]) == meta["start"]:
+        return None
+    return str(meta["label"])
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When a process started, in ticks since boot: with its id, a name that is never given twice."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

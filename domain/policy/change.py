@@ -1,0 +1,131 @@
+"""A change, as its rules see it: base and head as data, what differs, and which lines are new."""
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from domain.paths import matches
+from domain.ports import Tree
+from domain.project import ProjectSettings
+from domain.task import Attempt, Prepared
+from domain.trees import LINK
+
+PYTHON = (".py", ".pyi", ".pyw")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an attempt did to base. `prepared` alone says what is allowed; nothing is read from the head for that."""
+
+    prepared: Prepared
+    attempt: Attempt
+    base: Tree
+    head: Tree
+
+    @property
+    def settings(self) -> ProjectSettings:
+        return self.prepared.settings
+
+    @cached_property
+    def acceptance(self) -> dict[str, bytes]:
+        return {file.path: file.content.encode() for file in self.prepared.brief.acceptance.files}
+
+    @cached_property
+    def changed(self) -> tuple[str, ...]:
+        """Paths that differ, sorted. The acceptance files of the brief, put in place unaltered, are no change."""
+        return tuple(
+            path
+            for path in sorted(self.base.keys() | self.head.keys())
+            if self.base.get(path) != self.head.get(path) and not self._is_the_acceptance(path)
+        )
+
+    @cached_property
+    def present(self) -> tuple[str, ...]:
+        """Changed paths that the head still has, as regular files."""
+        return tuple(path for path in self.changed if path in self.head and self.head[path].mode != LINK)
+
+    @cached_property
+    def product_python(self) -> tuple[str, ...]:
+        """Changed Python files outside of the tests."""
+        return tuple(path for path in self.present if is_python(path) and not self.is_test(path))
+
+    @cached_property
+    def changed_lines(self) -> int:
+        """Added plus removed lines as git counts them, without acceptance files that were put in place unaltered."""
+        brought = [p for p in self.acceptance if p in self.attempt.changed_paths and self._is_the_acceptance(p)]
+        return max(0, self.attempt.changed_lines - sum(self._line_difference(path) for path in brought))
+
+    def is_test(self, path: str) -> bool:
+        return matches(path, self.settings.test_paths)
+
+    def may_change(self, path: str) -> bool:
+        """Whether the brief opens this existing test."""
+        return matches(path, self.prepared.brief.may_change_tests)
+
+    def is_named(self, path: str) -> bool:
+        """Whether the brief opens this file by its own name: tests/** does not open tests/conftest.py."""
+        name = PurePosixPath(path).name
+        globs = [glob for glob in self.prepared.brief.may_change_tests if PurePosixPath(glob).name == name]
+        return matches(path, globs)
+
+    def added(self, path: str) -> Iterator[tuple[int, str]]:
+        """(line number, line) of a text file's lines that base has fewer of at this path."""
+        old = Counter(_lines(text_of(self.base, path) or ""))
+        for number, line in enumerate(_lines(text_of(self.head, path) or ""), start=1):
+            if old[line]:
+                old[line] -= 1
+            else:
+                yield number, line
+
+    def _is_the_acceptance(self, path: str) -> bool:
+        entry = self.head.get(path)
+        return entry is not None and entry.mode != LINK and entry.content == self.acceptance.get(path)
+
+    def _line_difference(self, path: str) -> int:
+        old, new = (Counter(_lines(text_of(tree, path) or "")) for tree in (self.base, self.head))
+        return ((new - old) + (old - new)).total()
+
+
+def is_python(path: str) -> bool:
+    return path.lower().endswith(PYTHON)
+
+
+def text_of(tree: Tree, path: str) -> str | None:
+    """The file as text; None where there is none, or it is no UTF-8 text."""
+    entry = tree.get(path)
+    if entry is None or entry.mode == LINK or b"\0" in entry.content:
+        return None
+    try:
+        return entry.content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def table_of(tree: Tree, path: str) -> dict[str, Any] | None:
+    """A TOML file; empty where there is none, None where it cannot be read."""
+    if path not in tree:
+        return {}
+    try:
+        return tomllib.loads(text_of(tree, path) or "=")
+    except (ValueError, RecursionError):
+        return None
+
+
+def sections_of(tree: Tree, path: str) -> dict[str, list[str]]:
+    """The lines of an ini file by section, as they stand."""
+    sections: dict[str, list[str]] = {}
+    name = ""
+    for line in _lines(text_of(tree, path) or ""):
+        if line.startswith("["):
+            name = line[1:].partition("]")[0].strip()
+        elif line.strip():
+            sections.setdefault(name, []).append(line)
+    return sections
+
+
+def _lines(text: str) -> list[str]:
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []

@@ -1,0 +1,241 @@
+"""Change rules over paths: what may be touched, how much of it, and what a person has to look at."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from domain.paths import matches
+from domain.policy.change import Change, sections_of, table_of, text_of
+from domain.policy.rule import Hit, Rule
+from domain.task import Severity
+from domain.trees import LINK, PROGRAM, check_tree
+
+AGENT_INSTRUCTIONS = (
+    "**/AGENTS.md", "**/CLAUDE.md", "**/GEMINI.md", "**/.claude/**", "**/.mcp.json", "**/.cursor/**", "**/.cursorrules",
+    "**/.windsurfrules", "**/.clinerules", "**/.aider*", "**/.codex/**", "**/.opencode/**", "**/opencode.json",
+    ".github/copilot-instructions.md",
+)  # fmt: skip
+
+DEPENDENCY_FILES = (
+    "**/requirements*.txt", "**/requirements/**", "**/constraints*.txt", "**/*.lock", "**/setup.py", "**/Pipfile",
+    "**/package.json", "**/package-lock.json", "**/npm-shrinkwrap.json", "**/pnpm-lock.yaml", "**/.npmrc", "**/pip.conf",
+    "**/uv.toml", "**/go.mod", "**/go.sum", "**/Cargo.toml", "**/Gemfile", "**/environment.yml", "**/environment.yaml",
+)  # fmt: skip
+DEPENDENCY_TABLES = (
+    ("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",), ("build-system",),
+    ("project", "dynamic"), ("project", "requires-python"), ("tool", "uv"), ("tool", "poetry"), ("tool", "pdm"),
+)  # fmt: skip
+DEPENDENCY_SECTIONS = ("options", "options.extras_require", "options.entry_points")
+
+CHECK_FILES = (
+    "**/ruff.toml", "**/.ruff.toml", "**/.flake8", "**/mypy.ini", "**/.mypy.ini", "**/.pylintrc", "**/pylintrc",
+    "**/.bandit", "**/.coveragerc", "**/.pre-commit-config.yaml", "**/pyrightconfig.json", "**/.eslintrc*",
+    "**/eslint.config.*", "**/tsconfig*.json", "**/.importlinter", "**/.semgrepignore", "**/.gitleaks*",
+)  # fmt: skip
+CHECK_TABLES = tuple(
+    ("tool", name) for name in ("ruff", "mypy", "pyright", "flake8", "pylint", "coverage", "bandit", "importlinter")
+)
+CHECK_SECTIONS = ("flake8", "mypy", "coverage:run", "coverage:report", "pycodestyle", "pylint")
+
+MAX_FILE_BYTES = 500_000
+MAX_LINE_CHARS = 2_000
+"""More than a reviewer can read: generated, minified or hidden code."""
+
+
+def _no_change(change: Change) -> Iterator[Hit]:
+    if not change.changed:
+        yield Hit("nothing is different from base")
+
+
+def _tree(change: Change) -> Iterator[Hit]:
+    if reason := check_tree(change.head, known=change.base.keys()):
+        yield Hit(reason)
+
+
+def _out_of_scope(change: Change) -> Iterator[Hit]:
+    scope = change.prepared.brief.scope.paths
+    for path in change.changed:
+        if scope and not matches(path, scope) and not change.may_change(path):
+            yield Hit(f"outside of the scope {', '.join(scope)}", path)
+
+
+def _sensitive(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        if matches(path, (*change.settings.sensitive_paths, "lockgate.toml")):
+            yield Hit("a sensitive path is changed", path)
+
+
+def _agent_instructions(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        if matches(path, AGENT_INSTRUCTIONS):
+            yield Hit("what later agents are told is changed", path)
+
+
+def _binary(change: Change) -> Iterator[Hit]:
+    for path in change.present:
+        if text_of(change.head, path) is None:
+            yield Hit("not readable as UTF-8 text", path)
+
+
+def _symlink(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        if path in change.head and change.head[path].mode == LINK:
+            yield Hit(f"a symbolic link to {change.head[path].content.decode('utf-8', 'replace')!r}", path)
+
+
+def _unreadable(change: Change) -> Iterator[Hit]:
+    for path in change.present:
+        if text_of(change.head, path) is None:
+            continue
+        size = len(change.head[path].content)
+        before = len(change.base[path].content) if path in change.base else 0
+        if size - before > MAX_FILE_BYTES:
+            yield Hit(f"{size:,} bytes are more than a person reads", path)
+        elif long := next((n for n, line in change.added(path) if len(line) > MAX_LINE_CHARS), None):
+            yield Hit(f"a line of more than {MAX_LINE_CHARS:,} characters", path, long)
+
+
+def _program(change: Change) -> Iterator[Hit]:
+    for path in change.present:
+        if change.head[path].mode == PROGRAM and (path not in change.base or change.base[path].mode != PROGRAM):
+            yield Hit("the file is executable now", path)
+
+
+def _budget(change: Change) -> Iterator[Hit]:
+    lines, most = change.changed_lines, change.prepared.brief.scope.max_changed_lines
+    if lines > most:
+        yield Hit(f"{lines} changed lines are more than the {most} that the brief allows")
+
+
+def _settings_changed(
+    files: Sequence[str], tables: Sequence[Sequence[str]], sections: Sequence[str], what: str
+) -> Callable[[Change], Iterator[Hit]]:
+    def check(change: Change) -> Iterator[Hit]:
+        for path in change.changed:
+            if matches(path, files):
+                yield Hit(f"{what} changed", path)
+            elif matches(path, ("**/pyproject.toml",)):
+                for table in different_tables(change, path, tables):
+                    yield Hit(f"[{table}] is changed", path)
+            elif matches(path, ("**/setup.cfg", "**/tox.ini")):
+                for section in different_sections(change, path, sections):
+                    yield Hit(f"[{section}] is changed", path)
+
+    return check
+
+
+def different_tables(change: Change, path: str, tables: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Names of the tables of a TOML file that differ; all of them where one side cannot be read."""
+    base, head = table_of(change.base, path), table_of(change.head, path)
+    for table in tables:
+        if base is None or head is None or _inner(base, table) != _inner(head, table):
+            yield ".".join(table)
+
+
+def different_sections(change: Change, path: str, sections: Sequence[str]) -> Iterator[str]:
+    """Names of the sections of an ini file that differ."""
+    base, head = sections_of(change.base, path), sections_of(change.head, path)
+    yield from (name for name in sections if base.get(name) != head.get(name))
+
+
+def _inner(data: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    value: Any = data
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+REFUSE, PERSON, NOTE = Severity.REFUSE, Severity.PERSON, Severity.NOTE
+
+SCOPE_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "no-change", "change", REFUSE,
+        "A commit whose tree equals base.",
+        "There is nothing to judge.",
+        "make the change that the brief asks for",
+        _no_change,
+    ),
+    Rule(
+        "out-of-scope", "change", REFUSE,
+        "A changed path that no glob of scope.paths (or may_change_tests) matches.",
+        "The person who briefed said where the change may be.",
+        "put this path back as it is on base",
+        _out_of_scope,
+    ),
+    Rule(
+        "tree", "change", REFUSE,
+        "Names with invisible characters, `.git` look-alikes, two names that differ in case alone, links that leave the tree.",
+        "File systems, git and a reviewer's screen would read such a tree differently.",
+        "use plain names and relative links that stay inside",
+        _tree,
+    ),
+)  # fmt: skip
+
+PERSON_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "sensitive-path", "change", PERSON,
+        "A changed path that the settings' sensitive_paths on base match; always lockgate.toml.",
+        "Sign-in, migrations, CI and deployment break more than tests can show.",
+        "a reviewer looks at this file",
+        _sensitive,
+    ),
+    Rule(
+        "dependencies", "change", PERSON,
+        "Requirements, lock files, package manifests, and the dependency tables of pyproject.toml and setup.cfg.",
+        "A dependency is other people's code with this project's rights.",
+        "a reviewer knows each new name and version",
+        _settings_changed(DEPENDENCY_FILES, DEPENDENCY_TABLES, DEPENDENCY_SECTIONS, "what is installed is"),
+    ),
+    Rule(
+        "check-config", "change", PERSON,
+        "Configuration of linters, type checkers, coverage and scanners.",
+        "A check that was loosened is green without the code being better.",
+        "a reviewer agrees, or it is put back",
+        _settings_changed(CHECK_FILES, CHECK_TABLES, CHECK_SECTIONS, "configuration of a check is"),
+    ),
+    Rule(
+        "agent-instructions", "change", PERSON,
+        "Instruction files of coding agents: AGENTS.md, CLAUDE.md, .claude/, .mcp.json, .cursor/ and their like.",
+        "An agent that writes them steers the next one.",
+        "a reviewer reads every line",
+        _agent_instructions,
+    ),
+    Rule(
+        "binary", "change", PERSON,
+        "A new or changed file that is not UTF-8 text.",
+        "Neither rules nor people can read it in a diff.",
+        "a reviewer knows where it comes from",
+        _binary,
+    ),
+    Rule(
+        "symlink", "change", PERSON,
+        "A new or changed symbolic link, also one that stays inside the tree.",
+        "A path then means another file than it says.",
+        "a reviewer agrees, or it becomes a file",
+        _symlink,
+    ),
+    Rule(
+        "unreadable", "change", PERSON,
+        f"A text file that grows by more than {MAX_FILE_BYTES:,} bytes, or a new line of more than "
+        f"{MAX_LINE_CHARS:,} characters.",
+        "It counts as few lines and hides much.",
+        "a reviewer knows how it was made, or it is split into lines",
+        _unreadable,
+    ),
+    Rule(
+        "executable", "change", NOTE,
+        "A file that becomes executable.",
+        "It is worth a look, and most often meant.",
+        "nothing to do if it is meant to be run",
+        _program,
+    ),
+)  # fmt: skip
+
+BUDGET_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "diff-budget", "change", REFUSE,
+        "More added plus removed lines than scope.max_changed_lines; unaltered acceptance files are not counted.",
+        "A large change is not reviewed, it is waved through.",
+        "do only what the brief asks, in fewer lines",
+        _budget,
+    ),
+)  # fmt: skip

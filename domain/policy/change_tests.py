@@ -1,0 +1,166 @@
+"""Change rules over the tests: the change cannot judge itself."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from domain.paths import matches
+from domain.policy.change import Change, text_of
+from domain.policy.change_paths import different_sections, different_tables
+from domain.policy.rule import Hit, Rule
+from domain.task import Severity
+
+PYTEST_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "conftest.py")
+PYTEST_TABLES = (("tool", "pytest"), ("project", "entry-points", "pytest11"))
+PYTEST_SECTIONS = ("pytest", "tool:pytest", "options.entry_points")
+MIXED_FILES = ("setup.cfg", "tox.ini", "pyproject.toml")
+
+TEST_TOOLS = frozenset(
+    "pytest _pytest unittest pluggy iniconfig doctest coverage hypothesis mock nose xdist py pytest_asyncio anyio".split()
+)
+START_FILES = frozenset(("sitecustomize.py", "usercustomize.py", "conftest.py"))
+IMPORTABLE = (".py", ".pyc", ".so", ".pyd")
+STDLIB = frozenset(sys.stdlib_module_names) - {"test", "this", "antigravity", "idlelib", "turtledemo"}
+
+SKIP = re.compile(
+    r"\bmark\.(?:skip|skipif|xfail)\b|\bpytest\.(?:skip|xfail|importorskip|exit)\s*\(|\bcollect_ignore(?:_glob)?\b"
+    r"|\bunittest\.(?:skip|skipIf|skipUnless|expectedFailure)\b|^\s*@(?:skip\w*|xfail|expectedFailure)\b"
+    r"|\.skipTest\s*\(|\bSkipTest\b|\b__test__\s*=\s*False\b"
+    r"|\b(?:it|test|describe)\.(?:skip|todo|only)\s*\(|\b(?:xit|xdescribe|fdescribe|fit)\s*\(|\bt\.Skip(?:f|Now)?\s*\("
+)
+
+
+def _acceptance(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        if path in change.acceptance:
+            yield Hit("this acceptance file is not what the brief says", path)
+
+
+def _deleted(change: Change) -> Iterator[Hit]:
+    for path in _closed(change):
+        if path not in change.head:
+            yield Hit("an existing test file is gone", path)
+
+
+def _changed(change: Change) -> Iterator[Hit]:
+    for path in _closed(change):
+        if path in change.head:
+            yield Hit("an existing test file is changed", path)
+
+
+def _closed(change: Change) -> Iterator[str]:
+    """Existing test files that differ and that the brief does not open. Configuration has a rule of its own."""
+    for path in change.changed:
+        name = PurePosixPath(path).name
+        is_config = name in PYTEST_FILES or name in MIXED_FILES
+        if path in change.base and change.is_test(path) and not is_config and not change.may_change(path):
+            if path not in change.acceptance:
+                yield path
+
+
+def _skipped(change: Change) -> Iterator[Hit]:
+    for path in change.present:
+        if path in change.base and change.is_test(path):
+            for number, line in change.added(path):
+                if SKIP.search(line) and not line.lstrip().startswith(("#", "//")):
+                    yield Hit(f"an existing test is skipped or taken out: {line.strip()[:100]!r}", path, number)
+
+
+def _config(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        name = PurePosixPath(path).name
+        if change.is_named(path):
+            continue
+        if name in PYTEST_FILES and (path in change.base or name != "conftest.py"):
+            yield Hit("how pytest runs is changed", path)
+        elif name == "pyproject.toml":
+            if path in change.head and text_of(change.head, path) is None:
+                yield Hit("this file cannot be read", path)
+            for table in different_tables(change, path, PYTEST_TABLES):
+                yield Hit(f"[{table}] is changed", path)
+        elif name in MIXED_FILES:
+            for section in different_sections(change, path, PYTEST_SECTIONS):
+                yield Hit(f"[{section}] is changed", path)
+
+
+def _shadow(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        if path in change.base or path not in change.head or change.is_named(path):
+            continue
+        name = PurePosixPath(path).name
+        if name in START_FILES or name.endswith(".pth"):
+            yield Hit("this file would run before the tests and could change how they run", path)
+        elif matches(path, ("**/*.dist-info/**", "**/*.egg-info/**")):
+            yield Hit("package metadata in the tree can load a pytest plugin", path)
+        elif (module := _shadowed(change, path)) and not _had(change, path):
+            yield Hit(f"this file would be imported in place of the module {module!r}", path)
+
+
+def _shadowed(change: Change, path: str) -> str | None:
+    """The module of a test tool or of Python that an import finds here first."""
+    pure = PurePosixPath(path)
+    if pure.suffix not in IMPORTABLE:
+        return None
+    place = pure.parent if pure.name.startswith("__init__.") else pure
+    module = place.name.split(".")[0]
+    if module in TEST_TOOLS:
+        return module
+    roots = {".", "src", "lib"}
+    first = str(place.parent) in roots or change.is_test(path)
+    return module if first and module in STDLIB else None
+
+
+def _had(change: Change, path: str) -> bool:
+    """Whether base has this module already, as a file or as a package: then the project lives with it."""
+    pure = PurePosixPath(path)
+    place = pure.parent if pure.name.startswith("__init__.") else pure.with_suffix("")
+    return f"{place}.py" in change.base or f"{place}/__init__.py" in change.base
+
+
+TEST_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "acceptance-changed", "tests", Severity.REFUSE,
+        "An acceptance file of the brief that is in the change with another content.",
+        "It is how the change is judged; the platform runs its own copy.",
+        "take the file out, or put in exactly what the brief has",
+        _acceptance,
+    ),
+    Rule(
+        "test-skipped", "tests", Severity.REFUSE,
+        "A new skip, xfail, ignore or only marker in an existing test file, also where the brief opens that file.",
+        "A test that does not run proves nothing.",
+        "take the marker out and make the test pass",
+        _skipped,
+    ),
+    Rule(
+        "test-deleted", "tests", Severity.REFUSE,
+        "An existing file under the settings' test_paths that the change deletes or renames.",
+        "Every test that passed on base must still pass.",
+        "put the file back; a person can open it with may_change_tests",
+        _deleted,
+    ),
+    Rule(
+        "test-changed", "tests", Severity.REFUSE,
+        "An existing file under the settings' test_paths that the change alters.",
+        "The contract is what base says; new tests belong into new files.",
+        "put the file back and add tests in a new file; a person can open it with may_change_tests",
+        _changed,
+    ),
+    Rule(
+        "test-config", "tests", Severity.REFUSE,
+        "A changed pytest.ini, pytest.toml, existing conftest.py, [tool.pytest], [tool:pytest], [pytest] or pytest11 "
+        "entry point.",
+        "Options and hooks decide which tests run and what counts as a pass.",
+        "put it back; a person can open the file by its own name in may_change_tests",
+        _config,
+    ),
+    Rule(
+        "test-shadow", "tests", Severity.REFUSE,
+        "A new conftest.py, sitecustomize.py, usercustomize.py, *.pth, package metadata, or a module that is imported "
+        "in place of pytest, unittest or a module of Python.",
+        "It runs inside the test process and can make any result green.",
+        "use another name, or put fixtures into the test file itself",
+        _shadow,
+    ),
+)  # fmt: skip

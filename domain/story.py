@@ -1,0 +1,83 @@
+"""The ledger's entries as lines that a person reads: the timeline of the CLI and of the outcome's artifact."""
+
+from typing import Any
+
+Body = dict[str, Any]
+
+
+def told(kind: str, body: Body) -> str | None:
+    """One line for an entry; None for the ones that are bookkeeping."""
+    teller = _TELLERS.get(kind)
+    return teller(body) if teller else None
+
+
+def _short(commit: str | None) -> str:
+    return (commit or "nothing")[:12]
+
+
+def _prepared(body: Body) -> str:
+    if body["refusals"]:
+        return f"brief refused: {body['refusals'][0]}"
+    return f"prepared on base {_short(body['base'])} (settings from {body['settings_source']})"
+
+
+def _attempt(body: Body) -> str:
+    if body["problem"]:
+        return f"attempt {body['number']}: no usable change: {body['problem'][:200]}"
+    lines = f"+{body['added_lines']} −{body['removed_lines']}"
+    return f"attempt {body['number']}: {lines} in {len(body['changed_paths'])} files, commit {_short(body['commit'])}"
+
+
+def _tested(body: Body) -> str:
+    rows = body["rows"]
+    good = sum(row["head"] == "passed" for row in rows)
+    return f"tested: {good} of {len(rows)} pass on the change"
+
+
+def _scanned(body: Body) -> str:
+    weights = [finding["severity"] for finding in body["findings"]]
+    return f"scanned: {weights.count('refuse')} refusing findings, {weights.count('person')} for a person"
+
+
+def _verdict(body: Body) -> str:
+    return f"verdict: {body['decision']}" + "".join(f"\n    - {reason[:200]}" for reason in body["reasons"][:5])
+
+
+def _approval(body: Body) -> str:
+    comment = f": {body['comment']}" if body["comment"] else ""
+    return f"{body['reviewer']} answered: {body['answer']}{comment}"
+
+
+def _health(body: Body) -> str:
+    return f"{_short(body['revision'])} is {'healthy' if body['healthy'] else 'sick'}: {body['reason']}"
+
+
+def _deployed(body: Body) -> str:
+    if body["problem"]:
+        return f"release {_short(body['revision'])} never took the traffic: {body['problem'][:200]}"
+    return f"release {_short(body['revision'])} has the traffic of {body['environment']}"
+
+
+def _rolled_back(body: Body) -> str:
+    serving = f"{_short(body['serving'])} was seen serving again" if body["serving"] else "nothing serves"
+    return f"rolled back: {serving}" + (f"; merge reverted by {_short(body['revert'])}" if body["revert"] else "")
+
+
+_TELLERS = {
+    "prepared": _prepared,
+    "plan": lambda body: f"plan: {len(body['steps'])} steps",
+    "attempt": _attempt,
+    "tested": _tested,
+    "scanned": _scanned,
+    "verdict": _verdict,
+    "question": lambda body: f"waiting for a review of attempt {body['attempt']}",
+    "answers": lambda body: str(body["points"][-1]),
+    "approval": _approval,
+    "merged": lambda body: f"merged as {_short(body['commit'])}",
+    "deploy-started": lambda body: f"deploying {_short(body['revision'])} to {body['environment']}",
+    "deployed": _deployed,
+    "health": _health,
+    "live": lambda body: f"{_short(body['revision'])} was seen serving {body['environment']}",
+    "rolled_back": _rolled_back,
+    "outcome": lambda body: f"outcome: {body['sentence']}",
+}

@@ -1,0 +1,64 @@
+"""Housekeeping: leaked sandboxes, reviews nobody answered, crashed runs, releases that should be running."""
+
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import StateType
+
+from blocks.workshop import Workshop, workshop
+from domain.errors import LockgateError
+from flows.resume import resume_crashed
+from tasks.show import bullets
+
+
+@flow(name="housekeeping")
+def housekeeping(workshop_name: str = "default") -> list[str]:
+    """One round; what was done, as sentences. Safe to repeat."""
+    shop = workshop(workshop_name)
+    with get_client(sync_client=True) as client:
+        done = [
+            *[f"removed the leaked sandbox of {label}" for label in shop.sandbox.sweep(lambda label: False)],
+            *expire_reviews(client, shop),
+            *resume_crashed(client),
+            *keep_serving(shop),
+        ]
+    for line in done:
+        get_run_logger().info(line)
+    create_markdown_artifact(key="housekeeping", markdown=f"# Housekeeping\n\n{bullets(done)}")
+    return done
+
+
+def expire_reviews(client: SyncPrefectClient, shop: Workshop) -> list[str]:
+    """Decline what waited longer than the workshop's `review_days`."""
+    done = []
+    answered = {(e.run_id, e.key) for e in shop.ledger.entries(kind="approval")}
+    over = {e.run_id for e in shop.ledger.entries(kind="outcome")}
+    for entry in shop.ledger.entries(kind="question"):
+        age_days = (datetime.now(UTC) - entry.at).total_seconds() / 86_400
+        if (entry.run_id, entry.key) in answered or entry.run_id in over or age_days < shop.review_days:
+            continue
+        run = client.read_flow_run(UUID(entry.run_id))
+        if run.state and run.state.type is StateType.PAUSED:
+            comment = f"nobody answered in {shop.review_days:g} days"
+            answer = {"decision": "expired", "reviewer": "lockgate housekeeping", "comment": comment}
+            client.resume_flow_run(run.id, run_input=answer)
+            done.append(f"declined the review of run {entry.run_id}: {comment}")
+    return done
+
+
+def keep_serving(shop: Workshop) -> list[str]:
+    """Bring back proxies and releases that a reboot took down."""
+    done = []
+    for environment in shop.targets:
+        started = time.monotonic()
+        try:
+            changed = shop.target(environment).ensure()
+        except LockgateError as err:
+            done.append(f"{environment} does not serve: {err}")
+            continue
+        done += [f"{environment}: {line} ({time.monotonic() - started:.1f} s)" for line in changed]
+    return done

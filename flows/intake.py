@@ -1,0 +1,47 @@
+"""Briefs that lie in a folder become runs: drop a brief into `inbox/` of Lockgate's home."""
+
+import hashlib
+from pathlib import Path
+
+from prefect import flow, get_run_logger
+from prefect.deployments import run_deployment
+
+from blocks.home import home
+from domain.errors import InputError
+from flows.briefs import read_brief
+
+
+@flow(name="intake")
+def intake(folder: Path | None = None) -> dict[str, str]:
+    """Start one run for each brief in the folder (TOML or JSON); file name → `submitted`, or why it was refused.
+
+    The run's idempotency key is the file's digest, so a brief is never started twice; afterwards it lies in `taken/`,
+    or in `refused/` with a `.reason.txt` beside it.
+    """
+    inbox = folder or home() / "inbox"
+    inbox.mkdir(parents=True, exist_ok=True)
+    log = get_run_logger()
+    done: dict[str, str] = {}
+    for file in sorted(path for path in inbox.iterdir() if path.suffix in (".toml", ".json")):
+        try:
+            brief = read_brief(file)
+        except InputError as err:
+            _file_away(file, "refused")
+            (inbox / "refused" / f"{file.name}.reason.txt").write_text(f"{err}\n")
+            done[file.name] = f"refused: {err}"
+            log.warning("%s: %s", file.name, done[file.name])
+            continue
+        key = f"intake-{hashlib.sha256(file.read_bytes()).hexdigest()}"
+        parameters = {"brief": brief.model_dump(mode="json")}
+        run_deployment(
+            "agent-task/agent-task", parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False
+        )
+        _file_away(file, "taken")
+        done[file.name] = "submitted"
+        log.info("%s: submitted", file.name)
+    return done
+
+
+def _file_away(file: Path, where: str) -> None:
+    (file.parent / where).mkdir(exist_ok=True)
+    file.replace(file.parent / where / file.name)

@@ -1,0 +1,122 @@
+"""How a task ends: one sentence, the same in the ledger, the UI and the CLI."""
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+from typing import cast
+
+from prefect import get_run_logger
+from prefect.blocks.abstract import NotificationBlock
+from prefect.blocks.core import Block
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from blocks.ledger.ledger import Ledger
+from blocks.workshop import workshop_of
+from domain.brief import Brief
+from domain.errors import LockgateError
+from domain.policy import judge
+from domain.story import told
+from domain.task import Approval, Attempt, BillLine, End, Evidence, Feedback, Outcome, Prepared, Verdict
+from tasks import show
+from tasks.desk import is_repetition
+
+STATE_NAMES = {
+    End.LIVE: "Live",
+    End.MERGED: "Merged",
+    End.DECLINED: "Declined",
+    End.GAVE_UP: "Gave up",
+    End.FROZEN: "Frozen",
+    End.REFUSED: "Refused",
+}
+
+
+def end(
+    run: str,
+    brief: Brief,
+    how: End,
+    reasons: Sequence[str] = (),
+    *,
+    commit: str | None = None,
+    url: str | None = None,
+) -> State:
+    """Record the outcome, show it, page a person where only a person can go on. Safe to repeat per run."""
+    try:
+        shop = workshop_of(brief)
+    except LockgateError as err:
+        return Failed(name=STATE_NAMES[End.REFUSED], message=f"refused: {err}")
+    bill = bill_of(shop.ledger, run)
+    attempts = len(shop.ledger.entries(run_id=run, kind="attempt"))
+    outcome = Outcome(
+        run_id=run,
+        title=brief.title,
+        end=how,
+        sentence=sentence(how, brief, attempts, reasons, url),
+        reasons=tuple(reasons),
+        attempts=attempts,
+        commit=commit,
+        url=url,
+        environment=brief.environment,
+        usd=sum(line.usd for line in bill),
+    )
+    outcome = shop.ledger.record(run, "outcome", "outcome", outcome)
+    if brief.environment:
+        shop.ledger.release(f"environment/{brief.environment}", run)
+    story = [line for entry in shop.ledger.entries(run_id=run) if (line := told(entry.kind, entry.body))]
+    show.outcome(outcome, bill, story)
+    if outcome.end is End.FROZEN and shop.pager:
+        _page(shop.pager, outcome)
+    make = Completed if outcome.end in (End.LIVE, End.MERGED, End.DECLINED) else Failed
+    return make(name=STATE_NAMES[outcome.end], message=outcome.sentence)
+
+
+def sentence(how: End, brief: Brief, attempts: int, reasons: Sequence[str], url: str | None) -> str:
+    """The one line that everybody reads."""
+    tries = f"{attempts} attempt{'s' if attempts != 1 else ''}"
+    why = f": {reasons[0]}" if reasons else ""
+    return {
+        End.LIVE: f"live in {brief.environment} at {url} after {tries}",
+        End.MERGED: f"merged into {brief.branch} after {tries}",
+        End.DECLINED: f"declined after {tries}{why}",
+        End.GAVE_UP: f"gave up{why}",
+        End.FROZEN: f"frozen, a person must decide{why}",
+        End.REFUSED: f"refused{why}",
+    }[how]
+
+
+def bill_of(ledger: Ledger, run: str) -> tuple[BillLine, ...]:
+    """What a run used, in the order it was used."""
+    return tuple(BillLine.model_validate(entry.body) for entry in ledger.entries(run_id=run, kind="bill"))
+
+
+def judged(prepared: Prepared, evidence: Evidence) -> Verdict:
+    """The judge's verdict, on record."""
+    verdict = judge(prepared, evidence)
+    return workshop_of(prepared.brief).ledger.record(prepared.run_id, "verdict", evidence.tested.commit, verdict)
+
+
+def refused(attempt: Attempt, earlier: Sequence[Attempt]) -> Feedback | None:
+    """Feedback for an attempt that is not worth testing; None where it is."""
+    if attempt.problem:
+        return Feedback(attempt=attempt.number, source="policy", points=(attempt.problem,))
+    if is_repetition(attempt, earlier):
+        point = "this is the same change as an earlier attempt that was turned down: no progress"
+        return Feedback(attempt=attempt.number, source="policy", points=(point,), last_commit=attempt.commit)
+    return None
+
+
+def review_feedback(approval: Approval, attempt: Attempt) -> Feedback:
+    """A reviewer's wish, for the agent."""
+    point = f"{approval.reviewer} asks for changes: {approval.comment or 'no comment'}"
+    return Feedback(attempt=attempt.number, source="reviewer", points=(point,), last_commit=attempt.commit)
+
+
+def _page(pager: str, outcome: Outcome) -> None:
+    try:
+        block = cast(NotificationBlock, Block.load(pager))
+        text = "\n".join([outcome.sentence, *outcome.reasons])
+        sent = block.notify(body=text, subject=f"Lockgate: {outcome.title}")
+        if inspect.iscoroutine(sent):
+            asyncio.run(sent)
+    except Exception as err:  # a pager that is down must not hide the outcome itself
+        get_run_logger().error("the pager %s could not be called: %s", pager, err)

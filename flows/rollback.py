@@ -1,0 +1,68 @@
+"""One click in the UI: an environment goes back to a release that was seen live."""
+
+from collections.abc import Iterable
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from blocks.ledger.rows import Entry
+from blocks.workshop import workshop
+from domain.errors import InputError, LockgateError
+from domain.task import RolledBack
+from domain.value import canonical
+from tasks import show
+from tasks.deploy import last_live
+from tasks.merge import take_lease
+from tasks.step import step
+
+
+@flow(name="rollback", flow_run_name="roll back {environment}", persist_result=True, result_serializer="json")
+def rollback_environment(
+    environment: str, revision: str | None = None, reason: str = "asked for by a person", workshop_name: str = "default"
+) -> State:
+    """Traffic back to `revision`, or to the release that was live before. The branch stays as it is: revert it, or
+    send a brief that mends it."""
+    try:
+        back = to_release(str(flow_run.id), environment, revision, reason, workshop_name)
+    except LockgateError as trouble:
+        return Failed(name="Frozen", message=f"could not roll back {environment}: {trouble}")
+    serving = (back.serving or "nothing")[:12]
+    return Completed(name="Rolled back", message=f"{environment} was seen serving {serving} again")
+
+
+@step("rollback", "rollback-{environment}")
+def to_release(run_id: str, environment: str, revision: str | None, reason: str, workshop_name: str) -> RolledBack:
+    """Idempotent per run: what was chosen is on record before anything is switched."""
+    shop = workshop(workshop_name)
+    target = shop.target(environment)
+    if known := shop.ledger.find(run_id, "rolled_back", environment, RolledBack):
+        return known
+    take_lease(shop.ledger, environment, run_id)
+    try:
+        now = target.current(environment)
+        wanted = _named(shop.ledger.entries(kind="live"), environment, revision) if revision else None
+        wanted = wanted or last_live(shop, environment, other_than=now)
+        if wanted is None:
+            raise InputError(f"no earlier release of {environment!r} was ever seen live, so there is nothing to go back to")
+        bundle = shop.store.put(canonical({"phase": "asked for", "reason": reason, "was": now}).encode())
+        chosen = RolledBack(environment=environment, failed=now or "", serving=wanted, revert=None, bundle=bundle)
+        chosen = shop.ledger.record(run_id, "rollback-chosen", environment, chosen)
+        timeline = target.restore(environment, chosen.serving)
+        back = chosen.model_copy(update={"timeline": timeline})
+        show.rolled_back_by_hand(back, reason)
+        return shop.ledger.record(run_id, "rolled_back", environment, back)
+    finally:
+        shop.ledger.release(f"environment/{environment}", run_id)
+
+
+def _named(entries: Iterable[Entry], environment: str, revision: str) -> str:
+    found = {
+        str(e.body["revision"])
+        for e in entries
+        if e.body["environment"] == environment and str(e.body["revision"]).startswith(revision)
+    }
+    if len(found) != 1:
+        raise InputError(f"{revision!r} names {len(found)} releases that were seen live in {environment!r}; give a full id")
+    return found.pop()

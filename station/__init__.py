@@ -1,0 +1,1 @@
+"""One machine's Lockgate: server, worker and supervisor, started and stopped together."""

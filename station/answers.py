@@ -1,0 +1,51 @@
+"""Answers to suspended runs, by the API call that the UI's form makes."""
+
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.responses import SetStateStatus
+
+from blocks.workshop import workshop
+from domain.errors import InputError
+from domain.task import Plan, Question
+from station.follow import read_run
+
+
+def question(run_id: str) -> Question:
+    """The open question of a run. Raises InputError where nothing waits."""
+    run = read_run(run_id)
+    entries = workshop("default").ledger.entries(run_id=str(run.id), kind="question")
+    answered = {e.key for e in workshop("default").ledger.entries(run_id=str(run.id), kind="approval")}
+    waiting = [e for e in entries if e.key not in answered]
+    if not waiting or not (run.state and run.state.is_paused()):
+        raise InputError(f"run {run_id} does not wait for a review: it is {run.state_name}")
+    return Question.model_validate(waiting[-1].body)
+
+
+def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
+    """Answer the review. Raises InputError where nothing waits, or this reviewer may not approve."""
+    asked = question(run_id)
+    if decision == "approve" and asked.reviewers and reviewer not in asked.reviewers:
+        raise InputError(f"{reviewer} may not approve this change; who may: {', '.join(asked.reviewers)}")
+    _resume(run_id, {"decision": decision, "reviewer": reviewer, "comment": comment})
+
+
+def answer(run_id: str, text: str, by: str) -> None:
+    """Answer the agent's questions. Raises InputError where it has none open."""
+    run = read_run(run_id)
+    ledger = workshop("default").ledger
+    plans = ledger.entries(run_id=str(run.id), kind="plan")
+    open_ = [e for e in plans if Plan.model_validate(e.body).questions and not ledger.last("answers", e.key, str(run.id))]
+    if not open_ or not (run.state and run.state.is_paused()):
+        raise InputError(f"run {run_id} has no open questions: it is {run.state_name}")
+    _resume(run_id, {"answers": text, "answered_by": by})
+
+
+def _resume(run_id: str, content: dict[str, Any]) -> None:
+    """Prefect tells in the body, not by the HTTP code, whether it took the answer."""
+    with get_client(sync_client=True) as client:
+        taken = client.resume_flow_run(UUID(run_id), run_input=content)
+    if taken.status is not SetStateStatus.ACCEPT:
+        reason = getattr(taken.details, "reason", None) or taken.status.value
+        raise InputError(f"the answer was not taken: {reason}")

@@ -1,0 +1,182 @@
+"""`lockgate`: submit a brief, answer for it, look at it, roll it back. Wrong use ends with exit code 2."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blocks.home import home
+from domain.errors import InputError, LockgateError
+from station import settings
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A canal lock for code by agents."
+)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else")]
+
+
+def main() -> None:
+    """The entry point. Errors of ours end with one line on stderr: 2 for wrong input, 4 for trouble of the platform."""
+    settings.use()
+    try:
+        app()
+    except InputError as err:
+        _fail(str(err), 2)
+    except LockgateError as err:
+        _fail(str(err), 4)
+
+
+@app.command()
+def up() -> None:
+    """Start server, worker and supervisor; prints where they are."""
+    from station import credentials, supervisor
+
+    started = supervisor.up()
+    print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'}; listens on 127.0.0.1 only)")
+    print(f"credential   {credentials.folder() / 'api-credential'}  (user:password, mode 600)")
+    print(f"block key    {credentials.folder() / 'encryption-key'}  (mode 600: keep a copy, blocks cannot be read without)")
+    print(f"inbox        {home() / 'inbox'}  (briefs dropped here are run)")
+
+
+@app.command()
+def down() -> None:
+    """Stop everything that this home started: releases and their proxies too."""
+    from station import supervisor
+    from station.targets import stop_targets
+
+    stopped = [*stop_targets(), *supervisor.down()]
+    print(f"stopped: {', '.join(stopped) or 'nothing was running'}")
+
+
+@app.command()
+def run(
+    brief: Annotated[Path, typer.Argument(help="A brief: TOML or JSON")],
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end; the exit code tells how it ended")] = False,
+    as_json: Json = False,
+    repository: Annotated[str | None, typer.Option(help="Instead of the brief's repository")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key never starts a second run")] = None,
+) -> None:
+    """Submit a brief. With --wait: 0 live or merged, 1 declined, 2 refused or wrong use, 3 gave up, 4 frozen."""
+    from flows.briefs import read_brief
+    from station import follow, submit
+
+    run_id = submit.submit(read_brief(brief, repository=repository), key=key)
+    if not as_json:
+        print(f"run {run_id}\n{submit.run_url(run_id)}", flush=True)
+    if not wait:
+        if as_json:
+            print(json.dumps({"run_id": run_id, "url": submit.run_url(run_id)}))
+        return
+    outcome = follow.follow(run_id, quiet=as_json)
+    print(outcome.model_dump_json() if as_json else f"\n{outcome.sentence}")
+    raise typer.Exit(outcome.end.exit_code)
+
+
+@app.command()
+def status(run_id: Annotated[str | None, typer.Argument(help="A run; empty lists the newest")] = None, as_json: Json = False) -> None:
+    """What a run has done so far, or the newest runs."""
+    from station import follow
+
+    if run_id:
+        follow.show_run(run_id, as_json)
+    else:
+        follow.show_runs(as_json)
+
+
+@app.command()
+def review(
+    run_id: str,
+    approve: Annotated[bool, typer.Option("--approve")] = False,
+    changes: Annotated[str | None, typer.Option("--changes", help="Ask for changes, with a comment")] = None,
+    reject: Annotated[str | None, typer.Option("--reject", help="Reject, with a reason")] = None,
+    reviewer: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
+) -> None:
+    """Show what waits for a review, or answer it."""
+    from station import answers
+
+    chosen = [("approve", "") if approve else None, changes and ("ask for changes", changes), reject and ("reject", reject)]
+    given = [choice for choice in chosen if choice]
+    if not given:
+        print(answers.question(run_id).text)
+        return
+    if len(given) > 1 or not reviewer:
+        raise InputError("give one of --approve, --changes and --reject, and your name with --as")
+    decision, comment = given[0]
+    answers.review(run_id, decision, reviewer, comment)
+    print(f"{decision}: run {run_id} goes on")
+
+
+@app.command()
+def answer(
+    run_id: str, text: str, by: Annotated[str, typer.Option("--as", help="Your name, for the record")]
+) -> None:
+    """Answer the agent's questions."""
+    from station import answers
+
+    answers.answer(run_id, text, by)
+    print(f"answered: run {run_id} goes on")
+
+
+@app.command()
+def rollback(
+    environment: str,
+    revision: Annotated[str | None, typer.Option("--to", help="A release that was live; default: the one before")] = None,
+    reason: Annotated[str, typer.Option(help="For the record")] = "asked for on the command line",
+) -> None:
+    """Bring an environment back to a release that was seen live."""
+    from station import submit
+
+    state = submit.roll_back(environment, revision, reason)
+    print(state.message)
+    raise typer.Exit(0 if state.is_completed() else 4)
+
+
+@app.command()
+def bill(run_id: Annotated[str | None, typer.Argument(help="A run; empty sums up all")] = None, as_json: Json = False) -> None:
+    """What was used, by step, attempt, agent and model."""
+    from station import follow
+
+    follow.show_bill(run_id, as_json)
+
+
+@app.command()
+def verify(run_id: str, as_json: Json = False) -> None:
+    """Recompute brief → tree → evidence → approval → artifact → what the service says; names the broken link."""
+    from station.verify import verify as check
+
+    links = check(run_id)
+    if as_json:
+        print(json.dumps([link.model_dump() for link in links]))
+    else:
+        for link in links:
+            print(f"{'ok    ' if link.problem is None else 'BROKEN'} {link.name}: {link.problem or link.proof}")
+    raise typer.Exit(0 if all(link.problem is None for link in links) else 1)
+
+
+@app.command()
+def doctor() -> None:
+    """What works on this machine, what is missing, and the fix."""
+    from station.doctor import checks
+
+    broken = 0
+    for name, problem in checks():
+        broken += problem is not None
+        print(f"{'ok     ' if problem is None else 'MISSING'} {name}{f': {problem}' if problem else ''}")
+    raise typer.Exit(1 if broken else 0)
+
+
+@app.command()
+def demo(
+    yes: Annotated[bool, typer.Option("--yes", help="Approve as the user `demo` without asking")] = False,
+) -> None:
+    """The example: a change is refused, shipped, found sick, rolled back, mended, and goes live."""
+    from station.demo import demo as play
+
+    raise typer.Exit(play(interactive=sys.stdin.isatty() and sys.stdout.isatty() and not yes))
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"lockgate: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,45 @@
+"""The API credential and the encryption key of this machine: made once, mode 600, outside any repository."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+from blocks.home import home
+
+
+def api_credential() -> str:
+    """`user:password` that the Prefect API and UI ask for."""
+    return _kept("api-credential", lambda: f"lockgate:{secrets.token_urlsafe(24)}")
+
+
+def encryption_key() -> str:
+    """The Fernet key that block secrets are encrypted with. It must not lie in the database that it protects."""
+    return _kept("encryption-key", lambda: Fernet.generate_key().decode())
+
+
+def folder() -> Path:
+    """Where both lie."""
+    return home() / "credentials"
+
+
+def _kept(name: str, make: Callable[[], str]) -> str:
+    path = folder() / name
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(make())
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)  # the first of two at once wins
+    except FileExistsError:
+        pass
+    draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,116 @@
+"""`make demo`: the example from its brief to a live release, with everything that goes wrong on the way."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.prompt import Prompt
+
+from blocks.home import home
+from domain.errors import InputError
+from domain.task import Question
+from station import settings, supervisor
+
+console = Console(highlight=False, soft_wrap=True)
+SHOP = settings.PROJECT / "examples" / "shop"
+
+
+def demo(interactive: bool) -> int:
+    """Play it; the exit code of the outcome."""
+    from station.follow import follow, ledger, show_bill
+    from station.submit import run_url, submit
+
+    started = time.monotonic()
+    console.print("[bold]Lockgate demo[/]: starting the Prefect server and a worker")
+    supervisor.up()
+    console.print(f"Prefect UI: {settings.url()} (credential in {home() / 'credentials' / 'api-credential'})")
+    url = _set_up()
+    from flows.briefs import read_brief
+
+    brief = read_brief(SHOP / "brief.toml", repository=str(home() / "demo" / "shop.git"))
+    run_id = submit(brief)
+    console.print(f"brief submitted: [bold]{brief.title}[/]\nrun: {run_url(run_id)}\n")
+    outcome = follow(run_id, reviewer=_ask if interactive else _approve_as_demo)
+    console.print(f"\n[bold]{outcome.sentence}[/]")
+    lives = [e.body["revision"] for e in ledger().entries(run_id=run_id, kind="live")]
+    if len(lives) > 1:
+        console.print(f"releases: {lives[0][:12]} (before) → {lives[-1][:12]} (now, as {url}/health says)")
+    show_bill(run_id, as_json=False)
+    console.print(f"service   {outcome.url or url}/v2/search?q=tea\nrun       {run_url(run_id)}")
+    console.print(f"verify    bin/lockgate verify {run_id}\nroll back bin/lockgate rollback shop")
+    console.print(f"stop      make down\n{time.monotonic() - started:.0f} s in all")
+    return outcome.end.exit_code
+
+
+def _set_up() -> str:
+    """A fresh repository, agent and environment for the example; the public address."""
+    from blocks.agents.replay import Replay
+    from blocks.targets.process import ProcessTarget
+    from blocks.workshop import Workshop
+
+    make_repository(home() / "demo" / "shop.git")
+    old = home() / "targets" / "shop"
+    if old.exists():
+        ProcessTarget(name="shop", port=1).stop()
+        shutil.rmtree(old)
+    port = _free_port(8080)
+    target = ProcessTarget(name="shop", port=port)
+    target.keep("shop")
+    Replay(recording=SHOP / "attempts").keep("shop")
+    shop = Workshop.get("default")
+    shop.targets = {**shop.targets, "shop": "process-target/shop"}
+    shop.keep("default")
+    return f"http://127.0.0.1:{port}"
+
+
+def make_repository(bare: Path) -> None:
+    """The example as a bare repository with one commit on `main`; the same files give the same commit."""
+    shutil.rmtree(bare, ignore_errors=True)
+    bare.parent.mkdir(parents=True, exist_ok=True)
+    who = {"NAME": "shop", "EMAIL": "shop@example.invalid", "DATE": "2026-01-01T00:00:00Z"}
+    names = {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in who.items()}
+    env = {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **names}
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", f"--git-dir={bare}", *words], env=env, capture_output=True, text=True)
+        if done.returncode:
+            raise InputError(f"git {words[0]} failed: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    git("init", "--quiet", "--bare", "--initial-branch=main")
+    git("config", "core.bare", "false")
+    git(f"--work-tree={SHOP / 'repository'}", "add", "--all", "--force", ":!**/__pycache__", ":!**/.*_cache")
+    git("update-ref", "refs/heads/main", git("commit-tree", git("write-tree"), "-m", "The shop"))
+    git("config", "core.bare", "true")
+    (bare / "index").unlink()
+
+
+def _approve_as_demo(question: Question) -> tuple[str, str, str]:
+    """Nobody is at the terminal: approve, and say so."""
+    console.print(f"         [yellow]no terminal: attempt {question.attempt} is approved as the user `demo`[/]")
+    return "approve", "demo", "approved by the demo itself: nobody is at the terminal"
+
+
+def _ask(question: Question) -> tuple[str, str, str]:
+    """Show the change and ask."""
+    console.print(Markdown(question.text))
+    answer = Prompt.ask("approve, changes or reject", choices=["approve", "changes", "reject"], default="approve")
+    comment = Prompt.ask("comment", default="") if answer != "approve" else ""
+    return ("ask for changes" if answer == "changes" else answer), os.environ.get("USER", "demo"), comment
+
+
+def _free_port(wanted: int) -> int:
+    for candidate in range(wanted, wanted + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return candidate
+    raise InputError(f"no free port between {wanted} and {wanted + 100}")

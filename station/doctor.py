@@ -1,0 +1,62 @@
+"""What works on this machine, what is missing, and the fix."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from blocks.home import home
+from blocks.scanners.bandit import Bandit
+from blocks.scanners.kingfisher import Kingfisher
+from blocks.scanners.ruff import Ruff
+from blocks.sandboxes.bubblewrap import Bubblewrap
+from blocks.targets.caddy import caddy_binary
+from domain.errors import LockgateError
+from station import processes, settings
+
+
+def checks() -> Iterator[tuple[str, str | None]]:
+    """(what, problem with its fix; None where it works), one by one as they are looked at."""
+    yield "git ≥ 2.38", _git()
+    yield "sandbox (bubblewrap)", Bubblewrap().doctor()
+    yield "proxy (caddy)", _caddy()
+    for scanner in (Kingfisher(), Ruff(), Bandit()):
+        yield f"scanner {scanner.name}", scanner.doctor()
+    yield f"disk at {home()}", _disk()
+    for name in ("supervisor", "server", "worker"):
+        yield name, None if processes.running(name) else "not running: `make up` starts it"
+    yield "API", _api()
+
+
+def _git() -> str | None:
+    path = shutil.which("git")
+    if path is None:
+        return "not installed: apt-get install git"
+    words = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.split()
+    version = tuple(int(part) for part in words[2].split(".")[:2])
+    return None if version >= (2, 38) else f"{words[2]} is too old for merges without a work tree: install 2.38 or newer"
+
+
+def _caddy() -> str | None:
+    try:
+        caddy_binary()
+    except LockgateError as err:
+        return str(err)
+    return None
+
+
+def _disk() -> str | None:
+    home().mkdir(parents=True, exist_ok=True)
+    free_gb = shutil.disk_usage(home()).free / 1e9
+    return None if free_gb > 2 else f"only {free_gb:.1f} GB free: clean up, or set LOCKGATE_HOME to another disk"
+
+
+def _api() -> str | None:
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.hello()
+            client.read_deployment_by_name("agent-task/agent-task")
+    except Exception as err:  # whatever it is, it is the answer
+        return f"{settings.url()}: {err or type(err).__name__}: `make up` starts it"
+    return None

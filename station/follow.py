@@ -1,0 +1,165 @@
+"""What runs did, as tables and timelines on a terminal."""
+
+import json
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from rich.console import Console
+from rich.table import Table
+
+from blocks.ledger.ledger import Ledger
+from blocks.ledger.rows import Entry
+from blocks.workshop import workshop
+from domain.errors import InputError
+from domain.story import told
+from domain.task import BillLine, End, Outcome, Question
+from station.submit import run_url
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def ledger() -> Ledger:
+    """The ledger of the default workshop."""
+    return workshop("default").ledger
+
+
+def read_run(run_id: str) -> FlowRun:
+    """A run by id. Raises InputError for one that does not exist."""
+    try:
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(UUID(run_id))
+    except (ObjectNotFound, ValueError) as err:
+        raise InputError(f"there is no run {run_id!r}: `lockgate status` lists them") from err
+
+
+Reviewer = Callable[[Question], tuple[str, str, str]]
+"""Answers a question with (decision, reviewer, comment)."""
+
+
+def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -> Outcome:
+    """Print the run's timeline until it ends; its outcome. `reviewer` is asked when a review waits."""
+    seen, phase, since = 0, "", time.monotonic()
+    with console.status("waiting for the worker") as spinner:
+        if quiet:
+            spinner.stop()
+        while True:
+            entries = ledger().entries(run_id=run_id, after=seen)
+            for entry in entries:
+                seen = entry.number
+                if not quiet:
+                    _say(entry)
+            try:
+                run = read_run(run_id)
+            except httpx.HTTPError:
+                spinner.update("the server does not answer; waiting for it")
+                time.sleep(1)
+                continue
+            now = f"{run.state_name} · {_step(run_id)}"
+            if now != phase:
+                phase, since = now, time.monotonic()
+            spinner.update(f"{phase} · {time.monotonic() - since:.0f} s")
+            if reviewer and run.state and run.state.is_paused():
+                spinner.stop()
+                _review(run_id, reviewer)
+                spinner.start()
+            if run.state and run.state.is_final() and not run.state.is_crashed():
+                return outcome_of(run)
+            time.sleep(0.4)
+
+
+def _review(run_id: str, reviewer: Reviewer) -> None:
+    from station import answers
+
+    try:
+        decision, name, comment = reviewer(answers.question(run_id))
+        answers.review(run_id, decision, name, comment)
+    except InputError as err:  # somebody else was faster, in the UI say
+        console.print(f"         {err}", markup=False)
+        time.sleep(1)
+
+
+def outcome_of(run: FlowRun) -> Outcome:
+    """The recorded outcome; for a run that ended without one (cancelled, say), Prefect's own words."""
+    found = ledger().find(str(run.id), "outcome", "outcome", Outcome)
+    if found:
+        return found
+    message = (run.state.message if run.state else None) or run.state_name or "unknown"
+    return Outcome(run_id=str(run.id), title=run.name, end=End.FROZEN, sentence=f"{run.state_name}: {message}")
+
+
+def show_run(run_id: str, as_json: bool) -> None:
+    """State and timeline of one run."""
+    run = read_run(run_id)
+    entries = ledger().entries(run_id=str(run.id))
+    if as_json:
+        story = [{"at": e.at.isoformat(), "kind": e.kind, "line": told(e.kind, e.body)} for e in entries]
+        message = run.state.message if run.state else None
+        print(json.dumps({"run_id": str(run.id), "state": run.state_name, "message": message, "timeline": story}))
+        return
+    console.print(f"[bold]{run.name}[/] · {run.state_name}\n{run_url(str(run.id))}")
+    for entry in entries:
+        _say(entry)
+
+
+def show_runs(as_json: bool, limit: int = 20) -> None:
+    """The newest runs."""
+    wanted = FlowRunFilter.model_validate({"tags": {"all_": ["lockgate"]}})
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=limit)
+    rows = [
+        {"run_id": str(r.id), "title": r.name, "state": r.state_name, "message": r.state.message if r.state else None}
+        for r in runs
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table("run", "title", "state", "message")
+    for row in rows:
+        table.add_row(*(str(value or "") for value in row.values()))
+    console.print(table)
+
+
+def show_bill(run_id: str | None, as_json: bool) -> None:
+    """Bill lines, summed by step and agent where several runs are shown."""
+    if run_id:
+        read_run(run_id)
+    lines = [BillLine.model_validate(e.body) for e in ledger().entries(run_id=run_id, kind="bill")]
+    if as_json:
+        total = {"usd": sum(line.usd for line in lines), "sandbox_s": round(sum(line.sandbox_s for line in lines), 3)}
+        print(json.dumps({"lines": [line.model_dump(mode="json") for line in lines], **total}))
+        return
+    console.print(bill_table(lines))
+
+
+def bill_table(lines: "list[BillLine]") -> Table:
+    """A bill as a table with its total."""
+    table = Table("step", "attempt", "agent", "model", title="Bill", show_footer=True)
+    table.add_column("sandbox s", f"{sum(line.sandbox_s for line in lines):.1f}", justify="right")
+    table.add_column("USD", f"{sum(line.usd for line in lines):.4f}", justify="right")
+    for line in lines:
+        table.add_row(
+            line.step, str(line.attempt), line.agent or "", line.model or "", f"{line.sandbox_s:.1f}", f"{line.usd:.4f}"
+        )
+    return table
+
+
+def _step(run_id: str) -> str:
+    """The step that runs now, from the API."""
+    wanted = FlowRunFilter.model_validate({"id": {"any_": [run_id]}})
+    with get_client(sync_client=True) as client:
+        tasks = client.read_task_runs(flow_run_filter=wanted, limit=50)
+    return ", ".join(sorted(t.name for t in tasks if t.state and t.state.is_running())) or "between steps"
+
+
+def _say(entry: Entry) -> None:
+    line = told(entry.kind, entry.body)
+    if line:
+        console.print(f"[dim]{entry.at.astimezone():%H:%M:%S}[/] ", end="")
+        console.print(line, markup=False)

@@ -1,0 +1,96 @@
+"""Processes that outlive the command that started them, found again by pid and start time."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from blocks.home import home
+
+
+def start(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> int:
+    """Start `argv` in the background with its own session and log; the pid.
+
+    Signals are reset: a worker that inherits an ignored SIGINT does not stop on SIGTERM.
+    """
+    folder = _folder()
+    with open(folder / f"{name}.log", "ab") as log:
+        process = subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=_plain_signals,
+        )
+    mark = {"pid": process.pid, "started": started(process.pid)}
+    (folder / f"{name}.json").write_text(json.dumps(mark))
+    return process.pid
+
+
+def running(name: str) -> int | None:
+    """The pid of a process that was started under this name and is still that process."""
+    try:
+        mark = json.loads((_folder() / f"{name}.json").read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    pid = int(mark["pid"])
+    return pid if started(pid) is not None and started(pid) == mark["started"] else None
+
+
+def stop(name: str, grace_s: float = 15.0) -> bool:
+    """Stop it by SIGTERM, then by SIGKILL of its group; whether there was one."""
+    pid = running(name)
+    if pid is None:
+        (_folder() / f"{name}.json").unlink(missing_ok=True)
+        return False
+    mark = started(pid)
+    os.kill(pid, signal.SIGTERM)
+    until = time.monotonic() + grace_s
+    while time.monotonic() < until and started(pid) == mark:
+        reap(pid)
+        time.sleep(0.05)
+    if started(pid) == mark:
+        os.killpg(pid, signal.SIGKILL)
+        time.sleep(0.1)
+        reap(pid)
+    (_folder() / f"{name}.json").unlink(missing_ok=True)
+    return True
+
+
+def started(pid: int) -> int | None:
+    """Start time of a live process in clock ticks since boot (proc(5), field 22); None for none or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def reap(pid: int) -> None:
+    """Collect our own child's exit, so that it is no zombie."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def log_of(name: str) -> Path:
+    """Where its output goes."""
+    return _folder() / f"{name}.log"
+
+
+def _folder() -> Path:
+    folder = home() / "run"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _plain_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

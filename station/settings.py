@@ -1,0 +1,57 @@
+"""Where this machine's Prefect server is, and what its processes are told. Import before `prefect`."""
+
+import os
+from pathlib import Path
+
+from blocks.home import home
+from station import credentials
+
+PROJECT = Path(__file__).resolve().parent.parent
+POOL = "lockgate"
+
+
+def port() -> int:
+    """The server's port: what `up` chose and wrote down, else LOCKGATE_PORT, else 4200."""
+    chosen = home() / "port"
+    return int(chosen.read_text()) if chosen.is_file() else int(os.environ.get("LOCKGATE_PORT", "4200"))
+
+
+def url() -> str:
+    """Address of the UI."""
+    return f"http://127.0.0.1:{port()}"
+
+
+def client_environment() -> dict[str, str]:
+    """Prefect settings of everything that talks to the server: CLI, worker, flow runs."""
+    return {
+        "LOCKGATE_HOME": str(home()),
+        "PREFECT_HOME": str(home() / "prefect"),
+        "PREFECT_PROFILES_PATH": str(home() / "prefect" / "profiles.toml"),
+        "PREFECT_API_URL": f"{url()}/api",
+        "PREFECT_API_AUTH_STRING": credentials.api_credential(),
+        "PREFECT_LOCAL_STORAGE_PATH": str(home() / "prefect" / "storage"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_PREFETCH_SECONDS": "1",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def server_environment() -> dict[str, str]:
+    """Settings of the server alone; only it knows the encryption key."""
+    return {
+        **client_environment(),
+        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_PORT": str(port()),
+        "PREFECT_SERVER_API_AUTH_STRING": credentials.api_credential(),
+        "PREFECT_SERVER_ENCRYPTION_KEY": credentials.encryption_key(),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "15",
+    }
+
+
+def use() -> None:
+    """Point this process at this machine's server, unless the person set another API."""
+    if "PREFECT_API_URL" not in os.environ:
+        os.environ.update(client_environment())

@@ -1,0 +1,144 @@
+"""Keeps one machine's Lockgate alive: server, worker, deployments, crashed runs. `python -m station.supervisor` runs it."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from blocks.home import home
+from station import processes, settings
+
+log = logging.getLogger("lockgate")
+PYTHON = sys.executable
+PREFECT = str(Path(sys.executable).with_name("prefect"))
+
+
+def up(timeout_s: float = 120) -> bool:
+    """Start the supervisor and wait until a run could be submitted; whether it had to be started."""
+    if processes.running("supervisor") and _is_ready():
+        return False
+    if not processes.running("supervisor"):
+        (home() / "port").write_text(str(_free_port(settings.port())))
+        (home() / "run" / "ready").unlink(missing_ok=True)
+        env = {**_system_environment(), **settings.client_environment()}
+        processes.start("supervisor", [PYTHON, "-m", "station.supervisor"], env, settings.PROJECT)
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        if _is_ready():
+            return True
+        if not processes.running("supervisor"):
+            break
+        time.sleep(0.2)
+    tail = processes.log_of("supervisor").read_text()[-2000:]
+    raise RuntimeError(f"Lockgate did not come up; the end of {processes.log_of('supervisor')}:\n{tail}")
+
+
+def down() -> list[str]:
+    """Stop everything that `up` and its releases started; what was stopped."""
+    stopped = [name for name in ("supervisor", "worker", "server") if processes.stop(name)]
+    (home() / "run" / "ready").unlink(missing_ok=True)
+    return stopped
+
+
+class Supervisor:
+    """Start, watch, start again. Everything it starts is found again by pid, so it can itself be killed and started."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+
+    def run(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._keep_server()
+        self._wait_for_server()
+        from station.bootstrap import bootstrap  # imports prefect, which reads the settings that `up` gave us
+
+        bootstrap()
+        self._keep_worker()
+        (home() / "run" / "ready").write_text(str(os.getpid()))
+        log.info("ready at %s", settings.url())
+        self._watch()
+        for name in ("worker", "server"):
+            processes.stop(name)
+
+    def _watch(self) -> None:
+        from prefect.client.orchestration import get_client
+
+        from flows.resume import resume_crashed
+
+        while not self.stopping:
+            time.sleep(2)
+            self._keep_server()
+            self._keep_worker()
+            try:
+                with get_client(sync_client=True) as client:
+                    for line in resume_crashed(client):
+                        log.info(line)
+            except Exception as err:  # the server may be gone for a moment; the next round tells
+                log.warning("could not look after crashed runs: %s", err)
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def _keep_server(self) -> None:
+        if not processes.running("server") and not self.stopping:
+            log.info("starting the server on port %s", settings.port())
+            argv = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
+            env = {**_system_environment(), **settings.server_environment()}
+            processes.start("server", argv, env, home())
+
+    def _keep_worker(self) -> None:
+        if not processes.running("worker") and not self.stopping:
+            log.info("starting the worker")
+            argv = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", "lockgate"]
+            env = {**_system_environment(), **settings.client_environment()}
+            processes.start("worker", argv, env, settings.PROJECT)
+
+    def _wait_for_server(self, timeout_s: float = 90) -> None:
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until and not self.stopping:
+            if _answers():
+                return
+            time.sleep(0.2)
+        raise RuntimeError(f"the server does not answer at {settings.url()}; see {processes.log_of('server')}")
+
+
+def _answers() -> bool:
+    try:
+        with urllib.request.urlopen(f"{settings.url()}/api/health", timeout=2) as answer:  # noqa: S310 - loopback
+            return bool(answer.status == 200)
+    except (urllib.error.HTTPError, OSError) as err:
+        return isinstance(err, urllib.error.HTTPError) and err.code == 401
+
+
+def _is_ready() -> bool:
+    return (home() / "run" / "ready").exists() and _answers()
+
+
+def _free_port(wanted: int) -> int:
+    for candidate in range(wanted, wanted + 50):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return candidate
+    raise RuntimeError(f"no free port between {wanted} and {wanted + 50}: set LOCKGATE_PORT")
+
+
+def _system_environment() -> dict[str, str]:
+    """What a process needs of ours: where things are, how networks are reached; nothing that only we know."""
+    kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "CI")
+    prefixes = ("UV_", "PIP_", "LOCKGATE_", "HTTP_", "HTTPS_", "NO_PROXY", "http_", "https_", "no_proxy")
+    return {name: value for name, value in os.environ.items() if name in kept or name.startswith(prefixes)}
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    Supervisor().run()

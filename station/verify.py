@@ -1,0 +1,116 @@
+"""Recomputes the chain of a run: brief → tree → evidence → approval → artifact → what the live service says."""
+
+from blocks.workshop import Workshop, workshop
+from domain.errors import InputError, LockgateError
+from domain.task import Approval, Attempt, End, Evidence, Health, Merged, Outcome, Prepared, Release, Scanned, Tested
+from domain.value import Value
+from station.follow import read_run
+from tasks.review_gate import fingerprint
+
+
+class Link(Value):
+    """One link of the chain."""
+
+    name: str
+    proof: str = ""
+    problem: str | None = None
+
+
+def verify(run_id: str) -> list[Link]:
+    """Each link with its proof or its problem, in order. Raises InputError for a run without an outcome."""
+    run = str(read_run(run_id).id)
+    shop = workshop("default")
+    ledger = shop.ledger
+    broken = ledger.verify()
+    links = [Link(name="ledger", proof="every entry follows from the one before", problem=broken)]
+    outcome = ledger.find(run, "outcome", "outcome", Outcome)
+    if outcome is None:
+        raise InputError(f"run {run_id} has no outcome yet: there is nothing to verify")
+    if outcome.commit is None:
+        links.append(Link(name="outcome", proof=f"{outcome.end}: nothing was merged"))
+        return links
+    try:
+        links += _change(shop, run, outcome)
+    except (LockgateError, LookupError) as err:
+        links.append(Link(name="evidence", problem=str(err)))
+    if outcome.end is End.LIVE:
+        links += _release(shop, run, outcome)
+    return links
+
+
+def _change(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
+    ledger, commit = shop.ledger, outcome.commit or ""
+    attempts = [Attempt.model_validate(e.body) for e in ledger.entries(run_id=run, kind="attempt")]
+    prepared = [Prepared.model_validate(e.body) for e in ledger.entries(run_id=run, kind="prepared")]
+    tested, scanned = ledger.find(run, "tested", commit, Tested), ledger.find(run, "scanned", commit, Scanned)
+    merged = ledger.find(run, "merged", commit, Merged)
+    if tested is None or scanned is None or merged is None:
+        raise LookupError(f"the ledger has no evidence or merge of {commit[:12]}")
+    start = prepared[-1]
+    brief = start.brief
+    again = shop.forge.tree_id(brief.repository, commit)
+    known = {a.commit: a for a in attempts}.get(commit)
+    attempt = known or attempts[-1].model_copy(update={"commit": commit, "tree": again, "base": start.base})
+    named = f"Lockgate-Brief: {brief.digest}" in shop.forge.message(brief.repository, commit)
+    approvals = [Approval.model_validate(e.body) for e in ledger.entries(run_id=run, kind="approval")]
+    granted = {a.fingerprint for a in approvals if a.is_approved}
+    marks = [fingerprint(p, Evidence(attempt=attempt, tested=tested, scanned=scanned)) for p in prepared]
+    approved = next((mark for mark in marks if mark in granted), None)
+    on_branch = shop.forge.contains(brief.repository, brief.branch, commit)
+    return [
+        Link(
+            name="brief",
+            proof=f"{brief.digest[:12]} is named by commit {commit[:12]}",
+            problem=None if named else f"commit {commit[:12]} does not name this brief ({brief.digest[:12]})",
+        ),
+        Link(
+            name="tree",
+            proof=f"{again[:12]} is what was tested",
+            problem=None if attempt.tree == again else f"the commit's tree is {again[:12]}, tested was {attempt.tree}",
+        ),
+        _contract(shop, start),
+        Link(
+            name="approval",
+            proof=f"bound to {str(approved)[:12]}",
+            problem=None if approved else "no approval is bound to this brief, tree and evidence",
+        ),
+        Link(
+            name="merge",
+            proof=f"{commit[:12]} is on {brief.branch}",
+            problem=None if on_branch else f"{commit[:12]} is not on {brief.branch}",
+        ),
+    ]
+
+
+def _contract(shop: Workshop, prepared: Prepared) -> Link:
+    try:
+        shop.store.get(prepared.contract)
+    except LockgateError as err:
+        return Link(name="contract", problem=str(err))
+    return Link(name="contract", proof=f"{prepared.contract[:12]} is whole in the store")
+
+
+def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
+    commit, environment = outcome.commit or "", outcome.environment or ""
+    release = shop.ledger.find(run, "deployed", commit, Release)
+    health = shop.ledger.find(run, "health", commit, Health)
+    if release is None or health is None:
+        return [Link(name="release", problem=f"the ledger has no release of {commit[:12]}")]
+    target = shop.target(environment)
+    digest = target.artifact(commit)
+    newer = [e for e in shop.ledger.entries(kind="live") if e.body["environment"] == environment][-1]
+    superseded = newer.body["revision"] != commit
+    serving = target.current(environment)
+    gone = None if superseded else f"{environment} serves {serving or 'nothing'}, not {commit}"
+    return [
+        Link(
+            name="artifact",
+            proof=f"{release.artifact[:12]}",
+            problem=None if digest == release.artifact else f"the release on disk has digest {digest}",
+        ),
+        Link(
+            name="live",
+            proof=f"{environment} says releaseId {commit[:12]}" if serving == commit else "superseded by a later release",
+            problem=None if serving == commit else gone,
+        ),
+    ]

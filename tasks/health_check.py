@@ -1,0 +1,23 @@
+"""health_check: what the public address says over the bake window. "live" is written here, and only when it was seen."""
+
+from blocks.workshop import workshop_of
+from domain.task import Health, Prepared, Release
+from tasks import show
+from tasks.step import step
+
+
+@step("health_check", "health_check-{release.revision}")
+def health_check(prepared: Prepared, release: Release) -> Health:
+    """Observe the release in public. A release that never started is sick without a look."""
+    shop = workshop_of(prepared.brief)
+    run = prepared.run_id
+    if release.problem:
+        health = Health(revision=release.revision, healthy=False, reason=release.problem, observations=0)
+    else:
+        health = shop.target(release.environment).observe(release, prepared.settings.health)
+    show.health(health, release)
+    health = shop.ledger.record(run, "health", release.revision, health)
+    if health.healthy:
+        shop.ledger.record(run, "live", release.revision, release)
+        shop.ledger.release(f"environment/{release.environment}", run)
+    return health

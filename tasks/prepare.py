@@ -1,0 +1,171 @@
+"""prepare: the base commit is fixed, the contract is locked, and the brief is refused here if it cannot be judged."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from pydantic import ValidationError
+
+from blocks.workshop import Workshop, workshop_of
+from domain.brief import Brief
+from domain.errors import InputError
+from domain.policy import lint_brief
+from domain.ports import Tree
+from domain.project import ProjectSettings
+from domain.task import BillLine, CaseOutcome, Prepared, Suite
+from domain.value import digest_of
+from tasks import show
+from tasks.step import step
+from tasks.suite import locked, pack, run_suite, tree_digest
+
+
+@step("prepare", "prepare-{attempt}")
+def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None) -> Prepared:
+    """Fix base, settings and contract for one attempt. What is wrong with the brief comes back in `refusals`.
+
+    `moved_to`: the branch moved under an approved change, so the same attempt starts again from a new base.
+    """
+    shop = workshop_of(brief)
+    key = f"{attempt}-{moved_to}" if moved_to else str(attempt)
+    if known := shop.ledger.find(run_id, "prepared", key, Prepared):
+        return known
+    try:
+        shop.agent(brief.agent)
+        base = shop.forge.base(brief.repository, brief.branch)
+        tree = shop.forge.tree(brief.repository, base)
+        settings, source = project_settings(shop, brief, tree)
+        requirements = project_requirements(settings, tree)
+        contract = shop.store.put(pack(locked(tree, brief, settings)))
+        shop.toolchains.ensure(requirements, shop.sandbox)
+    except InputError as err:
+        empty = Prepared(
+            run_id=run_id, brief=brief, base="", settings=ProjectSettings(), settings_source="none", contract="",
+            requirements=(), refusals=(*lint_brief(brief, environments=shop.targets), str(err)),
+        )  # fmt: skip
+        return shop.ledger.record(run_id, "prepared", key, empty)
+    prepared = Prepared(
+        run_id=run_id,
+        brief=brief,
+        base=base,
+        settings=settings,
+        settings_source=source,
+        contract=contract,
+        requirements=requirements,
+        refusals=lint_brief(brief, environments=shop.targets),
+        warnings=tuple(finding.sentence for finding in shop.kingfisher.scan_all(tree)),
+    )
+    if not prepared.refusals:
+        baseline = _baseline(shop, prepared, tree, attempt)
+        refusals = _contract_refusals(brief, baseline)
+        prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals})
+    show.prepared(prepared, attempt)
+    return shop.ledger.record(run_id, "prepared", key, prepared)
+
+
+def toolchain_of(shop: Workshop, prepared: Prepared) -> Path:
+    """The environment with the project's requirements: built once, then found."""
+    return shop.toolchains.ensure(prepared.requirements, shop.sandbox)
+
+
+def _baseline(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> Suite:
+    """The tests on base. Equal tree, contract, settings and requirements are not run again, in this task or another."""
+    key = digest_of(
+        [tree_digest(tree), prepared.contract, prepared.settings.digest, prepared.requirements,
+         prepared.brief.acceptance.command]
+    )  # fmt: skip
+    known = shop.ledger.find("baselines", "baseline", key, Suite)
+    if known:
+        return known
+    head = {**tree, **locked(tree, prepared.brief, prepared.settings)}
+    suite = run_suite(
+        shop, head, prepared.brief, prepared.settings, toolchain_of(shop, prepared), label=prepared.run_id
+    )
+    line = BillLine(run_id=prepared.run_id, step="prepare", attempt=attempt, sandbox_s=suite.seconds)
+    shop.ledger.record(prepared.run_id, "bill", f"prepare-{attempt}", line)
+    return suite if suite.problem else shop.ledger.record("baselines", "baseline", key, suite)
+
+
+def _contract_refusals(brief: Brief, baseline: Suite) -> tuple[str, ...]:
+    """Why this acceptance cannot tell a done change from an undone one."""
+    if baseline.problem:
+        return (f"the tests cannot be run on base: {baseline.problem}",)
+    files = {f.path for f in brief.acceptance.files}
+    accepted = [o for test, o in baseline.cases.items() if is_acceptance(test, files, brief.acceptance.tests)]
+    command = [baseline.checks[name] == 0 for name in ("acceptance command",) if name in baseline.checks]
+    passing = [o is CaseOutcome.PASSED for o in accepted] + command
+    if passing and all(passing):
+        return ("the acceptance already passes on base: nothing is left to do, or it tests something else",)
+    if not passing and not brief.acceptance.tests:
+        return ("no acceptance test was found by the project's test command: check their paths and names",)
+    return ()
+
+
+def is_acceptance(test: str, files: set[str], tests: tuple[str, ...]) -> bool:
+    """Whether a test id belongs to the acceptance: in one of its files, or named by it."""
+    return test.split("::")[0] in files or any(
+        test == named or test.startswith((f"{named}::", f"{named}[")) for named in tests
+    )
+
+
+def project_settings(shop: Workshop, brief: Brief, tree: Tree) -> tuple[ProjectSettings, str]:
+    """Settings and where they came from. Raises InputError for malformed ones, or where nothing tells how to test."""
+    if entry := tree.get("lockgate.toml"):
+        try:
+            return ProjectSettings.model_validate(tomllib.loads(entry.content.decode())), "lockgate.toml"
+        except (ValidationError, ValueError) as err:
+            raise InputError(f"lockgate.toml on {brief.branch} is not valid: {err}") from err
+    if isinstance(brief.project, ProjectSettings):
+        return brief.project, "the brief"
+    if brief.project:
+        return shop.project(brief.project), f"block {brief.project}"
+    if any(re.search(r"(^|/)(test_[^/]*|[^/]*_test)\.py$", path) for path in tree):
+        return ProjectSettings(lock=_first(tree, "requirements.txt")), "detected: pytest"
+    raise InputError(
+        "nothing tells how this repository is tested: add lockgate.toml on the branch, or project settings to the brief"
+    )
+
+
+def project_requirements(settings: ProjectSettings, tree: Tree) -> tuple[str, ...]:
+    """Requirement lines from the list, the lock file, or the project's own metadata; pytest is added where it runs."""
+    lines = list(settings.requirements)
+    if settings.lock:
+        if settings.lock not in tree:
+            raise InputError(f"the lock file {settings.lock!r} is not in the repository")
+        lines += [
+            line.split(" #")[0].rstrip("\\ ").strip()
+            for line in tree[settings.lock].content.decode("utf-8", "replace").splitlines()
+            if line.strip() and not line.lstrip().startswith(("#", "--hash"))
+        ]
+    if not lines and (entry := tree.get("pyproject.toml")):
+        lines = _metadata(entry.content)
+    if "pytest" in settings.test and "pytest" not in {_name(line) for line in lines}:
+        lines.append("pytest")
+    return tuple(sorted(set(lines)))
+
+
+def _metadata(content: bytes) -> list[str]:
+    try:
+        data = tomllib.loads(content.decode())
+    except ValueError as err:
+        raise InputError(f"pyproject.toml is not valid TOML: {err}") from err
+    project = data.get("project", {})
+    optional = project.get("optional-dependencies", {})
+    groups = data.get("dependency-groups", {})
+    wanted = [*project.get("dependencies", [])]
+    for name in ("test", "tests", "testing"):
+        wanted += optional.get(name, []) + groups.get(name, [])
+    return [line for line in wanted if isinstance(line, str)]
+
+
+def _name(line: str) -> str:
+    try:
+        return canonicalize_name(Requirement(line).name)
+    except InvalidRequirement:
+        return line
+
+
+def _first(tree: Tree, *names: str) -> str | None:
+    return next((name for name in names if name in tree), None)
+

@@ -1,0 +1,42 @@
+"""The agent's questions, answered by a person. While they are open, nothing runs."""
+
+from prefect import get_run_logger
+from prefect.exceptions import PrefectException
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from pydantic import Field, ValidationError
+
+from blocks.workshop import workshop_of
+from domain.task import Feedback, Plan, Prepared
+from tasks.review_gate import REVIEW_SECONDS
+from tasks.show import bullets
+
+
+class Answers(RunInput):
+    """The form in the UI under ⋮ → Resume."""
+
+    answers: str = Field(min_length=1, description="Answers to the questions above")
+    answered_by: str = Field(min_length=1, description="Your name, for the record")
+
+
+def questions_answered(prepared: Prepared, intent: Plan, asked: int) -> Feedback:
+    """Suspend until somebody answers. The answer is in the ledger before the run goes on; nothing is asked twice."""
+    ledger = workshop_of(prepared.brief).ledger
+    for turn in range(100):
+        known = ledger.find(prepared.run_id, "answers", str(asked), Feedback)
+        if known:
+            return known
+        text = f"# {prepared.brief.title}: the agent asks\n\n{bullets(intent.questions)}"
+        try:
+            form = suspend_flow_run(
+                wait_for_input=Answers.with_initial_data(description=text),
+                key=f"questions-{asked}-{turn}",
+                timeout=REVIEW_SECONDS,
+            )
+        except (ValidationError, PrefectException, TypeError) as err:
+            get_run_logger().warning("the run went on without usable answers (%s); asking again", err)
+            continue
+        points = (f"asked: {'; '.join(intent.questions)}", f"{form.answered_by} answered: {form.answers}")
+        answer = Feedback(attempt=0, source="reviewer", points=points)
+        return ledger.record(prepared.run_id, "answers", str(asked), answer)
+    raise RuntimeError("a hundred answers were not usable; the run stops asking")

@@ -1,0 +1,45 @@
+"""rollback: traffic back first, observed; then the merge is reverted and the evidence is kept."""
+
+from blocks.workshop import workshop_of
+from domain.task import Feedback, Health, Prepared, Release, RolledBack
+from domain.value import canonical
+from tasks import show
+from tasks.step import step
+
+
+@step("rollback", "rollback-{release.revision}")
+def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack:
+    """Idempotent per failed revision: the target looks where traffic is, the forge looks for the revert."""
+    brief, run = prepared.brief, prepared.run_id
+    shop = workshop_of(brief)
+    target = shop.target(release.environment)
+    timeline = target.restore(release.environment, release.previous)
+    revert = shop.forge.revert(brief.repository, brief.branch, release.revision, f"Sick in production: {health.reason}")
+    bundle = {
+        "phase": "deploy" if release.problem else "health check",
+        "release": release.model_dump(mode="json"),
+        "health": health.model_dump(mode="json"),
+        "rollback": timeline,
+        "log_tail": health.log_tail or target.logs(release.environment, release.revision),
+    }
+    back = RolledBack(
+        environment=release.environment,
+        failed=release.revision,
+        serving=release.previous,
+        revert=revert,
+        bundle=shop.store.put(canonical(bundle).encode()),
+        timeline=timeline,
+    )
+    show.rolled_back(back, release, health)
+    back = shop.ledger.record(run, "rolled_back", release.revision, back)
+    shop.ledger.release(f"environment/{release.environment}", run)
+    return back
+
+
+def production_feedback(number: int, release: Release, health: Health) -> Feedback:
+    """What the agent is told of a release that was rolled back."""
+    tail = "\n".join(health.log_tail.splitlines()[-25:])
+    points = [f"sick in {release.environment}: {health.reason}", "it was rolled back and its merge was reverted"]
+    if tail:
+        points.append(f"the end of its log:\n```\n{tail}\n```")
+    return Feedback(attempt=number, source="production", points=tuple(points), last_commit=release.revision)

@@ -1,0 +1,251 @@
+"""What a person looks at in the UI: one artifact a step, in Markdown. What an agent or a tool wrote is quoted, never
+rendered: a picture in a plan would be a request to somebody's server from the reviewer's browser."""
+
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.exceptions import MissingContextError
+
+from domain.brief import Brief
+from domain.task import (
+    Attempt,
+    BillLine,
+    CaseOutcome,
+    CaseRow,
+    Evidence,
+    Finding,
+    Health,
+    Merged,
+    Outcome,
+    Plan,
+    Prepared,
+    Release,
+    RolledBack,
+    Scanned,
+    Tested,
+    Verdict,
+)
+
+DIFF_LINES = 1500
+MARKS = {CaseOutcome.PASSED: "✅", CaseOutcome.FAILED: "❌", CaseOutcome.ERROR: "💥", CaseOutcome.SKIPPED: "⏭️"}
+
+
+class Output:
+    """Carries an agent's output to the run's log, line by line, bounded."""
+
+    def __init__(self, max_lines: int = 2000) -> None:
+        self._rest = ""
+        self._left = max_lines
+
+    def __call__(self, chunk: str) -> None:
+        *lines, self._rest = (self._rest + chunk).split("\n")
+        for line in lines:
+            self._say(line)
+
+    def flush(self) -> None:
+        if self._rest:
+            self._say(self._rest)
+            self._rest = ""
+
+    def _say(self, line: str) -> None:
+        self._left -= 1
+        if self._left >= 0:
+            get_run_logger().info("agent │ %s", line[:500])
+        elif self._left == -1:
+            get_run_logger().info("agent │ … the rest is in the transcript")
+
+
+def quote(text: str) -> str:
+    """Text as Markdown that shows exactly that text: no links, pictures, HTML or control characters."""
+    text = "".join(c if c.isprintable() or c == " " else "�" for c in text.replace("\n", " "))
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", text)
+
+
+def fence(text: str, language: str = "") -> str:
+    """A code block that its own content cannot end."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    clean = "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+    return f"{ticks}{language}\n{clean.rstrip()}\n{ticks}"
+
+
+def bullets(items: Sequence[str]) -> str:
+    return "\n".join(f"- {quote(item)}" for item in items) or "- none"
+
+
+def prepared(value: Prepared, attempt: int) -> None:
+    """Base, settings and what stands in the way."""
+    brief = value.brief
+    parts = [f"# {quote(brief.title)}", quote(brief.goal)]
+    if value.refusals:
+        parts += ["## Refused", bullets(value.refusals)]
+    else:
+        parts += [
+            f"Attempt {attempt} of {brief.budget.attempts} starts at `{value.base[:12]}` on `{brief.branch}`; "
+            f"settings from {value.settings_source}; {len(value.requirements)} requirements.",
+        ]
+    if value.baseline:
+        passed = sum(o is CaseOutcome.PASSED for o in value.baseline.cases.values())
+        parts.append(f"On base {passed} of {len(value.baseline.cases)} tests pass.")
+    if value.warnings:
+        parts += ["## Secrets in the repository", bullets(value.warnings)]
+    _markdown("brief", "\n\n".join(parts), "Brief and base")
+
+
+def plan(value: Plan, findings: Sequence[Finding], agent: str) -> None:
+    """The plan, and what policy says to it."""
+    parts = [f"# Plan by {quote(agent)}", "\n".join(f"{n}. {quote(s)}" for n, s in enumerate(value.steps, 1))]
+    for title, items in (("Paths", value.paths), ("Dependencies", value.dependencies), ("Questions", value.questions)):
+        if items:
+            parts += [f"## {title}", bullets(items)]
+    if findings:
+        parts += ["## Policy", bullets([f.sentence for f in findings])]
+    _markdown("plan", "\n\n".join(parts), "Plan")
+
+
+def attempt(value: Attempt, diff: str) -> None:
+    """The change as a diff."""
+    if value.problem:
+        _markdown("diff", f"# Attempt {value.number}: no usable change\n\n{fence(value.problem)}", "Change")
+        return
+    head = f"# Attempt {value.number}: +{value.added_lines} −{value.removed_lines} in {len(value.changed_paths)} files"
+    _markdown("diff", f"{head}\n\n{bullets(value.changed_paths)}\n\n{fence(_shorten(diff), 'diff')}", "Change")
+
+
+def tested(value: Tested, number: int) -> None:
+    """Every test on base and on the change."""
+    rows = [
+        {"test": row.test, "kind": row.kind, "base": _mark(row.base), "change": _mark(row.head)} for row in value.rows
+    ]
+    _guarded(
+        lambda: create_table_artifact(
+            key="tests", table=rows, description=f"Attempt {number}: tests on base and on the change ({value.sandbox})"
+        )
+    )
+
+
+def scanned(value: Scanned, number: int) -> None:
+    """What the gates found."""
+    lines = ["| weight | gate | rule | finding |", "|---|---|---|---|"]
+    lines += [f"| {f.severity} | {f.gate} | `{f.rule}` | {quote(f.sentence)} |" for f in value.findings]
+    body = "\n".join(lines) if value.findings else "No findings."
+    _markdown("findings", f"# Attempt {number}: security scan\n\n{body}\n\n{', '.join(value.scanners)}", "Findings")
+
+
+def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, mark: str) -> str:
+    """The question that a reviewer sees, as Markdown; also kept as an artifact."""
+    a, brief = evidence.attempt, prepared.brief
+    findings = [f.sentence for f in (*evidence.tested.findings, *evidence.scanned.findings)]
+    where = f"then released to **{quote(brief.environment)}**" if brief.environment else "not released"
+    parts = [
+        f"# Review: {quote(brief.title)}",
+        f"{quote(brief.goal)}",
+        f"**{verdict.decision}** · attempt {a.number} · +{a.added_lines} −{a.removed_lines} · merged into "
+        f"`{brief.branch}`, {where}",
+        f"## Tests\n{count(evidence.tested.rows)}",
+        f"## Findings\n{bullets(findings)}",
+        *([f"## Why a person\n{bullets(verdict.reasons)}"] if verdict.reasons else []),
+        fence(_shorten(diff), "diff"),
+        f"Your answer is bound to `{mark}`.",
+    ]
+    text = "\n\n".join(parts)
+    _markdown("review", text, "Review")
+    return text
+
+
+def merged(value: Merged, brief: Brief, number: int) -> None:
+    if value.commit:
+        text = f"Attempt {number} is on `{brief.branch}` as `{value.commit}`."
+    else:
+        text = f"Not merged: {quote(value.reason)}; it is tested again on the new tip."
+    _markdown("merge", f"# Merge\n\n{text}", "Merge")
+
+
+def deployed(value: Release) -> None:
+    """The release's own timeline."""
+    head = f"# Release `{value.revision[:12]}` to {quote(value.environment)}"
+    trouble = f"**It never took the traffic:** {quote(value.problem)}" if value.problem else f"<{value.url}>"
+    _markdown("release", f"{head}\n\n{trouble}\n\n{fence(chr(10).join(value.timeline))}", "Release")
+
+
+def health(value: Health, release: Release) -> None:
+    """What the public address said."""
+    word = "healthy" if value.healthy else "sick"
+    head = f"# `{value.revision[:12]}` is {word} in {quote(release.environment)}"
+    parts = [head, quote(value.reason), fence("\n".join(value.timeline))]
+    if value.log_tail:
+        parts += ["## Its log", fence(value.log_tail)]
+    _markdown("health", "\n\n".join(parts), "Health")
+
+
+def rolled_back(value: RolledBack, release: Release, sick: Health) -> None:
+    """Where traffic is now, and why."""
+    serving = f"`{value.serving[:12]}` serves again" if value.serving else "nothing serves"
+    reverted = f"`{value.revert[:12]}`" if value.revert else "nothing to revert"
+    head = f"# Rolled back: {serving} in {quote(value.environment)}"
+    body = f"{quote(sick.reason)}\n\nRevert of the merge: {reverted}"
+    _markdown("rollback", f"{head}\n\n{body}\n\n{fence(chr(10).join(value.timeline))}", "Rollback")
+
+
+def outcome(value: Outcome, bill: Sequence[BillLine], story: Sequence[str]) -> None:
+    """How it ended, how it went, and what it used."""
+    lines = ["| step | attempt | agent | model | sandbox s | USD |", "|---|---|---|---|---:|---:|"]
+    lines += [
+        f"| {b.step} | {b.attempt} | {quote(b.agent or '')} | {quote(b.model or '')} | {b.sandbox_s:.1f} | {b.usd:.4f} |"
+        for b in bill
+    ]
+    lines.append(f"| **total** | | | | **{sum(b.sandbox_s for b in bill):.1f}** | **{value.usd:.4f}** |")
+    parts = [f"# {quote(value.sentence)}", bullets(value.reasons) if value.reasons else "", fence("\n".join(story))]
+    if value.url:
+        parts.insert(1, f"<{value.url}>")
+    _markdown("outcome", "\n\n".join([*filter(None, parts), "## Bill", "\n".join(lines)]), "Outcome")
+
+
+def count(rows: Sequence[CaseRow]) -> str:
+    """The rows in three lines."""
+    lines = []
+    for kind in ("acceptance", "existing", "new"):
+        mine = [row for row in rows if row.kind == kind]
+        if mine:
+            passing = sum(row.head is CaseOutcome.PASSED for row in mine)
+            before = sum(row.base is CaseOutcome.PASSED for row in mine)
+            lines.append(f"- {kind}: {passing} of {len(mine)} pass (on base {before})")
+    return "\n".join(lines) or "- no tests ran"
+
+
+def clock(at: float | None = None) -> str:
+    """UTC time of day, for timelines."""
+    return datetime.fromtimestamp(time.time() if at is None else at, UTC).strftime("%H:%M:%S")
+
+
+def _mark(value: CaseOutcome) -> str:
+    return f"{MARKS.get(value, '∅')} {value}"
+
+
+def _shorten(diff: str) -> str:
+    lines = diff.splitlines()
+    if len(lines) <= DIFF_LINES:
+        return diff
+    return "\n".join([*lines[:DIFF_LINES], f"… {len(lines) - DIFF_LINES} more lines: see the commit"])
+
+
+def _markdown(key: str, text: str, description: str) -> None:
+    _guarded(lambda: create_markdown_artifact(key=key, markdown=text, description=description))
+
+
+def _guarded(create: "object") -> None:
+    """Artifacts are for people's eyes: outside of a run there is nobody to show them to."""
+    try:
+        create()  # type: ignore[operator]
+    except MissingContextError:
+        return
+
+
+def rolled_back_by_hand(value: RolledBack, reason: str) -> None:
+    """A person's rollback."""
+    head = f"# {quote(value.environment)} serves `{(value.serving or 'nothing')[:12]}` again"
+    _markdown("rollback", f"{head}\n\n{quote(reason)}\n\n{fence(chr(10).join(value.timeline))}", "Rollback")

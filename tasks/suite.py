@@ -1,0 +1,153 @@
+"""Runs a project's tests and checks once, in a fresh sandbox with no agent, no secrets and no network."""
+
+import base64
+import hashlib
+import json
+import shlex
+import time
+from pathlib import Path
+from xml.etree.ElementTree import ParseError
+
+from defusedxml.ElementTree import fromstring
+
+from blocks.workshop import Workshop
+from domain.brief import Brief
+from domain.paths import matches
+from domain.ports import Tree, TreeEntry, Workspace
+from domain.project import ProjectSettings
+from domain.task import CaseOutcome, Suite
+from domain.value import canonical
+
+REPORT = "/lockgate/report.xml"
+_PYTEST = (
+    "-p", "no:cacheprovider", f"--junitxml={REPORT}", "-o", "junit_family=xunit1", "--continue-on-collection-errors",
+)  # fmt: skip
+"""xunit1 carries the file of a test; a file that does not import must not keep the others from running."""
+
+
+def tree_digest(tree: Tree) -> str:
+    """SHA-256 over paths, modes and contents: equal trees, equal digest."""
+    whole = hashlib.sha256()
+    for path, entry in sorted(tree.items()):
+        whole.update(f"{entry.mode:o} {hashlib.sha256(entry.content).hexdigest()} {path}\0".encode("utf-8", "replace"))
+    return whole.hexdigest()
+
+
+def locked(tree: Tree, brief: Brief, settings: ProjectSettings) -> Tree:
+    """The contract: what base has under the test paths, with the acceptance files of the brief on top."""
+    kept = {
+        path: entry
+        for path, entry in tree.items()
+        if matches(path, settings.test_paths) and not matches(path, brief.may_change_tests)
+    }
+    acceptance = {f.path: TreeEntry(0o100644, f.content.encode()) for f in brief.acceptance.files}
+    return {**kept, **acceptance}
+
+
+def pack(tree: Tree) -> bytes:
+    """A tree as canonical JSON, for the store."""
+    return canonical({p: [e.mode, base64.b64encode(e.content).decode()] for p, e in tree.items()}).encode()
+
+
+def unpack(data: bytes) -> Tree:
+    """The tree that `pack` wrote."""
+    return {p: TreeEntry(mode, base64.b64decode(content)) for p, (mode, content) in json.loads(data).items()}
+
+
+def run_suite(
+    shop: Workshop, tree: Tree, brief: Brief, settings: ProjectSettings, toolchain: Path, *, label: str
+) -> Suite:
+    """Tests, acceptance command, build, lint and types of one tree. The caller has put the locked files on it."""
+    started = time.monotonic()
+    workspace = shop.sandbox.open(tree, label=label, toolchain=toolchain)
+    try:
+        env = environment(tree, settings)
+        argv = shlex.split(settings.test)
+        is_pytest = any(Path(word).name in ("pytest", "py.test") for word in argv)
+        extra = _PYTEST if is_pytest else []
+        done = workspace.run([*argv, *extra], timeout_s=settings.test_timeout_s, env=env)
+        output = done.output
+        problem = done.problem
+        if is_pytest:
+            cases, messages, unread = _read_report(workspace)
+            if not problem and done.exit_code not in (0, 1, 2, 5):
+                problem = f"pytest ended with exit code {done.exit_code}: {done.output[-400:]}"
+            problem = problem or unread
+            failing = any(o in (CaseOutcome.FAILED, CaseOutcome.ERROR) for o in cases.values())
+            if not problem and failing != (done.exit_code in (1, 2)):
+                problem = f"the report and exit code {done.exit_code} contradict each other"
+        else:
+            passed = done.exit_code == 0 and not problem
+            cases = {settings.test: CaseOutcome.PASSED if passed else CaseOutcome.FAILED}
+            messages = {} if passed else {settings.test: done.output[-1500:]}
+        checks = {}
+        commands = {
+            "acceptance command": brief.acceptance.command,
+            "build": settings.build,
+            "lint": settings.lint,
+            "types": settings.types,
+        }
+        for name, command in commands.items():
+            if command:
+                check = workspace.run(shlex.split(command), timeout_s=settings.test_timeout_s, env=env)
+                checks[name] = check.exit_code if not check.problem else 124
+                output += f"\n$ {command}\n{check.output}"
+                if check.exit_code:
+                    messages[name] = check.output[-1500:]
+        return Suite(
+            cases=cases,
+            messages=messages,
+            exit_code=done.exit_code,
+            checks=checks,
+            problem=problem,
+            output=shop.store.put(output.encode("utf-8", "replace")),
+            sandbox=workspace.kind,
+            seconds=round(time.monotonic() - started, 3),
+        )
+    finally:
+        workspace.close()
+
+
+def environment(tree: Tree, settings: ProjectSettings) -> dict[str, str]:
+    """Variables for the project's own commands."""
+    roots = ["/work", *(["/work/src"] if any(path.startswith("src/") for path in tree) else [])]
+    return {"PYTHONPATH": ":".join(roots), **settings.environment}
+
+
+def _read_report(
+    workspace: Workspace,
+) -> tuple[dict[str, CaseOutcome], dict[str, str], str | None]:
+    content = workspace.read(REPORT, max_bytes=50_000_000)
+    if not content:
+        return {}, {}, "pytest wrote no report"
+    try:
+        root = fromstring(content)
+    except (ParseError, ValueError) as err:
+        return {}, {}, f"pytest's report cannot be read: {err}"
+    cases: dict[str, CaseOutcome] = {}
+    messages: dict[str, str] = {}
+    for case in root.iter("testcase"):
+        test = _test_id(case.get("file"), case.get("classname") or "", case.get("name") or "")
+        outcome, message = CaseOutcome.PASSED, ""
+        for child in case:
+            if child.tag in ("failure", "error"):
+                outcome = CaseOutcome.FAILED if child.tag == "failure" else CaseOutcome.ERROR
+                message = f"{child.get('message') or ''}\n{child.text or ''}".strip()
+            elif child.tag == "skipped":
+                xfail = child.get("type") == "pytest.xfail"
+                outcome, message = CaseOutcome.PASSED if xfail else CaseOutcome.SKIPPED, child.get("message") or ""
+        if cases.get(test) in (CaseOutcome.FAILED, CaseOutcome.ERROR):
+            continue  # a test that passed and then failed in its teardown is reported twice
+        cases[test] = outcome
+        if outcome in (CaseOutcome.FAILED, CaseOutcome.ERROR):
+            messages[test] = message[-1500:]
+    return cases, messages, None
+
+
+def _test_id(file: str | None, classname: str, name: str) -> str:
+    """pytest's node id from a JUnit case of the xunit1 family, where `classname` is the dotted module and class."""
+    if not file:
+        return f"{classname}::{name}" if classname else f"{name.replace('.', '/')}.py"  # a file that did not import
+    module = file.removesuffix(".py").replace("/", ".")
+    inner = classname.removeprefix(module).strip(".")
+    return "::".join([file, *([inner.replace(".", "::")] if inner else []), name])

@@ -1,0 +1,367 @@
+"""What the ledger promises, on SQLite and on a real PostgreSQL server."""
+
+import multiprocessing
+import os
+import stat
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from pydantic import SecretStr
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import SQLModel
+
+from blocks.ledger import Ledger
+from blocks.ledger.database import VERSION_TABLE, parse, transaction
+from blocks.ledger.rows import EntryRow
+from domain.errors import LedgerError
+from domain.value import Value
+from tests.postgres import new_database
+
+# Newer Pythons warn of a fork in a process with threads; that a fork is survived is part of what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+class Note(Value):
+    text: str
+    marks: tuple[int, ...] = ()
+
+
+class Other(Value):
+    text: str
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/deep/ledger.db"
+    return new_database(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def ledger(url: str) -> Ledger:
+    return Ledger(url=SecretStr(url))
+
+
+@pytest.fixture
+def intruder(ledger: Ledger, url: str) -> Iterator[Connection]:
+    """A connection past the ledger, as somebody with the database's password has it; each statement commits."""
+    assert ledger.entries() == ()  # makes the schema
+    engine = create_engine(parse(url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def drop_triggers(intruder: Connection) -> None:
+    if intruder.dialect.name == "postgresql":
+        intruder.execute(text("DROP TRIGGER entries_append_only ON entries"))
+    else:
+        for name in ("update", "delete", "replace"):
+            intruder.execute(text(f"DROP TRIGGER entries_no_{name}"))
+
+
+def fork(work: Callable[[], object]) -> BaseProcess:
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+# ── entries ──
+
+
+def test_what_is_recorded_is_found(ledger: Ledger) -> None:
+    note = Note(text="é \x00 'quoted'", marks=(1, 2))
+    assert ledger.record("run", "note", "1", note) == note
+    assert ledger.find("run", "note", "1", Note) == note
+    assert ledger.find("run", "note", "2", Note) is None
+
+
+def test_the_first_write_wins(ledger: Ledger) -> None:
+    ledger.record("run", "note", "1", Note(text="first"))
+    assert ledger.record("run", "note", "1", Note(text="second")) == Note(text="first")
+    assert [entry.body["text"] for entry in ledger.entries()] == ["first"]
+
+
+def test_a_value_of_another_type_is_never_taken_for_what_was_asked(ledger: Ledger) -> None:
+    ledger.record("run", "note", "1", Note(text="first"))
+    with pytest.raises(LedgerError, match=r"entry 1 \(run, note, 1\) is a Note, not a Other"):
+        ledger.record("run", "note", "1", Other(text="second"))
+    with pytest.raises(LedgerError, match="not a Other"):
+        ledger.find("run", "note", "1", Other)
+
+
+def test_text_that_is_no_unicode_is_refused_and_nothing_is_written(ledger: Ledger) -> None:
+    with pytest.raises(LedgerError, match="not Unicode"):
+        ledger.record("run", "note", "1", Note(text="\ud800"))
+    assert ledger.entries() == ()
+
+
+def test_entries_come_in_order_and_by_run_kind_and_number(ledger: Ledger) -> None:
+    for run_id, kind, key in (("a", "note", "1"), ("b", "note", "1"), ("a", "step", "1"), ("a", "note", "2")):
+        ledger.record(run_id, kind, key, Note(text=f"{run_id}{kind}{key}"))
+    assert [entry.number for entry in ledger.entries()] == [1, 2, 3, 4]
+    assert [entry.number for entry in ledger.entries(run_id="a", kind="note")] == [1, 4]
+    assert [entry.number for entry in ledger.entries(after=2)] == [3, 4]
+    entry = ledger.entries()[0]
+    assert (entry.run_id, entry.kind, entry.key, entry.type) == ("a", "note", "1", "Note")
+    assert entry.body == {"text": "anote1", "marks": []}
+    assert abs(entry.at.timestamp() - time.time()) < 60 and entry.at.tzname() == "UTC"
+
+
+def test_the_last_entry_is_by_kind_then_key_and_run(ledger: Ledger) -> None:
+    for run_id, key in (("a", "prod"), ("b", "prod"), ("c", "dev")):
+        ledger.record(run_id, "release", key, Note(text=run_id))
+    found = [ledger.last("release"), ledger.last("release", "prod"), ledger.last("release", "prod", "a")]
+    assert [entry.run_id for entry in found if entry] == ["c", "b", "a"]
+    assert ledger.last("release", "test") is None
+
+
+# ── append-only, hash-chained ──
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE entries SET body = '{}' WHERE id = 1",
+        "DELETE FROM entries WHERE id = 1",
+        "DELETE FROM entries",
+        "TRUNCATE entries",
+        "REPLACE INTO entries SELECT id, at, run_id, kind, key, type, '{}', previous, hash FROM entries",
+        "REPLACE INTO entries SELECT id + 1, at, run_id, kind, key, type, '{}', previous, hash FROM entries",
+        "INSERT INTO entries SELECT * FROM entries WHERE true ON CONFLICT (id) DO UPDATE SET body = '{}'",
+    ],
+)
+def test_the_database_itself_refuses_to_change_an_entry(ledger: Ledger, intruder: Connection, statement: str) -> None:
+    ledger.record("run", "note", "1", Note(text="stays"))
+    before = ledger.entries()
+    with pytest.raises(DBAPIError):
+        intruder.execute(text(statement))
+    assert ledger.entries() == before and ledger.verify() is None
+
+
+def test_an_entry_that_was_altered_is_named_whatever_column_it_was(ledger: Ledger, intruder: Connection) -> None:
+    for number in range(1, 4):
+        ledger.record("run", "note", str(number), Note(text="true"))
+    assert ledger.verify() is None
+    drop_triggers(intruder)
+    for column in set(EntryRow.model_fields) - {"id"}:
+        was = intruder.execute(text(f"SELECT {column} FROM entries WHERE id = 2")).scalar_one()
+        change = text(f"UPDATE entries SET {column} = :value WHERE id = 2")
+        intruder.execute(change, {"value": was + " "})
+        assert "entry 2 (run" in (ledger.verify() or ""), column
+        intruder.execute(change, {"value": was})
+    assert ledger.verify() is None
+
+
+def test_an_entry_that_was_altered_and_hashed_anew_breaks_the_next(ledger: Ledger, intruder: Connection) -> None:
+    for number in range(1, 4):
+        ledger.record("run", "note", str(number), Note(text="true"))
+    drop_triggers(intruder)
+    row = EntryRow(**intruder.execute(text("SELECT * FROM entries WHERE id = 2")).mappings().one())
+    row.body = '{"marks":[],"text":"false"}'
+    forged = {"body": row.body, "hash": row.computed_hash()}
+    intruder.execute(text("UPDATE entries SET body = :body, hash = :hash WHERE id = 2"), forged)
+    assert "entry 3 (run, note, 3) is broken: it does not follow" in (ledger.verify() or "")
+
+
+def test_an_entry_that_was_taken_out_is_missed(ledger: Ledger, intruder: Connection) -> None:
+    for number in range(1, 4):
+        ledger.record("run", "note", str(number), Note(text="true"))
+    drop_triggers(intruder)
+    intruder.execute(text("DELETE FROM entries WHERE id = 2"))
+    assert "entry 2 should stand before it and is missing" in (ledger.verify() or "")
+
+
+# ── many at once ──
+
+
+def test_eight_threads_write_one_whole_chain(ledger: Ledger) -> None:
+    def write(thread: int) -> None:
+        for number in range(20):
+            ledger.record(f"run-{thread}", "note", str(number), Note(text="x"))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert [entry.number for entry in ledger.entries()] == list(range(1, 161))
+    assert ledger.verify() is None
+
+
+def test_four_processes_on_a_new_database_make_one_schema_and_one_entry(ledger: Ledger) -> None:
+    def write() -> None:
+        assert ledger.record("run", "note", "1", Note(text=str(os.getpid()))) == ledger.find("run", "note", "1", Note)
+
+    processes = [fork(write) for _ in range(4)]
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    (entry,) = ledger.entries()
+    assert entry.body["text"] in {str(process.pid) for process in processes}
+    assert ledger.verify() is None
+
+
+def test_a_child_of_a_process_that_uses_the_ledger_has_connections_of_its_own(ledger: Ledger) -> None:
+    ledger.record("run", "note", "parent", Note(text="x"))
+    child = fork(lambda: ledger.record("run", "note", "child", Note(text="x")))
+    child.join(60)
+    assert child.exitcode == 0
+    ledger.record("run", "note", "parent again", Note(text="x"))
+    assert [entry.key for entry in ledger.entries()] == ["parent", "child", "parent again"]
+
+
+def test_a_process_killed_while_it_writes_leaves_a_whole_chain(ledger: Ledger) -> None:
+    def write_for_ever() -> None:
+        for number in range(1_000_000):
+            ledger.record(str(os.getpid()), "note", str(number), Note(text="x" * 2000))
+
+    for _ in range(3):
+        before = len(ledger.entries())
+        writer = fork(write_for_ever)
+        deadline = time.monotonic() + 60
+        while len(ledger.entries()) < before + 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        writer.kill()
+        writer.join()
+        assert len(ledger.entries()) >= before + 5
+        assert ledger.verify() is None
+    ledger.record("run", "note", "after", Note(text="goes on"))
+    assert ledger.verify() is None
+
+
+def test_a_process_killed_inside_its_transaction_leaves_nothing_and_locks_nobody_out(ledger: Ledger, url: str) -> None:
+    ledger.record("run", "note", "1", Note(text="x"))
+
+    def die() -> None:
+        with transaction(url, write=True) as session:
+            row = EntryRow(id=2, at="", run_id="r", kind="k", key="k", type="", body="", previous="", hash="")
+            session.add(row)
+            session.flush()
+            os.kill(os.getpid(), 9)
+
+    process = fork(die)
+    process.join(60)
+    assert process.exitcode == -9
+    ledger.record("run", "note", "2", Note(text="x"))
+    assert [entry.key for entry in ledger.entries()] == ["1", "2"]
+    assert ledger.verify() is None
+
+
+# ── leases ──
+
+
+def test_a_lease_has_one_holder_at_a_time(ledger: Ledger) -> None:
+    assert ledger.holder_of("production") is None
+    assert ledger.lease("production", "a", 60) == 1
+    assert ledger.lease("production", "b", 60) is None
+    assert ledger.holder_of("production") == "a"
+    assert ledger.lease("staging", "b", 60) == 1
+
+
+def test_a_holder_renews_its_lease_and_keeps_its_token(ledger: Ledger) -> None:
+    assert ledger.lease("production", "a", 0.2) == 1
+    assert ledger.lease("production", "a", 60) == 1
+    time.sleep(0.3)
+    assert ledger.holder_of("production") == "a"
+
+
+def test_an_expired_lease_goes_to_the_next_with_a_higher_token(ledger: Ledger) -> None:
+    assert ledger.lease("production", "a", 0.1) == 1
+    time.sleep(0.2)
+    assert ledger.holder_of("production") is None
+    assert ledger.lease("production", "b", 60) == 2
+    assert ledger.lease("production", "a", 60) is None
+
+
+def test_a_released_lease_is_free_and_its_tokens_never_go_back(ledger: Ledger) -> None:
+    ledger.lease("production", "a", 60)
+    ledger.release("production", "a")
+    ledger.release("production", "a")
+    assert ledger.holder_of("production") is None
+    assert ledger.lease("production", "b", 60) == 2
+    ledger.release("production", "b")
+    assert ledger.lease("production", "a", 60) == 3
+
+
+def test_nobody_releases_the_lease_of_another(ledger: Ledger) -> None:
+    ledger.lease("production", "a", 60)
+    ledger.release("production", "b")
+    ledger.release("nothing", "b")
+    assert ledger.holder_of("production") == "a"
+
+
+def test_of_eight_who_ask_at_once_one_gets_the_lease(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        tokens = list(pool.map(lambda holder: ledger.lease("production", str(holder), 60), range(8)))
+    assert sorted(tokens, key=str) == [1] + [None] * 7
+
+
+# ── schema, URL, secrets ──
+
+
+def test_the_migrated_schema_is_the_one_the_rows_describe(intruder: Connection) -> None:
+    ours = {"entries", "leases"}
+    options = {"version_table": VERSION_TABLE, "include_name": lambda name, kind, _: kind != "table" or name in ours}
+    context = MigrationContext.configure(intruder, opts=options)
+    assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_a_schema_newer_than_the_code_is_left_alone(ledger: Ledger, intruder: Connection, url: str) -> None:
+    ledger.record("run", "note", "1", Note(text="x"))
+    intruder.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(LedgerError, match="9999, which is newer .* upgrade Lockgate"):
+        Ledger(url=SecretStr(f"{url}?timeout=20" if url.startswith("sqlite") else f"{url}?connect_timeout=9")).entries()
+    assert intruder.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one() == "9999"
+
+
+def test_a_password_is_in_no_error_and_no_repr(postgres_url: str) -> None:
+    canary = "c4n4ry-pa55"
+    host = postgres_url.rpartition("@")[2]
+    for url in (
+        f"postgresql://lockgate:{canary}@{host}",  # reached, and refused
+        f"postgresql+psycopg://lockgate:{canary}@127.0.0.1:1/postgres",  # nobody listens
+        f"postgresql://{host}?user=lockgate&password={canary}",
+        f"postgresql://{host}?nonsense={canary}",
+        f"postgresql://lockgate:x@{canary}@{host}",  # an @ in the password, not encoded
+        f"postgresql://lockgate:x@{host}@{canary}",
+        f"mysql://lockgate:{canary}@{host}",
+        canary,
+    ):
+        ledger = Ledger(url=SecretStr(url))
+        with pytest.raises(LedgerError) as caught:
+            ledger.record("run", "note", "1", Note(text="x"))
+        told = "".join(traceback.format_exception(caught.value)) + repr(ledger) + str(ledger) + ledger.model_dump_json()
+        assert canary not in told, url.replace(canary, "…")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+        ("mysql://host/db", "sqlite and postgresql, not mysql"),
+        ("/var/lib/ledger.db", "not a database URL"),
+        ("postgresql://host:port/db", "not a database URL"),
+        ("sqlite:////proc/nowhere/ledger.db", "could not be read"),
+    ],
+)
+def test_a_url_that_cannot_be_a_ledger_is_refused(url: str, why: str) -> None:
+    with pytest.raises(LedgerError, match=why):
+        Ledger(url=SecretStr(url)).entries()
+
+
+def test_the_default_ledger_is_a_private_file_in_lockgates_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path / "home 100%"))
+    ledger = Ledger()
+    ledger.record("run", "note", "1", Note(text="x"))
+    path = tmp_path / "home 100%" / "ledger.db"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700

@@ -1,0 +1,26 @@
+"""One station for all end-to-end tests of a session; it costs about 20 s."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.station import Station
+
+
+@pytest.fixture(scope="session")
+def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+    """Server, worker and supervisor in a home of their own, stopped at the end."""
+    made = Station(tmp_path_factory.mktemp("station") / "home")
+    made.home.mkdir()
+    made.up()
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def shop(station: Station, tmp_path: Path) -> Path:
+    """The example as a fresh bare repository."""
+    at = tmp_path / "shop.git"
+    station.python(f"from pathlib import Path\nfrom station.demo import make_repository\nmake_repository(Path({str(at)!r}))")
+    return at

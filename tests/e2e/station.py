@@ -1,0 +1,145 @@
+"""A real Lockgate on this machine for the end-to-end tests: its own home, server, worker and supervisor."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from blocks.ledger.ledger import Ledger
+from blocks.ledger.rows import Entry
+from domain.task import Outcome
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Station:
+    """`lockgate up` in a home of its own; what tests do to it goes through the CLI, the API, or the ledger."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.port = free_port()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        self.env = {**kept, "LOCKGATE_HOME": str(home), "LOCKGATE_PORT": str(self.port)}
+        self._url = f"sqlite:///{home}/ledger.db"
+
+    def up(self) -> None:
+        self.lockgate("up", check=True)
+        self.port = int((self.home / "port").read_text())
+
+    def down(self) -> None:
+        self.lockgate("down", check=True)
+
+    def lockgate(self, *words: str, check: bool = False, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+        """The CLI, as a user runs it."""
+        argv = [str(Path(sys.executable).with_name("lockgate")), *words]
+        done = subprocess.run(argv, env=self.env, cwd=self.home.parent, capture_output=True, text=True, timeout=timeout_s)
+        if check and done.returncode:
+            raise AssertionError(f"lockgate {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done
+
+    def python(self, code: str) -> str:
+        """Run code with this station's settings, for saving blocks as the UI would."""
+        text = f"from station import settings; settings.use()\n{code}"
+        done = subprocess.run([sys.executable, "-c", text], env=self.env, cwd=PROJECT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def api(self, method: str, path: str, body: Any = None) -> Any:
+        """The Prefect API with the station's credential."""
+        user, _, password = (self.home / "credentials" / "api-credential").read_text().strip().partition(":")
+        url = f"http://127.0.0.1:{self.port}/api{path}"
+        answer = httpx.request(method, url, json=body, auth=(user, password), timeout=60)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def submit(self, brief: dict[str, Any], job_variables: dict[str, Any] | None = None) -> str:
+        """Create a run by the API alone, as the README's curl does; its id."""
+        deployment = self.api("GET", "/deployments/name/agent-task/agent-task")
+        body = {"parameters": {"brief": brief}, "job_variables": job_variables or {}, "state": {"type": "SCHEDULED"}}
+        return str(self.api("POST", f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.api("GET", f"/flow_runs/{run_id}")
+        return found
+
+    def wait(self, run_id: str, timeout_s: float = 240, *, approve: bool = True) -> Outcome:
+        """The outcome; reviews on the way are approved as `tester`."""
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            try:
+                state = self.run(run_id)["state"]
+            except (httpx.HTTPError, OSError):
+                time.sleep(0.5)
+                continue
+            if state["type"] == "PAUSED" and approve:
+                self.answer(run_id, {"decision": "approve", "reviewer": "tester", "comment": ""})
+            if state["type"] in ("COMPLETED", "FAILED", "CANCELLED"):
+                outcome = self.ledger().find(run_id, "outcome", "outcome", Outcome)
+                assert outcome, f"the run ended as {state} and has no outcome"
+                return outcome
+            time.sleep(0.4)
+        raise AssertionError(f"run {run_id} is still {self.run(run_id)['state']}:\n{self.story(run_id)}")
+
+    def wait_for_state(self, run_id: str, wanted: str, timeout_s: float = 120) -> None:
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            if self.run(run_id)["state"]["type"] == wanted:
+                return
+            time.sleep(0.3)
+        raise AssertionError(f"run {run_id} never became {wanted}: {self.run(run_id)['state']}\n{self.story(run_id)}")
+
+    def answer(self, run_id: str, content: dict[str, Any]) -> str:
+        """Answer a form; ACCEPT, REJECT or ABORT."""
+        return str(self.api("POST", f"/flow_runs/{run_id}/resume", {"run_input": content})["status"])
+
+    def ledger(self) -> Ledger:
+        return Ledger(url=self._url)
+
+    def entries(self, run_id: str, kind: str | None = None) -> list[Entry]:
+        return list(self.ledger().entries(run_id=run_id, kind=kind))
+
+    def story(self, run_id: str) -> str:
+        return "\n".join(f"{e.kind} {e.key} {json.dumps(e.body)[:300]}" for e in self.entries(run_id))
+
+    def replay(self, name: str, recording: Path) -> None:
+        """Save a replay agent."""
+        self.python(f"from blocks.agents.replay import Replay\nReplay(recording={str(recording)!r}).keep({name!r})")
+
+    def command(self, name: str, script: str, mounts: Path) -> None:
+        """Save a command agent that runs a shell script."""
+        path = mounts / f"{name}.sh"
+        path.write_text(script)
+        code = f"Command(command='/bin/sh /agent/{name}.sh', mounts={{{str(mounts)!r}: '/agent'}}).keep({name!r})"
+        self.python(f"from blocks.agents.command import Command\n{code}")
+
+    def target(self, environment: str, port: int, **fields: Any) -> None:
+        """Save a process target and name it in the default workshop."""
+        given = "".join(f", {name}={value!r}" for name, value in fields.items())
+        self.python(
+            "from blocks.targets.process import ProcessTarget\nfrom blocks.workshop import Workshop\n"
+            f"ProcessTarget(name={environment!r}, port={port}{given}).keep({environment!r})\n"
+            "shop = Workshop.get('default')\n"
+            f"shop.targets = {{**shop.targets, {environment!r}: 'process-target/{environment}'}}\n"
+            "shop.keep('default')"
+        )
+
+
+def killer(at: str, marks: Path) -> dict[str, Any]:
+    """Job variables for a run whose process kills itself with SIGKILL once at each named point; see killer/."""
+    marks.mkdir(parents=True, exist_ok=True)
+    folder = Path(__file__).parent / "killer"
+    return {"env": {"PYTHONPATH": str(folder), "KILL_AT": at, "KILL_MARKS": str(marks)}}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
