@@ -1,15 +1,23 @@
 """The base of every Lockgate block."""
 
-from typing import Self, cast
+from typing import Any, Self, cast
 
 from prefect.blocks.core import Block
-from pydantic import ConfigDict
+from pydantic import ConfigDict, model_validator
 
 
 class LockgateBlock(Block):
     """A Prefect block that refuses unknown fields: Prefect itself would drop a misspelt one without a word."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_prefects_mark(cls, data: Any) -> Any:
+        """Prefect writes this key into a block that is saved inside another."""
+        if isinstance(data, dict):
+            data = {name: value for name, value in data.items() if name != "block_type_slug"}
+        return data
 
     @classmethod
     def get(cls, name: str) -> Self:

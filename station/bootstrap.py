@@ -26,7 +26,12 @@ def bootstrap() -> None:
             pass
     _register_block_types()
     if not _exists(Workshop, "default"):
-        Workshop().keep("default")
+        shop = Workshop()
+        for name in Workshop.model_fields:
+            part = getattr(shop, name)
+            if isinstance(part, LockgateBlock):
+                part.keep("default")  # so that people find and change each part in the UI
+        shop.keep("default")
     if not _exists(Command, "default"):
         Command(command="/bin/true").keep("default")
     _deploy()

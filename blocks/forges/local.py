@@ -1,6 +1,5 @@
 """The forge that needs no service: any repository that plain git can fetch from and push to."""
 
-import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -8,14 +7,14 @@ from pydantic import Field
 
 from blocks.base import LockgateBlock
 from blocks.forges.checkouts import ANY_OWNER, is_bare, receive_pack, refuse_dirty
+from blocks.forges.commits import REVERTS, CommitData, identity, plain
 from blocks.forges.git import git
-from blocks.forges.mirror import CommitData, Mirror
+from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place, locate
 from blocks.home import home
 from domain.errors import AgentError, ForgeError, InputError
 from domain.ports import Tree
 
-_REVERTS = "Lockgate-Reverts"
 _TRIES = 5
 
 
@@ -59,8 +58,8 @@ class LocalForge(LockgateBlock):
         if tree_id == parent.tree:
             raise AgentError("the agent changed nothing")
         name, _, email = author.partition("<")
-        who = _identity(name, self.author_name, email)
-        return self._keep(mirror, tree_id, base, who, _message(message)), tree_id
+        who = identity(name, self.author_name, email)
+        return self._keep(mirror, tree_id, base, who, plain(message)), tree_id
 
     def diff(self, repository: str, base: str, commit: str) -> str:
         """Unified diff with renames, with no external programs; bytes that are not UTF-8 are replaced."""
@@ -117,7 +116,7 @@ class LocalForge(LockgateBlock):
             tip = self._fetch(place, mirror, branch)
             if not mirror.is_ancestor(commit, tip):
                 raise ForgeError(f"{place.label}: {commit} is not on branch {branch}, so it cannot be reverted there")
-            done = mirror.find_trailer(commit, tip, _REVERTS)
+            done = mirror.find_trailer(commit, tip, REVERTS)
             if done:
                 return done
             revert = self._undo(mirror, commit, tip, reason)
@@ -134,9 +133,17 @@ class LocalForge(LockgateBlock):
         tip = self._fetch(place, mirror, branch)
         return mirror.has(commit) and mirror.is_ancestor(commit, tip)
 
+    def tree_id(self, repository: str, commit: str) -> str:
+        """Id of the tree of `commit`, submodules included."""
+        return self._having(repository, commit).read_commit(commit).tree
+
+    def message(self, repository: str, commit: str) -> str:
+        """The commit's whole message; bytes that are not UTF-8 are replaced."""
+        return self._having(repository, commit).read_commit(commit).message.decode("utf-8", "replace")
+
     @property
     def _committer(self) -> bytes:
-        return _identity(self.author_name, "Lockgate", self.author_email)
+        return identity(self.author_name, "Lockgate", self.author_email)
 
     def _open(self, repository: str) -> tuple[Place, Mirror]:
         place = locate(repository)
@@ -221,10 +228,10 @@ class LocalForge(LockgateBlock):
         if tree is None:
             raise ForgeError(
                 f"{commit} cannot be reverted on {tip}: later commits changed the same lines. Revert it by hand and "
-                f"end the message with the line `{_REVERTS}: {commit}`"
+                f"end the message with the line `{REVERTS}: {commit}`"
             )
         subject = undone.message.decode("utf-8", "replace").partition("\n")[0]
-        text = _message(f'Revert "{subject}"\n\n{reason}') + f"\n{_REVERTS}: {commit}\n".encode()
+        text = plain(f'Revert "{subject}"\n\n{reason}') + f"\n{REVERTS}: {commit}\n".encode()
         return self._keep(mirror, tree, tip, self._committer, text)
 
     def _keep(self, mirror: Mirror, tree: str, parent: str, author: bytes, message: bytes) -> str:
@@ -237,17 +244,6 @@ class LocalForge(LockgateBlock):
 
 def _upload_pack(place: Place) -> tuple[str, ...]:
     return (f"--upload-pack={ANY_OWNER} upload-pack",) if place.directory else ()
-
-
-def _identity(name: str, otherwise: str, email: str) -> bytes:
-    clean = [re.sub(r"[<>\x00-\x1f\x7f]", "", part).strip() for part in (name, email)]
-    return f"{clean[0] or otherwise} <{clean[1]}>".encode("utf-8", "replace")
-
-
-def _message(text: str) -> bytes:
-    """Without NUL, and without the one trailer that only a revert may write."""
-    lines = [line for line in text.replace("\0", "").split("\n") if not line.lower().startswith(_REVERTS.lower())]
-    return ("\n".join(lines).strip() + "\n").encode("utf-8", "replace")
 
 
 def _count(number: str) -> int:

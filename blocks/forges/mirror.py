@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
+from blocks.forges.commits import CommitData, parsed, stored
 from blocks.forges.git import Ran, git
 from domain.errors import AgentError, ForgeError
 from domain.ports import Tree, TreeEntry
@@ -23,16 +23,6 @@ _COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 # C-style quoting of every byte that fast-import could read as something else:
 # https://git-scm.com/docs/git-fast-import#Documentation/git-fast-import.txt-path
 _QUOTED = tuple(chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\{byte:03o}" for byte in range(256))
-
-
-class CommitData(NamedTuple):
-    """A commit as it is stored. `author` is `Name <email>`; `date` is the committer's, in seconds since 1970."""
-
-    tree: str
-    parents: tuple[str, ...]
-    author: bytes
-    date: int
-    message: bytes
 
 
 class Mirror:
@@ -108,24 +98,11 @@ class Mirror:
         return self.git("merge-base", "--is-ancestor", commit, tip, expect=(0, 1)).code == 0
 
     def read_commit(self, commit: str) -> CommitData:
-        head, _, message = self.git("cat-file", "commit", commit).out.partition(b"\n\n")
-        fields = [line.partition(b" ")[::2] for line in head.split(b"\n") if not line.startswith(b" ")]
-        one = dict(reversed(fields))
-        date = re.search(rb" (\d+) [+-]\d+$", one[b"committer"])
-        return CommitData(
-            tree=one[b"tree"].decode(),
-            parents=tuple(value.decode() for key, value in fields if key == b"parent"),
-            author=re.sub(rb" -?\d+ [+-]\d+$", b"", one[b"author"]),
-            date=int(date[1]) if date else 0,
-            message=message,
-        )
+        return parsed(self.git("cat-file", "commit", commit).out)
 
     def write_commit(self, data: CommitData, committer: bytes) -> str:
         """Store a commit; no ref holds it yet. The same input gives the same id."""
-        stamp = b" %d +0000" % data.date
-        lines = [b"tree " + data.tree.encode(), *(b"parent " + parent.encode() for parent in data.parents)]
-        lines += [b"author " + data.author + stamp, b"committer " + committer + stamp, b"", data.message]
-        written = self.git("hash-object", "-t", "commit", "-w", "--stdin", stdin=b"\n".join(lines))
+        written = self.git("hash-object", "-t", "commit", "-w", "--stdin", stdin=stored(data, committer))
         return written.out.decode().strip()
 
     def keep(self, commit: str) -> None:

@@ -167,7 +167,7 @@ def binds_of_toolchain(toolchain: Path) -> list[Bind]:
             continue
         if (
             not bin_directory.is_absolute()
-            or Path.home().is_relative_to(prefix)
+            or Path(os.path.expanduser("~")).is_relative_to(prefix)
             or not any(prefix.glob("lib/python3*"))
         ):
             raise SandboxError(f"{toolchain} stands on {bin_directory}, which is not a Python installation of its own")

@@ -1,4 +1,4 @@
-"""Virtual environments of wheels, made by uv. Wheels are unpacked, never run: no build backend, no `.pth` on the host."""
+"""Virtual environments of wheels, made by uv. Wheels are unpacked, never run: no build backend, no `.pth`."""
 
 import contextlib
 import fcntl

@@ -123,9 +123,7 @@ def _protected_acceptance(asked: Asked) -> Iterator[Hit]:
             yield Hit(f"{glob!r} is the acceptance and also a test that may be changed")
 
 
-def _rule(
-    name: str, what: str, why: str, fix: str, check: Callable[[Asked], Iterable[Hit]]
-) -> Rule[Asked]:
+def _rule(name: str, what: str, why: str, fix: str, check: Callable[[Asked], Iterable[Hit]]) -> Rule[Asked]:
     return Rule(name, "brief", Severity.REFUSE, what, why, fix, check)
 
 

@@ -17,8 +17,8 @@ AGENT_INSTRUCTIONS = (
 
 DEPENDENCY_FILES = (
     "**/requirements*.txt", "**/requirements/**", "**/constraints*.txt", "**/*.lock", "**/setup.py", "**/Pipfile",
-    "**/package.json", "**/package-lock.json", "**/npm-shrinkwrap.json", "**/pnpm-lock.yaml", "**/.npmrc", "**/pip.conf",
-    "**/uv.toml", "**/go.mod", "**/go.sum", "**/Cargo.toml", "**/Gemfile", "**/environment.yml", "**/environment.yaml",
+    "**/package.json", "**/package-lock.json", "**/npm-shrinkwrap.json", "**/pnpm-lock.yaml", "**/.npmrc",
+    "**/pip.conf", "**/uv.toml", "**/go.mod", "**/go.sum", "**/Cargo.toml", "**/Gemfile", "**/environment.yml",
 )  # fmt: skip
 DEPENDENCY_TABLES = (
     ("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",), ("build-system",),
@@ -163,7 +163,7 @@ SCOPE_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "tree", "change", REFUSE,
-        "Names with invisible characters, `.git` look-alikes, two names that differ in case alone, links that leave the tree.",
+        "Names with invisible characters, `.git` look-alikes, names that differ in case alone, links out of the tree.",
         "File systems, git and a reviewer's screen would read such a tree differently.",
         "use plain names and relative links that stay inside",
         _tree,

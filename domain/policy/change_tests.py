@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from domain.paths import matches
-from domain.policy.change import Change, text_of
+from domain.policy.change import Change, is_python, text_of
 from domain.policy.change_paths import different_sections, different_tables
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
@@ -16,8 +16,9 @@ PYTEST_TABLES = (("tool", "pytest"), ("project", "entry-points", "pytest11"))
 PYTEST_SECTIONS = ("pytest", "tool:pytest", "options.entry_points")
 MIXED_FILES = ("setup.cfg", "tox.ini", "pyproject.toml")
 
+RUNNERS = frozenset(("pytest", "_pytest", "unittest", "pluggy"))
 TEST_TOOLS = frozenset(
-    "pytest _pytest unittest pluggy iniconfig doctest coverage hypothesis mock nose xdist py pytest_asyncio anyio".split()
+    ("iniconfig", "doctest", "coverage", "hypothesis", "mock", "nose", "xdist", "py", "pytest_asyncio", "anyio")
 )
 START_FILES = frozenset(("sitecustomize.py", "usercustomize.py", "conftest.py"))
 IMPORTABLE = (".py", ".pyc", ".so", ".pyd")
@@ -27,8 +28,11 @@ SKIP = re.compile(
     r"\bmark\.(?:skip|skipif|xfail)\b|\bpytest\.(?:skip|xfail|importorskip|exit)\s*\(|\bcollect_ignore(?:_glob)?\b"
     r"|\bunittest\.(?:skip|skipIf|skipUnless|expectedFailure)\b|^\s*@(?:skip\w*|xfail|expectedFailure)\b"
     r"|\.skipTest\s*\(|\bSkipTest\b|\b__test__\s*=\s*False\b"
-    r"|\b(?:it|test|describe)\.(?:skip|todo|only)\s*\(|\b(?:xit|xdescribe|fdescribe|fit)\s*\(|\bt\.Skip(?:f|Now)?\s*\("
 )
+SKIP_ELSEWHERE = re.compile(
+    r"\b(?:it|test|describe)\.(?:skip|todo|only)\s*\(|^\s*(?:xit|xtest|xdescribe|fdescribe|fit)\s*\(|\bt\.Skip(?:f|Now)?\s*\("
+)
+"""JavaScript, TypeScript and Go; in Python `model.fit(` is something else."""
 
 
 def _acceptance(change: Change) -> Iterator[Hit]:
@@ -50,20 +54,20 @@ def _changed(change: Change) -> Iterator[Hit]:
 
 
 def _closed(change: Change) -> Iterator[str]:
-    """Existing test files that differ and that the brief does not open. Configuration has a rule of its own."""
+    """Existing test files that differ and that the brief does not open; configuration and acceptance have rules of their own."""
     for path in change.changed:
         name = PurePosixPath(path).name
-        is_config = name in PYTEST_FILES or name in MIXED_FILES
-        if path in change.base and change.is_test(path) and not is_config and not change.may_change(path):
-            if path not in change.acceptance:
-                yield path
+        is_elsewhere = name in PYTEST_FILES or name in MIXED_FILES or path in change.acceptance
+        if path in change.base and change.is_test(path) and not is_elsewhere and not change.may_change(path):
+            yield path
 
 
 def _skipped(change: Change) -> Iterator[Hit]:
     for path in change.present:
+        marker = SKIP if is_python(path) else SKIP_ELSEWHERE
         if path in change.base and change.is_test(path):
             for number, line in change.added(path):
-                if SKIP.search(line) and not line.lstrip().startswith(("#", "//")):
+                if marker.search(line) and not line.lstrip().startswith(("#", "//")):
                     yield Hit(f"an existing test is skipped or taken out: {line.strip()[:100]!r}", path, number)
 
 
@@ -103,12 +107,12 @@ def _shadowed(change: Change, path: str) -> str | None:
     if pure.suffix not in IMPORTABLE:
         return None
     place = pure.parent if pure.name.startswith("__init__.") else pure
-    module = place.name.split(".")[0]
-    if module in TEST_TOOLS:
+    module, folder = place.name.split(".")[0], str(place.parent)
+    if module in RUNNERS:
         return module
-    roots = {".", "src", "lib"}
-    first = str(place.parent) in roots or change.is_test(path)
-    return module if first and module in STDLIB else None
+    # pytest puts a test's directory first on sys.path, unless that directory is a package
+    first = folder in (".", "src", "lib") or (change.is_test(path) and f"{folder}/__init__.py" not in change.head)
+    return module if first and module in STDLIB | TEST_TOOLS else None
 
 
 def _had(change: Change, path: str) -> bool:

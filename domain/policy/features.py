@@ -5,21 +5,22 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-CREATING = frozenset("add implement create build introduce support integrate provide".split())
-CHANGING = frozenset("fix migrate redesign rewrite refactor upgrade rename remove replace move split delete drop".split())
-VERBS = CREATING | CHANGING
-HEAVY = CREATING | frozenset("fix migrate redesign rewrite refactor upgrade".split())
+CREATING = frozenset(("add", "implement", "create", "build", "introduce", "support", "integrate", "provide"))
+HEAVY = CREATING | {"fix", "migrate", "redesign", "rewrite", "refactor", "upgrade"}
 """Work of its own. `remove the old helper and rename its callers` is one change; `fix X and add Y` is two."""
+VERBS = HEAVY | {"rename", "remove", "replace", "move", "split", "delete", "drop"}
 
 SUPPORT = re.compile(
-    r"\b(?:tests?|testing|docs?|documentation|docstrings?|readme|changelog|changes file|comments?|type hints?|annotations?"
-    r"|fixtures?|news|examples?|logging|release notes?|error messages?|regression|coverage|migrations?|columns?|fields?"
-    r"|parameters?|arguments?|options?|flags?|settings?|helpers?|functions?|methods?|validation|index|handlers?|constants?)\b",
+    r"\b(?:tests?|testing|docs?|documentation|docstrings?|readme|changelog|changes file|comments?|type hints?"
+    r"|annotations?|fixtures?|news|examples?|logging|release notes?|error messages?|regression|coverage|migrations?|columns?"
+    r"|fields?|parameters?|arguments?|options?|flags?|settings?|helpers?|functions?|methods?|validation|index|handlers?|constants?)\b",
     re.IGNORECASE,
 )
 """What belongs to any change, or is only a part of one, is not a change of its own."""
 
-POINTS_BACK = re.compile(r"\b(?:it|its|them|they|their|that|this|these|those|there|same|both|such|each)\b", re.IGNORECASE)
+POINTS_BACK = re.compile(
+    r"\b(?:it|its|them|they|their|that|this|these|those|there|same|both|such|each)\b", re.IGNORECASE
+)
 ITEM = re.compile(r"^\s*(?:\d{1,2}[.)]|[-*+•])\s+(?:\[[ x]\]\s*)?(.+)$", re.MULTILINE)
 FENCED = re.compile(r"^\s*(```|~~~).*?^\s*\1", re.MULTILINE | re.DOTALL)
 INLINE_ITEM = re.compile(r"(?:^|\s)\(?[1-9][.)]\s+")
@@ -29,9 +30,8 @@ AND_ALSO = re.compile(r"\b(?:and\s+also|as\s+well\s+as|plus)\s+((?:an?)\s+.+)", 
 LEAD = re.compile(
     r"^(?:(?:please|also|then|and|next|finally|secondly|additionally|we\s+(?:want|need)\s+to)\b[\s,:]*)+", re.IGNORECASE
 )
-STOP = frozenset(
-    "a an the to of for in on with from by as at new old all into when where which who our my we be is are and or".split()
-)
+STOP = {"a", "an", "the", "to", "of", "for", "in", "on", "with", "from", "by", "as", "at", "new", "old", "all", "into",
+        "when", "where", "which", "who", "our", "my", "we", "be", "is", "are", "and", "or"}  # fmt: skip
 
 
 class Clause(NamedTuple):

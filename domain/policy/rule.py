@@ -10,7 +10,7 @@ from domain.task import Finding, Severity
 S = TypeVar("S")
 
 MAX_HITS = 25
-"""Findings one rule gives at most; the last one counts on behalf of the rest. A change of 50,000 files stays readable."""
+"""Findings one rule gives at most; the last one stands for the rest, so a change of 50,000 files stays readable."""
 
 
 class Hit(NamedTuple):

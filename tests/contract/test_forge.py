@@ -16,7 +16,7 @@ from blocks.forges import LocalForge
 from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place
 from domain.errors import AgentError, ForgeError, InputError
-from domain.ports import Tree, TreeEntry
+from domain.ports import Forge, Tree, TreeEntry
 
 AUTHOR = "Agent <agent@example.org>"
 ROOT = Path(__file__).parents[2]
@@ -122,7 +122,10 @@ def ann(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Person]:
 
 @pytest.fixture
 def forge(tmp_path: Path) -> LocalForge:
-    return LocalForge(root=tmp_path / "forge", git_timeout_s=60)
+    made = LocalForge(root=tmp_path / "forge", git_timeout_s=60)
+    port: Forge = made  # the type checker compares it with the port
+    assert port
+    return made
 
 
 def change(forge: LocalForge, ann: Person, files: dict[str, str | None], base: str | None = None) -> tuple[str, str]:
@@ -239,6 +242,8 @@ def test_odd_names_and_content_come_back_as_they_went_in(forge: LocalForge, tmp_
     assert forge.tree(ann.address, commit) == tree
     assert [path for path, *_ in forge.changes(ann.address, base, commit)] == sorted([*tree, "a.txt"])
     assert forge.diff(ann.address, base, commit)
+    assert forge.tree_id(ann.address, commit) == tree_id
+    assert forge.message(ann.address, commit) == 'Say "hi"\n\ndata 5\nfrom me ü\n'
     assert forge.merge(ann.address, "main", base, commit) is None
     assert ann.git("rev-parse", "main^{tree}") == tree_id
     assert ann.git("log", "-1", "--format=%an|%ae|%cn|%B", "main") == 'A"B"|a@b|Lockgate|Say "hi"\n\ndata 5\nfrom me ü'

@@ -107,7 +107,8 @@ def test_agents_that_hang_crash_flood_or_do_nothing_end_the_attempt_with_the_rea
     }
     station.python(
         "from blocks.workshop import Workshop\nshop = Workshop.get('default')\n"
-        "shop.sandbox = shop.sandbox.model_copy(update={'workspace_mb': 400})\nshop.keep('small')"
+        "from blocks.sandboxes.bubblewrap import Bubblewrap\n"
+        "shop.sandbox = Bubblewrap(workspace_mb=400)\nshop.keep('small')"
     )
     runs = {}
     for name, (script, _, budget) in scripts.items():

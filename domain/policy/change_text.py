@@ -1,0 +1,163 @@
+"""Change rules over new lines: what a reader cannot see, and what tells a check to look away."""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from domain.paths import matches
+from domain.policy.change import Change, is_python, text_of
+from domain.policy.rule import Hit, Rule
+from domain.task import Severity
+
+# https://trojansource.codes: overrides, embeddings and isolates reorder what is shown; tag characters and runs of
+# variation selectors carry text that is not shown at all. An England flag is a black flag followed by tags.
+REORDERS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+SMUGGLES = re.compile("[\U000e0000-\U000e007f\U000e0100-\U000e01ef]|[\ufe00-\ufe0f]{2,}")
+FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007e]{2,6}\U000e007f")
+# Joiners are part of emoji and of Persian or Hindi words; beside ASCII they only hide.
+INVISIBLE = re.compile(
+    "[\u200b\u200e\u200f\u061c\u2060-\u2064\ufeff\u00ad\u180e\u115f\u1160\u3164\uffa0]"
+    "|(?<=[\\x21-\\x7e])[\u200c\u200d]|[\u200c\u200d](?=[\\x21-\\x7e])"
+)
+LINE_BREAKS = re.compile("[\r\x0b\x0c\x85\u2028\u2029]|\x1b")
+"""Python or a terminal takes these as a new line or a command where a diff shows none."""
+
+CODE = (".py", ".pyi", ".pyw", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".go", ".rs", ".java", ".kt", ".rb", ".c",
+        ".h", ".cc", ".cpp", ".cs", ".sh", ".yml", ".yaml", ".toml", ".tf")  # fmt: skip
+SUPPRESSION = re.compile(
+    r"#\s*(?:(?:ruff|flake8)\s*:\s*(?:noqa|ignore|disable)|noqa|nosec|type:\s*ignore|mypy:\s*ignore|mypy:\s*disable|pyright:\s"
+    r"|pylint:\s*(?:disable|skip)|pragma:\s*no\s*(?:cover|branch|mutate)|nosemgrep|noinspection|pyre-\w+|ty:\s*ignore)"
+    r"|(?://|/\*|#)\s*(?:eslint-disable|@ts-(?:ignore|nocheck|expect-error)|NOLINT|nolint|NOSONAR|tslint:disable)"
+    r"|\b(?:kingfisher|gitleaks|betterleaks|trufflehog)\s*:\s*(?:ignore|allow)|\bpragma:\s*allowlist\b",
+    re.IGNORECASE,
+)
+
+PLACEHOLDER = re.compile(r"lockgate-secret-", re.IGNORECASE)
+
+DEPENDENCY_LISTS = (
+    "**/requirements*.txt",
+    "**/requirements/*.txt",
+    "**/constraints*.txt",
+    "**/pyproject.toml",
+    "**/Pipfile",
+)
+SOURCE = re.compile(
+    r"(?:\b(?:git|hg|svn|bzr)\+[a-z]|@\s*(?:https?|file|git)[+:]|^\s*(?:https?|file)://"
+    r"|^\s*(?:-i|-f|--index-url|--extra-index-url|--find-links|--trusted-host)\b"
+    r"|^\s*(?:index-url|extra-index-url|index_url|find-links|no-verify-hashes)\s*=|^\s*\[\[tool\.(?:uv\.index|poetry\.source)"
+    r"|\b(?:git|url)\s*=\s*[\"'](?:https?|ssh|git|file)[:@])"
+)  # fmt: skip
+
+COOKIE = re.compile(r"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+"""https://peps.python.org/pep-0263/"""
+ENCODINGS = re.compile(
+    r"(?:utf[-_]?8(?:[-_]sig)?|(?:us[-_])?ascii|latin[-_]?1|iso[-_]?8859[-_]\d+|cp125\d|windows-125\d)", re.I
+)
+
+
+def _added(change: Change) -> Iterator[tuple[str, int, str]]:
+    for path in change.present:
+        for number, line in change.added(path):
+            yield path, number, line
+
+
+def _bidi(change: Change) -> Iterator[Hit]:
+    for path, number, line in _added(change):
+        if REORDERS.search(line):
+            yield Hit("characters that reorder what is shown", path, number)
+        elif SMUGGLES.search(FLAG.sub("", line)):
+            yield Hit("characters that carry text which is not shown", path, number)
+
+
+def _invisible(change: Change) -> Iterator[Hit]:
+    for path, number, line in _added(change):
+        shown = line.removeprefix("\ufeff") if number == 1 else line
+        if found := INVISIBLE.search(shown):
+            yield Hit(f"an invisible character (U+{ord(found.group()):04X})", path, number)
+        elif PurePosixPath(path).suffix in CODE and (found := LINE_BREAKS.search(line.strip("\x0c"))):
+            yield Hit(f"a control character that ends or hides a line (U+{ord(found.group()):04X})", path, number)
+
+
+def _suppression(change: Change) -> Iterator[Hit]:
+    for path, number, line in _added(change):
+        if PurePosixPath(path).suffix in CODE and (found := SUPPRESSION.search(line)):
+            yield Hit(f"a check is told to look away: {found.group()!r}", path, number)
+
+
+def _placeholder(change: Change) -> Iterator[Hit]:
+    for path, number, line in _added(change):
+        if PLACEHOLDER.search(line):
+            yield Hit("a placeholder of a secret is written down", path, number)
+
+
+def _source(change: Change) -> Iterator[Hit]:
+    for path, number, line in _added(change):
+        if matches(path, DEPENDENCY_LISTS) and not line.lstrip().startswith("#") and (found := SOURCE.search(line)):
+            yield Hit(
+                f"a dependency from somewhere else than the package index: {found.group().strip()!r}", path, number
+            )
+
+
+def _encoding(change: Change) -> Iterator[Hit]:
+    for path in filter(is_python, change.present):
+        text = change.head[path].content[:400].decode("latin-1")
+        for number, line in enumerate(text.splitlines()[:2], start=1):
+            cookie = COOKIE.match(line.removeprefix("\xef\xbb\xbf"))
+            if (
+                cookie
+                and not ENCODINGS.fullmatch(cookie[1])
+                and text_of(change.base, path) != text_of(change.head, path)
+            ):
+                yield Hit(f"the source says it is encoded as {cookie[1]!r}", path, number)
+
+
+REFUSE, PERSON = Severity.REFUSE, Severity.PERSON
+
+TEXT_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "bidi", "change", REFUSE,
+        "New lines with characters that reorder text (U+202A–202E, U+2066–2069), tag characters outside of a flag, or "
+        "runs of variation selectors.",
+        "The code that runs is not the code that is reviewed.",
+        "remove them; write an escape such as \\u202e where the text needs one",
+        _bidi,
+    ),
+    Rule(
+        "source-encoding", "change", REFUSE,
+        "A Python source with a coding line other than UTF-8, ASCII or a Latin code page, such as utf-7.",
+        "Python would run other characters than a reviewer sees.",
+        "remove the coding line and save the file as UTF-8",
+        _encoding,
+    ),
+    Rule(
+        "dependency-source", "change", REFUSE,
+        "New requirement lines with a VCS or URL source, another index, or --find-links.",
+        "What they install can change without the repository changing.",
+        "require a released version by its name",
+        _source,
+    ),
+)  # fmt: skip
+
+TEXT_PERSON_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "suppression", "change", PERSON,
+        "New noqa, nosec, type: ignore, pylint: disable, pragma: no cover, eslint-disable, @ts-ignore and their like.",
+        "A check that is told to look away is green. The security scanners here ignore such comments.",
+        "mend what the check says, or let a reviewer agree",
+        _suppression,
+    ),
+    Rule(
+        "placeholder", "change", PERSON,
+        "A new line with `lockgate-secret-`, the beginning of every placeholder that stands for a secret.",
+        "Where the gateway sees it, it may put the real value in its place.",
+        "read the secret from the environment",
+        _placeholder,
+    ),
+    Rule(
+        "invisible", "change", PERSON,
+        "New lines with zero-width or other invisible characters, or control characters that Python reads as a line's end.",
+        "Two names may look alike, and a line may hold more than it shows.",
+        "remove them, or let a reviewer agree that the text needs them",
+        _invisible,
+    ),
+)  # fmt: skip

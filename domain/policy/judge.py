@@ -1,0 +1,228 @@
+"""The judge: pure policy over evidence. What is missing, or does not fit together, is a no."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from domain.policy.change_code import CODE_PERSON_RULES, CODE_RULES
+from domain.policy.change_paths import BUDGET_RULES, PERSON_RULES, SCOPE_RULES
+from domain.policy.change_tests import TEST_RULES
+from domain.policy.change_text import TEXT_PERSON_RULES, TEXT_RULES
+from domain.policy.rule import Hit, Rule, apply
+from domain.task import CaseOutcome, CaseRow, Decision, Evidence, Finding, Prepared, Severity, Verdict
+
+MAX_REASONS = 20
+MAX_REASON_CHARS = 600
+
+
+class Case(NamedTuple):
+    """What the judge knows."""
+
+    prepared: Prepared
+    evidence: Evidence
+
+
+def judge(prepared: Prepared, evidence: Evidence) -> Verdict:
+    """Accepted, refused or for a person. `reasons`: one line each, the cheapest to mend first, at most MAX_REASONS."""
+    case = Case(prepared, evidence)
+    findings = [*evidence.scanned.findings, *evidence.tested.findings, *apply(JUDGE_RULES, case)]
+    if evidence.attempt.commit is None:
+        findings = [finding for finding in findings if finding.rule == "no-commit"]
+    for severity, decision in ((Severity.REFUSE, Decision.REFUSED), (Severity.PERSON, Decision.NEEDS_PERSON)):
+        deciding = _without_twins(sorted((f for f in findings if f.severity is severity), key=_rank))
+        if deciding:
+            rules = tuple(dict.fromkeys(finding.rule for finding in deciding))
+            return Verdict(decision=decision, reasons=_reasons(deciding), rules=rules)
+    return Verdict(decision=Decision.ACCEPTED)
+
+
+def _no_commit(case: Case) -> Iterator[Hit]:
+    attempt = case.evidence.attempt
+    if attempt.commit is None:
+        yield Hit(f"attempt {attempt.number} gave no usable change: {attempt.problem or 'the agent does not say why'}")
+
+
+def _mismatch(case: Case) -> Iterator[Hit]:
+    attempt, tested, scanned = case.evidence.attempt, case.evidence.tested, case.evidence.scanned
+    for what, commit in (("tests", tested.commit), ("scan", scanned.commit)):
+        if commit != attempt.commit:
+            yield Hit(f"the {what} are about commit {commit[:12]}, the change is {(attempt.commit or '')[:12]}")
+
+
+def _no_tests(case: Case) -> Iterator[Hit]:
+    if not case.evidence.tested.rows:
+        yield Hit("no test ran, so nothing is known about the change")
+
+
+def _no_scanner(case: Case) -> Iterator[Hit]:
+    if not case.evidence.scanned.scanners:
+        yield Hit("no scanner ran, so nothing is known about the change")
+
+
+def _asked(case: Case) -> Iterator[tuple[str, list[CaseRow]]]:
+    """What the brief accepts by, each with its rows: a test id, a file of tests, or the command."""
+    acceptance = case.prepared.brief.acceptance
+    rows = [row for row in case.evidence.tested.rows if row.kind in ("acceptance", "command")]
+    for test in acceptance.tests:
+        yield test, [row for row in rows if row.test == test or row.test.startswith((f"{test}::", f"{test}["))]
+    for file in acceptance.files:
+        yield file.path, [row for row in rows if row.test.split("::")[0] == file.path]
+    if acceptance.command:
+        yield acceptance.command, [row for row in rows if row.test == acceptance.command]
+
+
+def _acceptance_missing(case: Case) -> Iterator[Hit]:
+    for name, rows in _asked(case):
+        if not rows and not _is_support(name, case):
+            yield Hit(f"the acceptance {name!r} did not run")
+
+
+def _is_support(name: str, case: Case) -> bool:
+    """A file that comes with the acceptance and has no tests of its own: a conftest, an __init__, data."""
+    content = next((f.content for f in case.prepared.brief.acceptance.files if f.path == name), None)
+    others = any(rows for _, rows in _asked(case))
+    return (
+        content is not None and others and not (name.endswith(".py") and re.search(r"\bdef test|\bclass Test", content))
+    )
+
+
+def _acceptance_not_red(case: Case) -> Iterator[Hit]:
+    for name, rows in _asked(case):
+        if rows and all(row.base in (CaseOutcome.PASSED, CaseOutcome.SKIPPED) for row in rows):
+            yield Hit(f"the acceptance {name!r} is not red on base, so it proves nothing about the change")
+
+
+def _acceptance_not_green(case: Case) -> Iterator[Hit]:
+    asked = {row.test for _, rows in _asked(case) for row in rows}
+    for row in case.evidence.tested.rows:
+        if (row.kind == "acceptance" or row.test in asked) and row.head is not CaseOutcome.PASSED:
+            yield Hit(f"acceptance {_told(row)}")
+
+
+def _regression(case: Case) -> Iterator[Hit]:
+    known = set(case.prepared.settings.known_failures)
+    for row in case.evidence.tested.rows:
+        was_fine = row.base is CaseOutcome.PASSED and row.head is not CaseOutcome.PASSED
+        if row.kind not in ("acceptance", "new") and was_fine and row.test not in known:
+            yield Hit(f"passed on base: {_told(row)}")
+
+
+def _new_test_fails(case: Case) -> Iterator[Hit]:
+    for row in case.evidence.tested.rows:
+        if row.kind == "new" and row.head in (CaseOutcome.FAILED, CaseOutcome.ERROR):
+            yield Hit(f"new {_told(row)}")
+
+
+def _told(row: CaseRow) -> str:
+    why = f": {' '.join(row.message.split())[:400]}" if row.message else ""
+    return f"{row.test} is {row.head} on the change{why}"
+
+
+def _rank(finding: Finding) -> tuple[int, str, int]:
+    return (_RANKS.get(finding.rule, _RANKS["scan"] if finding.gate == "scan" else _RANKS["test"]), finding.path or "",
+            finding.line or 0)  # fmt: skip
+
+
+def _without_twins(findings: Iterable[Finding]) -> list[Finding]:
+    """Without what two linters of one family say about one line: ruff/S602 and bandit/B602 are one reason."""
+    kept: dict[object, Finding] = {}
+    for finding in findings:
+        number = re.fullmatch(r"\w+/[A-Z](\d{3})", finding.rule)
+        kept.setdefault((finding.path, finding.line, number[1]) if number else finding.digest, finding)
+    return list(kept.values())
+
+
+def _reasons(findings: Sequence[Finding]) -> tuple[str, ...]:
+    lines = [_one_line(finding.sentence) for finding in findings]
+    if len(lines) > MAX_REASONS:
+        lines = [*lines[: MAX_REASONS - 1], f"and {len(lines) - MAX_REASONS + 1} more, in the evidence"]
+    return tuple(lines)
+
+
+def _one_line(text: str) -> str:
+    """One line that a terminal and a reviewer's screen show as it is; control characters are escaped."""
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
+    return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 1] + "…"
+
+
+def _rule(name: str, what: str, why: str, fix: str, check: Callable[[Case], Iterable[Hit]]) -> Rule[Case]:
+    return Rule(name, "judge", Severity.REFUSE, what, why, fix, check)
+
+
+JUDGE_RULES: tuple[Rule[Case], ...] = (
+    _rule(
+        "no-commit",
+        "An attempt without a commit.",
+        "There is no change.",
+        "leave a change in the work tree and end with exit code 0",
+        _no_commit,
+    ),
+    _rule(
+        "new-test-fails",
+        "A test that the change adds and that fails on it.",
+        "The change does not do what its own tests say.",
+        "make it pass, or take it out",
+        _new_test_fails,
+    ),
+    _rule(
+        "regression",
+        "An existing test that passed on base and does not pass on the change, unless known_failures names it.",
+        "Something that worked no longer does.",
+        "keep what this test pins as it was",
+        _regression,
+    ),
+    _rule(
+        "acceptance-not-green",
+        "An acceptance test or command that does not pass on the change.",
+        "It is how we know that the change is done.",
+        "make it pass",
+        _acceptance_not_green,
+    ),
+    _rule(
+        "acceptance-not-red",
+        "A named test, an acceptance file or a command of which nothing fails on base.",
+        "It would be green without the change.",
+        "brief with a test that fails today",
+        _acceptance_not_red,
+    ),
+    _rule(
+        "acceptance-missing",
+        "A named test, an acceptance file or a command without a result.",
+        "What did not run did not pass.",
+        "see that the test command collects it, under the id that the brief names",
+        _acceptance_missing,
+    ),
+    _rule(
+        "no-tests",
+        "Evidence without a single test.",
+        "Unknown is no.",
+        "see that the test command of the settings finds the tests",
+        _no_tests,
+    ),
+    _rule(
+        "no-scanner",
+        "Evidence without a single scanner.",
+        "Unknown is no.",
+        "see that the workshop has scanners",
+        _no_scanner,
+    ),
+    _rule(
+        "evidence-mismatch",
+        "Tests or a scan of another commit than the attempt's.",
+        "The verdict would be about another change.",
+        "test and scan this commit",
+        _mismatch,
+    ),
+)
+
+_ORDER = (
+    *(rule.name for rule in (*SCOPE_RULES, *TEST_RULES, *TEXT_RULES, *CODE_RULES)),
+    "scan",
+    *(rule.name for rule in BUDGET_RULES),
+    "test",
+    *(rule.name for rule in JUDGE_RULES),
+    *(rule.name for rule in (*PERSON_RULES, *TEXT_PERSON_RULES, *CODE_PERSON_RULES)),
+    "scanner-failed",
+)
+_RANKS = {name: rank for rank, name in enumerate(_ORDER)}
+"""Scanners' findings are mended like code, a broken build or lint like a test; a failed scanner is not the change's."""
