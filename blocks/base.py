@@ -13,14 +13,14 @@ class LockgateBlock(Block):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_prefects_mark(cls, data: Any) -> Any:
-        """Prefect writes this key into a block that is saved inside another."""
+    def _without_prefects_marks(cls, data: Any) -> Any:
+        """Prefect writes keys of its own into a block that is saved inside another."""
         if isinstance(data, dict):
-            data = {name: value for name, value in data.items() if name != "block_type_slug"}
+            data = {name: value for name, value in data.items() if name != "block_type_slug" and name[0] != "_"}
         return data
 
     @classmethod
-    def get(cls, name: str) -> Self:
+    def saved(cls, name: str) -> Self:
         """The saved block of that name. Raises ValueError where there is none."""
         return cast(Self, cls.load(name))
 

@@ -87,7 +87,7 @@ def _load(reference: str) -> LockgateBlock:
     if kind not in KINDS or not name:
         raise InputError(f"{reference!r} is not kind/name with a kind of {', '.join(KINDS)}")
     try:
-        return KINDS[kind].get(name)
+        return KINDS[kind].saved(name)
     except ValueError as err:
         raise InputError(f"there is no block {reference!r}: make it in the Prefect UI under Blocks") from err
 
@@ -96,7 +96,7 @@ def _load(reference: str) -> LockgateBlock:
 def workshop(name: str) -> Workshop:
     """The named workshop, loaded once a process. Raises InputError where there is none."""
     try:
-        return Workshop.get(name)
+        return Workshop.saved(name)
     except ValueError as err:
         raise InputError(f"there is no workshop block {name!r}: `make up` makes `default`") from err
 

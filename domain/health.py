@@ -4,6 +4,7 @@ Health Check Response Format: https://datatracker.ietf.org/doc/html/draft-inadar
 """
 
 import json
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
@@ -14,6 +15,9 @@ from domain.value import Value
 HEALTHY_WORDS = frozenset({"pass", "ok", "up", "warn"})
 SICK_WORDS = frozenset({"fail", "error", "down"})
 _SHOWN_CHARACTERS = 200
+
+Clean = Callable[[str], str]
+"""Takes out of a text what nobody shall read."""
 
 
 class HealthState(StrEnum):
@@ -36,26 +40,33 @@ class Reading(Value):
         return self.state is HealthState.HEALTHY
 
 
-def read_health(code: int, body: bytes, revision: str) -> Reading:
-    """Whether `revision` answered and is well. Unknown is sick; identity comes before health."""
+def read_health(code: int, body: bytes, revision: str, clean: Clean = str) -> Reading:
+    """Whether `revision` answered and is well. Unknown is sick; identity comes before health.
+
+    What the service wrote is quoted through `clean`, before it is shortened: half a secret would not be known as one.
+    """
+
+    def quoted(text: str) -> str:
+        return _quoted(clean(text))
+
     try:
         said: Any = json.loads(body)
     except (ValueError, RecursionError):
-        return _sick(f"HTTP {code} and the body is not JSON: {_quoted(body.decode(errors='replace'))}")
+        return _sick(f"HTTP {code} and the body is not JSON: {quoted(body.decode(errors='replace'))}")
     if not isinstance(said, dict):
         return _sick(f"HTTP {code} and the body is not a JSON object")
     release = said.get("releaseId")
     release = release if isinstance(release, str) and release.isprintable() and release else None
     if release is not None and release != revision:
-        reason = f"{_quoted(release)} answers, not {revision}"
+        reason = f"{quoted(release)} answers, not {revision}"
         return Reading(state=HealthState.ANOTHER, reason=reason, release=release)
-    status, output = said.get("status"), _output(said)
+    status, output = said.get("status"), _output(said, clean)
     word = status.lower() if isinstance(status, str) else None  # the draft: its value is case-insensitive
     if word in SICK_WORDS:
         mismatch = f", with HTTP {code} that says otherwise" if code < 400 else ""
         return _sick(f"status {word}{mismatch}{output}", release)
     if word not in HEALTHY_WORDS:
-        return _sick(f"HTTP {code} and status {_quoted(json.dumps(status))} is none of the format{output}", release)
+        return _sick(f"HTTP {code} and status {quoted(json.dumps(status))} is none of the format{output}", release)
     if not 200 <= code < 400:
         return _sick(f"status {word}, but HTTP {code} says otherwise{output}", release)
     if release is None:
@@ -74,7 +85,7 @@ def _sick(reason: str, release: str | None = None) -> Reading:
     return Reading(state=HealthState.SICK, reason=reason, release=release)
 
 
-def _output(said: dict[str, Any]) -> str:
+def _output(said: dict[str, Any], clean: Clean) -> str:
     """The draft's `output`, or that of the first check that does not pass."""
     texts = [said.get("output")]
     checks = said.get("checks")
@@ -83,7 +94,7 @@ def _output(said: dict[str, Any]) -> str:
             if isinstance(detail, dict) and detail.get("status") not in ("pass", "ok", "up"):
                 texts.append(f"{name}: {detail.get('output') or detail.get('status')}")
     text = next((text for text in texts if isinstance(text, str) and text), None)
-    return f": {_quoted(text)}" if text else ""
+    return f": {_quoted(clean(text))}" if text else ""
 
 
 def _quoted(text: str) -> str:

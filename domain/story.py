@@ -1,5 +1,6 @@
 """The ledger's entries as lines that a person reads: the timeline of the CLI and of the outcome's artifact."""
 
+from collections.abc import Callable
 from typing import Any
 
 Body = dict[str, Any]
@@ -63,7 +64,7 @@ def _rolled_back(body: Body) -> str:
     return f"rolled back: {serving}" + (f"; merge reverted by {_short(body['revert'])}" if body["revert"] else "")
 
 
-_TELLERS = {
+_TELLERS: dict[str, Callable[[Body], str]] = {
     "prepared": _prepared,
     "plan": lambda body: f"plan: {len(body['steps'])} steps",
     "attempt": _attempt,

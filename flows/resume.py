@@ -8,16 +8,18 @@ import os
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import OrchestrationResult
 from prefect.states import AwaitingRetry, Crashed
 
 SETTLED = timedelta(seconds=10)
 NEVER_STARTED = timedelta(seconds=90)
-MAX_RESUMES = 10
+MAX_RESUMES = 20
 """A run that crashes more often than this is left crashed for a person."""
 
 
@@ -34,7 +36,7 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
             continue
         if run.run_count > MAX_RESUMES:
             continue
-        answer = client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=now), force=False)
+        answer: OrchestrationResult[Any] = client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=now), force=False)
         done.append(f"run {run.id}: resumed from its last finished step ({answer.status.value})")
     return done
 

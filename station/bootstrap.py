@@ -45,7 +45,7 @@ def _register_block_types() -> None:
 
 def _exists(block: type[LockgateBlock], name: str) -> bool:
     try:
-        block.get(name)
+        block.saved(name)
     except ValueError:
         return False
     return True

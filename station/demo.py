@@ -62,7 +62,7 @@ def _set_up() -> str:
     target = ProcessTarget(name="shop", port=port)
     target.keep("shop")
     Replay(recording=SHOP / "attempts").keep("shop")
-    shop = Workshop.get("default")
+    shop = Workshop.saved("default")
     shop.targets = {**shop.targets, "shop": "process-target/shop"}
     shop.keep("default")
     return f"http://127.0.0.1:{port}"

@@ -25,9 +25,10 @@ def lay_out(
         workspace.write("/lockgate/plan.json", plan.model_dump_json(indent=2).encode())
     if feedback:
         workspace.write("/lockgate/feedback.md", "\n\n".join(map(as_text, feedback)).encode())
-        last = feedback[-1].last_commit
-        if last:
-            patch = shop.forge.diff(brief.repository, f"{last}^", last)
+        made = [Attempt.model_validate(e.body) for e in shop.ledger.entries(run_id=prepared.run_id, kind="attempt")]
+        last = next((attempt for attempt in made if attempt.commit == feedback[-1].last_commit), None)
+        if last and last.commit:
+            patch = shop.forge.diff(brief.repository, last.base, last.commit)
             workspace.write("/lockgate/last-attempt.patch", patch.encode("utf-8", "surrogateescape"))
     pads = shop.ledger.entries(run_id=prepared.run_id, kind="scratchpad")
     if pads:

@@ -1,14 +1,11 @@
 """The agent's questions, answered by a person. While they are open, nothing runs."""
 
-from prefect import get_run_logger
-from prefect.exceptions import PrefectException
-from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from blocks.workshop import workshop_of
 from domain.task import Feedback, Plan, Prepared
-from tasks.review_gate import REVIEW_SECONDS
+from tasks.asking import answered
 from tasks.show import bullets
 
 
@@ -27,14 +24,8 @@ def questions_answered(prepared: Prepared, intent: Plan, asked: int) -> Feedback
         if known:
             return known
         text = f"# {prepared.brief.title}: the agent asks\n\n{bullets(intent.questions)}"
-        try:
-            form = suspend_flow_run(
-                wait_for_input=Answers.with_initial_data(description=text),
-                key=f"questions-{asked}-{turn}",
-                timeout=REVIEW_SECONDS,
-            )
-        except (ValidationError, PrefectException, TypeError) as err:
-            get_run_logger().warning("the run went on without usable answers (%s); asking again", err)
+        form = answered(Answers, text, f"questions-{asked}-{turn}")
+        if form is None:
             continue
         points = (f"asked: {'; '.join(intent.questions)}", f"{form.answered_by} answered: {form.answers}")
         answer = Feedback(attempt=0, source="reviewer", points=points)

@@ -1,27 +1,22 @@
 """review_gate: a person decides on exactly what they saw. While the question is open, nothing runs.
 
-`suspend_flow_run` ends the process; the answer starts it again from the top, with every finished step taken from its
-stored result. A retry after a terminal state would make Prefect delete the stored answer and ask again, so the answer
-goes into our ledger before anything else, under the run and the fingerprint, and is looked for there first.
+Suspending ends the process; the answer starts the run again from the top, with every finished step taken from its
+stored result. The answer goes into our ledger before anything else, under the run and the fingerprint, and is looked
+for there first.
 """
 
 from typing import Literal
 
 from prefect import get_run_logger
-from prefect.exceptions import PrefectException
-from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from blocks.workshop import workshop_of
 from domain.task import Answer, Approval, Evidence, Prepared, Question, Verdict
 from domain.value import digest_of
 from tasks import show
+from tasks.asking import answered
 from tasks.step import step
-
-REVIEW_SECONDS = 365 * 24 * 3600
-"""Prefect fails a run whose wait times out, so it waits long; housekeeping declines after the workshop's review days."""
-
 
 class Review(RunInput):
     """The form in the UI under ⋮ → Resume. Nothing that decides has a default: an empty answer is no answer."""
@@ -76,7 +71,7 @@ def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> App
         known = ledger.find(run, "approval", question.fingerprint, Approval)
         if known:
             return known
-        answer = _wait(question, turn)
+        answer = answered(Review, question.text, f"review-{question.fingerprint[:16]}-{turn}")
         if answer and _may_answer(prepared, answer):
             approval = Approval(
                 answer=Answer(answer.decision),
@@ -86,18 +81,6 @@ def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> App
             )
             return ledger.record(run, "approval", question.fingerprint, approval)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
-
-
-def _wait(question: Question, turn: int) -> Review | None:
-    """The form's content; None where the run was started again without a usable answer."""
-    form = Review.with_initial_data(description=question.text)
-    try:
-        return suspend_flow_run(
-            wait_for_input=form, key=f"review-{question.fingerprint[:16]}-{turn}", timeout=REVIEW_SECONDS
-        )
-    except (ValidationError, PrefectException, TypeError) as err:
-        get_run_logger().warning("the run went on without a usable answer (%s); asking again", err)
-        return None
 
 
 def _may_answer(prepared: Prepared, answer: Review) -> bool:

@@ -51,7 +51,7 @@ class Bubblewrap(LockgateBlock):
     root: Path = Field(default_factory=lambda: home() / "sandboxes", description="Directory of open workspaces")
     workspace_mb: int = Field(2048, gt=0, description="Disk space of one workspace")
     file_mb: int = Field(512, gt=0, description="Largest file a command may write")
-    memory_mb: int = Field(8192, gt=0, description="Address space of one process")
+    memory_mb: int = Field(8192, gt=0, description="Address space of one process; programs on Node need 65536")
     tmp_mb: int = Field(512, gt=0, description="Size of /tmp and of /dev/shm, which are memory; new for every command")
     processes: int = Field(256, gt=0, description="Processes and threads of one command")
     output_kb: int = Field(512, gt=0, description="Output kept of one command; head and tail of longer ones")
@@ -65,6 +65,7 @@ class Bubblewrap(LockgateBlock):
     ) -> BubblewrapWorkspace:
         """A workspace with `tree` at /work. `mounts`: host path → path inside, read-only.
 
+        A root worker's commands run as nobody: of toolchain and mounts they read what everybody may read.
         Raises InputError where `tree` is not one that git should hold, SandboxError where nothing can be isolated.
         """
         if os.geteuid() not in _proved:

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,44 +166,39 @@ def _give(fd: int, mode: int, owner: Owner | None) -> None:
 
 def remove(directory: Path) -> None:
     """Remove `directory` whatever an agent made of it: unreadable directories, any depth. Safe to repeat."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
+        _make_usable(str(directory), None)
         top = os.open(directory, _DIRECTORY)
-    except FileNotFoundError:
-        return
-    try:
-        _make_usable(".", top)
-        again = True
-        while again:
-            again = _empty(top, top, 0)
-    finally:
-        os.close(top)
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def _empty(fd: int, top: int, depth: int) -> bool:
-    """Empty a directory; what lies too deep moves to the top, for another round: whether there is one."""
-    again = False
-    with os.scandir(fd) as entries:
-        names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-    for name, is_directory in names:
-        if not is_directory:
-            os.unlink(name, dir_fd=fd)
-            continue
-        _make_usable(name, fd)
-        if depth >= WALK_DEPTH // 2:
-            os.rename(name, f"deep-{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
-            again = True
-            continue
-        below = os.open(name, _DIRECTORY, dir_fd=fd)
         try:
-            again |= _empty(below, top, depth + 1)
+            while os.listdir(top):
+                _empty(top, top, 0)
+            os.rmdir(directory)
         finally:
-            os.close(below)
-        os.rmdir(name, dir_fd=fd)
-    return again
+            os.close(top)
 
 
-def _make_usable(name: str, dir_fd: int) -> None:
+def _empty(fd: int, top: int, depth: int) -> None:
+    """Empty a directory. What lies too deep moves to the top, for another round."""
+    with os.scandir(fd) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in found:
+        with contextlib.suppress(FileNotFoundError):  # another sweep was faster
+            if not is_directory:
+                os.unlink(name, dir_fd=fd)
+                continue
+            _make_usable(name, fd)
+            if depth >= WALK_DEPTH // 2:
+                os.rename(name, f"deep-{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
+                continue
+            below = os.open(name, _DIRECTORY, dir_fd=fd)
+            try:
+                _empty(below, top, depth + 1)
+            finally:
+                os.close(below)
+            os.rmdir(name, dir_fd=fd)
+
+
+def _make_usable(name: str, dir_fd: int | None) -> None:
     """chmod u+rwx of a directory that its owner made unreadable, without following a link: through /proc."""
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
     try:

@@ -34,7 +34,7 @@ class BubblewrapWorkspace:
     def __init__(
         self, directory: Path, tree: Tree, label: str, bounds: Bounds, toolchain: Path | None, binds: Sequence[Bind]
     ) -> None:
-        """Furnish `directory`, which is empty and whose parent only the worker can enter."""
+        """Furnish `directory`, which is empty and the worker's alone."""
         self.directory = directory
         self._tree = tree
         self._bounds = bounds
@@ -55,7 +55,9 @@ class BubblewrapWorkspace:
         self._furnish()
 
     def _furnish(self) -> None:
-        self.directory.chmod(0o755)
+        if self._owner:  # nobody's group passes through, and nobody else
+            os.chown(self.directory, 0, NOBODY)
+            self.directory.chmod(0o710)
         for name in ("etc", "work", "lockgate"):
             (self.directory / name).mkdir()
             (self.directory / name).chmod(0o755)

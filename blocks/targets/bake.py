@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blocks.targets.health_probe import probe
-from domain.health import HealthState
+from domain.health import Clean, HealthState
 
 LEAST_OBSERVATIONS = 12
 _FLAPS_ALLOWED = 1
@@ -25,13 +25,13 @@ class Baked(NamedTuple):
     reason: str | None
 
 
-def bake(address: str, path: str, revision: str, bake_s: float, interval_s: float, say: Say) -> Baked:
+def bake(address: str, path: str, revision: str, bake_s: float, interval_s: float, say: Say, clean: Clean) -> Baked:
     """Observe until it is clear. One sick answer is looked at again at once; two in a row, or two in all, are sick."""
     deadline = time.monotonic() + bake_s
     observations = sick = 0
     last: HealthState | None = None
     while observations < LEAST_OBSERVATIONS or time.monotonic() < deadline:
-        reading = probe(address, path, revision)
+        reading = probe(address, path, revision, clean)
         observations += 1
         if reading.state is not last:
             say(f"{address}{path}: {reading.reason}")
@@ -45,15 +45,24 @@ def bake(address: str, path: str, revision: str, bake_s: float, interval_s: floa
     return Baked(observations, None)
 
 
-def settle(address: str, path: str, revision: str, wanted: int, within_s: float, interval_s: float) -> str | None:
+def settle(
+    address: str,
+    path: str,
+    revision: str,
+    wanted: int,
+    within_s: float,
+    interval_s: float,
+    clean: Clean,
+    can_still_come: Callable[[], bool] = lambda: True,
+) -> str | None:
     """None when `wanted` answers in a row were healthy and of `revision`, else what the last one said."""
     deadline, row = time.monotonic() + within_s, 0
     while True:
-        reading = probe(address, path, revision)
+        reading = probe(address, path, revision, clean)
         row = row + 1 if reading.is_healthy else 0
         if row == wanted:
             return None
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or (row == 0 and not can_still_come()):
             return reading.reason
         time.sleep(interval_s)
 

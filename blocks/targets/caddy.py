@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.targets import processes
-from blocks.targets.releases import trim, write_atomically
+from blocks.targets.files import trim, write_atomically
 from domain.errors import TargetError
 
 _STARTED_WITHIN_S = 15.0
@@ -133,7 +133,13 @@ class Caddy:
         """https://caddyserver.com/docs/json/"""
         pointer = self.folder / "s" / "stable"
         access = {
-            "writer": {"output": "file", "filename": str(self.access_log), "roll_size_mb": 20, "roll_keep": 3},
+            "writer": {
+                "output": "file",
+                "filename": str(self.access_log),
+                "roll_size_mb": 20,
+                "roll_keep": 3,
+                "roll_gzip": False,
+            },
             # headers hold what users keep secret
             "encoder": {
                 "format": "filter",

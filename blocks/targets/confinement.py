@@ -129,7 +129,7 @@ def _argv(command: Sequence[str], mounts: Sequence[Mount], descriptor: int, netw
         *(word for pair in pairs for word in pair),
         "--",
         *("setpriv", f"--reuid={processes.RELEASE_UID}", f"--regid={processes.RELEASE_UID}", "--clear-groups"),
-        *("--no-new-privs", "--bounding-set=-all", "prlimit", "--nproc=512", "--core=0"),
+        *("--no-new-privs", "--bounding-set=-all", "prlimit", "--nproc=4096", "--core=0"),
         *_bwrap(program, descriptor, network, "--uid", "65534", "--gid", "65534"),
         *(*options, *_views(staged), "--", *command),
     ]

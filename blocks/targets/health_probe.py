@@ -6,31 +6,31 @@ import socket
 import threading
 import time
 
-from domain.health import HealthState, Reading, read_health, said_release
+from domain.health import Clean, HealthState, Reading, read_health, said_release
 
 PROBE_TIMEOUT_S = 2.0
 _BODY_BYTES = 64_000
 
 
-def probe(address: str, path: str, revision: str, timeout_s: float = PROBE_TIMEOUT_S) -> Reading:
+def probe(address: str, path: str, revision: str, clean: Clean) -> Reading:
     """What `revision` says at http://ADDRESS PATH, on a new connection, past any proxy. No answer is sick."""
     try:
-        code, body = _get(address, path, timeout_s)
+        code, body = _get(address, path)
     except (OSError, http.client.HTTPException) as err:
         return Reading(state=HealthState.SICK, reason=f"no answer from {address}{path}: {err or type(err).__name__}")
-    return read_health(code, body, revision)
+    return read_health(code, body, revision, clean)
 
 
 def serving(address: str, path: str) -> str | None:
     """The releaseId that the address says, well or not; asked up to three times. None where it says none."""
     for _ in range(3):
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return said_release(_get(address, path, PROBE_TIMEOUT_S)[1])
+            return said_release(_get(address, path)[1])
         time.sleep(0.1)
     return None
 
 
-def _get(address: str, path: str, timeout_s: float) -> tuple[int, bytes]:
+def _get(address: str, path: str, timeout_s: float = PROBE_TIMEOUT_S) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(address, timeout=timeout_s)
     connection.connect()
     line: socket.socket = connection.sock

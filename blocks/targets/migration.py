@@ -9,8 +9,10 @@ from pathlib import Path
 
 from blocks.targets import confinement
 from blocks.targets.confinement import APP, DATA, Mount
-from blocks.targets.releases import Deployment, Place, owned
+from blocks.targets.files import owned
+from blocks.targets.releases import Deployment, Place
 from domain.errors import TargetError
+from domain.health import Clean
 
 _COPY_TIMEOUT_S = 600
 
@@ -61,6 +63,7 @@ class Migration:
     toolchain: Sequence[Mount]
     environment: Mapping[str, str]
     timeout_s: float
+    clean: Clean
 
     def problem(self, say: Callable[[str], None]) -> str | None:
         """None where the data is at this release's schema, else why not; then it is as it was.
@@ -111,19 +114,17 @@ class Migration:
     def _apply(self, command: str, data: Path, network: bool) -> str | None:
         mounts = [*self.toolchain, Mount(self.place.tree, APP), Mount(owned(data), DATA, writable=True)]
         argv = ["/bin/sh", "-c", command]
-        return _why(
-            confinement.run(argv, mounts, self.environment, network=network, timeout_s=self.timeout_s), self.timeout_s
-        )
+        ended = confinement.run(argv, mounts, self.environment, network=network, timeout_s=self.timeout_s)
+        return self._why(ended, self.timeout_s)
 
     def _copy(self, source: Path, target: Path, what: str = "everything") -> str | None:
         mounts = [*self.toolchain, Mount(owned(source), "/from", writable=True), Mount(target, "/to", writable=True)]
         argv = ["python", "-I", "-c", _COPY, "/from", "/to", what]
         ended = confinement.run(argv, mounts, self.environment, network=False, timeout_s=_COPY_TIMEOUT_S)
-        return _why(ended, _COPY_TIMEOUT_S)
+        return self._why(ended, _COPY_TIMEOUT_S)
 
-
-def _why(ended: confinement.Ended, timeout_s: float) -> str | None:
-    if ended.exit_code == 0:
-        return None
-    how = f"exit code {ended.exit_code}" if ended.exit_code is not None else f"it took over {timeout_s:g} s"
-    return f"{how}; it said: {ended.output.strip()[-1000:] or 'nothing'}"
+    def _why(self, ended: confinement.Ended, timeout_s: float) -> str | None:
+        if ended.exit_code == 0:
+            return None
+        how = f"exit code {ended.exit_code}" if ended.exit_code is not None else f"it took over {timeout_s:g} s"
+        return f"{how}; it said: {self.clean(ended.output).strip()[-1000:] or 'nothing'}"

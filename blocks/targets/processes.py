@@ -23,7 +23,7 @@ _POLL_S = 0.05
 
 
 class Process(NamedTuple):
-    """One running process. `ids`: its pid here, then in each nested pid namespace; `started`: clock ticks after boot."""
+    """One running process. `ids`: its pid here, then in each nested pid namespace; `started`: ticks after boot."""
 
     pid: int
     parent: int
@@ -78,7 +78,10 @@ def marked(*mark: str) -> tuple[Process, ...]:
 
 def is_running(*mark: str) -> bool:
     """Whether one of them is there. Looks twice: between two programs of an exec chain a command line reads empty."""
-    return bool(marked(*mark)) or bool(time.sleep(_POLL_S)) or bool(marked(*mark))
+    if marked(*mark):
+        return True
+    time.sleep(_POLL_S)
+    return bool(marked(*mark))
 
 
 def end(*mark: str, grace_s: float) -> bool:

@@ -14,13 +14,10 @@ class Redactor:
         names = {form: name for name, value in secrets.items() for form in _forms(value)}
         self._names = dict(sorted(names.items(), key=lambda item: -len(item[0])))
 
-    def text(self, text: str) -> str:
+    def __call__(self, text: str) -> str:
         for value, name in self._names.items():
             text = text.replace(value, f"[{name}]")
         return text
-
-    def lines(self, lines: Iterable[str]) -> tuple[str, ...]:
-        return tuple(self.text(line) for line in lines)
 
 
 def _forms(value: str) -> Iterable[str]:

@@ -11,7 +11,7 @@ import sysconfig
 import tarfile
 from collections.abc import Iterable, Iterator
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import Field, SecretStr
 from uv import find_uv_bin
@@ -183,12 +183,22 @@ def _compile(environment: Path, sandbox: Sandbox) -> None:
 
 
 def _unpack(compiled: bytes, packages: Path) -> None:
-    """Compiled files beside their sources, nothing else."""
+    """Compiled files beside their sources, nothing else, and over nothing: one that a wheel brought may be a hard link
+    into uv's cache."""
+    inside = packages.resolve()
     with tarfile.open(fileobj=BytesIO(compiled)) as archive:
         for member in archive:
-            name = PurePosixPath(member.name)
-            source = packages / name.parent.parent / f"{name.name.rsplit('.', 2)[0]}.py"
-            expected = member.isreg() and name.parent.name == "__pycache__" and name.suffix == ".pyc"
-            # a compiled file that the wheel brought may be a hard link into uv's cache: not to be written
-            if expected and ".." not in name.parts and source.is_file() and not os.path.lexists(packages / name):
-                archive.extract(member, packages, filter="data")
+            target = packages / member.name
+            source = target.parent.parent / f"{target.name.rsplit('.', 2)[0]}.py"
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is None or target.parent.name != "__pycache__" or target.suffix != ".pyc":
+                continue
+            if not source.resolve().is_relative_to(inside) or not source.is_file() or os.path.lexists(target):
+                continue
+            if not target.parent.is_dir():
+                target.parent.mkdir()
+                target.parent.chmod(0o755)
+            if target.parent.is_symlink():
+                continue
+            target.write_bytes(content.read())
+            target.chmod(0o644)

@@ -34,7 +34,7 @@ VAGUE = re.compile(
     r"|polish\s+(?:up|the|our)"
     r"|(?:make|get)\b[^.\n]{0,60}?\b(?:better|nicer|faster|cleaner|simpler|smarter|great|good|robust|modern|scalable"
     r"|reliable|maintainable|user[- ]friendly)"
-    r"|fix\s+(?:bugs|(?:all|some|the|any)\s+(?:bugs|issues|problems)|issues|stuff|things|everything))\b"
+    r"|fix\s+(?:bugs|(?:all|some|the|any)\s+(?:the\s+)?(?:bugs|issues|problems)|issues|stuff|things|everything))\b"
     r"|\bfix\s+(?:it|this)[\s.!]*$",
     re.IGNORECASE | re.MULTILINE,
 )

@@ -54,7 +54,7 @@ def _changed(change: Change) -> Iterator[Hit]:
 
 
 def _closed(change: Change) -> Iterator[str]:
-    """Existing test files that differ and that the brief does not open; configuration and acceptance have rules of their own."""
+    """Existing tests that differ and that the brief does not open; configuration and acceptance have own rules."""
     for path in change.changed:
         name = PurePosixPath(path).name
         is_elsewhere = name in PYTEST_FILES or name in MIXED_FILES or path in change.acceptance

@@ -155,7 +155,7 @@ TEXT_PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "invisible", "change", PERSON,
-        "New lines with zero-width or other invisible characters, or control characters that Python reads as a line's end.",
+        "New lines with zero-width or other invisible characters, or control characters that Python reads as breaks.",
         "Two names may look alike, and a line may hold more than it shows.",
         "remove them, or let a reviewer agree that the text needs them",
         _invisible,

@@ -12,8 +12,9 @@ VERBS = HEAVY | {"rename", "remove", "replace", "move", "split", "delete", "drop
 
 SUPPORT = re.compile(
     r"\b(?:tests?|testing|docs?|documentation|docstrings?|readme|changelog|changes file|comments?|type hints?"
-    r"|annotations?|fixtures?|news|examples?|logging|release notes?|error messages?|regression|coverage|migrations?|columns?"
-    r"|fields?|parameters?|arguments?|options?|flags?|settings?|helpers?|functions?|methods?|validation|index|handlers?|constants?)\b",
+    r"|annotations?|fixtures?|news|examples?|logging|release notes?|error messages?|regression|coverage|migrations?"
+    r"|columns?|fields?|parameters?|arguments?|options?|flags?|settings?|helpers?|functions?|methods?|validation|index|handlers?"
+    r"|constants?)\b",
     re.IGNORECASE,
 )
 """What belongs to any change, or is only a part of one, is not a change of its own."""

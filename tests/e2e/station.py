@@ -96,7 +96,12 @@ class Station:
 
     def answer(self, run_id: str, content: dict[str, Any]) -> str:
         """Answer a form; ACCEPT, REJECT or ABORT."""
-        return str(self.api("POST", f"/flow_runs/{run_id}/resume", {"run_input": content})["status"])
+        try:
+            return str(self.api("POST", f"/flow_runs/{run_id}/resume", {"run_input": content})["status"])
+        except httpx.HTTPStatusError as err:
+            if err.response.status_code in (409, 500, 503):
+                return "BUSY"  # asked in the very moment in which the run suspends
+            raise
 
     def ledger(self) -> Ledger:
         return Ledger(url=self._url)
@@ -124,7 +129,7 @@ class Station:
         self.python(
             "from blocks.targets.process import ProcessTarget\nfrom blocks.workshop import Workshop\n"
             f"ProcessTarget(name={environment!r}, port={port}{given}).keep({environment!r})\n"
-            "shop = Workshop.get('default')\n"
+            "shop = Workshop.saved('default')\n"
             f"shop.targets = {{**shop.targets, {environment!r}: 'process-target/{environment}'}}\n"
             "shop.keep('default')"
         )

@@ -106,7 +106,7 @@ def test_agents_that_hang_crash_flood_or_do_nothing_end_the_attempt_with_the_rea
         "escapes": ("ln -s /etc/passwd sums2.py", "sums2.py", {"attempts": 1}),
     }
     station.python(
-        "from blocks.workshop import Workshop\nshop = Workshop.get('default')\n"
+        "from blocks.workshop import Workshop\nshop = Workshop.saved('default')\n"
         "from blocks.sandboxes.bubblewrap import Bubblewrap\n"
         "shop.sandbox = Bubblewrap(workspace_mb=400)\nshop.keep('small')"
     )

@@ -73,6 +73,17 @@ def test_what_the_service_says_is_shown_short_and_without_control_characters() -
     assert reason.isprintable()
 
 
+def test_a_secret_is_taken_out_before_the_text_is_shortened() -> None:
+    output = "x" * 190 + "the-secret-of-all"
+
+    reason = read_health(
+        503, said(status="fail", output=output), REVISION, lambda s: s.replace("the-secret", "[S]")
+    ).reason
+
+    assert "the" not in reason
+    assert "[S]" in reason
+
+
 def test_the_release_is_read_from_a_sick_answer_too() -> None:
     assert said_release(said(status="fail")) == REVISION
     assert said_release(b"nothing") is None

@@ -1,0 +1,204 @@
+"""What the scanners share: files laid out as numbered data, a tool run on them, and a no where the tool is not sure.
+
+The tool sees 00001.py where the tree says app/search.py, so no name, ignore file or configuration of an agent's reaches
+it. Each run holds a planted canary: a tool that does not report it did not look, whatever it prints.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from pydantic import Field
+
+from blocks.base import LockgateBlock
+from domain.policy import Rule
+from domain.policy.rule import Hit
+from domain.ports import Tree
+from domain.task import Finding, Severity
+
+MAX_OUTPUT_BYTES = 64_000_000
+CANARY = "canary.py"
+
+FAILED: Rule[None] = Rule(
+    "scanner-failed",
+    "scan",
+    Severity.REFUSE,
+    "A scanner that is missing, crashes, takes too long, prints nothing or what it should not, or misses its canary.",
+    "Unknown is no.",
+    "mend the scanner: lockgate doctor says what is wrong; the change need not be altered",
+    lambda _: (),
+)
+
+
+class ScannerFailed(Exception):
+    """The tool gave no answer that can be believed."""
+
+
+class Seen(NamedTuple):
+    """One thing that a tool saw. `key` tells it from others on the same path; `line` counts from 1."""
+
+    side: str
+    path: str
+    line: int
+    rule: str
+    severity: Severity
+    message: str
+    key: str
+    fix: str | None = None
+
+
+class Layout:
+    """Files of two trees as numbered files below a private directory, and the way back."""
+
+    def __init__(
+        self,
+        root: Path,
+        trees: Mapping[str, Tree],
+        paths: Callable[[Tree], Iterable[str]],
+        content: Callable[[bytes], bytes] = bytes,
+    ) -> None:
+        self.root = root
+        self._names: dict[str, tuple[str, str]] = {}
+        self._trees = trees
+        for side, tree in trees.items():
+            (root / side).mkdir(mode=0o700, parents=True)
+            for number, path in enumerate(sorted(paths(tree)), start=1):
+                suffix = PurePosixPath(path).suffix
+                name = f"{side}/{number:06d}{suffix if re.fullmatch(r'[.][A-Za-z0-9]{1,10}', suffix) else ''}"
+                self.write(name, content(tree[path].content))
+                self._names[name] = (side, path)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def write(self, name: str, content: bytes) -> None:
+        with open(os.open(self.root / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(content)
+
+    def rename(self, suffix: str) -> None:
+        """Give every file this suffix, so that a tool takes all of them for its own."""
+        for name in list(self._names):
+            new = name.partition(".")[0] + suffix
+            if new != name:
+                os.rename(self.root / name, self.root / new)
+                self._names[new] = self._names.pop(name)
+
+    def origin(self, reported: str) -> tuple[str, str]:
+        """(side, path) of a file as the tool names it. Raises ScannerFailed for one that was never laid out."""
+        name = "/".join(PurePosixPath(reported).parts[-2:])
+        try:
+            return self._names[name]
+        except KeyError:
+            raise ScannerFailed(f"it reports on {reported[:200]!r}, which it was not given") from None
+
+    def line(self, side: str, path: str, number: int) -> str:
+        """The text of a line, white space put together; empty where the file has no such line."""
+        lines = self._trees[side][path].content.split(b"\n")
+        return " ".join(lines[number - 1].decode("utf-8", "replace").split()) if 0 < number <= len(lines) else ""
+
+
+class Tool(LockgateBlock):
+    """A scanner that is a program."""
+
+    _block_type_name = "Lockgate scanner"
+    _block_type_slug = "lockgate-scanner"
+
+    name: str = Field("scanner", description="How findings call this scanner")
+    program: str | None = Field(None, description="Path of the program; empty: the one installed with Lockgate")
+    timeout_s: float = Field(120, gt=0, description="A scan that takes longer is stopped and refuses the change")
+
+    def scan(self, base: Tree, head: Tree, changed: Sequence[str]) -> tuple[Finding, ...]:
+        """Findings that are in `head` and not in `base`, sorted. A tool that fails gives one refusing finding."""
+        wanted = set(changed)
+        try:
+            seen = self._look({"base": base, "head": head}, lambda tree: self._wanted(tree, wanted & tree.keys()))
+        except (ScannerFailed, OSError) as err:
+            return (self._failed(str(err)),)
+        return self._new(seen)
+
+    def doctor(self) -> str | None:
+        """None where the tool finds its canary on this machine, else what is wrong and the fix."""
+        try:
+            self._look({"head": {}}, lambda _: ())
+        except (ScannerFailed, OSError) as err:
+            return f"{self.name}: {err}; install Lockgate's own requirements again, or set `program` of the block"
+        return None
+
+    def version(self) -> str:
+        """The tool's version, or `unknown` where it does not say."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
+                _, output = self._run(["--version"], Path(folder))
+        except ScannerFailed:
+            return "unknown"
+        found = re.search(rb"\d+(?:\.\d+)+", output)
+        return found.group().decode() if found else "unknown"
+
+    def _wanted(self, tree: Tree, paths: Iterable[str]) -> Iterable[str]:  # noqa: ARG002 the part of a tree it reads
+        return paths
+
+    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+        """What the tool sees in these files. Raises ScannerFailed."""
+        raise NotImplementedError
+
+    def _argv(self) -> list[str]:
+        raise NotImplementedError
+
+    def _failed(self, why: str) -> Finding:
+        return FAILED.finding(Hit(f"{self.name} gave no answer: {why}"))
+
+    def _new(self, seen: Iterable[Seen]) -> tuple[Finding, ...]:
+        ordered = sorted(seen, key=lambda one: (one.path, one.line, one.rule, one.key))
+        known = Counter((one.rule, one.path, one.key) for one in ordered if one.side == "base")
+        findings = []
+        for one in ordered:
+            key = (one.rule, one.path, one.key)
+            if one.side == "head" and known[key] > 0:
+                known[key] -= 1
+            elif one.side == "head":
+                findings.append(_finding(one))
+        return tuple(findings)
+
+    def _run(self, arguments: Sequence[str], folder: Path) -> tuple[int, bytes]:
+        """(exit code, stdout) of the tool, run in `folder` with an environment from scratch. Raises ScannerFailed."""
+        home = folder / "home"
+        home.mkdir(mode=0o700)
+        env = {"PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
+        argv = [*self._argv(), *arguments]
+        with open(home / "stdout", "w+b") as out, open(home / "stderr", "w+b") as err:
+            try:
+                process = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, env=env, start_new_session=True
+                )
+            except OSError as trouble:
+                raise ScannerFailed(f"{argv[0]} cannot be started: {trouble.strerror or trouble}") from trouble
+            try:
+                code = process.wait(self.timeout_s)
+            except subprocess.TimeoutExpired:
+                raise ScannerFailed(f"it took longer than {self.timeout_s:g} s") from None
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+            if os.fstat(out.fileno()).st_size > MAX_OUTPUT_BYTES:
+                raise ScannerFailed(f"it printed more than {MAX_OUTPUT_BYTES:,} bytes")
+            out.seek(0)
+            output = out.read()
+        if code < 0:
+            raise ScannerFailed(f"it was ended by signal {-code}")
+        if not output.strip():
+            raise ScannerFailed(f"it printed nothing and ended with exit code {code}")
+        return code, output
+
+
+def _finding(seen: Seen) -> Finding:
+    return Finding(
+        gate="scan", rule=seen.rule, severity=seen.severity, message=seen.message, path=seen.path,
+        line=seen.line or None, fix=seen.fix,
+    )  # fmt: skip

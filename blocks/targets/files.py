@@ -1,0 +1,46 @@
+"""Files of a target: written whole, cut when long, given to who runs confined."""
+
+import contextlib
+import os
+from pathlib import Path
+
+from blocks.targets.processes import RELEASE_UID
+
+LOG_BYTES = 5_000_000
+"""A log that has grown over this is cut to its last fifth."""
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """The old content or the new one, whenever we are killed. Safe to repeat."""
+    temporary = file.with_name(file.name + ".tmp")
+    with open(temporary, "wb") as new:
+        new.write(content)
+        new.flush()
+        os.fsync(new.fileno())
+    temporary.rename(file)
+    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def trim(log: Path) -> None:
+    """Cut a log that has grown too long. Its writer appends, so it goes on at the new end."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_BYTES:
+            with open(log, "r+b") as file:
+                file.seek(-LOG_BYTES // 5, os.SEEK_END)
+                tail = file.read(LOG_BYTES // 5)
+                file.seek(0)
+                file.truncate()
+                file.write(tail)
+
+
+def owned(folder: Path) -> Path:
+    """A directory that what is confined may write to, and no other user may read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(folder, RELEASE_UID, RELEASE_UID)
+    return folder

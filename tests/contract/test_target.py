@@ -1,0 +1,712 @@
+"""Every target, with real releases of a tiny service behind a real proxy."""
+
+import http.client
+import json
+import os
+import pickle
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.blocks.fields import SecretDict
+from uv import find_uv_bin
+
+from blocks.targets import processes
+from blocks.targets.process import ProcessTarget
+from domain.errors import TargetError
+from domain.ports import ReleaseBuild, Target, Tree, TreeEntry
+from domain.task import Release
+
+ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
+CANARY = "canary-7f3a-of-the-secret"
+PROJECT = Path(__file__).parents[2]
+
+SERVICE = """
+import http.server, json, os, pathlib, sys, time
+HEALTH = json.loads(pathlib.Path("health.json").read_text())
+BORN = time.monotonic()
+print("environment:", json.dumps(dict(os.environ)), flush=True)
+if HEALTH.get("dies"):
+    sys.exit("it cannot go on")
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        code, body = 200, {"releaseId": os.environ["RELEASE_ID"], "status": "pass"}
+        if self.path == "/health":
+            old = time.monotonic() - BORN
+            if old > HEALTH.get("sick_after_s", 1e9):
+                code, body = 503, {**body, "status": "fail", "output": "sick of " + os.environ.get("TOKEN", "it")}
+            if old > HEALTH.get("exit_after_s", 1e9):
+                os._exit(1)
+        elif self.path == "/slow":
+            time.sleep(0.5)
+        elif self.path == "/broken":
+            code = 500
+        elif self.path.startswith("/read?"):
+            try:
+                body["read"] = pathlib.Path(self.path[6:]).read_bytes().decode(errors="replace")
+            except OSError as err:
+                body["read"] = None
+        elif self.path == "/rows":
+            import sqlite3
+            rows = sqlite3.connect(os.environ["DATA_DIR"] + "/shop.db").execute("select * from rows").fetchall()
+            body["rows"] = rows
+        answer = json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+    def log_message(self, *arguments):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+MIGRATE = """
+import os, pathlib, sqlite3
+script = pathlib.Path("migrate.sql").read_text()
+with sqlite3.connect(os.environ["DATA_DIR"] + "/shop.db", isolation_level=None) as database:
+    for statement in script.split(";"):
+        database.execute(statement)
+exec(pathlib.Path("then.py").read_text())
+"""
+
+
+def tree_of(migration: str = "select 1", then: str = "", **health: Any) -> Tree:
+    files = {
+        "service.py": SERVICE,
+        "health.json": json.dumps(health),
+        "migrate.py": MIGRATE,
+        "migrate.sql": migration,
+        "then.py": then,
+        "package/data file.txt": "bytes\r\n",
+    }
+    tree = {path: TreeEntry(0o100644, text.encode()) for path, text in files.items()}
+    tree["package/start.sh"] = TreeEntry(0o100755, b"#!/bin/sh\n")
+    tree["link"] = TreeEntry(0o120000, b"package/data file.txt")
+    return tree
+
+
+@pytest.fixture(scope="session")
+def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment without a single package."""
+    path = tmp_path_factory.mktemp("toolchains") / "plain"
+    command = [find_uv_bin(), "venv", "--quiet", "--offline", "--python", sys.executable, str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.fixture
+def build(toolchain: Path) -> Any:
+    """Makes builds: `build(sick_after_s=1)`."""
+
+    def make(migrate: bool = False, migration: str = "select 1", then: str = "", **health: Any) -> ReleaseBuild:
+        return ReleaseBuild(
+            tree=tree_of(migration, then, **health),
+            toolchain=toolchain,
+            run="python service.py {port}",
+            health="/health",
+            migrate_up="python migrate.py" if migrate else None,
+            environment={"COLOUR": "blue"},
+        )
+
+    return make
+
+
+@pytest.fixture
+def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessTarget]:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path / "home"))
+    target = ProcessTarget(
+        name="shop",
+        port=free_port(),
+        environment={"SHOP": "here"},
+        secrets=SecretDict({"TOKEN": CANARY}),
+        bake_s=1.0,
+        probe_interval_s=0.08,
+        start_timeout_s=8,
+        drain_s=0.6,
+    )
+    yield target
+    target.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def ask(target: ProcessTarget, path: str = "/health") -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def folder(target: ProcessTarget) -> Path:
+    return target.root / target.name
+
+
+def running(target: ProcessTarget, revision: str) -> list[int]:
+    """Pids of the services (not of bwrap around them) of one revision, found without the target's help."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            environment = (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"service.py" in words and f"RELEASE_ID={revision}".encode() in environment:
+            found.append(int(process.name))
+    return found
+
+
+class Hammer:
+    """Users: keep-alive connections that ask without a pause, and count each answer that is not a 200."""
+
+    def __init__(self, target: ProcessTarget, paths: tuple[str, ...] = ("/", "/", "/slow")) -> None:
+        self.asked = 0
+        self.failures: list[str] = []
+        self.releases: list[str] = []
+        self._port = target.port
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(path,)) for path in paths]
+
+    def __enter__(self) -> "Hammer":
+        for thread in self._threads:
+            thread.start()
+        time.sleep(0.3)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        time.sleep(0.3)
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, path: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        while not self._over.is_set():
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                said = json.loads(answer.read())
+                if answer.status != 200:
+                    self.failures.append(f"{answer.status} {said}")
+                self.releases.append(said.get("releaseId"))
+            except (OSError, http.client.HTTPException, ValueError) as err:
+                self.failures.append(repr(err))
+                connection.close()
+            self.asked += 1
+            time.sleep(0.002)
+        connection.close()
+
+
+def test_it_is_a_target(target: ProcessTarget) -> None:
+    port: Target = target
+
+    assert port.preflight() is None
+
+
+def test_a_release_serves_and_is_seen_healthy(target: ProcessTarget, build: Any) -> None:
+    release = target.release("shop", ONE, None, build())
+    health = target.observe(release, "/health")
+
+    assert (release.problem, release.url, release.previous) == (None, f"http://127.0.0.1:{target.port}", None)
+    assert ask(target) == (200, {"releaseId": ONE, "status": "pass"})
+    assert (health.healthy, health.revision) == (True, ONE), health.reason
+    assert health.observations >= 12
+    assert target.current("shop") == ONE
+    assert target.artifact(ONE) == release.artifact
+    assert all(line[2] == ":" and line[8] == "." for line in (*release.timeline, *health.timeline))
+    assert any("started on port" in line for line in release.timeline)
+
+
+def test_a_release_gets_the_environment_it_is_granted_and_no_other(
+    target: ProcessTarget, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the worker")
+    target.release("shop", ONE, None, build())
+
+    [pid] = running(target, ONE)
+    words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    environment = dict(word.split("=", 1) for word in words if word)
+    environment.pop("LOCKGATE_RELEASE")
+    assert sorted(environment) == sorted(
+        ["PATH", "HOME", "LANG", "PWD", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "RELEASE_ID", "PORT", "DATA_DIR",
+         "COLOUR", "SHOP", "TOKEN"]
+    )  # fmt: skip
+    assert (environment["COLOUR"], environment["SHOP"], environment["TOKEN"]) == ("blue", "here", CANARY)
+    assert (environment["HOME"], environment["DATA_DIR"]) == ("/tmp", "/data")
+
+
+def test_no_request_fails_while_traffic_moves_forth_and_back(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+    with Hammer(target) as users:
+        release = target.release("shop", TWO, ONE, build())
+        assert ask(target)[1]["releaseId"] == TWO
+        time.sleep(0.2)
+        timeline = target.restore("shop", ONE)
+
+    assert release.problem is None
+    assert users.failures == []
+    assert users.asked > 30
+    assert users.releases[0] == users.releases[-1] == ONE
+    assert TWO in users.releases
+    assert any("5 public answers in a row" in line for line in timeline)
+    assert (len(running(target, ONE)), len(running(target, TWO))) == (1, 0)
+    assert target.current("shop") == ONE
+
+
+def test_a_release_that_falls_sick_is_seen_and_can_be_left(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+    release = target.release("shop", TWO, ONE, build(sick_after_s=0.5))
+    time.sleep(0.5)
+    health = target.observe(release, "/health")
+
+    assert release.problem is None
+    assert not health.healthy
+    assert "status fail: 'sick of [TOKEN]'" in health.reason
+    assert running(target, ONE), "the one before runs on"
+    target.restore("shop", ONE)
+    assert ask(target) == (200, {"releaseId": ONE, "status": "pass"})
+
+
+def test_a_release_that_ends_after_its_start_is_seen(target: ProcessTarget, build: Any) -> None:
+    release = target.release("shop", ONE, None, build(exit_after_s=0.3))
+    health = target.observe(release, "/health")
+
+    assert not health.healthy
+    assert "its process has ended" in health.reason
+
+
+def test_errors_of_users_make_a_release_sick_that_calls_itself_healthy(target: ProcessTarget, build: Any) -> None:
+    release = target.release("shop", ONE, None, build())
+    with Hammer(target, paths=("/broken", "/")):
+        health = target.observe(release, "/health")
+
+    assert not health.healthy
+    assert "HTTP 5xx" in health.reason
+
+
+@pytest.mark.parametrize(
+    ("health", "reason"), [({"dies": True}, "its process ended"), ({"sick_after_s": 0}, "not healthy within 2 s")]
+)
+def test_a_release_that_never_answers_well_gets_no_traffic_and_is_gone(
+    target: ProcessTarget, build: Any, health: dict[str, Any], reason: str
+) -> None:
+    quick = target.model_copy(update={"start_timeout_s": 2})
+    quick.release("shop", ONE, None, build())
+    with Hammer(quick) as users:
+        release = quick.release("shop", TWO, ONE, build(**health))
+
+    assert release.problem is not None
+    assert reason in release.problem
+    assert "the end of its log" in release.problem
+    assert running(quick, TWO) == []
+    assert users.failures == []
+    assert set(users.releases) == {ONE}
+    assert quick.restore("shop", ONE)
+    assert quick.current("shop") == ONE
+
+
+def test_a_first_release_that_fails_leaves_nothing_serving(target: ProcessTarget, build: Any) -> None:
+    assert target.release("shop", ONE, None, build(dies=True)).problem
+
+    assert ask(target) == (503, {"status": "fail", "output": "no release is serving"})
+    assert target.current("shop") is None
+    target.restore("shop", None)
+    assert ask(target)[0] == 503
+
+
+def test_nothing_serves_after_it_is_restored_to_nothing(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+
+    assert target.restore("shop", None)
+    assert target.restore("shop", None)
+    assert ask(target)[0] == 503
+    assert running(target, ONE) == []
+    assert target.current("shop") is None
+
+
+def test_a_release_is_made_once_however_often_it_is_asked_for(target: ProcessTarget, build: Any) -> None:
+    first = target.release("shop", ONE, None, build())
+    pids = running(target, ONE)
+    second = target.release("shop", ONE, None, build())
+
+    assert (second.artifact, second.problem) == (first.artifact, None)
+    assert running(target, ONE) == pids
+    assert len(pids) == 1
+
+
+def test_the_revision_that_serves_cannot_be_built_differently(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+
+    with pytest.raises(TargetError, match="release another revision first"):
+        target.release("shop", ONE, None, build(note="other bytes"))
+
+
+def test_the_artifact_is_the_bytes_and_shows_a_change_of_them(target: ProcessTarget, build: Any) -> None:
+    release = target.release("shop", ONE, None, build())
+    tree = folder(target) / "releases" / ONE / "tree"
+
+    assert (tree / "package/data file.txt").read_bytes() == b"bytes\r\n"
+    assert os.readlink(tree / "link") == "package/data file.txt"
+    assert os.access(tree / "package/start.sh", os.X_OK)
+    (tree / "service.py").write_text("print('changed')")
+    assert target.artifact(ONE) not in (None, release.artifact)
+    assert target.artifact(TWO) is None
+    target.stop()
+    with pytest.raises(TargetError, match="not those that were released"):
+        target.ensure()
+
+
+@pytest.mark.parametrize("path", ["../escape", "/absolute", "a/../../b", ".git/config"])
+def test_a_tree_that_leaves_its_directory_is_refused(target: ProcessTarget, build: Any, path: str) -> None:
+    made = build()
+    made.tree[path] = TreeEntry(0o100644, b"")
+
+    with pytest.raises(TargetError, match="cannot be written"):
+        target.release("shop", ONE, None, made)
+
+
+def test_a_port_in_use_is_named_before_anything_is_done(target: ProcessTarget, build: Any) -> None:
+    with socket.create_server(("127.0.0.1", target.port)):
+        problem = target.preflight()
+        with pytest.raises(TargetError, match=f"port {target.port}"):
+            target.release("shop", ONE, None, build())
+
+    assert problem is not None
+    assert f"port {target.port}" in problem
+    assert "give this target another port" in problem
+
+
+def test_two_targets_do_not_share_a_port(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+    other = target.model_copy(update={"name": "other"})
+
+    assert target.preflight() is None
+    assert f"port {target.port}" in (other.preflight() or "")
+
+
+def test_another_environment_is_not_this_one(target: ProcessTarget, build: Any) -> None:
+    with pytest.raises(TargetError, match="not 'production'"):
+        target.release("production", ONE, None, build())
+
+
+def test_a_release_sees_nothing_of_the_host(target: ProcessTarget, build: Any, tmp_path: Path) -> None:
+    secret = tmp_path / "home" / "secret.txt"
+    secret.parent.mkdir(exist_ok=True)
+    secret.write_text("of the platform")
+    target.release("shop", ONE, None, build())
+    hidden = [secret, folder(target) / "releases" / ONE / "release.json", folder(target) / "caddy.json",
+              Path("/etc/shadow"), Path("/etc/hostname"), Path.home() / ".bashrc", PROJECT / "pyproject.toml",
+              Path("/var/lib/dpkg/status"), Path(f"/proc/{os.getpid()}/environ")]  # fmt: skip
+
+    assert ask(target, "/read?/app/package/data%20file.txt")[1]["read"] is None  # not decoded: no such name
+    assert ask(target, "/read?/app/migrate.sql")[1]["read"] == "select 1"
+    assert {str(path): ask(target, f"/read?{path}")[1]["read"] for path in hidden} == dict.fromkeys(map(str, hidden))
+
+
+def test_a_secret_reaches_the_release_and_nothing_else(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+    release = target.release("shop", TWO, ONE, build(sick_after_s=0.4))
+    health = target.observe(release, "/health")
+    timeline = target.restore("shop", ONE)
+
+    argvs = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [argv for argv in argvs if CANARY.encode() in argv]
+    holding = [path for path in folder(target).rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+    assert {path.name for path in holding} <= {"log"}, "this service prints its whole environment into its own log"
+    said = [
+        repr(release),
+        repr(health),
+        repr(timeline),
+        repr(target),
+        target.logs("shop", ONE),
+        target.logs("shop", TWO),
+    ]
+    assert not [text for text in said if CANARY in text]
+    assert "[TOKEN]" in target.logs("shop", ONE)
+    assert "[TOKEN]" in health.log_tail
+
+
+def test_a_preload_in_the_environment_does_nothing_on_the_host(target: ProcessTarget, build: Any) -> None:
+    made = build()._replace(environment={"LD_PRELOAD": "/app/evil.so", "BASH_ENV": "/app/evil", "ENV": "/app/evil"})
+    release = target.release("shop", ONE, None, made)
+
+    log = target.logs("shop", ONE)
+    assert release.problem is None
+    assert "LD_PRELOAD" in log
+    assert "unshare" not in log
+    assert "bwrap" not in log
+
+
+def test_a_log_is_cut_when_it_has_grown_too_long(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+    log = folder(target) / "releases" / ONE / "log"
+    with log.open("ab") as file:
+        file.write(b"line of a log\n" * 500_000 + b"last line\n")
+
+    target.ensure()
+
+    assert log.stat().st_size <= 1_000_000
+    assert target.logs("shop", ONE).endswith("last line\n")
+
+
+def test_old_releases_are_stopped_and_the_oldest_forgotten(target: ProcessTarget, build: Any) -> None:
+    made, revisions = build(), [str(number) * 40 for number in range(1, 6)]
+    for previous, revision in zip([None, *revisions], revisions, strict=False):
+        assert target.release("shop", revision, previous, made).problem is None
+
+    kept = sorted(path.name for path in (folder(target) / "releases").iterdir())
+    assert kept == revisions[-3:]
+    assert [len(running(target, revision)) for revision in revisions] == [0, 0, 0, 1, 1]
+    target.restore("shop", revisions[2])
+    assert target.current("shop") == revisions[2]
+    assert [len(running(target, revision)) for revision in revisions] == [0, 0, 1, 0, 0]
+    with pytest.raises(TargetError, match="release it again"):
+        target.restore("shop", revisions[0])
+
+
+def test_a_release_whose_process_is_gone_is_started_again_to_go_back(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+    target.release("shop", TWO, ONE, build())
+    [pid] = running(target, ONE)
+    os.kill(pid, signal.SIGKILL)
+
+    target.restore("shop", ONE)
+    target.restore("shop", ONE)
+
+    assert target.current("shop") == ONE
+    assert len(running(target, ONE)) == 1
+
+
+def test_going_back_to_what_cannot_serve_is_an_error_and_moves_nothing(target: ProcessTarget, build: Any) -> None:
+    quick = target.model_copy(update={"start_timeout_s": 1.5})
+    quick.release("shop", ONE, None, build(sick_after_s=1))
+    quick.release("shop", TWO, ONE, build())
+    (folder(quick) / "releases" / ONE / "tree" / "health.json").write_text('{"dies": true}')
+
+    with pytest.raises(TargetError, match="cannot serve"):
+        quick.restore("shop", ONE)
+
+    assert quick.current("shop") == TWO
+
+
+def test_everything_is_back_after_a_reboot(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+    assert target.ensure() == ()
+    assert target.stop()
+    assert not target.stop()
+    assert running(target, ONE) == []
+    with pytest.raises(OSError):
+        ask(target)
+
+    lines = target.ensure()
+
+    assert any("proxy started" in line for line in lines)
+    assert ask(target) == (200, {"releaseId": ONE, "status": "pass"})
+    assert target.ensure() == ()
+
+
+def test_a_target_that_was_never_used_has_nothing_to_ensure_or_stop(target: ProcessTarget) -> None:
+    assert target.ensure() == ()
+    assert not target.stop()
+    assert target.current("shop") is None
+    assert target.logs("shop", ONE) == ""
+
+
+ONE_ROW = "insert into rows select 1 where not exists (select * from rows)"
+
+WORKER = """
+import os, pickle, signal, sys
+from blocks.targets.caddy import Caddy
+from blocks.targets.confinement import start
+from blocks.targets.migration import Migration
+from blocks.targets.releases import Place
+from blocks.targets.process import ProcessTarget
+from prefect.blocks.fields import SecretDict
+import blocks.targets.confinement, blocks.targets.service
+fields, revision, previous, build, moment = pickle.load(sys.stdin.buffer)
+target = ProcessTarget(**fields, secrets=SecretDict({"TOKEN": "abcdef"}))
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+def die_after(owner, name):
+    real = getattr(owner, name)
+    def then_die(*args, **kwargs):
+        real(*args, **kwargs)
+        die()
+    setattr(owner, name, then_die)
+def die_on_the_data(after):
+    real = Migration._apply
+    def apply(self, command, data, network):
+        if network and not after:
+            die()
+        if reason := real(self, command, data, network):
+            return reason
+        if network:
+            die()
+    Migration._apply = apply
+match moment:
+    case "after the proxy started": die_after(Caddy, "ensure")
+    case "while the tree is written": blocks.targets.service.write_tree = die
+    case "after the tree": die_after(blocks.targets.service, "write_tree")
+    case "in the rehearsal": Migration._apply = die
+    case "after the rehearsal": die_after(Migration, "_rehearse")
+    case "before the data is migrated": die_on_the_data(False)
+    case "after the data is migrated": die_on_the_data(True)
+    case "before the process starts": blocks.targets.confinement.start = die
+    case "after the process started": die_after(blocks.targets.confinement, "start")
+    case "before the switch": Caddy.point = die
+    case "after the switch": die_after(Caddy, "point")
+    case "before the old ones stop": ProcessTarget._clean_up = die
+target.release("shop", revision, previous, build)
+"""
+
+
+MOMENTS = [
+    "after the proxy started",
+    "while the tree is written",
+    "after the tree",
+    "in the rehearsal",
+    "after the rehearsal",
+    "before the data is migrated",
+    "after the data is migrated",
+    "before the process starts",
+    "after the process started",
+    "before the switch",
+    "after the switch",
+    "before the old ones stop",
+]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_worker_that_is_killed_is_followed_by_another(target: ProcessTarget, build: Any, moment: str) -> None:
+    target.release("shop", ONE, None, build(migrate=True, migration="create table rows (n int)"))
+    fields = target.model_dump(exclude={"secrets", "block_type_slug"})
+    given = pickle.dumps((fields, TWO, ONE, build(migrate=True, migration=ONE_ROW), moment))
+    with Hammer(target) as users:
+        killed = subprocess.run([sys.executable, "-c", WORKER], input=given, cwd=PROJECT, stderr=subprocess.PIPE)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+        assert ask(target, "/")[1]["releaseId"] in (ONE, TWO)
+        release = target.release("shop", TWO, ONE, build(migrate=True, migration=ONE_ROW))
+
+    assert release.problem is None
+    assert users.failures == []
+    assert target.current("shop") == TWO
+    assert ask(target, "/rows")[1]["rows"] == [[1]]
+    assert (len(running(target, ONE)), len(running(target, TWO))) == (1, 1)
+
+
+def test_proxy_and_release_outlive_the_worker(target: ProcessTarget, build: Any) -> None:
+    fields = target.model_dump(exclude={"secrets", "block_type_slug"})
+    given = pickle.dumps((fields, ONE, None, build(), "before the old ones stop"))
+    worker = subprocess.run([sys.executable, "-c", WORKER], input=given, cwd=PROJECT, stderr=subprocess.PIPE)
+
+    assert worker.returncode == -signal.SIGKILL
+    assert ask(target) == (200, {"releaseId": ONE, "status": "pass"})
+    assert target.preflight() is None
+    assert target.ensure() == ()
+
+
+def rows(target: ProcessTarget) -> list[Any]:
+    with sqlite3.connect(folder(target) / "data" / "shop.db") as database:
+        return database.execute("select n from rows order by n").fetchall()
+
+
+def test_data_is_migrated_and_the_data_before_is_kept(target: ProcessTarget, build: Any) -> None:
+    made = build(migrate=True, migration="create table rows (n int); insert into rows values (1)")
+    target.release("shop", ONE, None, made)
+    target.release("shop", TWO, ONE, build(migrate=True, migration="insert into rows values (2)"))
+    target.release("shop", TWO, ONE, build(migrate=True, migration="insert into rows values (2)"))
+
+    assert rows(target) == [(1,), (2,)]
+    with sqlite3.connect(folder(target) / "releases" / TWO / "backup" / "shop.db") as before:
+        assert before.execute("select n from rows").fetchall() == [(1,)]
+
+
+def test_a_migration_that_fails_in_rehearsal_changes_nothing(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build(migrate=True, migration="create table rows (n int)"))
+    data = folder(target) / "data"
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+
+    release = target.release("shop", TWO, ONE, build(migrate=True, migration="insert into rows values (2); nonsense"))
+
+    assert "failed in rehearsal" in (release.problem or "")
+    assert "nonsense" in (release.problem or "")
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == before
+    assert ask(target)[1]["releaseId"] == ONE
+    assert running(target, TWO) == []
+
+
+FAILS_ON_THE_DATA_ITSELF = """
+import socket
+if len(socket.if_nameindex()) > 1: raise SystemExit("only where there is a network")
+"""
+
+
+def test_a_migration_that_fails_on_the_data_itself_is_undone(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build(migrate=True, migration="create table rows (n int)"))
+    bad = build(migrate=True, migration="insert into rows values (7)", then=FAILS_ON_THE_DATA_ITSELF)
+
+    release = target.release("shop", TWO, ONE, bad)
+
+    assert "the databases were brought back" in (release.problem or "")
+    assert "only where there is a network" in (release.problem or "")
+    assert rows(target) == []
+    assert ask(target, "/rows")[1]["rows"] == []
+    assert ask(target)[1]["releaseId"] == ONE
+
+
+def test_a_first_migration_that_fails_leaves_no_database(target: ProcessTarget, build: Any) -> None:
+    bad = build(migrate=True, migration="create table rows (n int)", then=FAILS_ON_THE_DATA_ITSELF)
+
+    assert target.release("shop", ONE, None, bad).problem
+    assert list((folder(target) / "data").iterdir()) == []
+    assert target.release("shop", TWO, None, build(migrate=True, migration="create table rows (n int)")).problem is None
+
+
+def test_the_rehearsal_has_no_network(target: ProcessTarget, build: Any) -> None:
+    then = f"import socket; socket.create_connection(('127.0.0.1', {target.port}), timeout=2)"
+    release = target.release("shop", ONE, None, build(migrate=True, then=then))
+
+    assert "failed in rehearsal" in (release.problem or "")
+
+
+def test_a_release_that_calls_itself_like_another_is_not_ended_for_it(target: ProcessTarget, build: Any) -> None:
+    target.release("shop", ONE, None, build())
+    mark = target._releases.place(TWO).mark
+    spoof = f"import os, sys\nif sys.argv[2:] == []: os.execv(sys.executable, [sys.executable, *sys.argv, {mark!r}])\n"
+    made = build()
+    made.tree["service.py"] = TreeEntry(0o100644, (spoof + SERVICE).encode())
+    target.release("shop", THREE, ONE, made)
+
+    [pid] = running(target, THREE)
+    assert mark in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    assert processes.marked(mark) == ()
+    assert not processes.end(mark, grace_s=0.1)
+    assert running(target, THREE) == [pid]
+
+
+def test_a_sentence_for_each_line_of_a_release(target: ProcessTarget, build: Any) -> None:
+    release: Release = target.release("shop", ONE, None, build())
+
+    words = [line.split(" ", 1)[1] for line in release.timeline]
+    assert [line.rstrip("0123456789") for line in words] == [
+        f"proxy started at 127.0.0.1:{target.port}".rstrip("0123456789"),
+        f"artifact {release.artifact[:12]} written, 8 files",
+        "started on port ",
+        "healthy in private",
+        "the traffic goes to port ",
+    ]
