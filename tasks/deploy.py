@@ -10,7 +10,7 @@ from tasks.prepare import toolchain_of
 from tasks.step import step
 
 
-@step("deploy", "deploy-{merged.commit}")
+@step("deploy", "deploy-{merged.commit:.8}")
 def deploy(prepared: Prepared, merged: Merged) -> Release:
     """Build, migrate, start, probe, shift traffic. Idempotent per revision: the target looks for what is done."""
     if merged.commit is None:

@@ -6,7 +6,7 @@ from tasks import show
 from tasks.step import step
 
 
-@step("health_check", "health_check-{release.revision}")
+@step("health_check", "health_check-{release.revision:.8}")
 def health_check(prepared: Prepared, release: Release) -> Health:
     """Observe the release in public. A release that never started is sick without a look."""
     shop = workshop_of(prepared.brief)

@@ -7,7 +7,7 @@ from tasks import show
 from tasks.step import step
 
 
-@step("rollback", "rollback-{release.revision}")
+@step("rollback", "rollback-{release.revision:.8}")
 def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack:
     """Idempotent per failed revision: the target looks where traffic is, the forge looks for the revert."""
     brief, run = prepared.brief, prepared.run_id

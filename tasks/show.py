@@ -2,9 +2,7 @@
 rendered: a picture in a plan would be a request to somebody's server from the reviewer's browser."""
 
 import re
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -80,7 +78,7 @@ def bullets(items: Sequence[str]) -> str:
 def prepared(value: Prepared, attempt: int) -> None:
     """Base, settings and what stands in the way."""
     brief = value.brief
-    parts = [f"# {quote(brief.title)}", quote(brief.goal)]
+    parts = [f"# {quote(brief.title)}", fence(brief.goal)]
     if value.refusals:
         parts += ["## Refused", bullets(value.refusals)]
     else:
@@ -143,7 +141,7 @@ def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, 
     where = f"then released to **{quote(brief.environment)}**" if brief.environment else "not released"
     parts = [
         f"# Review: {quote(brief.title)}",
-        f"{quote(brief.goal)}",
+        fence(brief.goal),
         f"**{verdict.decision}** · attempt {a.number} · +{a.added_lines} −{a.removed_lines} · merged into "
         f"`{brief.branch}`, {where}",
         f"## Tests\n{count(evidence.tested.rows)}",
@@ -215,11 +213,6 @@ def count(rows: Sequence[CaseRow]) -> str:
             before = sum(row.base is CaseOutcome.PASSED for row in mine)
             lines.append(f"- {kind}: {passing} of {len(mine)} pass (on base {before})")
     return "\n".join(lines) or "- no tests ran"
-
-
-def clock(at: float | None = None) -> str:
-    """UTC time of day, for timelines."""
-    return datetime.fromtimestamp(time.time() if at is None else at, UTC).strftime("%H:%M:%S")
 
 
 def _mark(value: CaseOutcome) -> str:

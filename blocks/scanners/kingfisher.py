@@ -19,11 +19,14 @@ from domain.task import Finding, Severity
 FOUND = 200
 """Its exit code where there are findings; 0 where there are none."""
 
+PERSONS = frozenset(("generic-credential-uri",))
+"""Kinds of a shape alone: postgres://postgres:postgres@db/app in a compose file has it too."""
+
 RULES: tuple[Rule[None], ...] = (
     Rule(
         "kingfisher/*", "scan", Severity.REFUSE,
         "Keys, tokens and passwords of known kinds, in any file, test or not, also in archives and Base64. The finding "
-        "names kind, place and a short hash, never the value.",
+        f"names kind, place and a short hash, never the value. {', '.join(PERSONS)} goes to a person.",
         "What is committed once is public from then on.",
         "read it from the environment, and revoke it if it ever was real",
         lambda _: (),
@@ -134,5 +137,5 @@ def _secret(secret: _Secret, layout: Layout) -> Seen:
     )
     return Seen(
         side=side, path=path, line=0 if inner else secret.finding.line, rule=f"kingfisher/{secret.rule.name}",
-        severity=Severity.REFUSE, message=message, key=mark, fix=RULES[0].fix,
+        severity=Severity.PERSON if secret.rule.name in PERSONS else Severity.REFUSE, message=message, key=mark, fix=RULES[0].fix,
     )  # fmt: skip

@@ -1,13 +1,25 @@
 """Files of a target: written whole, cut when long, given to who runs confined."""
 
 import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from blocks.targets.processes import RELEASE_UID
 
 LOG_BYTES = 5_000_000
 """A log that has grown over this is cut to its last fifth."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One at a time acts on a target, whichever worker; the kernel lets go of the lock of one that is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    with open(folder / "lock", "ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_atomically(file: Path, content: bytes) -> None:

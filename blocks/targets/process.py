@@ -1,7 +1,6 @@
 """The embedded target: releases as confined processes of this machine, behind one Caddy. Needs no engine, no root."""
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from blocks.home import home
 from blocks.targets import confinement
 from blocks.targets.bake import bake, settle, traffic
 from blocks.targets.caddy import Caddy, caddy_binary
+from blocks.targets.files import locked
 from blocks.targets.health_probe import serving
 from blocks.targets.releases import Deployment, Releases
 from blocks.targets.secrets import Redactor
@@ -258,12 +258,8 @@ class ProcessTarget(LockgateBlock):
 
     @contextlib.contextmanager
     def _locked(self, environment: str) -> Iterator[None]:
-        """One at a time acts on a target, whichever worker; the kernel lets go of the lock of one that is killed."""
         self._check(environment)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._folder.chmod(0o700)
-        with open(self._folder / "lock", "ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(self._folder):
             yield
 
     def _check(self, environment: str) -> None:

@@ -49,12 +49,12 @@ OBSERVABLE = re.compile(
     r"|\b(?!GitHub|GitLab|JavaScript|TypeScript)[A-Z][a-z0-9]+(?:[A-Z][a-z0-9]+)+\b|\b\w+(?:Error|Exception|Warning)\b"
     r"|(?<!\w)--?[a-z][\w-]+"  # an option
     r"|\b(?:GET|POST|PUT|PATCH|DELETE)\b"
-    r"|\b(?:returns?|raises?|prints?|exits?|rejects?|ignor(?:es?|ed)|instead of)\s+\w+"
+    r"|\b(?:returns?|raises?|prints?|exits?|rejects?|ignored?|ignores|instead of)\s+\w+"
 )
 
 BOUNDLESS = re.compile(
     r"\b(?:rewrite|refactor|migrate|port|redesign|re-?architect|moderni[sz]e|clean\s?up|document|test|convert|translate)\s+"
-    r"(?:\w+\s+){0,4}?(?:everything|(?:whole|entire|full|complete)\s+(?:code\s?base|code|repo(?:sitory)?|project|app(?:lication)?"
+    r"(?:\w+\s+){0,4}?(?:everything|(?:whole|entire|full|complete)\s+(?:code\s?base|code|repo(?:sitory)?|project|app|application"
     r"|system|service|site|back\s?end|front\s?end)|all\s+(?:the\s+|our\s+|of\s+(?:the|our)\s+)?(?:code|files|modules))\b"
     r"|\b(?:rewrite|rebuild|start)\b[^.\n]{0,40}\bfrom scratch\b",
     re.IGNORECASE,

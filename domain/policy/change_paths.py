@@ -163,7 +163,7 @@ SCOPE_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "tree", "change", REFUSE,
-        "Names with invisible characters, `.git` look-alikes, names that differ in case alone, links out of the tree.",
+        "Names with invisible characters, names like `.git`, names that differ in case alone, links out of the tree.",
         "File systems, git and a reviewer's screen would read such a tree differently.",
         "use plain names and relative links that stay inside",
         _tree,

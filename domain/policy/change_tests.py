@@ -30,7 +30,7 @@ SKIP = re.compile(
     r"|\.skipTest\s*\(|\bSkipTest\b|\b__test__\s*=\s*False\b"
 )
 SKIP_ELSEWHERE = re.compile(
-    r"\b(?:it|test|describe)\.(?:skip|todo|only)\s*\(|^\s*(?:xit|xtest|xdescribe|fdescribe|fit)\s*\(|\bt\.Skip(?:f|Now)?\s*\("
+    r"\b(?:it|test|describe)\.(?:skip|todo|only)\s*\(|^\s*(?:x(?:it|test|describe)|f(?:it|describe))\s*\(|\bt\.Skip(?:f|Now)?\s*\("
 )
 """JavaScript, TypeScript and Go; in Python `model.fit(` is something else."""
 
