@@ -137,5 +137,6 @@ def _secret(secret: _Secret, layout: Layout) -> Seen:
     )
     return Seen(
         side=side, path=path, line=0 if inner else secret.finding.line, rule=f"kingfisher/{secret.rule.name}",
-        severity=Severity.PERSON if secret.rule.name in PERSONS else Severity.REFUSE, message=message, key=mark, fix=RULES[0].fix,
+        severity=Severity.PERSON if secret.rule.name in PERSONS else Severity.REFUSE, message=message, key=mark,
+        fix=RULES[0].fix,
     )  # fmt: skip

@@ -13,7 +13,7 @@ CHOSEN = [project for project in PROJECTS if project.name in ("h11", "parse", "x
 
 @pytest.mark.parametrize("project", CHOSEN, ids=lambda project: project.name)
 def test_a_real_fix_of_a_real_project_is_merged(station: Station, project: Project, tmp_path: Path) -> None:
-    at = repository(project, tmp_path)
+    at = repository(project, tmp_path / "repository.git")
     station.replay(project.name, recorded(project, tmp_path / "recording"))
     run_id = station.submit(brief(project, at).model_dump(mode="json"))
     outcome = station.wait(run_id)

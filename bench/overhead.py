@@ -1,0 +1,235 @@
+"""What the platform adds: a whole task against a shell script's worth of the same raw commands, side by side.
+
+    make bench-overhead
+
+The task is the example: three attempts, two releases, one rollback. The raw side runs the commands that the task needs
+(git, pytest, ruff, bandit, kingfisher, alembic, uvicorn, curl-like health polls) one after the other, with no sandbox, no
+record and no review, on the same machine in the same run. The environment with the project's requirements is built
+before both. The last line is one JSON object.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from domain.task import End  # noqa: E402
+from tests.e2e.station import Station, free_port  # noqa: E402
+
+SHOP = PROJECT / "examples" / "shop"
+BIN = Path(sys.executable).parent
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as folder:
+        station = Station(Path(folder) / "home")
+        station.home.mkdir()
+        print("starting a station and building the project's environment …", flush=True)
+        station.up()
+        try:
+            compare(station, Path(folder))
+        finally:
+            station.down()
+
+
+def compare(station: Station, folder: Path) -> None:
+    """Warm up, run both, print the table and the JSON line."""
+    station.replay("shop", SHOP / "attempts")
+    port = free_port()
+    station.target("bench", port)
+    run_task(station, folder / "warm", "warm")  # builds the environment, makes the first release
+    toolchain = next(path.parent.parent for path in (station.home / "toolchains").rglob("bin/alembic"))
+    task_s, run_id = run_task(station, folder / "measured", "measured")
+    raw_s, raw_parts = run_raw(folder / "raw", toolchain)
+    steps = step_seconds(station, run_id)
+    starts = start_seconds(station, run_id)
+    rows = [(name, seconds, raw_parts.get(name)) for name, seconds in steps.items()]
+    print(f"\n{'step':<16}{'task s':>9}{'raw s':>9}")
+    for name, seconds, raw in rows:
+        print(f"{name:<16}{seconds:>9.2f}{'' if raw is None else f'{raw:.2f}':>9}")
+    print(f"{'process starts':<16}{starts:>9.2f}{'':>9}   (the first, and one after each review)")
+    parallel = sum(steps.values()) + starts - task_s
+    print(f"{'between':<16}{-parallel:>9.2f}{'':>9}   (negative: test and scan ran side by side)")
+    print(f"{'whole':<16}{task_s:>9.2f}{raw_s:>9.2f}\n")
+    result = {
+        "task_s": round(task_s, 2),
+        "raw_s": round(raw_s, 2),
+        "ratio": round(task_s / raw_s, 2),
+        "platform_s": round(task_s - raw_s, 2),
+    }
+    print(json.dumps(result))
+
+
+def run_task(station: Station, folder: Path, nonce: str) -> tuple[float, str]:
+    """Seconds from submission to the final state; reviews are answered as soon as they are asked."""
+    folder.mkdir(parents=True)
+    at = repository(folder, nonce)
+    text = station.python(
+        "from flows.briefs import read_brief\nfrom station.demo import SHOP\n"
+        f"print(read_brief(SHOP / 'brief.toml', repository={str(at)!r}, environment='bench').model_dump_json())"
+    )
+    started = time.monotonic()
+    run_id = station.submit(json.loads(text))
+    outcome = station.wait(run_id, 400)
+    seconds = time.monotonic() - started
+    if outcome.end is not End.LIVE:
+        raise SystemExit(f"the task ended {outcome.sentence}")
+    return seconds, run_id
+
+
+def repository(folder: Path, nonce: str) -> Path:
+    """The example as a bare repository, different each time, so that no test result is found in a cache."""
+    work = folder / "work"
+    shutil.copytree(SHOP / "repository", work, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
+    (work / "NONCE").write_text(nonce)
+    git(work, "init", "--quiet", "--initial-branch=main")
+    git(work, "add", "--all")
+    git(work, "commit", "--quiet", "--message", "The shop")
+    git(folder, "clone", "--quiet", "--bare", str(work), "shop.git")
+    return folder / "shop.git"
+
+
+def run_raw(folder: Path, toolchain: Path) -> tuple[float, dict[str, float]]:
+    """Seconds of the raw commands, in all and by the step they belong to."""
+    folder.mkdir()
+    at = repository(folder, "raw")
+    parts: dict[str, float] = {}
+    env = {"PATH": f"{toolchain}/bin:/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": ".", "LANG": "C.UTF-8"}
+    clock = Clock(parts)
+    started = time.monotonic()
+    work = folder / "clone"
+    git(folder, "clone", "--quiet", str(at), str(work))
+    acceptance = work / "tests" / "acceptance" / "test_v2_search.py"
+    pytest = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    with clock("prepare"):
+        acceptance.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SHOP / "acceptance" / "test_v2_search.py", acceptance)
+        call(pytest, work, env, fine=(0, 1))
+        call(["python", "-m", "ruff", "check", "--no-cache", "shop"], work, env)
+        acceptance.unlink()
+        call([str(BIN / "kingfisher"), "scan", "--no-validate", "--no-update-check", "."], work, env, fine=(0, 200, 205))
+    for number in (1, 2, 3):
+        with clock("edit"):
+            git(work, "checkout", "--quiet", "-B", f"attempt-{number}", "main")
+            git(work, "apply", str(SHOP / "attempts" / f"attempt-{number}.patch"))
+            git(work, "add", "--all")
+            git(work, "commit", "--quiet", "--message", f"attempt {number}")
+        with clock("test"):
+            acceptance.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SHOP / "acceptance" / "test_v2_search.py", acceptance)
+            call(pytest, work, env, fine=(0, 1))
+            call(["python", "-m", "ruff", "check", "--no-cache", "shop"], work, env)
+            acceptance.unlink()
+        with clock("security_scan"):
+            call([str(BIN / "ruff"), "check", "--isolated", "--select", "S", "shop"], work, env, fine=(0, 1))
+            call([str(BIN / "bandit"), "-q", "-r", "shop"], work, env, fine=(0, 1))
+            scan = [str(BIN / "kingfisher"), "scan", "--no-validate", "--no-update-check", "shop"]
+            call(scan, work, env, fine=(0, 200, 205))
+        if number > 1:
+            release(number, work, folder, env, clock)
+    return time.monotonic() - started, parts
+
+
+def release(number: int, work: Path, folder: Path, env: dict[str, str], clock: "Clock") -> None:
+    """Merge, migrate, start, watch, and for the sick one revert."""
+    with clock("merge"):
+        git(work, "push", "--quiet", "--force", "origin", f"attempt-{number}:main")
+    data = folder / "data"
+    data.mkdir(exist_ok=True)
+    port = free_port()
+    env = {**env, "DATA_DIR": str(data), "RELEASE_ID": str(number), "SHOP_ENV": "production"}
+    with clock("deploy"):
+        for _ in ("rehearsal", "production"):
+            call(["python", "-m", "alembic", "upgrade", "head"], work, env)
+        argv = ["python", "-m", "uvicorn", "shop.app:app", "--port", str(port), "--log-level", "error"]
+        service = subprocess.Popen(argv, cwd=work, env=env, stderr=subprocess.DEVNULL)
+        url = f"http://127.0.0.1:{port}/health"
+        while status(url) != 200:
+            time.sleep(0.05)
+    with clock("health_check"):
+        until = time.monotonic() + 5.0  # the bake window of the target
+        while time.monotonic() < until and status(url) == 200:
+            time.sleep(0.25)
+    if number == 2:
+        with clock("rollback"):
+            git(work, "push", "--quiet", "--force", "origin", "main:main")
+    service.terminate()
+    service.wait()
+
+
+class Clock:
+    """Adds up seconds under a name."""
+
+    def __init__(self, parts: dict[str, float]) -> None:
+        self.parts = parts
+        self.name = ""
+        self.since = 0.0
+
+    def __call__(self, name: str) -> "Clock":
+        self.name = name
+        return self
+
+    def __enter__(self) -> None:
+        self.since = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.parts[self.name] = self.parts.get(self.name, 0.0) + time.monotonic() - self.since
+
+
+def step_seconds(station: Station, run_id: str) -> dict[str, float]:
+    """Seconds in each step, as Prefect recorded them."""
+    wanted = {"flow_runs": {"id": {"any_": [run_id]}}, "limit": 200, "sort": "EXPECTED_START_TIME_ASC"}
+    seconds: dict[str, float] = {}
+    for task in station.api("POST", "/task_runs/filter", wanted):
+        name = re.split(r"-", task["name"])[0]
+        seconds[name] = seconds.get(name, 0.0) + float(task["total_run_time"])
+    return seconds
+
+
+def start_seconds(station: Station, run_id: str) -> float:
+    """Seconds in which the run was due and its process was not there yet."""
+    states: list[dict[str, Any]] = station.api("GET", f"/flow_run_states/?flow_run_id={run_id}")
+    states.sort(key=lambda state: state["timestamp"])
+    total = 0.0
+    for now, then in zip(states, states[1:], strict=False):
+        if now["type"] in ("SCHEDULED", "PENDING"):
+            total += (moment(then) - moment(now)).total_seconds()
+    return total
+
+
+def moment(state: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(state["timestamp"])
+
+
+def status(url: str) -> int:
+    try:
+        return httpx.get(url, timeout=2).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+def call(argv: list[str], cwd: Path, env: dict[str, str], fine: tuple[int, ...] = (0,)) -> None:
+    done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True)
+    if done.returncode not in fine:
+        raise SystemExit(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
+
+
+def git(cwd: Path, *words: str) -> None:
+    who = {f"GIT_{role}_{part}": "bench" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
+    call(["git", *words], cwd, {"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, **who})
+
+
+if __name__ == "__main__":
+    main()
