@@ -3,11 +3,12 @@
     make bench-overhead
 
 The task is the example: three attempts, two releases, one rollback. The raw side runs the commands that the task needs
-(git, pytest, ruff, bandit, kingfisher, alembic, uvicorn, curl-like health polls) one after the other, with no sandbox, no
-record and no review, on the same machine in the same run. The environment with the project's requirements is built
+(git, pytest, ruff, bandit, kingfisher, alembic, uvicorn, health polls) one after the other, with no sandbox, no record
+and no review, on the same machine in the same run. The environment with the project's requirements is built
 before both. The last line is one JSON object.
 """
 
+import itertools
 import json
 import os
 import re
@@ -25,8 +26,8 @@ import httpx
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from domain.task import End  # noqa: E402
-from tests.e2e.station import Station, free_port  # noqa: E402
+from domain.task import End
+from tests.e2e.station import Station, free_port
 
 SHOP = PROJECT / "examples" / "shop"
 BIN = Path(sys.executable).parent
@@ -119,7 +120,9 @@ def run_raw(folder: Path, toolchain: Path) -> tuple[float, dict[str, float]]:
         call(pytest, work, env, fine=(0, 1))
         call(["python", "-m", "ruff", "check", "--no-cache", "shop"], work, env)
         acceptance.unlink()
-        call([str(BIN / "kingfisher"), "scan", "--no-validate", "--no-update-check", "."], work, env, fine=(0, 200, 205))
+        call(
+            [str(BIN / "kingfisher"), "scan", "--no-validate", "--no-update-check", "."], work, env, fine=(0, 200, 205)
+        )
     for number in (1, 2, 3):
         with clock("edit"):
             git(work, "checkout", "--quiet", "-B", f"attempt-{number}", "main")
@@ -203,7 +206,7 @@ def start_seconds(station: Station, run_id: str) -> float:
     states: list[dict[str, Any]] = station.api("GET", f"/flow_run_states/?flow_run_id={run_id}")
     states.sort(key=lambda state: state["timestamp"])
     total = 0.0
-    for now, then in zip(states, states[1:], strict=False):
+    for now, then in itertools.pairwise(states):
         if now["type"] in ("SCHEDULED", "PENDING"):
             total += (moment(then) - moment(now)).total_seconds()
     return total

@@ -23,8 +23,8 @@ RepositoryPath = Annotated[str, AfterValidator(_inside)]
 class AcceptanceFile(Value):
     """A test file that the person who briefs adds. The agent may read it and can never change it."""
 
-    path: RepositoryPath
-    content: str
+    path: RepositoryPath = Field(description="Where it goes in the repository")
+    content: str = Field(description="The whole file")
 
 
 class Acceptance(Value):
@@ -43,7 +43,7 @@ class Budget(Value):
     """What the task may use before it gives up."""
 
     usd: Annotated[float, Field(ge=0, description="Model spend, in US dollars")] = 5.0
-    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    attempts: Annotated[int, Field(ge=1, le=20, description="Tries of the agent")] = 3
     minutes: Annotated[float, Field(gt=0, le=24 * 60, description="Work time; waiting for people is not counted")] = 60
 
 
@@ -57,16 +57,16 @@ class Scope(Value):
 class Brief(Value):
     """One small, well-scoped change, as a person asks for it."""
 
-    title: Annotated[str, Field(min_length=3, max_length=120)]
+    title: Annotated[str, Field(min_length=3, max_length=120, description="Subject of the commit")]
     goal: Annotated[str, Field(min_length=1, max_length=20_000, description="What should be true afterwards")]
     repository: Annotated[str, Field(min_length=1, description="A path or a git URL")]
-    acceptance: Acceptance
+    acceptance: Acceptance = Field(description="How we will know that it is done")
     environment: str | None = Field(None, description="Where to release it; empty ends with a merge")
     agent: Annotated[str, Field(description="An agent block, as kind/name")] = "command/default"
     branch: str = Field("main", description="The branch to change")
     workshop: str = Field("default", description="The workshop block: sandbox, forge, scanners and targets")
-    budget: Budget = Budget()
-    scope: Scope = Scope()
+    budget: Budget = Field(Budget(), description="What it may use")
+    scope: Scope = Field(Scope(), description="Where the change may be, and how large")
     project: ProjectSettings | str | None = Field(
         None, description="Project settings, or the name of a settings block, for a repository without lockgate.toml"
     )

@@ -17,8 +17,8 @@ SENSITIVE_PATHS = (
 class Migrations(Value):
     """Commands that bring the database to the newest schema and one step back."""
 
-    up: str
-    down: str | None = None
+    up: str = Field(description="Rehearsed on a copy, then run on the data, before a release starts")
+    down: str | None = Field(None, description="Kept for a person; nothing runs it by itself")
 
 
 class ProjectSettings(Value):
@@ -26,16 +26,15 @@ class ProjectSettings(Value):
 
     requirements: tuple[str, ...] = Field((), description="PEP 508 requirements to install (wheels only)")
     lock: str | None = Field(None, description="A requirements.txt-style lock file in the repository")
-    python: str | None = Field(None, description="Python version; default: the platform's own")
     environment: dict[str, str] = Field({}, description="Variables for tests and builds; never secrets")
     test: str = Field("python -m pytest", description="The test command; pytest is read test by test")
     known_failures: tuple[str, ...] = Field((), description="Test ids that fail on base and are not counted")
-    build: str | None = None
-    lint: str | None = None
-    types: str | None = None
+    build: str | None = Field(None, description="Must succeed on the change, if it does on base")
+    lint: str | None = Field(None, description="Must succeed on the change, if it does on base")
+    types: str | None = Field(None, description="Must succeed on the change, if it does on base")
     run: str | None = Field(None, description="Starts the service; {port} and {release} are filled in")
     health: str = Field("/health", description="Path that answers application/health+json")
-    migrate: Migrations | None = None
+    migrate: Migrations | None = Field(None, description="How the database follows a release")
     release_environment: dict[str, str] = Field({}, description="Variables for the running release; never secrets")
     test_paths: tuple[str, ...] = Field(
         ("tests/**", "test/**", "**/test_*.py", "**/*_test.py", "**/conftest.py", "conftest.py", "pytest.ini",
@@ -43,4 +42,4 @@ class ProjectSettings(Value):
     )  # fmt: skip
     sensitive_paths: tuple[str, ...] = Field(SENSITIVE_PATHS, description="A change here needs a named reviewer")
     reviewers: tuple[str, ...] = Field((), description="Who may approve; empty means anyone with the API credential")
-    test_timeout_s: Annotated[float, Field(gt=0)] = 900
+    test_timeout_s: Annotated[float, Field(gt=0, description="Seconds for each of the commands above")] = 900

@@ -1,8 +1,8 @@
 """The pipeline: one brief to a live, healthy release, through every step. Read this first."""
 
 from prefect import flow
-from prefect.runtime import flow_run
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 
 from domain.brief import Brief
 from domain.errors import LockgateError

@@ -33,9 +33,7 @@ def intake(folder: Path | None = None) -> dict[str, str]:
             continue
         key = f"intake-{hashlib.sha256(file.read_bytes()).hexdigest()}"
         parameters = {"brief": brief.model_dump(mode="json")}
-        run_deployment(
-            "agent-task/agent-task", parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False
-        )
+        run_deployment("agent-task/agent-task", parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False)
         _file_away(file, "taken")
         done[file.name] = "submitted"
         log.info("%s: submitted", file.name)

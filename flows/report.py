@@ -62,7 +62,11 @@ def end(
     outcome = shop.ledger.record(run, "outcome", "outcome", outcome)
     if brief.environment:
         shop.ledger.release(f"environment/{brief.environment}", run)
-    story = [f"{entry.at:%H:%M:%S} {line}" for entry in shop.ledger.entries(run_id=run) if (line := told(entry.kind, entry.body))]
+    story = [
+        f"{entry.at:%H:%M:%S} {line}"
+        for entry in shop.ledger.entries(run_id=run)
+        if (line := told(entry.kind, entry.body))
+    ]
     show.outcome(outcome, bill, story)
     if outcome.end is End.FROZEN and shop.pager:
         _page(shop.pager, outcome)

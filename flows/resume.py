@@ -36,7 +36,9 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
             continue
         if run.run_count > MAX_RESUMES:
             continue
-        answer: OrchestrationResult[Any] = client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=now), force=False)
+        answer: OrchestrationResult[Any] = client.set_flow_run_state(
+            run.id, AwaitingRetry(scheduled_time=now), force=False
+        )
         done.append(f"run {run.id}: resumed from its last finished step ({answer.status.value})")
     return done
 
@@ -54,8 +56,7 @@ def _is_orphan(run: FlowRun, now: datetime) -> bool:
     if run.state is None:
         return False
     if not pid.isdigit():
-        never = run.state.type is StateType.PENDING and now - run.state.timestamp > NEVER_STARTED
-        return never
+        return run.state.type is StateType.PENDING and now - run.state.timestamp > NEVER_STARTED
     if host not in ("", socket.gethostname()):
         return False
     if now - run.state.timestamp < timedelta(seconds=5):
@@ -69,4 +70,3 @@ def _runs_here(pid: int, run: UUID) -> bool:
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return os.path.exists(f"/proc/{pid}") and not os.access(f"/proc/{pid}/environ", os.R_OK)
     return str(run).encode() in environ
-

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from prefect import flow
-from prefect.runtime import flow_run
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from blocks.ledger.rows import Entry
@@ -45,7 +45,9 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
         wanted = _named(shop.ledger.entries(kind="live"), environment, revision) if revision else None
         wanted = wanted or last_live(shop, environment, other_than=now)
         if wanted is None:
-            raise InputError(f"no earlier release of {environment!r} was ever seen live, so there is nothing to go back to")
+            raise InputError(
+                f"no earlier release of {environment!r} was ever seen live, so there is nothing to go back to"
+            )
         bundle = shop.store.put(canonical({"phase": "asked for", "reason": reason, "was": now}).encode())
         chosen = RolledBack(environment=environment, failed=now or "", serving=wanted, revert=None, bundle=bundle)
         chosen = shop.ledger.record(run_id, "rollback-chosen", environment, chosen)
@@ -64,5 +66,7 @@ def _named(entries: Iterable[Entry], environment: str, revision: str) -> str:
         if e.body["environment"] == environment and str(e.body["revision"]).startswith(revision)
     }
     if len(found) != 1:
-        raise InputError(f"{revision!r} names {len(found)} releases that were seen live in {environment!r}; give a full id")
+        raise InputError(
+            f"{revision!r} names {len(found)} releases that were seen live in {environment!r}; give a full id"
+        )
     return found.pop()

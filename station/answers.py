@@ -36,7 +36,9 @@ def answer(run_id: str, text: str, by: str) -> None:
     run = read_run(run_id)
     ledger = workshop("default").ledger
     plans = ledger.entries(run_id=str(run.id), kind="plan")
-    open_ = [e for e in plans if Plan.model_validate(e.body).questions and not ledger.last("answers", e.key, str(run.id))]
+    open_ = [
+        e for e in plans if Plan.model_validate(e.body).questions and not ledger.last("answers", e.key, str(run.id))
+    ]
     if not open_ or not (run.state and run.state.is_paused()):
         raise InputError(f"run {run_id} has no open questions: it is {run.state_name}")
     _resume(run_id, {"answers": text, "answered_by": by})

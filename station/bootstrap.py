@@ -1,5 +1,6 @@
 """Brings a new server to where a brief can be submitted: work pool, block types, first blocks, deployments."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -19,11 +20,8 @@ from station import settings
 
 def bootstrap() -> None:
     """Safe to repeat; existing blocks are left as they are."""
-    with get_client(sync_client=True) as client:
-        try:
-            client.create_work_pool(WorkPoolCreate(name=settings.POOL, type="process"))
-        except ObjectAlreadyExists:
-            pass
+    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=settings.POOL, type="process"))
     _register_block_types()
     if not _exists(Workshop, "default"):
         shop = Workshop()

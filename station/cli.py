@@ -36,7 +36,7 @@ def up() -> None:
     started = supervisor.up()
     print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'}; listens on 127.0.0.1 only)")
     print(f"credential   {credentials.folder() / 'api-credential'}  (user:password, mode 600)")
-    print(f"block key    {credentials.folder() / 'encryption-key'}  (mode 600: keep a copy, blocks cannot be read without)")
+    print(f"block key    {credentials.folder() / 'encryption-key'}  (mode 600; keep a copy: it decrypts the blocks)")
     print(f"inbox        {home() / 'inbox'}  (briefs dropped here are run)")
 
 
@@ -53,7 +53,9 @@ def down() -> None:
 @app.command()
 def run(
     brief: Annotated[Path, typer.Argument(help="A brief: TOML or JSON")],
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end; the exit code tells how it ended")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow it to its end; the exit code tells how it ended")
+    ] = False,
     as_json: Json = False,
     repository: Annotated[str | None, typer.Option(help="Instead of the brief's repository")] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key never starts a second run")] = None,
@@ -75,7 +77,9 @@ def run(
 
 
 @app.command()
-def status(run_id: Annotated[str | None, typer.Argument(help="A run; empty lists the newest")] = None, as_json: Json = False) -> None:
+def status(
+    run_id: Annotated[str | None, typer.Argument(help="A run; empty lists the newest")] = None, as_json: Json = False
+) -> None:
     """What a run has done so far, or the newest runs."""
     from station import follow
 
@@ -96,7 +100,11 @@ def review(
     """Show what waits for a review, or answer it."""
     from station import answers
 
-    chosen = [("approve", "") if approve else None, changes and ("ask for changes", changes), reject and ("reject", reject)]
+    chosen = [
+        ("approve", "") if approve else None,
+        changes and ("ask for changes", changes),
+        reject and ("reject", reject),
+    ]
     given = [choice for choice in chosen if choice]
     if not given:
         print(answers.question(run_id).text)
@@ -109,9 +117,7 @@ def review(
 
 
 @app.command()
-def answer(
-    run_id: str, text: str, by: Annotated[str, typer.Option("--as", help="Your name, for the record")]
-) -> None:
+def answer(run_id: str, text: str, by: Annotated[str, typer.Option("--as", help="Your name, for the record")]) -> None:
     """Answer the agent's questions."""
     from station import answers
 
@@ -122,7 +128,9 @@ def answer(
 @app.command()
 def rollback(
     environment: str,
-    revision: Annotated[str | None, typer.Option("--to", help="A release that was live; default: the one before")] = None,
+    revision: Annotated[
+        str | None, typer.Option("--to", help="A release that was live; default: the one before")
+    ] = None,
     reason: Annotated[str, typer.Option(help="For the record")] = "asked for on the command line",
 ) -> None:
     """Bring an environment back to a release that was seen live."""
@@ -134,7 +142,9 @@ def rollback(
 
 
 @app.command()
-def bill(run_id: Annotated[str | None, typer.Argument(help="A run; empty sums up all")] = None, as_json: Json = False) -> None:
+def bill(
+    run_id: Annotated[str | None, typer.Argument(help="A run; empty sums up all")] = None, as_json: Json = False
+) -> None:
     """What was used, by step, attempt, agent and model."""
     from station import follow
 

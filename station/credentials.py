@@ -1,5 +1,6 @@
 """The API credential and the encryption key of this machine: made once, mode 600, outside any repository."""
 
+import contextlib
 import os
 import secrets
 from collections.abc import Callable
@@ -37,9 +38,7 @@ def _kept(name: str, make: Callable[[], str]) -> str:
         file.write(make())
         file.flush()
         os.fsync(file.fileno())
-    try:
-        os.link(draft, path)  # the first of two at once wins
-    except FileExistsError:
-        pass
+    with contextlib.suppress(FileExistsError):  # the first of two at once wins
+        os.link(draft, path)
     draft.unlink()
     return path.read_text().strip()

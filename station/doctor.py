@@ -5,10 +5,10 @@ import subprocess
 from collections.abc import Iterator
 
 from blocks.home import home
+from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.scanners.bandit import Bandit
 from blocks.scanners.kingfisher import Kingfisher
 from blocks.scanners.ruff import Ruff
-from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.targets.caddy import caddy_binary
 from domain.errors import LockgateError
 from station import processes, settings
@@ -33,7 +33,9 @@ def _git() -> str | None:
         return "not installed: apt-get install git"
     words = subprocess.run([path, "--version"], capture_output=True, text=True).stdout.split()
     version = tuple(int(part) for part in words[2].split(".")[:2])
-    return None if version >= (2, 38) else f"{words[2]} is too old for merges without a work tree: install 2.38 or newer"
+    return (
+        None if version >= (2, 38) else f"{words[2]} is too old for merges without a work tree: install 2.38 or newer"
+    )
 
 
 def _caddy() -> str | None:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.client.schemas.objects import FlowRun, State
 
 from domain.brief import Brief
 from domain.errors import InputError, LockgateError
@@ -29,7 +29,6 @@ def roll_back(environment: str, revision: str | None, reason: str) -> State:
 
 def wait(run_id: str) -> State:
     """The final state of a run."""
-
 
     with get_client(sync_client=True) as client:
         while True:

@@ -1,4 +1,4 @@
-"""Keeps one machine's Lockgate alive: server, worker, deployments, crashed runs. `python -m station.supervisor` runs it."""
+"""Keeps one machine's Lockgate alive: server, worker, deployments, crashed runs."""
 
 import logging
 import os

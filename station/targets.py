@@ -1,7 +1,7 @@
 """The deploy targets of this machine, for stopping them."""
 
-from blocks.targets.process import ProcessTarget
 from blocks.home import home
+from blocks.targets.process import ProcessTarget
 
 
 def stop_targets() -> list[str]:

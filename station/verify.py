@@ -110,7 +110,9 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
         ),
         Link(
             name="live",
-            proof=f"{environment} says releaseId {commit[:12]}" if serving == commit else "superseded by a later release",
+            proof=f"{environment} says releaseId {commit[:12]}"
+            if serving == commit
+            else "superseded by a later release",
             problem=None if serving == commit else gone,
         ),
     ]

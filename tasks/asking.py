@@ -17,7 +17,7 @@ from pydantic import ValidationError
 Form = TypeVar("Form", bound=RunInput)
 
 LONG_S = 365 * 24 * 3600
-"""Prefect fails a run whose wait times out, so it waits long; housekeeping declines after the workshop's review days."""
+"""Prefect fails a run whose wait times out, so it waits long; housekeeping declines after `review_days`."""
 
 
 def answered(form: type[Form], text: str, key: str) -> Form | None:

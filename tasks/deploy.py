@@ -49,12 +49,16 @@ def _release(shop: Workshop, prepared: Prepared, revision: str) -> Release:
     brief, settings, run = prepared.brief, prepared.settings, prepared.run_id
     environment = brief.environment or ""
     if not settings.run:
-        raise TargetError("the project settings have no `run`: add the command that starts the service to lockgate.toml")
+        raise TargetError(
+            "the project settings have no `run`: add the command that starts the service to lockgate.toml"
+        )
     take_lease(shop.ledger, environment, run)
     target = shop.target(environment)
     if problem := target.preflight():
         raise TargetError(problem)
-    started = Release(environment=environment, revision=revision, artifact="", url="", previous=_previous(shop, environment))
+    started = Release(
+        environment=environment, revision=revision, artifact="", url="", previous=_previous(shop, environment)
+    )
     started = shop.ledger.record(run, "deploy-started", revision, started)
     tree = shop.forge.tree(brief.repository, revision)
     build = ReleaseBuild(

@@ -14,7 +14,7 @@ from tasks.step import step
 
 @step("edit", "edit-{number}")
 def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, ...]) -> Attempt:
-    """One attempt. What the agent could not do is in `problem`, never an exception. Recorded once per run and number."""
+    """One attempt, once per run and number. What the agent could not do is in `problem`, never an exception."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
     if known := shop.ledger.find(run, "attempt", str(number), Attempt):
@@ -25,9 +25,7 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
         return Attempt(number=number, base=prepared.base, commit=None, problem="the budget's minutes are used up")
     started = time.monotonic()
     tree = shop.forge.tree(brief.repository, prepared.base)
-    workspace = shop.sandbox.open(
-        tree, label=run, toolchain=toolchain_of(shop, prepared), mounts=agent.mounts
-    )
+    workspace = shop.sandbox.open(tree, label=run, toolchain=toolchain_of(shop, prepared), mounts=agent.mounts)
     try:
         lay_out(workspace, shop, prepared, feedback, plan)
         logger = show.Output()

@@ -1,4 +1,4 @@
-"""health_check: what the public address says over the bake window. "live" is written here, and only when it was seen."""
+"""health_check: what the public address says over the bake window. "live" is written here, when it was seen."""
 
 from blocks.workshop import workshop_of
 from domain.task import Health, Prepared, Release

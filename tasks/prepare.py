@@ -168,4 +168,3 @@ def _name(line: str) -> str:
 
 def _first(tree: Tree, *names: str) -> str | None:
     return next((name for name in names if name in tree), None)
-

@@ -18,6 +18,7 @@ from tasks import show
 from tasks.asking import answered
 from tasks.step import step
 
+
 class Review(RunInput):
     """The form in the UI under ⋮ → Resume. Nothing that decides has a default: an empty answer is no answer."""
 

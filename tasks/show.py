@@ -193,7 +193,8 @@ def outcome(value: Outcome, bill: Sequence[BillLine], story: Sequence[str]) -> N
     """How it ended, how it went, and what it used."""
     lines = ["| step | attempt | agent | model | sandbox s | USD |", "|---|---|---|---|---:|---:|"]
     lines += [
-        f"| {b.step} | {b.attempt} | {quote(b.agent or '')} | {quote(b.model or '')} | {b.sandbox_s:.1f} | {b.usd:.4f} |"
+        f"| {b.step} | {b.attempt} | {quote(b.agent or '')} | {quote(b.model or '')} "
+        f"| {b.sandbox_s:.1f} | {b.usd:.4f} |"
         for b in bill
     ]
     lines.append(f"| **total** | | | | **{sum(b.sandbox_s for b in bill):.1f}** | **{value.usd:.4f}** |")

@@ -5,9 +5,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import pydantic_core
 from prefect import Task, task
-from prefect.client.schemas.objects import TaskRun
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
-from prefect.client.schemas.objects import State
 
 from domain.errors import AgentError, InputError
 from domain.value import digest_of

@@ -40,7 +40,9 @@ class Command(LockgateBlock):
             return default
         done = self._run("plan", 1, workspace, timeout_s, None)
         if done.exit_code or done.problem:
-            raise AgentError(f"planning ended with {done.problem or f'exit code {done.exit_code}'}: {done.output[-500:]}")
+            raise AgentError(
+                f"planning ended with {done.problem or f'exit code {done.exit_code}'}: {done.output[-500:]}"
+            )
         written = workspace.read("/lockgate/plan.json", max_bytes=200_000)
         if written is None:
             return default

@@ -140,7 +140,7 @@ class Tool(LockgateBlock):
         found = re.search(rb"\d+(?:\.\d+)+", output)
         return found.group().decode() if found else "unknown"
 
-    def _wanted(self, tree: Tree, paths: Iterable[str]) -> Iterable[str]:  # noqa: ARG002 the part of a tree it reads
+    def _wanted(self, tree: Tree, paths: Iterable[str]) -> Iterable[str]:
         return paths
 
     def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:

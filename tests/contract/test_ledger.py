@@ -315,7 +315,7 @@ def test_the_migrated_schema_is_the_one_the_rows_describe(intruder: Connection) 
 def test_a_schema_newer_than_the_code_is_left_alone(ledger: Ledger, intruder: Connection, url: str) -> None:
     ledger.record("run", "note", "1", Note(text="x"))
     intruder.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(LedgerError, match="9999, which is newer .* upgrade Lockgate"):
+    with pytest.raises(LedgerError, match=r"9999, which is newer .* upgrade Lockgate"):
         Ledger(url=SecretStr(f"{url}?timeout=20" if url.startswith("sqlite") else f"{url}?connect_timeout=9")).entries()
     assert intruder.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one() == "9999"
 

@@ -73,7 +73,7 @@ def test_what_is_not_a_digest_touches_no_file(store: LocalStore, digest: str) ->
 
 def test_a_store_that_cannot_write_says_where(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(LedgerError, match="cannot write .*file"):
+    with pytest.raises(LedgerError, match=r"cannot write .*file"):
         LocalStore(root=tmp_path / "file").put(b"data")
 
 

@@ -22,5 +22,7 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
 def shop(station: Station, tmp_path: Path) -> Path:
     """The example as a fresh bare repository."""
     at = tmp_path / "shop.git"
-    station.python(f"from pathlib import Path\nfrom station.demo import make_repository\nmake_repository(Path({str(at)!r}))")
+    station.python(
+        f"from pathlib import Path\nfrom station.demo import make_repository\nmake_repository(Path({str(at)!r}))"
+    )
     return at

@@ -38,9 +38,13 @@ class Station:
     def lockgate(self, *words: str, check: bool = False, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         """The CLI, as a user runs it."""
         argv = [str(Path(sys.executable).with_name("lockgate")), *words]
-        done = subprocess.run(argv, env=self.env, cwd=self.home.parent, capture_output=True, text=True, timeout=timeout_s)
+        done = subprocess.run(
+            argv, env=self.env, cwd=self.home.parent, capture_output=True, text=True, timeout=timeout_s
+        )
         if check and done.returncode:
-            raise AssertionError(f"lockgate {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+            raise AssertionError(
+                f"lockgate {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
         return done
 
     def python(self, code: str) -> str:
@@ -54,7 +58,18 @@ class Station:
         """The Prefect API with the station's credential."""
         user, _, password = (self.home / "credentials" / "api-credential").read_text().strip().partition(":")
         url = f"http://127.0.0.1:{self.port}/api{path}"
-        answer = httpx.request(method, url, json=body, auth=(user, password), timeout=60)
+        for pause_s in (
+            0.2,
+            0.5,
+            1,
+            2,
+            4,
+            0,
+        ):  # a busy SQLite makes the server answer 503: try again, as its client does
+            answer = httpx.request(method, url, json=body, auth=(user, password), timeout=60)
+            if answer.status_code != 503:
+                break
+            time.sleep(pause_s)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -146,5 +161,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-

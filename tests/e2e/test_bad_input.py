@@ -37,7 +37,7 @@ def agent(station: Station, tmp_path: Path, name: str, script: str) -> str:
 MALFORMED = {
     "not TOML": ("title = ", "not valid TOML"),
     "no acceptance": ('title="abc"\ngoal="x"\nrepository="."\n', "acceptance"),
-    "unknown field": ('title="abc"\ngoal="x"\nrepository="."\nacceptence={}\n[acceptance]\n', "acceptence"),
+    "unknown field": ('title="abc"\ngoal="x"\nrepository="."\nacceptanse={}\n[acceptance]\n', "acceptanse"),
     "path outside": (
         'title="abc"\ngoal="x"\nrepository="."\n[[acceptance.files]]\npath="../x"\ncontent=""\n',
         "must be a relative path",
@@ -74,13 +74,15 @@ def test_repositories_that_cannot_be_worked_on_are_refused_with_the_reason(stati
     dirty = repository(tmp_path / "dirty", bare=False)
     (dirty / "sums.py").write_text("half a thought")
     empty = repository(tmp_path / "empty", files={}, bare=False)
-    passing = repository(tmp_path / "passing.git", {**FILES, "sums.py": FILES["sums.py"] + "double = lambda a: 2 * a\n"})
+    passing = repository(
+        tmp_path / "passing.git", {**FILES, "sums.py": FILES["sums.py"] + "double = lambda a: 2 * a\n"}
+    )
     untold = repository(tmp_path / "untold.git", {"README": "no tests here"})
     wrong = repository(tmp_path / "wrong.git", {**FILES, "lockgate.toml": "tests = 3\n"})
     cases = {
         str(tmp_path / "missing"): "missing",
         str(dirty): "sums.py",
-        str(empty): "no commit",
+        str(empty): "is empty",
         str(passing): "already passes on base",
         str(untold): "lockgate.toml",
         str(wrong): "lockgate.toml",
@@ -102,7 +104,11 @@ def test_agents_that_hang_crash_flood_or_do_nothing_end_the_attempt_with_the_rea
         "crashes": ("echo oh no; exit 3", "exit code 3", {"attempts": 1}),
         "floods": ("head -c 1000000000 /dev/zero | tr '\\0' x; exit 1", "exit code 1", {"attempts": 1}),
         "idles": ("true", "changed nothing", {"attempts": 1}),
-        "fills": ("dd if=/dev/zero of=a bs=1M count=300; dd if=/dev/zero of=b bs=1M count=300; sleep 5", "MB", {"attempts": 1}),
+        "fills": (
+            "dd if=/dev/zero of=a bs=1M count=300; dd if=/dev/zero of=b bs=1M count=300; sleep 5",
+            "MB",
+            {"attempts": 1},
+        ),
         "escapes": ("ln -s /etc/passwd sums2.py", "sums2.py", {"attempts": 1}),
     }
     station.python(

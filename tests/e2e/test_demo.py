@@ -89,7 +89,7 @@ def test_the_demo_ends_live_and_says_everything_that_the_readme_promises(played:
 def test_the_first_attempt_is_refused_before_anyone_reviews_it(station: Station, played: dict) -> None:
     run_id = played["run"]["id"]
     verdicts = station.entries(run_id, "verdict")
-    assert [v.body["decision"] for v in verdicts][0] == "refused"
+    assert verdicts[0].body["decision"] == "refused"
     assert {"diff-budget", "test-skipped"} <= set(verdicts[0].body["rules"])
     assert [q.body["attempt"] for q in station.entries(run_id, "question")] == [2, 3]
 

@@ -41,7 +41,12 @@ def test_a_run_killed_at_every_step_resumes_by_itself_and_nothing_happens_twice(
     assert kinds.count("rolled_back") == 1
     assert kinds.count("outcome") == 1
     log = git(shop, "log", "--format=%s", "main").splitlines()
-    assert log == ["Add a /v2/search endpoint", 'Revert "Add a /v2/search endpoint"', "Add a /v2/search endpoint", "The shop"]
+    assert log == [
+        "Add a /v2/search endpoint",
+        'Revert "Add a /v2/search endpoint"',
+        "Add a /v2/search endpoint",
+        "The shop",
+    ]
     live = station.entries(run_id, "live")[-1].body["revision"]
     assert httpx.get(f"http://127.0.0.1:{port}/health").json()["releaseId"] == live
     assert station.ledger().verify() is None

@@ -1,4 +1,4 @@
-"""Loaded by a flow run's interpreter when a test puts this folder on its PYTHONPATH: SIGKILL at named points, once each.
+"""Loaded by a flow run when a test puts this folder on its PYTHONPATH: SIGKILL at named points, once each.
 
 `KILL_AT` is a comma-separated list of `point-before` and `point-after`; `KILL_MARKS` is a folder where each kill leaves
 a mark, so that the resumed process passes that point.

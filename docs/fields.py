@@ -1,0 +1,79 @@
+"""Prints docs/settings.md from the models themselves: python -m docs.fields > docs/settings.md"""
+
+from typing import Any
+
+import typer.main
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined, to_jsonable_python
+
+from blocks.base import LockgateBlock
+from blocks.workshop import KINDS, Workshop
+from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Scope
+from domain.project import Migrations, ProjectSettings
+from station.cli import app
+
+INTRODUCTION = """# Settings
+
+Made from the models by `python -m docs.fields`; do not edit. An unknown field is an error everywhere.
+"""
+
+
+def settings() -> str:
+    """The text of docs/settings.md."""
+    parts = [
+        INTRODUCTION,
+        "## lockgate.toml\n\nAt the root of the repository, read from the base commit: never from the change.\n",
+        _fields(ProjectSettings, "settings"),
+        "### `[migrate]`\n",
+        _fields(Migrations, "settings"),
+        "## The brief\n\nTOML, JSON, or the form in the UI. A file may name others beside it: `from` in place of an "
+        "acceptance file's `content`, and `project_file` in place of `project`.\n",
+        _fields(Brief, "brief"),
+    ]
+    for name, model in (("acceptance", Acceptance), ("acceptance.files", AcceptanceFile), ("budget", Budget)):
+        parts += [f"### `[{name}]`\n", _fields(model, "brief")]
+    parts += ["### `[scope]`\n", _fields(Scope, "brief"), "## Blocks\n\nIn the UI under Blocks.\n"]
+    for block in _blocks():
+        parts += [f"### {block._block_type_name}\n\n{block._description}\n", _fields(block, "block")]
+    parts += ["## Command line\n", *map(_command, sorted(typer.main.get_command(app).commands.items()))]  # type: ignore[attr-defined]
+    return "\n".join(parts)
+
+
+def _blocks() -> list[type[LockgateBlock]]:
+    shop = Workshop()
+    inner = {type(value) for name in Workshop.model_fields if isinstance(value := getattr(shop, name), LockgateBlock)}
+    return sorted({Workshop, *KINDS.values(), *inner}, key=lambda block: str(block._block_type_name))
+
+
+def _fields(model: type[BaseModel], kind: str) -> str:
+    lines = [f"| {kind} | default | what |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else _default(field.get_default(call_default_factory=False))
+        if field.default_factory is not None:
+            default = "under Lockgate's home, or its own defaults"
+        lines.append(f"| `{name}` | {default} | {field.description or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined or value is None:
+        return ""
+    if isinstance(value, BaseModel):
+        return "its own defaults"
+    plain = to_jsonable_python(value, fallback=str)
+    text = str(plain) if not isinstance(plain, list) else ", ".join(map(str, plain))
+    return f"`{text}`" if 0 < len(text) <= 60 else "empty" if not text else "see the source"
+
+
+def _command(item: tuple[str, Any]) -> str:
+    name, command = item
+    lines = [f"### `lockgate {name}`\n", f"{command.help or ''}\n"]
+    for parameter in command.params:
+        words = " ".join(f"`{word}`" for word in parameter.opts if parameter.param_type_name == "option")
+        words = words or f"`{parameter.name.upper()}`"
+        lines.append(f"- {words}: {getattr(parameter, 'help', None) or 'see above'}")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(settings(), end="")
