@@ -18,7 +18,7 @@ from domain.task import BillLine, CaseOutcome, Prepared, Suite
 from domain.value import digest_of
 from tasks import show
 from tasks.step import step
-from tasks.suite import locked, pack, run_suite, tree_digest
+from tasks.suite import ACCEPTANCE_COMMAND, locked, pack, run_suite, tree_digest
 
 
 @step("prepare", "prepare-{attempt}")
@@ -91,13 +91,20 @@ def _contract_refusals(brief: Brief, baseline: Suite) -> tuple[str, ...]:
     """Why this acceptance cannot tell a done change from an undone one."""
     if baseline.problem:
         return (f"the tests cannot be run on base: {baseline.problem}",)
-    files = {f.path for f in brief.acceptance.files}
-    accepted = [o for test, o in baseline.cases.items() if is_acceptance(test, files, brief.acceptance.tests)]
-    command = [baseline.checks[name] == 0 for name in ("acceptance command",) if name in baseline.checks]
-    passing = [o is CaseOutcome.PASSED for o in accepted] + command
-    if passing and all(passing):
-        return ("the acceptance already passes on base: nothing is left to do, or it tests something else",)
-    if not passing and not brief.acceptance.tests:
+    green = (CaseOutcome.PASSED, CaseOutcome.SKIPPED)
+    items: dict[str, tuple[set[str], tuple[str, ...]]] = {f.path: ({f.path}, ()) for f in brief.acceptance.files}
+    items |= {test: (set[str](), (test,)) for test in brief.acceptance.tests}
+    found = {
+        name: [outcome for test, outcome in baseline.cases.items() if is_acceptance(test, files, tests)]
+        for name, (files, tests) in items.items()
+    }
+    passing = [name for name, outcomes in found.items() if outcomes and all(o in green for o in outcomes)]
+    if baseline.checks.get(ACCEPTANCE_COMMAND) == 0:
+        passing.append(brief.acceptance.command or ACCEPTANCE_COMMAND)
+    if passing:
+        names = ", ".join(passing)
+        return (f"the acceptance already passes on base ({names}): nothing is left to do, or it tests something else",)
+    if not any(found.values()) and not brief.acceptance.tests and brief.acceptance.command is None:
         return ("no acceptance test was found by the project's test command: check their paths and names",)
     return ()
 

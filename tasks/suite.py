@@ -19,6 +19,7 @@ from domain.task import CaseOutcome, Suite
 from domain.value import canonical
 
 REPORT = "/lockgate/report.xml"
+ACCEPTANCE_COMMAND = "acceptance command"
 _PYTEST = (
     "-p", "no:cacheprovider", f"--junitxml={REPORT}", "-o", "junit_family=xunit1", "--continue-on-collection-errors",
 )  # fmt: skip
@@ -82,7 +83,7 @@ def run_suite(
             messages = {} if passed else {settings.test: done.output[-1500:]}
         checks = {}
         commands = {
-            "acceptance command": brief.acceptance.command,
+            ACCEPTANCE_COMMAND: brief.acceptance.command,
             "build": settings.build,
             "lint": settings.lint,
             "types": settings.types,

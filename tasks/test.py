@@ -6,7 +6,7 @@ from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Finding, Prepar
 from tasks import show
 from tasks.prepare import is_acceptance, toolchain_of
 from tasks.step import step
-from tasks.suite import run_suite, unpack
+from tasks.suite import ACCEPTANCE_COMMAND, run_suite, unpack
 
 
 @step("test", "test-{attempt.number}")
@@ -50,12 +50,12 @@ def compare(prepared: Prepared, base: Suite, head: Suite) -> tuple[CaseRow, ...]
         if kind == "acceptance" and after is CaseOutcome.MISSING and "::" not in test_id:
             continue  # the file did not import on base; on the change its tests are rows of their own
         rows.append(CaseRow(test=test_id, kind=kind, base=before, head=after, message=head.messages.get(test_id, "")))
-    for name in ("acceptance command",):
-        if name in head.checks:
-            outcomes = [CaseOutcome.PASSED if s.checks.get(name) == 0 else CaseOutcome.FAILED for s in (base, head)]
-            text = acceptance.command or name
-            message = head.messages.get(name, "")
-            rows.append(CaseRow(test=text, kind="acceptance", base=outcomes[0], head=outcomes[1], message=message))
+    name = ACCEPTANCE_COMMAND
+    if name in head.checks:
+        before, after = (CaseOutcome.PASSED if s.checks.get(name) == 0 else CaseOutcome.FAILED for s in (base, head))
+        message = head.messages.get(name, "")
+        row = CaseRow(test=acceptance.command or name, kind="acceptance", base=before, head=after, message=message)
+        rows.append(row)
     order = {"acceptance": 0, "existing": 1, "new": 2}
     return tuple(sorted(rows, key=lambda row: (order[row.kind], row.test)))
 
@@ -66,7 +66,7 @@ def _findings(base: Suite, head: Suite) -> tuple[Finding, ...]:
         message = f"the tests could not be run on the change: {head.problem}"
         findings.append(Finding(gate="test", rule="tests-did-not-run", severity=Severity.REFUSE, message=message))
     for name, code in head.checks.items():
-        if name == "acceptance command" or code == 0:
+        if name == ACCEPTANCE_COMMAND or code == 0:
             continue
         was_fine = base.checks.get(name) == 0
         message = f"{name} fails (exit code {code}): {head.messages.get(name, '')[-600:]}"
