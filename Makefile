@@ -2,6 +2,8 @@
 UV := .tools/bin/uv
 BIN := .venv/bin
 export UV_PROJECT_ENVIRONMENT := .venv
+# Where a proxy signs with its own authority, only the system's certificates know it; without any, uv has its own.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),true,false)
 DEMO_HOME := $(HOME)/.lockgate/demo
 
 .PHONY: demo up down test lint bench-overhead install clean

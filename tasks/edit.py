@@ -52,7 +52,7 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
 def _result(shop: Workshop, prepared: Prepared, number: int, workspace: Workspace, done: Completed) -> Attempt:
     base = prepared.base
     if done.problem or done.timed_out:
-        why = done.problem or "it ran out of time"
+        why = f"it used up the time it had ({done.seconds:.0f} s)" if done.timed_out else done.problem
         return Attempt(number=number, base=base, commit=None, problem=f"the agent was stopped: {why}")
     if done.exit_code:
         tail = done.output[-800:].strip()
