@@ -14,8 +14,8 @@ from domain.errors import InputError
 def read_brief(file: Path, **overrides: Any) -> Brief:
     """A brief from `file`. `acceptance.files[].from` and `project_file` name files relative to it.
 
-    A repository that is a path is taken relative to the brief. `overrides` replace top-level fields. Raises
-    InputError that names the file and the field.
+    A repository that is a path is taken relative to the brief. `overrides` replace top-level fields unless they are
+    None; a path among them is relative to the working directory. Raises InputError that names the file and the field.
     """
     try:
         text = file.read_text()
@@ -23,13 +23,14 @@ def read_brief(file: Path, **overrides: Any) -> Brief:
         raise InputError(f"{file}: cannot be read: {err}") from err
     try:
         data = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise InputError(f"{file}: is not valid {'JSON' if file.suffix == '.json' else 'TOML'}: {err}") from err
     if not isinstance(data, dict):
         raise InputError(f"{file}: a brief is a table of fields, not a {type(data).__name__}")
-    data = {**data, **{name: value for name, value in overrides.items() if value is not None}}
-    if "repository" in data and "repository" not in overrides:
-        data["repository"] = _resolved(file.parent, str(data["repository"]))
+    given = {name: value for name, value in overrides.items() if value is not None}
+    data = {**data, **given}
+    if "repository" in data:
+        data["repository"] = _resolved(Path() if "repository" in given else file.parent, str(data["repository"]))
     for added in _files(data):
         if "from" in added:
             added["content"] = _content(file, added.pop("from"))
@@ -37,7 +38,7 @@ def read_brief(file: Path, **overrides: Any) -> Brief:
         named = data.pop("project_file")
         try:
             data["project"] = tomllib.loads(_content(file, named))
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             raise InputError(f"{file}: project_file {named}: {err}") from err
     try:
         return Brief.model_validate(data)
@@ -49,17 +50,22 @@ def read_brief(file: Path, **overrides: Any) -> Brief:
 def _files(data: dict[str, Any]) -> list[dict[str, Any]]:
     acceptance = data.get("acceptance")
     files = acceptance.get("files", []) if isinstance(acceptance, dict) else []
-    return [added for added in files if isinstance(added, dict)]
+    return [added for added in files if isinstance(added, dict)] if isinstance(files, list) else []
 
 
-def _content(file: Path, named: str) -> str:
+def _content(file: Path, named: Any) -> str:
+    if not isinstance(named, str):
+        raise InputError(f"{file}: {named!r} is not the name of a file")
     try:
         return (file.parent / named).read_text()
-    except (OSError, UnicodeDecodeError) as err:
+    except (OSError, ValueError) as err:
         raise InputError(f"{file}: {named}: cannot be read: {err}") from err
 
 
 def _resolved(folder: Path, repository: str) -> str:
     if "://" in repository or ("@" in repository and ":" in repository):
         return repository
-    return str((folder / repository).resolve())
+    try:
+        return str((folder / repository).resolve())
+    except (OSError, ValueError, RuntimeError) as err:
+        raise InputError(f"repository {repository!r} is not a path: {err}") from err

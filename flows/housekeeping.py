@@ -8,6 +8,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
+from prefect.exceptions import ObjectNotFound
 
 from blocks.workshop import Workshop, workshop
 from domain.errors import LockgateError
@@ -24,6 +25,7 @@ def housekeeping(workshop_name: str = "default") -> list[str]:
             *[f"removed the leaked sandbox of {label}" for label in shop.sandbox.sweep(lambda label: False)],
             *expire_reviews(client, shop),
             *resume_crashed(client),
+            *free_leases(client, shop),
             *keep_serving(shop),
         ]
     for line in done:
@@ -47,6 +49,24 @@ def expire_reviews(client: SyncPrefectClient, shop: Workshop) -> list[str]:
             answer = {"decision": "expired", "reviewer": "lockgate housekeeping", "comment": comment}
             client.resume_flow_run(run.id, run_input=answer)
             done.append(f"declined the review of run {entry.run_id}: {comment}")
+    return done
+
+
+def free_leases(client: SyncPrefectClient, shop: Workshop) -> list[str]:
+    """Take environments back from runs that ended without giving them back: cancelled, or deleted."""
+    done = []
+    for environment in shop.targets:
+        name = f"environment/{environment}"
+        holder = shop.ledger.holder_of(name)
+        if holder is None:
+            continue
+        try:
+            state = client.read_flow_run(UUID(holder)).state
+        except ObjectNotFound:
+            state = None
+        if state is None or (state.is_final() and not state.is_crashed()):
+            shop.ledger.release(name, holder)
+            done.append(f"{environment} was still reserved for run {holder}, which is over; freed")
     return done
 
 

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import OrchestrationResult
-from prefect.states import AwaitingRetry, Crashed
+from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 SETTLED = timedelta(seconds=10)
 NEVER_STARTED = timedelta(seconds=90)
@@ -28,9 +28,12 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
     now = now or datetime.now(UTC)
     done = []
     for run in _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
-        if _is_orphan(run, now):
-            client.set_flow_run_state(run.id, Crashed(message="its process is gone"), force=True)
-            done.append(f"run {run.id}: its process is gone; marked crashed")
+        if not _is_orphan(run, now):
+            continue
+        wanted = run.state is not None and run.state.type is StateType.CANCELLING
+        after: State[Any] = Cancelled() if wanted else Crashed(message="its process is gone")
+        client.set_flow_run_state(run.id, after, force=True)
+        done.append(f"run {run.id}: its process is gone; marked {after.type.value.lower()}")
     for run in _runs(client, StateType.CRASHED):
         if run.state is None or now - run.state.timestamp < SETTLED:
             continue

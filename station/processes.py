@@ -1,5 +1,6 @@
 """Processes that outlive the command that started them, found again by pid and start time."""
 
+import contextlib
 import json
 import os
 import signal
@@ -46,11 +47,12 @@ def running(name: str) -> int | None:
 def stop(name: str, grace_s: float = 15.0) -> bool:
     """Stop it by SIGTERM, then by SIGKILL of its group; whether there was one."""
     pid = running(name)
-    if pid is None:
+    mark = started(pid) if pid else None
+    if pid is None or mark is None:
         (_folder() / f"{name}.json").unlink(missing_ok=True)
         return False
-    mark = started(pid)
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it ends by itself in this moment
+        os.kill(pid, signal.SIGTERM)
     until = time.monotonic() + grace_s
     while time.monotonic() < until and started(pid) == mark:
         reap(pid)

@@ -62,6 +62,7 @@ class Supervisor:
         self._keep_worker()
         (home() / "run" / "ready").write_text(str(os.getpid()))
         log.info("ready at %s", settings.url())
+        self._keep_serving()
         self._watch()
         for name in ("worker", "server"):
             processes.stop(name)
@@ -81,6 +82,17 @@ class Supervisor:
                         log.info(line)
             except Exception as err:  # the server may be gone for a moment; the next round tells
                 log.warning("could not look after crashed runs: %s", err)
+
+    def _keep_serving(self) -> None:
+        """Releases and proxies come back with us, as after a reboot."""
+        from blocks.workshop import workshop
+        from flows.housekeeping import keep_serving
+
+        try:
+            for line in keep_serving(workshop("default")):
+                log.info(line)
+        except Exception as err:  # a release that does not start must not keep the platform from starting
+            log.warning("could not look after the releases: %s", err)
 
     def _stop(self, *_: object) -> None:
         self.stopping = True

@@ -1,6 +1,7 @@
 """prepare: the base commit is fixed, the contract is locked, and the brief is refused here if it cannot be judged."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         base = shop.forge.base(brief.repository, brief.branch)
         tree = shop.forge.tree(brief.repository, base)
         settings, source = project_settings(shop, brief, tree)
+        _check_commands(brief, settings, source)
         requirements = project_requirements(settings, tree)
         contract = shop.store.put(pack(locked(tree, brief, settings)))
         shop.toolchains.ensure(requirements, shop.sandbox)
@@ -134,6 +136,18 @@ def project_settings(shop: Workshop, brief: Brief, tree: Tree) -> tuple[ProjectS
     )
 
 
+def _check_commands(brief: Brief, settings: ProjectSettings, source: str) -> None:
+    """Raises InputError for a command that cannot be split into words."""
+    commands = {f"{name} ({source})": getattr(settings, name) for name in ("build", "lint", "types")}
+    commands |= {f"test ({source})": settings.test or " ", "acceptance.command (the brief)": brief.acceptance.command}
+    for name, command in commands.items():
+        try:
+            if command and not shlex.split(command):
+                raise ValueError("it is empty")
+        except ValueError as err:
+            raise InputError(f"{name} is not a command line: {err}") from err
+
+
 def project_requirements(settings: ProjectSettings, tree: Tree) -> tuple[str, ...]:
     """Requirement lines from the list, the lock file, or the project's own metadata; pytest is added where it runs."""
     lines = list(settings.requirements)
@@ -157,13 +171,17 @@ def _metadata(content: bytes) -> list[str]:
         data = tomllib.loads(content.decode())
     except ValueError as err:
         raise InputError(f"pyproject.toml is not valid TOML: {err}") from err
-    project = data.get("project", {})
-    optional = project.get("optional-dependencies", {})
-    groups = data.get("dependency-groups", {})
-    wanted = [*project.get("dependencies", [])]
-    for name in ("test", "tests", "testing"):
-        wanted += optional.get(name, []) + groups.get(name, [])
-    return [line for line in wanted if isinstance(line, str)]
+    try:
+        project = data.get("project", {})
+        optional, groups = project.get("optional-dependencies", {}), data.get("dependency-groups", {})
+        wanted = [project.get("dependencies", [])]
+        for name in ("test", "tests", "testing"):
+            wanted += [optional.get(name, []), groups.get(name, [])]
+    except AttributeError as err:
+        raise InputError("pyproject.toml has a value where [project] or its dependencies should be a table") from err
+    if not all(isinstance(lines, list) for lines in wanted):
+        raise InputError("pyproject.toml has dependencies that are not a list")
+    return [line for lines in wanted for line in lines if isinstance(line, str)]
 
 
 def _name(line: str) -> str:

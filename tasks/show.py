@@ -58,9 +58,15 @@ class Output:
 
 
 def quote(text: str) -> str:
-    """Text as Markdown that shows exactly that text: no links, pictures, HTML or control characters."""
-    text = "".join(c if c.isprintable() or c == " " else "�" for c in text.replace("\n", " "))
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", text)
+    """Text as Markdown that shows exactly that text: no links, pictures, HTML or control characters.
+
+    An address is no Markdown, but pages link it; not where a code span divides it:
+    https://github.github.com/gfm/#autolinks-extension-
+    """
+    text = "".join(c if c.isprintable() else "�" for c in text.replace("\n", " ")).strip()
+    text = re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", text)
+    text = re.sub(r"^(\d*)([-=.])", r"\1\\\2", text)  # a list, a rule or the underline of a heading
+    return re.sub(r"((?:://|www\.|@)+)", r"`\1`", text, flags=re.IGNORECASE)
 
 
 def fence(text: str, language: str = "") -> str:
@@ -115,9 +121,10 @@ def attempt(value: Attempt, diff: str) -> None:
 
 
 def tested(value: Tested, number: int) -> None:
-    """Every test on base and on the change."""
+    """Every test on base and on the change. The UI renders a table's cells as Markdown."""
     rows = [
-        {"test": row.test, "kind": row.kind, "base": _mark(row.base), "change": _mark(row.head)} for row in value.rows
+        {"test": quote(row.test), "kind": row.kind, "base": _mark(row.base), "change": _mark(row.head)}
+        for row in value.rows
     ]
     _guarded(
         lambda: create_table_artifact(

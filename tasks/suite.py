@@ -12,6 +12,7 @@ from defusedxml.ElementTree import fromstring
 
 from blocks.workshop import Workshop
 from domain.brief import Brief
+from domain.errors import AgentError
 from domain.paths import matches
 from domain.ports import Tree, TreeEntry, Workspace
 from domain.project import ProjectSettings
@@ -70,7 +71,7 @@ def run_suite(
         output = done.output
         problem = done.problem
         if is_pytest:
-            cases, messages, unread = _read_report(workspace)
+            cases, messages, unread = _read_report(workspace, tree)
             if not problem and done.exit_code not in (0, 1, 2, 5):
                 problem = f"pytest ended with exit code {done.exit_code}: {done.output[-400:]}"
             problem = problem or unread
@@ -115,20 +116,21 @@ def environment(tree: Tree, settings: ProjectSettings) -> dict[str, str]:
     return {"PYTHONPATH": ":".join(roots), **settings.environment}
 
 
-def _read_report(
-    workspace: Workspace,
-) -> tuple[dict[str, CaseOutcome], dict[str, str], str | None]:
-    content = workspace.read(REPORT, max_bytes=50_000_000)
+def _read_report(workspace: Workspace, tree: Tree) -> tuple[dict[str, CaseOutcome], dict[str, str], str | None]:
+    try:
+        content = workspace.read(REPORT, max_bytes=50_000_000)
+    except AgentError as err:  # the code under test can write there too
+        return {}, {}, f"pytest's report cannot be read: {err}"
     if not content:
         return {}, {}, "pytest wrote no report"
     try:
         root = fromstring(content)
-    except (ParseError, ValueError) as err:
+    except (ParseError, ValueError, LookupError) as err:  # LookupError: an encoding that nobody knows
         return {}, {}, f"pytest's report cannot be read: {err}"
     cases: dict[str, CaseOutcome] = {}
     messages: dict[str, str] = {}
     for case in root.iter("testcase"):
-        test = _test_id(case.get("file"), case.get("classname") or "", case.get("name") or "")
+        test = _test_id(tree, case.get("file"), case.get("classname") or "", case.get("name") or "")
         outcome, message = CaseOutcome.PASSED, ""
         for child in case:
             if child.tag in ("failure", "error"):
@@ -145,10 +147,19 @@ def _read_report(
     return cases, messages, None
 
 
-def _test_id(file: str | None, classname: str, name: str) -> str:
-    """pytest's node id from a JUnit case of the xunit1 family, where `classname` is the dotted module and class."""
-    if not file:
-        return f"{classname}::{name}" if classname else f"{name.replace('.', '/')}.py"  # a file that did not import
-    module = file.removesuffix(".py").replace("/", ".")
-    inner = classname.removeprefix(module).strip(".")
-    return "::".join([file, *([inner.replace(".", "::")] if inner else []), name])
+def _test_id(tree: Tree, file: str | None, classname: str, name: str) -> str:
+    """pytest's node id from a JUnit case of the xunit1 family, where `classname` is the dotted module and class.
+
+    `file` is where the function was written: for an inherited or a decorated test that is another one.
+    """
+    if not classname:
+        return file or f"{name.replace('.', '/')}.py"  # a whole file: it did not import, or it skips itself
+    module = (file or "").removesuffix(".py").replace("/", ".")
+    if file and f"{classname}.".startswith(f"{module}."):
+        inner = classname[len(module) :].strip(".")
+        return "::".join([file, *(inner.split(".") if inner else []), name])
+    parts = classname.split(".")
+    for end in range(len(parts), 0, -1):
+        if (path := f"{'/'.join(parts[:end])}.py") in tree:
+            return "::".join([path, *parts[end:], name])
+    return f"{classname}::{name}"

@@ -1,10 +1,9 @@
 """Any command-line program as an agent: it gets files, it leaves a changed working copy."""
 
-import json
 import shlex
 from collections.abc import Callable, Sequence
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from blocks.base import LockgateBlock
 from domain.brief import Brief
@@ -29,6 +28,13 @@ class Command(LockgateBlock):
     mounts: dict[str, str] = Field({}, description="Host path → path in the sandbox, read-only, for the program itself")
     environment: dict[str, str] = Field({}, description="Variables for the program; never secrets")
 
+    @field_validator("command")
+    @classmethod
+    def _is_words(cls, command: str) -> str:
+        if not shlex.split(command):
+            raise ValueError("the command line is empty")
+        return command
+
     @property
     def name(self) -> str:
         return shlex.split(self.command)[0].rsplit("/", 1)[-1]
@@ -47,8 +53,8 @@ class Command(LockgateBlock):
         if written is None:
             return default
         try:
-            return Plan.model_validate(json.loads(written))
-        except (ValueError, ValidationError) as err:
+            return Plan.model_validate_json(written)
+        except ValidationError as err:
             raise AgentError(f"the agent's plan.json is not a plan: {err}") from err
 
     def edit(

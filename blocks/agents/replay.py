@@ -1,6 +1,5 @@
 """Plays recorded attempts: for the demo, for tests, and for rehearsing a pipeline without a model's bill."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,8 +34,8 @@ class Replay(LockgateBlock):
         """The recorded plan. Raises AgentError where it is missing or malformed."""
         recorded = self.recording / "plan.json"
         try:
-            return Plan.model_validate(json.loads(recorded.read_bytes()))
-        except (OSError, ValueError, ValidationError) as err:
+            return Plan.model_validate_json(recorded.read_bytes())
+        except (OSError, ValidationError) as err:
             raise AgentError(f"the recording has no usable plan at {recorded}: {err}") from err
 
     def edit(
@@ -60,7 +59,7 @@ class Replay(LockgateBlock):
         if on_output:
             on_output(f"REPLAY of recorded attempt {number}; no model is called\n")
             if note.is_file():
-                on_output(note.read_text() + "\n")
+                on_output(note.read_text(errors="replace") + "\n")
         return workspace.run(
             ["git", "apply", "--whitespace=nowarn", "-"], timeout_s=timeout_s, stdin=content, on_output=on_output
         )

@@ -1,0 +1,421 @@
+"""One run of a project's tests: what is locked, what pytest's report says, and what cannot be believed."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from blocks.workshop import Workshop
+from domain.brief import Acceptance, AcceptanceFile, Brief
+from domain.errors import AgentError, SandboxError
+from domain.ports import Completed, Tree, TreeEntry
+from domain.project import ProjectSettings
+from domain.task import CaseOutcome, Suite
+from tasks.suite import REPORT, environment, locked, pack, run_suite, tree_digest, unpack
+from tests.unit.policy_cases import tree
+
+PASSED, FAILED, ERROR, SKIPPED = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR, CaseOutcome.SKIPPED
+
+
+class FakeWorkspace:
+    """Answers commands from a table of their first words, and holds one report."""
+
+    kind = "fake"
+
+    def __init__(self, answers: Mapping[str, Completed | Exception], report: bytes | Exception | None) -> None:
+        self.answers = answers
+        self.report = report
+        self.ran: list[tuple[str, ...]] = []
+        self.env: dict[str, str] = {}
+        self.is_open = True
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> Completed:
+        self.ran.append(tuple(argv))
+        self.env = dict(env)
+        answer = self.answers.get(argv[0], ended(0))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def read(self, path: str, max_bytes: int) -> bytes | None:
+        if isinstance(self.report, Exception):
+            raise self.report
+        return self.report if path == REPORT else None
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+class RealWorkspace(FakeWorkspace):
+    """Runs pytest of this environment in a directory, for reports as pytest writes them."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__({}, None)
+        self.directory = directory
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> Completed:
+        words = [word.replace(REPORT, str(self.directory / "report.xml")) for word in argv]
+        variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [sys.executable, *words[1:]], cwd=self.directory, env=variables, capture_output=True, text=True, check=False
+        )
+        self.report = (self.directory / "report.xml").read_bytes()
+        return ended(done.returncode, done.stdout + done.stderr)
+
+
+class FakeSandbox:
+    def __init__(self, workspace: FakeWorkspace) -> None:
+        self.workspace = workspace
+
+    def open(self, tree: Tree, *, label: str, toolchain: Path) -> FakeWorkspace:
+        return self.workspace
+
+
+class FakeStore:
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+
+    def put(self, data: bytes) -> str:
+        self.kept.append(data)
+        return f"digest-{len(self.kept)}"
+
+
+def ended(exit_code: int, output: str = "", problem: str | None = None) -> Completed:
+    return Completed(argv=("x",), exit_code=exit_code, output=output, seconds=1, problem=problem)
+
+
+def brief(**fields: Any) -> Brief:
+    accepted = {"acceptance": Acceptance(tests=("tests/test_a.py::test_new",)), **fields}
+    return Brief(title="Search", goal="Add a search", repository="shop.git", **accepted)
+
+
+def run(
+    workspace: FakeWorkspace, told: Brief | None = None, files: Tree | None = None, **settings: Any
+) -> tuple[Suite, FakeStore]:
+    store = FakeStore()
+    shop = cast(Workshop, SimpleNamespace(sandbox=FakeSandbox(workspace), store=store))
+    suite = run_suite(shop, files or {}, told or brief(), ProjectSettings(**settings), Path("/toolchain"), label="run")
+    assert not workspace.is_open
+    return suite, store
+
+
+def report(*cases: str) -> bytes:
+    return f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>".encode()
+
+
+def case(name: str, inside: str = "", file: str = "tests/test_a.py", classname: str = "tests.test_a") -> str:
+    return f'<testcase classname="{classname}" name="{name}" file="{file}">{inside}</testcase>'
+
+
+FAILING = '<failure message="no">why</failure>'
+
+# --- pytest, as it is
+
+
+FILES = {
+    "tests/__init__.py": "",
+    "tests/base.py": "class Shared:\n    def test_inherited(self): pass\n\ndef twice(test):\n"
+    "    def test_twice(): test(); test()\n    return test_twice\n",
+    "tests/test_all.py": """
+import unittest
+import pytest
+from tests.base import Shared, twice
+
+def test_function(): pass
+def test_fails(): assert 1 == 2, "one is not two"
+
+class TestGroup:
+    def test_method(self): pass
+    class TestInner:
+        def test_deep(self): pass
+
+class TestChild(Shared): pass
+
+@twice
+def test_decorated(): pass
+
+class TestOld(unittest.TestCase):
+    def test_unit(self): pass
+
+@pytest.mark.parametrize("x", ["a", "b::c", "d.e/f", "[g]", "h i"])
+def test_many(x): pass
+
+@pytest.fixture
+def broken(): raise RuntimeError("no database")
+def test_setup(broken): pass
+
+@pytest.fixture
+def leaky():
+    yield
+    raise RuntimeError("cannot clean up")
+def test_teardown(leaky): pass
+def test_fails_twice(leaky): assert False, "the first reason"
+
+@pytest.mark.xfail
+def test_xfail(): assert False
+@pytest.mark.xfail
+def test_xpass(): pass
+@pytest.mark.xfail(strict=True)
+def test_strict_xpass(): pass
+@pytest.mark.skip(reason="later")
+def test_skipped(): pass
+""",
+    "tests/test_import.py": "import nowhere\n\ndef test_it(): pass\n",
+    "tests/test_syntax.py": "def broken(:\n",
+    "tests/test_wants.py": "import pytest\n\npytest.importorskip('nowhere')\n\ndef test_it(): pass\n",
+    "more.dir/test_other.py": "def test_other(): pass\n",
+}
+HERE = "tests/test_all.py::"
+EXPECTED = {
+    f"{HERE}test_function": PASSED,
+    f"{HERE}test_fails": FAILED,
+    f"{HERE}TestGroup::test_method": PASSED,
+    f"{HERE}TestGroup::TestInner::test_deep": PASSED,
+    f"{HERE}TestChild::test_inherited": PASSED,
+    f"{HERE}test_decorated": PASSED,
+    f"{HERE}TestOld::test_unit": PASSED,
+    f"{HERE}test_many[a]": PASSED,
+    f"{HERE}test_many[b::c]": PASSED,
+    f"{HERE}test_many[d.e/f]": PASSED,
+    f"{HERE}test_many[[g]]": PASSED,
+    f"{HERE}test_many[h i]": PASSED,
+    f"{HERE}test_setup": ERROR,
+    f"{HERE}test_teardown": ERROR,
+    f"{HERE}test_fails_twice": FAILED,
+    f"{HERE}test_xfail": PASSED,
+    f"{HERE}test_xpass": PASSED,
+    f"{HERE}test_strict_xpass": FAILED,
+    f"{HERE}test_skipped": SKIPPED,
+    "tests/test_import.py": ERROR,
+    "tests/test_syntax.py": ERROR,
+    "tests/test_wants.py": SKIPPED,
+    "more.dir/test_other.py::test_other": PASSED,
+}
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    """One run of pytest over FILES."""
+    directory = tmp_path_factory.mktemp("project")
+    for path, content in FILES.items():
+        (directory / path).parent.mkdir(exist_ok=True)
+        (directory / path).write_text(content)
+    return run(RealWorkspace(directory), files=tree(FILES))[0]
+
+
+@pytest.mark.parametrize("test", EXPECTED)
+def test_each_test_has_its_outcome_under_pytests_own_id(real: Suite, test: str) -> None:
+    assert real.cases.get(test) is EXPECTED[test], sorted(real.cases)
+
+
+def test_nothing_else_is_in_the_report_and_it_is_believed(real: Suite) -> None:
+    assert set(real.cases) == set(EXPECTED)
+    assert (real.exit_code, real.problem) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("test", "why"),
+    [
+        (f"{HERE}test_fails", "one is not two"),
+        (f"{HERE}test_setup", "no database"),
+        (f"{HERE}test_teardown", "cannot clean up"),
+        (f"{HERE}test_fails_twice", "the first reason"),
+        (f"{HERE}test_strict_xpass", "XPASS"),
+        ("tests/test_import.py", "No module named 'nowhere'"),
+        ("tests/test_syntax.py", "SyntaxError"),
+    ],
+)
+def test_what_does_not_pass_says_why(real: Suite, test: str, why: str) -> None:
+    assert why in real.messages[test]
+
+
+def test_what_passes_says_nothing(real: Suite) -> None:
+    assert set(real.messages) == {test for test, outcome in EXPECTED.items() if outcome in (FAILED, ERROR)}
+
+
+# --- reports that cannot be believed
+
+
+def test_a_report_without_the_file_of_a_test_finds_it_in_the_tree() -> None:
+    xml = report('<testcase classname="tests.test_a.TestX" name="test_b"/>', '<testcase name="tests.test_c"/>',
+                 '<testcase classname="elsewhere" name="test_d"/>')  # fmt: skip
+    suite, _ = run(FakeWorkspace({}, xml), files=tree({"tests/test_a.py": ""}))
+    assert set(suite.cases) == {"tests/test_a.py::TestX::test_b", "tests/test_c.py", "elsewhere::test_d"}
+
+
+BELIEVED = [
+    (0, report(case("a")), None),
+    (1, report(case("a"), case("b", FAILING)), None),
+    (2, report(case("a", "<error/>")), None),
+    (5, report(), None),
+    (0, report(case("a", FAILING)), "contradict"),
+    (5, report(case("a", FAILING)), "contradict"),
+    (1, report(case("a")), "contradict"),
+    (2, report(case("a")), "contradict"),
+    (3, report(case("a")), "exit code 3: said"),
+    (4, report(), "exit code 4: said"),
+    (139, report(case("a")), "exit code 139: said"),
+    (0, None, "no report"),
+    (0, b"", "no report"),
+    (0, b"\x89PNG", "cannot be read"),
+    (0, b"<testsuites><testcase", "cannot be read"),
+    (0, b'<?xml version="1.0" encoding="klingon"?><a/>', "cannot be read"),
+    (0, b'<!DOCTYPE a [<!ENTITY b "bb">]><a>&b;</a>', "cannot be read"),
+    (0, b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>', "cannot be read"),
+    (0, AgentError("report.xml: 60 MB is over the limit"), "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("exit_code", "xml", "problem"), BELIEVED)
+def test_a_report_is_believed_only_where_it_fits_the_exit_code(
+    exit_code: int, xml: bytes | Exception | None, problem: str | None
+) -> None:
+    suite, _ = run(FakeWorkspace({"python": ended(exit_code, "said")}, xml))
+    assert (suite.problem is None) if problem is None else (problem in (suite.problem or ""))
+    assert suite.exit_code == exit_code
+
+
+def test_why_the_platform_stopped_it_comes_before_what_follows_from_that() -> None:
+    suite, _ = run(FakeWorkspace({"python": ended(137, problem="stopped after 900 s")}, None))
+    assert suite.problem == "stopped after 900 s"
+
+
+def test_a_test_that_is_reported_twice_keeps_its_failure() -> None:
+    for cases in ([case("a"), case("a", FAILING)], [case("a", FAILING), case("a")]):
+        suite, _ = run(FakeWorkspace({"python": ended(1)}, report(*cases)))
+        assert suite.cases == {"tests/test_a.py::a": FAILED}
+
+
+def test_a_long_message_keeps_its_end() -> None:
+    xml = report(case("a", f'<failure message="">{"x" * 9000}the end</failure>'))
+    suite, _ = run(FakeWorkspace({"python": ended(1)}, xml))
+    assert suite.messages["tests/test_a.py::a"].endswith("the end")
+    assert len(suite.messages["tests/test_a.py::a"]) == 1500
+
+
+# --- other commands
+
+
+def test_pytest_is_asked_for_a_report_and_other_commands_are_not() -> None:
+    for command, is_read in (("python -m pytest -q", True), ("/opt/bin/pytest", True), ("make test", False)):
+        workspace = FakeWorkspace({}, report(case("a")))
+        suite, _ = run(workspace, test=command)
+        assert any(word == f"--junitxml={REPORT}" for word in workspace.ran[0]) is is_read
+        assert set(suite.cases) == ({"tests/test_a.py::a"} if is_read else {command})
+
+
+@pytest.mark.parametrize(
+    ("done", "outcome"),
+    [
+        (ended(0, "fine"), PASSED),
+        (ended(2, "make: *** [test] Error 1"), FAILED),
+        (ended(0, "fine", problem="stopped after 900 s"), FAILED),
+    ],
+)
+def test_another_command_is_one_test(done: Completed, outcome: CaseOutcome) -> None:
+    suite, _ = run(FakeWorkspace({"make": done}, None), test="make test")
+    assert suite.cases == {"make test": outcome}
+    assert suite.messages == ({} if outcome is PASSED else {"make test": done.output})
+    assert suite.problem == done.problem
+
+
+def test_checks_and_the_acceptance_command_run_after_the_tests() -> None:
+    answers = {"make": ended(3, "cannot build"), "mypy": ended(0, problem="stopped after 900 s"), "grep": ended(1)}
+    workspace = FakeWorkspace(answers, report(case("a")))
+    told = brief(acceptance=Acceptance(command="grep 'two words' README.md"))
+    suite, store = run(workspace, told, build="make all", lint="ruff check", types="mypy .")
+    assert suite.checks == {"acceptance command": 1, "build": 3, "lint": 0, "types": 124}
+    assert suite.messages["build"] == "cannot build"
+    assert "lint" not in suite.messages
+    assert workspace.ran[1] == ("grep", "two words", "README.md")
+    assert [words[0] for words in workspace.ran] == ["python", "grep", "make", "ruff", "mypy"]
+    assert b"$ make all\ncannot build" in store.kept[0]
+    assert (suite.output, suite.sandbox) == ("digest-1", "fake")
+
+
+def test_a_sandbox_that_breaks_is_closed_and_is_no_result() -> None:
+    workspace = FakeWorkspace({"python": SandboxError("the disk is full")}, None)
+    with pytest.raises(SandboxError):
+        run(workspace)
+    assert not workspace.is_open
+
+
+def test_the_projects_variables_win_and_src_is_importable() -> None:
+    assert environment({}, ProjectSettings())["PYTHONPATH"] == "/work"
+    laid_out = tree({"src/shop/__init__.py": ""})
+    assert environment(laid_out, ProjectSettings())["PYTHONPATH"] == "/work:/work/src"
+    assert environment(laid_out, ProjectSettings(environment={"PYTHONPATH": "/work/lib", "A": "1"})) == {
+        "PYTHONPATH": "/work/lib",
+        "A": "1",
+    }
+    workspace = FakeWorkspace({}, report())
+    run(workspace, environment={"DEBUG": "1"})
+    assert workspace.env == {"PYTHONPATH": "/work", "DEBUG": "1"}
+
+
+# --- the contract
+
+PROJECT = tree(
+    {
+        "shop/app.py": "x = 1\n",
+        "shop/test_app.py": "beside the code",
+        "tests/test_a.py": "old",
+        "tests/data/logo.png": b"\x89PNG\0\xff",
+        "conftest.py": "",
+        "pytest.ini": "[pytest]\n",
+        "README.md": "# Shop\n",
+    }
+)
+
+
+def test_tests_and_their_configuration_are_locked_and_the_rest_is_not() -> None:
+    kept = locked(PROJECT, brief(), ProjectSettings())
+    assert set(kept) == {"shop/test_app.py", "tests/test_a.py", "tests/data/logo.png", "conftest.py", "pytest.ini"}
+
+
+def test_the_briefs_files_are_locked_over_what_base_has() -> None:
+    files = (AcceptanceFile(path="tests/test_a.py", content="new"), AcceptanceFile(path="checks/b.py", content="ü"))
+    kept = locked(PROJECT, brief(acceptance=Acceptance(files=files)), ProjectSettings())
+    assert kept["tests/test_a.py"] == TreeEntry(0o100644, b"new")
+    assert kept["checks/b.py"] == TreeEntry(0o100644, "ü".encode())
+
+
+def test_tests_that_may_change_are_not_locked_but_acceptance_always_is() -> None:
+    free = brief(may_change_tests=("tests/**",))
+    assert set(locked(PROJECT, free, ProjectSettings())) == {"shop/test_app.py", "conftest.py", "pytest.ini"}
+    file = AcceptanceFile(path="tests/test_a.py", content="new")
+    both = brief(may_change_tests=("tests/**",), acceptance=Acceptance(files=(file,)))
+    assert locked(PROJECT, both, ProjectSettings())["tests/test_a.py"].content == b"new"
+
+
+def test_a_project_may_say_where_its_tests_are() -> None:
+    assert set(locked(PROJECT, brief(), ProjectSettings(test_paths=("*.md",)))) == {"README.md"}
+
+
+def test_a_contract_comes_out_of_the_store_as_it_went_in() -> None:
+    whole: Tree = {
+        **PROJECT,
+        "tests/link": TreeEntry(0o120000, b"../README.md"),
+        "tests/run.sh": TreeEntry(0o100755, b"#!/bin/sh\n"),
+        "tests/latin.txt": TreeEntry(0o100644, bytes(range(256))),
+        "tests/ünï.txt": TreeEntry(0o100644, b""),
+    }
+    assert unpack(pack(whole)) == whole
+    assert unpack(pack({})) == {}
+    assert pack(whole) == pack(dict(reversed(whole.items()))), "the order in which a tree was read is not in it"
+
+
+def test_the_digest_of_a_tree_knows_paths_modes_and_contents() -> None:
+    digest = tree_digest(PROJECT)
+    assert digest == tree_digest(dict(reversed(PROJECT.items())))
+    others: list[Tree] = [
+        {**PROJECT, "README.md": TreeEntry(0o100755, b"# Shop\n")},
+        {**PROJECT, "README.md": TreeEntry(0o100644, b"# shop\n")},
+        {**PROJECT, "empty": TreeEntry(0o100644, b"")},
+        {path: entry for path, entry in PROJECT.items() if path != "README.md"},
+    ]
+    assert len({digest, *map(tree_digest, others)}) == len(others) + 1
