@@ -2,11 +2,11 @@
 rendered: a picture in a plan would be a request to somebody's server from the reviewer's browser."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.exceptions import MissingContextError
+from prefect.context import FlowRunContext, TaskRunContext
 
 from domain.brief import Brief
 from domain.task import (
@@ -238,12 +238,11 @@ def _markdown(key: str, text: str, description: str) -> None:
     _guarded(lambda: create_markdown_artifact(key=key, markdown=text, description=description))
 
 
-def _guarded(create: "object") -> None:
-    """Artifacts are for people's eyes: outside of a run there is nobody to show them to."""
-    try:
-        create()  # type: ignore[operator]
-    except MissingContextError:
-        return
+def _guarded(create: Callable[[], object]) -> None:
+    """Artifacts are for people's eyes: outside of a run there is nobody to show them to, and Prefect would start a
+    server of its own to keep them."""
+    if TaskRunContext.get() or FlowRunContext.get():
+        create()
 
 
 def rolled_back_by_hand(value: RolledBack, reason: str) -> None:

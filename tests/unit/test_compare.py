@@ -1,0 +1,254 @@
+"""The change's tests beside base's: which rows and findings come of two runs, and what the judge makes of them."""
+
+from typing import Any
+
+import pytest
+
+from domain.brief import Acceptance, AcceptanceFile
+from domain.policy import judge
+from domain.task import CaseOutcome, CaseRow, Decision, Prepared, Severity, Suite
+from tasks.suite import ACCEPTANCE_COMMAND
+from tasks.test import _findings, compare
+from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
+
+FILE = "tests/test_new.py"
+
+
+def suite(cases: dict[str, str] | None = None, **fields: Any) -> Suite:
+    outcomes = {test: CaseOutcome(outcome) for test, outcome in (cases or {}).items()}
+    return Suite(**{"cases": outcomes, "exit_code": 0, **fields})
+
+
+def task(*tests: str, file: bool = True, command: str | None = None) -> Prepared:
+    """A task that is done when `tests`, the tests of FILE, and `command` pass."""
+    files = (AcceptanceFile(path=FILE, content="def test_it(): ..."),) if file else ()
+    ready = prepared()
+    acceptance = Acceptance(tests=tests, files=files, command=command)
+    return ready.model_copy(update={"brief": ready.brief.model_copy(update={"acceptance": acceptance})})
+
+
+def short(rows: tuple[CaseRow, ...]) -> list[tuple[str, str, str, str]]:
+    return [(row.test, row.kind, str(row.base), str(row.head)) for row in rows]
+
+
+ROWS: dict[str, tuple[dict[str, str], dict[str, str], list[tuple[str, str, str, str]]]] = {
+    "an acceptance file that turned green": (
+        {f"{FILE}::test_it": "failed"},
+        {f"{FILE}::test_it": "passed"},
+        [(f"{FILE}::test_it", "acceptance", "failed", "passed")],
+    ),
+    "an acceptance file that did not import on base": (
+        {FILE: "error"},
+        {f"{FILE}::test_a": "passed", f"{FILE}::test_b": "failed"},
+        [
+            (f"{FILE}::test_a", "acceptance", "error", "passed"),
+            (f"{FILE}::test_b", "acceptance", "error", "failed"),
+        ],
+    ),
+    "an acceptance file that does not import on the change either": (
+        {FILE: "error"},
+        {FILE: "error"},
+        [(FILE, "acceptance", "error", "error")],
+    ),
+    "an acceptance test that went missing": (
+        {f"{FILE}::test_it": "failed"},
+        {},
+        [(f"{FILE}::test_it", "acceptance", "failed", "missing")],
+    ),
+    "an existing test that was broken": (
+        {"tests/test_a.py::test_a": "passed"},
+        {"tests/test_a.py::test_a": "failed"},
+        [("tests/test_a.py::test_a", "existing", "passed", "failed")],
+    ),
+    "an existing test that is not reported any more": (
+        {"tests/test_a.py::test_a": "passed"},
+        {},
+        [("tests/test_a.py::test_a", "existing", "passed", "missing")],
+    ),
+    "an existing file that does not import any more": (
+        {"tests/test_a.py::test_a": "passed"},
+        {"tests/test_a.py": "error"},
+        [
+            ("tests/test_a.py::test_a", "existing", "passed", "missing"),
+            ("tests/test_a.py", "new", "missing", "error"),
+        ],
+    ),
+    "an existing file that imports again": (
+        {"tests/test_a.py": "error"},
+        {"tests/test_a.py::test_a": "passed"},
+        [
+            ("tests/test_a.py", "existing", "error", "missing"),
+            ("tests/test_a.py::test_a", "new", "error", "passed"),
+        ],
+    ),
+    "new tests, one of them failing": (
+        {},
+        {"tests/test_b.py::test_good": "passed", "tests/test_b.py::test_bad": "failed"},
+        [
+            ("tests/test_b.py::test_bad", "new", "missing", "failed"),
+            ("tests/test_b.py::test_good", "new", "missing", "passed"),
+        ],
+    ),
+    "a file whose name begins like the acceptance file's": (
+        {},
+        {f"{FILE}c::test_it": "passed"},
+        [(f"{FILE}c::test_it", "new", "missing", "passed")],
+    ),
+    "acceptance first, then existing, then new, each by name": (
+        {"tests/z.py::z": "passed", "tests/a.py::a": "passed"},
+        {"tests/z.py::z": "passed", "tests/b.py::b": "passed", f"{FILE}::t": "passed", "tests/a.py::a": "passed"},
+        [
+            (f"{FILE}::t", "acceptance", "missing", "passed"),
+            ("tests/a.py::a", "existing", "passed", "passed"),
+            ("tests/z.py::z", "existing", "passed", "passed"),
+            ("tests/b.py::b", "new", "missing", "passed"),
+        ],
+    ),
+    "nothing at all": ({}, {}, []),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_two_runs_become_rows(name: str) -> None:
+    base, head, rows = ROWS[name]
+    assert short(compare(task(), suite(base), suite(head))) == rows
+
+
+@pytest.mark.parametrize(
+    ("test", "is_named"),
+    [
+        ("tests/test_a.py::test_x", True),
+        ("tests/test_a.py::test_x[one]", True),
+        ("tests/test_a.py::test_xy", False),
+        ("tests/test_a.py::TestX::test_x", True),
+        ("tests/test_a.py::TestXY::test_x", False),
+        ("other/tests/test_a.py::test_x", False),
+    ],
+)
+def test_a_named_test_takes_its_parameters_and_its_class_along(test: str, is_named: bool) -> None:
+    ready = task("tests/test_a.py::test_x", "tests/test_a.py::TestX", file=False)
+    row = compare(ready, suite({test: "failed"}), suite({test: "passed"}))[0]
+    assert (row.kind == "acceptance") is is_named
+
+
+def test_a_named_test_in_a_file_that_does_not_import_on_base_is_red_there() -> None:
+    ready = task("tests/test_a.py::test_x", file=False)
+    rows = compare(ready, suite({"tests/test_a.py": "error"}), suite({"tests/test_a.py::test_x": "passed"}))
+    assert ("tests/test_a.py::test_x", "acceptance", "error", "passed") in short(rows)
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "outcomes"),
+    [(1, 0, ("failed", "passed")), (1, 1, ("failed", "failed")), (0, 0, ("passed", "passed")),
+     (None, 0, ("failed", "passed")), (124, 124, ("failed", "failed"))],
+)  # fmt: skip
+def test_the_acceptance_command_is_a_row(base: int | None, head: int, outcomes: tuple[str, str]) -> None:
+    before = {} if base is None else {ACCEPTANCE_COMMAND: base}
+    after = suite(checks={ACCEPTANCE_COMMAND: head}, messages={ACCEPTANCE_COMMAND: "said"})
+    rows = compare(task(file=False, command="grep x y"), suite(checks=before), after)
+    assert short(rows) == [("grep x y", "acceptance", *outcomes)]
+    assert rows[0].message == "said"
+
+
+def test_a_row_says_why_the_test_fails_on_the_change() -> None:
+    base = suite({"a.py::a": "failed"}, messages={"a.py::a": "then"})
+    head = suite({"a.py::a": "failed"}, messages={"a.py::a": "now"})
+    assert compare(task(), base, head)[0].message == "now"
+
+
+FINDINGS: dict[str, tuple[Suite, Suite, list[tuple[str, Severity, str]]]] = {
+    "all well": (suite(checks={"build": 0}), suite(checks={"build": 0}), []),
+    "a build that broke": (
+        suite(checks={"build": 0}),
+        suite(checks={"build": 2}, messages={"build": "no rule to make target"}),
+        [("build-broken", Severity.REFUSE, "build fails (exit code 2): no rule to make target")],
+    ),
+    "a build that was broken before": (
+        suite(checks={"build": 2}),
+        suite(checks={"build": 2}, messages={"build": "no rule"}),
+        [("build-broken", Severity.NOTE, "build fails on base too")],
+    ),
+    "a build that was mended": (suite(checks={"build": 2}), suite(checks={"build": 0}), []),
+    "lint and types": (
+        suite(checks={"lint": 0, "types": 1}),
+        suite(checks={"lint": 1, "types": 1}),
+        [
+            ("lint-broken", Severity.REFUSE, "lint fails (exit code 1): "),
+            ("types-broken", Severity.NOTE, "types fails on base too"),
+        ],
+    ),
+    "the acceptance command, which has a row": (
+        suite(checks={ACCEPTANCE_COMMAND: 1}),
+        suite(checks={ACCEPTANCE_COMMAND: 1}),
+        [],
+    ),
+    "tests that did not run": (
+        suite(),
+        suite(problem="pytest wrote no report"),
+        [
+            (
+                "tests-did-not-run",
+                Severity.REFUSE,
+                "the tests could not be run on the change: pytest wrote no report",
+            )
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_what_is_broken_is_a_finding_unless_it_was_broken_before(name: str) -> None:
+    base, head, findings = FINDINGS[name]
+    assert [(f.rule, f.severity, f.message) for f in _findings(base, head)] == findings
+    assert all(f.gate == "test" for f in _findings(base, head))
+
+
+JUDGED: dict[str, tuple[Suite, Suite, Decision, str]] = {
+    "a good change": (
+        suite({"a.py::a": "passed", f"{FILE}::t": "failed"}),
+        suite({"a.py::a": "passed", f"{FILE}::t": "passed"}),
+        Decision.ACCEPTED,
+        "",
+    ),
+    "acceptance that imports what the change adds": (
+        suite({"a.py::a": "passed", FILE: "error"}),
+        suite({"a.py::a": "passed", f"{FILE}::t": "passed"}),
+        Decision.ACCEPTED,
+        "",
+    ),
+    "a regression": (
+        suite({"a.py::a": "passed", FILE: "error"}),
+        suite({"a.py::a": "failed", f"{FILE}::t": "passed"}),
+        Decision.REFUSED,
+        "a.py::a is failed on the change",
+    ),
+    "a test that went away": (
+        suite({"a.py::a": "passed", FILE: "error"}),
+        suite({f"{FILE}::t": "passed"}),
+        Decision.REFUSED,
+        "a.py::a is missing on the change",
+    ),
+    "acceptance that is not reported": (
+        suite({"a.py::a": "passed", FILE: "error"}),
+        suite({"a.py::a": "passed"}),
+        Decision.REFUSED,
+        "did not run",
+    ),
+    "a report that cannot be believed": (
+        suite({"a.py::a": "passed", FILE: "error"}),
+        suite({"a.py::a": "passed", f"{FILE}::t": "passed"}, problem="contradiction"),
+        Decision.REFUSED,
+        "contradiction",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_the_judge_decides_on_these_rows(name: str) -> None:
+    base, head, decision, reason = JUDGED[name]
+    ready = task()
+    seen = evidence(of=attempt(PROJECT), rows=compare(ready, base, head))
+    tested = seen.tested.model_copy(update={"findings": _findings(base, head)})
+    verdict = judge(ready, seen.model_copy(update={"tested": tested}))
+    assert verdict.decision is decision, verdict.reasons
+    assert reason in " ".join(verdict.reasons)

@@ -1,0 +1,131 @@
+"""How a task ends: the same words in the ledger, the UI and the CLI, for each of its ends."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prefect.client.schemas.objects import StateType
+from pydantic import SecretStr
+
+from blocks.ledger.ledger import Ledger
+from domain.brief import Acceptance, Brief
+from domain.errors import InputError
+from domain.task import Answer, Approval, BillLine, End, Outcome
+from flows import report
+from flows.report import STATE_NAMES, bill_of, end, refused, review_feedback, sentence
+from tests.unit.policy_cases import PROJECT, attempt
+
+BRIEF = Brief(
+    title="Add a search",
+    goal="Search finds things",
+    repository="shop.git",
+    acceptance=Acceptance(command="true"),
+    environment="shop",
+)
+COMMIT, URL, WHY = "c" * 40, "http://127.0.0.1:8080", ("the first reason", "the second")
+
+ENDS: dict[End, tuple[int, str, StateType, str]] = {
+    End.LIVE: (0, "Live", StateType.COMPLETED, f"live in shop at {URL} after 2 attempts"),
+    End.MERGED: (0, "Merged", StateType.COMPLETED, "merged into main after 2 attempts"),
+    End.DECLINED: (1, "Declined", StateType.COMPLETED, "declined after 2 attempts: the first reason"),
+    End.REFUSED: (2, "Refused", StateType.FAILED, "refused: the first reason"),
+    End.GAVE_UP: (3, "Gave up", StateType.FAILED, "gave up: the first reason"),
+    End.FROZEN: (4, "Frozen", StateType.FAILED, "frozen, a person must decide: the first reason"),
+}
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """A ledger of its own, in a workshop that has nothing else."""
+    ledger = Ledger(url=SecretStr(f"sqlite:///{tmp_path}/ledger.db"))
+    monkeypatch.setattr(report, "workshop_of", lambda brief: SimpleNamespace(ledger=ledger, pager=None))
+    for number in (1, 2):
+        ledger.record("run", "attempt", str(number), attempt(PROJECT, number=number))
+        ledger.record("run", "bill", f"edit-{number}", BillLine(run_id="run", step="edit", attempt=number, usd=0.25))
+    return ledger
+
+
+def test_each_end_is_in_the_table() -> None:
+    assert set(ENDS) == set(End) == set(STATE_NAMES)
+    assert len(set(STATE_NAMES.values())) == len(End)
+
+
+@pytest.mark.parametrize("how", End)
+def test_each_end_has_its_exit_code_state_and_sentence(ledger: Ledger, how: End) -> None:
+    code, name, kind, line = ENDS[how]
+    state = end("run", BRIEF, how, () if how in (End.LIVE, End.MERGED) else WHY, commit=COMMIT, url=URL)
+    assert how.exit_code == code
+    assert (state.name, state.type, state.message) == (name, kind, line)
+    kept = ledger.find("run", "outcome", "outcome", Outcome)
+    assert kept is not None
+    assert (kept.end, kept.sentence, kept.attempts, kept.usd, kept.commit) == (how, line, 2, 0.5, COMMIT)
+
+
+@pytest.mark.parametrize("how", End)
+def test_a_sentence_without_reasons_attempts_or_address_is_still_one(how: End) -> None:
+    for reasons in ((), WHY):
+        line = sentence(how, BRIEF, 1, reasons, URL)
+        assert "None" not in line
+        assert "1 attempts" not in line
+        assert "\n" not in line
+
+
+def test_a_task_ends_once_whatever_is_said_later(ledger: Ledger) -> None:
+    first = end("run", BRIEF, End.LIVE, commit=COMMIT, url=URL)
+    again = end("run", BRIEF, End.FROZEN, ("it was resumed",))
+    assert (again.name, again.type, again.message) == (first.name, first.type, first.message)
+    assert len(ledger.entries(run_id="run", kind="outcome")) == 1
+
+
+def test_an_end_frees_the_environment_for_the_next_run(ledger: Ledger) -> None:
+    assert ledger.lease("environment/shop", "run", 3600) is not None
+    assert ledger.lease("environment/shop", "other", 3600) is None
+    end("run", BRIEF, End.GAVE_UP, WHY)
+    assert ledger.lease("environment/shop", "other", 3600) is not None
+
+
+def test_an_end_leaves_what_another_run_holds(ledger: Ledger) -> None:
+    ledger.lease("environment/shop", "other", 3600)
+    end("run", BRIEF, End.REFUSED, WHY)
+    assert ledger.holder_of("environment/shop") == "other"
+
+
+def test_a_brief_for_a_workshop_that_nobody_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(brief: Brief) -> None:
+        raise InputError("there is no workshop block 'mars'")
+
+    monkeypatch.setattr(report, "workshop_of", missing)
+    state = end("run", BRIEF, End.FROZEN, ("there is no workshop block 'mars'",))
+    assert (state.name, state.type) == ("Refused", StateType.FAILED)
+    assert "mars" in (state.message or "")
+
+
+def test_the_bill_is_read_in_the_order_in_which_it_was_used(ledger: Ledger) -> None:
+    assert [(line.step, line.attempt) for line in bill_of(ledger, "run")] == [("edit", 1), ("edit", 2)]
+    assert bill_of(ledger, "another run") == ()
+
+
+def test_the_commands_help_and_the_exit_codes_agree() -> None:
+    text = (Path(__file__).parents[2] / "station" / "cli.py").read_text()
+    found = re.search(r"With --wait: (.*)\.\"", text)
+    assert found
+    codes = {word: int(code) for code, words in re.findall(r"(\d) ([a-z ]+)", found[1]) for word in words.split(" or ")}
+    assert codes == {"live": 0, "merged": 0, "declined": 1, "refused": 2, "wrong use": 2, "gave up": 3, "frozen": 4}
+
+
+def test_an_attempt_that_is_no_progress_is_not_tested() -> None:
+    first = attempt(PROJECT, number=1, tree="t1")
+    again = attempt(PROJECT, number=2, tree="t1")
+    nothing = attempt(PROJECT, number=2, commit=None, problem="the agent changed nothing")
+    assert refused(attempt(PROJECT, number=2, tree="t2"), [first]) is None
+    assert refused(first, []) is None
+    stuck, empty = refused(again, [first]), refused(nothing, [first, nothing])
+    assert stuck is not None and "no progress" in stuck.points[0] and stuck.last_commit == again.commit
+    assert empty is not None and empty.points == ("the agent changed nothing",) and empty.last_commit is None
+
+
+def test_a_reviewers_wish_reaches_the_agent_with_the_name() -> None:
+    asked = Approval(answer=Answer.CHANGES, reviewer="ann", comment="shorter, please", fingerprint="f")
+    told = review_feedback(asked, attempt(PROJECT))
+    assert (told.source, told.points) == ("reviewer", ("ann asks for changes: shorter, please",))

@@ -1,0 +1,238 @@
+"""What a task starts from: where the settings come from, what is installed, and which acceptance proves something."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from blocks.workshop import Workshop
+from domain.brief import Acceptance, AcceptanceFile, Brief
+from domain.errors import InputError
+from domain.project import ProjectSettings
+from domain.task import CaseOutcome, Suite
+from tasks.prepare import _check_commands, _contract_refusals, project_requirements, project_settings
+from tasks.suite import ACCEPTANCE_COMMAND
+from tests.unit.policy_cases import tree
+
+FILE = "tests/test_new.py"
+
+
+def brief(acceptance: Acceptance | None = None, **fields: Any) -> Brief:
+    accepted = acceptance or Acceptance(files=(AcceptanceFile(path=FILE, content="def test_it(): ..."),))
+    return Brief(title="Search", goal="Add a search", repository="shop.git", acceptance=accepted, **fields)
+
+
+def no_block(name: str) -> ProjectSettings:
+    if name != "shop":
+        raise InputError(f"there is no block 'project/{name}'")
+    return ProjectSettings(test="make check")
+
+
+SHOP = cast(Workshop, SimpleNamespace(project=no_block))
+
+# --- settings
+
+OWN = ProjectSettings(test="make brief")
+SOURCES: dict[str, tuple[dict[str, str], ProjectSettings | str | None, str, str]] = {
+    "lockgate.toml": ({"lockgate.toml": 'test = "make toml"'}, None, "make toml", "lockgate.toml"),
+    "lockgate.toml before the brief": ({"lockgate.toml": 'test = "make toml"'}, OWN, "make toml", "lockgate.toml"),
+    "an empty lockgate.toml": ({"lockgate.toml": ""}, None, "python -m pytest", "lockgate.toml"),
+    "the brief": ({"tests/test_a.py": ""}, OWN, "make brief", "the brief"),
+    "a block": ({"tests/test_a.py": ""}, "shop", "make check", "block shop"),
+    "found tests": ({"tests/test_a.py": ""}, None, "python -m pytest", "detected: pytest"),
+    "found tests of the other name": ({"a_test.py": ""}, None, "python -m pytest", "detected: pytest"),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_settings_come_from_the_repository_then_the_brief_then_what_is_found(name: str) -> None:
+    files, project, test, source = SOURCES[name]
+    settings, came_from = project_settings(SHOP, brief(project=project), tree(files))
+    assert (settings.test, came_from) == (test, source)
+
+
+def test_a_lock_file_is_found_with_the_tests() -> None:
+    found, _ = project_settings(SHOP, brief(), tree({"tests/test_a.py": "", "requirements.txt": "flask==3.0"}))
+    assert found.lock == "requirements.txt"
+    assert project_settings(SHOP, brief(), tree({"tests/test_a.py": ""}))[0].lock is None
+
+
+WRONG: dict[str, tuple[dict[str, str | bytes], str | None, str]] = {
+    "nothing tells": ({"README.md": "", "latest.py": ""}, None, "add lockgate.toml"),
+    "not TOML": ({"lockgate.toml": "test = "}, None, "lockgate.toml on main is not valid"),
+    "not UTF-8": ({"lockgate.toml": b'test = "\xff"'}, None, "lockgate.toml on main is not valid"),
+    "a misspelt field": ({"lockgate.toml": 'tests = "x"'}, None, "tests"),
+    "a wrong type": ({"lockgate.toml": "test_timeout_s = -1"}, None, "test_timeout_s"),
+    "an unknown block": ({"tests/test_a.py": ""}, "elsewhere", "project/elsewhere"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_settings_that_are_wrong_say_what_and_where(name: str) -> None:
+    files, project, told = WRONG[name]
+    with pytest.raises(InputError, match=told):
+        project_settings(SHOP, brief(project=project), tree(files))
+
+
+@pytest.mark.parametrize(
+    ("settings", "command", "told"),
+    [
+        ({"test": "pytest -k 'a"}, None, r"test \(lockgate\.toml\) is not a command line: No closing quotation"),
+        ({"test": ""}, None, r"test \(lockgate\.toml\) is not a command line: it is empty"),
+        ({"build": "  "}, None, r"build \(lockgate\.toml\) is not a command line: it is empty"),
+        ({"lint": 'ruff "check'}, None, r"lint \(lockgate\.toml\)"),
+        ({"types": "mypy \\"}, None, r"types \(lockgate\.toml\)"),
+        ({}, "grep 'x", r"acceptance\.command \(the brief\)"),
+    ],
+)
+def test_a_command_that_cannot_be_split_into_words_is_named(
+    settings: dict[str, str], command: str | None, told: str
+) -> None:
+    told_brief = brief(Acceptance(command=command, tests=("a.py::a",)))
+    with pytest.raises(InputError, match=told):
+        _check_commands(told_brief, ProjectSettings(**cast(Any, settings)), "lockgate.toml")
+
+
+def test_commands_with_quotes_and_settings_without_checks_are_fine() -> None:
+    settings = ProjectSettings(test='pytest -k "a or b"', build="")
+    _check_commands(brief(Acceptance(command="grep 'two words' x")), settings, "lockgate.toml")
+
+
+# --- requirements
+
+LOCK = """\
+# made by a tool
+--index-url https://index.example/simple
+flask==3.0 \\
+    --hash=sha256:aaaa \\
+    --hash=sha256:bbbb
+    # via shop
+jinja2==3.1  # via flask
+
+colorama==0.4 ; sys_platform == 'win32'
+"""
+METADATA = """
+[project]
+name = "shop"
+dependencies = ["flask>=3", "jinja2"]
+
+[project.optional-dependencies]
+test = ["pytest>=8", "hypothesis"]
+docs = ["sphinx"]
+
+[dependency-groups]
+tests = ["responses", {include-group = "lint"}]
+lint = ["ruff"]
+"""
+REQUIREMENTS: dict[str, tuple[dict[str, Any], dict[str, str], set[str]]] = {
+    "none, but pytest runs": ({}, {}, {"pytest"}),
+    "none, and pytest does not run": ({"test": "make check"}, {}, set()),
+    "a list": ({"requirements": ("flask", "jinja2")}, {}, {"flask", "jinja2", "pytest"}),
+    "a list with a pytest of its own": ({"requirements": ("PyTest[x]>=9 ; python_version > '3'",)}, {}, {
+        "PyTest[x]>=9 ; python_version > '3'"
+    }),
+    "a list with a plugin alone": ({"requirements": ("pytest-cov",)}, {}, {"pytest-cov", "pytest"}),
+    "a list, whatever the metadata say": ({"requirements": ("flask",)}, {"pyproject.toml": METADATA}, {
+        "flask", "pytest"
+    }),
+    "metadata": ({}, {"pyproject.toml": METADATA}, {"flask>=3", "jinja2", "pytest>=8", "hypothesis", "responses"}),
+    "metadata without dependencies": ({}, {"pyproject.toml": "[tool.ruff]\n"}, {"pytest"}),
+    "a list and a lock": ({"requirements": ("gunicorn",), "lock": "r.txt"}, {"r.txt": "flask==3.0\n"}, {
+        "gunicorn", "flask==3.0", "pytest"
+    }),
+    "the same line twice": ({"requirements": ("flask", "flask"), "test": "make"}, {}, {"flask"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REQUIREMENTS)
+def test_requirements_come_from_the_list_the_lock_or_the_metadata(name: str) -> None:
+    settings, files, wanted = REQUIREMENTS[name]
+    lines = project_requirements(ProjectSettings(**settings), tree(files))
+    assert set(lines) == wanted
+    assert list(lines) == sorted(lines)
+
+
+def test_a_lock_is_read_line_by_line_without_its_comments() -> None:
+    lines = project_requirements(ProjectSettings(lock="r.txt"), tree({"r.txt": LOCK}))
+    assert set(lines) == {
+        "--index-url https://index.example/simple",  # the toolchain refuses options
+        "flask==3.0",
+        "jinja2==3.1",
+        "colorama==0.4 ; sys_platform == 'win32'",
+        "pytest",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "files", "told"),
+    [
+        ({"lock": "uv.lock"}, {}, "'uv.lock' is not in the repository"),
+        ({}, {"pyproject.toml": "[project"}, "not valid TOML"),
+        ({}, {"pyproject.toml": b"\xff"}, "not valid TOML"),
+        ({}, {"pyproject.toml": "project = 3"}, "should be a table"),
+        ({}, {"pyproject.toml": "[project]\noptional-dependencies = 3"}, "should be a table"),
+        ({}, {"pyproject.toml": "dependency-groups = []"}, "should be a table"),
+        ({}, {"pyproject.toml": "[project]\ndependencies = 'flask'"}, "not a list"),
+        ({}, {"pyproject.toml": "[dependency-groups]\ntest = 'flask'"}, "not a list"),
+    ],
+)
+def test_requirements_that_cannot_be_read_say_why(
+    settings: dict[str, Any], files: dict[str, str | bytes], told: str
+) -> None:
+    with pytest.raises(InputError, match=told):
+        project_requirements(ProjectSettings(**settings), tree(files))
+
+
+# --- the acceptance on base
+
+
+def base(cases: dict[str, str], **fields: Any) -> Suite:
+    return Suite(**{"cases": {t: CaseOutcome(o) for t, o in cases.items()}, "exit_code": 1, **fields})
+
+
+OTHER = AcceptanceFile(path="tests/conftest.py", content="")
+TWO = (AcceptanceFile(path=FILE, content=""), AcceptanceFile(path="tests/test_two.py", content=""))
+NAMED = Acceptance(tests=("tests/test_a.py::test_x",))
+BY_COMMAND = Acceptance(command="grep x y")
+
+CONTRACTS: dict[str, tuple[Acceptance | None, Suite, str | None]] = {
+    "red": (None, base({f"{FILE}::test_it": "failed"}), None),
+    "does not import": (None, base({FILE: "error"}), None),
+    "red and green tests in one file": (None, base({f"{FILE}::a": "failed", f"{FILE}::b": "passed"}), None),
+    "green": (None, base({f"{FILE}::test_it": "passed"}), f"already passes on base ({FILE})"),
+    "skipped": (None, base({f"{FILE}::test_it": "skipped"}), f"already passes on base ({FILE})"),
+    "not found": (None, base({"tests/test_a.py::a": "passed"}), "no acceptance test was found"),
+    "one of two files is green": (
+        Acceptance(files=TWO),
+        base({f"{FILE}::a": "failed", "tests/test_two.py::b": "passed"}),
+        "already passes on base (tests/test_two.py)",
+    ),
+    "a file without tests beside a red one": (
+        Acceptance(files=(TWO[0], OTHER)),
+        base({f"{FILE}::a": "failed"}),
+        None,
+    ),
+    "a named test is red": (NAMED, base({"tests/test_a.py::test_x": "failed"}), None),
+    "a named test is not there yet": (NAMED, base({}), None),
+    "a named test is green": (NAMED, base({"tests/test_a.py::test_x": "passed"}), "(tests/test_a.py::test_x)"),
+    "one parameter of a named test is red": (
+        NAMED,
+        base({"tests/test_a.py::test_x[1]": "passed", "tests/test_a.py::test_x[2]": "failed"}),
+        None,
+    ),
+    "the command fails": (BY_COMMAND, base({}, checks={ACCEPTANCE_COMMAND: 1}), None),
+    "the command succeeds": (BY_COMMAND, base({}, checks={ACCEPTANCE_COMMAND: 0}), "(grep x y)"),
+    "the tests cannot be run": (
+        None,
+        base({f"{FILE}::test_it": "failed"}, problem="pytest wrote no report"),
+        "cannot be run on base: pytest wrote no report",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_an_acceptance_that_proves_nothing_is_refused_with_the_reason(name: str) -> None:
+    acceptance, suite, told = CONTRACTS[name]
+    refusals = _contract_refusals(brief(acceptance), suite)
+    assert len(refusals) == (told is not None), refusals
+    assert (told or "") in " ".join(refusals)

@@ -1,0 +1,111 @@
+"""Whatever is recorded is told in one line, or is bookkeeping that is named here."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from domain.story import _TELLERS, told
+from domain.task import (
+    Answer,
+    Approval,
+    Decision,
+    End,
+    Feedback,
+    Finding,
+    Health,
+    Merged,
+    Outcome,
+    Plan,
+    Question,
+    Release,
+    RolledBack,
+    Scanned,
+    Severity,
+    Verdict,
+)
+from domain.value import Value
+from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
+
+PROJECT_ROOT = Path(__file__).parents[2]
+BOOKKEEPING = {"bill", "scratchpad", "baseline", "first-release", "rollback-chosen"}
+"""Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
+
+
+def recorded() -> dict[str, str]:
+    """Kind → where it is recorded, for every `.record(run, kind, ...)` of the steps and flows."""
+    found = {}
+    for file in sorted([*PROJECT_ROOT.glob("tasks/*.py"), *PROJECT_ROOT.glob("flows/*.py")]):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "record":
+                kind = node.args[1]
+                assert isinstance(kind, ast.Constant), f"{file.name}:{node.lineno}: the kind is not written out"
+                found[str(kind.value)] = f"{file.name}:{node.lineno}"
+    return found
+
+
+def test_every_kind_that_is_recorded_is_told_or_is_bookkeeping() -> None:
+    assert {kind: where for kind, where in recorded().items() if kind not in {*_TELLERS, *BOOKKEEPING}} == {}
+
+
+def test_every_kind_that_is_told_or_is_bookkeeping_is_recorded() -> None:
+    assert {*_TELLERS, *BOOKKEEPING} - set(recorded()) == set()
+
+
+def test_bookkeeping_and_the_unknown_are_not_told() -> None:
+    assert [told(kind, {}) for kind in (*BOOKKEEPING, "nonsense")] == [None] * (len(BOOKKEEPING) + 1)
+
+
+RELEASE = Release(environment="shop", revision="c" * 40, artifact="d", url="http://shop", previous="b" * 40)
+HEALTH = Health(revision="c" * 40, healthy=True, reason="status pass", observations=5)
+BACK = RolledBack(environment="shop", failed="c" * 40, serving="b" * 40, revert="e" * 40, bundle="d")
+BACK_TO_NOTHING = RolledBack(environment="shop", failed="c" * 40, serving=None, revert=None, bundle="d")
+APPROVAL = Approval(answer=Answer.APPROVE, reviewer="ann", fingerprint="f")
+REJECTION = Approval(answer=Answer.REJECT, reviewer="bob", comment="not now", fingerprint="f")
+VERDICT = Verdict(decision=Decision.REFUSED, reasons=("a is broken", "b is broken"))
+FOUND = (Finding(gate="scan", rule="x", severity=Severity.REFUSE, message="m"),)
+SCANNED = Scanned(commit="c" * 40, findings=FOUND, scanners=("x",))
+REFUSED = prepared().model_copy(update={"refusals": ("no acceptance",)})
+NO_CHANGE = attempt(PROJECT, commit=None, problem="it ran out of time")
+
+LINES: list[tuple[str, Value, str]] = [
+    ("prepared", prepared(), "prepared on base bbbbbbbbbbbb (settings from lockgate.toml)"),
+    ("prepared", REFUSED, "brief refused: no acceptance"),
+    ("plan", Plan(steps=("a", "b")), "plan: 2 steps"),
+    ("attempt", attempt(PROJECT), "attempt 1: +10 −0 in 0 files, commit cccccccccccc"),
+    ("attempt", NO_CHANGE, "attempt 1: no usable change: it ran out of time"),
+    ("tested", evidence().tested, "tested: 4 of 4 pass on the change"),
+    ("scanned", SCANNED, "scanned: 1 refusing findings, 0 for a person"),
+    ("verdict", VERDICT, "verdict: refused\n    - a is broken\n    - b is broken"),
+    (
+        "question",
+        Question(fingerprint="f", attempt=2, commit="c", text="t"),
+        "waiting for a review of attempt 2",
+    ),
+    ("answers", Feedback(attempt=0, source="reviewer", points=("asked: x", "ann answered: y")), "ann answered: y"),
+    ("approval", APPROVAL, "ann answered: approve"),
+    ("approval", REJECTION, "bob answered: reject: not now"),
+    ("merged", Merged(commit="c" * 40), "merged as cccccccccccc"),
+    ("deploy-started", RELEASE, "deploying cccccccccccc to shop"),
+    ("deployed", RELEASE, "release cccccccccccc has the traffic of shop"),
+    (
+        "deployed",
+        RELEASE.model_copy(update={"problem": "it never answered"}),
+        "release cccccccccccc never took the traffic: it never answered",
+    ),
+    ("health", HEALTH, "cccccccccccc is healthy: status pass"),
+    ("health", HEALTH.model_copy(update={"healthy": False}), "cccccccccccc is sick: status pass"),
+    ("live", RELEASE, "cccccccccccc was seen serving shop"),
+    ("rolled_back", BACK, "rolled back: bbbbbbbbbbbb was seen serving again; merge reverted by eeeeeeeeeeee"),
+    ("rolled_back", BACK_TO_NOTHING, "rolled back: nothing serves"),
+    ("outcome", Outcome(run_id="r", title="t", end=End.LIVE, sentence="live in shop"), "outcome: live in shop"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "line"), LINES)
+def test_an_entry_is_told_from_its_stored_form(kind: str, value: Value, line: str) -> None:
+    assert told(kind, value.model_dump(mode="json")) == line
+
+
+def test_each_teller_is_in_this_table() -> None:
+    assert {kind for kind, _, _ in LINES} == set(_TELLERS)
