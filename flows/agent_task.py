@@ -5,7 +5,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from domain.brief import Brief
-from domain.errors import LockgateError
+from domain.errors import AgentError, LockgateError
 from domain.task import Answer, Approval, Attempt, End, Evidence, Feedback, Merged, Plan, Prepared
 from flows.report import end, judged, refused, review_feedback
 from tasks.deploy import deploy, first_release
@@ -27,6 +27,8 @@ def agent_task(brief: Brief) -> State:
     run = str(flow_run.id)
     try:
         return _attempts(run, brief)
+    except AgentError as broken:
+        return end(run, brief, End.GAVE_UP, (str(broken),))
     except LockgateError as trouble:
         return end(run, brief, End.FROZEN, (str(trouble),))
 

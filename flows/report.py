@@ -77,7 +77,7 @@ def end(
 def sentence(how: End, brief: Brief, attempts: int, reasons: Sequence[str], url: str | None) -> str:
     """The one line that everybody reads."""
     tries = f"{attempts} attempt{'s' if attempts != 1 else ''}"
-    why = f": {reasons[0]}" if reasons else ""
+    why = f": {' '.join(reasons[0].split())}" if reasons else ""
     return {
         End.LIVE: f"live in {brief.environment} at {url} after {tries}",
         End.MERGED: f"merged into {brief.branch} after {tries}",

@@ -42,7 +42,8 @@ def demo(interactive: bool) -> int:
         console.print(f"releases: {lives[0][:12]} (before) → {lives[-1][:12]} (now, as {url}/health says)")
     show_bill(run_id, as_json=False)
     console.print(f"service   {outcome.url or url}/v2/search?q=tea\nrun       {run_url(run_id)}")
-    console.print(f"verify    bin/lockgate verify {run_id}\nroll back bin/lockgate rollback shop")
+    command = f"LOCKGATE_HOME={home()} bin/lockgate"
+    console.print(f"verify    {command} verify {run_id}\nroll back {command} rollback shop")
     console.print(f"stop      make down\n{time.monotonic() - started:.0f} s in all")
     return outcome.end.exit_code
 

@@ -364,7 +364,7 @@ def test_a_command_line_that_is_none_is_refused_when_it_is_written(line: str) ->
 
 
 def test_a_misspelt_field_is_refused() -> None:
-    with pytest.raises(ValidationError, match="enviroment"):
-        Command.model_validate({"command": "/bin/true", "enviroment": {}})
+    with pytest.raises(ValidationError, match="environments"):
+        Command.model_validate({"command": "/bin/true", "environments": {}})
     with pytest.raises(ValidationError, match="recordings"):
         Replay.model_validate({"recording": "x", "recordings": "x"})

@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[str, str | bytes, str]] = {
     "not UTF-8": ("a.toml", b'title = "\xff"', "cannot be read"),
     "nothing": ("a.toml", "", "title: Field required"),
     "a misspelt field": ("a.toml", "acceptanse = 1\n" + PLAIN, "acceptanse: Extra inputs"),
-    "a misspelt field inside": ("a.toml", PLAIN + "comand = 1\n", r"acceptance\.comand: Extra inputs"),
+    "a misspelt field inside": ("a.toml", PLAIN + "commands = 1\n", r"acceptance\.commands: Extra inputs"),
     "a wrong type": ("a.toml", PLAIN + "[budget]\nattempts = 0\n", r"budget\.attempts"),
     "two faults": ("a.toml", 'title = ""\nrepository = "x"\n[acceptance]\n', "title: .*; goal: "),
     "acceptance of a wrong type": ("a.toml", f'{HEAD}repository = "x"\nacceptance = 3\n', "acceptance"),

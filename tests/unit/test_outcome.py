@@ -64,7 +64,7 @@ def test_each_end_has_its_exit_code_state_and_sentence(ledger: Ledger, how: End)
 
 @pytest.mark.parametrize("how", End)
 def test_a_sentence_without_reasons_attempts_or_address_is_still_one(how: End) -> None:
-    for reasons in ((), WHY):
+    for reasons in ((), WHY, ("2 validation errors for Plan\nsteps\n  Field required",)):
         line = sentence(how, BRIEF, 1, reasons, URL)
         assert "None" not in line
         assert "1 attempts" not in line
