@@ -4,8 +4,9 @@ BIN := .venv/bin
 export UV_PROJECT_ENVIRONMENT := .venv
 # Where a proxy signs with its own authority, only the system's certificates know it; without any, uv has its own.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),true,false)
-DEMO_HOME := $(HOME)/.lockgate/demo
+DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 
+.DELETE_ON_ERROR:
 .PHONY: demo up down test lint bench-overhead install clean
 
 demo: install
@@ -34,6 +35,7 @@ bench-overhead: install
 install: .venv/.installed
 
 .venv/.installed: uv.lock pyproject.toml $(UV)
+	@echo "installing into .venv"
 	@$(UV) sync --locked --quiet
 	@touch $@
 

@@ -10,10 +10,12 @@ from domain.value import Value
 
 
 def _inside(path: str) -> str:
-    pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or ".git" in (part.lower() for part in pure.parts):
-        raise ValueError(f"{path!r} must be a relative path inside the repository")
-    return str(pure)
+    from domain.trees import check_path  # trees are made of what briefs name
+
+    pure = str(PurePosixPath(path))
+    if problem := check_path(pure):
+        raise ValueError(f"{path!r} must be a relative path inside the repository: {problem}")
+    return pure
 
 
 RepositoryPath = Annotated[str, AfterValidator(_inside)]

@@ -165,6 +165,9 @@ class Target(Protocol):
     def current(self, environment: str) -> str | None:
         """The revision that the public address says it runs, or None."""
 
+    def pointed(self, environment: str) -> str | None:
+        """The revision that the traffic goes to, whether or not it answers; None where it goes nowhere."""
+
     def logs(self, environment: str, revision: str) -> str: ...
 
     def ensure(self) -> tuple[str, ...]:

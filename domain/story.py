@@ -9,7 +9,12 @@ Body = dict[str, Any]
 def told(kind: str, body: Body) -> str | None:
     """One line for an entry; None for the ones that are bookkeeping."""
     teller = _TELLERS.get(kind)
-    return teller(body) if teller else None
+    return _plain(teller(body)) if teller else None
+
+
+def _plain(text: str) -> str:
+    """Text that a terminal shows and does not obey: what services and agents print gets in here."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _short(commit: str | None) -> str:

@@ -5,16 +5,14 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from domain.brief import Brief
-from domain.errors import AgentError, LockgateError
 from domain.task import Answer, Approval, Attempt, End, Evidence, Feedback, Merged, Plan, Prepared
-from flows.report import end, judged, refused, review_feedback
+from flows.report import end, ended, judged, refused, review_feedback
 from tasks.deploy import deploy, first_release
 from tasks.edit import edit
 from tasks.health_check import health_check
 from tasks.merge import conflict, merge, rebase
-from tasks.plan import plan
 from tasks.prepare import prepare
-from tasks.questions import questions_answered
+from tasks.questions import agreed_plan
 from tasks.review_gate import review_gate
 from tasks.rollback import production_feedback, rollback
 from tasks.security_scan import security_scan
@@ -24,13 +22,7 @@ from tasks.test import test
 @flow(name="agent-task", flow_run_name="{brief.title}", persist_result=True, result_serializer="json")
 def agent_task(brief: Brief) -> State:
     """A brief goes in; it ends live, merged, declined, gave_up, frozen or refused, each with its reasons."""
-    run = str(flow_run.id)
-    try:
-        return _attempts(run, brief)
-    except AgentError as broken:
-        return end(run, brief, End.GAVE_UP, (str(broken),))
-    except LockgateError as trouble:
-        return end(run, brief, End.FROZEN, (str(trouble),))
+    return ended(str(flow_run.id), brief, _attempts)
 
 
 def _attempts(run: str, brief: Brief) -> State:
@@ -43,7 +35,7 @@ def _attempts(run: str, brief: Brief) -> State:
             return end(run, brief, End.REFUSED, prepared.refusals)
         if intent is None:
             first_release(prepared)
-            intent = _plan(prepared)
+            intent = agreed_plan(prepared)
         attempt = edit(prepared, intent, number, tuple(feedback))
         passed = _gates(prepared, attempt, earlier)
         earlier.append(attempt)
@@ -52,30 +44,22 @@ def _attempts(run: str, brief: Brief) -> State:
             continue
         if isinstance(passed, Approval):
             return end(run, brief, End.DECLINED, (f"{passed.reviewer}: {passed.comment or passed.answer}",))
+        prepared, merged = passed
         if brief.environment is None:
-            return end(run, brief, End.MERGED, commit=passed.commit)
-        release = deploy(prepared, passed)
+            return end(run, brief, End.MERGED, commit=merged.commit)
+        release = deploy(prepared, merged)
         health = health_check(prepared, release)
         if health.healthy:
-            return end(run, brief, End.LIVE, commit=passed.commit, url=release.url)
+            return end(run, brief, End.LIVE, commit=merged.commit, url=release.url)
         rollback(prepared, release, health)
         feedback.append(production_feedback(number, release, health))
     return end(run, brief, End.GAVE_UP, (f"{brief.budget.attempts} attempts are used up", *feedback[-1].points))
 
 
-def _plan(prepared: Prepared) -> Plan:
-    """The agent's plan; while it has questions, the run waits for a person's answers."""
-    answers: tuple[Feedback, ...] = ()
-    for asked in range(1, 4):
-        intent = plan(prepared, answers, asked)
-        if not intent.questions:
-            return intent
-        answers += (questions_answered(prepared, intent, asked),)
-    return intent.model_copy(update={"questions": ()})
-
-
-def _gates(prepared: Prepared, attempt: Attempt, earlier: list[Attempt]) -> Merged | Approval | Feedback:
-    """Merged; or a person's no; or what the agent has to mend."""
+def _gates(
+    prepared: Prepared, attempt: Attempt, earlier: list[Attempt]
+) -> tuple[Prepared, Merged] | Approval | Feedback:
+    """Merged, and on which base; or a person's no; or what the agent has to mend."""
     if stuck := refused(attempt, earlier):
         return stuck
     scan = security_scan.submit(prepared, attempt)
@@ -93,4 +77,4 @@ def _gates(prepared: Prepared, attempt: Attempt, earlier: list[Attempt]) -> Merg
         again = prepare(prepared.run_id, prepared.brief, attempt.number, merged.new_base)
         moved = rebase(again, attempt)
         return conflict(moved) if moved.problem else _gates(again, moved, earlier)
-    return merged
+    return prepared, merged

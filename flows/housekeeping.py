@@ -1,6 +1,7 @@
 """Housekeeping: leaked sandboxes, reviews nobody answered, crashed runs, releases that should be running."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -21,17 +22,26 @@ def housekeeping(workshop_name: str = "default") -> list[str]:
     """One round; what was done, as sentences. Safe to repeat."""
     shop = workshop(workshop_name)
     with get_client(sync_client=True) as client:
-        done = [
-            *[f"removed the leaked sandbox of {label}" for label in shop.sandbox.sweep(lambda label: False)],
-            *expire_reviews(client, shop),
-            *resume_crashed(client),
-            *free_leases(client, shop),
-            *keep_serving(shop),
-        ]
+        duties: tuple[Callable[[], list[str]], ...] = (
+            lambda: [f"removed the leaked sandbox of {label}" for label in shop.sandbox.sweep(lambda _: False)],
+            lambda: resume_crashed(client),
+            lambda: free_leases(client, shop),
+            lambda: keep_serving(shop),
+            lambda: expire_reviews(client, shop),
+        )
+        done = [line for duty in duties for line in _tried(duty)]
     for line in done:
         get_run_logger().info(line)
     create_markdown_artifact(key="housekeeping", markdown=f"# Housekeeping\n\n{bullets(done)}")
     return done
+
+
+def _tried(duty: Callable[[], list[str]]) -> list[str]:
+    """What a duty did; one that fails keeps no other from being done."""
+    try:
+        return duty()
+    except Exception as err:
+        return [f"a duty failed: {type(err).__name__}: {err}"]
 
 
 def expire_reviews(client: SyncPrefectClient, shop: Workshop) -> list[str]:
@@ -43,7 +53,10 @@ def expire_reviews(client: SyncPrefectClient, shop: Workshop) -> list[str]:
         age_days = (datetime.now(UTC) - entry.at).total_seconds() / 86_400
         if (entry.run_id, entry.key) in answered or entry.run_id in over or age_days < shop.review_days:
             continue
-        run = client.read_flow_run(UUID(entry.run_id))
+        try:
+            run = client.read_flow_run(UUID(entry.run_id))
+        except ObjectNotFound:
+            continue  # deleted in the UI
         if run.state and run.state.type is StateType.PAUSED:
             comment = f"nobody answered in {shop.review_days:g} days"
             answer = {"decision": "expired", "reviewer": "lockgate housekeeping", "comment": comment}

@@ -1,6 +1,5 @@
 """Briefs that lie in a folder become runs: drop a brief into `inbox/` of Lockgate's home."""
 
-import hashlib
 from pathlib import Path
 
 from prefect import flow, get_run_logger
@@ -15,8 +14,8 @@ from flows.briefs import read_brief
 def intake(folder: Path | None = None) -> dict[str, str]:
     """Start one run for each brief in the folder (TOML or JSON); file name → `submitted`, or why it was refused.
 
-    The run's idempotency key is the file's digest, so a brief is never started twice; afterwards it lies in `taken/`,
-    or in `refused/` with a `.reason.txt` beside it.
+    The run's idempotency key is the brief's digest with the file's time: a file is never started twice. Afterwards it
+    lies in `taken/`, or in `refused/` with a `.reason.txt` beside it.
     """
     inbox = folder or home() / "inbox"
     inbox.mkdir(parents=True, exist_ok=True)
@@ -31,7 +30,7 @@ def intake(folder: Path | None = None) -> dict[str, str]:
             done[file.name] = f"refused: {err}"
             log.warning("%s: %s", file.name, done[file.name])
             continue
-        key = f"intake-{hashlib.sha256(file.read_bytes()).hexdigest()}"
+        key = f"intake-{brief.digest}-{file.stat().st_mtime_ns}"
         parameters = {"brief": brief.model_dump(mode="json")}
         run_deployment("agent-task/agent-task", parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False)
         _file_away(file, "taken")

@@ -2,22 +2,34 @@
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
+from httpx import HTTPError
 from prefect import get_run_logger
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
 from prefect.states import Completed, Failed
 
 from blocks.ledger.ledger import Ledger
 from blocks.workshop import workshop_of
 from domain.brief import Brief
-from domain.errors import LockgateError
+from domain.errors import AgentError, LockgateError
 from domain.policy import judge
 from domain.story import told
-from domain.task import Approval, Attempt, BillLine, End, Evidence, Feedback, Outcome, Prepared, Verdict
+from domain.task import (
+    Approval,
+    Attempt,
+    BillLine,
+    End,
+    Evidence,
+    Feedback,
+    Outcome,
+    Prepared,
+    Verdict,
+)
 from tasks import show
 from tasks.desk import is_repetition
 
@@ -29,6 +41,22 @@ STATE_NAMES = {
     End.FROZEN: "Frozen",
     End.REFUSED: "Refused",
 }
+
+
+def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> State:
+    """How `attempts` ends, whatever happens in it. Without the server nothing can be said: the run crashes, and is
+    resumed when it is back."""
+    try:
+        return attempts(run, brief)
+    except (HTTPError, PrefectException):
+        raise
+    except AgentError as broken:
+        return end(run, brief, End.GAVE_UP, (str(broken),))
+    except LockgateError as trouble:
+        return end(run, brief, End.FROZEN, (str(trouble),))
+    except Exception as bug:
+        get_run_logger().exception("an error that is none of ours")
+        return end(run, brief, End.FROZEN, (f"{type(bug).__name__}: {bug}",))
 
 
 def end(

@@ -4,8 +4,6 @@ A crash is reported twice, the second time 2 to 8 s later, and the second report
 between; so a run is resumed once its crash is `SETTLED` old, and looked at again on the next round.
 """
 
-import os
-import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import OrchestrationResult
-from prefect.states import AwaitingRetry, Cancelled, Crashed
+from prefect.states import AwaitingRetry, Cancelled, Crashed, Failed
 
 SETTLED = timedelta(seconds=10)
 NEVER_STARTED = timedelta(seconds=90)
+JUST_STARTED = timedelta(seconds=5)
 MAX_RESUMES = 20
-"""A run that crashes more often than this is left crashed for a person."""
+"""A run that starts more often than this is frozen for a person. Each answered review is a start too."""
 
 
 def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> list[str]:
@@ -35,9 +34,12 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
         client.set_flow_run_state(run.id, after, force=True)
         done.append(f"run {run.id}: its process is gone; marked {after.type.value.lower()}")
     for run in _runs(client, StateType.CRASHED):
-        if run.state is None or now - run.state.timestamp < SETTLED:
+        if run.state is None or now - run.state.timestamp < SETTLED or "lockgate" not in run.tags:
             continue
         if run.run_count > MAX_RESUMES:
+            why = f"it crashed again after {run.run_count} starts: see the logs, then retry it"
+            client.set_flow_run_state(run.id, Failed(name="Frozen", message=why), force=True)
+            done.append(f"run {run.id}: {why}")
             continue
         answer: OrchestrationResult[Any] = client.set_flow_run_state(
             run.id, AwaitingRetry(scheduled_time=now), force=False
@@ -48,28 +50,26 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
 
 def _runs(client: SyncPrefectClient, *types: StateType) -> list[FlowRun]:
     wanted = FlowRunFilter.model_validate(
-        {"state": {"type": {"any_": [t.value for t in types]}}, "tags": {"all_": ["lockgate"]}}
+        {"state": {"type": {"any_": [t.value for t in types]}}, "tags": {"any_": ["lockgate", "lockgate-platform"]}}
     )
     return client.read_flow_runs(flow_run_filter=wanted, limit=200)
 
 
 def _is_orphan(run: FlowRun, now: datetime) -> bool:
-    """Whether a run on this machine has lost its process."""
-    host, _, pid = (run.infrastructure_pid or "").rpartition(":")
-    if run.state is None:
+    """Whether a run has lost its process. All workers of a station run on its machine, as the same user."""
+    if run.state is None or _has_process(run.id):
         return False
-    if not pid.isdigit():
-        return run.state.type is StateType.PENDING and now - run.state.timestamp > NEVER_STARTED
-    if host not in ("", socket.gethostname()):
-        return False
-    if now - run.state.timestamp < timedelta(seconds=5):
-        return False  # a new process may not have said its pid yet
-    return not _runs_here(int(pid), run.id)
+    patience = NEVER_STARTED if run.state.type is StateType.PENDING else JUST_STARTED
+    return now - run.state.timestamp > patience
 
 
-def _runs_here(pid: int, run: UUID) -> bool:
-    try:
-        environ = Path(f"/proc/{pid}/environ").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return os.path.exists(f"/proc/{pid}") and not os.access(f"/proc/{pid}/environ", os.R_OK)
-    return str(run).encode() in environ
+def _has_process(run: UUID) -> bool:
+    """Whether some process here was started for this run: the worker tells it by a variable, pids are used again."""
+    mark = f"PREFECT__FLOW_RUN_ID={run}".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environ.read_bytes():
+                return True
+        except OSError:  # it ended, or is somebody else's
+            continue
+    return False

@@ -13,7 +13,7 @@ from domain.errors import InputError, LockgateError
 from domain.task import RolledBack
 from domain.value import canonical
 from tasks import show
-from tasks.deploy import last_live
+from tasks.deploy import live_before
 from tasks.merge import take_lease
 from tasks.step import step
 
@@ -41,9 +41,9 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
         return known
     take_lease(shop.ledger, environment, run_id)
     try:
-        now = target.current(environment)
+        now = target.pointed(environment)
         wanted = _named(shop.ledger.entries(kind="live"), environment, revision) if revision else None
-        wanted = wanted or last_live(shop, environment, other_than=now)
+        wanted = wanted or live_before(shop, environment, now)
         if wanted is None:
             raise InputError(
                 f"no earlier release of {environment!r} was ever seen live, so there is nothing to go back to"

@@ -6,17 +6,17 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import SetStateStatus
 
-from blocks.workshop import workshop
 from domain.errors import InputError
 from domain.task import Plan, Question
-from station.follow import read_run
+from station.follow import ledger_of, read_run
 
 
 def question(run_id: str) -> Question:
     """The open question of a run. Raises InputError where nothing waits."""
     run = read_run(run_id)
-    entries = workshop("default").ledger.entries(run_id=str(run.id), kind="question")
-    answered = {e.key for e in workshop("default").ledger.entries(run_id=str(run.id), kind="approval")}
+    ledger = ledger_of(run)
+    entries = ledger.entries(run_id=str(run.id), kind="question")
+    answered = {e.key for e in ledger.entries(run_id=str(run.id), kind="approval")}
     waiting = [e for e in entries if e.key not in answered]
     if not waiting or not (run.state and run.state.is_paused()):
         raise InputError(f"run {run_id} does not wait for a review: it is {run.state_name}")
@@ -28,13 +28,13 @@ def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
     asked = question(run_id)
     if decision == "approve" and asked.reviewers and reviewer not in asked.reviewers:
         raise InputError(f"{reviewer} may not approve this change; who may: {', '.join(asked.reviewers)}")
-    _resume(run_id, {"decision": decision, "reviewer": reviewer, "comment": comment})
+    _resume(run_id, {"decision": decision, "reviewer": reviewer, "comment": comment, "mark": asked.fingerprint[:16]})
 
 
 def answer(run_id: str, text: str, by: str) -> None:
     """Answer the agent's questions. Raises InputError where it has none open."""
     run = read_run(run_id)
-    ledger = workshop("default").ledger
+    ledger = ledger_of(run)
     plans = ledger.entries(run_id=str(run.id), kind="plan")
     open_ = [
         e for e in plans if Plan.model_validate(e.body).questions and not ledger.last("answers", e.key, str(run.id))

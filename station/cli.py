@@ -1,10 +1,12 @@
 """`lockgate`: submit a brief, answer for it, look at it, roll it back. Wrong use ends with exit code 2."""
 
+import errno
 import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import typer
 
 from blocks.home import home
@@ -14,17 +16,26 @@ from station import settings
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A canal lock for code by agents."
 )
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else")]
 
 
 def main() -> None:
     """The entry point. Errors of ours end with one line on stderr: 2 for wrong input, 4 for trouble of the platform."""
-    settings.use()
     try:
+        settings.use(always="demo" in sys.argv[1:2])
         app()
     except InputError as err:
         _fail(str(err), 2)
     except LockgateError as err:
+        _fail(str(err), 4)
+    except httpx.HTTPError as err:
+        _fail(f"the server at {settings.url()} does not answer {home()}: is `make up` running? ({err})", 4)
+    except OSError as err:
+        if err.errno not in UNUSABLE:
+            raise
+        _fail(f"{err}: is {home()} a directory that you may write? LOCKGATE_HOME names another one", 4)
+    except RuntimeError as err:
         _fail(str(err), 4)
 
 
@@ -46,7 +57,7 @@ def down() -> None:
     from station import supervisor
     from station.targets import stop_targets
 
-    stopped = [*stop_targets(), *supervisor.down()]
+    stopped = [*supervisor.down(), *stop_targets()]  # a run under way must not see its release vanish
     print(f"stopped: {', '.join(stopped) or 'nothing was running'}")
 
 

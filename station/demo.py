@@ -1,6 +1,7 @@
 """`make demo`: the example from its brief to a live release, with everything that goes wrong on the way."""
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,8 +13,8 @@ from rich.markdown import Markdown
 from rich.prompt import Prompt
 
 from blocks.home import home
-from domain.errors import InputError
-from domain.task import Question
+from domain.errors import InputError, LockgateError
+from domain.task import End, Question
 from station import settings, supervisor
 
 console = Console(highlight=False, soft_wrap=True)
@@ -22,7 +23,7 @@ SHOP = settings.PROJECT / "examples" / "shop"
 
 def demo(interactive: bool) -> int:
     """Play it; the exit code of the outcome."""
-    from station.follow import follow, ledger, show_bill
+    from station.follow import follow, ledger_of, show_bill
     from station.submit import run_url, submit
 
     started = time.monotonic()
@@ -37,14 +38,16 @@ def demo(interactive: bool) -> int:
     console.print(f"brief submitted: [bold]{brief.title}[/]\nrun: {run_url(run_id)}\n")
     outcome = follow(run_id, reviewer=_ask if interactive else _approve_as_demo)
     console.print(f"\n[bold]{outcome.sentence}[/]")
-    lives = [e.body["revision"] for e in ledger().entries(run_id=run_id, kind="live")]
+    lives = [e.body["revision"] for e in ledger_of(None).entries(run_id=run_id, kind="live")]
     if len(lives) > 1:
         console.print(f"releases: {lives[0][:12]} (before) → {lives[-1][:12]} (now, as {url}/health says)")
     show_bill(run_id, as_json=False)
-    console.print(f"service   {outcome.url or url}/v2/search?q=tea\nrun       {run_url(run_id)}")
-    command = f"LOCKGATE_HOME={home()} bin/lockgate"
-    console.print(f"verify    {command} verify {run_id}\nroll back {command} rollback shop")
-    console.print(f"stop      make down\n{time.monotonic() - started:.0f} s in all")
+    command = f"LOCKGATE_HOME={shlex.quote(str(home()))} bin/lockgate"
+    console.print(f"run       {run_url(run_id)}")
+    if outcome.end is End.LIVE:
+        console.print(f"service   {outcome.url or url}/v2/search?q=couch")
+        console.print(f"verify    {command} verify {run_id}\nroll back {command} rollback shop")
+    console.print(f"stop      {command} down\n{time.monotonic() - started:.0f} s in all")
     return outcome.end.exit_code
 
 
@@ -54,8 +57,12 @@ def _set_up() -> str:
     from blocks.targets.process import ProcessTarget
     from blocks.workshop import Workshop
 
-    make_repository(home() / "demo" / "shop.git")
     old = home() / "targets" / "shop"
+    if old.exists() and not (home() / "demo").exists():
+        raise InputError(
+            f"{home()} has an environment `shop` of its own: set LOCKGATE_HOME to a directory for the demo"
+        )
+    make_repository(home() / "demo" / "shop.git")
     if old.exists():
         ProcessTarget(name="shop", port=1).stop()
         shutil.rmtree(old)
@@ -100,8 +107,11 @@ def _approve_as_demo(question: Question) -> tuple[str, str, str]:
 def _ask(question: Question) -> tuple[str, str, str]:
     """Show the change and ask."""
     console.print(Markdown(question.text))
-    answer = Prompt.ask("approve, changes or reject", choices=["approve", "changes", "reject"], default="approve")
-    comment = Prompt.ask("comment", default="") if answer != "approve" else ""
+    try:
+        answer = Prompt.ask("your answer", choices=["approve", "changes", "reject"], default="approve")
+        comment = Prompt.ask("comment", default="", show_default=False) if answer != "approve" else ""
+    except EOFError as err:
+        raise LockgateError("nobody answered: the review waits in the UI; `make down` stops all") from err
     return ("ask for changes" if answer == "changes" else answer), os.environ.get("USER", "demo"), comment
 
 

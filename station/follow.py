@@ -13,21 +13,32 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from blocks.ledger.ledger import Ledger
 from blocks.ledger.rows import Entry
 from blocks.workshop import workshop
-from domain.errors import InputError
+from domain.errors import InputError, LockgateError
 from domain.story import told
 from domain.task import BillLine, End, Outcome, Question
+from flows.report import STATE_NAMES
+from station import settings
+from station.processes import log_of
 from station.submit import run_url
 
 console = Console(highlight=False, soft_wrap=True)
+SILENCE_S = 60
+"""A server that is started again answers sooner than this."""
 
 
-def ledger() -> Ledger:
-    """The ledger of the default workshop."""
-    return workshop("default").ledger
+def ledger_of(run: FlowRun | None) -> Ledger:
+    """The ledger of the run's workshop; of the default one where it names none, or none that exists."""
+    brief = run.parameters.get("brief") if run else None
+    name = brief.get("workshop", "default") if isinstance(brief, dict) else "default"
+    try:
+        return workshop(name).ledger
+    except InputError:
+        return workshop("default").ledger
 
 
 def read_run(run_id: str) -> FlowRun:
@@ -45,25 +56,34 @@ Reviewer = Callable[[Question], tuple[str, str, str]]
 
 def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -> Outcome:
     """Print the run's timeline until it ends; its outcome. `reviewer` is asked when a review waits."""
-    seen, phase, since = 0, "", time.monotonic()
+    seen, phase, since, answered = 0, "", time.monotonic(), time.monotonic()
+    ledger = ledger_of(read_run(run_id))
     with console.status("waiting for the worker") as spinner:
         if quiet:
             spinner.stop()
         while True:
-            entries = ledger().entries(run_id=run_id, after=seen)
+            entries = ledger.entries(run_id=run_id, after=seen)
             for entry in entries:
                 seen = entry.number
                 if not quiet:
                     _say(entry)
             try:
                 run = read_run(run_id)
-            except httpx.HTTPError:
+                now = f"{run.state_name} · {_step(run_id)}"
+                answered = time.monotonic()
+            except httpx.HTTPError as err:
+                if time.monotonic() - answered > SILENCE_S:
+                    raise LockgateError(
+                        f"the server at {settings.url()} has not answered for {SILENCE_S} s: was it stopped? "
+                        f"After `make up` the run goes on: lockgate status {run_id}"
+                    ) from err
                 spinner.update("the server does not answer; waiting for it")
                 time.sleep(1)
                 continue
-            now = f"{run.state_name} · {_step(run_id)}"
             if now != phase:
                 phase, since = now, time.monotonic()
+                if run.state_name == "Late" and not quiet:
+                    _print(f"         no worker has taken the run yet: {log_of('worker')} says why")
             spinner.update(f"{phase} · {time.monotonic() - since:.0f} s")
             if reviewer and run.state and run.state.is_paused():
                 spinner.stop()
@@ -81,23 +101,29 @@ def _review(run_id: str, reviewer: Reviewer) -> None:
         decision, name, comment = reviewer(answers.question(run_id))
         answers.review(run_id, decision, name, comment)
     except InputError as err:  # somebody else was faster, in the UI say
-        console.print(f"         {err}", markup=False)
+        _print(f"         {err}")
         time.sleep(1)
 
 
 def outcome_of(run: FlowRun) -> Outcome:
     """The recorded outcome; for a run that ended without one (cancelled, say), Prefect's own words."""
-    found = ledger().find(str(run.id), "outcome", "outcome", Outcome)
+    found = ledger_of(run).find(str(run.id), "outcome", "outcome", Outcome)
     if found:
         return found
     message = (run.state.message if run.state else None) or run.state_name or "unknown"
-    return Outcome(run_id=str(run.id), title=run.name, end=End.FROZEN, sentence=f"{run.state_name}: {message}")
+    end = End.REFUSED if run.state_name == STATE_NAMES[End.REFUSED] else End.FROZEN
+    return Outcome(
+        run_id=str(run.id),
+        title=run.name,
+        end=end,
+        sentence=message if end is End.REFUSED else f"{run.state_name}: {message}",
+    )
 
 
 def show_run(run_id: str, as_json: bool) -> None:
     """State and timeline of one run."""
     run = read_run(run_id)
-    entries = ledger().entries(run_id=str(run.id))
+    entries = ledger_of(run).entries(run_id=str(run.id))
     if as_json:
         story = [{"at": e.at.isoformat(), "kind": e.kind, "line": told(e.kind, e.body)} for e in entries]
         message = run.state.message if run.state else None
@@ -128,9 +154,8 @@ def show_runs(as_json: bool, limit: int = 20) -> None:
 
 def show_bill(run_id: str | None, as_json: bool) -> None:
     """Bill lines, summed by step and agent where several runs are shown."""
-    if run_id:
-        read_run(run_id)
-    lines = [BillLine.model_validate(e.body) for e in ledger().entries(run_id=run_id, kind="bill")]
+    ledger = ledger_of(read_run(run_id) if run_id else None)
+    lines = [BillLine.model_validate(e.body) for e in ledger.entries(run_id=run_id, kind="bill")]
     if as_json:
         total = {"usd": sum(line.usd for line in lines), "sandbox_s": round(sum(line.sandbox_s for line in lines), 3)}
         print(json.dumps({"lines": [line.model_dump(mode="json") for line in lines], **total}))
@@ -159,7 +184,11 @@ def _step(run_id: str) -> str:
 
 
 def _say(entry: Entry) -> None:
-    line = told(entry.kind, entry.body)
-    if line:
-        console.print(f"[dim]{entry.at.astimezone():%H:%M:%S}[/] ", end="")
-        console.print(line, markup=False)
+    if line := told(entry.kind, entry.body):
+        _print(line, at=f"{entry.at.astimezone():%H:%M:%S} ")
+
+
+def _print(line: str, at: str = "") -> None:
+    """In one go, or the spinner wipes the first part away; agents' words without what commands a terminal."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "�" for c in line)
+    console.print(Text.assemble((at, "dim"), shown))

@@ -47,11 +47,13 @@ def server_environment() -> dict[str, str]:
         "PREFECT_SERVER_API_AUTH_STRING": credentials.api_credential(),
         "PREFECT_SERVER_ENCRYPTION_KEY": credentials.encryption_key(),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Leases in memory are lost with the server, and a run whose lease cannot be renewed is stopped.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "15",
     }
 
 
-def use() -> None:
+def use(always: bool = False) -> None:
     """Point this process at this machine's server, unless the person set another API."""
-    if "PREFECT_API_URL" not in os.environ:
+    if always or "PREFECT_API_URL" not in os.environ:
         os.environ.update(client_environment())

@@ -23,7 +23,8 @@ def up(timeout_s: float = 120) -> bool:
     if processes.running("supervisor") and _is_ready():
         return False
     if not processes.running("supervisor"):
-        (home() / "port").write_text(str(_free_port(settings.port())))
+        if not processes.running("server"):  # ours may have outlived its supervisor, and keeps its port
+            (home() / "port").write_text(str(_free_port(settings.port())))
         (home() / "run" / "ready").unlink(missing_ok=True)
         env = {**_system_environment(), **settings.client_environment()}
         processes.start("supervisor", [PYTHON, "-m", "station.supervisor"], env, settings.PROJECT)
@@ -108,7 +109,9 @@ class Supervisor:
         if not processes.running("worker") and not self.stopping:
             log.info("starting the worker")
             argv = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", "lockgate"]
-            env = {**_system_environment(), **settings.client_environment()}
+            temporary = home() / "tmp"  # Prefect's runner uses one fixed name in there: in /tmp another user may own it
+            temporary.mkdir(mode=0o700, exist_ok=True)
+            env = {**_system_environment(), **settings.client_environment(), "TMPDIR": str(temporary)}
             processes.start("worker", argv, env, settings.PROJECT)
 
     def _wait_for_server(self, timeout_s: float = 90) -> None:

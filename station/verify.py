@@ -4,7 +4,7 @@ from blocks.workshop import Workshop, workshop
 from domain.errors import InputError, LockgateError
 from domain.task import Approval, Attempt, End, Evidence, Health, Merged, Outcome, Prepared, Release, Scanned, Tested
 from domain.value import Value
-from station.follow import read_run
+from station.follow import ledger_of, read_run
 from tasks.review_gate import fingerprint
 
 
@@ -18,17 +18,18 @@ class Link(Value):
 
 def verify(run_id: str) -> list[Link]:
     """Each link with its proof or its problem, in order. Raises InputError for a run without an outcome."""
-    run = str(read_run(run_id).id)
-    shop = workshop("default")
-    ledger = shop.ledger
+    found = read_run(run_id)
+    run = str(found.id)
+    ledger = ledger_of(found)
     broken = ledger.verify()
     links = [Link(name="ledger", proof="every entry follows from the one before", problem=broken)]
     outcome = ledger.find(run, "outcome", "outcome", Outcome)
     if outcome is None:
         raise InputError(f"run {run_id} has no outcome yet: there is nothing to verify")
     if outcome.commit is None:
-        links.append(Link(name="outcome", proof=f"{outcome.end}: nothing was merged"))
+        links.append(Link(name="outcome", proof=f"{outcome.end}: nothing of it is on the branch"))
         return links
+    shop = workshop(Prepared.model_validate(ledger.entries(run_id=run, kind="prepared")[-1].body).brief.workshop)
     try:
         links += _change(shop, run, outcome)
     except (LockgateError, LookupError) as err:
@@ -105,8 +106,10 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     return [
         Link(
             name="artifact",
-            proof=f"{release.artifact[:12]}",
-            problem=None if digest == release.artifact else f"the release on disk has digest {digest}",
+            proof=f"{release.artifact[:12]}" + ("" if digest else " (no longer kept: superseded)"),
+            problem=None
+            if digest == release.artifact or (superseded and digest is None)
+            else f"the release on disk has digest {digest}",
         ),
         Link(
             name="live",

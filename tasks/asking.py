@@ -20,7 +20,7 @@ LONG_S = 365 * 24 * 3600
 """Prefect fails a run whose wait times out, so it waits long; housekeeping declines after `review_days`."""
 
 
-def answered(form: type[Form], text: str, key: str) -> Form | None:
+def answered(form: type[Form], text: str, key: str, **prefilled: str) -> Form | None:
     """The person's answer. None where the run was started again without a usable one: ask under another key."""
     keyset = keyset_from_base_key(f"suspended-{key}")
     try:
@@ -28,7 +28,7 @@ def answered(form: type[Form], text: str, key: str) -> Form | None:
             return form.model_validate(content)
         for part in (keyset["schema"], keyset["description"]):
             _forget(part)
-        shown = form.with_initial_data(description=text)
+        shown = form.with_initial_data(description=text, **prefilled)
         return suspend_flow_run(wait_for_input=shown, key=key, timeout=LONG_S)
     except (ValidationError, PrefectException, TypeError, ValueError) as err:
         get_run_logger().warning("the run went on without a usable answer (%s); asking again", err)

@@ -28,7 +28,8 @@ def first_release(prepared: Prepared) -> Release | None:
     if environment is None or not prepared.settings.run:
         return None
     known = shop.ledger.find(prepared.run_id, "first-release", environment, Release)
-    if known is None and shop.target(environment).current(environment):
+    begun = shop.ledger.find(prepared.run_id, "deploy-started", prepared.base, Release)
+    if known is None and begun is None and shop.target(environment).pointed(environment):
         return None
     release = known or _release(shop, prepared, prepared.base)
     shop.ledger.record(prepared.run_id, "first-release", environment, release)
@@ -75,13 +76,14 @@ def _release(shop: Workshop, prepared: Prepared, revision: str) -> Release:
 
 
 def _previous(shop: Workshop, environment: str) -> str | None:
-    """The revision that serves now, as the ledger saw it go live: never from file times."""
-    return shop.target(environment).current(environment) or last_live(shop, environment)
+    """The revision that the traffic goes to now. What a service says of itself is no proof; a dead one says nothing."""
+    return shop.target(environment).pointed(environment)
 
 
-def last_live(shop: Workshop, environment: str, other_than: str | None = None) -> str | None:
-    """The newest revision that was seen live in an environment."""
-    for entry in reversed(shop.ledger.entries(kind="live")):
-        if entry.body["environment"] == environment and entry.body["revision"] != other_than:
-            return str(entry.body["revision"])
-    return None
+def live_before(shop: Workshop, environment: str, now: str | None) -> str | None:
+    """The revision that was seen live before `now` was. Never a later one: rolling back twice does not go forward."""
+    seen = [str(e.body["revision"]) for e in shop.ledger.entries(kind="live") if e.body["environment"] == environment]
+    if now in seen:
+        seen = seen[: len(seen) - 1 - seen[::-1].index(now)]
+    earlier = [revision for revision in seen if revision != now]
+    return earlier[-1] if earlier else None

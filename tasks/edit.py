@@ -11,6 +11,8 @@ from tasks.desk import SCRATCHPAD, lay_out, time_left_s
 from tasks.prepare import toolchain_of
 from tasks.step import step
 
+MAX_SCRATCHPAD_BYTES = 100_000
+
 
 @step("edit", "edit-{number}")
 def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, ...]) -> Attempt:
@@ -44,9 +46,10 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
     attempt = attempt.model_copy(update={"seconds": seconds, "transcript": transcript})
     line = BillLine(run_id=run, step="edit", attempt=number, agent=agent.name, sandbox_s=seconds)
     shop.ledger.record(run, "bill", f"edit-{number}", line)
+    attempt = shop.ledger.record(run, "attempt", str(number), attempt)
     diff = shop.forge.diff(brief.repository, prepared.base, attempt.commit) if attempt.commit else ""
     show.attempt(attempt, diff)
-    return shop.ledger.record(run, "attempt", str(number), attempt)
+    return attempt
 
 
 def _result(shop: Workshop, prepared: Prepared, number: int, workspace: Workspace, done: Completed) -> Attempt:
@@ -83,7 +86,10 @@ def commit_attempt(shop: Workshop, prepared: Prepared, number: int, tree: Tree) 
 
 
 def _keep_scratchpad(shop: Workshop, run: str, number: int, workspace: Workspace) -> None:
-    content = workspace.read(SCRATCHPAD, max_bytes=100_000)
+    try:
+        content = workspace.read(SCRATCHPAD, max_bytes=MAX_SCRATCHPAD_BYTES)
+    except AgentError:
+        content = None  # too large: the one before stays
     if content:
         pad = Scratchpad(attempt=number, content=shop.store.put(content))
         shop.ledger.record(run, "scratchpad", str(number), pad)

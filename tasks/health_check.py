@@ -3,6 +3,7 @@
 from blocks.workshop import workshop_of
 from domain.task import Health, Prepared, Release
 from tasks import show
+from tasks.merge import take_lease
 from tasks.step import step
 
 
@@ -11,6 +12,7 @@ def health_check(prepared: Prepared, release: Release) -> Health:
     """Observe the release in public. A release that never started is sick without a look."""
     shop = workshop_of(prepared.brief)
     run = prepared.run_id
+    take_lease(shop.ledger, release.environment, run)
     if release.problem:
         health = Health(revision=release.revision, healthy=False, reason=release.problem, observations=0)
     else:

@@ -4,7 +4,7 @@ import time
 
 from blocks.ledger.ledger import Ledger
 from blocks.workshop import workshop_of
-from domain.errors import LedgerError
+from domain.errors import AgentError, LedgerError
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
 from tasks import show
 from tasks.edit import commit_attempt
@@ -30,6 +30,8 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
         take_lease(shop.ledger, brief.environment, run)
     moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)
     if moved:
+        if brief.environment:
+            shop.ledger.release(f"environment/{brief.environment}", run)  # the next review may take days
         merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
     else:
         merged = shop.ledger.record(run, "merged", commit, Merged(commit=commit))
@@ -42,12 +44,19 @@ def rebase(prepared: Prepared, attempt: Attempt) -> Attempt:
     """The same change on the branch's new tip, to be tested and reviewed again; `problem` where it conflicts."""
     shop = workshop_of(prepared.brief)
     tip = prepared.base
+    if prepared.refusals:
+        problem = f"{prepared.brief.branch} moved to {tip[:12]}: {prepared.refusals[0]}"
+        return Attempt(number=attempt.number, base=tip, commit=None, problem=problem)
     rebased = shop.forge.rebase(prepared.brief.repository, attempt.base, attempt.commit or attempt.base, tip)
     if rebased is None:
         problem = f"{prepared.brief.branch} moved to {tip[:12]} and the change conflicts with it: make it again on top"
         return Attempt(number=attempt.number, base=tip, commit=None, problem=problem)
     tree = shop.forge.tree(prepared.brief.repository, rebased[0])
-    return commit_attempt(shop, prepared, attempt.number, tree)
+    try:
+        return commit_attempt(shop, prepared, attempt.number, tree)
+    except AgentError:
+        problem = f"{prepared.brief.branch} moved to {tip[:12]}, which has this change already"
+        return Attempt(number=attempt.number, base=tip, commit=None, problem=problem)
 
 
 def conflict(attempt: Attempt) -> Feedback:

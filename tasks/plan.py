@@ -34,5 +34,6 @@ def plan(prepared: Prepared, answers: tuple[Feedback, ...], asked: int) -> Plan:
     seconds = round(time.monotonic() - started, 3)
     line = BillLine(run_id=prepared.run_id, step="plan", attempt=asked, agent=agent.name, sandbox_s=seconds)
     shop.ledger.record(prepared.run_id, "bill", f"plan-{asked}", line)
+    made = shop.ledger.record(prepared.run_id, "plan", str(asked), made)
     show.plan(made, judge_plan(made, prepared), agent.name)
-    return shop.ledger.record(prepared.run_id, "plan", str(asked), made)
+    return made

@@ -3,6 +3,7 @@
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -37,6 +38,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         base = shop.forge.base(brief.repository, brief.branch)
         tree = shop.forge.tree(brief.repository, base)
         settings, source = project_settings(shop, brief, tree)
+        settings = with_locked_commands(settings, brief, tree)
         _check_commands(brief, settings, source)
         requirements = project_requirements(settings, tree)
         contract = shop.store.put(pack(locked(tree, brief, settings)))
@@ -55,7 +57,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         settings_source=source,
         contract=contract,
         requirements=requirements,
-        refusals=lint_brief(brief, environments=shop.targets),
+        refusals=(*lint_brief(brief, environments=shop.targets), *_release_refusals(brief, settings)),
         warnings=tuple(finding.sentence for finding in shop.kingfisher.scan_all(tree)),
     )
     if not prepared.refusals:
@@ -116,6 +118,37 @@ def is_acceptance(test: str, files: set[str], tests: tuple[str, ...]) -> bool:
     return test.split("::")[0] in files or any(
         test == named or test.startswith((f"{named}::", f"{named}[")) for named in tests
     )
+
+
+def _release_refusals(brief: Brief, settings: ProjectSettings) -> tuple[str, ...]:
+    """Why it could be merged and then not be released, which is better known before."""
+    if brief.environment is None or settings.run:
+        return ()
+    return (f"the project settings have no `run`, so nothing can be released to {brief.environment!r}: add it",)
+
+
+def with_locked_commands(settings: ProjectSettings, brief: Brief, tree: Tree) -> ProjectSettings:
+    """Settings whose locked paths hold what the checking commands are made of: a change must not judge itself.
+
+    `sh check.sh` would otherwise run the change's own check.sh.
+    """
+    commands = [settings.test, settings.build, settings.lint, settings.types, brief.acceptance.command]
+    named = {path for command in commands if command for path in _made_of(shlex.split(command)) if path in tree}
+    return settings.model_copy(update={"test_paths": (*settings.test_paths, *sorted(named))})
+
+
+_INTERPRETERS = re.compile(r"sh|bash|dash|zsh|python[\d.]*|node|perl|ruby|env")
+_READ_BY = {"make": ("Makefile", "makefile", "GNUmakefile"), "nox": ("noxfile.py",), "just": ("justfile",)}
+
+
+def _made_of(words: list[str]) -> Iterator[str]:
+    """Paths that decide what a command does: its program, an interpreter's script, and configuration files."""
+    program = Path(words[0]).name
+    yield words[0].removeprefix("./")
+    yield from _READ_BY.get(program, ())
+    if _INTERPRETERS.fullmatch(program):
+        yield from (word.removeprefix("./") for word in words[1:] if not word.startswith("-"))
+    yield from (word for word in words[1:] if word.endswith((".sh", ".cfg", ".ini", ".toml", ".mk")))
 
 
 def project_settings(shop: Workshop, brief: Brief, tree: Tree) -> tuple[ProjectSettings, str]:

@@ -1,11 +1,14 @@
-"""The agent's questions, answered by a person. While they are open, nothing runs."""
+"""A plan that policy lets pass and whose questions a person has answered. While they are open, nothing runs."""
 
 from prefect.input import RunInput
 from pydantic import Field
 
 from blocks.workshop import workshop_of
-from domain.task import Feedback, Plan, Prepared
+from domain.errors import AgentError
+from domain.policy import judge_plan
+from domain.task import Feedback, Plan, Prepared, Severity
 from tasks.asking import answered
+from tasks.plan import plan
 from tasks.show import bullets
 
 
@@ -31,3 +34,17 @@ def questions_answered(prepared: Prepared, intent: Plan, asked: int) -> Feedback
         answer = Feedback(attempt=0, source="reviewer", points=points)
         return ledger.record(prepared.run_id, "answers", str(asked), answer)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
+
+
+def agreed_plan(prepared: Prepared) -> Plan:
+    """The agent's plan, in three tries at most. Raises AgentError where none of them can be followed."""
+    answers: tuple[Feedback, ...] = ()
+    for asked in range(1, 4):
+        intent = plan(prepared, answers, asked)
+        if intent.questions:
+            answers += (questions_answered(prepared, intent, asked),)
+        elif wrong := tuple(f.sentence for f in judge_plan(intent, prepared) if f.severity is Severity.REFUSE):
+            answers += (Feedback(attempt=0, source="policy", points=wrong),)
+        else:
+            return intent
+    raise AgentError(f"no plan in three tries: {answers[-1].points[-1]}")

@@ -27,6 +27,7 @@ class Review(RunInput):
     )
     reviewer: str = Field(min_length=1, description="Your name, for the record")
     comment: str = Field("", description="What should change, or why not")
+    mark: str = Field("", description="Leave it: names the change that you saw, so that no other one gets your answer")
 
 
 def fingerprint(prepared: Prepared, evidence: Evidence) -> str:
@@ -72,8 +73,9 @@ def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> App
         known = ledger.find(run, "approval", question.fingerprint, Approval)
         if known:
             return known
-        answer = answered(Review, question.text, f"review-{question.fingerprint[:16]}-{turn}")
-        if answer and _may_answer(prepared, answer):
+        key = f"review-{question.fingerprint[:16]}-{turn}"
+        answer = answered(Review, question.text, key, mark=question.fingerprint[:16])
+        if answer and _may_answer(prepared, question, answer):
             approval = Approval(
                 answer=Answer(answer.decision),
                 reviewer=answer.reviewer,
@@ -84,8 +86,11 @@ def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> App
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
 
 
-def _may_answer(prepared: Prepared, answer: Review) -> bool:
+def _may_answer(prepared: Prepared, question: Question, answer: Review) -> bool:
     """Whether this reviewer may give this answer. Anyone may reject; `reviewers` on base says who may approve."""
+    if not question.fingerprint.startswith(answer.mark):
+        get_run_logger().warning("the answer is about another change (%s); asking again", answer.mark)
+        return False
     allowed = prepared.settings.reviewers
     if answer.decision != "approve" or not allowed or answer.reviewer in allowed:
         return True

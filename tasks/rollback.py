@@ -4,6 +4,7 @@ from blocks.workshop import workshop_of
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
 from domain.value import canonical
 from tasks import show
+from tasks.merge import take_lease
 from tasks.step import step
 
 
@@ -12,6 +13,7 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     """Idempotent per failed revision: the target looks where traffic is, the forge looks for the revert."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
+    take_lease(shop.ledger, release.environment, run)
     target = shop.target(release.environment)
     timeline = target.restore(release.environment, release.previous)
     revert = shop.forge.revert(brief.repository, brief.branch, release.revision, f"Sick in production: {health.reason}")

@@ -59,7 +59,8 @@ def unpack(data: bytes) -> Tree:
 def run_suite(
     shop: Workshop, tree: Tree, brief: Brief, settings: ProjectSettings, toolchain: Path, *, label: str
 ) -> Suite:
-    """Tests, acceptance command, build, lint and types of one tree. The caller has put the locked files on it."""
+    """Tests, acceptance command, build, lint and types of one tree, each in a workspace of its own: what one of them
+    runs can change nothing for the next. The caller has put the locked files on the tree."""
     started = time.monotonic()
     workspace = shop.sandbox.open(tree, label=label, toolchain=toolchain)
     try:
@@ -91,7 +92,11 @@ def run_suite(
         }
         for name, command in commands.items():
             if command:
-                check = workspace.run(shlex.split(command), timeout_s=settings.test_timeout_s, env=env)
+                fresh = shop.sandbox.open(tree, label=label, toolchain=toolchain)
+                try:
+                    check = fresh.run(shlex.split(command), timeout_s=settings.test_timeout_s, env=env)
+                finally:
+                    fresh.close()
                 checks[name] = check.exit_code if not check.problem else 124
                 output += f"\n$ {command}\n{check.output}"
                 if check.exit_code:

@@ -1,6 +1,7 @@
 """test: the change's product code under base's tests, in a fresh sandbox, compared test by test with base."""
 
 from blocks.workshop import workshop_of
+from domain.errors import InputError
 from domain.ports import Tree
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Finding, Prepared, Severity, Suite, Tested
 from tasks import show
@@ -20,7 +21,10 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
         **shop.forge.tree(brief.repository, attempt.commit),
         **unpack(shop.store.get(prepared.contract)),
     }
-    suite = run_suite(shop, head, brief, prepared.settings, toolchain_of(shop, prepared), label=run)
+    try:
+        suite = run_suite(shop, head, brief, prepared.settings, toolchain_of(shop, prepared), label=run)
+    except InputError as err:  # a file where the contract has a directory, or the other way round
+        suite = Suite(cases={}, exit_code=-1, problem=f"the locked tests do not fit on the change: {err}")
     line = BillLine(run_id=run, step="test", attempt=attempt.number, sandbox_s=suite.seconds)
     shop.ledger.record(run, "bill", f"test-{attempt.commit}", line)
     tested = Tested(

@@ -139,6 +139,12 @@ class ProcessTarget(LockgateBlock):
         pointed = self._pointed()
         return serving(self._address, pointed.health) if pointed else None
 
+    def pointed(self, environment: str) -> str | None:
+        """The revision that the traffic goes to, whether or not it answers; None where it goes nowhere."""
+        self._check(environment)
+        pointed = self._pointed()
+        return pointed.revision if pointed else None
+
     def logs(self, environment: str, revision: str) -> str:
         """The end of what a release printed, without the secrets it was given; empty where there is none."""
         self._check(environment)

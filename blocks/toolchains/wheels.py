@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,8 @@ class WheelToolchains(LockgateBlock):
         if done.returncode:
             shutil.rmtree(environment, ignore_errors=True)
             said = "\n".join(done.stdout.decode(errors="replace").strip().splitlines()[-12:])
+            if _UNREACHABLE.search(said):
+                raise SandboxError(f"the package index cannot be reached: {self._redacted(said)}")
             raise InputError(
                 f"the requirements cannot be installed: {self._redacted(said)}\n"
                 "Only wheels are installed: check names, versions, and that each has a wheel for this Python"
@@ -144,6 +147,10 @@ class WheelToolchains(LockgateBlock):
 
     def _redacted(self, text: str) -> str:
         return text.replace(self.index_url.get_secret_value(), "[index]") if self.index_url else text
+
+
+_UNREACHABLE = re.compile(r"error sending request|dns error|tcp connect|timed? ?out|\b50[234] ", re.IGNORECASE)
+"""What uv says of a network that is down: trouble that passes, unlike a requirement that does not exist."""
 
 
 def _interpreter() -> str:

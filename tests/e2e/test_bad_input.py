@@ -197,6 +197,38 @@ def test_the_server_may_die_in_the_middle_and_the_run_still_ends(station: Statio
     assert git(at, "rev-list", "--count", "main") == "2"
 
 
+def test_a_change_cannot_rewrite_the_command_that_judges_it(station: Station, tmp_path: Path) -> None:
+    check = "grep -q double sums.py\n"
+    at = repository(tmp_path / "sums.git", {**FILES, "check.sh": check})
+    cheat = agent(station, tmp_path, "cheats", "echo exit 0 > check.sh")
+    outcome = station.wait(station.submit(brief(at, cheat, acceptance={"command": "sh check.sh"})))
+    assert outcome.end is End.GAVE_UP, outcome.sentence
+    assert "check.sh" in " ".join(outcome.reasons)
+    honest = agent(station, tmp_path, "honest", GOOD)
+    outcome = station.wait(station.submit(brief(at, honest, acceptance={"command": "sh check.sh"})))
+    assert outcome.end is End.MERGED, outcome.sentence
+
+
+def test_a_file_in_the_place_of_the_contracts_directory_is_refused(station: Station, tmp_path: Path) -> None:
+    at = repository(tmp_path / "sums.git")
+    outcome = station.wait(
+        station.submit(brief(at, agent(station, tmp_path, "blocks", f"{GOOD}echo > tests/acceptance")))
+    )
+    assert outcome.end is End.GAVE_UP, outcome.sentence
+    assert "tests/acceptance" in " ".join(outcome.reasons)
+
+
+def test_a_killed_supervisor_is_replaced_by_the_next_up(station: Station) -> None:
+    supervisor = json.loads((station.home / "run" / "supervisor.json").read_text())["pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    time.sleep(0.5)
+    station.lockgate("up", check=True)
+    assert int((station.home / "port").read_text()) == station.port
+    again = json.loads((station.home / "run" / "supervisor.json").read_text())["pid"]
+    assert again != supervisor
+    assert station.lockgate("doctor").returncode == 0
+
+
 def test_unknown_runs_and_environments_are_wrong_use(station: Station) -> None:
     for words in (
         ("status", "nonsense"),
