@@ -135,7 +135,8 @@ class Station:
         """Save a command agent that runs a shell script."""
         path = mounts / f"{name}.sh"
         path.write_text(script)
-        code = f"Command(command='/bin/sh /agent/{name}.sh', mounts={{{str(mounts)!r}: '/agent'}}).keep({name!r})"
+        inside = f"/agent-{self.port}"  # tells this station's agents from others in the list of processes
+        code = f"Command(command='/bin/sh {inside}/{name}.sh', mounts={{{str(mounts)!r}: {inside!r}}}).keep({name!r})"
         self.python(f"from blocks.agents.command import Command\n{code}")
 
     def target(self, environment: str, port: int, **fields: Any) -> None:

@@ -23,7 +23,7 @@ def nothing_is_left_behind(station: Station) -> object:
     left = list(sandboxes.iterdir()) if sandboxes.is_dir() else []
     assert [path.name for path in left if path.is_dir()] == []
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert "/agent/" not in listing, "an agent's process is still there"
+    assert f"/agent-{station.port}/" not in listing, "an agent's process is still there"
 
 
 def agent(station: Station, tmp_path: Path, name: str, script: str) -> str:
