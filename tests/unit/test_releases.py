@@ -29,7 +29,7 @@ def shop(*live: str) -> object:
                 type="Release",
                 body=body,
                 hash="",
-            )  # fmt: skip
+            )
         )
     return SimpleNamespace(ledger=SimpleNamespace(entries=lambda kind: tuple(entries)))
 
