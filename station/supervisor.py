@@ -71,6 +71,7 @@ class Supervisor:
     def _watch(self) -> None:
         from prefect.client.orchestration import get_client
 
+        from blocks.workshop import workshop
         from flows.resume import resume_crashed
 
         while not self.stopping:
@@ -79,8 +80,12 @@ class Supervisor:
             self._keep_worker()
             try:
                 with get_client(sync_client=True) as client:
-                    for line in resume_crashed(client):
-                        log.info(line)
+                    done = resume_crashed(client)
+                if done:  # what crashed may have left a sandbox behind
+                    swept = workshop("default").sandbox.sweep(lambda _: False)
+                    done += [f"removed the leaked sandbox of {label}" for label in swept]
+                for line in done:
+                    log.info(line)
             except Exception as err:  # the server may be gone for a moment; the next round tells
                 log.warning("could not look after crashed runs: %s", err)
 
