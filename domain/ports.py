@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from domain.brief import Brief
 from domain.task import Feedback, Finding, Health, Plan, Release
 from domain.value import Value
-
-V = TypeVar("V", bound=Value)
 
 
 class TreeEntry(NamedTuple):
@@ -208,18 +206,3 @@ class Scanner(Protocol):
     def version(self) -> str: ...
 
     def doctor(self) -> str | None: ...
-
-
-class LedgerPort(Protocol):
-    """The one append-only, hash-chained record."""
-
-    def record(self, run_id: str, kind: str, key: str, value: V) -> V:
-        """Write once under (run_id, kind, key); the first write wins. Returns what stands there."""
-
-    def find(self, run_id: str, kind: str, key: str, type_: type[V]) -> V | None: ...
-
-    def verify(self) -> str | None:
-        """None where the chain is whole, else the first broken entry."""
-
-
-JSON = dict[str, Any]

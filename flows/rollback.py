@@ -11,7 +11,6 @@ from blocks.ledger.rows import Entry
 from blocks.workshop import workshop
 from domain.errors import InputError, LockgateError
 from domain.task import RolledBack
-from domain.value import canonical
 from tasks import show
 from tasks.deploy import live_before
 from tasks.merge import take_lease
@@ -48,7 +47,7 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
             raise InputError(
                 f"no earlier release of {environment!r} was ever seen live, so there is nothing to go back to"
             )
-        bundle = shop.store.put(canonical({"phase": "asked for", "reason": reason, "was": now}).encode())
+        bundle = shop.store.put_json({"phase": "asked for", "reason": reason, "was": now})
         chosen = RolledBack(environment=environment, failed=now or "", serving=wanted, revert=None, bundle=bundle)
         chosen = shop.ledger.record(run_id, "rollback-chosen", environment, chosen)
         timeline = target.restore(environment, chosen.serving)

@@ -3,7 +3,6 @@
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from rich.prompt import Prompt
 from blocks.home import home
 from domain.errors import InputError, LockgateError
 from domain.task import End, Question
-from station import settings, supervisor
+from station import processes, settings, supervisor
 
 console = Console(highlight=False, soft_wrap=True)
 SHOP = settings.PROJECT / "examples" / "shop"
@@ -66,7 +65,7 @@ def _set_up() -> str:
     if old.exists():
         ProcessTarget(name="shop", port=1).stop()
         shutil.rmtree(old)
-    port = _free_port(8080)
+    port = processes.free_port(8080)
     target = ProcessTarget(name="shop", port=port)
     target.keep("shop")
     Replay(recording=SHOP / "attempts").keep("shop")
@@ -113,15 +112,3 @@ def _ask(question: Question) -> tuple[str, str, str]:
     except EOFError as err:
         raise LockgateError("nobody answered: the review waits in the UI; `make down` stops all") from err
     return ("ask for changes" if answer == "changes" else answer), os.environ.get("USER", "demo"), comment
-
-
-def _free_port(wanted: int) -> int:
-    for candidate in range(wanted, wanted + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-            return candidate
-    raise InputError(f"no free port between {wanted} and {wanted + 100}")

@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blocks.home import home
+from domain.errors import InputError
 
 
 def start(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> int:
@@ -80,6 +82,19 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
+
+
+def free_port(wanted: int, tries: int = 50) -> int:
+    """The first port from `wanted` on that nobody listens on. Raises InputError where there is none."""
+    for candidate in range(wanted, wanted + tries):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+            return candidate
+    raise InputError(f"no free port between {wanted} and {wanted + tries}: set LOCKGATE_PORT to another range")
 
 
 def log_of(name: str) -> Path:

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.error
@@ -24,7 +23,7 @@ def up(timeout_s: float = 120) -> bool:
         return False
     if not processes.running("supervisor"):
         if not processes.running("server"):  # ours may have outlived its supervisor, and keeps its port
-            (home() / "port").write_text(str(_free_port(settings.port())))
+            (home() / "port").write_text(str(processes.free_port(settings.port())))
         (home() / "run" / "ready").unlink(missing_ok=True)
         env = {**_system_environment(), **settings.client_environment()}
         processes.start("supervisor", [PYTHON, "-m", "station.supervisor"], env, settings.PROJECT)
@@ -138,18 +137,6 @@ def _answers() -> bool:
 
 def _is_ready() -> bool:
     return (home() / "run" / "ready").exists() and _answers()
-
-
-def _free_port(wanted: int) -> int:
-    for candidate in range(wanted, wanted + 50):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-            return candidate
-    raise RuntimeError(f"no free port between {wanted} and {wanted + 50}: set LOCKGATE_PORT")
 
 
 def _system_environment() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from blocks.workshop import workshop_of
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
-from domain.value import canonical
 from tasks import show
 from tasks.merge import take_lease
 from tasks.step import step
@@ -29,7 +28,7 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
         failed=release.revision,
         serving=release.previous,
         revert=revert,
-        bundle=shop.store.put(canonical(bundle).encode()),
+        bundle=shop.store.put_json(bundle),
         timeline=timeline,
     )
     show.rolled_back(back, release, health)
