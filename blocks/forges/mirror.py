@@ -81,9 +81,10 @@ class Mirror:
     def _drop_stale_locks(self) -> None:
         """A git that was killed leaves its lock files, and every later one would stop at them."""
         oldest = time.time() - 2 * self._timeout_s
-        for lock in (*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")):
-            if lock.stat().st_mtime < oldest:
-                lock.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # a live git's lock went away as we looked; the next fetch looks again
+            for lock in (*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")):
+                if lock.stat().st_mtime < oldest:
+                    lock.unlink(missing_ok=True)
 
     def commit_at(self, ref: str) -> str:
         return self.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").out.decode().strip()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from domain.task import CaseOutcome, End, Tested
+from domain import task
+from domain.task import CaseOutcome, End
 from tests.e2e.pypi_projects import PROJECTS, Project, brief, recorded, repository
 from tests.e2e.station import Station
 
@@ -18,7 +19,7 @@ def test_a_real_fix_of_a_real_project_is_merged(station: Station, project: Proje
     run_id = station.submit(brief(project, at).model_dump(mode="json"))
     outcome = station.wait(run_id)
     assert outcome.end is End.MERGED, f"{outcome.sentence}\n{station.story(run_id)}"
-    tested = Tested.model_validate(station.entries(run_id, "tested")[-1].body)
+    tested = task.Tested.model_validate(station.entries(run_id, "tested")[-1].body)
     turned = {row.test for row in tested.rows if row.kind == "acceptance" and row.base is not CaseOutcome.PASSED}
     assert turned, "the newer tests were red on the older release"
     assert sum(row.kind == "existing" for row in tested.rows) > 5, "the project's own tests were compared"
