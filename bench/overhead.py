@@ -112,7 +112,8 @@ def run_raw(folder: Path, toolchain: Path) -> tuple[float, dict[str, float]]:
     work = folder / "clone"
     kingfisher = [str(BIN / "kingfisher"), "scan", "--no-validate", "--no-update-check", "--git-history", "none",
                   "--rule-cache-dir", str(folder / "rules")]  # fmt: skip
-    call([*kingfisher, str(BIN.parent / "pyvenv.cfg")], folder, env, fine=(0, 200, 205))  # its rules are compiled once
+    for _ in range(2):  # its rules are compiled once, which is not what is compared
+        call([*kingfisher, str(SHOP / "repository" / "shop")], folder, env, fine=(0, 200, 205))
     started = time.monotonic()
     git(folder, "clone", "--quiet", str(at), str(work))
     acceptance = work / "tests" / "acceptance" / "test_v2_search.py"
