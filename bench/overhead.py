@@ -119,14 +119,13 @@ def run_raw(folder: Path, toolchain: Path) -> tuple[float, dict[str, float]]:
     acceptance = work / "tests" / "acceptance" / "test_v2_search.py"
     pytest = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     with clock("prepare"):
+        files = sorted(path.name for path in work.iterdir() if path.name != ".git")
+        call([*kingfisher, *files], work, env, fine=(0, 200, 205))  # before the tests leave byte code there
         acceptance.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(SHOP / "acceptance" / "test_v2_search.py", acceptance)
         call(pytest, work, env, fine=(0, 1))
         call(["python", "-m", "ruff", "check", "--no-cache", "shop"], work, env)
         acceptance.unlink()
-        call(
-            [str(BIN / "kingfisher"), "scan", "--no-validate", "--no-update-check", "."], work, env, fine=(0, 200, 205)
-        )
     for number in (1, 2, 3):
         with clock("edit"):
             git(work, "checkout", "--quiet", "-B", f"attempt-{number}", "main")
