@@ -7,7 +7,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo up down test lint bench-overhead install clean
+.PHONY: demo up down test lint bench bench-overhead bench-gateway bench-sandbox install clean
 
 demo: install
 	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes)
@@ -29,8 +29,10 @@ lint: install
 	$(BIN)/lint-imports
 	$(BIN)/typos
 
-bench-overhead: install
-	$(BIN)/python bench/overhead.py
+bench: bench-overhead bench-gateway bench-sandbox
+
+bench-overhead bench-gateway bench-sandbox: install
+	$(BIN)/python bench/$(@:bench-%=%).py
 
 install: .venv/.installed
 

@@ -1,16 +1,27 @@
 """One environment's blocks under one name: the only block that knows the others."""
 
 import functools
-from typing import cast
+from collections.abc import Callable
+from typing import Literal, cast
 
 from pydantic import Field
 
+from blocks.agents.aider import Aider
+from blocks.agents.claude_code import ClaudeCode
+from blocks.agents.codex import Codex
 from blocks.agents.command import Command
+from blocks.agents.mini_swe import MiniSwe
+from blocks.agents.opencode import Opencode
 from blocks.agents.replay import Replay
 from blocks.base import LockgateBlock
 from blocks.forges.local import LocalForge
+from blocks.gateway.gateway import EgressGateway
+from blocks.gateway.models.provider import ModelProvider
+from blocks.gateway.secret import Secret
 from blocks.ledger.ledger import Ledger
+from blocks.memory import Memory
 from blocks.sandboxes.bubblewrap import Bubblewrap
+from blocks.sandboxes.docker import Docker
 from blocks.scanners.bandit import Bandit
 from blocks.scanners.kingfisher import Kingfisher
 from blocks.scanners.ruff import Ruff
@@ -18,9 +29,12 @@ from blocks.stores.local import LocalStore
 from blocks.targets.process import ProcessTarget
 from blocks.toolchains.wheels import WheelToolchains
 from domain.brief import Brief
+from domain.egress import Rule
 from domain.errors import InputError
-from domain.ports import Agent, Scanner, Target
+from domain.models import ModelPolicy
+from domain.ports import Agent, Sandbox, Scanner, Target
 from domain.project import ProjectSettings
+from domain.registries import REGISTRIES
 
 
 class Project(LockgateBlock):
@@ -40,7 +54,14 @@ class Workshop(LockgateBlock):
     _block_type_slug = "lockgate-workshop"
     _description = "Sandbox, forge, scanners, store, ledger and targets under one name."
 
-    sandbox: Bubblewrap = Field(default_factory=Bubblewrap, description="Where agents and tests run")
+    sandboxes: Literal["auto", "docker", "bubblewrap"] = Field(
+        "auto", description="auto: docker where an engine answers and has the base image, else bubblewrap"
+    )
+    bubblewrap: Bubblewrap = Field(default_factory=Bubblewrap, description="Sandboxes without an engine")
+    docker: Docker = Field(default_factory=Docker, description="Sandboxes in containers")
+    gateway: EgressGateway = Field(default_factory=EgressGateway, description="The only way out of a sandbox")
+    registries: tuple[Rule, ...] = Field(REGISTRIES, description="Package registries, for agents and for setup")
+    models: ModelPolicy = Field(ModelPolicy(), description="Which models may be called, and what they may cost")
     toolchains: WheelToolchains = Field(default_factory=WheelToolchains, description="Environments from wheels")
     forge: LocalForge = Field(default_factory=LocalForge, description="Where repositories live")
     store: LocalStore = Field(default_factory=LocalStore, description="Contracts, transcripts and failure bundles")
@@ -51,6 +72,20 @@ class Workshop(LockgateBlock):
     targets: dict[str, str] = Field({}, description="Environment → target block, such as process-target/shop")
     pager: str | None = Field(None, description="Notification block to call when a person must decide, as type/name")
     review_days: float = Field(7, gt=0, description="After so many days an unanswered review counts as declined")
+
+    @functools.cached_property
+    def sandbox(self) -> Sandbox:
+        """The kind that this machine has, found out once a process. Evidence says which one it was."""
+        wants_docker = self.sandboxes == "docker" or (self.sandboxes == "auto" and self.docker.doctor() is None)
+        return self.docker if wants_docker else self.bubblewrap
+
+    def sweep(self, is_alive: Callable[[str], bool]) -> list[str]:
+        """Remove what crashed openers left, of every kind of sandbox; what was, as sentences. Safe to repeat."""
+        return [
+            f"removed the leaked {kind.kind} sandbox of {label}"
+            for kind in (self.bubblewrap, self.docker)
+            for label in kind.sweep(is_alive)
+        ]
 
     @property
     def scanners(self) -> tuple[Scanner, ...]:
@@ -77,6 +112,14 @@ class Workshop(LockgateBlock):
 KINDS: dict[str, type[LockgateBlock]] = {
     "replay": Replay,
     "command": Command,
+    "mini-swe": MiniSwe,
+    "claude-code": ClaudeCode,
+    "codex": Codex,
+    "opencode": Opencode,
+    "aider": Aider,
+    "provider": ModelProvider,
+    "secret": Secret,
+    "memory": Memory,
     "process-target": ProcessTarget,
     "project": Project,
 }

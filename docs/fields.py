@@ -8,8 +8,10 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from blocks.base import LockgateBlock
 from blocks.workshop import KINDS, Workshop
-from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Scope
-from domain.project import Migrations, ProjectSettings
+from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Roles, Scope
+from domain.egress import Rule
+from domain.models import ModelPolicy, Price
+from domain.project import Migrations, ProjectEgress, ProjectSettings
 from station.cli import app
 
 INTRODUCTION = """# Settings
@@ -26,15 +28,22 @@ def settings() -> str:
         _fields(ProjectSettings, "settings"),
         "### `[migrate]`\n",
         _fields(Migrations, "settings"),
+        "### `[egress]`\n\nAdded to the package registries, which `setup` and `edit` reach anyway.\n",
+        _fields(ProjectEgress, "settings"),
+        "### `[[egress.edit]]` and the like: a rule\n",
+        _fields(Rule, "rule"),
         "## The brief\n\nTOML, JSON, or the form in the UI. A file may name others beside it: `from` in place of an "
         "acceptance file's `content`, and `project_file` in place of `project`.\n",
         _fields(Brief, "brief"),
     ]
-    for name, model in (("acceptance", Acceptance), ("acceptance.files", AcceptanceFile), ("budget", Budget)):
+    for name, model in (("acceptance", Acceptance), ("acceptance.files", AcceptanceFile), ("budget", Budget),
+                        ("roles", Roles)):  # fmt: skip
         parts += [f"### `[{name}]`\n", _fields(model, "brief")]
     parts += ["### `[scope]`\n", _fields(Scope, "brief"), "## Blocks\n\nIn the UI under Blocks.\n"]
     for block in _blocks():
         parts += [f"### {block._block_type_name}\n\n{block._description}\n", _fields(block, "block")]
+    parts += ["## Model policy\n\nThe workshop's `models`.\n", _fields(ModelPolicy, "policy")]
+    parts += ["### A price\n\nUS dollars for a million tokens.\n", _fields(Price, "price")]
     parts += ["## Command line\n", *map(_command, sorted(typer.main.get_command(app).commands.items()))]  # type: ignore[attr-defined]
     return "\n".join(parts)
 
@@ -67,6 +76,8 @@ def _default(value: Any) -> str:
 
 def _command(item: tuple[str, Any]) -> str:
     name, command = item
+    if hasattr(command, "commands"):
+        return "\n".join(_command((f"{name} {inner}", each)) for inner, each in sorted(command.commands.items()))
     lines = [f"### `lockgate {name}`\n", f"{command.help or ''}\n"]
     for parameter in command.params:
         words = " ".join(f"`{word}`" for word in parameter.opts if parameter.param_type_name == "option")

@@ -56,6 +56,14 @@ class Scope(Value):
     max_changed_lines: Annotated[int, Field(ge=1, description="Added plus removed lines")] = 400
 
 
+class Roles(Value):
+    """Who does what, as kind/name of agent blocks. Empty: the brief's `agent`."""
+
+    plan: str | None = Field(None, description="Plans the change")
+    edit: tuple[str, ...] = Field((), description="Several take turns in a race")
+    review: str | None = Field(None, description="Reads the change and tells the reviewers what it thinks of it")
+
+
 class Brief(Value):
     """One small, well-scoped change, as a person asks for it."""
 
@@ -65,6 +73,8 @@ class Brief(Value):
     acceptance: Acceptance = Field(description="How we will know that it is done")
     environment: str | None = Field(None, description="Where to release it; empty ends with a merge")
     agent: Annotated[str, Field(description="An agent block, as kind/name")] = "command/default"
+    roles: Roles = Field(Roles(), description="Other agents for single steps")
+    race: Annotated[int, Field(ge=1, le=8, description="Tries side by side; the smallest that passes wins")] = 1
     branch: str = Field("main", description="The branch to change")
     workshop: str = Field("default", description="The workshop block: sandbox, forge, scanners and targets")
     budget: Budget = Field(Budget(), description="What it may use")
@@ -73,3 +83,17 @@ class Brief(Value):
         None, description="Project settings, or the name of a settings block, for a repository without lockgate.toml"
     )
     may_change_tests: tuple[str, ...] = Field((), description="Globs of existing tests that this change may alter")
+
+
+def agents_of(brief: Brief) -> tuple[str, ...]:
+    """Every agent block that a brief names, each once."""
+    roles = brief.roles
+    named = (roles.plan or brief.agent, *(roles.edit or (brief.agent,)), *((roles.review,) if roles.review else ()))
+    return tuple(dict.fromkeys(named))
+
+
+def entrants(brief: Brief, turn: int) -> dict[int, str]:
+    """Attempt number → agent, for one turn: `race` attempts side by side, agents taken in turns. Numbers go on."""
+    agents = brief.roles.edit or (brief.agent,)
+    first = (turn - 1) * brief.race + 1
+    return {number: agents[(number - 1) % len(agents)] for number in range(first, first + brief.race)}

@@ -4,8 +4,10 @@ LockgateError
 ├── InputError        what a person gave us is wrong: say what, where, and what to do
 ├── AgentError        the agent hung, crashed, or gave something that is not a change
 ├── SandboxError      no sandbox could be opened, or it broke
+├── GatewayError      the egress gateway does not answer
 ├── ForgeError        the repository cannot be read or written
 ├── TargetError       the deploy target cannot do what it was asked
+├── DatabaseError     a target's database cannot be copied, read or migrated
 └── LedgerError       the ledger cannot be read, written, or its chain is broken
 """
 
@@ -26,12 +28,20 @@ class SandboxError(LockgateError):
     """No sandbox could be opened, or it broke."""
 
 
+class GatewayError(LockgateError):
+    """The egress gateway does not answer, so nothing may leave a sandbox."""
+
+
 class ForgeError(LockgateError):
     """The repository cannot be read or written."""
 
 
 class TargetError(LockgateError):
     """The deploy target could not do what it was asked."""
+
+
+class DatabaseError(LockgateError):
+    """A target's database could not be copied, read or migrated."""
 
 
 class LedgerError(LockgateError):

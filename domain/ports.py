@@ -1,11 +1,13 @@
 """What the steps need of the outside world. Each port has one contract suite in tests/contract/."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from domain.brief import Brief
-from domain.task import Feedback, Finding, Health, Plan, Release
+from domain.egress import Passport
+from domain.task import Feedback, Finding, Health, Opinion, Plan, Release
 from domain.value import Value
 
 
@@ -32,8 +34,36 @@ class Completed(Value):
     """Why the platform stopped it (time, disk); None where the command ended by itself."""
 
 
+class Egress(NamedTuple):
+    """A sandbox's only way out: the gateway's listener for it, and what programs inside must know of it.
+
+    `directory` is bound read-only at /run/lockgate: `gateway.sock`, `ca.pem`. Inside, a relay listens on
+    127.0.0.1:3128 (RELAY_PORT) and brings every connection to the socket. `environment` has the proxy variables, the
+    certificate variables and the placeholders of secrets. `token` stands for every model key.
+    """
+
+    directory: Path
+    environment: Mapping[str, str]
+    token: str
+
+
+RELAY_PORT = 3128
+
+
+class Gateway(Protocol):
+    """The way out of sandboxes. It holds every secret, decides on every request, and meters every model call."""
+
+    def admit(self, passport: Passport) -> AbstractContextManager[Egress | None]:
+        """A listener of its own while the context is open; None where the passport allows nothing.
+
+        Raises GatewayError where the gateway does not answer, InputError for a secret or provider that nobody set up.
+        """
+
+    def doctor(self) -> str | None: ...
+
+
 class Workspace(Protocol):
-    """One open sandbox: a working copy at /work and commands that run in it with no route out."""
+    """One open sandbox: a working copy at /work and commands that run in it with no route out but its egress."""
 
     kind: str
 
@@ -45,7 +75,9 @@ class Workspace(Protocol):
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         on_output: Callable[[str], None] | None = None,
-    ) -> Completed: ...
+        stop: Callable[[], str | None] | None = None,
+    ) -> Completed:
+        """Run one command at /work to its end. `stop` is asked about twice a second; a reason ends the command."""
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file of the platform's at an absolute path under /work or /lockgate."""
@@ -56,11 +88,26 @@ class Workspace(Protocol):
     def collect(self) -> Tree:
         """Everything under /work, validated. Raises AgentError for what is not a tree git should hold."""
 
+    def save(self, directory: str, max_bytes: int = 50_000_000) -> bytes | None:
+        """A directory under /lockgate as a tar of plain files and directories; None where it is not there, is larger,
+        or holds anything else. Data of the agent's: for `restore` in a later sandbox, and for nothing else."""
+
+    def restore(self, directory: str, saved: bytes) -> None:
+        """Put what `save` gave back, in a sandbox where the directory does not exist yet."""
+
+    def harvest(self, destination: Path) -> None:
+        """What commands added to /work beside the opened tree (packages, builds), as files below `destination`, which
+        does not exist yet: a layer for `open`. Data, never run on the host. Raises SandboxError for too much."""
+
     def close(self) -> None: ...
 
 
 class Sandbox(Protocol):
     """A kind of sandbox. It refuses to run anything where it cannot isolate it."""
+
+    @property
+    def kind(self) -> str:
+        """docker or bubblewrap, as evidence says it."""
 
     def open(
         self,
@@ -69,8 +116,14 @@ class Sandbox(Protocol):
         label: str,
         toolchain: Path | None = None,
         mounts: Mapping[str, str] | None = None,
+        egress: Egress | None = None,
+        layer: Path | None = None,
+        image: str | None = None,
     ) -> Workspace:
-        """A workspace with `tree` at /work. `mounts`: host path → path inside, read-only."""
+        """A workspace with `tree` at /work. `mounts`: host path → path inside, read-only.
+
+        `layer`: a harvest, seen at /work under the tree; it is not collected. `image`: for kinds that have images.
+        """
 
     def sweep(self, is_alive: Callable[[str], bool]) -> tuple[str, ...]:
         """Remove workspaces whose opener is gone; returns their labels."""
@@ -80,10 +133,47 @@ class Sandbox(Protocol):
 
 
 class Toolchains(Protocol):
-    """Environments made of wheels alone, cached, mounted read-only."""
+    """Environments made of published packages alone, cached, mounted read-only. Nothing of them runs on the host."""
 
-    def ensure(self, requirements: Iterable[str], sandbox: Sandbox) -> Path:
-        """A virtual environment with `requirements`. Safe to repeat: same lines, same path."""
+    def ensure(self, requirements: Iterable[str], sandbox: Sandbox, *, dependencies: bool = True) -> Path:
+        """A virtual environment with `requirements`, from wheels. Safe to repeat: same lines, same path.
+
+        `dependencies=False` installs exactly the lines and nothing that they depend on.
+        """
+
+    def packages(self, npm: Mapping[str, str]) -> Path:
+        """A directory with `node_modules/NAME` for each npm package `NAME@VERSION` → sha512 integrity, unpacked and
+        checked; no script of a package is run. Safe to repeat: same packages, same path."""
+
+
+class Desk(NamedTuple):
+    """One piece of an agent's work: what it is asked, with what, and how it is watched."""
+
+    brief: Brief
+    prompt: str
+    attempt: int = 1
+    plan: Plan | None = None
+    feedback: Sequence[Feedback] = ()
+    model: str | None = None
+    """provider/model to use; None for an agent that calls none."""
+    model_url: str = ""
+    """Base address of that provider as the sandbox sees it, without a version path."""
+    token: str = ""
+    """Stands for the provider's key."""
+    session: bytes | None = None
+    """What `Worked.session` was the last time, to go on from."""
+    timeout_s: float = 3600
+    on_output: Callable[[str], None] | None = None
+    """What a person reads while it works, line by line."""
+    stop: Callable[[], str | None] | None = None
+
+
+class Worked(NamedTuple):
+    """How a piece of work ended, as the agent tells it. None of it is evidence."""
+
+    completed: Completed
+    session: bytes | None = None
+    summary: str = ""
 
 
 class Agent(Protocol):
@@ -93,21 +183,24 @@ class Agent(Protocol):
     def name(self) -> str: ...
 
     @property
-    def mounts(self) -> Mapping[str, str]:
-        """Host path → path in the sandbox, read-only: what the agent's program needs."""
+    def model(self) -> str | None:
+        """provider/model that it uses unless policy says otherwise; None: it calls no model."""
 
-    def plan(self, brief: Brief, workspace: Workspace, feedback: Sequence[Feedback], timeout_s: float) -> Plan: ...
+    @property
+    def helper_models(self) -> tuple[str, ...]:
+        """Models that its program calls beside: for titles, summaries and the like."""
 
-    def edit(
-        self,
-        brief: Brief,
-        plan: Plan,
-        attempt: int,
-        workspace: Workspace,
-        feedback: Sequence[Feedback],
-        timeout_s: float,
-        on_output: Callable[[str], None] | None = None,
-    ) -> Completed: ...
+    def install(self, toolchains: Toolchains, sandbox: Sandbox) -> Mapping[str, str]:
+        """Its pinned program, made or found in the cache: host path → path in the sandbox, mounted read-only."""
+
+    def plan(self, desk: Desk, workspace: Workspace) -> Plan:
+        """Its plan. Raises AgentError where it has none that can be read."""
+
+    def edit(self, desk: Desk, workspace: Workspace) -> Worked:
+        """One try at the change in /work."""
+
+    def review(self, desk: Desk, workspace: Workspace) -> Opinion:
+        """What it thinks of a change that another made. Raises AgentError where that cannot be read."""
 
 
 class Forge(Protocol):

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from domain.egress import Rule
 from domain.value import Value
 
 SENSITIVE_PATHS = (
@@ -21,11 +22,30 @@ class Migrations(Value):
     down: str | None = Field(None, description="Kept for a person; nothing runs it by itself")
 
 
+class ProjectEgress(Value):
+    """What this project's sandboxes may reach besides the package registries and the models."""
+
+    setup: tuple[Rule, ...] = Field((), description="While `setup` runs")
+    plan: tuple[Rule, ...] = Field((), description="While an agent plans")
+    edit: tuple[Rule, ...] = Field((), description="While an agent edits")
+    test: tuple[Rule, ...] = Field((), description="Registries are not reached from tests unless they are named here")
+
+
 class ProjectSettings(Value):
     """The content of `lockgate.toml`."""
 
     requirements: tuple[str, ...] = Field((), description="PEP 508 requirements to install (wheels only)")
     lock: str | None = Field(None, description="A requirements.txt-style lock file in the repository")
+    setup: str | None = Field(
+        None, description="Run once for each state of the lock files, with the package registries: such as npm ci"
+    )
+    setup_files: tuple[str, ...] = Field(
+        ("**/package.json", "**/package-lock.json", "**/npm-shrinkwrap.json", "**/.npmrc"),
+        description="Globs of the files that `setup` sees; it runs again when one of them changes",
+    )
+    image: str | None = Field(None, description="Image for docker sandboxes; default: the base image")
+    egress: ProjectEgress = Field(ProjectEgress(), description="What its sandboxes may reach")
+    secrets: tuple[str, ...] = Field((), description="Names of secrets that its sandboxes get placeholders for")
     environment: dict[str, str] = Field({}, description="Variables for tests and builds; never secrets")
     test: str = Field("python -m pytest", description="The test command; pytest is read test by test")
     known_failures: tuple[str, ...] = Field((), description="Test ids that fail on base and are not counted")

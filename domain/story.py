@@ -28,6 +28,8 @@ def _prepared(body: Body) -> str:
 
 
 def _attempt(body: Body) -> str:
+    if body["help"]:
+        return f"attempt {body['number']}: the agent asks for help: {body['help'][:200]}"
     if body["problem"]:
         return f"attempt {body['number']}: no usable change: {body['problem'][:200]}"
     lines = f"+{body['added_lines']} −{body['removed_lines']}"
@@ -76,6 +78,8 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "tested": _tested,
     "scanned": _scanned,
     "verdict": _verdict,
+    "raced": lambda body: f"attempt {body['passed']} passed every gate first; the others of its turn may stop",
+    "opinion": lambda body: f"another agent reviewed it: {len(body['concerns'])} concerns",
     "question": lambda body: f"waiting for a review of attempt {body['attempt']}",
     "answers": lambda body: str(body["points"][-1]),
     "approval": _approval,

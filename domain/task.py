@@ -57,6 +57,13 @@ class Plan(Value):
     questions: tuple[str, ...] = Field((), description="What only a person can answer; the run waits for it")
 
 
+class Opinion(Value):
+    """What a reviewing agent says of another's change. It informs the person who decides, and decides nothing."""
+
+    summary: str
+    concerns: tuple[str, ...] = Field((), description="What a person should look at, most important first")
+
+
 class Feedback(Value):
     """Why the last attempt did not get through, in the order to mend it."""
 
@@ -77,6 +84,8 @@ class Attempt(Value):
     added_lines: int = 0
     removed_lines: int = 0
     problem: str | None = Field(None, description="Why there is no usable change")
+    help: str | None = Field(None, description="What the agent needs a person for; it stopped there")
+    agent: str = Field("", description="Who made it, as kind/name of the agent block")
     transcript: str | None = Field(None, description="Digest in the store of the agent's output")
     seconds: float = 0.0
 
@@ -147,6 +156,7 @@ class Evidence(Value):
     attempt: Attempt
     tested: Tested
     scanned: Scanned
+    opinion: Opinion | None = Field(None, description="What a reviewing agent said; it decides nothing")
 
 
 class Decision(StrEnum):
@@ -272,10 +282,19 @@ class BillLine(Value):
 
 
 class Scratchpad(Value):
-    """The agent's own notes, carried from attempt to attempt."""
+    """The agent's own notes or session, carried from attempt to attempt."""
 
     attempt: int
     content: str = Field(description="Digest in the store")
+    agent: str = Field("", description="Whose it is, as kind/name")
+    given: str | None = Field(None, description="Digest of what stood there when the attempt began")
+
+
+class Raced(Value):
+    """Attempts ran side by side, and one passed every gate: the others may stop."""
+
+    turn: int
+    passed: int = Field(description="Number of the attempt that passed first")
 
 
 class Question(Value):

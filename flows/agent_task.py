@@ -6,13 +6,14 @@ from prefect.runtime import flow_run
 
 from domain.brief import Brief
 from domain.task import Answer, Approval, Attempt, End, Evidence, Feedback, Merged, Plan, Prepared
-from flows.report import end, ended, judged, refused, review_feedback
+from flows.race import race
+from flows.report import Passed, end, ended, judged, review_feedback, stuck, turned_down
 from tasks.deploy import deploy, first_release
-from tasks.edit import edit
 from tasks.health_check import health_check
 from tasks.merge import conflict, merge, rebase
 from tasks.prepare import prepare
-from tasks.questions import agreed_plan
+from tasks.questions import agreed_plan, helped
+from tasks.review import review
 from tasks.review_gate import review_gate
 from tasks.rollback import production_feedback, rollback
 from tasks.security_scan import security_scan
@@ -22,29 +23,30 @@ from tasks.test import test
 @flow(name="agent-task", flow_run_name="{brief.title}", persist_result=True, result_serializer="json")
 def agent_task(brief: Brief) -> State:
     """A brief goes in; it ends live, merged, declined, gave_up, frozen or refused, each with its reasons."""
-    return ended(str(flow_run.id), brief, _attempts)
+    return ended(str(flow_run.id), brief, _turns)
 
 
-def _attempts(run: str, brief: Brief) -> State:
+def _turns(run: str, brief: Brief) -> State:
     feedback: list[Feedback] = []
     earlier: list[Attempt] = []
     intent: Plan | None = None
-    for number in range(1, brief.budget.attempts + 1):
-        prepared = prepare(run, brief, number)
+    for turn in range(1, brief.budget.attempts + 1):
+        prepared = prepare(run, brief, turn)
         if prepared.refusals:
             return end(run, brief, End.REFUSED, prepared.refusals)
+        if why := stuck(prepared, earlier, feedback):
+            return end(run, brief, End.GAVE_UP, (why, *feedback[-1].points))
         if intent is None:
             first_release(prepared)
             intent = agreed_plan(prepared)
-        attempt = edit(prepared, intent, number, tuple(feedback))
-        passed = _gates(prepared, attempt, earlier)
-        earlier.append(attempt)
-        if isinstance(passed, Feedback):
-            feedback.append(passed)
+        passed = race(prepared, intent, turn, feedback, earlier, _gates)
+        through = _through(prepared, passed, intent, earlier) if isinstance(passed, Passed) else passed
+        if isinstance(through, list):
+            feedback += helped(prepared, through)
             continue
-        if isinstance(passed, Approval):
-            return end(run, brief, End.DECLINED, (f"{passed.reviewer}: {passed.comment or passed.answer}",))
-        prepared, merged = passed
+        if isinstance(through, Approval):
+            return end(run, brief, End.DECLINED, (f"{through.reviewer}: {through.comment or through.answer}",))
+        prepared, merged = through
         if brief.environment is None:
             return end(run, brief, End.MERGED, commit=merged.commit)
         release = deploy(prepared, merged)
@@ -52,29 +54,40 @@ def _attempts(run: str, brief: Brief) -> State:
         if health.healthy:
             return end(run, brief, End.LIVE, commit=merged.commit, url=release.url)
         rollback(prepared, release, health)
-        feedback.append(production_feedback(number, release, health))
+        feedback.append(production_feedback(earlier[-1].number, release, health))
     return end(run, brief, End.GAVE_UP, (f"{brief.budget.attempts} attempts are used up", *feedback[-1].points))
 
 
-def _gates(
-    prepared: Prepared, attempt: Attempt, earlier: list[Attempt]
-) -> tuple[Prepared, Merged] | Approval | Feedback:
-    """Merged, and on which base; or a person's no; or what the agent has to mend."""
-    if stuck := refused(attempt, earlier):
-        return stuck
+def _gates(prepared: Prepared, attempt: Attempt, earlier: list[Attempt]) -> Passed | Feedback:
+    """Evidence and a verdict that is no refusal; or what the agent has to mend."""
+    if unusable := turned_down(attempt, earlier):
+        return unusable
     scan = security_scan.submit(prepared, attempt)
     evidence = Evidence(attempt=attempt, tested=test(prepared, attempt), scanned=scan.result())
     verdict = judged(prepared, evidence)
     if verdict.is_refused:
         return Feedback(attempt=attempt.number, source="gates", points=verdict.reasons, last_commit=attempt.commit)
+    return Passed(evidence, verdict)
+
+
+def _through(
+    prepared: Prepared, passed: Passed, intent: Plan, earlier: list[Attempt]
+) -> tuple[Prepared, Merged] | Approval | list[Feedback]:
+    """Merged, and on which base; or a person's no; or what the agent has to mend."""
+    evidence, verdict = passed
+    evidence = review(prepared, intent, evidence)
+    attempt = evidence.attempt
     approval = review_gate(prepared, evidence, verdict)
     if approval.answer is Answer.CHANGES:
-        return review_feedback(approval, attempt)
+        return [review_feedback(approval, attempt)]
     if not approval.is_approved:
         return approval
     merged = merge(prepared, evidence, approval)
-    if merged.commit is None:
-        again = prepare(prepared.run_id, prepared.brief, attempt.number, merged.new_base)
-        moved = rebase(again, attempt)
-        return conflict(moved) if moved.problem else _gates(again, moved, earlier)
-    return prepared, merged
+    if merged.commit:
+        return prepared, merged
+    again = prepare(prepared.run_id, prepared.brief, attempt.number, merged.new_base)
+    moved = rebase(again, attempt)
+    if moved.problem:
+        return [conflict(moved)]
+    tested = _gates(again, moved, [])
+    return _through(again, tested, intent, earlier) if isinstance(tested, Passed) else [tested]

@@ -14,6 +14,7 @@ from prefect.exceptions import ObjectNotFound
 from blocks.workshop import Workshop, workshop
 from domain.errors import LockgateError
 from flows.resume import resume_crashed
+from tasks import lease
 from tasks.show import bullets
 
 
@@ -23,7 +24,7 @@ def housekeeping(workshop_name: str = "default") -> list[str]:
     shop = workshop(workshop_name)
     with get_client(sync_client=True) as client:
         duties: tuple[Callable[[], list[str]], ...] = (
-            lambda: [f"removed the leaked sandbox of {label}" for label in shop.sandbox.sweep(lambda _: False)],
+            lambda: shop.sweep(lambda _: False),
             lambda: resume_crashed(client),
             lambda: free_leases(client, shop),
             lambda: keep_serving(shop),
@@ -69,8 +70,7 @@ def free_leases(client: SyncPrefectClient, shop: Workshop) -> list[str]:
     """Take environments back from runs that ended without giving them back: cancelled, or deleted."""
     done = []
     for environment in shop.targets:
-        name = f"environment/{environment}"
-        holder = shop.ledger.holder_of(name)
+        holder = lease.holder(shop.ledger, environment)
         if holder is None:
             continue
         try:
@@ -78,7 +78,7 @@ def free_leases(client: SyncPrefectClient, shop: Workshop) -> list[str]:
         except ObjectNotFound:
             state = None
         if state is None or (state.is_final() and not state.is_crashed()):
-            shop.ledger.release(name, holder)
+            lease.give_back(shop.ledger, environment, holder)
             done.append(f"{environment} was still reserved for run {holder}, which is over; freed")
     return done
 

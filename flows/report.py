@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from httpx import HTTPError
 from prefect import get_run_logger
@@ -13,16 +13,15 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.states import Completed, Failed
 
-from blocks.ledger.ledger import Ledger
 from blocks.workshop import workshop_of
 from domain.brief import Brief
 from domain.errors import AgentError, LockgateError
 from domain.policy import judge
+from domain.progress import no_progress
 from domain.story import told
 from domain.task import (
     Approval,
     Attempt,
-    BillLine,
     End,
     Evidence,
     Feedback,
@@ -30,8 +29,11 @@ from domain.task import (
     Prepared,
     Verdict,
 )
-from tasks import show
-from tasks.desk import is_repetition
+from tasks import lease, show
+from tasks.bill import bill_of, publish
+from tasks.desk import is_repetition, used_up
+from tasks.memory import remember
+from tasks.questions import HELP
 
 STATE_NAMES = {
     End.LIVE: "Live",
@@ -85,17 +87,20 @@ def end(
         commit=commit,
         url=url,
         environment=brief.environment,
-        usd=sum(line.usd for line in bill),
+        usd=bill.usd,
     )
     outcome = shop.ledger.record(run, "outcome", "outcome", outcome)
     if brief.environment:
-        shop.ledger.release(f"environment/{brief.environment}", run)
+        lease.give_back(shop.ledger, brief.environment, run)
+    if outcome.end in (End.LIVE, End.MERGED):
+        remember(shop, brief.repository, outcome)
     story = [
         f"{entry.at:%H:%M:%S} {line}"
         for entry in shop.ledger.entries(run_id=run)
         if (line := told(entry.kind, entry.body))
     ]
-    show.outcome(outcome, bill, story)
+    show.outcome(outcome, story)
+    publish(bill)
     if outcome.end is End.FROZEN and shop.pager:
         _page(shop.pager, outcome)
     make = Completed if outcome.end in (End.LIVE, End.MERGED, End.DECLINED) else Failed
@@ -116,19 +121,30 @@ def sentence(how: End, brief: Brief, attempts: int, reasons: Sequence[str], url:
     }[how]
 
 
-def bill_of(ledger: Ledger, run: str) -> tuple[BillLine, ...]:
-    """What a run used, in the order it was used."""
-    return tuple(BillLine.model_validate(entry.body) for entry in ledger.entries(run_id=run, kind="bill"))
-
-
 def judged(prepared: Prepared, evidence: Evidence) -> Verdict:
     """The judge's verdict, on record."""
     verdict = judge(prepared, evidence)
     return workshop_of(prepared.brief).ledger.record(prepared.run_id, "verdict", evidence.tested.commit, verdict)
 
 
-def refused(attempt: Attempt, earlier: Sequence[Attempt]) -> Feedback | None:
+class Passed(NamedTuple):
+    """A change that no gate refused."""
+
+    evidence: Evidence
+    verdict: Verdict
+
+
+def stuck(prepared: Prepared, earlier: Sequence[Attempt], feedback: Sequence[Feedback]) -> str | None:
+    """Why another turn is of no use: nothing is left to spend, or the last ones got nowhere."""
+    if not earlier:
+        return None
+    return used_up(workshop_of(prepared.brief), prepared) or no_progress(earlier, feedback)
+
+
+def turned_down(attempt: Attempt, earlier: Sequence[Attempt]) -> Feedback | None:
     """Feedback for an attempt that is not worth testing; None where it is."""
+    if attempt.help:
+        return Feedback(attempt=attempt.number, source=HELP, points=(attempt.help,))
     if attempt.problem:
         return Feedback(attempt=attempt.number, source="policy", points=(attempt.problem,))
     if is_repetition(attempt, earlier):

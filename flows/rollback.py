@@ -11,9 +11,8 @@ from blocks.ledger.rows import Entry
 from blocks.workshop import workshop
 from domain.errors import InputError, LockgateError
 from domain.task import RolledBack
-from tasks import show
+from tasks import lease, show
 from tasks.deploy import live_before
-from tasks.merge import take_lease
 from tasks.step import step
 
 
@@ -38,7 +37,7 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
     target = shop.target(environment)
     if known := shop.ledger.find(run_id, "rolled_back", environment, RolledBack):
         return known
-    take_lease(shop.ledger, environment, run_id)
+    lease.take(shop.ledger, environment, run_id)
     try:
         now = target.pointed(environment)
         wanted = _named(shop.ledger.entries(kind="live"), environment, revision) if revision else None
@@ -55,7 +54,7 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
         show.rolled_back_by_hand(back, reason)
         return shop.ledger.record(run_id, "rolled_back", environment, back)
     finally:
-        shop.ledger.release(f"environment/{environment}", run_id)
+        lease.give_back(shop.ledger, environment, run_id)
 
 
 def _named(entries: Iterable[Entry], environment: str, revision: str) -> str:

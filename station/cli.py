@@ -154,12 +154,15 @@ def rollback(
 
 @app.command()
 def bill(
-    run_id: Annotated[str | None, typer.Argument(help="A run; empty sums up all")] = None, as_json: Json = False
+    run_id: Annotated[str | None, typer.Argument(help="A run; empty sums up all")] = None,
+    by: Annotated[str | None, typer.Option(help="task, step, agent, model or day")] = None,
+    since: Annotated[str | None, typer.Option(help="A day, such as 2026-11-01")] = None,
+    as_json: Json = False,
 ) -> None:
-    """What was used, by step, attempt, agent and model."""
-    from station import follow
+    """What models and sandboxes were used for, like a cloud bill."""
+    from station.bill import show_bill
 
-    follow.show_bill(run_id, as_json)
+    show_bill(run_id, by, since, as_json)
 
 
 @app.command()
@@ -182,10 +185,54 @@ def doctor() -> None:
     from station.doctor import checks
 
     broken = 0
-    for name, problem in checks():
-        broken += problem is not None
-        print(f"{'ok     ' if problem is None else 'MISSING'} {name}{f': {problem}' if problem else ''}")
+    for check in checks():
+        broken += check.needed and check.problem is not None
+        word = "ok     " if check.problem is None else "MISSING" if check.needed else "without"
+        print(f"{word} {check.name}{f': {check.problem}' if check.problem else ''}")
     raise typer.Exit(1 if broken else 0)
+
+
+egress = typer.Typer(no_args_is_help=True, help="What leaves the sandboxes.")
+app.add_typer(egress, name="egress")
+image = typer.Typer(no_args_is_help=True, help="The base image of docker sandboxes.")
+app.add_typer(image, name="image")
+
+
+@egress.command()
+def check(
+    host: Annotated[str, typer.Argument(help="A name, such as pypi.org")],
+    path: Annotated[str, typer.Argument(help="Without the query")] = "/",
+    method: Annotated[str, typer.Option(help="HTTP method")] = "GET",
+    phase: Annotated[str, typer.Option(help="setup, plan, edit, review or test")] = "edit",
+    run_id: Annotated[str | None, typer.Option("--run", help="With the settings of this run's project")] = None,
+) -> None:
+    """What the gateway would do with a request, and why. Exit code 0: it would pass; 1: it would not."""
+    from station.egress import explained
+
+    allowed, why = explained(host, path, method.upper(), phase, run_id)
+    print(why)
+    raise typer.Exit(0 if allowed else 1)
+
+
+@image.command()
+def build() -> None:
+    """Make the base image from this machine's own packages; needs a Docker engine and no registry."""
+    from station.image import build as make
+
+    make()
+
+
+@app.command("fake-model")
+def fake_model(
+    script: Annotated[Path, typer.Argument(help="What it answers: TOML or JSON, see docs/fake-model.md")],
+    port: Annotated[int, typer.Option(help="0 takes a free one")] = 0,
+    tls_dir: Annotated[Path | None, typer.Option(help="Speak TLS; writes ca.pem there")] = None,
+    key: Annotated[str | None, typer.Option(help="The key that callers must show")] = None,
+) -> None:
+    """A scripted model server on loopback: rehearse agents, budgets and the bill without a provider."""
+    from station.fake_model import serve
+
+    serve(script, port=port, tls_dir=tls_dir, key=key)
 
 
 @app.command()

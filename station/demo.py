@@ -22,7 +22,8 @@ SHOP = settings.PROJECT / "examples" / "shop"
 
 def demo(interactive: bool) -> int:
     """Play it; the exit code of the outcome."""
-    from station.follow import follow, ledger_of, show_bill
+    from station.bill import show_bill
+    from station.follow import follow, ledger_of
     from station.submit import run_url, submit
 
     started = time.monotonic()
@@ -40,7 +41,7 @@ def demo(interactive: bool) -> int:
     lives = [e.body["revision"] for e in ledger_of(None).entries(run_id=run_id, kind="live")]
     if len(lives) > 1:
         console.print(f"releases: {lives[0][:12]} (before) → {lives[-1][:12]} (now, as {url}/health says)")
-    show_bill(run_id, as_json=False)
+    show_bill(run_id)
     command = f"LOCKGATE_HOME={shlex.quote(str(home()))} bin/lockgate"
     console.print(f"run       {run_url(run_id)}")
     if outcome.end is End.LIVE:

@@ -3,9 +3,11 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from blocks.home import home
 from blocks.sandboxes.bubblewrap import Bubblewrap
+from blocks.sandboxes.docker import Docker
 from blocks.scanners.bandit import Bandit
 from blocks.scanners.kingfisher import Kingfisher
 from blocks.scanners.ruff import Ruff
@@ -14,17 +16,27 @@ from domain.errors import LockgateError
 from station import processes, settings
 
 
-def checks() -> Iterator[tuple[str, str | None]]:
-    """(what, problem with its fix; None where it works), one by one as they are looked at."""
-    yield "git ≥ 2.38", _git()
-    yield "sandbox (bubblewrap)", Bubblewrap().doctor()
-    yield "proxy (caddy)", _caddy()
+class Check(NamedTuple):
+    """One thing that was looked at. What is not `needed` may be missing: something else stands in for it."""
+
+    name: str
+    problem: str | None
+    """With its fix; None where it works."""
+    needed: bool = True
+
+
+def checks() -> Iterator[Check]:
+    """One by one as they are looked at."""
+    yield Check("git ≥ 2.38", _git())
+    yield Check("sandbox (bubblewrap)", Bubblewrap().doctor())
+    yield Check("sandbox (docker; bubblewrap stands in for it)", Docker().doctor(), needed=False)
+    yield Check("proxy (caddy)", _caddy())
     for scanner in (Kingfisher(), Ruff(), Bandit()):
-        yield f"scanner {scanner.name}", scanner.doctor()
-    yield f"disk at {home()}", _disk()
-    for name in ("supervisor", "server", "worker"):
-        yield name, None if processes.running(name) else "not running: `make up` starts it"
-    yield "API", _api()
+        yield Check(f"scanner {scanner.name}", scanner.doctor())
+    yield Check(f"disk at {home()}", _disk())
+    for name in ("supervisor", "server", "gateway", "worker"):
+        yield Check(name, None if processes.running(name) else "not running: `make up` starts it")
+    yield Check("API", _api())
 
 
 def _git() -> str | None:

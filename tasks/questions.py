@@ -1,5 +1,7 @@
 """A plan that policy lets pass and whose questions a person has answered. While they are open, nothing runs."""
 
+from collections.abc import Sequence
+
 from prefect.input import RunInput
 from pydantic import Field
 
@@ -9,7 +11,7 @@ from domain.policy import judge_plan
 from domain.task import Feedback, Plan, Prepared, Severity
 from tasks.asking import answered
 from tasks.plan import plan
-from tasks.show import bullets
+from tasks.show import bullets, quote
 
 
 class Answers(RunInput):
@@ -19,21 +21,33 @@ class Answers(RunInput):
     answered_by: str = Field(min_length=1, description="Your name, for the record")
 
 
-def questions_answered(prepared: Prepared, intent: Plan, asked: int) -> Feedback:
+HELP = "help"
+"""Source of a feedback that is the agent's own call for a person."""
+
+
+def questions_answered(prepared: Prepared, questions: Sequence[str], key: str, attempt: int = 0) -> Feedback:
     """Suspend until somebody answers. The answer is in the ledger before the run goes on; nothing is asked twice."""
     ledger = workshop_of(prepared.brief).ledger
     for turn in range(100):
-        known = ledger.find(prepared.run_id, "answers", str(asked), Feedback)
+        known = ledger.find(prepared.run_id, "answers", key, Feedback)
         if known:
             return known
-        text = f"# {prepared.brief.title}: the agent asks\n\n{bullets(intent.questions)}"
-        form = answered(Answers, text, f"questions-{asked}-{turn}")
+        text = f"# {quote(prepared.brief.title)}: the agent asks\n\n{bullets(questions)}"
+        form = answered(Answers, text, f"questions-{key}-{turn}")
         if form is None:
             continue
-        points = (f"asked: {'; '.join(intent.questions)}", f"{form.answered_by} answered: {form.answers}")
-        answer = Feedback(attempt=0, source="reviewer", points=points)
-        return ledger.record(prepared.run_id, "answers", str(asked), answer)
+        points = (f"asked: {'; '.join(questions)}", f"{form.answered_by} answered: {form.answers}")
+        answer = Feedback(attempt=attempt, source="reviewer", points=points)
+        return ledger.record(prepared.run_id, "answers", key, answer)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
+
+
+def helped(prepared: Prepared, feedback: Sequence[Feedback]) -> list[Feedback]:
+    """The feedback of one turn, with a person's answer in place of each call for help."""
+    return [
+        questions_answered(prepared, each.points, f"help-{each.attempt}", each.attempt) if each.source == HELP else each
+        for each in feedback
+    ]
 
 
 def agreed_plan(prepared: Prepared) -> Plan:
@@ -42,7 +56,7 @@ def agreed_plan(prepared: Prepared) -> Plan:
     for asked in range(1, 4):
         intent = plan(prepared, answers, asked)
         if intent.questions:
-            answers += (questions_answered(prepared, intent, asked),)
+            answers += (questions_answered(prepared, intent.questions, str(asked)),)
         elif wrong := tuple(f.sentence for f in judge_plan(intent, prepared) if f.severity is Severity.REFUSE):
             answers += (Feedback(attempt=0, source="policy", points=wrong),)
         else:

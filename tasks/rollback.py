@@ -2,8 +2,7 @@
 
 from blocks.workshop import workshop_of
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
-from tasks import show
-from tasks.merge import take_lease
+from tasks import lease, show
 from tasks.step import step
 
 
@@ -12,7 +11,7 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     """Idempotent per failed revision: the target looks where traffic is, the forge looks for the revert."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
-    take_lease(shop.ledger, release.environment, run)
+    lease.take(shop.ledger, release.environment, run)
     target = shop.target(release.environment)
     timeline = target.restore(release.environment, release.previous)
     revert = shop.forge.revert(brief.repository, brief.branch, release.revision, f"Sick in production: {health.reason}")
@@ -33,7 +32,7 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     )
     show.rolled_back(back, release, health)
     back = shop.ledger.record(run, "rolled_back", release.revision, back)
-    shop.ledger.release(f"environment/{release.environment}", run)
+    lease.give_back(shop.ledger, release.environment, run)
     return back
 
 

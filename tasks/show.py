@@ -9,15 +9,16 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
 from domain.brief import Brief
+from domain.prompts import fence
 from domain.task import (
     Attempt,
-    BillLine,
     CaseOutcome,
     CaseRow,
     Evidence,
     Finding,
     Health,
     Merged,
+    Opinion,
     Outcome,
     Plan,
     Prepared,
@@ -35,9 +36,11 @@ MARKS = {CaseOutcome.PASSED: "✅", CaseOutcome.FAILED: "❌", CaseOutcome.ERROR
 class Output:
     """Carries an agent's output to the run's log, line by line, bounded."""
 
-    def __init__(self, max_lines: int = 2000) -> None:
+    def __init__(self, attempt: int | None = None, max_lines: int = 2000) -> None:
+        """`attempt` tells apart those that run side by side."""
         self._rest = ""
         self._left = max_lines
+        self._who = f"agent {attempt}" if attempt else "agent"
 
     def __call__(self, chunk: str) -> None:
         *lines, self._rest = (self._rest + chunk).split("\n")
@@ -52,9 +55,9 @@ class Output:
     def _say(self, line: str) -> None:
         self._left -= 1
         if self._left >= 0:
-            get_run_logger().info("agent │ %s", line[:500])
+            get_run_logger().info("%s │ %s", self._who, line[:500])
         elif self._left == -1:
-            get_run_logger().info("agent │ … the rest is in the transcript")
+            get_run_logger().info("%s │ … the rest is in the transcript", self._who)
 
 
 def quote(text: str) -> str:
@@ -67,14 +70,6 @@ def quote(text: str) -> str:
     text = re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", text)
     text = re.sub(r"^(\d*)([-=.])", r"\1\\\2", text)  # a list, a rule or the underline of a heading
     return re.sub(r"((?:://|www\.|@)+)", r"`\1`", text, flags=re.IGNORECASE)
-
-
-def fence(text: str, language: str = "") -> str:
-    """A code block that its own content cannot end."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    ticks = "`" * max(3, longest + 1)
-    clean = "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
-    return f"{ticks}{language}\n{clean.rstrip()}\n{ticks}"
 
 
 def bullets(items: Sequence[str]) -> str:
@@ -154,6 +149,7 @@ def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, 
         f"## Tests\n{count(evidence.tested.rows)}",
         f"## Findings\n{bullets(findings)}",
         *([f"## Why a person\n{bullets(verdict.reasons)}"] if verdict.reasons else []),
+        *([opinion_text(evidence.opinion, brief.roles.review or "")] if evidence.opinion else []),
         fence(_shorten(diff), "diff"),
         f"Your answer is bound to `{mark}`.",
     ]
@@ -196,19 +192,12 @@ def rolled_back(value: RolledBack, release: Release, sick: Health) -> None:
     _markdown("rollback", f"{head}\n\n{body}\n\n{fence(chr(10).join(value.timeline))}", "Rollback")
 
 
-def outcome(value: Outcome, bill: Sequence[BillLine], story: Sequence[str]) -> None:
-    """How it ended, how it went, and what it used."""
-    lines = ["| step | attempt | agent | model | sandbox s | USD |", "|---|---|---|---|---:|---:|"]
-    lines += [
-        f"| {b.step} | {b.attempt} | {quote(b.agent or '')} | {quote(b.model or '')} "
-        f"| {b.sandbox_s:.1f} | {b.usd:.4f} |"
-        for b in bill
-    ]
-    lines.append(f"| **total** | | | | **{sum(b.sandbox_s for b in bill):.1f}** | **{value.usd:.4f}** |")
+def outcome(value: Outcome, story: Sequence[str]) -> None:
+    """How it ended and how it went."""
     parts = [f"# {quote(value.sentence)}", bullets(value.reasons) if value.reasons else "", fence("\n".join(story))]
     if value.url:
         parts.insert(1, f"<{value.url}>")
-    _markdown("outcome", "\n\n".join([*filter(None, parts), "## Bill", "\n".join(lines)]), "Outcome")
+    _markdown("outcome", "\n\n".join(filter(None, parts)), "Outcome")
 
 
 def count(rows: Sequence[CaseRow]) -> str:
@@ -243,6 +232,17 @@ def _guarded(create: Callable[[], object]) -> None:
     server of its own to keep them."""
     if TaskRunContext.get() or FlowRunContext.get():
         create()
+
+
+def opinion(value: Opinion, agent: str) -> None:
+    """What a reviewing agent said."""
+    _markdown("opinion", opinion_text(value, agent), "Another agent's review")
+
+
+def opinion_text(value: Opinion, agent: str) -> str:
+    """The same, for the form of the person who decides."""
+    head = f"## What {quote(agent)} says of it\n\nAn agent's words: they decide nothing."
+    return f"{head}\n\n{fence(value.summary)}\n\n{bullets(value.concerns)}"
 
 
 def rolled_back_by_hand(value: RolledBack, reason: str) -> None:

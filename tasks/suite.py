@@ -5,6 +5,8 @@ import hashlib
 import json
 import shlex
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
@@ -16,8 +18,9 @@ from domain.errors import AgentError
 from domain.paths import matches
 from domain.ports import Tree, TreeEntry, Workspace
 from domain.project import ProjectSettings
-from domain.task import CaseOutcome, Suite
+from domain.task import CaseOutcome, Prepared, Suite
 from domain.value import canonical
+from tasks.room import room
 
 REPORT = "/lockgate/report.xml"
 ACCEPTANCE_COMMAND = "acceptance command"
@@ -56,14 +59,26 @@ def unpack(data: bytes) -> Tree:
     return {p: TreeEntry(mode, base64.b64decode(content)) for p, (mode, content) in json.loads(data).items()}
 
 
-def run_suite(
-    shop: Workshop, tree: Tree, brief: Brief, settings: ProjectSettings, toolchain: Path, *, label: str
-) -> Suite:
+Rooms = Callable[[], AbstractContextManager[Workspace]]
+"""Opens one fresh workspace with the tree under test."""
+
+
+def rooms(shop: Workshop, prepared: Prepared, tree: Tree) -> Rooms:
+    """Workspaces for the code under test: no agent, no secrets, and no way out but what the project's tests name."""
+
+    @contextmanager
+    def opened() -> Iterator[Workspace]:
+        with room(shop, prepared, "test", tree) as made:
+            yield made.workspace
+
+    return opened
+
+
+def run_suite(shop: Workshop, tree: Tree, brief: Brief, settings: ProjectSettings, opened: Rooms) -> Suite:
     """Tests, acceptance command, build, lint and types of one tree, each in a workspace of its own: what one of them
     runs can change nothing for the next. The caller has put the locked files on the tree."""
     started = time.monotonic()
-    workspace = shop.sandbox.open(tree, label=label, toolchain=toolchain)
-    try:
+    with opened() as workspace:
         env = environment(tree, settings)
         argv = shlex.split(settings.test)
         is_pytest = any(Path(word).name in ("pytest", "py.test") for word in argv)
@@ -92,11 +107,8 @@ def run_suite(
         }
         for name, command in commands.items():
             if command:
-                fresh = shop.sandbox.open(tree, label=label, toolchain=toolchain)
-                try:
+                with opened() as fresh:
                     check = fresh.run(shlex.split(command), timeout_s=settings.test_timeout_s, env=env)
-                finally:
-                    fresh.close()
                 checks[name] = check.exit_code if not check.problem else 124
                 output += f"\n$ {command}\n{check.output}"
                 if check.exit_code:
@@ -111,8 +123,6 @@ def run_suite(
             sandbox=workspace.kind,
             seconds=round(time.monotonic() - started, 3),
         )
-    finally:
-        workspace.close()
 
 
 def environment(tree: Tree, settings: ProjectSettings) -> dict[str, str]:

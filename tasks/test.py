@@ -5,9 +5,9 @@ from domain.errors import InputError
 from domain.ports import Tree
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Finding, Prepared, Severity, Suite, Tested
 from tasks import show
-from tasks.prepare import is_acceptance, toolchain_of
+from tasks.prepare import is_acceptance
 from tasks.step import step
-from tasks.suite import ACCEPTANCE_COMMAND, run_suite, unpack
+from tasks.suite import ACCEPTANCE_COMMAND, rooms, run_suite, unpack
 
 
 @step("test", "test-{attempt.number}")
@@ -22,9 +22,9 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
         **unpack(shop.store.get(prepared.contract)),
     }
     try:
-        suite = run_suite(shop, head, brief, prepared.settings, toolchain_of(shop, prepared), label=run)
-    except InputError as err:  # a file where the contract has a directory, or the other way round
-        suite = Suite(cases={}, exit_code=-1, problem=f"the locked tests do not fit on the change: {err}")
+        suite = run_suite(shop, head, brief, prepared.settings, rooms(shop, prepared, head))
+    except InputError as err:  # a file where the contract has a directory; or setup does not work with the change
+        suite = Suite(cases={}, exit_code=-1, problem=f"the change cannot be tested: {err}")
     line = BillLine(run_id=run, step="test", attempt=attempt.number, sandbox_s=suite.seconds)
     shop.ledger.record(run, "bill", f"test-{attempt.commit}", line)
     tested = Tested(

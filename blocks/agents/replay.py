@@ -1,16 +1,15 @@
 """Plays recorded attempts: for the demo, for tests, and for rehearsing a pipeline without a model's bill."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
 from blocks.base import LockgateBlock
-from domain.brief import Brief
 from domain.errors import AgentError
-from domain.ports import Completed, Workspace
-from domain.task import Feedback, Plan
+from domain.ports import Desk, Sandbox, Toolchains, Worked, Workspace
+from domain.task import Opinion, Plan
 
 
 class Replay(LockgateBlock):
@@ -27,10 +26,18 @@ class Replay(LockgateBlock):
         return f"replay of {self.recording.name}"
 
     @property
-    def mounts(self) -> dict[str, str]:
+    def model(self) -> str | None:
+        return None
+
+    @property
+    def helper_models(self) -> tuple[str, ...]:
+        return ()
+
+    def install(self, toolchains: Toolchains, sandbox: Sandbox) -> Mapping[str, str]:
+        """Nothing: it plays from outside."""
         return {}
 
-    def plan(self, brief: Brief, workspace: Workspace, feedback: Sequence[Feedback], timeout_s: float) -> Plan:
+    def plan(self, desk: Desk, workspace: Workspace) -> Plan:
         """The recorded plan. Raises AgentError where it is missing or malformed."""
         recorded = self.recording / "plan.json"
         try:
@@ -38,31 +45,31 @@ class Replay(LockgateBlock):
         except (OSError, ValidationError) as err:
             raise AgentError(f"the recording has no usable plan at {recorded}: {err}") from err
 
-    def edit(
-        self,
-        brief: Brief,
-        plan: Plan,
-        attempt: int,
-        workspace: Workspace,
-        feedback: Sequence[Feedback],
-        timeout_s: float,
-        on_output: Callable[[str], None] | None = None,
-    ) -> Completed:
+    def review(self, desk: Desk, workspace: Workspace) -> Opinion:
+        """None is recorded: raises AgentError."""
+        raise AgentError(f"{self.name} has no opinion: only plans and patches are recorded")
+
+    def edit(self, desk: Desk, workspace: Workspace) -> Worked:
         """Apply the attempt's patch inside the workspace. Past the last recording the last one is played again."""
-        number = min(attempt, self._recorded)
+        number = min(desk.attempt, self._recorded)
         patch = self.recording / f"attempt-{number}.patch"
         try:
             content = patch.read_bytes()
         except OSError as err:
             raise AgentError(f"the recording has no {patch.name} in {self.recording}") from err
         note = self.recording / f"attempt-{number}.md"
-        if on_output:
-            on_output(f"REPLAY of recorded attempt {number}; no model is called\n")
+        if desk.on_output:
+            desk.on_output(f"REPLAY of recorded attempt {number}; no model is called\n")
             if note.is_file():
-                on_output(note.read_text(errors="replace") + "\n")
-        return workspace.run(
-            ["git", "apply", "--whitespace=nowarn", "-"], timeout_s=timeout_s, stdin=content, on_output=on_output
+                desk.on_output(note.read_text(errors="replace") + "\n")
+        completed = workspace.run(
+            ["git", "apply", "--whitespace=nowarn", "-"],
+            timeout_s=desk.timeout_s,
+            stdin=content,
+            on_output=desk.on_output,
+            stop=desk.stop,
         )
+        return Worked(completed)
 
     @property
     def _recorded(self) -> int:

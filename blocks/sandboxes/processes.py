@@ -35,12 +35,13 @@ def supervise(
     timeout_s: float,
     stdin: bytes | None,
     transcript: Transcript,
-    check: Callable[[], str | None],
+    check: Callable[[int | None], str | None],
 ) -> Ended:
     """Run the bwrap command line made for a --json-status-fd, and wait until its namespace is empty.
 
-    Callbacks run in the caller's thread. `check` gives a reason to stop; it is asked every CHECK_EVERY_S, less often
-    where it takes long itself. Whatever is raised here or in a callback, nothing is left running.
+    Callbacks run in the caller's thread. `check` gets the id of the namespace's first process, where it is known, and
+    gives a reason to stop; it is asked every CHECK_EVERY_S, less often where it takes long itself. Whatever is raised
+    here or in a callback, nothing is left running.
     """
     run = _Run(command_line, pass_fds, stdin, transcript)
     try:
@@ -62,6 +63,7 @@ class _Run:
         self._stdin = memoryview(stdin or b"")
         self._transcript = transcript
         self._init: int | None = None
+        self._init_pid: int | None = None
         self._selector = selectors.DefaultSelector()
         self._status_fd, bwraps_status = os.pipe()
         self._out, bwraps_out = os.pipe()
@@ -87,7 +89,7 @@ class _Run:
             for fd in (bwraps_status, bwraps_out, bwraps_in):
                 os.close(fd)
 
-    def to_the_end(self, timeout_s: float, check: Callable[[], str | None]) -> Ended:
+    def to_the_end(self, timeout_s: float, check: Callable[[int | None], str | None]) -> Ended:
         deadline, next_check = self._started + timeout_s, self._started + CHECK_EVERY_S
         problem, timed_out, give_up = None, False, float("inf")
         self._learn_init()
@@ -98,7 +100,7 @@ class _Run:
                 problem, timed_out = f"stopped after {timeout_s:g} s", True
                 self._kill()
             elif problem is None and now >= next_check:
-                problem = check()
+                problem = check(self._init_pid)
                 next_check = time.monotonic() + max(CHECK_EVERY_S, 5 * (time.monotonic() - now))
                 if problem:
                     self._kill()
@@ -126,7 +128,8 @@ class _Run:
         line, found, _ = self._status.partition(b"\n")
         if found:
             with contextlib.suppress(ProcessLookupError):  # over already
-                self._init = os.pidfd_open(json.loads(line)["child-pid"])
+                self._init = os.pidfd_open(pid := json.loads(line)["child-pid"])
+                self._init_pid = pid
 
     def _watch(self) -> None:
         self._selector.register(self._out, selectors.EVENT_READ, self._drain)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 LINE = 8192
 """Longer lines are shown in pieces of this many characters."""
+SHOWN = 8 << 20
+"""Bytes that are shown of one command; who looks on (a log, a loop breaker) bounds what it keeps."""
 
 # Everything that moves a cursor, colours, hides or reorders text: control characters but tab and newline, direction and
 # zero-width characters, tags. https://trojansource.codes and https://unicode.org/reports/tr36/
@@ -21,7 +23,7 @@ def harmless(text: str) -> str:
 
 
 class Transcript:
-    """Keeps the first and last half of `max_bytes`, and shows the first `max_bytes` line by line as they come."""
+    """Keeps the first and last half of `max_bytes`, and shows the first `SHOWN` line by line as they come."""
 
     def __init__(self, max_bytes: int, on_output: Callable[[str], None] | None = None) -> None:
         self._half = max(1, max_bytes // 2)
@@ -29,7 +31,7 @@ class Transcript:
         self._tail = bytearray()
         self._total = 0
         self._on_output = on_output
-        self._to_show = max_bytes
+        self._to_show = SHOWN
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._line = ""
 

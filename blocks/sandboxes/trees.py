@@ -1,7 +1,9 @@
 """Trees into a directory and out of it again. What comes out is refused unless git may hold it."""
 
+import bisect
 import os
 import stat
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,46 +40,63 @@ def plant(directory: Path, tree: Tree, owner: hostile.Owner | None) -> None:
             above = f"{above}/{part}" if above else part
             if above not in made:
                 made.add(above)
-                os.mkdir(directory / above)
-                _give(directory / above, 0o755, owner)
+                hostile.make_directory(directory / above, owner)
         mode, content = tree[path]
         if mode == LINK:
             os.symlink(content, os.fsencode(directory / path))
             if owner:
                 os.chown(directory / path, *owner, follow_symlinks=False)
             continue
-        with open(directory / path, "xb") as file:
-            file.write(content)
-        _give(directory / path, mode & 0o777, owner)
+        with open(directory / path, "xb", buffering=0) as file:
+            while content:
+                content = content[file.write(content) :]
+            hostile.give(file.fileno(), mode & 0o777, owner)
 
 
-def _give(path: Path, mode: int, owner: hostile.Owner | None) -> None:
-    if owner:
-        os.chown(path, *owner)
-    os.chmod(path, mode)
+def directories(tree: Iterable[str]) -> set[str]:
+    """Every directory of a tree, by its paths."""
+    return {path[:cut] for path in tree for cut in range(len(path)) if path[cut] == "/"}
 
 
-def collect(directory: Path, opened: Tree, limits: Limits) -> Tree:
-    """Everything below `directory` as a tree. Only file, program and link survive: setuid and the like are dropped.
+def collect(
+    directory: Path, opened: Tree, limits: Limits, *, below: bool = False, left_out: Collection[str] = ()
+) -> Tree:
+    """Everything in `directory` as a tree. Only file, program and link survive: setuid and the like are dropped.
 
-    Left out: empty directories, a `.git` at the top, and JUNK. Raises AgentError with the path and the reason.
+    `below`: `directory` is the upper layer of an overlay whose lower layer is `opened`. `left_out`: paths that are not
+    looked at, nor what is below them. Left out too: empty directories, a `.git` at the top, and JUNK that `opened` has
+    not. Raises AgentError with the path and the reason.
     """
-    kept = {path[:cut] for path in opened for cut in range(len(path)) if path[cut] == "/"}
-    tree: Tree = {}
+    kept = directories(opened)
+    tree = dict(opened) if below else {}
+    names = sorted(opened) if below else []
     added = added_bytes = 0
 
     def is_left_out(path: str) -> bool:
-        if path == ".git":
+        if path == ".git" or path in left_out:
             return True
         junk = path.endswith(".pyc") or not JUNK.isdisjoint(path.split("/"))
         return junk and path not in opened and path not in kept
 
+    def hide(path: str) -> None:
+        for name in names[bisect.bisect_left(names, path) :]:
+            if not name.startswith(path):
+                break
+            tree.pop(name, None)
+
     for path, fd, entry in hostile.walk(directory, lambda path: not is_left_out(path)):
         if is_left_out(path):
             continue
+        info = entry.stat(follow_symlinks=False)
+        if below:
+            tree.pop(path, None)
+            is_whiteout = hostile.is_whiteout(info)
+            if is_whiteout or not stat.S_ISDIR(info.st_mode) or hostile.is_opaque(entry.name, fd):
+                hide(f"{path}/")
+            if is_whiteout:
+                continue
         if reason := check_path(path):
             raise AgentError(reason)
-        info = entry.stat(follow_symlinks=False)
         if stat.S_ISDIR(info.st_mode):
             if info.st_mode & 0o500 != 0o500:
                 raise AgentError(f"{shown(path)}: the directory cannot be read")

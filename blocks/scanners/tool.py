@@ -4,15 +4,17 @@ The tool sees 00001.py where the tree says app/search.py, so no name, ignore fil
 it. Each run holds a planted canary: a tool that does not report it did not look, whatever it prints.
 """
 
+import importlib.util
 import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -53,8 +55,17 @@ class Seen(NamedTuple):
     fix: str | None = None
 
 
+def own_suffix(path: str) -> str:
+    """The suffix of a path where it is a plain one, else nothing."""
+    suffix = PurePosixPath(path).suffix
+    return suffix if re.fullmatch(r"[.][A-Za-z0-9]{1,10}", suffix) else ""
+
+
 class Layout:
-    """Files of two trees as numbered files below a private directory, and the way back."""
+    """Files of two trees as numbered files below a private directory, and the way back.
+
+    `suffix` says how the file for a path ends: `.py`, or `/action.yml` for tools that go by the whole name.
+    """
 
     def __init__(
         self,
@@ -62,6 +73,7 @@ class Layout:
         trees: Mapping[str, Tree],
         paths: Callable[[Tree], Iterable[str]],
         content: Callable[[bytes], bytes] = bytes,
+        suffix: Callable[[str], str] = own_suffix,
     ) -> None:
         self.root = root
         self._names: dict[str, tuple[str, str]] = {}
@@ -69,15 +81,24 @@ class Layout:
         for side, tree in trees.items():
             (root / side).mkdir(mode=0o700, parents=True)
             for number, path in enumerate(sorted(paths(tree)), start=1):
-                suffix = PurePosixPath(path).suffix
-                name = f"{side}/{number:06d}{suffix if re.fullmatch(r'[.][A-Za-z0-9]{1,10}', suffix) else ''}"
+                name = f"{side}/{number:06d}{suffix(path)}"
                 self.write(name, content(tree[path].content))
                 self._names[name] = (side, path)
 
     def __len__(self) -> int:
         return len(self._names)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files as they are called below `root`, sorted, base first."""
+        return tuple(sorted(self._names))
+
+    def paths(self, side: str) -> frozenset[str]:
+        """Which paths of one side were laid out."""
+        return frozenset(path for one, path in self._names.values() if one == side)
+
     def write(self, name: str, content: bytes) -> None:
+        (self.root / name).parent.mkdir(mode=0o700, exist_ok=True)
         with open(os.open(self.root / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
 
@@ -91,11 +112,11 @@ class Layout:
 
     def origin(self, reported: str) -> tuple[str, str]:
         """(side, path) of a file as the tool names it. Raises ScannerFailed for one that was never laid out."""
-        name = "/".join(PurePosixPath(reported).parts[-2:])
-        try:
-            return self._names[name]
-        except KeyError:
-            raise ScannerFailed(f"it reports on {reported[:200]!r}, which it was not given") from None
+        parts = PurePosixPath(reported).parts
+        for name in ("/".join(parts[-2:]), "/".join(parts[-3:])):
+            if name in self._names:
+                return self._names[name]
+        raise ScannerFailed(f"it reports on {reported[:200]!r}, which it was not given")
 
     def line(self, side: str, path: str, number: int) -> str:
         """The text of a line, white space put together; empty where the file has no such line."""
@@ -103,11 +124,27 @@ class Layout:
         return " ".join(lines[number - 1].decode("utf-8", "replace").split()) if 0 < number <= len(lines) else ""
 
 
+def beside(program: str) -> str:
+    """Path of a program that a wheel put beside this interpreter."""
+    return str(Path(sys.executable).parent / program)
+
+
+def within(package: str, program: str) -> str:
+    """Path of a program inside of an installed package, which is not imported; `program` where there is no package."""
+    spec = importlib.util.find_spec(package)
+    return str(Path(spec.origin).parent / program) if spec and spec.origin else program
+
+
 class Tool(LockgateBlock):
     """A scanner that is a program."""
 
     _block_type_name = "Lockgate scanner"
     _block_type_slug = "lockgate-scanner"
+
+    VERSION: ClassVar[tuple[str, ...]] = ("--version",)
+    """Arguments that make it say its version."""
+    CALLED: ClassVar[str | None] = None
+    """The name that the program is started under, where that decides what it does."""
 
     name: str = Field("scanner", description="How findings call this scanner")
     program: str | None = Field(None, description="Path of the program; empty: the one installed with Lockgate")
@@ -134,7 +171,7 @@ class Tool(LockgateBlock):
         """The tool's version, or `unknown` where it does not say."""
         try:
             with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
-                _, output = self._run(["--version"], Path(folder))
+                _, output = self._run(self.VERSION, Path(folder))
         except ScannerFailed:
             return "unknown"
         found = re.search(rb"\d+(?:\.\d+)+", output)
@@ -165,17 +202,22 @@ class Tool(LockgateBlock):
                 findings.append(_finding(one))
         return tuple(findings)
 
-    def _run(self, arguments: Sequence[str], folder: Path) -> tuple[int, bytes]:
-        """(exit code, stdout) of the tool, run in `folder` with an environment from scratch. Raises ScannerFailed."""
+    def _run(self, arguments: Sequence[str], folder: Path, may_be_silent: bool = False) -> tuple[int, bytes]:
+        """(exit code, stdout) of the tool, run in `folder` with an environment from scratch.
+
+        Raises ScannerFailed where it cannot be started, is killed, takes too long, prints too much, or prints nothing.
+        """
         home = folder / "home"
-        home.mkdir(mode=0o700)
+        home.mkdir(mode=0o700, exist_ok=True)
         env = {"PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "LC_ALL": "C.UTF-8", "NO_COLOR": "1"}
         argv = [*self._argv(), *arguments]
+        words = [self.CALLED or argv[0], *argv[1:]]
         with open(home / "stdout", "w+b") as out, open(home / "stderr", "w+b") as err:
             try:
                 process = subprocess.Popen(
-                    argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, env=env, start_new_session=True
-                )
+                    words, executable=argv[0], stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, env=env,
+                    start_new_session=True,
+                )  # fmt: skip
             except OSError as trouble:
                 raise ScannerFailed(f"{argv[0]} cannot be started: {trouble.strerror or trouble}") from trouble
             try:
@@ -192,7 +234,7 @@ class Tool(LockgateBlock):
             output = out.read()
         if code < 0:
             raise ScannerFailed(f"it was ended by signal {-code}")
-        if not output.strip():
+        if not output.strip() and not may_be_silent:
             raise ScannerFailed(f"it printed nothing and ended with exit code {code}")
         return code, output
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from uv import find_uv_bin
 
 from blocks.base import LockgateBlock
 from blocks.home import home
+from blocks.toolchains import npm as npm_packages
 from blocks.toolchains import requirements as requirement_lines
 from domain.errors import InputError, SandboxError
 from domain.ports import Sandbox
@@ -53,6 +54,11 @@ except OSError:
 _MAX_COMPILED_BYTES = 1_000_000_000
 
 
+def _npm_registry() -> SecretStr:
+    variables = (os.environ.get(name) for name in ("NPM_CONFIG_REGISTRY", "npm_config_registry"))
+    return SecretStr(next(filter(None, variables), "https://registry.npmjs.org/"))
+
+
 class WheelToolchains(LockgateBlock):
     """Environments by their requirements, kept below `root`; two workers that want the same make it once."""
 
@@ -63,35 +69,61 @@ class WheelToolchains(LockgateBlock):
     root: Path = Field(default_factory=lambda: home() / "toolchains", description="Directory of the environments")
     index_url: SecretStr | None = Field(None, description="Package index, with credentials where it needs them")
     python: str | None = Field(None, description="Python version or path; default: the interpreter of the worker")
+    npm_registry: SecretStr = Field(
+        default_factory=_npm_registry, description="npm registry, with credentials where it needs them"
+    )
     timeout_s: float = Field(900, gt=0, description="Longest installation")
 
-    def ensure(self, requirements: Iterable[str], sandbox: Sandbox) -> Path:
+    def ensure(self, requirements: Iterable[str], sandbox: Sandbox, *, dependencies: bool = True) -> Path:
         """A virtual environment with `requirements`. Safe to repeat: same lines, same path, also after a crash.
 
+        `dependencies=False` installs exactly the lines and nothing that they depend on.
         Raises InputError for lines that are no plain requirements and where uv cannot install them as wheels.
         """
         wanted = requirement_lines.read(requirements)
-        environment = self.root.absolute() / self._key(wanted.lines)
+        environment = self.root.absolute() / self._key(wanted.lines, dependencies)
         done = environment.with_suffix(".complete")
         with self._locked(environment):
             if not done.exists() or not (environment / "bin" / "python").exists():
                 done.unlink(missing_ok=True)
                 shutil.rmtree(environment, ignore_errors=True)
-                self._make(environment, wanted)
+                self._make(environment, wanted, dependencies)
                 _compile(environment, sandbox)
                 done.write_text("\n".join(wanted.lines) + "\n")
         return environment
 
-    def _key(self, lines: tuple[str, ...]) -> str:
+    def packages(self, npm: Mapping[str, str]) -> Path:
+        """A directory with `node_modules/NAME` for each `NAME@VERSION`, or `NAME@npm:OTHER@VERSION`, → integrity.
+
+        Only what is named is there, unpacked, and nothing of it was run. Safe to repeat: same packages, same path.
+        Raises InputError for what is not pinned, not there, or not what was pinned.
+        """
+        wanted = npm_packages.read(npm)
+        key = digest_of([[*package[:3], package.sha512.hex()] for package in wanted])
+        directory = self.root.absolute() / "npm" / key[:24]
+        with self._locked(directory):
+            if not directory.exists():
+                making = directory.with_suffix(".making")
+                shutil.rmtree(making, ignore_errors=True)
+                making.mkdir()
+                try:
+                    npm_packages.install(wanted, making, self.npm_registry.get_secret_value(), self.timeout_s)
+                    making.chmod(0o755)
+                    making.rename(directory)
+                finally:
+                    shutil.rmtree(making, ignore_errors=True)
+        return directory
+
+    def _key(self, lines: tuple[str, ...], dependencies: bool = True) -> str:
         index = self.index_url.get_secret_value() if self.index_url else None
         python = self.python or f"{_interpreter()} {platform.python_version()}"
-        return digest_of([lines, python, sysconfig.get_platform(), index])[:24]
+        return digest_of([lines, python, sysconfig.get_platform(), index, *([] if dependencies else ["alone"])])[:24]
 
     @contextlib.contextmanager
     def _locked(self, environment: Path) -> Iterator[None]:
         """One worker at a time makes an environment; the lock dies with its process."""
         try:
-            self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+            environment.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             lock = open(environment.with_suffix(".lock"), "w")  # noqa: SIM115 (closed below)
         except OSError as err:
             raise SandboxError(f"{self.root} cannot be used for toolchains: {err}") from err
@@ -99,7 +131,7 @@ class WheelToolchains(LockgateBlock):
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _make(self, environment: Path, wanted: requirement_lines.Requirements) -> None:
+    def _make(self, environment: Path, wanted: requirement_lines.Requirements, dependencies: bool) -> None:
         # At its final path: the scripts of an environment name their interpreter. uv asks the new interpreter about
         # itself once, before there is a package in it; from then on only sandboxes run it.
         self._uv(["venv", "--no-project", "--python", self.python or _interpreter(), str(environment)], environment)
@@ -110,6 +142,7 @@ class WheelToolchains(LockgateBlock):
         lines.write_text("\n".join(wanted.lines) + "\n")
         words = ["pip", "install", "--only-binary", ":all:", "--no-compile-bytecode"]
         words += ["--require-hashes"] if wanted.hashed else []
+        words += [] if dependencies else ["--no-deps"]
         self._uv([*words, "--python", str(environment / "bin" / "python"), "-r", str(lines)], environment)
         if _skeleton(environment) != untouched:
             shutil.rmtree(environment, ignore_errors=True)

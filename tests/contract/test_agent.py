@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,8 @@ from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.workspace import BubblewrapWorkspace
 from domain.brief import Acceptance, Brief, Scope
 from domain.errors import AgentError
-from domain.ports import Agent, Tree, TreeEntry
-from domain.task import Plan
+from domain.ports import Agent, Desk, Sandbox, Tree, TreeEntry
+from domain.task import Opinion, Plan
 
 FILE = 0o100644
 TREE: Tree = {"greeting.txt": TreeEntry(FILE, b"hello\n"), "README.md": TreeEntry(FILE, b"# Greeting\n")}
@@ -95,9 +95,24 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     return made
 
 
+class NoToolchains:
+    """For agents that bring nothing."""
+
+    def ensure(self, requirements: Iterable[str], sandbox: Sandbox, *, dependencies: bool = True) -> Path:
+        raise AssertionError(f"nothing was to be installed: {requirements}")
+
+    def packages(self, npm: Mapping[str, str]) -> Path:
+        raise AssertionError(f"nothing was to be installed: {npm}")
+
+
+def desk(attempt: int = 1, timeout_s: float = 30, on_output: Callable[[str], None] | None = None) -> Desk:
+    """A piece of work as the steps give it."""
+    return Desk(BRIEF, "Greet the world", attempt, PLAN, timeout_s=timeout_s, on_output=on_output)
+
+
 def opened(sandbox: Bubblewrap, agent: Agent) -> BubblewrapWorkspace:
     """A workspace as the steps open it for an agent."""
-    return sandbox.open(TREE, label="test", mounts=agent.mounts)
+    return sandbox.open(TREE, label="test", mounts=agent.install(NoToolchains(), sandbox))
 
 
 def is_running(*argv: str) -> bool:
@@ -119,7 +134,7 @@ def test_it_has_a_name_for_the_bill(make: Make) -> None:
 def test_it_plans(make: Make, sandbox: Bubblewrap) -> None:
     agent = make()
     workspace = opened(sandbox, agent)
-    assert agent.plan(BRIEF, workspace, (), 30) == PLAN
+    assert agent.plan(desk(), workspace) == PLAN
     workspace.close()
 
 
@@ -141,7 +156,7 @@ def test_a_plan_that_is_none_is_the_agents_fault(make: Make, sandbox: Bubblewrap
     agent = make(plan=MALFORMED[name])
     workspace = opened(sandbox, agent)
     with pytest.raises(AgentError, match=r"plan"):
-        agent.plan(BRIEF, workspace, (), 30)
+        agent.plan(desk(), workspace)
     workspace.close()
 
 
@@ -149,7 +164,7 @@ def test_it_edits_the_working_copy_and_nothing_else(make: Make, sandbox: Bubblew
     agent = make()
     for _ in range(2):  # a fresh workspace gives the same change again
         workspace = opened(sandbox, agent)
-        done = agent.edit(BRIEF, PLAN, 1, workspace, (), 30)
+        done = agent.edit(desk(), workspace).completed
         assert (done.exit_code, done.problem) == (0, None), done.output
         assert workspace.collect() == CHANGED
         workspace.close()
@@ -158,7 +173,7 @@ def test_it_edits_the_working_copy_and_nothing_else(make: Make, sandbox: Bubblew
 def test_what_it_says_is_heard_while_it_works(make: Make, sandbox: Bubblewrap) -> None:
     agent, heard = make(), list[str]()
     workspace = opened(sandbox, agent)
-    agent.edit(BRIEF, PLAN, 1, workspace, (), 30, heard.append)
+    agent.edit(desk(on_output=heard.append), workspace)
     workspace.close()
     assert "".join(heard).strip()
 
@@ -166,7 +181,7 @@ def test_what_it_says_is_heard_while_it_works(make: Make, sandbox: Bubblewrap) -
 def test_an_edit_that_fails_is_an_exit_code_and_no_exception(make: Make, sandbox: Bubblewrap) -> None:
     agent = make(patch=PATCH.replace("-hello", "-goodbye"), script="echo no such greeting; exit 1")
     workspace = opened(sandbox, agent)
-    done = agent.edit(BRIEF, PLAN, 1, workspace, (), 30)
+    done = agent.edit(desk(), workspace).completed
     assert done.exit_code == 1
     assert "greeting" in done.output
     assert workspace.collect() == TREE
@@ -188,14 +203,14 @@ def recorded(folder: Path, *attempts: int) -> Replay:
 def test_past_the_last_recording_the_last_is_played_again(
     tmp_path: Path, workspace: BubblewrapWorkspace, attempt: int, played: int
 ) -> None:
-    recorded(tmp_path / "two", 1, 2).edit(BRIEF, PLAN, attempt, workspace, (), 30)
+    recorded(tmp_path / "two", 1, 2).edit(desk(attempt=attempt), workspace)
     assert workspace.read("/work/greeting.txt") == f"hello, world {played}\n".encode()
 
 
 def test_a_replay_says_that_it_replays_and_shows_the_note(tmp_path: Path, workspace: BubblewrapWorkspace) -> None:
     agent, heard = recorded(tmp_path / "one", 1), list[str]()
     (tmp_path / "one" / "attempt-1.md").write_bytes(b"The first try \xff")
-    agent.edit(BRIEF, PLAN, 1, workspace, (), 30, heard.append)
+    agent.edit(desk(on_output=heard.append), workspace)
     assert heard[0] == "REPLAY of recorded attempt 1; no model is called\n"
     assert "The first try" in heard[1]
     assert agent.name == "replay of one"
@@ -204,11 +219,11 @@ def test_a_replay_says_that_it_replays_and_shows_the_note(tmp_path: Path, worksp
 def test_a_recording_that_is_not_there_is_named(tmp_path: Path, workspace: BubblewrapWorkspace) -> None:
     nowhere = Replay(recording=tmp_path / "nowhere")
     with pytest.raises(AgentError, match=r"nowhere/plan\.json"):
-        nowhere.plan(BRIEF, workspace, (), 30)
+        nowhere.plan(desk(), workspace)
     with pytest.raises(AgentError, match=r"no attempt-1\.patch in .*nowhere"):
-        nowhere.edit(BRIEF, PLAN, 1, workspace, (), 30)
+        nowhere.edit(desk(), workspace)
     with pytest.raises(AgentError, match=r"no attempt-2\.patch"):
-        recorded(tmp_path / "gap", 1, 3).edit(BRIEF, PLAN, 2, workspace, (), 30)
+        recorded(tmp_path / "gap", 1, 3).edit(desk(attempt=2), workspace)
 
 
 @pytest.mark.parametrize("path", ["../outside.txt", "/tmp/outside.txt", ".git/config"])
@@ -218,7 +233,7 @@ def test_a_recorded_patch_cannot_write_outside_the_working_copy(
     (tmp_path / "hostile").mkdir()
     patch = f"diff --git a/{path} b/{path}\nnew file mode 100644\n--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+x\n"
     (tmp_path / "hostile" / "attempt-1.patch").write_text(patch)
-    done = Replay(recording=tmp_path / "hostile").edit(BRIEF, PLAN, 1, workspace, (), 30)
+    done = Replay(recording=tmp_path / "hostile").edit(desk(), workspace).completed
     assert done.exit_code != 0
     assert workspace.collect() == TREE
 
@@ -228,15 +243,15 @@ def test_a_recorded_patch_cannot_write_outside_the_working_copy(
 
 def test_a_program_that_does_not_plan_has_the_goal_for_a_plan(workspace: BubblewrapWorkspace) -> None:
     goal = Plan(steps=(BRIEF.goal,), paths=BRIEF.scope.paths)
-    assert Command(command="/bin/false").plan(BRIEF, workspace, (), 30) == goal, "it is not even run"
-    assert Command(command="/bin/true", plans=True).plan(BRIEF, workspace, (), 30) == goal
+    assert Command(command="/bin/false").plan(desk(), workspace) == goal, "it is not even run"
+    assert Command(command="/bin/true", plans=True).plan(desk(), workspace) == goal
 
 
 @pytest.mark.parametrize("script", ["ln -s /etc/passwd /lockgate/plan.json", "mkdir /lockgate/plan.json"])
 def test_a_plan_that_is_no_file_is_not_followed(tmp_path: Path, sandbox: Bubblewrap, script: str) -> None:
     agent = program(tmp_path / "agent", script)
     workspace = opened(sandbox, agent)
-    assert agent.plan(BRIEF, workspace, (), 30).steps == (BRIEF.goal,)
+    assert agent.plan(desk(), workspace).steps == (BRIEF.goal,)
     workspace.close()
 
 
@@ -256,7 +271,7 @@ def test_planning_that_fails_is_the_agents_fault_and_says_what_it_said(
     agent = program(tmp_path / "agent", script)
     workspace = opened(sandbox, agent)
     with pytest.raises(AgentError, match=told):
-        agent.plan(BRIEF, workspace, (), timeout_s)
+        agent.plan(desk(timeout_s=timeout_s), workspace)
     workspace.close()
 
 
@@ -268,13 +283,13 @@ def test_a_program_that_crashes_leaves_its_exit_code(
 ) -> None:
     agent = program(tmp_path / "agent", script)
     workspace = opened(sandbox, agent)
-    done = agent.edit(BRIEF, PLAN, 1, workspace, (), 30)
+    done = agent.edit(desk(), workspace).completed
     assert (done.exit_code, done.problem, done.timed_out) == (exit_code, None, False)
     workspace.close()
 
 
 def test_a_program_that_is_not_there_fails_like_a_crash(workspace: BubblewrapWorkspace) -> None:
-    done = Command(command="/agent/nowhere --fast").edit(BRIEF, PLAN, 1, workspace, (), 30)
+    done = Command(command="/agent/nowhere --fast").edit(desk(), workspace).completed
     assert done.exit_code == 127
     assert "/agent/nowhere" in done.output
 
@@ -283,7 +298,7 @@ def test_a_program_that_hangs_is_stopped_in_time_with_all_that_it_started(tmp_pa
     agent = program(tmp_path / "agent", "trap '' TERM; echo begun; sleep 4242.0987 & sleep 4242.0987; wait")
     workspace = opened(sandbox, agent)
     started = time.monotonic()
-    done = agent.edit(BRIEF, PLAN, 1, workspace, (), 0.7)
+    done = agent.edit(desk(timeout_s=0.7), workspace).completed
     assert time.monotonic() - started < 15
     assert done.timed_out
     assert done.problem == "stopped after 0.7 s"
@@ -300,8 +315,8 @@ def test_a_program_reads_its_task_and_knows_its_phase(tmp_path: Path, sandbox: B
     )
     workspace = opened(sandbox, agent)
     workspace.write("/lockgate/brief.md", b"Greet the world\n")
-    assert agent.plan(BRIEF, workspace, (), 30).steps == ("look",)
-    done = agent.edit(BRIEF, PLAN, 2, workspace, (), 30)
+    assert agent.plan(desk(), workspace).steps == ("look",)
+    done = agent.edit(desk(attempt=2), workspace).completed
     assert done.output == "Greet the world\nedit 2 /work\n"
     assert workspace.read("/lockgate/scratchpad.md") == b"mine\nmine\n"
     assert workspace.collect() == TREE, "what lies under /lockgate is no part of the change"
@@ -312,7 +327,7 @@ def test_phase_and_attempt_are_filled_into_the_command_line_and_no_shell_reads_i
     workspace: BubblewrapWorkspace,
 ) -> None:
     agent = Command(command="""/bin/echo {phase} attempt-{attempt} '$HOME;id' "two words" `id` > x""")
-    done = agent.edit(BRIEF, PLAN, 3, workspace, (), 30)
+    done = agent.edit(desk(attempt=3), workspace).completed
     assert done.output == "edit attempt-3 $HOME;id two words `id` > x\n"
     assert workspace.collect() == TREE
 
@@ -323,7 +338,7 @@ def test_a_program_never_sees_the_hosts_environment(
     monkeypatch.setenv("LOCKGATE_CANARY", "a-secret-of-the-worker")
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "a-secret-of-the-worker")
     agent = Command(command="/usr/bin/env", environment={"MODEL": "small", "LOCKGATE_PHASE": "deploy"})
-    done = agent.edit(BRIEF, PLAN, 1, workspace, (), 30)
+    done = agent.edit(desk(), workspace).completed
     seen = dict(line.split("=", 1) for line in done.output.splitlines())
     assert "a-secret-of-the-worker" not in done.output
     assert set(seen) <= {
@@ -333,7 +348,37 @@ def test_a_program_never_sees_the_hosts_environment(
     assert seen["MODEL"] == "small"
     assert seen["LOCKGATE_PHASE"] == "edit", "the platform's word for it wins"
     everywhere = Command(command="/bin/sh -c 'cat /proc/*/environ'")
-    assert "a-secret-of-the-worker" not in everywhere.edit(BRIEF, PLAN, 1, workspace, (), 30).output
+    assert "a-secret-of-the-worker" not in everywhere.edit(desk(), workspace).completed.output
+
+
+def test_a_program_that_calls_a_model_knows_which_where_and_with_what(workspace: BubblewrapWorkspace) -> None:
+    agent = Command(command="/usr/bin/env", model="openai/gpt-5", helper_models=("openai/gpt-5-nano",))
+    given = desk()._replace(model="openai/gpt-5-mini", model_url="https://openai.models.lockgate.internal", token="t-1")
+    seen = dict(line.split("=", 1) for line in agent.edit(given, workspace).completed.output.splitlines())
+    told = {name: value for name, value in seen.items() if name.startswith(("LOCKGATE_MODEL", "LOCKGATE_TOKEN"))}
+    assert told == {
+        "LOCKGATE_MODEL": "openai/gpt-5-mini",
+        "LOCKGATE_MODEL_URL": "https://openai.models.lockgate.internal",
+        "LOCKGATE_TOKEN": "t-1",
+    }
+    with pytest.raises(ValidationError, match="model"):
+        Command(command="/bin/true", model="gpt-5")
+
+
+def test_a_program_reviews_by_writing_its_opinion(tmp_path: Path, sandbox: Bubblewrap) -> None:
+    agent = program(tmp_path / "agent", """echo '{"summary": "fine", "concerns": ["none"]}' > /lockgate/opinion.json""")
+    workspace = opened(sandbox, agent)
+    assert agent.review(desk(), workspace) == Opinion(summary="fine", concerns=("none",))
+    workspace.close()
+
+
+@pytest.mark.parametrize("script", ["true", "echo '[]' > /lockgate/opinion.json", "exit 3"])
+def test_a_review_without_an_opinion_is_the_agents_fault(tmp_path: Path, sandbox: Bubblewrap, script: str) -> None:
+    agent = program(tmp_path / "agent", script)
+    workspace = opened(sandbox, agent)
+    with pytest.raises(AgentError, match="opinion"):
+        agent.review(desk(), workspace)
+    workspace.close()
 
 
 def test_a_programs_mounts_are_read_only_and_nothing_beside_them_is_seen(tmp_path: Path, sandbox: Bubblewrap) -> None:
@@ -342,7 +387,7 @@ def test_a_programs_mounts_are_read_only_and_nothing_beside_them_is_seen(tmp_pat
     (tmp_path / "beside").write_text("not yours")
     before = (tmp_path / "agent" / "agent.sh").read_text()
     workspace = opened(sandbox, agent)
-    done = agent.edit(BRIEF, PLAN, 1, workspace, (), 30)
+    done = agent.edit(desk(), workspace).completed
     workspace.close()
     assert (tmp_path / "agent" / "agent.sh").read_text() == before
     assert [path.name for path in (tmp_path / "agent").iterdir()] == ["agent.sh"]
@@ -352,7 +397,7 @@ def test_a_programs_mounts_are_read_only_and_nothing_beside_them_is_seen(tmp_pat
 
 def test_a_program_has_no_network(workspace: BubblewrapWorkspace) -> None:
     script = "import socket; socket.create_connection(('192.0.2.1', 80), 3)"
-    done = Command(command=f'/usr/bin/python3 -c "{script}"').edit(BRIEF, PLAN, 1, workspace, (), 30)
+    done = Command(command=f'/usr/bin/python3 -c "{script}"').edit(desk(), workspace).completed
     assert done.exit_code == 1
     assert "Network is unreachable" in done.output
 

@@ -1,11 +1,16 @@
 """The contract of the Sandbox and Workspace ports, against real bubblewrap. It fails where nothing can be isolated."""
 
+import gzip
+import io
+import json
 import os
+import random
 import resource
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import uuid
@@ -17,9 +22,10 @@ import pytest
 
 from blocks.sandboxes import confinement
 from blocks.sandboxes.bubblewrap import Bubblewrap
+from blocks.sandboxes.transcript import SHOWN
 from blocks.sandboxes.workspace import BubblewrapWorkspace
 from domain.errors import AgentError, InputError, SandboxError
-from domain.ports import Tree, TreeEntry
+from domain.ports import Egress, Tree, TreeEntry
 
 FILE, PROGRAM, LINK = 0o100644, 0o100755, 0o120000
 TREE: Tree = {
@@ -30,9 +36,13 @@ TREE: Tree = {
 }
 
 
-@pytest.fixture
-def sandbox(tmp_path: Path) -> Bubblewrap:
-    return Bubblewrap(root=tmp_path / "sandboxes")
+@pytest.fixture(params=["copied", "shared"])
+def sandbox(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bubblewrap:
+    """Everything holds where trees are copied and where they are shared as a lower layer."""
+    sandbox = Bubblewrap(root=tmp_path / "sandboxes", copy_mb=0)
+    if request.param == "copied":
+        monkeypatch.setattr(Bubblewrap, "_overlays_work", lambda self: False)
+    return sandbox
 
 
 @pytest.fixture
@@ -52,6 +62,11 @@ def python(workspace: BubblewrapWorkspace, script: str, timeout_s: float = 60) -
     done = workspace.run(["/usr/bin/python3", "-c", script], timeout_s=timeout_s)
     assert done.exit_code == 0, done
     return done.output
+
+
+def left(sandbox: Bubblewrap) -> list[str]:
+    """Names of what workspaces left behind."""
+    return [path.name for path in sandbox.root.glob("*") if path.name != "trees"]
 
 
 def running(marker: str) -> list[str]:
@@ -154,7 +169,7 @@ def test_a_machine_that_cannot_isolate_runs_nothing(sandbox: Bubblewrap, monkeyp
     with pytest.raises(SandboxError, match=r"cannot be isolated here.*(Allow|Install)"):
         sandbox.open(TREE, label="test")
     assert "cannot be isolated" in str(sandbox.doctor())
-    assert list(sandbox.root.iterdir()) == []
+    assert left(sandbox) == []
 
 
 def test_a_sandbox_that_sees_a_network_is_refused(sandbox: Bubblewrap, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +184,158 @@ def test_a_sandbox_that_sees_a_network_is_refused(sandbox: Bubblewrap, monkeypat
     monkeypatch.setattr("blocks.sandboxes.bubblewrap._proved", set())
     with pytest.raises(SandboxError, match="not isolated here: a sandbox saw"):
         sandbox.open(TREE, label="test")
+
+
+# --- egress
+
+
+class FakeGateway:
+    """Answers every connection, when its sender is done, with what it sent and how much that was."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket = directory / "gateway.sock"
+        self.egress = Egress(directory, {"HTTPS_PROXY": "http://127.0.0.1:3128", "LANG": "C"}, "token")
+        self.start()
+
+    def start(self) -> None:
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(self.socket))
+        self.socket.chmod(0o666)
+        self.listener.listen(64)
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)  # ends the accept
+        self.thread.join(10)
+        self.listener.close()
+        self.socket.unlink()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.answer, args=(client,), daemon=True).start()
+
+    def answer(self, client: socket.socket) -> None:
+        with client:
+            sent = b""
+            while piece := client.recv(1 << 16):
+                sent += piece
+            client.sendall(sent + str(len(sent)).encode())
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[FakeGateway]:
+    (tmp_path / "egress").mkdir(mode=0o755)
+    gateway = FakeGateway(tmp_path / "egress")
+    yield gateway
+    gateway.stop()
+
+
+@pytest.fixture
+def connected(sandbox: Bubblewrap, gateway: FakeGateway) -> Iterator[BubblewrapWorkspace]:
+    workspace = sandbox.open(TREE, label="test", egress=gateway.egress)
+    yield workspace
+    workspace.close()
+
+
+ASK = """
+import concurrent.futures, socket, sys
+def ask(number):
+    with socket.create_connection(("127.0.0.1", 3128)) as s:
+        sent = bytes([number]) * 3_000_000
+        s.sendall(sent[:1_500_000]); s.sendall(sent[1_500_000:]); s.shutdown(socket.SHUT_WR)
+        heard = b""
+        while piece := s.recv(65536): heard += piece
+        return heard == sent + b"3000000"
+with concurrent.futures.ThreadPoolExecutor(int(sys.argv[1])) as pool:
+    print(sum(pool.map(ask, range(int(sys.argv[1])))))
+"""
+
+
+@pytest.mark.parametrize("connections", ["1", "40"])
+def test_the_gateway_is_reached_whole_both_ways(connected: BubblewrapWorkspace, connections: str) -> None:
+    asked = connected.run(["/usr/bin/python3", "-c", ASK, connections], timeout_s=60)
+    assert asked.output == f"{connections}\n", asked
+
+
+def test_an_answer_before_the_end_of_the_question_arrives(
+    connected: BubblewrapWorkspace, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(client: socket.socket) -> None:
+        with client:
+            client.recv(9)
+            client.sendall(b"refused")
+
+    monkeypatch.setattr(gateway, "answer", refuse)
+    script = """
+import socket
+with socket.create_connection(("127.0.0.1", 3128)) as s:
+    s.sendall(bytes(5_000_000))
+    print(s.makefile("rb").read())
+"""
+    assert python(connected, script) == "b'refused'\n"
+
+
+def test_the_gateway_is_the_only_way_out(connected: BubblewrapWorkspace) -> None:
+    test_there_is_no_network_but_a_loopback_of_its_own(connected)
+    assert shell(connected, "ls /run /run/lockgate") == "/run:\nlockgate\nrelay.py\n\n/run/lockgate:\ngateway.sock\n"
+    for change in ("rm -f /run/lockgate/gateway.sock", "touch /run/lockgate/x", "echo > /run/relay.py"):
+        assert "Read-only" in connected.run(["sh", "-c", change], timeout_s=9).output
+
+
+def test_without_egress_there_is_no_gateway(workspace: BubblewrapWorkspace) -> None:
+    script = (
+        "import socket\ntry: socket.create_connection(('127.0.0.1', 3128))\nexcept OSError as err: print(err.errno)"
+    )
+    assert python(workspace, script) == "111\n"
+    assert shell(workspace, "ls -d /run/lockgate 2>/dev/null || echo none") == "none\n"
+
+
+def test_a_gateway_that_is_gone_lets_nothing_out(connected: BubblewrapWorkspace, gateway: FakeGateway) -> None:
+    gateway.stop()
+    script = """
+import socket
+with socket.create_connection(("127.0.0.1", 3128)) as s:
+    try: print(s.recv(9))
+    except ConnectionResetError: print(b"")
+"""
+    assert python(connected, script) == "b''\n"
+    gateway.start()  # one that comes back has the same path
+    assert connected.run(["/usr/bin/python3", "-c", ASK, "1"], timeout_s=60).output == "1\n"
+
+
+def test_the_environment_of_the_gateway_reaches_every_command(connected: BubblewrapWorkspace) -> None:
+    assert shell(connected, "echo $HTTPS_PROXY $LANG") == "http://127.0.0.1:3128 C\n"
+    done = connected.run(["sh", "-c", "echo $HTTPS_PROXY $LANG"], timeout_s=9, env={"HTTPS_PROXY": "none"})
+    assert done.output == "none C\n"
+
+
+SELF = """
+import os, signal
+print(sorted(map(int, os.listdir("/proc/self/fd")))[:-1])
+print([line for line in open("/proc/self/status") if line[:3] == "Sig"])
+print(os.getpid(), os.getppid())
+try: print(os.waitpid(-1, os.WNOHANG))
+except ChildProcessError: print("no child")
+"""
+
+
+def test_the_relay_leaves_no_trace_in_the_command(
+    workspace: BubblewrapWorkspace, connected: BubblewrapWorkspace
+) -> None:
+    assert python(connected, SELF) == python(workspace, SELF)
+    assert "no child" in python(connected, SELF)
+    assert connected.run(["cat"], timeout_s=9, stdin=b"typed").output == "typed"
+    for argv, code in ((["sh", "-c", "exit 7"], 7), (["sh", "-c", "kill -9 $$"], 137), (["no-such-program"], 127)):
+        assert connected.run(argv, timeout_s=9).exit_code == code
+    seconds = nap()
+    assert shell(connected, f"sleep {seconds} & exec >&- 2>&-; true") == ""
+    assert shell(connected, f"sleep {seconds} & kill -9 -1; echo still") == "still\n"
+    assert running(seconds) == []
 
 
 # --- commands
@@ -216,7 +383,7 @@ def test_a_gigabyte_of_output_is_drained_and_bounded(workspace: BubblewrapWorksp
     assert done.output.startswith("first\ny\n")
     assert done.output.endswith("y\nlast\n")
     assert f"[... {(1 << 30) + 11 - 512 * 1024} bytes cut ...]" in done.output
-    assert sum(map(len, shown)) < 600_000
+    assert SHOWN <= sum(map(len, shown)) < SHOWN + 100
     assert "not shown" in shown[-1]
 
 
@@ -239,6 +406,27 @@ def test_daemons_end_with_their_command(workspace: BubblewrapWorkspace) -> None:
     assert shell(workspace, f"setsid sleep {seconds} & nohup sleep {seconds} >/dev/null 2>&1 & echo ok") == "ok\n"
     assert time.monotonic() - start < 5
     assert running(seconds) == []
+
+
+def test_a_command_is_stopped_for_a_reason(workspace: BubblewrapWorkspace) -> None:
+    asked: list[None] = []
+    seconds = nap()
+    done = workspace.run(
+        ["sh", "-c", f"echo on; sleep {seconds}"],
+        timeout_s=60,
+        stop=lambda: asked.append(None) or ("it went in circles" if len(asked) > 1 else None),
+    )
+    assert (done.problem, done.timed_out, done.output, len(asked)) == ("it went in circles", False, "on\n", 2)
+    assert running(seconds) == []
+
+
+def test_one_command_at_a_time(workspace: BubblewrapWorkspace) -> None:
+    def another(text: str) -> None:
+        with pytest.raises(SandboxError, match="a command is running"):
+            workspace.run(["true"], timeout_s=9)
+
+    assert workspace.run(["echo", "x"], timeout_s=9, on_output=another).exit_code == 0
+    assert shell(workspace, "echo y") == "y\n"
 
 
 def test_an_error_in_the_callback_leaves_nothing(workspace: BubblewrapWorkspace) -> None:
@@ -304,6 +492,35 @@ def test_memory_and_file_size_are_limited(tmp_path: Path) -> None:
         done = workspace.run(["/usr/bin/python3", "-c", script], timeout_s=30)
         assert done.exit_code == 1, script
         assert error in done.output, script
+    workspace.close()
+
+
+HOG = """
+import os, sys, time, mmap
+share = mmap.mmap(-1, 40 << 20) if sys.argv[1] == "shared" else None
+for n in range(4):
+    if os.fork() == 0:
+        block = share or bytearray(40 << 20)
+        for at in range(0, len(block), 4096): block[at] = 1
+        print("up", flush=True)
+        time.sleep(30)
+time.sleep(3 if share else 30)
+"""
+
+
+def test_memory_is_limited_for_all_processes_together(tmp_path: Path) -> None:
+    workspace = Bubblewrap(root=tmp_path, memory_mb=128).open({}, label="test")
+    done = workspace.run(["/usr/bin/python3", "-c", HOG, "own"], timeout_s=60)
+    assert (done.problem, done.timed_out) == ("the command took more than 128 MB of memory", False)
+    done = workspace.run(["/usr/bin/python3", "-c", HOG, "shared"], timeout_s=60)
+    assert (done.problem, done.exit_code, done.output) == (None, 0, "up\n" * 4)
+    workspace.close()
+
+
+def test_address_space_that_nobody_writes_is_free(tmp_path: Path) -> None:
+    workspace = Bubblewrap(root=tmp_path, memory_mb=256).open({}, label="test")
+    reserve = "import mmap; print(len(mmap.mmap(-1, 1 << 36, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)))"
+    assert python(workspace, reserve) == f"{1 << 36}\n"
     workspace.close()
 
 
@@ -381,6 +598,196 @@ def test_what_was_large_before_does_not_count(tmp_path: Path) -> None:
     workspace.close()
 
 
+SEE = """
+import json, os
+seen = {}
+for above, directories, files in os.walk("."):
+    for name in files + [name for name in directories if os.path.islink(f"{above}/{name}")]:
+        path = f"{above}/{name}"[2:]
+        if os.path.islink(path): seen[path] = [0o120000, os.readlink(path)]
+        else: seen[path] = [0o100755 if os.stat(path).st_mode & 0o100 else 0o100644, open(path).read()]
+print(json.dumps(seen))
+"""
+
+
+def seen(workspace: BubblewrapWorkspace) -> Tree:
+    """The tree as a command in the sandbox sees it."""
+    entries = json.loads(python(workspace, SEE))
+    return {path: TreeEntry(mode, content.encode()) for path, (mode, content) in entries.items()}
+
+
+CHANGES = {
+    "nothing": "true",
+    "deleted": "rm README.md",
+    "deleted directory": "rm -r src",
+    "made again": "rm -r src; mkdir src; echo new > src/n",
+    "made again deeper": "rm -r src; mkdir -p src/deep; echo new > src/deep/n",
+    "a file where a directory was": "rm -r src; echo new > src",
+    "a link where a directory was": "rm -r src; ln -s docs src",
+    "a directory where a file was": "rm README.md; mkdir README.md; echo new > README.md/x",
+    "a directory where a link was": "rm docs/link; mkdir docs/link; echo new > docs/link/x",
+    "a file where a link was": "rm docs/link; echo new > docs/link",
+    "renamed file": "mv README.md READ.md",
+    "renamed over": "mv README.md bin/go",
+    "renamed directory": "mv src lib; mv lib/deep lib/shallow",
+    "swapped": "mv src a; mv docs src; mv a docs",
+    "modes": "chmod 755 README.md; chmod 644 bin/go; chmod 700 src",
+    "touched": "touch README.md src/deep; mkdir -p src/deep/none",
+    "everything gone": "rm -r ./*",
+    "gone and back": "cp -a . /tmp/all; rm -r ./*; cp -a /tmp/all/. .",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_collected_is_what_a_command_sees(workspace: BubblewrapWorkspace, name: str) -> None:
+    shell(workspace, CHANGES[name])
+    tree = seen(workspace)
+    assert workspace.collect() == tree
+    for path in {*tree, *TREE, "none", "src", "docs/link/x", "README.md/x", "src/deep/er/x.py/no"}:
+        entry = tree.get(path)
+        assert workspace.read(f"/work/{path}") == (entry.content if entry and entry.mode != LINK else None), path
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_host_and_agent_write_in_turns_is_seen_by_both(workspace: BubblewrapWorkspace, seed: int) -> None:
+    dice = random.Random(seed)
+    names = ["a", "b", "src", "docs", "bin", "README.md", "deep"]
+
+    def path() -> str:
+        return "/".join(dice.choices(names, k=dice.randint(1, 3)))
+
+    for turn in range(12):
+        acts = ["rm -rf {0}", "mkdir -p {0}", "echo {2} > {0}", "mv -T {0} {1}", "chmod +x {0}", "ln -sT a {0}"]
+        lines = [dice.choice(acts).format(path(), path(), turn) for _ in range(6)]
+        shell(workspace, "exec 2>/dev/null; " + "; ".join(lines) + "; true")
+        written = path()
+        try:
+            workspace.write(f"/work/{written}", b"host %d" % turn)
+        except AgentError:  # a file, a link or a directory is in the way, as a command would find too
+            assert python(workspace, f"import os; print(any(map(os.path.lexists, {written!r}.split())) or 'above')")
+        else:
+            assert workspace.read(f"/work/{written}") == b"host %d" % turn
+        assert workspace.collect() == seen(workspace), lines
+
+
+def test_workspaces_of_one_tree_do_not_see_each_other(sandbox: Bubblewrap) -> None:
+    first, second = sandbox.open(TREE, label="a"), sandbox.open(TREE, label="b")
+    shell(first, "echo mine > README.md; rm -r src; chmod 700 docs; setfattr -n user.x -v y bin/go || true")
+    assert second.collect() == TREE == seen(second)
+    assert shell(second, "cat README.md; ls src/deep/er; stat -c %a docs") == "hello\nx.py\n755\n"
+    first.close()
+    third = sandbox.open(TREE, label="c")
+    assert seen(third) == TREE
+    for workspace in (second, third):
+        workspace.close()
+
+
+def test_a_shared_tree_is_kept_once_and_goes_when_nobody_uses_it(tmp_path: Path) -> None:
+    sandbox = Bubblewrap(root=tmp_path, copy_mb=0, cache_mb=0)
+    other: Tree = {"x": TreeEntry(FILE, b"1")}
+    another: Tree = {"x": TreeEntry(FILE, b"2")}
+
+    def kept() -> int:
+        return len(list((tmp_path / "trees").glob("*-*")))
+
+    first, again, second = sandbox.open(TREE, label="a"), sandbox.open(TREE, label="b"), sandbox.open(other, label="c")
+    assert kept() == 2
+    (tmp_path / "trees" / "making-crashed").mkdir()
+    (tmp_path / "trees" / "gone-crashed").mkdir()
+    first.close()
+    second.close()
+    third = sandbox.open(another, label="d")
+    assert kept() == 2  # `again` holds its tree, `third` its own
+    assert seen(again) == TREE
+    assert seen(third) == another
+    again.close()
+    third.close()
+
+
+# --- layers
+
+
+SETUP = """
+mkdir -p node_modules/.bin node_modules/odd/src src/gen && echo 'echo odd' > node_modules/odd/run
+chmod 4755 node_modules/odd/run && ln -s ../odd/run node_modules/.bin/odd && ln -s /usr/bin/env node_modules/.bin/env
+ln node_modules/odd/run node_modules/odd/same && mkfifo node_modules/fifo && echo made > src/gen/x.js
+echo changed > README.md && rm bin/go && mkdir .git && touch .git/config node_modules/m.pyc
+"""
+
+
+def harvested(sandbox: Bubblewrap, destination: Path, script: str = SETUP, tree: Tree = TREE) -> Path:
+    workspace = sandbox.open(tree, label="setup")
+    try:
+        shell(workspace, script)
+        workspace.harvest(destination)
+    finally:
+        workspace.close()
+    return destination
+
+
+def below(directory: Path) -> dict[str, tuple[str, bytes]]:
+    return {
+        str(path.relative_to(directory)): (
+            oct(path.lstat().st_mode),
+            os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b"",
+        )
+        for path in directory.rglob("*")
+    }
+
+
+def test_a_harvest_is_what_setup_added_as_plain_files(sandbox: Bubblewrap, tmp_path: Path) -> None:
+    layer = harvested(sandbox, tmp_path / "layers" / "one")
+    files = {path: kind for path, kind in below(layer).items() if not kind[0].startswith("0o40")}
+    program, link = "0o100755", "0o120777"
+    assert files == {
+        "node_modules/odd/run": (program, b"echo odd\n"),
+        "node_modules/odd/same": (program, b"echo odd\n"),
+        "node_modules/.bin/odd": (link, b"../odd/run"),
+        "node_modules/.bin/env": (link, b"/usr/bin/env"),
+        "node_modules/m.pyc": ("0o100644", b""),
+        "src/gen/x.js": ("0o100644", b"made\n"),
+    }
+    assert (layer / "node_modules/odd/src").is_dir()
+    assert sorted(path.name for path in tmp_path.joinpath("layers").iterdir()) == ["one"]
+
+
+def test_a_layer_is_seen_and_never_collected(sandbox: Bubblewrap, tmp_path: Path) -> None:
+    layer = harvested(sandbox, tmp_path / "layer")
+    before = below(layer)
+    tree = {**TREE, "src/gen/y.js": TreeEntry(FILE, b"y")}
+    workspace = sandbox.open(tree, label="test", layer=layer)
+    assert shell(workspace, "node_modules/.bin/odd; cat src/gen/x.js src/gen/y.js README.md") == "odd\nmade\nyhello\n"
+    assert workspace.read("/work/node_modules/odd/run") == b"echo odd\n"
+    assert workspace.read("/work/node_modules/.bin/odd/x") is None
+    assert workspace.collect() == tree
+    shell(workspace, "echo evil > node_modules/odd/run; rm -r node_modules/.bin; touch node_modules/new src/gen/x.js")
+    shell(workspace, "mkdir -p node_modules/.git; mkfifo node_modules/other; echo new > src/gen/z.js")
+    assert workspace.collect() == {**tree, "src/gen/z.js": TreeEntry(FILE, b"new\n")}
+    workspace.write("/work/node_modules/odd/host", b"host")
+    assert shell(workspace, "cat node_modules/odd/host node_modules/odd/run") == "hostevil\n"
+    workspace.close()
+    assert below(layer) == before
+    fresh = sandbox.open(TREE, label="test", layer=layer)
+    assert shell(fresh, "node_modules/.bin/odd") == "odd\n"
+    fresh.close()
+
+
+def test_the_tree_hides_what_a_layer_has_of_the_same_name(sandbox: Bubblewrap, tmp_path: Path) -> None:
+    layer = harvested(sandbox, tmp_path / "layer", "mkdir a; echo layer > a/x; echo layer > b", {})
+    tree: Tree = {"a": TreeEntry(FILE, b"tree"), "b/x": TreeEntry(FILE, b"tree")}
+    workspace = sandbox.open(tree, label="test", layer=layer)
+    assert workspace.collect() == tree == seen(workspace)
+    assert workspace.read("/work/a/x") is None
+    workspace.close()
+
+
+def test_too_large_a_harvest_is_refused(tmp_path: Path) -> None:
+    sandbox = Bubblewrap(root=tmp_path / "sandboxes", workspace_mb=20)
+    with pytest.raises(SandboxError, match=r"what setup left is over 20 MB.*'big'"):
+        harvested(sandbox, tmp_path / "layer", "truncate -s 400M big")
+    assert not list(tmp_path.glob("*layer*"))
+
+
 HOSTILE = {
     "absolute link": ("ln -s /etc/passwd l", "is not relative"),
     "link out": ("ln -s ../../etc/passwd src/l", "leaves the tree"),
@@ -455,7 +862,7 @@ def test_the_working_copy_itself_cannot_be_replaced(workspace: BubblewrapWorkspa
 def test_a_hostile_tree_is_not_opened(sandbox: Bubblewrap, tree: Tree) -> None:
     with pytest.raises(InputError, match="cannot be opened in a sandbox"):
         sandbox.open(tree, label="test")
-    assert not sandbox.root.exists() or list(sandbox.root.iterdir()) == []
+    assert left(sandbox) == []
 
 
 # --- exchange of files
@@ -505,6 +912,83 @@ def test_other_paths_are_not_the_platforms_to_use(workspace: BubblewrapWorkspace
         workspace.write(path, b"")
 
 
+def test_a_directory_is_saved_and_restored(sandbox: Bubblewrap) -> None:
+    first, second = sandbox.open({}, label="a"), sandbox.open({}, label="b")
+    shell(first, "mkdir -p /lockgate/s/d/e && cd /lockgate/s && echo 1 > d/x && echo 2 > run && chmod 4755 run")
+    saved = first.save("/lockgate/s")
+    assert saved is not None
+    assert first.save("/lockgate/s") == saved  # nothing but what is in there
+    second.restore("/lockgate/old/s", saved)
+    look = "cd /lockgate/old/s; find . -printf '%P %m %u\\n' | sort; cat d/x run"
+    assert shell(second, look) == " 755 agent\nd 755 agent\nd/e 755 agent\nd/x 644 agent\nrun 755 agent\n1\n2\n"
+    with pytest.raises(AgentError, match="cannot be written: File exists"):
+        second.restore("/lockgate/old/s", saved)
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["true", "ln -s /work s", "touch s", "mkdir s; ln -s x s/l", "mkdir s; mkfifo s/f",
+     "mkdir s; touch s/x; ln s/x s/y", "mkdir s; truncate -s 60M s/big",
+     "mkdir s; head -c 30M /dev/zero | tee s/a > s/b",
+     "mkdir s; touch \"s/$(printf 'a\\nb')\""],
+)  # fmt: skip
+def test_what_is_no_plain_directory_is_not_saved(workspace: BubblewrapWorkspace, script: str) -> None:
+    shell(workspace, f"cd /lockgate; {script}")
+    assert workspace.save("/lockgate/s") is None
+
+
+def tar(*members: tuple[str, bytes, bytes | str]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name, kind, content in members:
+            member = tarfile.TarInfo(name)
+            member.type = kind
+            if isinstance(content, str):
+                member.linkname = content
+            else:
+                member.size = len(content)
+            archive.addfile(member, io.BytesIO(content) if isinstance(content, bytes) else None)
+    return file.getvalue()
+
+
+BAD_SAVES = {
+    "up": tar(("../x", tarfile.REGTYPE, b"1")),
+    "up inside": tar(("d", tarfile.DIRTYPE, b""), ("d/../../x", tarfile.REGTYPE, b"1")),
+    "absolute": tar(("/x", tarfile.REGTYPE, b"1")),
+    "dot": tar(("./x", tarfile.REGTYPE, b"1")),
+    "link": tar(("x", tarfile.SYMTYPE, "/etc")),
+    "through a link": tar(("x", tarfile.SYMTYPE, "/etc"), ("x/y", tarfile.REGTYPE, b"1")),
+    "hard link": tar(("x", tarfile.LNKTYPE, "/etc/passwd")),
+    "device": tar(("x", tarfile.CHRTYPE, b"")),
+    "fifo": tar(("x", tarfile.FIFOTYPE, b"")),
+    "twice": tar(("x", tarfile.REGTYPE, b"1"), ("x", tarfile.REGTYPE, b"2")),
+    "below a file": tar(("x", tarfile.REGTYPE, b"1"), ("x/y", tarfile.REGTYPE, b"2")),
+    "below nothing": tar(("x/y", tarfile.REGTYPE, b"2")),
+    "control characters": tar(("x\n", tarfile.REGTYPE, b"2")),
+    "cut off": tar(("x", tarfile.REGTYPE, b"1" * 5000))[:2000],
+    "compressed": gzip.compress(tar(("x", tarfile.REGTYPE, b"1"))),
+    "garbage": b"garbage" * 500,
+}
+
+
+@pytest.mark.parametrize("name", BAD_SAVES)
+def test_what_save_would_not_give_is_not_restored(workspace: BubblewrapWorkspace, name: str) -> None:
+    with pytest.raises(AgentError, match="saved directory"):
+        workspace.restore("/lockgate/s", BAD_SAVES[name])
+    assert shell(workspace, "ls /lockgate") == ""
+    assert sorted(path.name for path in workspace.directory.glob("restored-*")) == []
+
+
+@pytest.mark.parametrize("path", ["/work/s", "/lockgate", "/lockgate/../work", "/etc"])
+def test_only_what_is_exchanged_is_saved_and_restored(workspace: BubblewrapWorkspace, path: str) -> None:
+    with pytest.raises(SandboxError, match="is not a"):
+        workspace.save(path)
+    with pytest.raises(SandboxError, match="is not a"):
+        workspace.restore(path, tar())
+
+
 # --- mounts
 
 
@@ -526,7 +1010,9 @@ def test_mounts_are_read_only_and_where_they_were_asked_for(sandbox: Bubblewrap,
     workspace.close()
 
 
-@pytest.mark.parametrize("target", ["/work/tests", "/lockgate", "/proc/x", "relative", "/opt/../work", "/", "/usr"])
+@pytest.mark.parametrize(
+    "target", ["/work/tests", "/lockgate", "/run/lockgate", "/proc/x", "relative", "/opt/../work", "/", "/usr"]
+)
 def test_mounts_do_not_replace_what_is_the_sandboxs_own(sandbox: Bubblewrap, tmp_path: Path, target: str) -> None:
     with pytest.raises(SandboxError, match="cannot be mounted in a sandbox"):
         sandbox.open({}, label="test", mounts={str(tmp_path): target})
@@ -564,7 +1050,7 @@ def test_closing_twice_is_fine_and_leaves_nothing(sandbox: Bubblewrap) -> None:
     shell(workspace, "mkdir -p a/b/c; touch a/b/c/d; chmod 0 a/b/c a/b a; chmod 0 /lockgate /work")
     workspace.close()
     workspace.close()
-    assert list(sandbox.root.iterdir()) == []
+    assert left(sandbox) == []
     with pytest.raises(SandboxError, match="closed"):
         workspace.run(["true"], timeout_s=9)
 
@@ -575,7 +1061,7 @@ def test_two_sweeps_at_once_are_fine(sandbox: Bubblewrap) -> None:
     with ThreadPoolExecutor() as pool:
         swept = [future.result() for future in [pool.submit(sandbox.sweep, lambda _: False) for _ in range(4)]]
     assert ("gone",) in swept
-    assert list(sandbox.root.iterdir()) == []
+    assert left(sandbox) == []
 
 
 OPENER = """
@@ -602,7 +1088,7 @@ def test_a_killed_opener_leaves_no_process_and_is_swept(sandbox: Bubblewrap) -> 
     assert running(seconds) == []
     assert sandbox.sweep(lambda label: label == "killed") == ()  # its task goes on elsewhere
     assert sandbox.sweep(lambda label: False) == ("killed",)
-    assert list(sandbox.root.iterdir()) == []
+    assert left(sandbox) == []
 
 
 def test_a_crash_before_the_signature_is_swept_after_an_hour(sandbox: Bubblewrap) -> None:

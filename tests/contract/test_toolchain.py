@@ -18,14 +18,15 @@ from domain.errors import InputError
 from domain.ports import Sandbox
 
 
-def wheel(index: Path, name: str, files: dict[str, str], version: str = "1.0") -> str:
+def wheel(index: Path, name: str, files: dict[str, str], version: str = "1.0", needs: str = "") -> str:
     """Put a wheel where uv finds it; its SHA-256."""
     index.mkdir(exist_ok=True)
     path = index / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
     content = {
         **files,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + (f"Requires-Dist: {needs}\n" if needs else ""),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{file},,\n" for file in [*content, f"{info}/RECORD"])
@@ -83,6 +84,16 @@ def test_the_same_lines_are_the_same_path_and_are_made_once(
     assert (first / "pyvenv.cfg").stat().st_mtime_ns == made
     assert toolchains.ensure(["plain"], sandbox) != first
     assert toolchains.model_copy(update={"index_url": SecretStr("https://i.invalid")})._key(("plain",)) != first.name
+
+
+def test_dependencies_come_too_unless_only_the_lines_are_wanted(
+    index: Path, toolchains: WheelToolchains, sandbox: Bubblewrap
+) -> None:
+    wheel(index, "needy", {"needy.py": "VALUE = 2\n"}, needs="plain")
+    script = "import importlib.util as u; print(bool(u.find_spec('needy')), bool(u.find_spec('plain')))"
+    whole, alone = toolchains.ensure(["needy"], sandbox), toolchains.ensure(["needy"], sandbox, dependencies=False)
+    assert run(sandbox, whole, "python", "-c", script) == "True True"
+    assert run(sandbox, alone, "python", "-c", script) == "True False"
 
 
 def test_no_requirements_give_an_empty_environment(

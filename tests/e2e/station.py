@@ -31,6 +31,10 @@ class Station:
     def up(self) -> None:
         self.lockgate("up", check=True)
         self.port = int((self.home / "port").read_text())
+        self.python(
+            "from blocks.workshop import Workshop\nshop = Workshop.saved('default')\n"
+            "shop.sandboxes = 'bubblewrap'\nshop.keep('default')"  # docker has tests of its own; both are slow
+        )
 
     def down(self) -> None:
         self.lockgate("down", check=True)

@@ -21,7 +21,7 @@ def nothing_is_left_behind(station: Station) -> object:
     yield
     sandboxes = station.home / "sandboxes"
     until = time.monotonic() + 30  # a run that another test killed is swept when it is resumed
-    while left := [path.name for path in sandboxes.glob("*") if path.is_dir()]:
+    while left := [path.name for path in sandboxes.glob("ws-*") if path.is_dir()]:
         assert time.monotonic() < until, left
         time.sleep(0.5)
     listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout

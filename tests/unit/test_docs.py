@@ -25,7 +25,7 @@ def test_every_setting_of_a_project_and_a_brief_says_what_it_is() -> None:
 def test_every_command_and_flag_in_the_readme_exists() -> None:
     text = (PROJECT / "README.md").read_text() + (PROJECT / "docs" / "operating.md").read_text()
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    named = re.findall(r"lockgate ([a-z]+)((?: [^`\n]*)?)`", text)
+    named = re.findall(r"lockgate ([a-z-]+)((?: [^`\n]*)?)`", text)
     assert named
     for command, rest in named:
         assert command in commands, command

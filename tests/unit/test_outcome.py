@@ -13,7 +13,8 @@ from domain.brief import Acceptance, Brief
 from domain.errors import InputError
 from domain.task import Answer, Approval, BillLine, End, Outcome
 from flows import report
-from flows.report import STATE_NAMES, bill_of, end, refused, review_feedback, sentence
+from flows.report import STATE_NAMES, end, review_feedback, sentence, turned_down
+from tasks.bill import bill_of
 from tests.unit.policy_cases import PROJECT, attempt
 
 BRIEF = Brief(
@@ -102,8 +103,8 @@ def test_a_brief_for_a_workshop_that_nobody_made_is_refused(monkeypatch: pytest.
 
 
 def test_the_bill_is_read_in_the_order_in_which_it_was_used(ledger: Ledger) -> None:
-    assert [(line.step, line.attempt) for line in bill_of(ledger, "run")] == [("edit", 1), ("edit", 2)]
-    assert bill_of(ledger, "another run") == ()
+    assert [(line.step, line.attempt) for line in bill_of(ledger, "run").charges] == [("edit", 1), ("edit", 2)]
+    assert bill_of(ledger, "another run").charges == ()
 
 
 def test_the_commands_help_and_the_exit_codes_agree() -> None:
@@ -118,9 +119,9 @@ def test_an_attempt_that_is_no_progress_is_not_tested() -> None:
     first = attempt(PROJECT, number=1, tree="t1")
     again = attempt(PROJECT, number=2, tree="t1")
     nothing = attempt(PROJECT, number=2, commit=None, problem="the agent changed nothing")
-    assert refused(attempt(PROJECT, number=2, tree="t2"), [first]) is None
-    assert refused(first, []) is None
-    stuck, empty = refused(again, [first]), refused(nothing, [first, nothing])
+    assert turned_down(attempt(PROJECT, number=2, tree="t2"), [first]) is None
+    assert turned_down(first, []) is None
+    stuck, empty = turned_down(again, [first]), turned_down(nothing, [first, nothing])
     assert stuck is not None and "no progress" in stuck.points[0] and stuck.last_commit == again.commit
     assert empty is not None and empty.points == ("the agent changed nothing",) and empty.last_commit is None
 

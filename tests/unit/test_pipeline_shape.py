@@ -1,4 +1,4 @@
-"""The pipeline keeps its shape: one flow on one page, ten named steps, results that are never mistaken for others'."""
+"""The pipeline keeps its shape: one flow on one page, eleven named steps, results never mistaken for others'."""
 
 import importlib
 import pkgutil
@@ -24,7 +24,8 @@ from tests.unit.policy_cases import evidence, prepared
 
 PROJECT = Path(__file__).parents[2]
 STEPS = (
-    "prepare", "plan", "edit", "test", "security_scan", "review_gate", "merge", "deploy", "health_check", "rollback",
+    "prepare", "plan", "edit", "test", "security_scan", "review", "review_gate", "merge", "deploy", "health_check",
+    "rollback",
 )  # fmt: skip
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
 AnyTask = Task[..., Any]

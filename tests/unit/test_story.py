@@ -15,9 +15,11 @@ from domain.task import (
     Finding,
     Health,
     Merged,
+    Opinion,
     Outcome,
     Plan,
     Question,
+    Raced,
     Release,
     RolledBack,
     Scanned,
@@ -28,7 +30,7 @@ from domain.value import Value
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 
 PROJECT_ROOT = Path(__file__).parents[2]
-BOOKKEEPING = {"bill", "scratchpad", "baseline", "first-release", "rollback-chosen"}
+BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "baseline", "first-release", "rollback-chosen"}
 """Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
 
 
@@ -74,6 +76,13 @@ LINES: list[tuple[str, Value, str]] = [
     ("plan", Plan(steps=("a", "b")), "plan: 2 steps"),
     ("attempt", attempt(PROJECT), "attempt 1: +10 −0 in 0 files, commit cccccccccccc"),
     ("attempt", NO_CHANGE, "attempt 1: no usable change: it ran out of time"),
+    (
+        "attempt",
+        attempt(PROJECT, commit=None, help="which table?"),
+        "attempt 1: the agent asks for help: which table?",
+    ),
+    ("raced", Raced(turn=1, passed=2), "attempt 2 passed every gate first; the others of its turn may stop"),
+    ("opinion", Opinion(summary="s", concerns=("a",)), "another agent reviewed it: 1 concerns"),
     ("tested", evidence().tested, "tested: 4 of 4 pass on the change"),
     ("scanned", SCANNED, "scanned: 1 refusing findings, 0 for a person"),
     ("verdict", VERDICT, "verdict: refused\n    - a is broken\n    - b is broken"),

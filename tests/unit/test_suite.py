@@ -1,5 +1,6 @@
 """One run of a project's tests: what is locked, what pytest's report says, and what cannot be believed."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from domain.errors import AgentError, SandboxError
 from domain.ports import Completed, Tree, TreeEntry
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
-from tasks.suite import REPORT, environment, locked, pack, run_suite, tree_digest, unpack
+from tasks.suite import REPORT, Rooms, environment, locked, pack, run_suite, tree_digest, unpack
 from tests.unit.policy_cases import tree
 
 PASSED, FAILED, ERROR, SKIPPED = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR, CaseOutcome.SKIPPED
@@ -67,14 +68,6 @@ class RealWorkspace(FakeWorkspace):
         return ended(done.returncode, done.stdout + done.stderr)
 
 
-class FakeSandbox:
-    def __init__(self, workspace: FakeWorkspace) -> None:
-        self.workspace = workspace
-
-    def open(self, tree: Tree, *, label: str, toolchain: Path) -> FakeWorkspace:
-        return self.workspace
-
-
 class FakeStore:
     def __init__(self) -> None:
         self.kept: list[bytes] = []
@@ -97,8 +90,9 @@ def run(
     workspace: FakeWorkspace, told: Brief | None = None, files: Tree | None = None, **settings: Any
 ) -> tuple[Suite, FakeStore]:
     store = FakeStore()
-    shop = cast(Workshop, SimpleNamespace(sandbox=FakeSandbox(workspace), store=store))
-    suite = run_suite(shop, files or {}, told or brief(), ProjectSettings(**settings), Path("/toolchain"), label="run")
+    shop = cast(Workshop, SimpleNamespace(store=store))
+    opened = cast(Rooms, lambda: contextlib.closing(workspace))
+    suite = run_suite(shop, files or {}, told or brief(), ProjectSettings(**settings), opened)
     assert not workspace.is_open
     return suite, store
 

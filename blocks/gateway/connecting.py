@@ -1,0 +1,82 @@
+"""Where the gateway connects: to what a request was cleared for, at an address that was looked up once."""
+
+import asyncio
+import socket
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+
+from mitmproxy import connection, http
+from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+from blocks.gateway.audit import Note
+from blocks.gateway.http1 import answer, listener_of
+from domain.egress_rules import is_reachable
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+class _Refused(Exception):
+    """Nothing is connected, for this reason."""
+
+
+async def system_resolve(host: str, port: int) -> list[str]:
+    """Addresses of a name, best first, as getaddrinfo(3) orders them. Raises OSError where there are none."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+class Connecting:
+    """The addon that guards connections. It comes after those that send model calls to their providers."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._cleared: defaultdict[str, dict[tuple[str, int], bool]] = defaultdict(dict)
+        self._named: dict[str, tuple[str, int]] = {}
+
+    def clear(self, flow: http.HTTPFlow, host: str, port: int, *, private: bool) -> None:
+        """Let one client connect to one host and port, for as long as it is there itself."""
+        self._cleared[flow.client_conn.id][host, port] = private
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        """Model calls go where their addon says, which may be in one's own network."""
+        if "lockgate.model" not in flow.metadata or flow.response:
+            return
+        upstream = flow.metadata.get("lockgate.upstream")
+        if upstream == (flow.request.host, flow.request.port):
+            self.clear(flow, *upstream, private=True)
+        else:
+            flow.response = answer(403, "no such model provider")
+
+    # ── connections ──
+
+    async def server_connect(self, data: ServerConnectionHookData) -> None:
+        """Look the name up once and connect to what was found. The name stays the connection's address for all else."""
+        host, port = (data.server.address or ("", 0))[:2]
+        try:
+            address = await self._address(host, port, self._cleared[data.client.id].get((host, port)))
+        except Exception as err:
+            reason = str(err) if isinstance(err, _Refused) else "its name cannot be looked up"
+            data.server.error = f"{host}: {reason}"
+            listener_of(data.client).audit.add(Note(host, "CONNECT", "", False, reason))
+        else:
+            self._named[data.server.id] = (host, port)
+            data.server.address = (address, port)
+
+    async def _address(self, host: str, port: int, private: bool | None) -> str:
+        if private is None:
+            raise _Refused("nothing was cleared to go there")
+        addresses = list(await self._resolve(host, port))
+        if not all(is_reachable(address, private) for address in addresses):
+            raise _Refused("its name resolves to an address that is not public")
+        return addresses[0]
+
+    def server_connected(self, data: ServerConnectionHookData) -> None:
+        """The name is back, because mitmproxy finds connections to use again by it: with the address in its place, it
+        opens one for every request and stops at the fifth."""
+        named = self._named.pop(data.server.id, data.server.address)
+        object.__setattr__(data.server, "address", named)  # Server refuses to: the connection is open already
+
+    server_connect_error = server_connected
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        self._cleared.pop(client.id, None)

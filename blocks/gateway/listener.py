@@ -1,0 +1,147 @@
+"""One sandbox's way in: a unix socket that nobody else has. What comes through it is that sandbox."""
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mitmproxy.connection import Address
+from mitmproxy.proxy import layers, mode_servers, mode_specs
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layer import Layer
+
+from blocks.gateway.audit import Audit
+from blocks.gateway.placeholders import Held
+from blocks.gateway.redaction import forms
+from domain.egress import Passport
+from domain.egress_rules import names
+
+MAX_CONNECTIONS = 128
+"""At once, for one sandbox. npm opens 15, a browser 6 a host."""
+MAX_BUFFERED = 64_000_000
+"""Bytes of request bodies in memory at once, for one sandbox. Anthropic takes 32 MB a request."""
+
+WRITE_BUFFER = 1_000_000
+"""Bytes on their way into a sandbox before the server is read no further. A unix socket takes only 200 kB itself."""
+
+
+@dataclass(eq=False)
+class Listener:
+    """Who speaks through one socket, and all that it may do."""
+
+    id: str
+    passport: Passport
+    token: str
+    secrets: tuple[Held, ...]
+    audit: Audit
+    connections: int = 0
+    buffered: int = 0
+    _patterns: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
+
+    def patterns(self, host: str) -> tuple[bytes, ...]:
+        """What to redact in answers of this (normal) host: secrets that it may have been sent, whenever that was."""
+        if host not in self._patterns:
+            sent = (held.value.encode() for held in self.secrets if names(held.scope.hosts, host))
+            self._patterns[host] = tuple(form for value in sent for form in forms(value))
+        return self._patterns[host]
+
+
+@dataclass(frozen=True)
+class SandboxMode(mode_specs.ProxyMode):
+    """A regular HTTP proxy on the socket of one listener. `data` is its id."""
+
+    listener: Listener | None = field(default=None, compare=False)
+    description = "sandbox"
+    transport_protocol: Literal["tcp"] = "tcp"
+
+    def __post_init__(self) -> None:
+        pass
+
+
+class SandboxServer(mode_servers.ServerInstance[SandboxMode]):
+    """Listens on `gateway.sock` in a directory that is there already and stays, because a sandbox has it mounted."""
+
+    _server: asyncio.Server | None = None
+    listen_addrs: tuple[Address, ...] = ()
+
+    def __init__(self, listener: Listener, manager: mode_servers.ServerManager, directory: Path) -> None:
+        mode = SandboxMode(f"sandbox:{listener.id}", listener.id, None, None, listener)
+        super().__init__(mode, manager)
+        self.listener, self.directory = listener, directory
+
+    @property
+    def is_running(self) -> bool:
+        return self._server is not None
+
+    async def _start(self) -> None:
+        bound = bind(self.directory, "gateway.sock", 0o666)
+        self._server = await asyncio.start_unix_server(self._take, sock=bound, backlog=256)
+
+    async def _stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        (self.directory / "gateway.sock").unlink(missing_ok=True)
+
+    def make_top_layer(self, context: Context) -> Layer:
+        return layers.modes.HttpProxy(context)
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.listener.connections >= MAX_CONNECTIONS:
+            writer.close()
+            return
+        self.listener.connections += 1
+        writer.transport.set_write_buffer_limits(WRITE_BUFFER)
+        try:
+            await self.handle_stream(reader, _Named(writer, self.listener.id))  # type: ignore[arg-type]
+        finally:
+            self.listener.connections -= 1
+
+
+class _Named:
+    """A connection with a name where mitmproxy looks for an address: clients of unix sockets have none."""
+
+    def __init__(self, writer: asyncio.StreamWriter, name: str) -> None:
+        self._writer, self._name = writer, name
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name in ("peername", "sockname"):
+            return (self._name, 0)
+        return self._writer.get_extra_info(name, default)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+
+def bind(directory: Path, name: str, mode: int) -> socket.socket:
+    """A unix socket in place of what was there. Through /proc, because an address has room for 107 bytes (unix(7))."""
+    (directory / name).unlink(missing_ok=True)
+    held = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(f"/proc/self/fd/{held}/{name}")
+        os.chmod(directory / name, mode)
+    except OSError:
+        bound.close()
+        raise
+    finally:
+        os.close(held)
+    return bound
+
+
+def connect(directory: Path, name: str, timeout_s: float) -> socket.socket:
+    """Connected to a unix socket in a directory. Raises OSError where nobody listens."""
+    held = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.settimeout(timeout_s)
+        try:
+            made.connect(f"/proc/self/fd/{held}/{name}")
+        except OSError:
+            made.close()
+            raise
+        return made
+    finally:
+        os.close(held)

@@ -1,0 +1,156 @@
+"""The account: no call goes out unless its worst case fits into what is left. The ledger is the truth."""
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, date, datetime
+from typing import Protocol
+
+from domain.errors import LedgerError
+from domain.models import Metered, ModelPolicy, Reserved
+from domain.value import Value
+
+RESERVED, METERED = "reserved", "metered"
+"""Kinds of the two ledger entries of a call; their key is the call's id."""
+ROUNDING_USD = 1e-9
+
+log = logging.getLogger(__name__)
+
+
+class Line(Protocol):
+    """What the account reads of a ledger entry."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def body(self) -> dict[str, object]: ...
+
+
+class Entries(Protocol):
+    """`Ledger.entries`."""
+
+    def __call__(self, *, kind: str, after: int) -> Iterable[Line]: ...
+
+
+class Account:
+    """What every run, day and environment has spent and may still spend. Safe from threads.
+
+    It starts from the ledger and looks for new lines before each decision, so a gateway that comes after one that was
+    killed knows all that was reserved. A reservation without its metered line counts in full, for ever.
+    Raises LedgerError where the ledger does not answer: then nothing may go out.
+    """
+
+    def __init__(
+        self,
+        record: Callable[[str, str, str, Value], Value],
+        entries: Entries,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._record, self._entries, self._now = record, entries, now
+        self._lock = threading.Lock()
+        self._seen = {RESERVED: 0, METERED: 0}
+        self._open: dict[str, tuple[Reserved, date]] = {}
+        self._early: dict[str, Metered] = {}
+        self._usd: defaultdict[tuple[str, ...], float] = defaultdict(float)
+        self._catch_up()
+
+    def reserve(self, wanted: Reserved, run_usd: float, policy: ModelPolicy) -> str | None:
+        """None: the worst case is on record and the call may go out. Else why it may not, and what to do.
+
+        `run_usd` is what the whole run may spend.
+        """
+        with self._lock:
+            self._catch_up()
+            if refusal := self._refusal(wanted, wanted.usd, run_usd, policy):
+                return refusal
+            self._record(wanted.run_id, RESERVED, wanted.call, wanted)
+            self._catch_up()
+            # Another gateway on this ledger may have reserved between the look and the line. Both may give way.
+            if refusal := self._refusal(wanted, 0, run_usd, policy):
+                unsent = wanted.model_dump() | {"usd": 0, "note": "not sent: another gateway took what was left"}
+                self._record(wanted.run_id, METERED, wanted.call, Metered(**unsent))
+                return refusal
+        return None
+
+    def settle(self, metered: Metered) -> None:
+        """Put what the call did cost in place of its worst case. Safe to repeat: the first one stands.
+
+        Where the ledger does not answer, the reservation goes on counting in full, here as there.
+        """
+        try:
+            self._record(metered.run_id, METERED, metered.call, metered)
+            with self._lock:
+                self._catch_up()
+        except LedgerError as err:
+            log.error("call %s of run %s may stay at its worst case: %s", metered.call, metered.run_id, err)
+
+    def spent(self, run_id: str) -> float:
+        """US dollars that a run has spent or reserved."""
+        with self._lock:
+            self._catch_up()
+            return self._usd["run", run_id]
+
+    def left(self, run_id: str, environment: str | None, run_usd: float, policy: ModelPolicy) -> float:
+        """US dollars that a call of this run may cost now, by the tightest cap."""
+        with self._lock:
+            self._catch_up()
+            return min(cap - self._usd[key] for cap, _, key in self._caps(run_id, environment, run_usd, policy))
+
+    def _caps(
+        self, run_id: str, environment: str | None, run_usd: float, policy: ModelPolicy
+    ) -> list[tuple[float, str, tuple[str, ...]]]:
+        run, day, there = _sums(run_id, environment, self._now().date())
+        caps = [(run_usd, "this task", run)]
+        if policy.usd_per_task is not None:
+            caps.append((policy.usd_per_task, "any task (usd_per_task)", run))
+        if policy.usd_per_day is not None:
+            caps.append((policy.usd_per_day, "all tasks today (usd_per_day)", day))
+        if (cap := policy.usd_per_environment_day.get(environment or "")) is not None:
+            caps.append((cap, f"tasks for {environment} today (usd_per_environment_day)", there))
+        return caps
+
+    def _refusal(self, wanted: Reserved, more_usd: float, run_usd: float, policy: ModelPolicy) -> str | None:
+        for cap, whose, key in self._caps(wanted.run_id, wanted.environment, run_usd, policy):
+            left = cap - self._usd[key]
+            if more_usd > left + ROUNDING_USD:
+                return (
+                    f"this call may cost up to ${wanted.usd:.4f}, and ${max(0.0, left):.4f} is left of the "
+                    f"${cap:.2f} for {whose}: ask for less output or send less, or let a person raise the budget"
+                )
+        return None
+
+    def _catch_up(self) -> None:
+        """Read each line of the ledger once; the caller has the lock."""
+        for line in self._new(RESERVED):
+            reserved, day = Reserved.model_validate(line.body), line.at.astimezone(UTC).date()
+            self._open[reserved.call] = reserved, day
+            self._add(reserved, day, reserved.usd)
+            if reserved.call in self._early:
+                self._close(self._early.pop(reserved.call))
+        for line in self._new(METERED):
+            self._close(Metered.model_validate(line.body))
+
+    def _new(self, kind: str) -> Iterator[Line]:
+        for line in self._entries(kind=kind, after=self._seen[kind]):
+            yield line
+            self._seen[kind] = line.number
+
+    def _close(self, metered: Metered) -> None:
+        """A call counts on the day on which it was reserved."""
+        if metered.call not in self._open:  # its reservation was written between the two looks
+            self._early[metered.call] = metered
+            return
+        reserved, day = self._open.pop(metered.call)
+        self._add(reserved, day, metered.usd - reserved.usd)
+
+    def _add(self, reserved: Reserved, day: date, usd: float) -> None:
+        for key in _sums(reserved.run_id, reserved.environment, day):
+            self._usd[key] += usd
+
+
+def _sums(run_id: str, environment: str | None, day: date) -> tuple[tuple[str, ...], ...]:
+    """The three sums that a call counts in: its run's, its day's, and its environment's on that day."""
+    return ("run", run_id), ("day", day.isoformat()), ("environment", environment or "", day.isoformat())

@@ -1,0 +1,56 @@
+"""A call that is out, and what goes on the bill when it has ended."""
+
+from dataclasses import dataclass
+
+from genai_prices import Usage
+
+from blocks.gateway.models.apis import Route
+from blocks.gateway.models.ask import Ask
+from blocks.gateway.models.meter import Meter
+from blocks.gateway.models.pricing import Rates, tokens_of, usage_of
+from domain.models import Metered, Reserved, Tokens
+
+
+@dataclass
+class Call:
+    """One call on record whose metered line is still to be written."""
+
+    reserved: Reserved
+    rates: Rates
+    route: Route
+    ask: Ask
+    meter: Meter | None = None
+    """Reads the answer; None until one has begun that costs something."""
+
+    def metered(self, status: int | None, note: str = "", *, reached: bool = True) -> Metered:
+        """The line on the bill. What is not known is charged at its worst case.
+
+        An answer that broke off told its input but not all of its output: how much a provider then charges, nobody
+        says, and a sandbox that hangs up just before the end must not have had it for nothing.
+        """
+        if not reached or (status is not None and not is_good(status)):
+            return self._line(status, Tokens(), 0.0, note)
+        usage = self._usage()
+        if usage is None:
+            return self._line(status, Tokens(), self.reserved.usd, note or "no usage was told: charged its worst case")
+        if self.meter is None or not self.meter.ended:
+            usage.output_tokens = max(int(usage.output_tokens), self.ask.output_tokens)
+            note = "it broke off: output charged at its limit"
+        try:
+            return self._line(status, tokens_of(usage), self.rates.usd(usage), note)
+        except ValueError as err:
+            return self._line(status, Tokens(), self.reserved.usd, f"{err}: charged its worst case")
+
+    def _usage(self) -> Usage | None:
+        told = self.meter.usage if self.meter else None
+        return usage_of(*self.route.table, told) if told else None
+
+    def _line(self, status: int | None, tokens: Tokens, usd: float, note: str) -> Metered:
+        left_out = f"left out: {', '.join(self.ask.left_out)}"[:300] if self.ask.left_out else ""
+        who = self.reserved.model_dump(exclude={"usd"})
+        return Metered(**who, tokens=tokens, usd=usd, status=status, note="; ".join(filter(None, (note, left_out))))
+
+
+def is_good(status: int) -> bool:
+    """Whether an answer of this status is one that costs something."""
+    return 200 <= status < 300

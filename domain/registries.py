@@ -1,0 +1,8 @@
+"""The public package registries: what agents and a project's setup may read unless the workshop says otherwise."""
+
+from domain.egress import Rule
+
+PYTHON = Rule(hosts=("pypi.org", "files.pythonhosted.org"))
+NPM = Rule(hosts=("registry.npmjs.org",))
+REGISTRIES = (PYTHON, NPM)
+"""Read only: GET and HEAD. A package can be named, so a name can carry words out; nothing that is secret is inside."""

@@ -1,0 +1,135 @@
+"""Rooms: a sandbox for one piece of work, with its way out. Every sandbox that a step uses is opened here."""
+
+import hashlib
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from blocks.layers import layer
+from blocks.workshop import Workshop
+from domain.egress import Passport, Phase, Rule
+from domain.errors import InputError
+from domain.models import model_for
+from domain.paths import matches
+from domain.ports import Agent, Tree, Workspace
+from domain.task import Prepared
+from domain.value import digest_of
+
+SETUP_S = 1800.0
+"""Longest setup of a project."""
+
+
+class Room(NamedTuple):
+    """An open workspace, and what an agent in it needs to reach its model."""
+
+    workspace: Workspace
+    model: str | None
+    token: str
+
+
+@contextmanager
+def room(
+    shop: Workshop,
+    prepared: Prepared,
+    phase: Phase,
+    tree: Tree,
+    *,
+    agent: Agent | None = None,
+    attempt: int = 0,
+) -> Iterator[Room]:
+    """A sandbox with `tree`, the project's environment and what `phase` may reach. It is gone afterwards.
+
+    Raises SandboxError and GatewayError where it cannot be opened, InputError where the project's setup fails.
+    """
+    model = _model(shop, prepared, phase, agent)
+    passport = _passport(shop, prepared, phase, agent, model, attempt)
+    mounts = agent.install(shop.toolchains, shop.sandbox) if agent else {}
+    toolchain = toolchain_of(shop, prepared)
+    below = None if phase == "setup" else _set_up(shop, prepared, tree)
+    with shop.gateway.admit(passport) as egress:
+        workspace = shop.sandbox.open(
+            tree,
+            label=prepared.run_id,
+            toolchain=toolchain,
+            mounts=mounts,
+            egress=egress,
+            layer=below,
+            image=prepared.settings.image,
+        )
+        try:
+            yield Room(workspace, model, egress.token if egress else "")
+        finally:
+            workspace.close()
+
+
+def toolchain_of(shop: Workshop, prepared: Prepared) -> Path:
+    """The environment with the project's requirements: built once, then found."""
+    return shop.toolchains.ensure(prepared.requirements, shop.sandbox)
+
+
+def passport_of(shop: Workshop, prepared: Prepared, phase: Phase) -> Passport:
+    """What a sandbox of this phase may reach, models left out."""
+    return _passport(shop, prepared, phase, None, None, 0)
+
+
+def usd_of(shop: Workshop, prepared: Prepared) -> float:
+    """What the run may spend: its brief's budget, or the policy's cap on every task."""
+    cap = shop.models.usd_per_task
+    return min(prepared.brief.budget.usd, cap) if cap is not None else prepared.brief.budget.usd
+
+
+def _model(shop: Workshop, prepared: Prepared, phase: Phase, agent: Agent | None) -> str | None:
+    if agent is None or agent.model is None:
+        return None
+    return model_for(shop.models, agent.model, phase, prepared.brief)
+
+
+def _passport(
+    shop: Workshop, prepared: Prepared, phase: Phase, agent: Agent | None, model: str | None, attempt: int
+) -> Passport:
+    brief, settings = prepared.brief, prepared.settings
+    rules: dict[Phase, tuple[Rule, ...]] = {
+        "setup": (*shop.registries, *settings.egress.setup),
+        "plan": settings.egress.plan,
+        "edit": (*shop.registries, *settings.egress.edit),
+        "review": (),
+        "test": settings.egress.test,
+    }
+    return Passport(
+        run_id=prepared.run_id,
+        phase=phase,
+        attempt=attempt,
+        agent=agent.name if agent else None,
+        repository=brief.repository,
+        environment=brief.environment,
+        workshop=brief.workshop,
+        rules=rules[phase],
+        secrets=settings.secrets if phase in ("setup", "plan", "edit") else (),
+        models=(model, *agent.helper_models) if agent and model else (),
+        usd=usd_of(shop, prepared),
+    )
+
+
+def _set_up(shop: Workshop, prepared: Prepared, tree: Tree) -> Path | None:
+    """What `setup` leaves beside the tree, made once for each state of the files that it depends on."""
+    settings = prepared.settings
+    if not settings.setup:
+        return None
+    command = shlex.split(settings.setup)
+    # Setup sees nothing but what its layer is named after: a change elsewhere in the tree cannot get into a layer that
+    # other tasks use.
+    files: Tree = {path: entry for path, entry in tree.items() if matches(path, settings.setup_files)}
+    told = {path: [entry.mode, hashlib.sha256(entry.content).hexdigest()] for path, entry in files.items()}
+    about = [settings.setup, settings.image, settings.environment, prepared.requirements, shop.sandbox.kind, told]
+
+    def make(place: Path) -> None:
+        with room(shop, prepared, "setup", files) as opened:
+            done = opened.workspace.run(command, timeout_s=SETUP_S, env=settings.environment)
+            if done.exit_code or done.problem:
+                why = done.problem or f"exit code {done.exit_code}"
+                raise InputError(f"the project's setup failed ({settings.setup}): {why}: {done.output[-1500:]}")
+            opened.workspace.harvest(place)
+
+    return layer(digest_of(about)[:32], make)
