@@ -1,5 +1,6 @@
 """`lockgate`: submit a brief, answer for it, look at it, roll it back. Wrong use ends with exit code 2."""
 
+import contextlib
 import errno
 import json
 import sys
@@ -54,10 +55,13 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop everything that this home started: releases and their proxies too."""
+    from blocks.sandboxes.docker import Docker
     from station import supervisor
     from station.targets import stop_targets
 
     stopped = [*supervisor.down(), *stop_targets()]  # a run under way must not see its release vanish
+    with contextlib.suppress(LockgateError):  # no engine, no waiting containers
+        Docker().drain()
     print(f"stopped: {', '.join(stopped) or 'nothing was running'}")
 
 

@@ -33,7 +33,9 @@ class Station:
         self.port = int((self.home / "port").read_text())
         self.python(
             "from blocks.workshop import Workshop\nshop = Workshop.saved('default')\n"
-            "shop.sandboxes = 'bubblewrap'\nshop.keep('default')"  # docker has tests of its own; both are slow
+            "shop.sandboxes = 'bubblewrap'\n"  # docker has tests of its own; both are slow
+            "shop.registries = tuple(r.model_copy(update={'private': True}) for r in shop.registries)\n"
+            "shop.keep('default')"  # the registries may be mirrors on this machine's network
         )
 
     def down(self) -> None:

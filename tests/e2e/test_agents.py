@@ -4,9 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from domain.task import Attempt, End
 from tests.e2e.briefs import GOOD, brief, repository
 from tests.e2e.station import Station
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Path:
+    """A folder of agents' scripts that sandboxes can read: pytest keeps its own to itself."""
+    folder = tmp_path / "agents"
+    folder.mkdir(mode=0o755)
+    return folder
+
 
 BIG = GOOD + "printf '\\n\\n# A remark.\\n# Another.\\n# And one more.\\n' >> sums.py\n"
 
@@ -16,11 +27,13 @@ def attempts(station: Station, run: str) -> dict[int, Attempt]:
     return {attempt.number: attempt for attempt in made}
 
 
-def test_a_race_ends_with_the_first_that_passes_and_stops_the_rest(station: Station, tmp_path: Path) -> None:
+def test_a_race_ends_with_the_first_that_passes_and_stops_the_rest(
+    station: Station, tmp_path: Path, mounts: Path
+) -> None:
     at = repository(tmp_path / "sums.git")
-    station.command("hangs", "sleep 1200\n", tmp_path)
-    station.command("small", GOOD, tmp_path)
-    station.command("big", BIG, tmp_path)
+    station.command("hangs", "sleep 1200\n", mounts)
+    station.command("small", GOOD, mounts)
+    station.command("big", BIG, mounts)
     agents = ["command/hangs", "command/big", "command/small"]
     run = station.submit(brief(at, "command/small", race=3, roles={"edit": agents}))
     outcome = station.wait(run)
@@ -35,13 +48,13 @@ def test_a_race_ends_with_the_first_that_passes_and_stops_the_rest(station: Stat
     assert {("edit", 1), ("edit", 2), ("edit", 3)} <= steps
 
 
-def test_an_agent_that_asks_for_help_gets_an_answer_and_goes_on(station: Station, tmp_path: Path) -> None:
+def test_an_agent_that_asks_for_help_gets_an_answer_and_goes_on(station: Station, tmp_path: Path, mounts: Path) -> None:
     at = repository(tmp_path / "sums.git")
     script = (
         'if [ "$LOCKGATE_ATTEMPT" = 1 ]; then echo "Is double of a text a text?" > /lockgate/help.md; exit 0; fi\n'
         "grep -q 'numbers only' /lockgate/feedback.md || exit 9\n" + GOOD
     )
-    station.command("asks", script, tmp_path)
+    station.command("asks", script, mounts)
     run = station.submit(brief(at, "command/asks", budget={"attempts": 2}))
     station.wait_for_state(run, "PAUSED")
     while station.answer(run, {"answers": "numbers only", "answered_by": "tester"}) == "BUSY":
@@ -51,13 +64,15 @@ def test_an_agent_that_asks_for_help_gets_an_answer_and_goes_on(station: Station
     assert attempts(station, run)[1].help == "Is double of a text a text?"
 
 
-def test_what_a_shipped_attempt_wrote_down_is_there_for_the_next_task(station: Station, tmp_path: Path) -> None:
+def test_what_a_shipped_attempt_wrote_down_is_there_for_the_next_task(
+    station: Station, tmp_path: Path, mounts: Path
+) -> None:
     at = repository(tmp_path / "sums.git")
-    station.command("notes", f"echo 'Tests run with pytest -q.' > /lockgate/memory.md\n{GOOD}", tmp_path)
+    station.command("notes", f"echo 'Tests run with pytest -q.' > /lockgate/memory.md\n{GOOD}", mounts)
     first = station.wait(station.submit(brief(at, "command/notes")))
     assert first.end is End.MERGED, first.reasons
     more = "printf '\\n\\ndef triple(a):\\n    return 3 * a\\n' >> sums.py\n"
-    station.command("notes", f"grep -q 'pytest -q' /lockgate/memory.md || exit 9\n{more}", tmp_path)
+    station.command("notes", f"grep -q 'pytest -q' /lockgate/memory.md || exit 9\n{more}", mounts)
     acceptance = "import sums\n\n\ndef test_triple():\n    assert sums.triple(4) == 12\n"
     told = brief(
         at,
@@ -103,10 +118,12 @@ NODE_FILES = {
 }
 
 
-def test_a_node_project_is_set_up_through_the_gateway_once_and_tested(station: Station, tmp_path: Path) -> None:
+def test_a_node_project_is_set_up_through_the_gateway_once_and_tested(
+    station: Station, tmp_path: Path, mounts: Path
+) -> None:
     at = repository(tmp_path / "sums.git", NODE_FILES)
     double = "printf 'exports.double = (a) => 2 * a;\\n' >> sums.js\n"
-    station.command("node", double, tmp_path)
+    station.command("node", double, mounts)
     check = "node -e \"if (require('./sums').double(4) !== 8) process.exit(1)\""
     told = brief(
         at, "command/node", goal="Add `double(a)` to `sums.js`, which returns twice its argument",
@@ -122,12 +139,12 @@ def test_a_node_project_is_set_up_through_the_gateway_once_and_tested(station: S
     assert {d["phase"] for d in seen} == {"setup"}, denied
 
 
-def test_a_host_that_nobody_allowed_is_denied_and_on_record(station: Station, tmp_path: Path) -> None:
+def test_a_host_that_nobody_allowed_is_denied_and_on_record(station: Station, tmp_path: Path, mounts: Path) -> None:
     at = repository(tmp_path / "sums.git")
     station.command(
         "online",
         f"python -c 'import urllib.request as u; u.urlopen(\"https://example.com\")' && exit 9\n{GOOD}",
-        tmp_path,
+        mounts,
     )
     run = station.submit(brief(at, "command/online"))
     outcome = station.wait(run)
