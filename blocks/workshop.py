@@ -22,9 +22,8 @@ from blocks.ledger.ledger import Ledger
 from blocks.memory import Memory
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
-from blocks.scanners.bandit import Bandit
-from blocks.scanners.kingfisher import Kingfisher
-from blocks.scanners.ruff import Ruff
+from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Semgrep, Squawk, Zizmor
+from blocks.scanners.gitleaks import merged
 from blocks.stores.local import LocalStore
 from blocks.targets.process import ProcessTarget
 from blocks.toolchains.wheels import WheelToolchains
@@ -32,9 +31,10 @@ from domain.brief import Brief
 from domain.egress import Rule
 from domain.errors import InputError
 from domain.models import ModelPolicy
-from domain.ports import Agent, Sandbox, Scanner, Target
+from domain.ports import Agent, Sandbox, Scanner, Target, Tree
 from domain.project import ProjectSettings
 from domain.registries import REGISTRIES
+from domain.task import Finding
 
 
 class Project(LockgateBlock):
@@ -67,8 +67,13 @@ class Workshop(LockgateBlock):
     store: LocalStore = Field(default_factory=LocalStore, description="Contracts, transcripts and failure bundles")
     ledger: Ledger = Field(default_factory=Ledger, description="The one record")
     kingfisher: Kingfisher = Field(default_factory=Kingfisher, description="Secret scanner")
+    gitleaks: Gitleaks = Field(default_factory=Gitleaks, description="Secret scanner; the two find more together")
     ruff: Ruff = Field(default_factory=Ruff, description="Security lint")
     bandit: Bandit = Field(default_factory=Bandit, description="Python weaknesses")
+    semgrep: Semgrep = Field(default_factory=Semgrep, description="Weaknesses, by rules of our own")
+    zizmor: Zizmor = Field(default_factory=Zizmor, description="CI workflows")
+    squawk: Squawk = Field(default_factory=Squawk, description="Migrations")
+    dependencies: Dependencies = Field(default_factory=Dependencies, description="Dependencies, at the registries")
     targets: dict[str, str] = Field({}, description="Environment → target block, such as process-target/shop")
     pager: str | None = Field(None, description="Notification block to call when a person must decide, as type/name")
     review_days: float = Field(7, gt=0, description="After so many days an unanswered review counts as declined")
@@ -89,7 +94,20 @@ class Workshop(LockgateBlock):
 
     @property
     def scanners(self) -> tuple[Scanner, ...]:
-        return (self.kingfisher, self.ruff, self.bandit)
+        return (
+            self.kingfisher,
+            self.gitleaks,
+            self.ruff,
+            self.bandit,
+            self.semgrep,
+            self.zizmor,
+            self.squawk,
+            self.dependencies,
+        )
+
+    def secrets_in(self, tree: Tree) -> tuple[Finding, ...]:
+        """What looks like a secret in a tree, by both secret scanners; what failed is a finding too."""
+        return merged((*self.kingfisher.scan_all(tree), *self.gitleaks.scan_all(tree)))
 
     def target(self, environment: str) -> Target:
         """The target of an environment. Raises InputError for one that nobody set up."""

@@ -5,6 +5,8 @@ from typing import Any
 
 from blocks.scanners import SCAN_RULES
 from domain.policy import BRIEF_RULES, CHANGE_RULES, JUDGE_RULES, PLAN_RULES, Rule
+from domain.policy.dependency_rules import DEPENDENCY_RULES
+from domain.policy.suppress import IGNORED
 
 INTRODUCTION = """# What the gates look for
 
@@ -21,7 +23,9 @@ GATES: Sequence[tuple[str, str, Sequence[Rule[Any]]]] = (
     ("Plans", "Before the agent edits.", PLAN_RULES),
     ("Changes", "Over the change against its base, as data. Existing tests and what configures them are the contract.",
      CHANGE_RULES),
-    ("Scanners", "Tools over the changed files; only what base does not have counts.", SCAN_RULES),
+    ("Scanners", "Tools over the changed files; only what base does not have counts.", (*SCAN_RULES, IGNORED)),
+    ("Dependencies", "What a change brings or alters, checked against the registries; nothing is installed.",
+     DEPENDENCY_RULES),
     ("The judge", "Over the evidence as a whole.", JUDGE_RULES),
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from domain.brief import Brief
 from domain.egress import Passport
+from domain.migration import Applied, Migrate, Rehearsal, Serves
 from domain.task import Feedback, Finding, Health, Opinion, Plan, Release
 from domain.value import Value
 
@@ -277,6 +278,37 @@ class ReleaseBuild(NamedTuple):
     health: str
     migrate_up: str | None
     environment: Mapping[str, str]
+
+
+class Database(Protocol):
+    """A target's database: its migrations are rehearsed on copies, then applied."""
+
+    def rehearse(
+        self,
+        up: Migrate,
+        down: Migrate | None,
+        serves: Serves,
+        *,
+        queries: Sequence[str] | None = None,
+        say: Callable[[str], None] = ...,
+    ) -> Rehearsal:
+        """Run a migration on copies and measure; `judge_migration` says what follows. Nothing is left of the copies.
+
+        `queries`: statements of the running release; None: what the database knows. Raises DatabaseError where it
+        could not be rehearsed.
+        """
+
+    def apply(self, up: Migrate, rehearsal: Rehearsal) -> Applied:
+        """Run a rehearsed migration on the database itself, every try with a lock timeout. Safe to repeat."""
+
+    def current_schema(self) -> str:
+        """Fingerprint of the schema. Raises DatabaseError where it cannot be read."""
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove copies that nobody works on any more; their names. Safe to repeat."""
+
+    def doctor(self) -> str | None:
+        """None where migrations can be rehearsed, else what is missing and the fix."""
 
 
 class Store(Protocol):

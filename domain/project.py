@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from domain.egress import Rule
+from domain.suppressions import Suppression
 from domain.value import Value
 
 SENSITIVE_PATHS = (
@@ -61,5 +62,8 @@ class ProjectSettings(Value):
          "tox.ini", "setup.cfg"), description="What is locked: taken from base whatever the change says"
     )  # fmt: skip
     sensitive_paths: tuple[str, ...] = Field(SENSITIVE_PATHS, description="A change here needs a named reviewer")
+    suppress: tuple[Suppression, ...] = Field(
+        (), description="Findings that the owners live with: rule, path, reason, owner, until"
+    )
     reviewers: tuple[str, ...] = Field((), description="Who may approve; empty means anyone with the API credential")
     test_timeout_s: Annotated[float, Field(gt=0, description="Seconds for each of the commands above")] = 900

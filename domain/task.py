@@ -146,6 +146,7 @@ class Scanned(Value):
 
     commit: str
     findings: tuple[Finding, ...]
+    suppressed: tuple[str, ...] = Field((), description="What does not count, and by whose word")
     scanners: tuple[str, ...] = Field(description="Which scanners ran, with version")
     seconds: float = 0.0
 

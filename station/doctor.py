@@ -8,9 +8,7 @@ from typing import NamedTuple
 from blocks.home import home
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
-from blocks.scanners.bandit import Bandit
-from blocks.scanners.kingfisher import Kingfisher
-from blocks.scanners.ruff import Ruff
+from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Semgrep, Squawk, Zizmor
 from blocks.targets.caddy import caddy_binary
 from domain.errors import LockgateError
 from station import processes, settings
@@ -31,8 +29,10 @@ def checks() -> Iterator[Check]:
     yield Check("sandbox (bubblewrap)", Bubblewrap().doctor())
     yield Check("sandbox (docker; bubblewrap stands in for it)", Docker().doctor(), needed=False)
     yield Check("proxy (caddy)", _caddy())
-    for scanner in (Kingfisher(), Ruff(), Bandit()):
+    for scanner in (Kingfisher(), Gitleaks(), Ruff(), Bandit(), Semgrep(), Zizmor(), Squawk()):
         yield Check(f"scanner {scanner.name}", scanner.doctor())
+    silent = "scanner dependencies (what a silent service leaves open goes to a person)"
+    yield Check(silent, Dependencies().doctor(), needed=False)
     yield Check(f"disk at {home()}", _disk())
     for name in ("supervisor", "server", "gateway", "worker"):
         yield Check(name, None if processes.running(name) else "not running: `make up` starts it")

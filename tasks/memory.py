@@ -23,7 +23,7 @@ def remember(shop: Workshop, repository: str, outcome: Outcome) -> None:
     text = shop.store.get(notes[-1]["content"]).decode("utf-8", "replace")
 
     def secret(text: str) -> str | None:
-        found = shop.kingfisher.scan_all({"memory.md": TreeEntry(0o100644, text.encode())})
+        found = shop.secrets_in({"memory.md": TreeEntry(0o100644, text.encode())})
         return found[0].sentence if found else None
 
     try:

@@ -60,7 +60,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         contract=contract,
         requirements=requirements,
         refusals=(*lint_brief(brief, environments=shop.targets), *_release_refusals(brief, settings)),
-        warnings=tuple(finding.sentence for finding in shop.kingfisher.scan_all(tree)),
+        warnings=tuple(finding.sentence for finding in shop.secrets_in(tree)),
     )
     if not prepared.refusals:
         baseline = _baseline(shop, prepared, tree, attempt)

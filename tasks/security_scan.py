@@ -1,12 +1,19 @@
 """security_scan: rules over the change and scanners over its text. Nothing of it is run."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
 
-from blocks.workshop import workshop_of
+from blocks.scanners.gitleaks import merged
+from blocks.workshop import Workshop, workshop_of
 from domain.policy import change_findings
+from domain.policy.suppress import Suppressed, apply_suppressions
 from domain.task import Attempt, Prepared, Scanned
 from tasks import show
 from tasks.step import step
+
+AT_ONCE = 4
+"""Scanners that run side by side; they are programs of their own."""
 
 
 @step("security_scan", "security_scan-{attempt.number}")
@@ -20,13 +27,27 @@ def security_scan(prepared: Prepared, attempt: Attempt) -> Scanned:
     base = shop.forge.tree(brief.repository, prepared.base)
     head = shop.forge.tree(brief.repository, attempt.commit)
     findings = list(change_findings(prepared, attempt, base, head))
-    for scanner in shop.scanners:
-        findings += scanner.scan(base, head, attempt.changed_paths)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for found in pool.map(lambda scanner: scanner.scan(base, head, attempt.changed_paths), shop.scanners):
+            findings += found
+    kept, suppressed = apply_suppressions(merged(findings), prepared.settings.suppress, _day(shop, run))
     scanned = Scanned(
         commit=attempt.commit,
-        findings=tuple(findings),
+        findings=kept,
+        suppressed=tuple(_told(one) for one in suppressed),
         scanners=("lockgate rules", *(f"{scanner.name} {scanner.version()}" for scanner in shop.scanners)),
         seconds=round(time.monotonic() - started, 3),
     )
     show.scanned(scanned, attempt.number)
     return shop.ledger.record(run, "scanned", attempt.commit, scanned)
+
+
+def _day(shop: Workshop, run: str) -> date:
+    """The day on which the run began, in UTC: what ends at midnight ends for the next run."""
+    begun = shop.ledger.entries(run_id=run, kind="prepared")
+    return (begun[0].at if begun else datetime.now(UTC)).date()
+
+
+def _told(one: Suppressed) -> str:
+    by = one.by
+    return f"{one.finding.rule}: {one.finding.sentence} (suppressed until {by.until} by {by.owner}: {by.reason})"

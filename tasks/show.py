@@ -133,6 +133,8 @@ def scanned(value: Scanned, number: int) -> None:
     lines = ["| weight | gate | rule | finding |", "|---|---|---|---|"]
     lines += [f"| {f.severity} | {f.gate} | `{f.rule}` | {quote(f.sentence)} |" for f in value.findings]
     body = "\n".join(lines) if value.findings else "No findings."
+    if value.suppressed:
+        body += f"\n\n## Suppressed on the base branch\n{bullets(value.suppressed)}"
     _markdown("findings", f"# Attempt {number}: security scan\n\n{body}\n\n{', '.join(value.scanners)}", "Findings")
 
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from blocks.base import LockgateBlock
-from blocks.gateway.listener import connect
+from blocks.gateway.sockets import connect
 from blocks.home import home
 from domain.egress import Passport
 from domain.egress_rules import explain as explain

@@ -1,7 +1,6 @@
 """One sandbox's way in: a unix socket that nobody else has. What comes through it is that sandbox."""
 
 import asyncio
-import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from mitmproxy.proxy.layer import Layer
 from blocks.gateway.audit import Audit
 from blocks.gateway.placeholders import Held
 from blocks.gateway.redaction import forms
+from blocks.gateway.sockets import bind
 from domain.egress import Passport
 from domain.egress_rules import names
 
@@ -23,8 +23,8 @@ MAX_CONNECTIONS = 128
 MAX_BUFFERED = 64_000_000
 """Bytes of request bodies in memory at once, for one sandbox. Anthropic takes 32 MB a request."""
 
-WRITE_BUFFER = 1_000_000
-"""Bytes on their way into a sandbox before the server is read no further. A unix socket takes only 200 kB itself."""
+SEND_BUFFER = 2_000_000
+"""Bytes on their way into a sandbox, as far as net.core.wmem_max allows. A unix socket's own 200 kB slow streams."""
 
 
 @dataclass(eq=False)
@@ -93,7 +93,7 @@ class SandboxServer(mode_servers.ServerInstance[SandboxMode]):
             writer.close()
             return
         self.listener.connections += 1
-        writer.transport.set_write_buffer_limits(WRITE_BUFFER)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         try:
             await self.handle_stream(reader, _Named(writer, self.listener.id))  # type: ignore[arg-type]
         finally:
@@ -113,35 +113,3 @@ class _Named:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)
-
-
-def bind(directory: Path, name: str, mode: int) -> socket.socket:
-    """A unix socket in place of what was there. Through /proc, because an address has room for 107 bytes (unix(7))."""
-    (directory / name).unlink(missing_ok=True)
-    held = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        bound.bind(f"/proc/self/fd/{held}/{name}")
-        os.chmod(directory / name, mode)
-    except OSError:
-        bound.close()
-        raise
-    finally:
-        os.close(held)
-    return bound
-
-
-def connect(directory: Path, name: str, timeout_s: float) -> socket.socket:
-    """Connected to a unix socket in a directory. Raises OSError where nobody listens."""
-    held = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        made.settimeout(timeout_s)
-        try:
-            made.connect(f"/proc/self/fd/{held}/{name}")
-        except OSError:
-            made.close()
-            raise
-        return made
-    finally:
-        os.close(held)

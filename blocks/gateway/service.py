@@ -25,8 +25,9 @@ from blocks.gateway.connecting import Connecting, Resolve, system_resolve
 from blocks.gateway.environment import variables
 from blocks.gateway.gate import Gate
 from blocks.gateway.http1 import Stack
-from blocks.gateway.listener import Listener, SandboxServer, bind
+from blocks.gateway.listener import Listener, SandboxServer
 from blocks.gateway.placeholders import Held, new_placeholder
+from blocks.gateway.sockets import bind
 from domain.egress import Passport, SecretScope
 from domain.errors import GatewayError, InputError, LedgerError
 
@@ -105,6 +106,7 @@ class Service:
     def _proxy_master(self) -> Master:
         logging.getLogger("mitmproxy").setLevel(logging.ERROR)  # what is below repeats what agents and servers sent
         master = Master(options.Options(), event_loop=asyncio.get_running_loop())
+        master._legacy_log_events.uninstall()  # log lines of every thread would go through the loop, also a closed one
         connecting = Connecting(self._resolve)
         master.addons.add(
             self._proxy,

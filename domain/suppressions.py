@@ -1,0 +1,35 @@
+"""Suppressions: what the owners of a project looked at and live with, for a while. From lockgate.toml on base alone."""
+
+import datetime
+
+from pydantic import Field
+
+from domain.value import Value
+
+MAX_DAYS = 366
+"""Further away is no end."""
+
+
+class Suppression(Value):
+    """One `[[suppress]]` of lockgate.toml. Without a reason, an owner and an end date it does not count."""
+
+    rule: str = Field(description="Name of a rule, such as semgrep/container-engine-socket; bandit/* for all of a tool")
+    path: str = Field(description="Glob of the files that it is about")
+    reason: str = Field("", description="Why this is no danger here")
+    owner: str = Field("", description="Who looked at it and answers for it")
+    until: datetime.date | None = Field(None, description="Last day that it counts; at most a year ahead")
+
+    def problem(self, today: datetime.date) -> str | None:
+        """None where it counts, else why not."""
+        if self.rule.startswith(("*", "?", "[")) or not self.rule.strip():
+            return "the rule is not named"
+        for name, value in (("reason", self.reason), ("owner", self.owner)):
+            if not value.strip():
+                return f"it has no {name}"
+        if self.until is None:
+            return "it has no end date"
+        if self.until < today:
+            return f"it ended on {self.until}"
+        if self.until > today + datetime.timedelta(days=MAX_DAYS):
+            return f"it ends on {self.until}, more than {MAX_DAYS} days ahead"
+        return None
