@@ -2,9 +2,9 @@
 
 from typing import cast, get_args
 
-from blocks.gateway.gateway import explain
 from blocks.workshop import workshop
 from domain.egress import Passport, Phase
+from domain.egress_rules import explain
 from domain.errors import InputError
 from domain.task import Prepared
 from station.follow import ledger_of, read_run

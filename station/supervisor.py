@@ -148,7 +148,8 @@ def _is_ready() -> bool:
 
 def _system_environment() -> dict[str, str]:
     """What a process needs of ours: where things are, how networks are reached; nothing that only we know."""
-    kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "CI",
+    kept = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR",
+            "CI", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE",
             "DOCKER_HOST", "NPM_CONFIG_REGISTRY", "npm_config_registry")  # fmt: skip
     prefixes = ("UV_", "PIP_", "LOCKGATE_", "HTTP_", "HTTPS_", "NO_PROXY", "http_", "https_", "no_proxy")
     return {name: value for name, value in os.environ.items() if name in kept or name.startswith(prefixes)}

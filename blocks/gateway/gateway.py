@@ -20,7 +20,6 @@ from blocks.base import LockgateBlock
 from blocks.gateway.sockets import connect
 from blocks.home import home
 from domain.egress import Passport
-from domain.egress_rules import explain as explain
 from domain.errors import GatewayError, InputError
 from domain.ports import Egress
 

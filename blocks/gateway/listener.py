@@ -23,7 +23,7 @@ MAX_CONNECTIONS = 128
 MAX_BUFFERED = 64_000_000
 """Bytes of request bodies in memory at once, for one sandbox. Anthropic takes 32 MB a request."""
 
-SEND_BUFFER = 2_000_000
+SEND_BUFFER = 1_000_000
 """Bytes on their way into a sandbox, as far as net.core.wmem_max allows. A unix socket's own 200 kB slow streams."""
 
 
