@@ -1,0 +1,79 @@
+"""One migration with its tries: each asks for its locks for a short time, and so does the last."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from domain.health import Clean
+from domain.migration import Migrate, MigrationRun, Patience, Ran
+
+_SHOWN = 1000
+"""Characters at the end of what a command printed."""
+_LOCK_WORDS = ("LockNotAvailable", "55P03", "lock timeout", "DeadlockDetected", "40P01", "deadlock detected",
+               "database is locked", "database table is locked", "SQLITE_BUSY")  # fmt: skip
+"""What drivers print where a lock was not to be had. It decides only whether there is another try, of a bounded number.
+https://www.postgresql.org/docs/current/errcodes-appendix.html"""
+
+
+class Watcher(Protocol):
+    """Looks on while a command runs."""
+
+    def end_try(self) -> bool:
+        """Sessions that the command left are ended; whether it was cut off since it waited too long for a lock."""
+
+
+def run_patiently(
+    migrate: Migrate,
+    url: str,
+    patience: Patience,
+    watcher: Watcher,
+    clean: Clean,
+    pause: Callable[[float], None] = time.sleep,
+) -> MigrationRun:
+    """Run the command until it is through, fails for another reason than a lock, or its tries are used up.
+
+    `url` carries the lock timeout; every try gets it. What is measured is added by who watches.
+    """
+    began, longest_s, timeline = time.monotonic(), 0.0, []
+    for tried in range(1, patience.tries + 1):
+        started = time.monotonic()
+        ran = migrate(url)
+        was_cut = watcher.end_try()
+        seconds = time.monotonic() - started
+        longest_s = max(longest_s, seconds)
+        problem, locked_out = _why(ran, clean), was_cut or _says_lock(ran)
+        if problem is None:
+            timeline.append(f"try {tried}: through after {seconds:.2f} s")
+            break
+        if not locked_out:
+            timeline.append(f"try {tried}: failed after {seconds:.2f} s")
+            break
+        timeline.append(f"try {tried}: did not get a lock, given up after {seconds:.2f} s")
+        if tried < patience.tries:
+            pause(patience.pause_s(tried))
+    return MigrationRun(
+        tries=tried,
+        seconds=time.monotonic() - began,
+        longest_try_s=longest_s,
+        problem=problem,
+        locked_out=problem is not None and locked_out,
+        timeline=tuple(timeline),
+    )
+
+
+def once(migrate: Migrate, url: str, watcher: Watcher, clean: Clean) -> str | None:
+    """Run the command one time on a copy that nobody else uses: None where it ended well, else why not."""
+    ran = migrate(url)
+    watcher.end_try()
+    return _why(ran, clean)
+
+
+def _why(ran: Ran, clean: Clean) -> str | None:
+    if ran.exit_code == 0:
+        return None
+    how = "it was stopped" if ran.exit_code is None else f"exit code {ran.exit_code}"
+    return f"{how}; it said: {clean(ran.output).strip()[-_SHOWN:] or 'nothing'}"
+
+
+def _says_lock(ran: Ran) -> bool:
+    return ran.exit_code != 0 and any(word in ran.output for word in _LOCK_WORDS)

@@ -1,0 +1,227 @@
+"""A migration on two copies of a database, as it will be run on the database itself. Knows no engine."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from blocks.databases.patience import Watcher, once, run_patiently
+from domain.health import Clean
+from domain.migration import CopyMade, Downgrade, Migrate, MigrationRun, Patience, Rehearsal, Serves, TableImpact
+from domain.schema import Schema, changes
+
+VERSION_TABLES = frozenset(
+    {
+        "alembic_version", "django_migrations", "schema_migrations", "ar_internal_metadata", "flyway_schema_history",
+        "databasechangelog", "databasechangeloglock", "goose_db_version", "_prisma_migrations", "knex_migrations",
+        "knex_migrations_lock", "atlas_schema_revisions", "_sqlx_migrations", "_yoyo_migration",
+    }
+)  # fmt: skip
+"""Where migration tools write how far they are: what a migration changes there is not the users' data."""
+
+
+class Content(NamedTuple):
+    """The rows of a table. `digest`: the same for the same rows in any order; `filled`: column → values not NULL."""
+
+    rows: int
+    digest: str
+    filled: Mapping[str, int]
+
+
+class Load(Watcher, Protocol):
+    """Reads and writes on every table, from their start until `stop`."""
+
+    def stop(self) -> tuple[tuple[TableImpact, ...], tuple[str, ...]]:
+        """What users of each table felt, and what could not be measured."""
+
+
+class Copy(Watcher, Protocol):
+    """One copy of a database."""
+
+    @property
+    def url(self) -> str:
+        """For programs that run on it; its password opens this copy alone."""
+
+    def migration_url(self, patience: Patience) -> str:
+        """The same with the lock timeout."""
+
+    def schema(self) -> Schema: ...
+
+    def invalid_indexes(self) -> tuple[str, ...]: ...
+
+    def contents(self, columns: Mapping[str, Sequence[str]], seed: int) -> Mapping[str, Content]:
+        """Table → its rows, over these of its columns."""
+
+    def size_bytes(self) -> int: ...
+
+    def failing(self, queries: Sequence[str]) -> Mapping[str, str]:
+        """Statement → why the database does not even plan it. Nothing is executed."""
+
+    def under_load(self, patience: Patience) -> AbstractContextManager[Load]: ...
+
+    def long_transaction(self, seconds: float) -> AbstractContextManager[None]:
+        """A transaction that has read and written every table stays open for that long."""
+
+
+class Copies(NamedTuple):
+    """Two copies of the same moment."""
+
+    first: Copy
+    second: Copy
+    made: CopyMade
+    source: str
+
+
+def rehearse(
+    copies: Copies,
+    up: Migrate,
+    down: Migrate | None,
+    serves: Serves,
+    queries: Sequence[str],
+    patience: Patience,
+    long_transaction_s: float,
+    clean: Clean,
+    say: Callable[[str], None],
+) -> Rehearsal:
+    """Up under load, down and up again on the first copy, then the running release; up behind a long transaction on
+    the second."""
+    first, second, lines = copies.first, copies.second, []
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        say(line)
+
+    tell(f"copied by {copies.made.method}, {copies.made.size_bytes:,} bytes in {copies.made.seconds:.2f} s")
+    for note in copies.made.notes:
+        tell(note)
+    seed = secrets.randbits(62)  # the migration does not know it, so it cannot make up rows of the same digest
+    before, size_bytes = first.schema(), first.size_bytes()
+    rows = first.contents(_all_columns(before), seed)
+    run = _under_load(first, up, patience, clean)
+    tell(f"up under load: {run.problem or f'through in {run.longest_try_s:.2f} s'}")
+    seen = Rehearsal(
+        engine=before.engine,
+        copy_made=copies.made,
+        source=copies.source,
+        before=before.fingerprint,
+        under_load=run,
+        bytes_before=size_bytes,
+    )
+    if run.problem is not None:
+        return seen.model_copy(update={"timeline": tuple(lines)})
+    after = first.schema()
+    parsed_before = second.failing(queries)
+    lost = _lost(before, after, rows, first, second, seed)
+    seen = seen.model_copy(
+        update={
+            "after": after.fingerprint,
+            "changes": changes(before, after),
+            "bytes_after": first.size_bytes(),
+            "invalid_indexes": first.invalid_indexes(),
+        }
+    )
+    back = None
+    if down is not None:
+        back = _back(first, up, down, before, after, rows, seed, clean)
+        tell(f"down and up again: {'proven' if back.is_proven else 'not proven'}")
+    tried = [query for query in queries if query not in parsed_before]
+    broken = [f"{reason}: {_short(query)}" for query, reason in first.failing(tried).items()]
+    if (reason := serves(first.url)) is not None:
+        broken.append(clean(reason))
+    tell(f"the running release on the new schema: {'; '.join(broken) or 'well'}")
+    with second.long_transaction(long_transaction_s):
+        behind = _under_load(second, up, patience, clean)
+    if behind.problem is None and second.schema() != after:
+        behind = behind.model_copy(update={"problem": "it ended well and left another schema than without it"})
+    tell(f"up behind a long transaction: {behind.problem or f'through in {behind.tries} tries'}")
+    is_proven = back is not None and back.is_proven
+    return seen.model_copy(
+        update={
+            "behind_transaction": behind,
+            "lost": () if is_proven else lost,
+            "downgrade": back,
+            "queries": len(tried),
+            "broken": tuple(broken),
+            "timeline": tuple(lines),
+        }
+    )
+
+
+def _under_load(copy: Copy, up: Migrate, patience: Patience, clean: Clean) -> MigrationRun:
+    with copy.under_load(patience) as load:
+        run = run_patiently(up, copy.migration_url(patience), patience, load, clean)
+        impacts, unmeasured = load.stop()
+    return run.model_copy(update={"impacts": impacts, "unmeasured": unmeasured})
+
+
+def _back(
+    copy: Copy,
+    up: Migrate,
+    down: Migrate,
+    before: Schema,
+    after: Schema,
+    rows: Mapping[str, Content],
+    seed: int,
+    clean: Clean,
+) -> Downgrade:
+    """Down, compared with what was before; up again, whose schema is compared with that of the first time: rows are
+    not, since what it fills in with the time or with random values is never the same."""
+    if (problem := once(down, copy.url, copy, clean)) is not None:
+        return Downgrade(problem=problem)
+    back = copy.schema()
+    differences = [change.sentence for change in changes(before, back)]
+    if not differences and back != before:
+        differences.append("the schema is another one")
+    there = {name: columns for name, columns in _all_columns(before).items() if _has(back, name, columns)}
+    now = copy.contents(there, seed)
+    differences += [_difference(name, rows[name], now[name]) for name in there if rows[name] != now[name]]
+    again = once(up, copy.url, copy, clean)
+    if again is not None:
+        again = f"it failed: {again}"
+    elif copy.schema() != after:
+        again = "it left another schema"
+    return Downgrade(differences=tuple(differences), again=again)
+
+
+def _lost(
+    before: Schema, after: Schema, rows: Mapping[str, Content], migrated: Copy, untouched: Copy, seed: int
+) -> tuple[str, ...]:
+    """What of the data is not there any more, or is another, once the migration is through."""
+    lost, kept = [], {}
+    for name in _of_users([table.name for table in before.tables]):
+        was, is_now = before.table(name), after.table(name)
+        if was is None or is_now is None:
+            if rows[name].rows:
+                lost.append(f"table {name} had {rows[name].rows} rows and is gone")
+            continue
+        kept[name] = [column.name for column in was.columns if is_now.column(column.name)]
+        for column in was.columns:
+            if column.name not in kept[name] and (values := rows[name].filled[column.name]):
+                lost.append(f"column {name}.{column.name} had {values} values and is gone")
+    fewer = {name: columns for name, columns in kept.items() if len(columns) < len(rows[name].filled)}
+    old, new = {**rows, **untouched.contents(fewer, seed)}, migrated.contents(kept, seed)
+    return (*lost, *(_difference(name, old[name], new[name]) for name in kept if old[name] != new[name]))
+
+
+def _difference(name: str, old: Content, new: Content) -> str:
+    if old.rows != new.rows:
+        return f"table {name} has {new.rows} rows, it had {old.rows}"
+    return f"rows of table {name} have other values than before"
+
+
+def _of_users(tables: Sequence[str]) -> list[str]:
+    return [name for name in tables if name.rpartition(".")[2] not in VERSION_TABLES]
+
+
+def _all_columns(schema: Schema) -> dict[str, list[str]]:
+    return {table.name: [column.name for column in table.columns] for table in schema.tables}
+
+
+def _has(schema: Schema, name: str, columns: Sequence[str]) -> bool:
+    table = schema.table(name)
+    return table is not None and all(table.column(column) for column in columns)
+
+
+def _short(query: str) -> str:
+    words = " ".join(query.split())
+    return words if len(words) <= 120 else f"{words[:119]}…"
