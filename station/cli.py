@@ -42,14 +42,18 @@ def main() -> None:
 
 @app.command()
 def up() -> None:
-    """Start server, worker and supervisor; prints where they are."""
+    """Start server, gateway, worker and supervisor; prints where they are."""
+    from blocks.workshop import workshop
     from station import credentials, supervisor
 
     started = supervisor.up()
+    shop = workshop("default")
+    no_docker = shop.docker.doctor() if shop.sandboxes == "auto" and shop.sandbox.kind != "docker" else None
     print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'}; listens on 127.0.0.1 only)")
     print(f"credential   {credentials.folder() / 'api-credential'}  (user:password, mode 600)")
     print(f"block key    {credentials.folder() / 'encryption-key'}  (mode 600; keep a copy: it decrypts the blocks)")
     print(f"inbox        {home() / 'inbox'}  (briefs dropped here are run)")
+    print(f"sandboxes    {shop.sandbox.kind}{f'  (docker is not used: {no_docker})' if no_docker else ''}")
 
 
 @app.command()
