@@ -15,6 +15,7 @@ from blocks.workshop import Workshop, workshop
 from domain.errors import LockgateError
 from flows.resume import resume_crashed
 from tasks import lease
+from tasks.bill import bill_of, publish
 from tasks.show import bullets
 
 
@@ -33,6 +34,7 @@ def housekeeping(workshop_name: str = "default") -> list[str]:
         done = [line for duty in duties for line in _tried(duty)]
     for line in done:
         get_run_logger().info(line)
+    publish(bill_of(shop.ledger, since=datetime.now(UTC).date().replace(day=1)), key="bill-this-month")
     create_markdown_artifact(key="housekeeping", markdown=f"# Housekeeping\n\n{bullets(done)}")
     return done
 

@@ -78,6 +78,8 @@ def test_schedules_make_runs_and_housekeeping_completes(station: Station) -> Non
     body = {"state": {"type": "SCHEDULED"}}
     run = station.api("POST", f"/deployments/{deployment['id']}/create_flow_run", body)
     station.wait_for_state(run["id"], "COMPLETED")
+    shown = station.api("POST", "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}}})
+    assert {artifact["key"] for artifact in shown} == {"housekeeping", "bill-this-month"}
 
 
 def test_the_agents_questions_are_answered_and_reach_it(station: Station, tmp_path: Path) -> None:
