@@ -3,10 +3,14 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 
 from station import settings
+
+FILES = 65_536
+"""Open files that it may have: a sandbox may hold 128 connections, each with one to a server."""
 
 
 async def serve() -> None:
@@ -33,4 +37,7 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     for name in ("httpx", "alembic", "botocore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = FILES if most == resource.RLIM_INFINITY else min(most, FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
     asyncio.run(serve())

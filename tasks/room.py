@@ -1,9 +1,10 @@
 """Rooms: a sandbox for one piece of work, with its way out. Every sandbox that a step uses is opened here."""
 
+import contextlib
 import hashlib
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,15 +48,15 @@ def room(
     passport = _passport(shop, prepared, phase, agent, model, attempt)
     mounts = agent.install(shop.toolchains, shop.sandbox) if agent else {}
     toolchain = toolchain_of(shop, prepared)
-    below = None if phase == "setup" else _set_up(shop, prepared, tree)
-    with shop.gateway.admit(passport) as egress:
+    below = contextlib.nullcontext(None) if phase == "setup" else _set_up(shop, prepared, tree)
+    with below as layer_below, shop.gateway.admit(passport) as egress:
         workspace = shop.sandbox.open(
             tree,
             label=prepared.run_id,
             toolchain=toolchain,
             mounts=mounts,
             egress=egress,
-            layer=below,
+            layer=layer_below,
             image=prepared.settings.image,
         )
         try:
@@ -112,17 +113,21 @@ def _passport(
     )
 
 
-def _set_up(shop: Workshop, prepared: Prepared, tree: Tree) -> Path | None:
+def _set_up(shop: Workshop, prepared: Prepared, tree: Tree) -> AbstractContextManager[Path | None]:
     """What `setup` leaves beside the tree, made once for each state of the files that it depends on."""
     settings = prepared.settings
     if not settings.setup:
-        return None
+        return contextlib.nullcontext(None)
     command = shlex.split(settings.setup)
     # Setup sees nothing but what its layer is named after: a change elsewhere in the tree cannot get into a layer that
     # other tasks use.
     files: Tree = {path: entry for path, entry in tree.items() if matches(path, settings.setup_files)}
     told = {path: [entry.mode, hashlib.sha256(entry.content).hexdigest()] for path, entry in files.items()}
-    about = [settings.setup, settings.image, settings.environment, prepared.requirements, shop.sandbox.kind, told]
+    brief, passport = prepared.brief, _passport(shop, prepared, "setup", None, None, 0)
+    about = [
+        *(settings.setup, settings.image, settings.environment, prepared.requirements, shop.sandbox.kind, told),
+        *(brief.repository, brief.workshop, passport.model_dump(mode="json", include={"rules", "secrets"})),
+    ]
 
     def make(place: Path) -> None:
         with room(shop, prepared, "setup", files) as opened:

@@ -53,7 +53,8 @@ def parse(line: str, read: Read) -> list[Event]:
     for text in (line, _ESCAPED.sub(r"\\u00\1", line)):  # the sandbox escapes characters that JSON leaves as they are
         try:
             told = json.loads(text)
-            return list(read(told)) if isinstance(told, dict) else []
+            events = list(read(told)) if isinstance(told, dict) else []
+            return [event for event in events if isinstance(event.text, str) and isinstance(event.id, str)]
         except (ValueError, RecursionError, KeyError, TypeError, AttributeError, IndexError):
             continue
     return []

@@ -56,7 +56,8 @@ class Audit:
             if len(self._notes) < 50 * MOST:
                 self._notes.append(note)
             else:
-                self._folded[note.host, note.allowed] += 1
+                host = note.host if len(self._folded) < 50 * MOST else "*"
+                self._folded[host, note.allowed] += 1
         return note
 
     def has_use(self, note: Note) -> bool:
@@ -72,13 +73,20 @@ class Audit:
             if not notes and not folded:
                 return
             counted = Counter(self._decision(note) for note in notes)
-            order = sorted(counted.items(), key=lambda line: (bool(line[0].secrets), line[1]), reverse=True)
+            order = sorted(
+                counted.items(), key=lambda line: (bool(line[0].secrets), line[0].allowed, line[1]), reverse=True
+            )
             first = dict(order[:MOST])
             for decision, count in counted.items():
                 if decision not in first:
                     folded[decision.host, decision.allowed] += count
             lines = [decision.model_copy(update={"count": count}) for decision, count in first.items()]
-            lines += [self._rest(host, allowed, count) for (host, allowed), count in folded.most_common(MOST)]
+            hosts = sorted(folded.items(), key=lambda line: (line[0][1], line[1]), reverse=True)
+            lines += [self._rest(host, allowed, count) for (host, allowed), count in hosts[:MOST]]
+            beyond: Counter[bool] = Counter()
+            for (_, allowed), count in hosts[MOST:]:
+                beyond[allowed] += count
+            lines += [self._rest("*", allowed, count) for allowed, count in beyond.items()]
             key = f"{self._part}-{self._number}"
             self._number += 1
             try:

@@ -29,7 +29,10 @@ log = logging.getLogger("lockgate.gateway")
 SMALL_BODY = 1_000_000
 """Bytes. A body up to here is looked into before anything leaves; a larger one while it leaves."""
 _HOP = ("proxy-authorization", "proxy-connection", "http2-settings", "keep-alive", "te")
-_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url")
+_OVERRIDES = (
+    "x-http-method-override", "x-http-method", "x-method-override", "x-original-url", "x-rewrite-url", "forwarded",
+    "x-forwarded-host", "x-forwarded-prefix", "x-host",
+)  # fmt: skip
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -277,6 +280,8 @@ def _judge(request: http.Request, way: Way, passport: Passport) -> tuple[str, bo
 
 def _clean(request: http.Request) -> None:
     """Take out what is for proxies. Raises Denied for what would have a server do another thing than was judged."""
+    if request.data.method != request.method.encode():
+        raise Denied(400, "the method is not in capitals")
     for name, value in request.headers.fields:
         if re.search(rb"[\x00-\x08\x0a-\x1f\x7f]", value):
             raise Denied(400, "a header has control characters")

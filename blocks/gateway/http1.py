@@ -79,17 +79,21 @@ class BoundedServer(Http1Server):
         return super()._handle_event(event) if isinstance(event, HttpEvent) else self._receive(event)
 
     def _receive(self, event: events.Event) -> layer.CommandGenerator[None]:
-        for command in super()._handle_event(event):
-            if isinstance(command, ReceiveHttp):
-                if isinstance(command.event, RequestHeaders):
-                    self._forget()
-                elif isinstance(command.event, RequestData) and not self._is_streamed():
-                    self._mine += len(command.event.data)
-                    self._listener.buffered += len(command.event.data)
-                    if self._listener.buffered > MAX_BUFFERED:
-                        yield from self._refuse(413, "the body is too large to be looked into")
-                        return
-            yield command
+        try:
+            for command in super()._handle_event(event):
+                if isinstance(command, ReceiveHttp):
+                    if isinstance(command.event, RequestHeaders):
+                        self._forget()
+                    elif isinstance(command.event, RequestData) and not self._is_streamed():
+                        self._mine += len(command.event.data)
+                        self._listener.buffered += len(command.event.data)
+                        if self._listener.buffered > MAX_BUFFERED:
+                            yield from self._refuse(413, "the body is too large to be looked into")
+                            return
+                yield command
+        except NotImplementedError:  # mitmproxy knows no trailers in HTTP/1
+            yield from self._refuse(400, "trailers are not taken")
+            return
         if isinstance(event, events.ConnectionClosed):
             self._forget()
         elif len(self.buf) > MAX_HEAD and self.state not in (self.passthrough, self.done):

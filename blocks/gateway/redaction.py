@@ -17,8 +17,8 @@ _FILL = b"*"
 class Redactor:
     """Replaces values by stars of the same length, so that nothing that counts bytes has to change.
 
-    Fed piece by piece, it holds back only the longest end that a value could go on from. What is held when a
-    stream breaks off is never given out.
+    Fed piece by piece, it holds back what a value could fill since the last line end, never by what the value is: who
+    saw where pieces end could guess it letter by letter. What is held when a stream breaks off is never given out.
     """
 
     def __init__(self, patterns: Iterable[bytes]) -> None:
@@ -40,13 +40,8 @@ class Redactor:
         return data[: len(data) - keep]
 
     def _overhang(self, data: bytes) -> int:
-        longest = 0
-        for pattern in self.patterns:
-            for size in range(min(len(pattern) - 1, len(data)), longest, -1):
-                if data.endswith(pattern[:size]):
-                    longest = size
-                    break
-        return longest
+        longest = max(map(len, self.patterns), default=1)
+        return min(longest - 1, len(data) - data.rfind(b"\n") - 1)  # no form of a value has a line end in it
 
 
 @functools.lru_cache(maxsize=256)

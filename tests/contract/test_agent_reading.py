@@ -230,3 +230,15 @@ def test_its_lines_are_read(name: str) -> None:
 def test_a_model_is_named_with_its_provider(model: str) -> None:
     with pytest.raises(ValueError, match="model"):
         Codex(model=model)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"type": "assistant", "message": {"content": [{"type": "text", "text": 5}]}},
+        {"type": "system", "subtype": "init", "session_id": 7},
+        {"type": "user", "message": {"content": [{"type": "tool_result", "tool_use_id": ["a"], "content": "x"}]}},
+    ],
+)
+def test_a_line_that_lies_about_its_types_tells_nothing(line: dict[str, Any]) -> None:
+    assert parse(json.dumps(line), ClaudeCode().read) == []

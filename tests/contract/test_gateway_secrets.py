@@ -356,7 +356,7 @@ def test_an_abort_in_the_middle_of_an_echo_withholds_what_was_held_back(
     inside: Inside, upstream: Upstream, token: str
 ) -> None:
     def abort(_: object, line: socket.socket) -> None:
-        half = f"before {VALUE[:20]}".encode()
+        half = f"before\n{VALUE[:20]}".encode()
         line.sendall(chunked(half)[0] + chunked(half)[1])
         line.shutdown(socket.SHUT_RDWR)
 

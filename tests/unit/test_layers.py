@@ -1,12 +1,19 @@
 """What setup made is made once for each key, whoever asks, and not believed after a crash."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from blocks import layers
-from blocks.layers import layer
+from blocks.layers import layer as open_layer
+
+
+def layer(key: str, make: Callable[[Path], None]) -> Path:
+    """Open it and leave it again."""
+    with open_layer(key, make) as place:
+        return place
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +75,13 @@ def test_the_ones_used_longest_ago_go(monkeypatch: pytest.MonkeyPatch) -> None:
         layer(key, lambda place: place.mkdir())
     assert not first.exists()
     assert layer("3", lambda place: pytest.fail("it was there")).is_dir()
+
+
+def test_one_that_is_open_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "KEPT", 1)
+    with open_layer("1", lambda place: place.mkdir()) as first:
+        for key in ("2", "3"):
+            layer(key, lambda place: place.mkdir())
+        assert first.is_dir()
+    layer("4", lambda place: place.mkdir())
+    assert not first.exists()

@@ -10,6 +10,7 @@ import pytest
 from genai_prices import Usage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mitmproxy.http import Request
 from pydantic import SecretStr, ValidationError
 
 from blocks.gateway.models import anthropic, gemini, openai
@@ -19,6 +20,7 @@ from blocks.gateway.models.doctor import checks
 from blocks.gateway.models.meter import Meter
 from blocks.gateway.models.pricing import OwnRates, Rates, rates, tokens_of, usage_of
 from blocks.gateway.models.provider import ModelProvider
+from blocks.gateway.models.request import json_of
 from domain.brief import Acceptance, Brief, Scope
 from domain.errors import InputError, LedgerError
 from domain.models import Api, Metered, ModelPolicy, Price, Reserved, Tokens, model_for
@@ -529,3 +531,21 @@ def test_a_key_is_in_no_text_of_its_block() -> None:
     block = ModelProvider(api=Api.OPENAI, key=SecretStr("top-secret"), headers={"X-Extra": SecretStr("also-secret")})
     assert "secret" not in repr(block).replace("SecretStr", "") + str(block.model_dump()).replace("SecretStr", "")
     assert block.credentials == {"authorization": "Bearer top-secret", "x-extra": "also-secret"}
+
+
+def test_an_item_that_names_what_lies_at_the_provider_is_denied() -> None:
+    with pytest.raises(Denied, match="item_reference"):
+        openai.responses({"model": "m", "input": [{"id": "msg_1"}]}, 100)
+    assert openai.responses({"model": "m", "input": "hi", "store": True}, 100).body["store"] is False
+
+
+def test_a_body_of_endless_parts_is_not_read() -> None:
+    many = Request.make("POST", "https://x/v1/messages", b'{"a": [' + b"[]," * 1_000_001 + b"[]]}")
+    with pytest.raises(Denied, match="too many parts"):
+        json_of(many)
+
+
+@pytest.mark.parametrize("key", ["two\nlines", "tab\there", "späßchen"])
+def test_a_key_on_two_lines_is_none(key: str) -> None:
+    with pytest.raises(ValidationError):
+        ModelProvider(api="openai", key=key)

@@ -65,6 +65,7 @@ def responses(body: Json, default_output: int) -> Ask:
             _item(mapping(item, "an input item"), reading)
     if "tools" in body:
         body["tools"] = _tools(sequence(body["tools"], "tools"), reading)
+    body["store"] = False  # what lies at the provider is input that nobody sees here
     body["max_output_tokens"] = output = limit(body.get("max_output_tokens"), default_output)
     return reading.ask(model_name(body), body, output, ("max_output_tokens",))
 
@@ -72,6 +73,8 @@ def responses(body: Json, default_output: int) -> Ask:
 def _item(item: Json, reading: Reading) -> None:
     kind = item.get("type") or "message"
     if kind == "message":
+        if not isinstance(item.get("role"), str) or item.get("content") is None:
+            raise unknown("an input item", "item_reference")
         _parts(item.get("content"), reading)
     elif kind == "additional_tools":
         item["tools"] = _tools(sequence(item.get("tools"), "additional tools"), reading)

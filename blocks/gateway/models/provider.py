@@ -59,6 +59,15 @@ class ModelProvider(LockgateBlock):
             raise ValueError(f"base_url {url!r} has the version in it: leave /v1 off, clients send it")
         return url
 
+    @field_validator("key", "headers")
+    @classmethod
+    def _is_on_one_line(cls, value: SecretStr | dict[str, SecretStr]) -> SecretStr | dict[str, SecretStr]:
+        for each in value.values() if isinstance(value, dict) else (value,):
+            secret = each.get_secret_value()
+            if not secret.isascii() or (secret and not secret.isprintable()):
+                raise ValueError("a key must be printable ASCII characters on one line: was it pasted with a line end?")
+        return value
+
     @field_validator("output_limit_field")
     @classmethod
     def _is_a_known_limit(cls, name: str) -> str:

@@ -17,6 +17,8 @@ from domain.paths import matches
 
 PASSED_HEADERS = ("host", "accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta", "openai-beta")
 """Headers of the sandbox's that go to the provider. Others could choose an account, a project or a price there."""
+MOST_PARTS = 1_000_000
+"""Of a JSON body. So many take 60 MB and a twentieth of a second to read; 30 MB of `[],` would take 700 MB and 5 s."""
 TOKEN_HEADERS = ("x-api-key", "x-goog-api-key", "authorization")
 
 
@@ -47,8 +49,11 @@ def json_of(request: Request) -> Json:
     """The body. It is written anew for the provider, so that both read the same of it. Raises Denied."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Denied(400, "the request's body is compressed: send it as it is")
+    raw = request.raw_content or b""
+    if sum(map(raw.count, (b"[", b"{", b","))) > MOST_PARTS:
+        raise Denied(400, "the request's body has too many parts")
     try:
-        body = json.loads(request.raw_content or b"", parse_constant=_no_constant)
+        body = json.loads(raw, parse_constant=_no_constant)
     except ValueError as err:
         raise Denied(400, "the request's body is not JSON") from err
     if not isinstance(body, dict):
