@@ -41,6 +41,7 @@ def demo(interactive: bool) -> int:
     lives = [e.body["revision"] for e in ledger_of(None).entries(run_id=run_id, kind="live")]
     if len(lives) > 1:
         console.print(f"releases: {lives[0][:12]} (before) → {lives[-1][:12]} (now, as {url}/health says)")
+    console.print("\n[bold]Bill[/]")
     show_bill(run_id)
     command = f"LOCKGATE_HOME={shlex.quote(str(home()))} bin/lockgate"
     console.print(f"run       {run_url(run_id)}")
