@@ -34,6 +34,7 @@ from domain.models import ModelPolicy
 from domain.ports import Agent, Sandbox, Scanner, Target, Tree
 from domain.project import ProjectSettings
 from domain.registries import REGISTRIES
+from domain.spots import Spotted, located
 from domain.task import Finding
 
 
@@ -107,7 +108,18 @@ class Workshop(LockgateBlock):
 
     def secrets_in(self, tree: Tree) -> tuple[Finding, ...]:
         """What looks like a secret in a tree, by both secret scanners; what failed is a finding too."""
-        return merged((*self.kingfisher.scan_all(tree), *self.gitleaks.scan_all(tree)))
+        return self.spotted(tree).findings
+
+    def spotted(self, tree: Tree) -> Spotted:
+        """The same, with the places where they stand, in a form that holds no value."""
+        found = [scanner.secrets(tree) for scanner in (self.kingfisher, self.gitleaks)]
+        findings = merged(finding for findings, _ in found for finding in findings)
+        return Spotted(findings=findings, spots=located(tree, (one for _, secrets in found for one in secrets)))
+
+    @functools.cached_property
+    def secret_scanners(self) -> tuple[str, ...]:
+        """Who looks for secrets, with versions: what they saw holds for no other."""
+        return tuple(f"{scanner.name} {scanner.version()}" for scanner in (self.kingfisher, self.gitleaks))
 
     def target(self, environment: str) -> Target:
         """The target of an environment. Raises InputError for one that nobody set up."""

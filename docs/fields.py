@@ -11,7 +11,7 @@ from blocks.workshop import KINDS, Workshop
 from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Roles, Scope
 from domain.egress import Rule
 from domain.models import ModelPolicy, Price
-from domain.project import Migrations, ProjectEgress, ProjectSettings
+from domain.project import Migrations, ProjectEgress, ProjectSettings, ReviewPolicy
 from station.cli import app
 
 INTRODUCTION = """# Settings
@@ -28,6 +28,8 @@ def settings() -> str:
         _fields(ProjectSettings, "settings"),
         "### `[migrate]`\n",
         _fields(Migrations, "settings"),
+        "### `[review]`\n",
+        _fields(ReviewPolicy, "settings"),
         "### `[egress]`\n\nAdded to the package registries, which `setup` and `edit` reach anyway.\n",
         _fields(ProjectEgress, "settings"),
         "### `[[egress.edit]]` and the like: a rule\n",

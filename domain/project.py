@@ -23,6 +23,21 @@ class Migrations(Value):
     down: str | None = Field(None, description="Kept for a person; nothing runs it by itself")
 
 
+class ReviewPolicy(Value):
+    """`[review]`: what may pass without a person. It counts in lockgate.toml on the base branch alone."""
+
+    agent: bool = Field(False, description="A small, plain change passes when the reviewing agent has no concerns")
+    agent_lines: Annotated[int, Field(ge=1, le=400, description="Changed lines that `agent` lets pass at most")] = 100
+    agents: tuple[str, ...] = Field(
+        (), description="Whose review counts, as kind/name; empty: any agent but the one that made the change"
+    )
+    alone: bool = Field(False, description="A still smaller one passes although nobody reviewed it")
+    alone_lines: Annotated[int, Field(ge=1, le=100, description="Changed lines that `alone` lets pass at most")] = 20
+    teams: dict[str, tuple[str, ...]] = Field(
+        {}, description='Members of the teams and roles that CODEOWNERS names: "@org/web" = ["ann", "bob"]'
+    )
+
+
 class ProjectEgress(Value):
     """What this project's sandboxes may reach besides the package registries and the models."""
 
@@ -49,6 +64,9 @@ class ProjectSettings(Value):
     secrets: tuple[str, ...] = Field((), description="Names of secrets that its sandboxes get placeholders for")
     environment: dict[str, str] = Field({}, description="Variables for tests and builds; never secrets")
     test: str = Field("python -m pytest", description="The test command; pytest is read test by test")
+    report: Annotated[str, Field(pattern=r"^(tap|junit:[^/].*)$")] | None = Field(
+        None, description="What the test command reports: tap (printed), or junit:PATH of the file that it writes"
+    )
     known_failures: tuple[str, ...] = Field((), description="Test ids that fail on base and are not counted")
     build: str | None = Field(None, description="Must succeed on the change, if it does on base")
     lint: str | None = Field(None, description="Must succeed on the change, if it does on base")
@@ -65,5 +83,8 @@ class ProjectSettings(Value):
     suppress: tuple[Suppression, ...] = Field(
         (), description="Findings that the owners live with: rule, path, reason, owner, until"
     )
-    reviewers: tuple[str, ...] = Field((), description="Who may approve; empty means anyone with the API credential")
+    reviewers: tuple[str, ...] = Field(
+        (), description="Who may approve what CODEOWNERS leaves open; empty means anyone with the API credential"
+    )
+    review: ReviewPolicy = Field(ReviewPolicy(), description="What may pass without a person")
     test_timeout_s: Annotated[float, Field(gt=0, description="Seconds for each of the commands above")] = 900

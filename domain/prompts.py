@@ -33,6 +33,12 @@ DATA = (
 )
 
 
+_REDACTED = (
+    "- A word like `redacted_<kind>_<hash>` stands where the repository has a secret that you do not get. Leave it in "
+    "its file: there it becomes the secret again. Anywhere else it stays that word, and a person is asked."
+)
+
+
 class Material(NamedTuple):
     """What a prompt is made of."""
 
@@ -47,6 +53,8 @@ class Material(NamedTuple):
     memory: str = ""
     diff: str = ""
     """Of the change under review."""
+    redacted: bool = False
+    """Whether secrets were taken out of the tree."""
 
 
 def plan_prompt(material: Material) -> str:
@@ -162,6 +170,7 @@ def _task(material: Material) -> tuple[str, ...]:
         f"- Existing tests and their configuration stay as they are"
         f"{f', except {_globs(brief.may_change_tests)}' if brief.may_change_tests else ''}; new tests are welcome.",
         "- No network except what the platform lets through.",
+        *([_REDACTED] if material.redacted else []),
     ]
     return (
         f"# {_line(brief.title)}\n{fence(brief.goal.strip(), 'text')}",

@@ -27,6 +27,8 @@ class Suite(Value):
     exit_code: int
     checks: dict[str, int] = Field({}, description="build, lint, types, acceptance command → exit code")
     problem: str | None = Field(None, description="Why the run itself cannot be believed")
+    runner: str = Field("", description="What ran the tests, as it was read: pytest, unittest, …, exit code")
+    canaries: dict[str, str] = Field({}, description="The platform's own tests among them → how each ended")
     output: str = Field("", description="Digest in the store of the full output")
     sandbox: str = ""
     seconds: float = 0.0
@@ -186,16 +188,19 @@ class Answer(StrEnum):
 
 
 class Approval(Value):
-    """What a person answered, bound to exactly what they saw."""
+    """What a person answered, bound to exactly what they saw; or the policy, by a rule that the base branch allows."""
 
     answer: Answer
     reviewer: str
     comment: str = ""
     fingerprint: str = Field(description="Digest of brief, tree and evidence")
+    rule: str | None = Field(None, description="The policy's rule that let it pass; None: a person answered")
+    others: tuple[str, ...] = Field((), description="Who approved it before, where one person is not enough")
+    waits_for: tuple[str, ...] = Field((), description="Whose approvals are still missing; empty: it is whole")
 
     @property
     def is_approved(self) -> bool:
-        return self.answer is Answer.APPROVE
+        return self.answer is Answer.APPROVE and not self.waits_for
 
 
 class Merged(Value):
@@ -298,6 +303,22 @@ class Raced(Value):
     passed: int = Field(description="Number of the attempt that passed first")
 
 
+class Need(Value):
+    """Some changed paths, and whose approval they need."""
+
+    names: tuple[str, ...] = Field(description="Any of them; never empty")
+    count: int = Field(1, description="How many of them")
+    why: str = Field(description="Where it is written, such as CODEOWNERS line 3")
+    paths: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """One line: who, for what, and by whose word."""
+        who = f"{self.count} of {', '.join(self.names)}" if self.count > 1 else " or ".join(self.names)
+        more = f" and {len(self.paths) - 3} more" if len(self.paths) > 3 else ""
+        return f"{who} must approve {', '.join(self.paths[:3])}{more} ({self.why})"
+
+
 class Question(Value):
     """What a person is asked, and about exactly what."""
 
@@ -305,4 +326,5 @@ class Question(Value):
     attempt: int
     commit: str
     text: str = Field(description="Markdown: verdict, tests, findings, diff")
-    reviewers: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = Field((), description="Everybody whose approval counts; empty: anyone")
+    needs: tuple[Need, ...] = Field((), description="Who must approve what; empty: one approval, by anyone")

@@ -7,6 +7,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.responses import SetStateStatus
 
 from domain.errors import InputError
+from domain.policy.reviewers import may_approve
 from domain.task import Plan, Question
 from station.follow import ledger_of, read_run
 
@@ -26,7 +27,7 @@ def question(run_id: str) -> Question:
 def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
     """Answer the review. Raises InputError where nothing waits, or this reviewer may not approve."""
     asked = question(run_id)
-    if decision == "approve" and asked.reviewers and reviewer not in asked.reviewers:
+    if decision == "approve" and not may_approve(asked.needs, reviewer):
         raise InputError(f"{reviewer} may not approve this change; who may: {', '.join(asked.reviewers)}")
     _resume(run_id, {"decision": decision, "reviewer": reviewer, "comment": comment, "mark": asked.fingerprint[:16]})
 
@@ -36,10 +37,12 @@ def answer(run_id: str, text: str, by: str) -> None:
     run = read_run(run_id)
     ledger = ledger_of(run)
     plans = ledger.entries(run_id=str(run.id), kind="plan")
-    open_ = [
-        e for e in plans if Plan.model_validate(e.body).questions and not ledger.last("answers", e.key, str(run.id))
-    ]
-    if not open_ or not (run.state and run.state.is_paused()):
+    attempts = ledger.entries(run_id=str(run.id), kind="attempt")
+    asked = [e.key for e in plans if Plan.model_validate(e.body).questions]
+    asked += [f"help-{e.body['number']}" for e in attempts if e.body["help"]]
+    if not any(ledger.last("answers", key, str(run.id)) is None for key in asked) or not (
+        run.state and run.state.is_paused()
+    ):
         raise InputError(f"run {run_id} has no open questions: it is {run.state_name}")
     _resume(run_id, {"answers": text, "answered_by": by})
 

@@ -9,6 +9,7 @@ from domain.ports import Desk
 from domain.prompts import HELP, MEMORY, SCRATCHPAD, Material, edit_prompt, plan_prompt, review_prompt
 from domain.task import Attempt, BillLine, Feedback, Plan, Prepared
 from tasks.bill import bill_of
+from tasks.redaction import redacted
 from tasks.room import Room, usd_of
 
 __all__ = ["HELP", "MEMORY", "SCRATCHPAD", "as_text", "desk_for", "is_repetition", "time_left_s", "used_up"]
@@ -30,36 +31,48 @@ def desk_for(
     stop: Callable[[], str | None] | None = None,
     timeout_s: float | None = None,
 ) -> Desk:
-    """Lay the task out as files under /lockgate, and say the same as a prompt. `change` is what a reviewer reads."""
-    brief, workspace = prepared.brief, opened.workspace
+    """Lay the task out as files under /lockgate, and say the same as a prompt. `change` is what a reviewer reads.
+
+    No text holds a secret of the repository: reports quote what the tests printed, and they see the real tree.
+    """
+    brief, workspace, hidden = prepared.brief, opened.workspace, opened.hidden
+
+    def lay(path: str, text: str) -> None:
+        workspace.write(path, hidden.text(text).encode("utf-8", "replace"))
+
+    feedback = [each.model_copy(update={"points": tuple(map(hidden.text, each.points))}) for each in feedback]
+    scratchpad = _kept(shop, prepared, "scratchpad", reference) if phase == "edit" else b""
     notes = {
-        SCRATCHPAD: _kept(shop, prepared, "scratchpad", reference) if phase == "edit" else b"",
-        MEMORY: Memory.read(brief.repository, reference).encode(),
+        SCRATCHPAD: hidden.text(scratchpad.decode("utf-8", "replace")),
+        MEMORY: hidden.text(Memory.read(brief.repository, reference)),
     }
+    # Conventions are base's, also where a change of them is under review.
+    base = redacted(shop, prepared, shop.forge.tree(brief.repository, prepared.base)) if change else hidden
     diff = shop.forge.diff(brief.repository, change.base, change.commit) if change and change.commit else ""
     material = Material(
         prepared=prepared,
-        tree=shop.forge.tree(brief.repository, prepared.base),
+        tree=base.tree,
         attempt=attempt,
         plan=plan,
         feedback=feedback,
-        scratchpad=notes[SCRATCHPAD].decode("utf-8", "replace"),
-        memory=notes[MEMORY].decode("utf-8", "replace"),
-        diff=diff,
+        scratchpad=notes[SCRATCHPAD],
+        memory=notes[MEMORY],
+        diff=hidden.patch(diff),
+        redacted=hidden.hides,
     )
-    prompt = PROMPTS[phase](material)
-    workspace.write("/lockgate/brief.md", prompt.encode("utf-8", "replace"))
+    prompt = hidden.text(PROMPTS[phase](material))
+    lay("/lockgate/brief.md", prompt)
     for file in brief.acceptance.files:
-        workspace.write(f"/lockgate/acceptance/{file.path}", file.content.encode())
+        lay(f"/lockgate/acceptance/{file.path}", file.content)
     if plan:
-        workspace.write("/lockgate/plan.json", plan.model_dump_json(indent=2).encode())
+        lay("/lockgate/plan.json", plan.model_dump_json(indent=2))
     if feedback:
-        workspace.write("/lockgate/feedback.md", "\n\n".join(map(as_text, feedback)).encode())
+        lay("/lockgate/feedback.md", "\n\n".join(map(as_text, feedback)))
         if patch := _last_patch(shop, prepared, feedback[-1]):
-            workspace.write("/lockgate/last-attempt.patch", patch)
+            lay("/lockgate/last-attempt.patch", hidden.patch(patch))
     for path, content in notes.items():
         if content:
-            workspace.write(path, content)
+            lay(path, content)
     model = opened.model
     return Desk(
         brief=brief,
@@ -111,9 +124,9 @@ def _kept(shop: Workshop, prepared: Prepared, kind: str, reference: str) -> byte
     return shop.store.get(mine[-1].body["content"]) if mine else b""
 
 
-def _last_patch(shop: Workshop, prepared: Prepared, last: Feedback) -> bytes | None:
+def _last_patch(shop: Workshop, prepared: Prepared, last: Feedback) -> str | None:
     made = [Attempt.model_validate(e.body) for e in shop.ledger.entries(run_id=prepared.run_id, kind="attempt")]
     found = next((a for a in made if a.commit and a.commit == last.last_commit), None)
     if found is None or found.commit is None:
         return None
-    return shop.forge.diff(prepared.brief.repository, found.base, found.commit).encode("utf-8", "surrogateescape")
+    return shop.forge.diff(prepared.brief.repository, found.base, found.commit)

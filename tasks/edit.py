@@ -9,7 +9,7 @@ from domain.ports import Completed, Tree, Workspace
 from domain.task import Attempt, BillLine, Feedback, Plan, Prepared, Raced, Scratchpad
 from tasks import show
 from tasks.desk import HELP, MEMORY, SCRATCHPAD, desk_for, time_left_s, used_up
-from tasks.room import room
+from tasks.room import Room, room
 from tasks.step import step
 
 MAX_NOTE_BYTES = 100_000
@@ -41,7 +41,7 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
         try:
             worked = agent.edit(desk, workspace)
             session, output = worked.session, worked.completed.output
-            attempt = _result(shop, prepared, number, workspace, worked.completed)
+            attempt = _result(shop, prepared, number, opened, worked.completed)
         except AgentError as err:
             attempt = Attempt(number=number, base=prepared.base, commit=None, problem=str(err))
         logger.flush()
@@ -61,7 +61,7 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
     shop.ledger.record(run, "bill", f"edit-{number}", line)
     attempt = shop.ledger.record(run, "attempt", str(number), attempt)
     diff = shop.forge.diff(brief.repository, prepared.base, attempt.commit) if attempt.commit else ""
-    show.attempt(attempt, diff)
+    show.attempt(attempt, opened.hidden.patch(diff))
     return attempt
 
 
@@ -94,9 +94,9 @@ class _Stop:
         return f"attempt {won.passed} passed every gate first" if won else None
 
 
-def _result(shop: Workshop, prepared: Prepared, number: int, workspace: Workspace, done: Completed) -> Attempt:
+def _result(shop: Workshop, prepared: Prepared, number: int, opened: Room, done: Completed) -> Attempt:
     none = Attempt(number=number, base=prepared.base, commit=None)
-    if wish := _note(workspace, HELP):
+    if wish := _note(opened.workspace, HELP):
         return none.model_copy(update={"help": wish.decode("utf-8", "replace")[:4000].strip()})
     if done.problem or done.timed_out:
         why = f"it used up the time it had ({done.seconds:.0f} s)" if done.timed_out else done.problem
@@ -104,7 +104,7 @@ def _result(shop: Workshop, prepared: Prepared, number: int, workspace: Workspac
     if done.exit_code:
         tail = done.output[-800:].strip()
         return none.model_copy(update={"problem": f"the agent ended with exit code {done.exit_code}: {tail}"})
-    return commit_attempt(shop, prepared, number, workspace.collect())
+    return commit_attempt(shop, prepared, number, opened.hidden.restored(opened.workspace.collect()))
 
 
 def commit_attempt(shop: Workshop, prepared: Prepared, number: int, tree: Tree) -> Attempt:

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from pydantic import ValidationError
 
 from blocks.workshop import Workshop, workshop_of
+from domain.bait import bait_in
 from domain.brief import Brief, agents_of
 from domain.errors import InputError
 from domain.policy import lint_brief
@@ -20,6 +21,8 @@ from domain.project import ProjectSettings
 from domain.task import BillLine, CaseOutcome, Prepared, Suite
 from domain.value import digest_of
 from tasks import show
+from tasks.redaction import spotted
+from tasks.runners import run_of
 from tasks.step import step
 from tasks.suite import ACCEPTANCE_COMMAND, locked, pack, rooms, run_suite, tree_digest
 
@@ -42,6 +45,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         settings, source = project_settings(shop, brief, tree)
         settings = with_locked_commands(settings, brief, tree)
         _check_commands(brief, settings, source)
+        run_of(tree, settings, beside="")
         requirements = project_requirements(settings, tree)
         contract = shop.store.put(pack(locked(tree, brief, settings)))
         shop.toolchains.ensure(requirements, shop.sandbox)
@@ -60,7 +64,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         contract=contract,
         requirements=requirements,
         refusals=(*lint_brief(brief, environments=shop.targets), *_release_refusals(brief, settings)),
-        warnings=tuple(finding.sentence for finding in shop.secrets_in(tree)),
+        warnings=tuple(finding.sentence for finding in (*spotted(shop, tree).findings, *bait_in(tree, brief))),
     )
     if not prepared.refusals:
         baseline = _baseline(shop, prepared, tree, attempt)
@@ -70,10 +74,14 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     return shop.ledger.record(run_id, "prepared", key, prepared)
 
 
+_BASELINE = "with canaries"
+"""How baselines are made; one that was made otherwise is made again."""
+
+
 def _baseline(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> Suite:
     """The tests on base. Equal tree, contract, settings and requirements are not run again, in this task or another."""
     key = digest_of(
-        [tree_digest(tree), prepared.contract, prepared.settings.digest, prepared.requirements,
+        [_BASELINE, tree_digest(tree), prepared.contract, prepared.settings.digest, prepared.requirements,
          prepared.brief.acceptance.command]
     )  # fmt: skip
     known = shop.ledger.find("baselines", "baseline", key, Suite)

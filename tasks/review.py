@@ -36,7 +36,7 @@ def opinion(prepared: Prepared, intent: Plan, evidence: Evidence) -> Opinion:
         try:
             said = agent.review(desk, opened.workspace)
         except AgentError as err:
-            said = Opinion(summary=f"{agent.name} gave no review: {err}")
+            said = Opinion(summary=f"{agent.name} gave no review: {err}", concerns=("it gave no review",))
     seconds = round(time.monotonic() - started, 3)
     line = BillLine(run_id=run, step="review", attempt=attempt.number, agent=agent.name, sandbox_s=seconds)
     shop.ledger.record(run, "bill", f"review-{commit}", line)

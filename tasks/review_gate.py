@@ -1,18 +1,24 @@
-"""review_gate: a person decides on exactly what they saw. While the question is open, nothing runs.
+"""review_gate: whose approval it needs decides on exactly what they saw. While the question is open, nothing runs.
 
 Suspending ends the process; the answer starts the run again from the top, with every finished step taken from its
 stored result. The answer goes into our ledger before anything else, under the run and the fingerprint, and is looked
-for there first.
+for there first. Where one person is not enough, each approval is kept and the run waits for the rest.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from prefect import get_run_logger
 from prefect.input import RunInput
 from pydantic import Field
 
-from blocks.workshop import workshop_of
-from domain.task import Answer, Approval, Evidence, Prepared, Question, Verdict
+from blocks.ledger.rows import Entry
+from blocks.workshop import Workshop, workshop_of
+from domain.policy.change import Change
+from domain.policy.feedback import one_line
+from domain.policy.passing import passes
+from domain.policy.reviewers import POLICY, canonical_name, may_approve, missing, needs, owners_of
+from domain.task import Answer, Approval, Evidence, Need, Prepared, Question, Verdict
 from domain.value import digest_of
 from tasks import show
 from tasks.asking import answered
@@ -48,51 +54,111 @@ def fingerprint(prepared: Prepared, evidence: Evidence) -> str:
 
 
 @step("review_gate", "review_gate-{evidence.attempt.number}")
-def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question:
-    """Put the question on record and show what it is about."""
+def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | Approval:
+    """The policy's approval, where base allows one; else put the question on record and show what it is about."""
     shop = workshop_of(prepared.brief)
+    repository, attempt = prepared.brief.repository, evidence.attempt
     mark = fingerprint(prepared, evidence)
-    attempt = evidence.attempt
-    diff = shop.forge.diff(prepared.brief.repository, prepared.base, attempt.commit or prepared.base)
+    commit = attempt.commit or prepared.base
+    base, head = shop.forge.tree(repository, prepared.base), shop.forge.tree(repository, commit)
+    owners, change = owners_of(base), Change(prepared, attempt, base, head)
+    way, held = passes(change, evidence, verdict, owners, _interventions(shop, prepared.run_id))
+    diff = shop.forge.diff(repository, prepared.base, commit)
+    if way:
+        show.review(prepared, evidence, verdict, diff, mark)
+        return _passed(shop, change, evidence, way, mark)
+    asked = needs(prepared, owners, attempt.changed_paths)
+    why = (*verdict.reasons, *owners.problems, *map(_told, asked), *(f"{f.rule}: {f.sentence}" for f in held))
+    told = verdict.model_copy(update={"reasons": tuple(map(one_line, why))})
     question = Question(
         fingerprint=mark,
         attempt=attempt.number,
         commit=attempt.commit or "",
-        text=show.review(prepared, evidence, verdict, diff, mark),
-        reviewers=prepared.settings.reviewers,
+        text=show.review(prepared, evidence, told, diff, mark),
+        reviewers=tuple(dict.fromkeys(name for need in asked for name in need.names)),
+        needs=asked,
     )
-    return shop.ledger.record(prepared.run_id, "question", mark, question)
+    shop.ledger.record(prepared.run_id, "question", mark, question)
+    return question  # who must approve comes from base, not from what a version that knew less has asked
 
 
 def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Approval:
-    """What a person answered. Suspends the flow run until there is an answer; never asks twice for one fingerprint."""
+    """What a person answered, or the policy. Suspends the flow run until there is an answer, and until everybody whose
+    approval is needed gave it; never asks twice for one fingerprint."""
     ledger = workshop_of(prepared.brief).ledger
     run = prepared.run_id
     question = ask(prepared, evidence, verdict)
+    if isinstance(question, Approval):
+        return question
+    mark = question.fingerprint
     for turn in range(100):
-        known = ledger.find(run, "approval", question.fingerprint, Approval)
+        known = ledger.find(run, "approval", mark, Approval)
         if known:
             return known
-        key = f"review-{question.fingerprint[:16]}-{turn}"
-        answer = answered(Review, question.text, key, mark=question.fingerprint[:16])
-        if answer and _may_answer(prepared, question, answer):
-            approval = Approval(
-                answer=Answer(answer.decision),
-                reviewer=answer.reviewer,
-                comment=answer.comment,
-                fingerprint=question.fingerprint,
-            )
-            return ledger.record(run, "approval", question.fingerprint, approval)
+        given = _given(ledger.entries(run_id=run, kind="approval"), mark)
+        text = question.text + _so_far(question, given)
+        answer = answered(Review, text, f"review-{mark[:16]}-{turn}", mark=mark[:16])
+        if not answer or not _may_answer(question, answer):
+            continue
+        approving = answer.decision == "approve"
+        rest = missing(question.needs, (*given, answer.reviewer)) if approving else ()
+        approval = Approval(
+            answer=Answer(answer.decision),
+            reviewer=answer.reviewer,
+            comment=answer.comment,
+            fingerprint=mark,
+            others=tuple(name for name in given if canonical_name(name) != canonical_name(answer.reviewer)),
+            waits_for=tuple(map(_told, rest)),
+        )
+        ledger.record(run, "approval", f"{mark}/{canonical_name(answer.reviewer)}" if rest else mark, approval)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
 
 
-def _may_answer(prepared: Prepared, question: Question, answer: Review) -> bool:
-    """Whether this reviewer may give this answer. Anyone may reject; `reviewers` on base says who may approve."""
+def _passed(shop: Workshop, change: Change, evidence: Evidence, way: str, mark: str) -> Approval:
+    """The policy's approval, on record; a person's that was there before stands."""
+    count, reviewer = len(change.changed), change.prepared.brief.roles.review
+    comment = (
+        f"{change.changed_lines} changed lines in {count} file{'s' if count != 1 else ''}, and nothing holds it back"
+    )
+    if evidence.opinion:
+        comment += f"; {reviewer} has no concerns"
+    approval = Approval(answer=Answer.APPROVE, reviewer=POLICY, comment=f"{way}: {comment}", fingerprint=mark, rule=way)
+    return shop.ledger.record(change.prepared.run_id, "approval", mark, approval)
+
+
+def _interventions(shop: Workshop, run: str) -> tuple[str, ...]:
+    """Where this run was stopped before: by a person, or by production."""
+    answers = [Approval.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind="approval")]
+    stops = [f"{a.reviewer} answered in this run: {a.answer}" for a in answers if a.answer is not Answer.APPROVE]
+    back = shop.ledger.entries(run_id=run, kind="rolled_back")
+    return (*stops, *(f"release {str(entry.body['failed'])[:12]} of this run was sick" for entry in back))
+
+
+def _may_answer(question: Question, answer: Review) -> bool:
+    """Whether this reviewer may give this answer. Anyone may reject; the question says whose approval counts."""
     if not question.fingerprint.startswith(answer.mark):
         get_run_logger().warning("the answer is about another change (%s); asking again", answer.mark)
         return False
-    allowed = prepared.settings.reviewers
-    if answer.decision != "approve" or not allowed or answer.reviewer in allowed:
+    if answer.decision != "approve" or may_approve(question.needs, answer.reviewer):
         return True
-    get_run_logger().warning("%s may not approve (reviewers: %s); asking again", answer.reviewer, ", ".join(allowed))
+    who = ", ".join(question.reviewers) or f"anyone not called {POLICY!r}"
+    get_run_logger().warning("%s may not approve (reviewers: %s); asking again", answer.reviewer, who)
     return False
+
+
+def _given(approvals: Iterable[Entry], mark: str) -> tuple[str, ...]:
+    """Who approved exactly this already, where others must as well."""
+    found = [Approval.model_validate(entry.body) for entry in approvals]
+    return tuple(each.reviewer for each in found if each.fingerprint == mark and each.waits_for)
+
+
+def _told(need: Need) -> str:
+    return one_line(need.sentence)
+
+
+def _so_far(question: Question, given: Sequence[str]) -> str:
+    """What is still missing, below the question, when it is asked again."""
+    if not given:
+        return ""
+    rest = [_told(need) for need in missing(question.needs, given)]
+    return f"\n\n## Approved by {show.quote(', '.join(given))}; still missing\n{show.bullets(rest)}"

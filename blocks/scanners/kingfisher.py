@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from blocks.home import home
 from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool
 from domain.policy import Rule
 from domain.ports import Tree
+from domain.spots import Secret
 from domain.task import Finding, Severity
 
 FOUND = 200
@@ -43,6 +44,8 @@ class _Place(BaseModel):
     path: str
     line: int
     snippet: str
+    encoding: str | None = None
+    dependent_captures: dict[str, str] = {}
 
 
 class _Secret(BaseModel):
@@ -77,11 +80,16 @@ class Kingfisher(Tool):
 
     def scan_all(self, tree: Tree) -> tuple[Finding, ...]:
         """Every secret in a tree, sorted by path. A tool that fails gives one refusing finding."""
+        return self.secrets(tree)[0]
+
+    def secrets(self, tree: Tree) -> tuple[tuple[Finding, ...], tuple[Secret, ...]]:
+        """`scan_all`, and the values with their places, for redaction alone: they are never kept."""
         try:
-            seen = self._look({"head": tree}, lambda tree: tree.keys())
+            found = self._find({"head": tree}, lambda tree: tree.keys())
         except (ScannerFailed, OSError) as err:
-            return (self._failed(str(err)),)
-        return self._new(seen)
+            return (self._failed(str(err)),), ()
+        hidden = tuple(secret for seen, place in found for secret in _values(seen, place))
+        return self._new(seen for seen, _ in found), hidden
 
     def _argv(self) -> list[str]:
         if self.program:
@@ -91,6 +99,9 @@ class Kingfisher(Tool):
         return [str(inside if inside and inside.exists() else Path(sys.executable).parent / "kingfisher")]
 
     def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+        return [seen for seen, _ in self._find(trees, paths)]
+
+    def _find(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[tuple[Seen, _Place]]:
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
             layout = Layout(Path(folder) / "tree", trees, paths)
             layout.write("canary.txt", f"token = '{_canary()}'\n".encode())
@@ -110,7 +121,16 @@ class Kingfisher(Tool):
             planted = [secret for secret in report.findings if Path(secret.finding.path).name == "canary.txt"]
             if not any(secret.finding.snippet == _canary() for secret in planted):
                 raise ScannerFailed("it missed what was planted for it")
-            return [_secret(secret, layout) for secret in report.findings if secret not in planted]
+            return [(_secret(secret, layout), secret.finding) for secret in report.findings if secret not in planted]
+
+
+def _values(seen: Seen, place: _Place) -> Iterator[Secret]:
+    """The value, and those that it is used with, such as the secret half of a pair of keys."""
+    kind, is_encoded = seen.rule.partition("/")[2], place.encoding is not None
+    last = seen.line + place.snippet.count("\n")
+    yield Secret(seen.path, kind, seen.line, last, place.snippet.encode(), is_encoded)
+    for value in place.dependent_captures.values():  # they stand anywhere in the file
+        yield Secret(seen.path, kind, min(seen.line, 1), sys.maxsize, value.encode(), is_encoded)
 
 
 def _canary() -> str:

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from domain.paths import matches
 from domain.policy.change import Change, is_python, text_of
 from domain.policy.rule import Hit, Rule
+from domain.redaction import REPLACEMENT
 from domain.task import Severity
 
 # https://trojansource.codes: overrides, embeddings and isolates reorder what is shown; tag characters and runs of
@@ -90,6 +91,12 @@ def _placeholder(change: Change) -> Iterator[Hit]:
             yield Hit("a placeholder of a secret is written down", path, number)
 
 
+def _moved(change: Change) -> Iterator[Hit]:
+    for path, number, line in _added(change):
+        if REPLACEMENT.search(line):
+            yield Hit("what stands for a secret of the repository is put where the secret was not", path, number)
+
+
 def _source(change: Change) -> Iterator[Hit]:
     for path, number, line in _added(change):
         if matches(path, DEPENDENCY_LISTS) and not line.lstrip().startswith("#") and (found := SOURCE.search(line)):
@@ -152,6 +159,14 @@ TEXT_PERSON_RULES: tuple[Rule[Change], ...] = (
         "Where the gateway sees it, it may put the real value in its place.",
         "read the secret from the environment",
         _placeholder,
+    ),
+    Rule(
+        "redaction-moved", "change", PERSON,
+        "A new line with `redacted_<kind>_<hash>`. Agents see such a word where the repository has a secret; in its "
+        "own file it becomes the secret again, as often as it stood there.",
+        "A secret in another place is for its owner to decide, and the word itself is of no use to a program.",
+        "leave the word where it was and use it from there, or let a reviewer agree",
+        _moved,
     ),
     Rule(
         "invisible", "change", PERSON,

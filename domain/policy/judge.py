@@ -1,18 +1,18 @@
 """The judge: pure policy over evidence. What is missing, or does not fit together, is a no."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from domain.policy.change_code import CODE_PERSON_RULES, CODE_RULES
 from domain.policy.change_paths import BUDGET_RULES, PERSON_RULES, SCOPE_RULES
 from domain.policy.change_tests import TEST_RULES
 from domain.policy.change_text import TEXT_PERSON_RULES, TEXT_RULES
+from domain.policy.feedback import MAX_REASONS, alike, cause_of, reasons, reproduction
 from domain.policy.rule import Hit, Rule, apply
 from domain.task import CaseOutcome, CaseRow, Decision, Evidence, Finding, Prepared, Severity, Verdict
 
-MAX_REASONS = 20
-MAX_REASON_CHARS = 600
+__all__ = ["JUDGE_RULES", "MAX_REASONS", "judge"]
 
 
 class Case(NamedTuple):
@@ -32,7 +32,7 @@ def judge(prepared: Prepared, evidence: Evidence) -> Verdict:
         deciding = _without_twins(sorted((f for f in findings if f.severity is severity), key=_rank))
         if deciding:
             rules = tuple(dict.fromkeys(finding.rule for finding in deciding))
-            return Verdict(decision=decision, reasons=_reasons(deciding), rules=rules)
+            return Verdict(decision=decision, reasons=reasons(deciding), rules=rules)
     return Verdict(decision=Decision.ACCEPTED)
 
 
@@ -94,30 +94,41 @@ def _acceptance_not_red(case: Case) -> Iterator[Hit]:
 
 def _acceptance_not_green(case: Case) -> Iterator[Hit]:
     asked = {row.test for _, rows in _asked(case) for row in rows}
-    for row in case.evidence.tested.rows:
+
+    def is_missed(row: CaseRow) -> bool:
         skips_itself = row.base is CaseOutcome.SKIPPED and row.head is CaseOutcome.SKIPPED
         wanted = (row.kind == "acceptance" or row.test in asked) and not skips_itself
-        if wanted and row.head is not CaseOutcome.PASSED:
-            yield Hit(f"acceptance {_told(row)}")
+        return wanted and row.head is not CaseOutcome.PASSED
+
+    yield from _told("acceptance ", case, filter(is_missed, case.evidence.tested.rows))
 
 
 def _regression(case: Case) -> Iterator[Hit]:
     known = set(case.prepared.settings.known_failures)
-    for row in case.evidence.tested.rows:
+
+    def is_lost(row: CaseRow) -> bool:
         was_fine = row.base is CaseOutcome.PASSED and row.head is not CaseOutcome.PASSED
-        if row.kind not in ("acceptance", "new") and was_fine and row.test not in known:
-            yield Hit(f"passed on base: {_told(row)}")
+        return row.kind not in ("acceptance", "new") and was_fine and row.test not in known
+
+    yield from _told("passed on base: ", case, filter(is_lost, case.evidence.tested.rows))
 
 
 def _new_test_fails(case: Case) -> Iterator[Hit]:
-    for row in case.evidence.tested.rows:
-        if row.kind == "new" and row.head in (CaseOutcome.FAILED, CaseOutcome.ERROR):
-            yield Hit(f"new {_told(row)}")
+    def is_failing(row: CaseRow) -> bool:
+        return row.kind == "new" and row.head in (CaseOutcome.FAILED, CaseOutcome.ERROR)
+
+    yield from _told("new ", case, filter(is_failing, case.evidence.tested.rows))
 
 
-def _told(row: CaseRow) -> str:
-    why = f": {' '.join(row.message.split())[:400]}" if row.message else ""
-    return f"{row.test} is {row.head} on the change{why}"
+def _told(lead: str, case: Case, rows: Iterable[CaseRow]) -> Iterator[Hit]:
+    """One hit for each cause: the first test that has it, where it was raised, and how to see it."""
+    for row, more in alike(rows):
+        why, path, line = cause_of(row.message)
+        command = reproduction(case.prepared.settings, row.test)
+        message = f"{lead}{row.test} is {row.head} on the change"
+        message += f" and {more} more in the same way" if more else ""
+        message += f": {why}" if why else ""
+        yield Hit(message + (f"; see `{command}`" if command else ""), path, line)
 
 
 def _rank(finding: Finding) -> tuple[int, str, int]:
@@ -132,19 +143,6 @@ def _without_twins(findings: Iterable[Finding]) -> list[Finding]:
         number = re.fullmatch(r"\w+/[A-Z](\d{3})", finding.rule)
         kept.setdefault((finding.path, finding.line, number[1]) if number else finding.digest, finding)
     return list(kept.values())
-
-
-def _reasons(findings: Sequence[Finding]) -> tuple[str, ...]:
-    lines = [_one_line(finding.sentence) for finding in findings]
-    if len(lines) > MAX_REASONS:
-        lines = [*lines[: MAX_REASONS - 1], f"and {len(lines) - MAX_REASONS + 1} more, in the evidence"]
-    return tuple(lines)
-
-
-def _one_line(text: str) -> str:
-    """One line that a terminal and a reviewer's screen show as it is; control characters are escaped."""
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
-    return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 1] + "…"
 
 
 def _rule(name: str, what: str, why: str, fix: str, check: Callable[[Case], Iterable[Hit]]) -> Rule[Case]:

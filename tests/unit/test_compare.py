@@ -6,9 +6,11 @@ import pytest
 
 from domain.brief import Acceptance, AcceptanceFile
 from domain.policy import judge
-from domain.task import CaseOutcome, CaseRow, Decision, Prepared, Severity, Suite
+from domain.policy.rule import apply
+from domain.policy.test_rules import RAN_RULES, Ran
+from domain.task import CaseOutcome, CaseRow, Decision, Finding, Prepared, Severity, Suite
 from tasks.suite import ACCEPTANCE_COMMAND
-from tasks.test import _findings, compare
+from tasks.test import compare
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 
 FILE = "tests/test_new.py"
@@ -25,6 +27,10 @@ def task(*tests: str, file: bool = True, command: str | None = None) -> Prepared
     ready = prepared()
     acceptance = Acceptance(tests=tests, files=files, command=command)
     return ready.model_copy(update={"brief": ready.brief.model_copy(update={"acceptance": acceptance})})
+
+
+def findings_of(base: Suite, head: Suite, **ran: Any) -> tuple[Finding, ...]:
+    return apply(RAN_RULES, Ran(base, head, **ran))
 
 
 def short(rows: tuple[CaseRow, ...]) -> list[tuple[str, str, str, str]]:
@@ -166,7 +172,7 @@ FINDINGS: dict[str, tuple[Suite, Suite, list[tuple[str, Severity, str]]]] = {
     "a build that was broken before": (
         suite(checks={"build": 2}),
         suite(checks={"build": 2}, messages={"build": "no rule"}),
-        [("build-broken", Severity.NOTE, "build fails on base too")],
+        [("broken-on-base", Severity.NOTE, "build fails on base too")],
     ),
     "a build that was mended": (suite(checks={"build": 2}), suite(checks={"build": 0}), []),
     "lint and types": (
@@ -174,7 +180,7 @@ FINDINGS: dict[str, tuple[Suite, Suite, list[tuple[str, Severity, str]]]] = {
         suite(checks={"lint": 1, "types": 1}),
         [
             ("lint-broken", Severity.REFUSE, "lint fails (exit code 1): "),
-            ("types-broken", Severity.NOTE, "types fails on base too"),
+            ("broken-on-base", Severity.NOTE, "types fails on base too"),
         ],
     ),
     "the acceptance command, which has a row": (
@@ -199,8 +205,36 @@ FINDINGS: dict[str, tuple[Suite, Suite, list[tuple[str, Severity, str]]]] = {
 @pytest.mark.parametrize("name", FINDINGS)
 def test_what_is_broken_is_a_finding_unless_it_was_broken_before(name: str) -> None:
     base, head, findings = FINDINGS[name]
-    assert [(f.rule, f.severity, f.message) for f in _findings(base, head)] == findings
-    assert all(f.gate == "test" for f in _findings(base, head))
+    assert [(f.rule, f.severity, f.message) for f in findings_of(base, head)] == findings
+    assert all(f.gate == "test" for f in findings_of(base, head))
+
+
+def test_an_own_test_has_bases_word_and_a_flaky_one_fails_there() -> None:
+    base = suite({"a.py::a": "passed"})
+    head = suite({"a.py::a": "failed", "b.py::b": "passed", "c.py::c": "passed"})
+    rows = compare(task(), base, head, suite({"b.py::b": "passed", "c.py": "error"}), {"a.py::a": "seen"})
+    assert short(rows) == [
+        ("a.py::a", "existing", "failed", "failed"),
+        ("b.py::b", "new", "passed", "passed"),
+        ("c.py::c", "new", "error", "passed"),
+    ]
+    own = suite({"b.py::b": "passed", "c.py": "error"})
+    found = findings_of(base, head, rows=rows, own=own, flaky={"a.py::a": "failed, then passed"})
+    assert [(f.rule, f.severity, f.path) for f in found] == [
+        ("new-test-proves-nothing", Severity.PERSON, "b.py"),
+        ("flaky", Severity.NOTE, "a.py"),
+    ]
+
+
+def test_own_tests_that_do_not_run_on_base_prove_nothing() -> None:
+    found = findings_of(suite(), suite(), own=suite(problem="it ended"))
+    assert [(f.rule, "it ended" in f.message) for f in found] == [("new-test-proves-nothing", True)]
+
+
+def test_weaker_evidence_is_said() -> None:
+    assert [f.rule for f in findings_of(suite(), suite(runner="exit code"))] == ["exit-code-only"]
+    silent = suite(canaries={"a.unit": "missing", "a.same": "passed"})
+    assert [(f.rule, f.message[:9]) for f in findings_of(silent, suite())] == [("canaries-silent", "1 of the ")]
 
 
 JUDGED: dict[str, tuple[Suite, Suite, Decision, str]] = {
@@ -248,7 +282,7 @@ def test_the_judge_decides_on_these_rows(name: str) -> None:
     base, head, decision, reason = JUDGED[name]
     ready = task()
     seen = evidence(of=attempt(PROJECT), rows=compare(ready, base, head))
-    tested = seen.tested.model_copy(update={"findings": _findings(base, head)})
+    tested = seen.tested.model_copy(update={"findings": findings_of(base, head)})
     verdict = judge(ready, seen.model_copy(update={"tested": tested}))
     assert verdict.decision is decision, verdict.reasons
     assert reason in " ".join(verdict.reasons)

@@ -124,6 +124,9 @@ PERSON: dict[str, tuple[Changes, str]] = {
     "coverage off": ({".coveragerc": "[run]\nomit = *\n"}, "check-config"),
     "a binary": ({"shop/logo.png": b"\x89PNG\0\1"}, "binary"),
     "a link inside of the tree": ({"shop/link.py": TreeEntry(0o120000, b"app.py")}, "symlink"),
+    "a redaction in another place": (
+        {"shop/app.py": APP + "KEY = 'redacted_aws_access_key_1a2b3c4d'\n"}, "redaction-moved"
+    ),
     "noqa": ({"shop/app.py": APP + "x = 1  # noqa: S101\n"}, "suppression"),
     "nosec": ({"shop/app.py": APP + "x = 1  # nosec\n"}, "suppression"),
     "type: ignore": ({"shop/app.py": APP + "x: int = ''  # type: ignore[assignment]\n"}, "suppression"),

@@ -110,3 +110,64 @@ def test_reasons_are_one_line_each_with_their_place_and_not_too_many() -> None:
     assert reasons[0] == "shop/000.py:7: a b\\x1b[31m\\u202ec"
     assert reasons[-1] == "and 31 more, in the evidence"
     assert all(reason.isprintable() for reason in reasons)
+
+
+TRACEBACK = """AssertionError: assert [] == [1]
+def test_a():
+>       assert search("x") == [1]
+E       AssertionError: assert [] == [1]
+E         Right contains one more item: 1
+
+tests/test_app.py:9: in test_a
+shop/app.py:5: AssertionError"""
+
+
+def test_a_failing_test_is_told_with_its_place_its_assertion_and_how_to_see_it() -> None:
+    rows = (ACCEPTED, row("tests/test_app.py::test_a[x y]", "passed", "failed", message=TRACEBACK))
+    reason = judge(prepared(test="/usr/bin/python -m pytest -q tests"), evidence(rows=rows)).reasons[0]
+    assert reason == (
+        "shop/app.py:5: passed on base: tests/test_app.py::test_a[x y] is failed on the change: AssertionError: assert "
+        "[] == [1]; Right contains one more item: 1; see `/usr/bin/python -m pytest 'tests/test_app.py::test_a[x y]'` "
+        "(keep what this test pins as it was)"
+    )
+
+
+def test_a_runner_that_takes_no_test_ids_is_not_told_how_to_run_one() -> None:
+    rows = (ACCEPTED, row("npm test", "passed", "failed", message="1 failing"))
+    reason = judge(prepared(test="npm test"), evidence(rows=rows)).reasons[0]
+    assert reason == "passed on base: npm test is failed on the change: 1 failing (keep what this test pins as it was)"
+
+
+def test_tests_that_fail_in_the_same_way_are_one_reason() -> None:
+    rows = tuple(row(f"tests/test_app.py::t{n}", "passed", "failed", message=TRACEBACK) for n in range(30))
+    silent = tuple(row(f"tests/test_app.py::s{n}", "passed", "missing") for n in range(2))
+    reasons = judge(prepared(), evidence(rows=(ACCEPTED, *rows, *silent))).reasons
+    assert len(reasons) == 3
+    assert any("t0 is failed on the change and 29 more in the same way" in reason for reason in reasons)
+
+
+NONCE = "0a1b2c3d4e"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "pytest ended with exit code 3: --junitxml=/lockgate/report.xml cannot be written",
+        "in '/lockgate/told.json'",
+        f"tests/test_{NONCE}a.py::test_{NONCE}a_passes did not fail",
+        f"/work/tests/test_{NONCE}b.py: error",
+        f"canary.Test{NONCE}a.test_{NONCE}a_unit",
+        f"{NONCE} {'ab' * 32}",
+    ],
+)
+def test_reasons_name_nothing_that_is_hidden(message: str) -> None:
+    found = (finding("tests-did-not-run", gate="test", message=message),)
+    rows = (ACCEPTED, row("tests/test_app.py::a", "passed", "failed", message=message))
+    for reason in judge(prepared(), evidence(found, rows)).reasons:
+        assert "[platform]" in reason
+        assert not any(hidden in reason for hidden in ("/lockgate", NONCE, "abab"))
+
+
+@pytest.mark.parametrize("message", ["assert 'deadbeef00' in '/lockgates/x'", "test_20240101 failed", f"{'ab' * 20}"])
+def test_reasons_keep_what_only_looks_like_it(message: str) -> None:
+    assert message in judge(prepared(), evidence((finding("bidi", message=message),))).reasons[0]

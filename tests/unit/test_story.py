@@ -30,7 +30,7 @@ from domain.value import Value
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 
 PROJECT_ROOT = Path(__file__).parents[2]
-BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "baseline", "first-release", "rollback-chosen"}
+BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen"}
 """Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
 
 

@@ -1,6 +1,9 @@
 """One run of a project's tests: what is locked, what pytest's report says, and what cannot be believed."""
 
 import contextlib
+import hashlib
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,31 +19,53 @@ from domain.errors import AgentError, SandboxError
 from domain.ports import Completed, Tree, TreeEntry
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
-from tasks.suite import REPORT, Rooms, environment, locked, pack, run_suite, tree_digest, unpack
+from tasks import canaries
+from tasks.canaries import REPORT
+from tasks.runners import environment
+from tasks.suite import Ask, Rooms, locked, own_tests, pack, run_suite, tree_digest, under_contract, unpack
 from tests.unit.policy_cases import tree
 
 PASSED, FAILED, ERROR, SKIPPED = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR, CaseOutcome.SKIPPED
 
 
 class FakeWorkspace:
-    """Answers commands from a table of their first words, and holds one report."""
+    """Answers commands from a table of their first words, and holds one report, with canaries as they are due."""
 
     kind = "fake"
 
-    def __init__(self, answers: Mapping[str, Completed | Exception], report: bytes | Exception | None) -> None:
+    def __init__(
+        self, answers: Mapping[str, Completed | Exception], report: bytes | Exception | None, *, sealed: bool = True
+    ) -> None:
         self.answers = answers
         self.report = report
+        self.sealed = sealed
         self.ran: list[tuple[str, ...]] = []
         self.env: dict[str, str] = {}
+        self.told: dict[str, str] = {}
         self.is_open = True
+
+    def write(self, path: str, content: bytes) -> None:
+        if path.endswith("told.json"):
+            self.told = json.loads(content)
 
     def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> Completed:
         self.ran.append(tuple(argv))
-        self.env = dict(env)
-        answer = self.answers.get(argv[0], ended(0))
+        self.env = self.env or dict(env)
+        answer = self.answers.get(argv[0], ended(1 if len(self.ran) == 1 and self.told else 0))
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        report = self.report
+        if len(self.ran) > 1 or not self.told or not isinstance(report, bytes):
+            return answer
+        due = [self._canary(*name.split("."), outcome) for name, outcome in canaries.PYTEST.items()]  # type: ignore[call-arg]
+        self.report = report.replace(b"<!-- canaries -->", "".join(due).encode())
+        seal = f"\n{self.told['nonce']} {hashlib.sha256(self.report).hexdigest()}\n" if self.sealed else ""
+        return answer.model_copy(update={"output": answer.output + seal})
+
+    def _canary(self, which: str, kind: str, outcome: str) -> str:
+        tag = {"failed": "failure", "error": "error"}.get(outcome)
+        inside = f'<{tag} message="{self.told["token"]}"/>' if tag else ""
+        return case(f"test_{self.told['nonce']}{which}_{kind}", inside)
 
     def read(self, path: str, max_bytes: int) -> bytes | None:
         if isinstance(self.report, Exception):
@@ -58,13 +83,28 @@ class RealWorkspace(FakeWorkspace):
         super().__init__({}, None)
         self.directory = directory
 
+    def _here(self, text: str) -> str:
+        return re.sub(r"/(lockgate|work)(?!\w)", rf"{self.directory}/\1", text)
+
+    def write(self, path: str, content: bytes) -> None:
+        place = Path(self._here(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(self._here(content.decode()))
+
     def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> Completed:
-        words = [word.replace(REPORT, str(self.directory / "report.xml")) for word in argv]
-        variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}
+        words = [self._here(word) for word in argv]
+        variables = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+        variables |= {name: self._here(value) for name, value in env.items()}
         done = subprocess.run(
-            [sys.executable, *words[1:]], cwd=self.directory, env=variables, capture_output=True, text=True, check=False
+            [sys.executable, *words[1:]],
+            cwd=self.directory / "work",
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        self.report = (self.directory / "report.xml").read_bytes()
+        assert Path(self._here(REPORT)).exists(), done
+        self.report = Path(self._here(REPORT)).read_bytes()
         return ended(done.returncode, done.stdout + done.stderr)
 
 
@@ -87,18 +127,22 @@ def brief(**fields: Any) -> Brief:
 
 
 def run(
-    workspace: FakeWorkspace, told: Brief | None = None, files: Tree | None = None, **settings: Any
+    workspace: FakeWorkspace,
+    told: Brief | None = None,
+    files: Tree | None = None,
+    ask: Ask | None = None,
+    **settings: Any,
 ) -> tuple[Suite, FakeStore]:
     store = FakeStore()
     shop = cast(Workshop, SimpleNamespace(store=store))
     opened = cast(Rooms, lambda: contextlib.closing(workspace))
-    suite = run_suite(shop, files or {}, told or brief(), ProjectSettings(**settings), opened)
+    suite = run_suite(shop, files or {}, told or brief(), ProjectSettings(**settings), opened, ask)
     assert not workspace.is_open
     return suite, store
 
 
 def report(*cases: str) -> bytes:
-    return f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>".encode()
+    return f"<testsuites><testsuite>{''.join(cases)}<!-- canaries --></testsuite></testsuites>".encode()
 
 
 def case(name: str, inside: str = "", file: str = "tests/test_a.py", classname: str = "tests.test_a") -> str:
@@ -196,8 +240,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Suite:
     """One run of pytest over FILES."""
     directory = tmp_path_factory.mktemp("project")
     for path, content in FILES.items():
-        (directory / path).parent.mkdir(exist_ok=True)
-        (directory / path).write_text(content)
+        (directory / "work" / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / "work" / path).write_text(content)
     return run(RealWorkspace(directory), files=tree(FILES))[0]
 
 
@@ -208,7 +252,7 @@ def test_each_test_has_its_outcome_under_pytests_own_id(real: Suite, test: str) 
 
 def test_nothing_else_is_in_the_report_and_it_is_believed(real: Suite) -> None:
     assert set(real.cases) == set(EXPECTED)
-    assert (real.exit_code, real.problem) == (1, None)
+    assert (real.exit_code, real.problem, real.canaries) == (1, None, canaries.PYTEST)
 
 
 @pytest.mark.parametrize(
@@ -242,19 +286,18 @@ def test_a_report_without_the_file_of_a_test_finds_it_in_the_tree() -> None:
 
 
 BELIEVED = [
-    (0, report(case("a")), None),
+    (1, report(case("a")), None),
     (1, report(case("a"), case("b", FAILING)), None),
     (2, report(case("a", "<error/>")), None),
-    (5, report(), None),
+    (1, report(), None),
+    (0, report(case("a")), "contradict"),
     (0, report(case("a", FAILING)), "contradict"),
-    (5, report(case("a", FAILING)), "contradict"),
-    (1, report(case("a")), "contradict"),
-    (2, report(case("a")), "contradict"),
+    (5, report(), "contradict"),
     (3, report(case("a")), "exit code 3: said"),
     (4, report(), "exit code 4: said"),
     (139, report(case("a")), "exit code 139: said"),
-    (0, None, "no report"),
-    (0, b"", "no report"),
+    (0, None, "there is none"),
+    (0, b"", "there is none"),
     (0, b"\x89PNG", "cannot be read"),
     (0, b"<testsuites><testcase", "cannot be read"),
     (0, b'<?xml version="1.0" encoding="klingon"?><a/>', "cannot be read"),
@@ -271,6 +314,39 @@ def test_a_report_is_believed_only_where_it_fits_the_exit_code(
     suite, _ = run(FakeWorkspace({"python": ended(exit_code, "said")}, xml))
     assert (suite.problem is None) if problem is None else (problem in (suite.problem or ""))
     assert suite.exit_code == exit_code
+
+
+def test_a_report_without_its_seal_or_its_canaries_is_not_believed() -> None:
+    unsealed, _ = run(FakeWorkspace({}, report(case("a")), sealed=False))
+    assert "did not come to its end" in (unsealed.problem or "")
+    bare = report(case("a", FAILING)).replace(b"<!-- canaries -->", b"")
+    suite, _ = run(FakeWorkspace({}, bare), ask=Ask())
+    assert "a test of the platform's that must be failed is missing" in (suite.problem or "")
+    on_base, _ = run(FakeWorkspace({}, bare))
+    assert on_base.problem is None, "base is trusted; what does not run there is told"
+    assert set(on_base.canaries.values()) == {"missing"}
+    again, _ = run(FakeWorkspace({}, bare), ask=Ask(on_base.canaries))
+    assert again.problem is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted", "problem"),
+    [
+        ({}, {}, None),
+        ({"a.unit": "passed"}, {"a.unit": "failed"}, "must be failed is passed"),
+        ({"a.unit": "failed without its reason"}, {"a.unit": "failed"}, "must be failed is failed without"),
+        ({"a.same": "time.time"}, {"a.same": "passed"}, "replaced while the tests run: time.time"),
+        ({"a.same": "time.time"}, {"a.same": "time.time"}, None),
+        ({"a.same": "passed"}, {"a.same": "time.time"}, None),
+        ({"a.same": "builtins.len, time.time"}, {"a.same": "time.time"}, "run: builtins.len"),
+        ({"a.same": "missing"}, {"a.same": "passed"}, "must be passed is missing"),
+        ({"a.same": "skipped"}, {"a.same": "time.time"}, "is skipped"),
+        ({"a.same": "failed"}, {"a.same": "passed"}, "is failed"),
+    ],
+)
+def test_canaries_end_as_they_did_on_base(seen: dict[str, str], wanted: dict[str, str], problem: str | None) -> None:
+    said = canaries.canary_problem(seen, wanted)
+    assert said is None if problem is None else problem in (said or ""), said
 
 
 def test_why_the_platform_stopped_it_comes_before_what_follows_from_that() -> None:
@@ -348,7 +424,10 @@ def test_the_projects_variables_win_and_src_is_importable() -> None:
     }
     workspace = FakeWorkspace({}, report())
     run(workspace, environment={"DEBUG": "1"})
-    assert workspace.env == {"PYTHONPATH": "/work", "DEBUG": "1"}
+    assert workspace.env == {"PYTHONPATH": "/lockgate/platform", "PYTHONSAFEPATH": "1", "DEBUG": "1"}
+    assert workspace.told["roots"] == ["/work"]
+    run(workspace := FakeWorkspace({}, report()), environment={"PYTHONPATH": "lib:/work/src"})
+    assert workspace.told["roots"] == ["/work", "lib", "/work/src"]
 
 
 # --- the contract
@@ -413,3 +492,54 @@ def test_the_digest_of_a_tree_knows_paths_modes_and_contents() -> None:
         {path: entry for path, entry in PROJECT.items() if path != "README.md"},
     ]
     assert len({digest, *map(tree_digest, others)}) == len(others) + 1
+
+
+# --- the change under the contract
+
+SETTINGS = '[project]\nname = "shop"\n\n[tool.pytest.ini_options]\naddopts = "-q"\n'
+CONFIGURED = {**PROJECT, **tree({"pyproject.toml": SETTINGS, "package.json": '{"scripts": {"test": "jest"}}'})}
+UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
+    "product code is the change's": (
+        {"shop/app.py": "x = 2\n", "new.py": ""},
+        {"shop/app.py": "x = 2\n", "new.py": ""},
+    ),
+    "tests are base's": ({"tests/test_a.py": "weak"}, {"tests/test_a.py": "old"}),
+    "a deleted test is back": ({"tests/test_a.py": None}, {"tests/test_a.py": "old"}),
+    "new tests are there": ({"tests/test_b.py": "new"}, {"tests/test_b.py": "new"}),
+    "new configuration is not": (
+        {"tests/conftest.py": "", "x/pytest.ini": "", "sitecustomize.py": "", "a.pth": ""},
+        {"tests/conftest.py": None, "x/pytest.ini": None, "sitecustomize.py": None, "a.pth": None},
+    ),
+    "pytest's table is base's": ({"pyproject.toml": SETTINGS.replace("-q", "-k x")}, {"pyproject.toml": SETTINGS}),
+    "a file that cannot be read is base's": ({"pyproject.toml": "["}, {"pyproject.toml": SETTINGS}),
+    "another table is the change's": ({"pyproject.toml": SETTINGS + "[a]\n"}, {"pyproject.toml": SETTINGS + "[a]\n"}),
+    "npm's scripts are base's": (
+        {"package.json": '{"scripts": {"test": "true"}}'},
+        {"package.json": '{"scripts": {"test": "jest"}}'},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNDER)
+def test_a_change_is_tested_under_what_base_says(name: str) -> None:
+    changes, wanted = UNDER[name]
+    head = {path: entry for path, entry in CONFIGURED.items() if changes.get(path, "") is not None}
+    head |= tree({path: text for path, text in changes.items() if text is not None})
+    made = under_contract(head, CONFIGURED, locked(CONFIGURED, brief(), ProjectSettings()), brief())
+    assert {path: made[path].content.decode() if path in made else None for path in wanted} == wanted
+
+
+def test_configuration_that_the_brief_opens_by_its_name_is_the_changes() -> None:
+    told = brief(may_change_tests=("tests/conftest.py", "tests/**"))
+    head = {**PROJECT, **tree({"tests/conftest.py": "new", "tests/sub/conftest.py": "new"})}
+    made = under_contract(head, PROJECT, locked(PROJECT, told, ProjectSettings()), told)
+    assert "tests/conftest.py" in made
+    assert "tests/sub/conftest.py" not in made
+
+
+def test_the_changes_own_tests_are_those_it_brings_or_may_alter() -> None:
+    head = {**PROJECT, **tree({"tests/test_a.py": "more", "tests/test_b.py": "", "tests/data.py": "", "b_test.py": ""})}
+    closed = locked(PROJECT, brief(), ProjectSettings())
+    assert own_tests(head, PROJECT, closed, ProjectSettings()) == ("b_test.py", "tests/test_b.py")
+    opened = locked(PROJECT, brief(may_change_tests=("tests/test_a.py",)), ProjectSettings())
+    assert own_tests(head, PROJECT, opened, ProjectSettings()) == ("b_test.py", "tests/test_a.py", "tests/test_b.py")

@@ -1,0 +1,108 @@
+"""Inside the sandbox: the platform's pytest plugin, loaded there by `-p`. The platform itself never imports it.
+
+It keeps the tree under test off `sys.path` until pytest and its plugins are loaded, puts the canaries first and last
+whatever selects and orders the project's tests, remembers what Python and the runner are made of, and seals the report.
+"""
+
+import builtins
+import datetime
+import hashlib
+import json
+import os
+import sys
+import time
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import _pytest.assertion.rewrite
+import _pytest.junitxml
+import _pytest.python
+import _pytest.reports
+import _pytest.runner
+import pluggy
+import pytest
+
+TOLD: dict[str, Any] = json.loads(Path(__file__).with_name("told.json").read_text())
+NONCE, REPORT, ROOTS = TOLD["nonce"], TOLD["report"], TOLD["roots"]
+OUT = os.dup(1)
+
+os.environ["PYTHONPATH"] = os.pathsep.join(ROOTS)  # programs that tests start see the project as ever
+os.environ.pop("PYTHONSAFEPATH", None)
+
+_OWNERS: dict[str, Any] = {
+    "builtins": builtins, "time": time, "datetime": datetime, "TestCase": unittest.TestCase, "pytest": pytest,
+    "pytest.Function": _pytest.python.Function, "pytest.runner": _pytest.runner,
+    "pytest.TestReport": _pytest.reports.TestReport, "pytest.LogXML": _pytest.junitxml.LogXML,
+    "pytest.rewrite": _pytest.assertion.rewrite, "pluggy.HookCaller": pluggy.HookCaller,
+    "pluggy.PluginManager": pluggy.PluginManager,
+}  # fmt: skip
+_MADE_OF = {
+    (owner, name): value
+    for owner in _OWNERS
+    for name, value in vars(_OWNERS[owner]).items()
+    if callable(value) or isinstance(value, (classmethod, staticmethod, property))
+}
+
+
+_HOOKS = ("pytest_runtest_protocol", "pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_makereport",
+          "pytest_runtest_logreport", "pytest_pyfunc_call", "pytest_sessionfinish")  # fmt: skip
+"""Where an outcome can be turned."""
+_hooked: dict[str, Any] = {}
+_known: set[tuple[str, str]] = set()
+"""(hook, plugin) of those that were there when the session began."""
+
+
+def replaced() -> list[str]:
+    """What is no longer what it was when this file was loaded, before any conftest, test or product code; and hooks
+    that came after the session began and are no conftest's."""
+    names = [
+        f"{owner}.{name}"
+        for (owner, name), value in _MADE_OF.items()
+        if name != "_" and vars(_OWNERS[owner]).get(name) is not value
+    ]
+    late = [f"hook {hook}" for hook, plugin in _hooks() - _known if not _is_conftest(plugin)]
+    return sorted({*names, *late})
+
+
+def _is_conftest(plugin: str) -> bool:
+    return os.path.basename(plugin) == "conftest.py" and os.path.isfile(plugin)
+
+
+def _hooks() -> set[tuple[str, str]]:
+    return {(name, found.plugin_name) for name, hook in _hooked.items() for found in hook.get_hookimpls()}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: Any) -> None:
+    _hooked.update((name, getattr(session.config.hook, name)) for name in _HOOKS)
+    _known.update(_hooks())
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_load_initial_conftests() -> Iterator[None]:
+    sys.path[:0] = [root for root in ROOTS if root not in sys.path]
+    yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: Any) -> None:
+    if TOLD["first"] not in config.args:  # workers of xdist get the arguments of their controller
+        config.args = [TOLD["first"], *(TOLD["only"] or config.args), TOLD["last"]]
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[Any]) -> Iterator[None]:
+    first, last = ([item for item in items if f"{NONCE}{which}" in item.nodeid] for which in "ab")
+    items[:] = [item for item in items if NONCE not in item.nodeid]
+    yield
+    items[:] = [*first, *items, *last]
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: Any) -> Iterator[None]:
+    yield
+    if not hasattr(session.config, "workerinput") and os.path.exists(REPORT):
+        digest = hashlib.sha256(Path(REPORT).read_bytes()).hexdigest()
+        os.write(OUT, f"\n{NONCE} {digest}\n".encode())

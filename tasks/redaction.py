@@ -1,0 +1,32 @@
+"""What agents do not get to see of a repository: every tree that goes to one passes through here first."""
+
+from blocks.workshop import Workshop
+from domain.errors import SandboxError
+from domain.ports import Tree
+from domain.redaction import Redaction
+from domain.spots import Spotted, contents_digest
+from domain.task import Prepared
+from domain.value import digest_of
+
+
+def spotted(shop: Workshop, tree: Tree) -> Spotted:
+    """The secrets of a tree. Equal contents are scanned once by the same scanners, in this task or another.
+
+    What is kept are places and short hashes; the values are read from the tree again. A scan that failed is not kept.
+    """
+    key = digest_of([contents_digest(tree), shop.secret_scanners])
+    if known := shop.ledger.find("secrets", "spotted", key, Spotted):
+        return known
+    seen = shop.spotted(tree)
+    return seen if seen.problem else shop.ledger.record("secrets", "spotted", key, seen)
+
+
+def redacted(shop: Workshop, prepared: Prepared, tree: Tree) -> Redaction:
+    """`tree` for an agent: without its own secrets and those of base. Raises SandboxError where nobody knows them."""
+    base = shop.forge.tree(prepared.brief.repository, prepared.base)
+    changed = {path: entry for path, entry in tree.items() if base.get(path) != entry}
+    seen = [(part, spotted(shop, part)) for part in (base, changed) if part]
+    for _, secrets in seen:
+        if secrets.problem:
+            raise SandboxError(f"no agent may read a tree that was not searched for secrets: {secrets.problem}")
+    return Redaction(tree, [(part, secrets.spots) for part, secrets in seen], key=prepared.run_id)

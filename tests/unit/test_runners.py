@@ -1,0 +1,202 @@
+"""How runners are called and what their reports say. The outputs are those of the real programs, shortened."""
+
+import json
+from typing import Any
+
+import pytest
+
+from domain.errors import InputError
+from domain.project import ProjectSettings
+from domain.reports import Report, by_file, by_module, read_jest, read_junit, read_tap
+from domain.task import CaseOutcome
+from tasks.canaries import REPORT
+from tasks.runners import run_of
+from tests.unit.policy_cases import tree
+
+PASSED, FAILED, ERROR, SKIPPED = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR, CaseOutcome.SKIPPED
+
+
+def script(text: str) -> dict[str, str]:
+    return {"package.json": json.dumps({"scripts": {"test": text}})}
+
+
+REPORTER = f"--test-reporter=junit --test-reporter-destination={REPORT}"
+JEST, VITEST = f"--json --outputFile={REPORT}", f"--reporter=default --reporter=json --outputFile.json={REPORT}"
+CALLS: dict[str, tuple[str, dict[str, str], str, str]] = {
+    "node": ("node --test tests", {}, "node", f"node {REPORTER} --test tests"),
+    "npm and node": ("npm test", script("node --test"), "node", "npm test"),
+    "npm and jest": ("npm test", script("jest --ci"), "jest", f"npm test -- {JEST}"),
+    "npm run and vitest": ("npm run test", script("vitest run"), "vitest", f"npm run test -- {VITEST}"),
+    "yarn and jest": ("yarn test", script("jest"), "jest", f"yarn test {JEST}"),
+    "npx": ("npx vitest run", {}, "vitest", f"npx vitest run {VITEST}"),
+    "a script of two commands": ("npm test", script("tsc && jest"), "exit code", "npm test"),
+    "a script that is no text": ("npm test", {"package.json": '{"scripts": {"test": 3}}'}, "exit code", "npm test"),
+    "no script": ("npm test", {"package.json": "["}, "exit code", "npm test"),
+    "another command": ("make test", {}, "exit code", "make test"),
+    "node without --test": ("node check.js", {}, "exit code", "node check.js"),
+    "unittest": ("python3 -m unittest discover -v", {}, "unittest", "python3 /lockgate/platform/lockgate_inside.py"
+                 " discover -v"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_runner_is_asked_for_its_report(name: str) -> None:
+    command, files, runner, words = CALLS[name]
+    run = run_of(tree(files), ProjectSettings(test=command), beside="")
+    assert (run.name, " ".join(run.argv)) == (runner, words)
+
+
+def test_node_below_npm_is_asked_by_its_environment() -> None:
+    settings = ProjectSettings(test="npm test", environment={"NODE_OPTIONS": "--no-warnings"})
+    assert run_of(tree(script("node --test")), settings, beside="").env["NODE_OPTIONS"] == f"--no-warnings {REPORTER}"
+
+
+def test_pytest_gets_canaries_beside_the_tests_and_the_files_to_run_or_leave_out() -> None:
+    run = run_of({}, ProjectSettings(test="pytest tests"), beside="tests/unit", only=["a.py"], without=["b.py"])
+    assert "--ignore=b.py" in run.argv
+    told = json.loads(run.files["/lockgate/platform/told.json"])
+    assert told["only"] == ["/work/a.py"]
+    assert (told["first"], told["last"]) == tuple(f"/work/tests/unit/test_{told['nonce']}{which}.py" for which in "ab")
+    assert {told["first"], told["last"]} < run.files.keys()
+    assert run_of({}, ProjectSettings(), beside="").canaries != run.canaries, "nobody knows the next names"
+
+
+@pytest.mark.parametrize(
+    ("test", "files", "environment", "is_early"),
+    [
+        ("pytest -p tests.plugin", {"tests/plugin.py": ""}, {}, True),
+        ("pytest -ptests.plugin", {"tests/plugin.py": ""}, {}, True),
+        ("pytest", {"pytest.ini": "[pytest]\naddopts = -q -p shop\n", "src/shop/__init__.py": ""}, {}, True),
+        ("pytest", {"pyproject.toml": 'addopts = ["-p", "plugin"]', "plugin.py": ""}, {}, True),
+        ("pytest", {"plugin.py": ""}, {"PYTEST_PLUGINS": "xdist,plugin"}, True),
+        ("pytest -p xdist -p no:randomly", {"tests/plugin.py": "", "no.py": ""}, {}, False),
+        ("python -m pytest --strict-p tests", {"tests/__init__.py": ""}, {}, False),
+    ],
+)
+def test_the_tree_is_importable_from_the_start_only_for_a_plugin_of_its_own(
+    test: str, files: dict[str, str], environment: dict[str, str], is_early: bool
+) -> None:
+    run = run_of(tree(files), ProjectSettings(test=test, environment=environment), beside="")
+    assert ("/work" in run.env["PYTHONPATH"].split(":")) is is_early
+
+
+def test_settings_may_name_a_report_and_it_must_not_be_in_the_tree() -> None:
+    settings = ProjectSettings(test="make test", report="junit:out/report.xml")
+    assert run_of({}, settings, beside="").name == "junit"
+    with pytest.raises(InputError, match=r"out/report\.xml is a file of the repository"):
+        run_of(tree({"out/report.xml": ""}), settings, beside="")
+    assert run_of({}, ProjectSettings(test="prove", report="tap"), beside="").name == "tap"
+    for wrong in ("xml", "junit:", "junit:/etc/passwd"):
+        with pytest.raises(ValueError, match="report"):
+            ProjectSettings(report=wrong)
+
+
+# --- JUnit
+
+NODE = """<testsuites>
+<testcase name="fine" classname="test" file="/work/a.test.js"/>
+<testcase name="bad" classname="test" file="/work/a.test.js" failure="1 == 2"><failure message="1 == 2">
+[Error]</failure></testcase>
+<testcase name="later" classname="test" file="/work/a.test.js"><skipped message="true"/></testcase>
+<testsuite name="group"><testsuite name="sub"><testcase name="inner" classname="test" file="/work/a.test.js"/>
+</testsuite></testsuite>
+<testcase name="c.test.js" classname="test" file="/work/c.test.js"><failure message="test failed"/></testcase>
+</testsuites>"""
+
+
+def test_junit_as_node_writes_it() -> None:
+    report = read_junit(NODE.encode(), by_file)
+    assert report.cases == {
+        "a.test.js::fine": PASSED,
+        "a.test.js::bad": FAILED,
+        "a.test.js::later": SKIPPED,
+        "a.test.js::group::sub::inner": PASSED,
+        "c.test.js": FAILED,
+    }
+    assert report.messages["a.test.js::bad"].startswith("1 == 2")
+
+
+def test_junit_as_others_write_it() -> None:
+    xml = b'<testsuite name="com.Shop"><testcase classname="com.Shop" name="t"><error/></testcase></testsuite>'
+    assert read_junit(xml, by_file).cases == {"com.Shop::t": ERROR}
+    assert read_junit(b'<testcase classname="Shop" name="t"/>', by_file).cases == {"Shop::t": PASSED}
+
+
+def test_a_deep_document_is_read_without_recursion() -> None:
+    deep = b"<testsuite>" * 3000 + b'<testcase name="t"/>' + b"</testsuite>" * 3000
+    assert read_junit(deep, by_file).cases == {"t": PASSED}
+
+
+def test_a_module_is_found_in_the_tree() -> None:
+    xml = b'<testcase classname="tests.test_a.TestX" name="test_b"/>'
+    assert list(read_junit(xml, by_module({"tests/test_a.py"})).cases) == ["tests/test_a.py::TestX::test_b"]
+
+
+# --- TAP
+
+TAP = """TAP version 13
+ok 1 - fine
+not ok 2 - bad
+  ---
+  found: 1
+  ...
+ok 3 - later # SKIP no network
+not ok 4 - someday # TODO write it
+    ok 1 - inside of a subtest
+ok
+1..5
+"""
+
+
+def test_tap_is_read_at_its_top_level() -> None:
+    report = read_tap(TAP)
+    assert report.cases == {"fine": PASSED, "bad": FAILED, "later": SKIPPED, "someday": PASSED, "test 5": PASSED}
+    assert "found: 1" in report.messages["bad"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "plan says nothing"), ("ok 1\n", "plan says nothing"), ("1..2\nok 1\n", "plan says 2"),
+     ("1..1\nok 1\nok 2\n", "plan says 1"), ("1..1\nBail out! no database\n", "no database")],
+)  # fmt: skip
+def test_tap_that_is_not_whole_is_not_believed(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        read_tap(text)
+
+
+# --- jest and vitest
+
+
+def jest(success: bool = False, **file: Any) -> bytes:
+    cases = [
+        {"fullName": "fine", "status": "passed", "failureMessages": []},
+        {"fullName": "group bad", "status": "failed", "failureMessages": ["Error: 1"]},
+        {"fullName": "later", "status": "pending"},
+    ]
+    files = [
+        {"name": "/work/a.test.js", "status": "failed", "message": "", "assertionResults": cases, **file},
+        {"name": "/work/c.test.js", "status": "failed", "message": "no import", "assertionResults": []},
+    ]
+    return json.dumps({"success": success, "testResults": files}).encode()
+
+
+def test_jests_json() -> None:
+    assert read_jest(jest()) == Report(
+        {
+            "a.test.js::fine": PASSED,
+            "a.test.js::group bad": FAILED,
+            "a.test.js::later": SKIPPED,
+            "c.test.js": ERROR,
+        },
+        {"a.test.js::group bad": "Error: 1", "c.test.js": "no import"},
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[", b"[]", b"{}", b'{"testResults": [3]}', b'{"testResults": [], "success": false}', b"\xff",
+     b'{"testResults": 3, "success": true}', b'{"testResults": []}', jest(assertionResults=[{}]), b"[" * 100_000],
+)  # fmt: skip
+def test_json_that_is_not_jests_is_not_believed(content: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_jest(content)
