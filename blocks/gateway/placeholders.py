@@ -8,6 +8,7 @@ import secrets
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
+from blocks.gateway.parts import has_too_many_parts
 from domain.egress import SecretScope
 
 MARK = re.compile(rb"lockgate-secret-([A-Z][A-Z0-9_]{0,63})-[0-9a-f]{32}")
@@ -77,12 +78,8 @@ def fill_field(body: bytes, content_type: str, field: str, held: Held) -> bytes:
     return filled
 
 
-MOST_PARTS = 1_000_000
-"""Of a JSON body; see models/request.py."""
-
-
 def _fill_json(body: bytes, field: str, held: Held) -> bytes:
-    if sum(map(body.count, (b"[", b"{", b","))) > MOST_PARTS:
+    if has_too_many_parts(body):
         raise Misplaced("the body has too many parts to look into")
     try:
         content = json.loads(body)
