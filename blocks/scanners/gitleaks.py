@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, own_suffix, within
+from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, own_suffix, planted_secret, within
 from domain.paths import matches
 from domain.policy import Rule
 from domain.ports import Tree
@@ -92,7 +92,7 @@ class Gitleaks(Tool):
     def _find(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[tuple[Seen, _Leak]]:
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
             layout = Layout(Path(folder) / "tree", trees, paths, suffix=_suffix)
-            layout.write("canary.txt", f"token = '{_canary()}'\n".encode())
+            layout.write("canary.txt", f"token = '{planted_secret()}'\n".encode())
             code, output = self._run(
                 ["dir", "--no-banner", "--no-color", "--log-level", "error", "--ignore-gitleaks-allow",
                  "--max-archive-depth", "4", "--report-format", "json", "--report-path", "-",
@@ -105,7 +105,7 @@ class Gitleaks(Tool):
             except ValidationError:
                 raise ScannerFailed("it printed something else than its report") from None  # the report holds secrets
             planted = [leak for leak in leaks if PurePosixPath(leak.File).name == "canary.txt"]
-            if not any(leak.Secret == _canary() for leak in planted):
+            if not any(leak.Secret == planted_secret() for leak in planted):
                 raise ScannerFailed("it missed what was planted for it")
             found = [(_seen(leak, layout), leak) for leak in leaks if leak not in planted]
             return [
@@ -144,11 +144,6 @@ def _speaks(tool: str, weights: Mapping[str, int]) -> bool:
 def _suffix(path: str) -> str:
     suffix = own_suffix(path).lower()
     return suffix if suffix in _KEPT else ""
-
-
-def _canary() -> str:
-    """A made-up token of a known kind, put together here so that no scanner takes this file for a leak."""
-    return "gh" + "p_" + "Lq7Zr2Xw9Tn4Vb6Kc8Yd3Mf5Hs1Jg0Pa2Rb4"
 
 
 def _seen(leak: _Leak, layout: Layout) -> Seen:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, ValidationError
 
 from blocks.home import home
-from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool
+from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, planted_secret
 from domain.policy import Rule
 from domain.ports import Tree
 from domain.spots import Secret
@@ -104,7 +104,7 @@ class Kingfisher(Tool):
     def _find(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[tuple[Seen, _Place]]:
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
             layout = Layout(Path(folder) / "tree", trees, paths)
-            layout.write("canary.txt", f"token = '{_canary()}'\n".encode())
+            layout.write("canary.txt", f"token = '{planted_secret()}'\n".encode())
             code, output = self._run(
                 ["scan", "--no-validate", "--no-update-check", "--format", "json", "--quiet", "--no-dedup",
                  "--no-ignore", "--git-history", "none", "--rule-cache-dir", str(_cache()), "tree"], Path(folder),
@@ -119,7 +119,7 @@ class Kingfisher(Tool):
             if counts.scan_failed or counts.scan_partial:
                 raise ScannerFailed("it could not read all that it was given")
             planted = [secret for secret in report.findings if Path(secret.finding.path).name == "canary.txt"]
-            if not any(secret.finding.snippet == _canary() for secret in planted):
+            if not any(secret.finding.snippet == planted_secret() for secret in planted):
                 raise ScannerFailed("it missed what was planted for it")
             return [(_secret(secret, layout), secret.finding) for secret in report.findings if secret not in planted]
 
@@ -131,11 +131,6 @@ def _values(seen: Seen, place: _Place) -> Iterator[Secret]:
     yield Secret(seen.path, kind, seen.line, last, place.snippet.encode(), is_encoded)
     for value in place.dependent_captures.values():  # they stand anywhere in the file
         yield Secret(seen.path, kind, min(seen.line, 1), sys.maxsize, value.encode(), is_encoded)
-
-
-def _canary() -> str:
-    """A made-up token of a known kind, put together here so that no scanner takes this file for a leak."""
-    return "gh" + "p_" + "Lq7Zr2Xw9Tn4Vb6Kc8Yd3Mf5Hs1Jg0Pa2Rb4"
 
 
 def _cache() -> Path:

@@ -244,3 +244,8 @@ def _finding(seen: Seen) -> Finding:
         gate="scan", rule=seen.rule, severity=seen.severity, message=seen.message, path=seen.path,
         line=seen.line or None, fix=seen.fix,
     )  # fmt: skip
+
+
+def planted_secret() -> str:
+    """A made-up token of a known kind, put together here so that no scanner takes this file for a leak."""
+    return "gh" + "p_" + "Lq7Zr2Xw9Tn4Vb6Kc8Yd3Mf5Hs1Jg0Pa2Rb4"
