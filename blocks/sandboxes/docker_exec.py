@@ -107,19 +107,27 @@ class _Run:
             readable = [stream]
         try:
             if writable:
-                self._stdin = self._stdin[stream.send(self._stdin[: 1 << 16]) :]
-                if not self._stdin:
-                    stream.send_end()
+                self._type(stream)
             if readable:
                 data = stream.take()
                 if data is None:
                     return False
                 self._transcript.feed(data)
-        except BrokenPipeError:
-            self._stdin = self._stdin[:0]
+        except ConnectionResetError:
+            # What was sent had come; the engine closed with typed bytes unread, as their command had ended. Whether it
+            # is the engine itself that went is asked of it next, in any case.
+            return False
         except OSError as err:
             raise SandboxError(f"the engine went away while a command ran: {err}. Is dockerd running?") from err
         return True
+
+    def _type(self, stream: Stream) -> None:
+        try:
+            self._stdin = self._stdin[stream.send(self._stdin[: 1 << 16]) :]
+            if not self._stdin:
+                stream.send_end()
+        except (BrokenPipeError, ConnectionResetError):  # nobody reads it
+            self._stdin = self._stdin[:0]
 
     def _is_running(self) -> bool:
         """Whether the command itself runs. Learns its exit code when it does not."""
