@@ -7,7 +7,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo up down test lint bench bench-overhead bench-gateway bench-sandbox install clean
+.PHONY: demo up down test lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship install clean
 
 demo: install
 	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes)
@@ -29,9 +29,9 @@ lint: install
 	$(BIN)/lint-imports
 	$(BIN)/typos
 
-bench: bench-overhead bench-gateway bench-sandbox
+bench: bench-overhead bench-gateway bench-sandbox bench-gates bench-ship
 
-bench-overhead bench-gateway bench-sandbox: install
+bench-overhead bench-gateway bench-sandbox bench-gates bench-ship: install
 	$(BIN)/python bench/$(@:bench-%=%).py
 
 install: .venv/.installed

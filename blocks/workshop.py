@@ -13,6 +13,8 @@ from blocks.agents.command import Command
 from blocks.agents.mini_swe import MiniSwe
 from blocks.agents.opencode import Opencode
 from blocks.agents.replay import Replay
+from blocks.artifacts.builder import ReleaseBuilder
+from blocks.artifacts.signing_key import SigningKey
 from blocks.base import LockgateBlock
 from blocks.forges.local import LocalForge
 from blocks.gateway.gateway import EgressGateway
@@ -25,7 +27,11 @@ from blocks.sandboxes.docker import Docker
 from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Semgrep, Squawk, Zizmor
 from blocks.scanners.gitleaks import merged
 from blocks.stores.local import LocalStore
+from blocks.stores.s3 import S3Store
+from blocks.targets.command import CommandTarget
+from blocks.targets.docker_host import DockerHostTarget
 from blocks.targets.process import ProcessTarget
+from blocks.targets.swarm import SwarmTarget
 from blocks.toolchains.wheels import WheelToolchains
 from domain.brief import Brief
 from domain.egress import Rule
@@ -36,6 +42,7 @@ from domain.project import ProjectSettings
 from domain.registries import REGISTRIES
 from domain.spots import Spotted, located
 from domain.task import Finding
+from domain.windows import Freeze
 
 
 class Project(LockgateBlock):
@@ -65,7 +72,10 @@ class Workshop(LockgateBlock):
     models: ModelPolicy = Field(ModelPolicy(), description="Which models may be called, and what they may cost")
     toolchains: WheelToolchains = Field(default_factory=WheelToolchains, description="Environments from wheels")
     forge: LocalForge = Field(default_factory=LocalForge, description="Where repositories live")
-    store: LocalStore = Field(default_factory=LocalStore, description="Contracts, transcripts and failure bundles")
+    store: LocalStore | S3Store = Field(
+        default_factory=LocalStore, description="Contracts, transcripts, failure bundles and artifacts"
+    )
+    builder: ReleaseBuilder = Field(default_factory=ReleaseBuilder, description="Makes what is released")
     ledger: Ledger = Field(default_factory=Ledger, description="The one record")
     kingfisher: Kingfisher = Field(default_factory=Kingfisher, description="Secret scanner")
     gitleaks: Gitleaks = Field(default_factory=Gitleaks, description="Secret scanner; the two find more together")
@@ -76,7 +86,10 @@ class Workshop(LockgateBlock):
     squawk: Squawk = Field(default_factory=Squawk, description="Migrations")
     dependencies: Dependencies = Field(default_factory=Dependencies, description="Dependencies, at the registries")
     targets: dict[str, str] = Field({}, description="Environment → target block, such as process-target/shop")
+    freezes: tuple[Freeze, ...] = Field((), description="When nothing is released to which environment")
     pager: str | None = Field(None, description="Notification block to call when a person must decide, as type/name")
+    keep_artifacts: int = Field(5, ge=2, description="Releases of an environment whose archives and images are kept")
+    store_days: float = Field(30, ge=1, description="Days that the store keeps what the ledger does not refer to")
     review_days: float = Field(7, gt=0, description="After so many days an unanswered review counts as declined")
 
     @functools.cached_property
@@ -106,6 +119,12 @@ class Workshop(LockgateBlock):
             self.dependencies,
         )
 
+    def scanners_for(self, brief: Brief) -> tuple[Scanner, ...]:
+        """All of them, with what a brief allows."""
+        allowed = (*self.dependencies.may_run_scripts, *brief.may_run_scripts)
+        dependencies = self.dependencies.model_copy(update={"may_run_scripts": allowed})
+        return tuple(dependencies if scanner is self.dependencies else scanner for scanner in self.scanners)
+
     def secrets_in(self, tree: Tree) -> tuple[Finding, ...]:
         """What looks like a secret in a tree, by both secret scanners; what failed is a finding too."""
         return self.spotted(tree).findings
@@ -128,7 +147,10 @@ class Workshop(LockgateBlock):
         except KeyError:
             known = ", ".join(sorted(self.targets)) or "none"
             raise InputError(f"no environment {environment!r} in this workshop (known: {known})") from None
-        return cast(ProcessTarget, _load(reference))
+        target = cast(Target, _load(reference))
+        if target.name != environment:
+            raise InputError(f"{reference} runs {target.name!r}, not {environment!r}: name that environment's block")
+        return target
 
     def agent(self, reference: str) -> Agent:
         """An agent by kind/name. Raises InputError for one that nobody set up."""
@@ -151,6 +173,13 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "secret": Secret,
     "memory": Memory,
     "process-target": ProcessTarget,
+    "docker-host-target": DockerHostTarget,
+    "command-target": CommandTarget,
+    "swarm-target": SwarmTarget,
+    "s3-store": S3Store,
+    "local-store": LocalStore,
+    "builder": ReleaseBuilder,
+    "signing-key": SigningKey,
     "project": Project,
 }
 

@@ -7,6 +7,7 @@ from blocks.scanners import SCAN_RULES
 from domain.bait import BAIT_RULES
 from domain.policy import BRIEF_RULES, CHANGE_RULES, JUDGE_RULES, PLAN_RULES, Rule
 from domain.policy.dependency_rules import DEPENDENCY_RULES
+from domain.policy.mutation_rules import MUTATION_RULES
 from domain.policy.passing import PASS_RULES
 from domain.policy.suppress import IGNORED
 from domain.policy.test_rules import RAN_RULES
@@ -31,6 +32,8 @@ GATES: Sequence[tuple[str, str, Sequence[Rule[Any]]]] = (
     ("Dependencies", "What a change brings or alters, checked against the registries; nothing is installed.",
      DEPENDENCY_RULES),
     ("Tests", "Over two runs of the tests under the same locked contract, base's and the change's.", RAN_RULES),
+    ("Mutants", "Over a change that its tests pass: its lines are made wrong one at a time, and which of them any test "
+     "runs is watched. Python with pytest.", MUTATION_RULES),
     ("The judge", "Over the evidence as a whole.", JUDGE_RULES),
     ("Passing without a person", "Off by default: `[review]` in lockgate.toml on base. Each of these keeps a "
      "change for a person.", PASS_RULES),

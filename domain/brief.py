@@ -22,6 +22,10 @@ RepositoryPath = Annotated[str, AfterValidator(_inside)]
 """A POSIX path relative to the repository root: not absolute, no `..`, nothing under `.git`."""
 
 
+NpmName = Annotated[str, Field(pattern=r"^(@[a-z0-9~._-]+/)?[a-z0-9~._-]+$", max_length=214)]
+"""https://docs.npmjs.com/cli/configuring-npm/package-json#name"""
+
+
 class AcceptanceFile(Value):
     """A test file that the person who briefs adds. The agent may read it and can never change it."""
 
@@ -83,6 +87,9 @@ class Brief(Value):
         None, description="Project settings, or the name of a settings block, for a repository without lockgate.toml"
     )
     may_change_tests: tuple[str, ...] = Field((), description="Globs of existing tests that this change may alter")
+    may_run_scripts: tuple[NpmName, ...] = Field(
+        (), description="npm packages that may bring install scripts; a reviewer must still agree"
+    )
 
 
 def agents_of(brief: Brief) -> tuple[str, ...]:

@@ -132,3 +132,5 @@ class DependencyChange:
     sights: tuple[Sight, ...]
     """Only those that base does not have."""
     now: datetime
+    may_run_scripts: frozenset[str] = frozenset()
+    """npm packages whose install scripts the brief asks for."""

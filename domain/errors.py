@@ -7,6 +7,9 @@ LockgateError
 ├── GatewayError      the egress gateway does not answer
 ├── ForgeError        the repository cannot be read or written
 ├── TargetError       the deploy target cannot do what it was asked
+│   ├── Fenced        another run has taken the environment over
+│   ├── Held          nothing is released there until a person opens it again
+│   └── Inconclusive  nobody can say whether a release is well
 ├── DatabaseError     a target's database cannot be copied, read or migrated
 └── LedgerError       the ledger cannot be read, written, or its chain is broken
 """
@@ -38,6 +41,18 @@ class ForgeError(LockgateError):
 
 class TargetError(LockgateError):
     """The deploy target could not do what it was asked."""
+
+
+class Fenced(TargetError):
+    """Another run has taken the environment over; this one does nothing more there."""
+
+
+class Held(TargetError):
+    """Nothing is released to the environment until a person opens it again."""
+
+
+class Inconclusive(TargetError):
+    """Nobody can say whether a release is well: too little was seen of it."""
 
 
 class DatabaseError(LockgateError):

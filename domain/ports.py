@@ -1,14 +1,16 @@
 """What the steps need of the outside world. Each port has one contract suite in tests/contract/."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from domain.brief import Brief
 from domain.egress import Passport
+from domain.health import Reading
 from domain.migration import Applied, Migrate, Rehearsal, Serves
-from domain.task import Feedback, Finding, Health, Opinion, Plan, Release
+from domain.rollout import Look, Rollout
+from domain.task import Feedback, Finding, Opinion, Plan
 from domain.value import Value
 
 
@@ -235,38 +237,107 @@ class Forge(Protocol):
 
     def tree_id(self, repository: str, commit: str) -> str: ...
 
+    def committed_s(self, repository: str, commit: str) -> int:
+        """When it was committed, in Unix seconds, as it says itself."""
+
     def message(self, repository: str, commit: str) -> str:
         """The commit's whole message."""
 
 
+class Watch(Protocol):
+    """A window of observation that began when it was made."""
+
+    def look(self) -> Look:
+        """What is to be seen now, with the numbers since the window began. Takes a few seconds at most."""
+
+    def close(self) -> None:
+        """The window is over."""
+
+
 class Target(Protocol):
-    """An environment that runs releases. It acts and reports; the steps own the order."""
+    """An environment that runs releases. It acts and reports; the engine (tasks/engine.py) owns order and verdict.
+
+    Each verb looks before it acts, so it can be repeated after kill -9 on either side of it. A string that is returned
+    says why the release failed; TargetError is raised where the environment failed, and nothing is known of it.
+    """
+
+    name: str
+    """The environment."""
+    rollout: Rollout
+
+    @property
+    def runs_images(self) -> bool:
+        """Whether its releases are images of an engine, and not files."""
+
+    @property
+    def migrates(self) -> bool:
+        """Whether `migrate` can run a project's migration here."""
+
+    @property
+    def splits(self) -> bool:
+        """Whether a release can be given a part of the traffic. Where not, it gets all of it at once."""
+
+    def under(self, token: int, say: Callable[[str], None]) -> Self:
+        """The same target for one holder of the environment's lock. A verb that changes something raises TargetError
+        where a newer token has acted (https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html).
+        `say` hears what was done, a line each, free of secrets.
+        """
 
     def preflight(self) -> str | None:
         """None where a release can be made here, else why not and what to do."""
 
-    def release(self, environment: str, revision: str, previous: str | None, build: "ReleaseBuild") -> Release:
-        """Build, migrate, start, probe privately, then shift traffic. Safe to repeat per revision."""
+    def prepare(self, revision: str, build: "ReleaseBuild") -> str:
+        """The release lies there, ready to start; the digest of its artifact. Other releases are not touched."""
 
-    def observe(self, release: Release, health_path: str) -> Health:
-        """Watch the public address until it is clear whether `release` serves and is well."""
+    def migrate(self, revision: str) -> str | None:
+        """The data that lives in the target itself is at the release's schema, or as it was before and why."""
 
-    def restore(self, environment: str, revision: str | None) -> tuple[str, ...]:
-        """Traffic back to `revision`, observed; timeline lines. None: nothing shall serve. Safe to repeat."""
+    def start(self, revision: str) -> str | None:
+        """It runs and is healthy and itself in private, without any traffic. If not: why; then it runs no more."""
 
-    def current(self, environment: str) -> str | None:
+    def probe(self, revision: str) -> Reading:
+        """What the release says of itself when it is asked past the public address, once."""
+
+    def shift(self, revision: str, share: int) -> None:
+        """`share` percent of the traffic go to it from the next request on, 1 to 99; the rest stays where it is."""
+
+    def observe(self, revision: str) -> Watch:
+        """A window that begins now."""
+
+    def promote(self, revision: str) -> None:
+        """All traffic goes to it, and it is the one that `pointed` names."""
+
+    def rollback(self, revision: str | None) -> None:
+        """All traffic at `revision` and seen there in public; only then are newer releases stopped. None: nothing shall
+        serve. Raises TargetError where it is not seen; nothing else was stopped then.
+        """
+
+    def cleanup(self, keep: Collection[str]) -> None:
+        """Releases not in `keep` stop; the newest of them stay ready for going back, older ones are removed."""
+
+    def current(self) -> str | None:
         """The revision that the public address says it runs, or None."""
 
-    def pointed(self, environment: str) -> str | None:
+    def pointed(self) -> str | None:
         """The revision that the traffic goes to, whether or not it answers; None where it goes nowhere."""
 
-    def logs(self, environment: str, revision: str) -> str: ...
+    def url(self) -> str:
+        """The public address."""
 
-    def ensure(self) -> tuple[str, ...]:
-        """Proxy and current release run, as after a reboot; what had to be done, as lines. Safe to repeat."""
+    def logs(self, revision: str) -> str:
+        """The end of what it printed, without secrets; empty where there is none."""
+
+    def evidence(self, revision: str) -> Mapping[str, Any]:
+        """What the failure bundle needs of its process or container: state, exit code, …; JSON, without secrets."""
 
     def artifact(self, revision: str) -> str | None:
-        """Digest of the release as it lies there now, recomputed; None where there is none."""
+        """Digest of the release as it lies or runs there now, recomputed; None where there is none."""
+
+    def ensure(self) -> tuple[str, ...]:
+        """Proxy and current release run, as after a reboot; what had to be done, as lines."""
+
+    def stop(self) -> bool:
+        """Everything of it stops; whether anything ran. `ensure` brings back what served."""
 
 
 class ReleaseBuild(NamedTuple):
@@ -278,6 +349,8 @@ class ReleaseBuild(NamedTuple):
     health: str
     migrate_up: str | None
     environment: Mapping[str, str]
+    previous: str | None
+    """Revision that serves when this one comes."""
 
 
 class Database(Protocol):
@@ -316,8 +389,19 @@ class Store(Protocol):
 
     def put(self, data: bytes) -> str: ...
 
+    def put_file(self, file: Path) -> str:
+        """What a file holds, which need not fit into memory."""
+
     def get(self, digest: str) -> bytes:
         """Raises LedgerError where it is missing or its content no longer has that digest."""
+
+    def get_file(self, digest: str, file: Path) -> None:
+        """Into a file, whole or not at all. Raises LedgerError as `get` does."""
+
+    def prune(self, keep: Collection[str], older_than_s: float) -> tuple[str, ...]:
+        """Remove what is not in `keep` and was last put so long ago; the digests. Safe to repeat."""
+
+    def doctor(self) -> str | None: ...
 
 
 class Scanner(Protocol):

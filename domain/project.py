@@ -71,6 +71,11 @@ class ProjectSettings(Value):
     build: str | None = Field(None, description="Must succeed on the change, if it does on base")
     lint: str | None = Field(None, description="Must succeed on the change, if it does on base")
     types: str | None = Field(None, description="Must succeed on the change, if it does on base")
+    mutation_s: Annotated[float, Field(ge=0, le=3600)] | None = Field(
+        None,
+        description="Seconds to try mutants of the changed lines in, with pytest; 0: none are made; default: 3 "
+        "and 0.4 of what the tests took",
+    )
     run: str | None = Field(None, description="Starts the service; {port} and {release} are filled in")
     health: str = Field("/health", description="Path that answers application/health+json")
     migrate: Migrations | None = Field(None, description="How the database follows a release")

@@ -39,7 +39,13 @@ def _attempt(body: Body) -> str:
 def _tested(body: Body) -> str:
     rows = body["rows"]
     good = sum(row["head"] == "passed" for row in rows)
-    return f"tested: {good} of {len(rows)} pass on the change"
+    return f"tested: {good} of {len(rows)} pass on the change" + _noticed(body.get("mutation"))
+
+
+def _noticed(mutation: Body | None) -> str:
+    if not mutation or not mutation["made"]:
+        return ""
+    return f"; {mutation['tried']} of {mutation['made']} mutants tried, {len(mutation['survivors'])} survive"
 
 
 def _scanned(body: Body) -> str:
@@ -66,6 +72,11 @@ def _deployed(body: Body) -> str:
     return f"release {_short(body['revision'])} has the traffic of {body['environment']}"
 
 
+def _share_passed(body: Body) -> str:
+    new = body["new"] or {"errors": 0, "requests": 0}
+    return f"well with {body['share']} % of the traffic: {new['errors']} of {new['requests']} requests failed"
+
+
 def _rolled_back(body: Body) -> str:
     serving = f"{_short(body['serving'])} was seen serving again" if body["serving"] else "nothing serves"
     return f"rolled back: {serving}" + (f"; merge reverted by {_short(body['revert'])}" if body["revert"] else "")
@@ -84,6 +95,13 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "answers": lambda body: str(body["points"][-1]),
     "approval": _approval,
     "merged": lambda body: f"merged as {_short(body['commit'])}",
+    "waits-for-window": lambda body: f"waits until {body['until'][:16]} UTC: {body['reason']}",
+    "opened-window": lambda body: f"{body['by']} let it go at once" + (f": {body['why']}" if body["why"] else ""),
+    "share-passed": _share_passed,
+    "sick": lambda body: f"{_short(body['revision'])} has to leave: {body['reason'][:200]}",
+    "held": lambda body: f"{body['by']} holds {body['environment']}: {body['reason']}",
+    "opened": lambda body: f"{body['by']} opens {body['environment']} again: {body['reason']}",
+    "artifact": lambda body: f"{body['kind']} {_short(body['id'])} built and signed",
     "deploy-started": lambda body: f"deploying {_short(body['revision'])} to {body['environment']}",
     "deployed": _deployed,
     "health": _health,

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from domain.brief import Brief
+from domain.checks import Problem
 from domain.project import ProjectSettings
 from domain.value import Value
 
@@ -26,6 +27,7 @@ class Suite(Value):
     messages: dict[str, str] = Field({}, description="Test id → why it failed, shortened")
     exit_code: int
     checks: dict[str, int] = Field({}, description="build, lint, types, acceptance command → exit code")
+    problems: dict[str, tuple[Problem, ...]] = Field({}, description="build, lint, types → what it says, line by line")
     problem: str | None = Field(None, description="Why the run itself cannot be believed")
     runner: str = Field("", description="What ran the tests, as it was read: pytest, unittest, …, exit code")
     canaries: dict[str, str] = Field({}, description="The platform's own tests among them → how each ended")
@@ -132,12 +134,67 @@ class CaseRow(Value):
     message: str = ""
 
 
+class Survivor(Value):
+    """A line of the change, made wrong, and no test failed."""
+
+    path: str
+    line: int
+    before: str = Field(description="The line as it is in the change, shortened")
+    after: str = Field(description="The same line as it was tried")
+    is_run: bool = Field(True, description="False: no test runs this line at all")
+
+
+class Mutation(Value):
+    """Changed lines made wrong one at a time, under the same tests: a good test fails."""
+
+    made: int = 0
+    tried: int = 0
+    survivors: tuple[Survivor, ...] = ()
+    left_out: str = Field("", description="Why none were made: not Python, not pytest, switched off")
+    problem: str | None = Field(None, description="Why it is not known what the tests would have said")
+    seconds: float = 0.0
+
+    @property
+    def sentence(self) -> str:
+        """One line: how many were tried, and how many of them a test noticed."""
+        if self.left_out or not self.made:
+            return f"no mutants: {self.problem or self.left_out or 'nothing in the changed lines can be made wrong'}"
+        noticed = self.tried - len(self.survivors)
+        cut = "" if self.tried == self.made else "; there was no time for the others"
+        return f"tried {self.tried} of {self.made} mutants of the changed lines, tests notice {noticed}" + (
+            f"; {self.problem}" if self.problem else cut
+        )
+
+
+class DiffCoverage(Value):
+    """Which lines of the change the tests run. Lines without a statement are not counted."""
+
+    lines: int
+    uncovered: dict[str, tuple[int, ...]] = Field({}, description="Path → changed lines that no test runs, sorted")
+    tests: int = Field(0, description="Tests that were watched")
+    is_whole: bool = Field(True, description="False: there was no time to watch all of them")
+
+    @property
+    def percent(self) -> int:
+        """Rounded down, so that 100 means all."""
+        missed = sum(map(len, self.uncovered.values()))
+        return 100 * (self.lines - missed) // self.lines if self.lines else 100
+
+    @property
+    def sentence(self) -> str:
+        """One line: how many of the changed lines, by how many tests."""
+        whole = "" if self.is_whole else ", as many as there was time for"
+        return f"{self.percent} % of {self.lines} changed lines are run by a test ({self.tests} watched{whole})"
+
+
 class Tested(Value):
     """Evidence of the test step."""
 
     commit: str
     rows: tuple[CaseRow, ...]
     findings: tuple[Finding, ...] = ()
+    mutation: Mutation | None = Field(None, description="None: the tests did not pass, so nothing was tried")
+    coverage: DiffCoverage | None = None
     sandbox: str = Field(description="Which kind of sandbox ran it")
     seconds: float = 0.0
     output: str | None = Field(None, description="Digest in the store of the full output")
@@ -209,6 +266,9 @@ class Merged(Value):
     commit: str | None = Field(description="None: the branch moved and the change must be made or tested again")
     new_base: str | None = Field(None, description="Where the branch stands now, when it moved")
     reason: str = ""
+    evidence: str | None = Field(None, description="Digest of what tests and scans saw of it")
+    approval: str | None = Field(None, description="Digest of the approval")
+    reviewer: str | None = Field(None, description="Who approved it")
 
 
 class Release(Value):

@@ -18,6 +18,7 @@ from tasks.review_gate import review_gate
 from tasks.rollback import production_feedback, rollback
 from tasks.security_scan import security_scan
 from tasks.test import test
+from tasks.window import until_open
 
 
 @flow(name="agent-task", flow_run_name="{brief.title}", persist_result=True, result_serializer="json")
@@ -54,7 +55,7 @@ def _turns(run: str, brief: Brief) -> State:
         if health.healthy:
             return end(run, brief, End.LIVE, commit=merged.commit, url=release.url)
         rollback(prepared, release, health)
-        feedback.append(production_feedback(earlier[-1].number, release, health))
+        feedback.append(production_feedback(prepared, earlier[-1].number, release, health))
     return end(run, brief, End.GAVE_UP, (f"{brief.budget.attempts} attempts are used up", *feedback[-1].points))
 
 
@@ -82,6 +83,7 @@ def _through(
         return [review_feedback(approval, attempt)]
     if not approval.is_approved:
         return approval
+    until_open(prepared, evidence)
     merged = merge(prepared, evidence, approval)
     if merged.commit:
         return prepared, merged

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect import flow, get_run_logger
@@ -12,11 +12,14 @@ from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
 from blocks.workshop import Workshop, workshop
+from domain.artifact import Artifact, outdated, referred_to
 from domain.errors import LockgateError
+from domain.windows import closed
 from flows.resume import resume_crashed
 from tasks import lease
 from tasks.bill import bill_of, publish
 from tasks.show import bullets
+from tasks.window import OVER, Waits
 
 
 @flow(name="housekeeping")
@@ -30,6 +33,8 @@ def housekeeping(workshop_name: str = "default") -> list[str]:
             lambda: free_leases(client, shop),
             lambda: keep_serving(shop),
             lambda: expire_reviews(client, shop),
+            lambda: open_windows(client, shop),
+            lambda: prune(shop),
         )
         done = [line for duty in duties for line in _tried(duty)]
     for line in done:
@@ -66,6 +71,42 @@ def expire_reviews(client: SyncPrefectClient, shop: Workshop) -> list[str]:
             client.resume_flow_run(run.id, run_input=answer)
             done.append(f"declined the review of run {entry.run_id}: {comment}")
     return done
+
+
+def open_windows(client: SyncPrefectClient, shop: Workshop) -> list[str]:
+    """Let runs go on whose freeze window is over."""
+    done = []
+    over = {e.run_id for e in shop.ledger.entries(kind="outcome")}
+    waiting = {e.run_id: Waits.model_validate(e.body) for e in shop.ledger.entries(kind="waits-for-window")}
+    for run_id, waits in waiting.items():
+        if run_id in over or closed(shop.freezes, waits.environment, datetime.now(UTC)):
+            continue
+        try:
+            run = client.read_flow_run(UUID(run_id))
+        except ObjectNotFound:
+            continue  # deleted in the UI
+        key = str(run.state.state_details.pause_key) if run.state else ""
+        if run.state and run.state.type is StateType.PAUSED and key.startswith("window-"):
+            client.resume_flow_run(run.id, run_input={"opened_by": OVER})
+            done.append(f"run {run_id} goes on: {waits.environment} is open again")
+    return done
+
+
+def prune(shop: Workshop) -> list[str]:
+    """Remove what no ledger entry refers to any more, and the archives and images of releases that are not kept."""
+    entries = shop.ledger.entries()
+    young = datetime.now(UTC) - timedelta(days=shop.store_days)
+    lived: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.kind == "live":
+            lived.setdefault(entry.body["environment"], []).append(entry.body["revision"])
+    keep = {revision for all_of_one in lived.values() for revision in all_of_one[-shop.keep_artifacts :]}
+    keep |= {e.body["revision"] for e in entries if e.kind in ("artifact", "deploy-started") and e.at > young}
+    artifacts = [Artifact.model_validate(entry.body) for entry in entries if entry.kind == "artifact"]
+    needed = referred_to(entry.body for entry in entries) - outdated(artifacts, keep)
+    gone = shop.store.prune(needed, shop.store_days * 86_400)
+    images = shop.builder.prune(keep) if any(artifact.image for artifact in artifacts) else ()
+    return [f"removed {len(gone)} objects from the store"] * bool(gone) + [f"removed the image {one}" for one in images]
 
 
 def free_leases(client: SyncPrefectClient, shop: Workshop) -> list[str]:

@@ -13,6 +13,7 @@ from domain.errors import InputError, LockgateError
 from domain.task import RolledBack
 from tasks import lease, show
 from tasks.deploy import live_before
+from tasks.engine import turn
 from tasks.step import step
 
 
@@ -34,23 +35,22 @@ def rollback_environment(
 def to_release(run_id: str, environment: str, revision: str | None, reason: str, workshop_name: str) -> RolledBack:
     """Idempotent per run: what was chosen is on record before anything is switched."""
     shop = workshop(workshop_name)
-    target = shop.target(environment)
     if known := shop.ledger.find(run_id, "rolled_back", environment, RolledBack):
         return known
-    lease.take(shop.ledger, environment, run_id)
     try:
-        now = target.pointed(environment)
-        wanted = _named(shop.ledger.entries(kind="live"), environment, revision) if revision else None
-        wanted = wanted or live_before(shop, environment, now)
-        if wanted is None:
-            raise InputError(
-                f"no earlier release of {environment!r} was ever seen live, so there is nothing to go back to"
-            )
-        bundle = shop.store.put_json({"phase": "asked for", "reason": reason, "was": now})
-        chosen = RolledBack(environment=environment, failed=now or "", serving=wanted, revert=None, bundle=bundle)
-        chosen = shop.ledger.record(run_id, "rollback-chosen", environment, chosen)
-        timeline = target.restore(environment, chosen.serving)
-        back = chosen.model_copy(update={"timeline": timeline})
+        with turn(shop, environment, run_id, seize=True) as (target, timeline):
+            now = target.pointed()
+            wanted = _named(shop.ledger.entries(kind="live"), environment, revision) if revision else None
+            wanted = wanted or live_before(shop, environment, now)
+            if wanted is None:
+                raise InputError(
+                    f"no earlier release of {environment!r} was ever seen live, so there is nothing to go back to"
+                )
+            bundle = shop.store.put_json({"phase": "asked for", "reason": reason, "was": now})
+            chosen = RolledBack(environment=environment, failed=now or "", serving=wanted, revert=None, bundle=bundle)
+            chosen = shop.ledger.record(run_id, "rollback-chosen", environment, chosen)
+            target.rollback(chosen.serving)
+        back = chosen.model_copy(update={"timeline": timeline.lines})
         show.rolled_back_by_hand(back, reason)
         return shop.ledger.record(run_id, "rolled_back", environment, back)
     finally:

@@ -161,6 +161,30 @@ def rollback(
 
 
 @app.command()
+def hold(
+    environment: str,
+    reason: Annotated[str, typer.Argument(help="Why, for who finds it held")],
+    by: Annotated[str, typer.Option("--as", help="Your name, for the record")],
+) -> None:
+    """Release nothing to an environment from now on; what serves there goes on, and can be rolled back."""
+    from station import holding
+
+    print(holding.hold(environment, reason, by))
+
+
+@app.command("open")
+def open_again(
+    environment: str,
+    reason: Annotated[str, typer.Argument(help="What was found and done, for the record")],
+    by: Annotated[str, typer.Option("--as", help="Your name, for the record")],
+) -> None:
+    """Let releases go to an environment again that was held, by a person or after three rollbacks in a row."""
+    from station import holding
+
+    print(holding.open_again(environment, reason, by))
+
+
+@app.command()
 def bill(
     run_id: Annotated[str | None, typer.Argument(help="A run; empty sums up all")] = None,
     by: Annotated[str | None, typer.Option(help="task, step, agent, model or day")] = None,
@@ -171,6 +195,21 @@ def bill(
     from station.bill import show_bill
 
     show_bill(run_id, by, since, as_json)
+
+
+@app.command()
+def findings(
+    run_id: str,
+    attempt: Annotated[int | None, typer.Option(help="Default: the newest that was tested and scanned")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="Write them as SARIF 2.1.0 to this file; - is stdout")] = None,
+    as_json: Json = False,
+) -> None:
+    """What the gates saw of an attempt: for you, for a program, or as SARIF for a forge."""
+    from station.findings import show_findings
+
+    if sarif and as_json:
+        raise InputError("give one of --sarif and --json")
+    show_findings(run_id, attempt, sarif, as_json)
 
 
 @app.command()
@@ -241,6 +280,23 @@ def fake_model(
     from station.fake_model import serve
 
     serve(script, port=port, tls_dir=tls_dir, key=key)
+
+
+@app.command("fake-ecs")
+def fake_ecs(
+    directory: Annotated[
+        Path | None, typer.Option(help="Where it remembers; one that was killed goes on there")
+    ] = None,
+    port: Annotated[int, typer.Option(help="0 takes a free one")] = 0,
+    speed: Annotated[float, typer.Option(help="How many times faster than those of AWS its clocks go")] = 1.0,
+    health_path: Annotated[str, typer.Option(help="What its load balancer asks of tasks")] = "/",
+    key: Annotated[str | None, typer.Option(help="The access key that callers must sign with")] = None,
+    secret: Annotated[str, typer.Option(help="Its secret")] = "",
+) -> None:
+    """An ECS on loopback over this machine's Docker Engine: rehearse releases without AWS."""
+    from station.fake_ecs import serve
+
+    serve(directory, port=port, speed=speed, health_path=health_path, key=key, secret=secret)
 
 
 @app.command()

@@ -1,10 +1,14 @@
 """Recomputes the chain of a run: brief → tree → evidence → approval → artifact → what the live service says."""
 
+from blocks.artifacts.signing_key import SigningKey
+from blocks.artifacts.statement import verify as verify_statement
 from blocks.workshop import Workshop, workshop
+from domain.artifact import Artifact, digest_of_files
 from domain.errors import InputError, LockgateError
 from domain.task import Approval, Attempt, End, Evidence, Health, Merged, Outcome, Prepared, Release, Scanned, Tested
 from domain.value import Value
 from station.follow import ledger_of, read_run
+from tasks.deploy import provenance
 from tasks.review_gate import fingerprint
 
 
@@ -97,13 +101,15 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     health = shop.ledger.find(run, "health", commit, Health)
     if release is None or health is None:
         return [Link(name="release", problem=f"the ledger has no release of {commit[:12]}")]
+    signed = _statement(shop, run, release)
     target = shop.target(environment)
     digest = target.artifact(commit)
     newer = [e for e in shop.ledger.entries(kind="live") if e.body["environment"] == environment][-1]
     superseded = newer.body["revision"] != commit
-    serving = target.current(environment)
+    serving = target.current()
     gone = None if superseded else f"{environment} serves {serving or 'nothing'}, not {commit}"
     return [
+        signed,
         Link(
             name="artifact",
             proof=f"{release.artifact[:12]}" + ("" if digest else " (no longer kept: superseded)"),
@@ -119,3 +125,21 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
             problem=None if serving == commit else gone,
         ),
     ]
+
+
+def _statement(shop: Workshop, run: str, release: Release) -> Link:
+    """What was signed about the release, against what the ledger and the repository say now."""
+    made = shop.ledger.find(run, "artifact", f"{release.environment}/{release.revision}", Artifact)
+    start = Prepared.model_validate(shop.ledger.entries(run_id=run, kind="prepared")[-1].body)
+    merged = shop.ledger.find(run, "merged", release.revision, Merged)
+    if made is None:
+        return Link(name="statement", problem=f"the ledger has no artifact of {release.revision[:12]}")
+    about = provenance(shop, start, release.revision, merged)
+    files = digest_of_files(shop.forge.tree(start.brief.repository, release.revision))
+    about = about.model_copy(update={"files": files})
+    try:
+        envelope, key = shop.store.get(made.statement), SigningKey.ensure().public_key()
+    except LockgateError as err:
+        return Link(name="statement", problem=str(err))
+    problem = verify_statement(envelope, key, made.id, about, made.sbom)
+    return Link(name="statement", proof=f"{made.kind} {made.id[:12]} is signed for this brief", problem=problem)

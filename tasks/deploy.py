@@ -1,20 +1,26 @@
 """deploy: the merged commit becomes a release that takes the traffic; without one serving, base goes first."""
 
+from importlib.metadata import version
+
+from blocks.artifacts.signing_key import SigningKey
 from blocks.workshop import Workshop, workshop_of
+from domain.artifact import Artifact, Provenance
 from domain.errors import TargetError
-from domain.ports import ReleaseBuild
-from domain.task import Health, Merged, Prepared, Release
-from tasks import lease, show
+from domain.ports import ReleaseBuild, Target
+from domain.task import Merged, Prepared, Release
+from tasks import breaker, lease, show
+from tasks.engine import Ship, turn
 from tasks.room import toolchain_of
 from tasks.step import step
 
 
 @step("deploy", "deploy-{merged.commit:.8}")
 def deploy(prepared: Prepared, merged: Merged) -> Release:
-    """Build, migrate, start, probe, shift traffic. Idempotent per revision: the target looks for what is done."""
+    """Build, migrate, start, probe, shift the traffic share by share. Idempotent per revision: the target looks for
+    what is done, and the ledger says which shares were watched."""
     if merged.commit is None:
         raise ValueError("only a merged commit can be deployed")
-    return _release(workshop_of(prepared.brief), prepared, merged.commit)
+    return _release(workshop_of(prepared.brief), prepared, merged.commit, merged)
 
 
 @step("deploy", "deploy-base")
@@ -28,55 +34,80 @@ def first_release(prepared: Prepared) -> Release | None:
         return None
     known = shop.ledger.find(prepared.run_id, "first-release", environment, Release)
     begun = shop.ledger.find(prepared.run_id, "deploy-started", prepared.base, Release)
-    if known is None and begun is None and shop.target(environment).pointed(environment):
+    breaker.check(shop.ledger, environment)
+    if known is None and begun is None and shop.target(environment).pointed():
         return None
     release = known or _release(shop, prepared, prepared.base)
     shop.ledger.record(prepared.run_id, "first-release", environment, release)
-    health = release.problem or _sick(shop.target(environment).observe(release, prepared.settings.health))
-    if health:
+    problem = release.problem
+    if problem is None:
+        with turn(shop, environment, prepared.run_id) as (target, timeline):
+            ship = Ship(target, shop.ledger, prepared.run_id, timeline)
+            health = ship.bake(release, prepared.settings.health)
+            problem = None if health.healthy else health.reason
+    if problem:
         lease.give_back(shop.ledger, environment, prepared.run_id)
-        raise TargetError(f"base itself does not run in {environment!r}, so nothing could be rolled back to: {health}")
+        raise TargetError(f"base itself does not run in {environment!r}, so nothing could be rolled back to: {problem}")
     shop.ledger.record(prepared.run_id, "live", release.revision, release)
     lease.give_back(shop.ledger, environment, prepared.run_id)
     return release
 
 
-def _sick(health: Health) -> str | None:
-    return None if health.healthy else health.reason
-
-
-def _release(shop: Workshop, prepared: Prepared, revision: str) -> Release:
+def _release(shop: Workshop, prepared: Prepared, revision: str, merged: Merged | None = None) -> Release:
     brief, settings, run = prepared.brief, prepared.settings, prepared.run_id
     environment = brief.environment or ""
     if not settings.run:
         raise TargetError(
             "the project settings have no `run`: add the command that starts the service to lockgate.toml"
         )
-    lease.take(shop.ledger, environment, run)
-    target = shop.target(environment)
-    if problem := target.preflight():
-        raise TargetError(problem)
-    started = Release(
-        environment=environment, revision=revision, artifact="", url="", previous=_previous(shop, environment)
-    )
-    started = shop.ledger.record(run, "deploy-started", revision, started)
-    tree = shop.forge.tree(brief.repository, revision)
-    build = ReleaseBuild(
-        tree=tree,
-        toolchain=toolchain_of(shop, prepared),
-        run=settings.run,
-        health=settings.health,
-        migrate_up=settings.migrate.up if settings.migrate else None,
-        environment=settings.release_environment,
-    )
-    release = target.release(environment, revision, started.previous, build)
+    breaker.check(shop.ledger, environment)
+    with turn(shop, environment, run) as (target, timeline):
+        if problem := target.preflight():
+            raise TargetError(problem)
+        if settings.migrate and not target.migrates:
+            raise TargetError(f"the project has migrations, and the target of {environment!r} has no way to run one")
+        started = Release(
+            environment=environment, revision=revision, artifact="", url="", previous=target.pointed()
+        )  # what a service says of itself is no proof, and a dead one says nothing: where the traffic goes counts
+        started = shop.ledger.record(run, "deploy-started", revision, started)
+        build = ReleaseBuild(
+            tree=shop.forge.tree(brief.repository, revision),
+            toolchain=toolchain_of(shop, prepared),
+            run=settings.run,
+            health=settings.health,
+            migrate_up=settings.migrate.up if settings.migrate else None,
+            environment=settings.release_environment,
+            previous=started.previous,
+        )
+        about = provenance(shop, prepared, revision, merged)
+        shop.ledger.record(run, "artifact", f"{environment}/{revision}", _made(shop, target, build, about))
+        release = Ship(target, shop.ledger, run, timeline).release(revision, started.previous, build)
     show.deployed(release)
     return shop.ledger.record(run, "deployed", revision, release)
 
 
-def _previous(shop: Workshop, environment: str) -> str | None:
-    """The revision that the traffic goes to now. What a service says of itself is no proof; a dead one says nothing."""
-    return shop.target(environment).pointed(environment)
+def provenance(shop: Workshop, prepared: Prepared, revision: str, merged: Merged | None) -> Provenance:
+    """Where a release comes from: what its statement is signed about."""
+    brief = prepared.brief
+    return Provenance(
+        run_id=prepared.run_id,
+        repository=brief.repository,
+        revision=revision,
+        base=prepared.base if merged else None,
+        brief=brief.digest if merged else None,
+        evidence=merged.evidence if merged else None,
+        approval=merged.approval if merged else None,
+        reviewer=merged.reviewer if merged else None,
+        environment=brief.environment,
+        committed_s=shop.forge.committed_s(brief.repository, revision),
+        builder=version("lockgate"),
+    )
+
+
+def _made(shop: Workshop, target: Target, build: ReleaseBuild, about: Provenance) -> Artifact:
+    """Archive or image, with its bill of materials and its statement, in the store. Same commit, same digest."""
+    make = shop.builder.image if target.runs_images else shop.builder.archive
+    return make(build, about, shop.store, SigningKey.ensure())
 
 
 def live_before(shop: Workshop, environment: str, now: str | None) -> str | None:

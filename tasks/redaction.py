@@ -1,5 +1,8 @@
 """What agents do not get to see of a repository: every tree that goes to one passes through here first."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 from blocks.workshop import Workshop
 from domain.errors import SandboxError
 from domain.ports import Tree
@@ -7,6 +10,8 @@ from domain.redaction import Redaction
 from domain.spots import Spotted, contents_digest
 from domain.task import Prepared
 from domain.value import digest_of
+
+WITHHELD = "(not shown: it was not searched for the repository's secrets)"
 
 
 def spotted(shop: Workshop, tree: Tree) -> Spotted:
@@ -30,3 +35,21 @@ def redacted(shop: Workshop, prepared: Prepared, tree: Tree) -> Redaction:
         if secrets.problem:
             raise SandboxError(f"no agent may read a tree that was not searched for secrets: {secrets.problem}")
     return Redaction(tree, [(part, secrets.spots) for part, secrets in seen], key=prepared.run_id)
+
+
+def printable(shop: Workshop, prepared: Prepared, tree: Tree) -> Callable[[str], str]:
+    """What may be kept of a text that this tree's code printed: all but the secrets of the tree and of base.
+
+    They are looked for while the code runs. Where a scanner failed nobody knows them, and no text is kept.
+    """
+
+    def look() -> Callable[[str], str]:
+        try:
+            return redacted(shop, prepared, tree).text
+        except SandboxError:
+            return lambda text: WITHHELD
+
+    pool = ThreadPoolExecutor(1)
+    found = pool.submit(look)
+    pool.shutdown(wait=False)
+    return lambda text: found.result()(text) if text else text

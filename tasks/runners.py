@@ -53,16 +53,16 @@ def run_of(
     if is_pytest(settings):
         extra = (*_PYTEST, *(f"--ignore={path}" for path in without))
         canaries = release(PYTEST)
-        files = canaries.files("inside_pytest", beside, _roots(env), only)
+        files = canaries.files("inside_pytest", beside, roots(env), only)
         read = _xml(lambda content: read_junit(content, by_module(tree.keys())))
         guard = dict(_GUARD)
         if _has_early_plugin(tree, settings):
-            guard["PYTHONPATH"] = ":".join((PLATFORM, *_roots(env)))
+            guard["PYTHONPATH"] = ":".join((PLATFORM, *roots(env)))
         return Run("pytest", (*words, *extra), {**env, **guard}, read, canaries, files, (0, 1, 2, 5))
     for at, (flag, module) in enumerate(itertools.pairwise(words)):
         if flag == "-m" and module == "unittest" and re.fullmatch(r"python[\d.]*", Path(words[0]).name):
             canaries = release(UNITTEST)
-            files = canaries.files("inside_unittest", beside, _roots(env))
+            files = canaries.files("inside_unittest", beside, roots(env))
             read = _xml(lambda content: read_junit(content, by_module(tree.keys())))
             argv = (*words[:at], f"{PLATFORM}/lockgate_inside.py", *words[at + 2 :])
             return Run("unittest", argv, {**env, **_GUARD}, read, canaries, files, (0, 1, 5))
@@ -89,7 +89,7 @@ _GUARD = {"PYTHONPATH": PLATFORM, "PYTHONSAFEPATH": "1"}
 plugin by its metadata. https://docs.python.org/3/using/cmdline.html#envvar-PYTHONSAFEPATH"""
 
 
-def _roots(env: Mapping[str, str]) -> list[str]:
+def roots(env: Mapping[str, str]) -> list[str]:
     """What is importable once the runner has started: as `python -m` has it, the work tree first."""
     return list(dict.fromkeys(["/work", *filter(None, env.get("PYTHONPATH", "").split(":"))]))
 

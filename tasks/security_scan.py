@@ -26,16 +26,17 @@ def security_scan(prepared: Prepared, attempt: Attempt) -> Scanned:
     started = time.monotonic()
     base = shop.forge.tree(brief.repository, prepared.base)
     head = shop.forge.tree(brief.repository, attempt.commit)
+    scanners = shop.scanners_for(brief)
     findings = list(change_findings(prepared, attempt, base, head))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for found in pool.map(lambda scanner: scanner.scan(base, head, attempt.changed_paths), shop.scanners):
+        for found in pool.map(lambda scanner: scanner.scan(base, head, attempt.changed_paths), scanners):
             findings += found
     kept, suppressed = apply_suppressions(merged(findings), prepared.settings.suppress, _day(shop, run))
     scanned = Scanned(
         commit=attempt.commit,
         findings=kept,
         suppressed=tuple(_told(one) for one in suppressed),
-        scanners=("lockgate rules", *(f"{scanner.name} {scanner.version()}" for scanner in shop.scanners)),
+        scanners=("lockgate rules", *(f"{scanner.name} {scanner.version()}" for scanner in scanners)),
         seconds=round(time.monotonic() - started, 3),
     )
     show.scanned(scanned, attempt.number)

@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
 from domain.brief import Brief
+from domain.policy.mutation_rules import ranges
 from domain.prompts import fence
 from domain.task import (
     Attempt,
@@ -126,6 +127,28 @@ def tested(value: Tested, number: int) -> None:
             key="tests", table=rows, description=f"Attempt {number}: tests on base and on the change ({value.sandbox})"
         )
     )
+    if value.mutation:
+        _markdown("mutants", f"# Attempt {number}: what the tests notice\n\n{noticed(value)}", "Mutants and coverage")
+
+
+def noticed(value: Tested) -> str:
+    """What the tests notice of mutants, and which changed lines they run."""
+    if value.mutation is None:
+        return ""
+    parts = [quote(value.mutation.sentence) + "."]
+    if value.mutation.survivors:
+        lines = ["| no test fails when | this line | is |", "|---|---|---|"]
+        lines += [
+            f"| {quote(f'{one.path}:{one.line}')}{'' if one.is_run else ' (no test runs it)'} "
+            f"| {quote(one.before)} | {quote(one.after)} |"
+            for one in value.mutation.survivors
+        ]
+        parts.append("\n".join(lines))
+    if value.coverage:
+        parts.append(quote(value.coverage.sentence) + ".")
+        if value.coverage.uncovered:
+            parts.append(bullets([f"{path}: {ranges(lines)}" for path, lines in value.coverage.uncovered.items()]))
+    return "\n\n".join(parts)
 
 
 def scanned(value: Scanned, number: int) -> None:
@@ -149,6 +172,7 @@ def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, 
         f"**{verdict.decision}** · attempt {a.number} · +{a.added_lines} −{a.removed_lines} · merged into "
         f"`{brief.branch}`, {where}",
         f"## Tests\n{count(evidence.tested.rows)}",
+        *_sentences(evidence.tested),
         f"## Findings\n{bullets(findings)}",
         *([f"## Why a person\n{bullets(verdict.reasons)}"] if verdict.reasons else []),
         *([opinion_text(evidence.opinion, brief.roles.review or "")] if evidence.opinion else []),
@@ -212,6 +236,10 @@ def count(rows: Sequence[CaseRow]) -> str:
             before = sum(row.base is CaseOutcome.PASSED for row in mine)
             lines.append(f"- {kind}: {passing} of {len(mine)} pass (on base {before})")
     return "\n".join(lines) or "- no tests ran"
+
+
+def _sentences(value: Tested) -> list[str]:
+    return [bullets([part.sentence for part in (value.mutation, value.coverage) if part])] if value.mutation else []
 
 
 def _mark(value: CaseOutcome) -> str:

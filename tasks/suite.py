@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import shlex
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +21,9 @@ from domain.reports import Report
 from domain.task import Prepared, Suite
 from domain.value import canonical
 from tasks.canaries import REPORT, canary_problem
+from tasks.checks import run_checks
 from tasks.room import room
-from tasks.runners import EXIT_CODE, Run, environment, run_of
+from tasks.runners import EXIT_CODE, Run, run_of
 
 ACCEPTANCE_COMMAND = "acceptance command"
 
@@ -67,9 +67,13 @@ def under_contract(head: Tree, base: Tree, contract: Tree, brief: Brief) -> Tree
 
 _CONFIGURES = (
     "conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "sitecustomize.py", "usercustomize.py",
+    ".npmrc",
 )  # fmt: skip
-_TABLES = {"pyproject.toml": ("pytest",), "package.json": ("scripts", "jest", "vitest", "mocha", "ava", "c8")}
-"""Files with settings of the test run among others → those settings; below [tool] in pyproject.toml."""
+_TABLES = {
+    "pyproject.toml": ("pytest",), "package.json": ("scripts", "jest", "vitest", "mocha", "ava", "c8"), ".npmrc": (),
+}  # fmt: skip
+"""Files with settings of the test run among others → those settings; below [tool] in pyproject.toml. An .npmrc names
+the shell that scripts run in: https://docs.npmjs.com/cli/using-npm/config#script-shell"""
 
 
 def _tables(tree: Tree, path: str) -> object:
@@ -131,12 +135,19 @@ class Ask(NamedTuple):
 
 
 def run_suite(
-    shop: Workshop, tree: Tree, brief: Brief, settings: ProjectSettings, opened: Rooms, ask: Ask | None = None
+    shop: Workshop,
+    tree: Tree,
+    brief: Brief,
+    settings: ProjectSettings,
+    opened: Rooms,
+    ask: Ask | None = None,
+    shown: Callable[[str], str] = str,
 ) -> Suite:
     """Tests, acceptance command, build, lint and types of one tree, each in a workspace of its own: what one of them
     runs can change nothing for the next. The caller has put the locked files on the tree.
 
     Without `ask` this is base: canaries that its set-up keeps from running are no problem, and are told in `canaries`.
+    `shown`: what may be kept of a text that the code under test printed.
     """
     started = time.monotonic()
     ask, is_base = ask or Ask(), ask is None
@@ -157,31 +168,26 @@ def run_suite(
     if not problem and not is_base and (why := canary_problem(seen, wanted)):
         problem = f"the report cannot be believed: {why}"
     output = done.output.replace(run.canaries.nonce, "canary") if run.canaries else done.output
-    checks: dict[str, int] = {}
     commands = {
         ACCEPTANCE_COMMAND: brief.acceptance.command,
         "build": settings.build,
         "lint": settings.lint,
         "types": settings.types,
     }
-    for name, command in commands.items():
-        if command and not ask.only:
-            with opened() as fresh:
-                env = environment(tree, settings)
-                check = fresh.run(shlex.split(command), timeout_s=settings.test_timeout_s, env=env)
-            checks[name] = check.exit_code if not check.problem else 124
-            output += f"\n$ {command}\n{check.output}"
-            if check.exit_code:
-                report.messages[name] = check.output[-1500:]
+    said = run_checks({} if ask.only else commands, tree, settings, opened, product=(ACCEPTANCE_COMMAND,))
     return Suite(
         cases=report.cases,
-        messages=report.messages,
+        messages={name: shown(message) for name, message in {**report.messages, **said.messages}.items()},
         exit_code=done.exit_code,
-        checks=checks,
-        problem=problem,
+        checks=said.codes,
+        problems={
+            name: tuple(one.model_copy(update={"message": shown(one.message)}) for one in problems)
+            for name, problems in said.problems.items()
+        },
+        problem=problem and shown(problem),
         runner=run.name,
         canaries=seen,
-        output=shop.store.put(output.encode("utf-8", "replace")),
+        output=shop.store.put(shown(output + said.output).encode("utf-8", "replace")),
         sandbox=kind,
         seconds=round(time.monotonic() - started, 3),
     )

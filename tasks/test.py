@@ -4,13 +4,17 @@ from collections.abc import Collection
 
 from blocks.workshop import Workshop, workshop_of
 from domain.errors import InputError
+from domain.policy.change import Change
+from domain.policy.mutation_rules import MUTATION_RULES, Noticed
 from domain.policy.rule import apply
 from domain.policy.test_rules import RAN_RULES, Ran
 from domain.ports import Tree
 from domain.reports import BAD
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
 from tasks import show
+from tasks.mutate import Bench, mutate
 from tasks.prepare import is_acceptance
+from tasks.redaction import printable
 from tasks.runners import can_choose
 from tasks.step import step
 from tasks.suite import ACCEPTANCE_COMMAND, Ask, own_tests, rooms, run_suite, under_contract, unpack
@@ -40,14 +44,20 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
         if not suite.problem:
             flaky = _flaky(bench, prepared, suite)
     except InputError as err:  # a file where the contract has a directory; or setup does not work with the change
-        suite = Suite(cases={}, exit_code=-1, problem=f"the change cannot be tested: {err}")
+        suite = Suite(cases={}, exit_code=-1, problem=f"the change cannot be tested: {bench.shown(str(err))}")
+    rows = compare(prepared, prepared.baseline, suite, tried, flaky)
+    noticed = bench.noticed(Change(prepared, attempt, base, change), suite, own) if _is_green(suite, rows) else None
     line = BillLine(run_id=run, step="test", attempt=attempt.number, sandbox_s=round(bench.seconds, 3))
     shop.ledger.record(run, "bill", f"test-{attempt.commit}", line)
-    rows = compare(prepared, prepared.baseline, suite, tried, flaky)
     tested = Tested(
         commit=attempt.commit,
         rows=rows,
-        findings=apply(RAN_RULES, Ran(prepared.baseline, suite, rows, tried, flaky)),
+        findings=(
+            *apply(RAN_RULES, Ran(prepared.baseline, suite, rows, tried, flaky)),
+            *(apply(MUTATION_RULES, noticed) if noticed else ()),
+        ),
+        mutation=noticed and noticed.mutation,
+        coverage=noticed and noticed.coverage,
         sandbox=suite.sandbox,
         seconds=round(bench.seconds, 3),
         output=suite.output,
@@ -57,11 +67,13 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
 
 
 class _Bench:
-    """The change and base under the same contract, each run in fresh sandboxes. `seconds`: all of it together."""
+    """The change and base under the same contract, each run in fresh sandboxes. `seconds`: all of it together,
+    `shown`: what is kept of a text that they print."""
 
     def __init__(self, shop: Workshop, prepared: Prepared, head: Tree, base: Tree) -> None:
         self.head, self.base = head, base
         self.seconds = 0.0
+        self.shown = printable(shop, prepared, head)
         self._shop, self._prepared = shop, prepared
 
     def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
@@ -70,9 +82,24 @@ class _Bench:
         canaries = prepared.baseline.canaries if prepared.baseline else {}
         opened = rooms(self._shop, prepared, tree)
         ask = Ask(canaries, only, without)
-        suite = run_suite(self._shop, tree, prepared.brief, prepared.settings, opened, ask)
+        suite = run_suite(self._shop, tree, prepared.brief, prepared.settings, opened, ask, self.shown)
         self.seconds += suite.seconds
         return suite
+
+    def noticed(self, change: Change, suite: Suite, own: tuple[str, ...]) -> Noticed:
+        """What the tests notice of mutants of the change. Raises as `run`."""
+        acceptance = self._prepared.brief.acceptance
+        asked = (*(file.path for file in acceptance.files), *(test.split("::")[0] for test in acceptance.tests))
+        opened = rooms(self._shop, self._prepared, self.head)
+        found = mutate(Bench(change, self.head, opened, (*asked, *own), own, suite.seconds), self.shown)
+        self.seconds += found.mutation.seconds
+        return found
+
+
+def _is_green(suite: Suite, rows: tuple[CaseRow, ...]) -> bool:
+    """Whether mutants would tell anything: the change passes all that it is judged by."""
+    failing = [row for row in rows if row.head in BAD]
+    return not suite.problem and all(row.kind == "existing" and row.base in BAD for row in failing)
 
 
 def _with_own(bench: _Bench, suite: Suite, own: tuple[str, ...], base: Tree) -> tuple[Suite, Suite]:

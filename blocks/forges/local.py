@@ -141,6 +141,10 @@ class LocalForge(LockgateBlock):
         """The commit's whole message; bytes that are not UTF-8 are replaced."""
         return self._having(repository, commit).read_commit(commit).message.decode("utf-8", "replace")
 
+    def committed_s(self, repository: str, commit: str) -> int:
+        """When it was committed, in Unix seconds, as it says itself."""
+        return self._having(repository, commit).committed_s(commit)
+
     @property
     def _committer(self) -> bytes:
         return identity(self.author_name, "Lockgate", self.author_email)

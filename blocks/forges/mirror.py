@@ -101,6 +101,10 @@ class Mirror:
     def read_commit(self, commit: str) -> CommitData:
         return parsed(self.git("cat-file", "commit", commit).out)
 
+    def committed_s(self, commit: str) -> int:
+        """When it was committed, in Unix seconds, as it says itself."""
+        return int(self.git("show", "-s", "--format=%ct", commit).out)
+
     def write_commit(self, data: CommitData, committer: bytes) -> str:
         """Store a commit; no ref holds it yet. The same input gives the same id."""
         written = self.git("hash-object", "-t", "commit", "-w", "--stdin", stdin=stored(data, committer))

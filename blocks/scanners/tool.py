@@ -135,6 +135,10 @@ def within(package: str, program: str) -> str:
     return str(Path(spec.origin).parent / program) if spec and spec.origin else program
 
 
+_VERSIONS: dict[tuple[tuple[str, ...], int, int, int], str] = {}
+"""What a program said of itself: (its command, inode, size, time of change) → version."""
+
+
 class Tool(LockgateBlock):
     """A scanner that is a program."""
 
@@ -168,14 +172,21 @@ class Tool(LockgateBlock):
         return None
 
     def version(self) -> str:
-        """The tool's version, or `unknown` where it does not say."""
+        """The tool's version, or `unknown` where it does not say. It is asked once for each state of its program."""
+        argv = tuple(self._argv())
         try:
-            with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
-                _, output = self._run(self.VERSION, Path(folder))
-        except ScannerFailed:
+            program = os.stat(argv[0])
+            state = (argv, program.st_ino, program.st_size, program.st_mtime_ns)
+            if state not in _VERSIONS:
+                with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
+                    _, output = self._run(self.VERSION, Path(folder))
+                found = re.search(rb"\d+(?:\.\d+)+", output)
+                if not found:
+                    return "unknown"
+                _VERSIONS[state] = found.group().decode()
+        except (ScannerFailed, OSError):
             return "unknown"
-        found = re.search(rb"\d+(?:\.\d+)+", output)
-        return found.group().decode() if found else "unknown"
+        return _VERSIONS[state]
 
     def _wanted(self, tree: Tree, paths: Iterable[str]) -> Iterable[str]:
         return paths

@@ -6,6 +6,7 @@ in twelve switches. https://caddyserver.com/docs/conventions#placeholders
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ from typing import Any
 from blocks.targets import processes
 from blocks.targets.files import trim, write_atomically
 from domain.errors import TargetError
+from domain.rollout import SHARES
 
 _STARTED_WITHIN_S = 15.0
 _LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
@@ -45,8 +47,10 @@ class Caddy:
             self.stop(grace_s=2)
         if self.is_taken():
             raise TargetError(self.taken)
-        for folder in (self.folder / "s", self.folder / "caddy"):
+        for folder in (self._pointers, self.folder / "caddy"):
             folder.mkdir(parents=True, exist_ok=True)
+        if self._read("percent") is None:
+            self._write("percent", "0")
         write_atomically(file, wanted)
         home = str(self.folder / "caddy")
         environment = {"PATH": "/usr/bin:/bin", "HOME": home, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home}
@@ -68,17 +72,49 @@ class Caddy:
         return processes.end(*self._mark, grace_s=grace_s)
 
     def point(self, upstream: str | None) -> None:
-        """All traffic goes to `upstream`, "host:port", from the next request on. None: it is answered with 503."""
-        pointer = self.folder / "s" / "stable"
+        """All traffic goes to `upstream`, "host:port", from the next request on. None: it is answered with 503.
+
+        The three files change one by one; in this order every state between two of them is one of the two wanted.
+        """
         if upstream is None:
-            pointer.unlink(missing_ok=True)
+            self._write("percent", "0")
+            (self._pointers / "stable").unlink(missing_ok=True)
+        elif upstream == self.split()[0]:
+            self._write("stable", upstream)
+            self._write("percent", "0")
         else:
-            write_atomically(pointer, upstream.encode())  # no newline: it would become part of the address
+            self._write("percent", "0")
+            self._write("stable", upstream)
+
+    def share(self, upstream: str, percent: int) -> None:
+        """`percent` of the traffic, one of SHARES, goes to `upstream`; the rest stays where it is."""
+        if percent not in SHARES:
+            raise ValueError(f"{percent} % is no share this proxy is made ready for: {SHARES}")
+        if upstream != self.split()[0]:
+            self._write("percent", "0")
+            self._write("canary", upstream)
+        self._write("percent", str(percent))
 
     def pointed(self) -> str | None:
+        """Where the traffic goes that no canary gets."""
+        return self._read("stable")
+
+    def split(self) -> tuple[str | None, int]:
+        """Who has a share, and how many percent; (None, 0) where nobody has."""
+        percent = int(self._read("percent") or 0)
+        return (self._read("canary"), percent) if percent else (None, 0)
+
+    def _write(self, name: str, text: str) -> None:
+        write_atomically(self._pointers / name, text.encode())  # no newline: it would become part of the address
+
+    def _read(self, name: str) -> str | None:
         with contextlib.suppress(FileNotFoundError):
-            return (self.folder / "s" / "stable").read_text()
+            return (self._pointers / name).read_text()
         return None
+
+    @property
+    def _pointers(self) -> Path:
+        return self.folder / "s"
 
     @property
     def access_log(self) -> Path:
@@ -131,7 +167,7 @@ class Caddy:
 
     def _configuration(self) -> dict[str, Any]:
         """https://caddyserver.com/docs/json/"""
-        pointer = self.folder / "s" / "stable"
+        pointer = self._pointers / "stable"
         access = {
             "writer": {
                 "output": "file",
@@ -150,9 +186,10 @@ class Caddy:
         }
         routes = [
             {"handle": [{"handler": "log_append", "key": "upstream", "value": _UPSTREAM}]},
+            {"handle": [{"handler": "vars", "percent": f"{{file.{self._pointers / 'percent'}}}"}]},
             {
                 "match": [{"file": {"root": str(pointer.parent), "try_files": [f"/{pointer.name}"]}}],
-                "handle": [{"handler": "reverse_proxy", "upstreams": [{"dial": f"{{file.{pointer}}}"}]}],
+                "handle": [{"handler": "subroute", "routes": [*map(self._split, SHARES), self._all]}],
             },
             {"handle": [_answer(503, "no release is serving")]},
         ]
@@ -172,6 +209,23 @@ class Caddy:
             },
             "apps": {"http": {"servers": {"public": server}}},
         }
+
+    @property
+    def _all(self) -> dict[str, Any]:
+        return {"handle": [{"handler": "reverse_proxy", "upstreams": [self._dial("stable")]}]}
+
+    def _split(self, percent: int) -> dict[str, Any]:
+        part = math.gcd(100, percent)  # in the smallest numbers: each release in turn, not a hundred of one
+        policy = {"policy": "weighted_round_robin", "weights": [(100 - percent) // part, percent // part]}
+        proxy = {
+            "handler": "reverse_proxy",
+            "upstreams": [self._dial("stable"), self._dial("canary")],
+            "load_balancing": {"selection_policy": policy},
+        }
+        return {"match": [{"vars": {"percent": [str(percent)]}}], "handle": [proxy], "terminal": True}
+
+    def _dial(self, name: str) -> dict[str, str]:
+        return {"dial": f"{{file.{self._pointers / name}}}"}
 
 
 _UPSTREAM = "{http.reverse_proxy.upstream.hostport}"

@@ -3,12 +3,12 @@
 Everything here reads or writes what a release may have written, so everything happens inside its confinement.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from blocks.targets import confinement
-from blocks.targets.confinement import APP, DATA, Mount
+from blocks.targets.confinement import DATA, Ended, Mount
 from blocks.targets.files import owned
 from blocks.targets.releases import Deployment, Place
 from domain.errors import TargetError
@@ -53,6 +53,12 @@ SQLite files by SQLite's own backup, which is right beside writers, in one trans
 https://www.sqlite.org/backup.html"""
 
 
+class Run(Protocol):
+    """Runs a command as the release would run: confined, with its files, its environment, and these mounts beside."""
+
+    def __call__(self, argv: Sequence[str], mounts: Sequence[Mount], *, network: bool, timeout_s: float) -> Ended: ...
+
+
 @dataclass(frozen=True)
 class Migration:
     """One release's migration of the data in `data`."""
@@ -60,8 +66,7 @@ class Migration:
     place: Place
     deployment: Deployment
     data: Path
-    toolchain: Sequence[Mount]
-    environment: Mapping[str, str]
+    run: Run
     timeout_s: float
     clean: Clean
 
@@ -112,18 +117,17 @@ class Migration:
         return "the migration failed after a good rehearsal, the databases were brought back: "
 
     def _apply(self, command: str, data: Path, network: bool) -> str | None:
-        mounts = [*self.toolchain, Mount(self.place.tree, APP), Mount(owned(data), DATA, writable=True)]
-        argv = ["/bin/sh", "-c", command]
-        ended = confinement.run(argv, mounts, self.environment, network=network, timeout_s=self.timeout_s)
+        mounts = [Mount(owned(data), DATA, writable=True)]
+        ended = self.run(["/bin/sh", "-c", command], mounts, network=network, timeout_s=self.timeout_s)
         return self._why(ended, self.timeout_s)
 
     def _copy(self, source: Path, target: Path, what: str = "everything") -> str | None:
-        mounts = [*self.toolchain, Mount(owned(source), "/from", writable=True), Mount(target, "/to", writable=True)]
+        mounts = [Mount(owned(source), "/from", writable=True), Mount(target, "/to", writable=True)]
         argv = ["python", "-I", "-c", _COPY, "/from", "/to", what]
-        ended = confinement.run(argv, mounts, self.environment, network=False, timeout_s=_COPY_TIMEOUT_S)
+        ended = self.run(argv, mounts, network=False, timeout_s=_COPY_TIMEOUT_S)
         return self._why(ended, _COPY_TIMEOUT_S)
 
-    def _why(self, ended: confinement.Ended, timeout_s: float) -> str | None:
+    def _why(self, ended: Ended, timeout_s: float) -> str | None:
         if ended.exit_code == 0:
             return None
         how = f"exit code {ended.exit_code}" if ended.exit_code is not None else f"it took over {timeout_s:g} s"

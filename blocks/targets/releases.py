@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import socket
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -149,3 +150,12 @@ class Releases:
     def ports(self) -> set[int | None]:
         """Every port on record: given twice, it would be unclear who serves."""
         return {deployment.port for place in self.all() if (deployment := place.load())}
+
+    def free_port(self) -> int:
+        """A loopback port that nobody has now, and no release had."""
+        while True:
+            with socket.socket() as listener:
+                listener.bind(("127.0.0.1", 0))
+                port: int = listener.getsockname()[1]
+            if port not in self.ports():
+                return port

@@ -1,17 +1,18 @@
 """One release as a process: written, migrated, started, probed before it gets any traffic, stopped."""
 
-import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blocks.targets import confinement, processes
 from blocks.targets.artifact import artifact_of, write_tree
-from blocks.targets.bake import Say, settle
-from blocks.targets.confinement import APP, DATA, Mount
+from blocks.targets.confinement import APP, DATA, Ended, Mount
 from blocks.targets.files import owned
+from blocks.targets.health_probe import settle
 from blocks.targets.migration import Migration
 from blocks.targets.releases import Deployment, Place, Releases
+from blocks.targets.timeline import Say
 from domain.errors import TargetError
 from domain.health import Clean
 from domain.ports import ReleaseBuild
@@ -20,7 +21,7 @@ _LOG_LINES, _LINE_CHARACTERS = 20, 500
 
 
 @dataclass(frozen=True, repr=False)  # it holds secrets
-class Service:
+class ProcessService:
     """One release of a target. Which of its processes are there is seen, not remembered."""
 
     releases: Releases
@@ -33,17 +34,13 @@ class Service:
     grace_s: float
     clean: Clean
 
-    def prepare(self, build: ReleaseBuild, previous: str | None, serves: bool, say: Say) -> Deployment:
-        """Its files and its record. Safe to repeat; a build that is not the one on record takes its place.
-
-        Raises TargetError where that one serves now.
-        """
+    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
         artifact, known = artifact_of(build), self.place.load()
         asked = {
             "health": build.health,
             "environment": dict(build.environment),
             "migrate_up": build.migrate_up,
-            "previous": previous if previous != self.place.revision else None,
+            "previous": build.previous if build.previous != self.place.revision else None,
         }
         if known and known.artifact == artifact == self.place.artifact(known):
             if not serves and known.environment != asked["environment"]:
@@ -63,23 +60,17 @@ class Service:
         return self.place.save(new)
 
     def migrate(self, say: Say) -> str | None:
-        """None where the data is at its schema, else why not."""
-        deployment = self.place.get()
-        return Migration(
-            place=self.place,
-            deployment=deployment,
-            data=owned(self.data),
-            toolchain=confinement.toolchain_mounts(deployment.toolchain, self.keep_out),
-            environment=self._environment(deployment),
-            timeout_s=self.migrate_timeout_s,
-            clean=self.clean,
-        ).problem(say)
+        deployment, data = self.place.get(), owned(self.data)
+        own = [*confinement.toolchain_mounts(deployment.toolchain, self.keep_out), Mount(self.place.tree, APP)]
+
+        def run(argv: Sequence[str], mounts: Sequence[Mount], *, network: bool, timeout_s: float) -> Ended:
+            environment = self._environment(deployment)
+            return confinement.run(argv, [*own, *mounts], environment, network=network, timeout_s=timeout_s)
+
+        return Migration(self.place, deployment, data, run, self.migrate_timeout_s, self.clean).problem(say)
 
     def start(self, say: Say) -> str | None:
-        """None when it answers in private, healthy and with its own releaseId; else why not, and then it is stopped.
-
-        A process that is there already is taken, and replaced where it is not well.
-        """
+        """A process that is there already is taken, and replaced where it is not well."""
         deployment = self.place.get()
         if deployment.artifact != self.place.artifact(deployment):
             self.stop()
@@ -90,7 +81,7 @@ class Service:
                 say("healthy in private")
                 return None
             self.stop()
-        deployment = self.place.save(deployment.model_copy(update={"port": self._free_port()}))
+        deployment = self.place.save(deployment.model_copy(update={"port": self.releases.free_port()}))
         self._spawn(deployment)
         say(f"started on port {deployment.port}")
         if reason := self._wait(deployment):
@@ -107,15 +98,33 @@ class Service:
         return processes.is_running(self.place.mark)
 
     def stop(self) -> bool:
-        """Whether anything of it ran. Safe to repeat."""
         return processes.end(self.place.mark, grace_s=self.grace_s)
+
+    def forget(self) -> None:
+        self.place.forget()
+
+    def tail(self) -> str:
+        return self.place.tail()
+
+    def artifact(self) -> str | None:
+        deployment = self.place.load()
+        return self.place.artifact(deployment) if deployment else None
+
+    def evidence(self) -> dict[str, Any]:
+        deployment = self.place.load()
+        return {
+            "is_running": self.is_running(),
+            "pids": [process.pid for process in processes.marked(self.place.mark)],
+            "upstream": deployment.upstream if deployment and deployment.port else None,
+        }
 
     def _wait(self, deployment: Deployment) -> str | None:
         address, path, revision = deployment.upstream, deployment.health, deployment.revision
         return settle(address, path, revision, 1, self.start_timeout_s, 0.1, self.clean, self.is_running)
 
     def _spawn(self, deployment: Deployment) -> None:
-        command = deployment.run.replace("{port}", str(deployment.port)).replace("{release}", deployment.revision)
+        command = deployment.run.replace("{port}", str(deployment.port)).replace("{host}", "127.0.0.1")
+        command = command.replace("{release}", deployment.revision)
         mounts = [
             *confinement.toolchain_mounts(deployment.toolchain, self.keep_out),
             Mount(self.place.tree, APP),
@@ -133,11 +142,3 @@ class Service:
             "RELEASE_ID": deployment.revision,
             "DATA_DIR": DATA,
         }
-
-    def _free_port(self) -> int:
-        while True:
-            with socket.socket() as listener:
-                listener.bind(("127.0.0.1", 0))
-                port: int = listener.getsockname()[1]
-            if port not in self.releases.ports():
-                return port

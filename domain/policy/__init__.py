@@ -6,8 +6,9 @@ Briefs before anything costs money, plans before an edit, changes as data agains
 from domain.policy.brief_lint import BRIEF_RULES, lint_brief
 from domain.policy.change import Change
 from domain.policy.change_code import CODE_PERSON_RULES, CODE_RULES
+from domain.policy.change_evasion import EVASION_PERSON_RULES, EVASION_RULES
 from domain.policy.change_paths import BUDGET_RULES, PERSON_RULES, SCOPE_RULES
-from domain.policy.change_tests import TEST_RULES
+from domain.policy.change_tests import TEST_PERSON_RULES, TEST_RULES
 from domain.policy.change_text import TEXT_PERSON_RULES, TEXT_RULES
 from domain.policy.judge import JUDGE_RULES, judge
 from domain.policy.plan_policy import PLAN_RULES, judge_plan
@@ -19,8 +20,8 @@ __all__ = ["BRIEF_RULES", "CHANGE_RULES", "JUDGE_RULES", "PLAN_RULES", "Rule", "
            "lint_brief"]  # fmt: skip
 
 CHANGE_RULES: tuple[Rule[Change], ...] = (
-    *SCOPE_RULES, *TEST_RULES, *TEXT_RULES, *CODE_RULES, *BUDGET_RULES, *PERSON_RULES, *TEXT_PERSON_RULES,
-    *CODE_PERSON_RULES,
+    *SCOPE_RULES, *TEST_RULES, *TEXT_RULES, *CODE_RULES, *EVASION_RULES, *BUDGET_RULES, *PERSON_RULES,
+    *TEST_PERSON_RULES, *TEXT_PERSON_RULES, *CODE_PERSON_RULES, *EVASION_PERSON_RULES,
 )  # fmt: skip
 """What refuses comes first, and of that what is cheapest to mend: put a file back, take a line out, do less."""
 

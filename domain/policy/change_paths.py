@@ -36,6 +36,8 @@ CHECK_TABLES = tuple(
 )
 CHECK_SECTIONS = ("flake8", "mypy", "coverage:run", "coverage:report", "pycodestyle", "pylint")
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""
 MAX_FILE_BYTES = 500_000
 MAX_LINE_CHARS = 2_000
 """More than a reviewer can read: generated, minified or hidden code."""
@@ -74,6 +76,8 @@ def _binary(change: Change) -> Iterator[Hit]:
     for path in change.present:
         if text_of(change.head, path) is None:
             yield Hit("not readable as UTF-8 text", path)
+        elif change.head[path].content.startswith(LFS_POINTER):
+            yield Hit("a Git LFS pointer to a file that is stored elsewhere", path)
 
 
 def _symlink(change: Change) -> Iterator[Hit]:
@@ -201,7 +205,7 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "binary", "change", PERSON,
-        "A new or changed file that is not UTF-8 text.",
+        "A new or changed file that is not UTF-8 text, or a Git LFS pointer to one.",
         "Neither rules nor people can read it in a diff.",
         "a reviewer knows where it comes from",
         _binary,

@@ -24,6 +24,12 @@ START_FILES = frozenset(("sitecustomize.py", "usercustomize.py", "conftest.py"))
 IMPORTABLE = (".py", ".pyc", ".so", ".pyd")
 STDLIB = frozenset(sys.stdlib_module_names) - {"test", "this", "antigravity", "idlelib", "turtledemo"}
 
+RECORDED = (
+    "**/__snapshots__/**", "**/snapshots/**", "**/*.snap", "**/*.ambr", "**/golden/**", "**/goldens/**", "**/*.golden",
+    "**/cassettes/**", "**/*.approved.*",
+)  # fmt: skip
+"""Where tests keep what they expect: jest, syrupy, vcrpy, approval tests, and by custom."""
+
 SKIP = re.compile(
     r"\bmark\.(?:skip|skipif|xfail)\b|\bpytest\.(?:skip|xfail|importorskip|exit)\s*\(|\bcollect_ignore(?:_glob)?\b"
     r"|\bunittest\.(?:skip|skipIf|skipUnless|expectedFailure)\b|^\s*@(?:skip\w*|xfail|expectedFailure)\b"
@@ -51,6 +57,21 @@ def _changed(change: Change) -> Iterator[Hit]:
     for path in _closed(change):
         if path in change.head:
             yield Hit("an existing test file is changed", path)
+
+
+def _opened(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        name = PurePosixPath(path).name
+        is_open = change.is_named(path) if name in PYTEST_FILES else change.may_change(path)
+        if path in change.base and change.is_test(path) and is_open and path not in change.acceptance:
+            what = "changed" if path in change.head else "gone"
+            yield Hit(f"an existing test that the brief opens is {what}", path)
+
+
+def _recorded(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        if path in change.base and not change.is_test(path) and matches(path, RECORDED):
+            yield Hit("an answer that was recorded is another one now", path)
 
 
 def _closed(change: Change) -> Iterator[str]:
@@ -166,5 +187,22 @@ TEST_RULES: tuple[Rule[Change], ...] = (
         "It runs inside the test process and can make any result green.",
         "use another name, or put fixtures into the test file itself",
         _shadow,
+    ),
+)  # fmt: skip
+
+TEST_PERSON_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "test-opened", "tests", Severity.PERSON,
+        "An existing test, or a file beside it, that the brief opens by may_change_tests and the change alters.",
+        "The change then says itself what is right.",
+        "a reviewer compares the test with the brief",
+        _opened,
+    ),
+    Rule(
+        "recorded-answer", "tests", Severity.PERSON,
+        "A changed or deleted snapshot, golden file or cassette outside of the locked test paths.",
+        "A test that compares with it is green whatever the code now does.",
+        "a reviewer compares the recording with the brief",
+        _recorded,
     ),
 )  # fmt: skip

@@ -86,10 +86,14 @@ def _algorithm(mark: str) -> str:
     return re.split(r"[:-]", mark, maxsplit=1)[0]
 
 
-def _install_script(_: DependencyChange, asked: Asked) -> str | None:
-    if asked.scripts and not asked.ran_scripts and not asked.had:
-        return f"{asked.told} runs scripts when it is installed: {', '.join(asked.scripts)}"
-    return None
+def _install_script(is_asked_for: bool) -> Callable[[DependencyChange, Asked], str | None]:
+    def look(change: DependencyChange, asked: Asked) -> str | None:
+        is_new = asked.scripts and not asked.ran_scripts and not asked.had
+        if is_new and (asked.name in change.may_run_scripts) is is_asked_for:
+            return f"{asked.told} runs scripts when it is installed: {', '.join(asked.scripts)}"
+        return None
+
+    return look
 
 
 def _install_script_before(_: DependencyChange, asked: Asked) -> str | None:
@@ -226,8 +230,8 @@ DEPENDENCY_RULES: tuple[Rule[DependencyChange], ...] = (
         "dependencies/install-script", "scan", REFUSE,
         "A new npm package with preinstall, install or postinstall scripts, or such scripts in package.json itself.",
         "They run with the rights of whoever installs, before anybody looked.",
-        "take a package without them, or ask for it in the brief",
-        lambda change: (*_seen("dependencies/install-script")(change), *_asked(_install_script)(change)),
+        "take a package without them; a person can name it under may_run_scripts in the brief",
+        lambda change: (*_seen("dependencies/install-script")(change), *_asked(_install_script(False))(change)),
     ),
     Rule(
         "dependencies/vulnerable", "scan", REFUSE,
@@ -281,6 +285,13 @@ DEPENDENCY_RULES: tuple[Rule[DependencyChange], ...] = (
         "Some of them run programs or switch checks off.",
         "keep the settings as they are, or let a reviewer agree",
         _seen("dependencies/settings"),
+    ),
+    Rule(
+        "dependencies/install-script-asked", "scan", PERSON,
+        "A new npm package with install scripts that the brief names under may_run_scripts.",
+        "Who briefs asks for it; somebody should still read what it runs.",
+        "let a reviewer agree",
+        _asked(_install_script(True)),
     ),
     Rule(
         "dependencies/install-script-before", "scan", PERSON,

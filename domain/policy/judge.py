@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from domain.policy.change_code import CODE_PERSON_RULES, CODE_RULES
+from domain.policy.change_evasion import EVASION_PERSON_RULES, EVASION_RULES
 from domain.policy.change_paths import BUDGET_RULES, PERSON_RULES, SCOPE_RULES
-from domain.policy.change_tests import TEST_RULES
+from domain.policy.change_tests import TEST_PERSON_RULES, TEST_RULES
 from domain.policy.change_text import TEXT_PERSON_RULES, TEXT_RULES
 from domain.policy.feedback import MAX_REASONS, alike, cause_of, reasons, reproduction
 from domain.policy.rule import Hit, Rule, apply
@@ -216,12 +217,15 @@ JUDGE_RULES: tuple[Rule[Case], ...] = (
 )
 
 _ORDER = (
-    *(rule.name for rule in (*SCOPE_RULES, *TEST_RULES, *TEXT_RULES, *CODE_RULES)),
+    *(rule.name for rule in (*SCOPE_RULES, *TEST_RULES, *TEXT_RULES, *CODE_RULES, *EVASION_RULES)),
     "scan",
     *(rule.name for rule in BUDGET_RULES),
     "test",
     *(rule.name for rule in JUDGE_RULES),
-    *(rule.name for rule in (*PERSON_RULES, *TEXT_PERSON_RULES, *CODE_PERSON_RULES)),
+    *(
+        rule.name
+        for rule in (*PERSON_RULES, *TEST_PERSON_RULES, *TEXT_PERSON_RULES, *CODE_PERSON_RULES, *EVASION_PERSON_RULES)
+    ),
     "scanner-failed",
 )
 _RANKS = {name: rank for rank, name in enumerate(_ORDER)}

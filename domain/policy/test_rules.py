@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from domain.checks import Problem, new_problems
 from domain.policy.rule import Hit, Rule
 from domain.task import CaseOutcome, CaseRow, Severity, Suite
 
@@ -25,18 +26,55 @@ def _did_not_run(ran: Ran) -> Iterator[Hit]:
 
 
 def _broken(name: str) -> Callable[[Ran], Iterable[Hit]]:
+    """A check that gives what is new: each thing that the command says on the change alone, or its whole answer where
+    it succeeds on base and what it says cannot be told apart."""
+
     def check(ran: Ran) -> Iterator[Hit]:
         code = ran.head.checks.get(name, 0)
-        if code and ran.base.checks.get(name) == 0:
+        if not code:
+            return
+        new = _new(name, ran)
+        yield from (Hit(f"{name}: {one.message}", one.path, one.line) for one in new)
+        if not new and ran.base.checks.get(name) == 0:
             yield Hit(f"{name} fails (exit code {code}): {ran.head.messages.get(name, '')[-600:]}")
 
     return check
 
 
+def _new(name: str, ran: Ran) -> tuple[Problem, ...]:
+    """What the command says of files on the change alone; nothing where base's word is not known."""
+    is_known = name in ran.base.problems or ran.base.checks.get(name) == 0
+    return tuple(problem for problem in _more(name, ran) if problem.path) if is_known else ()
+
+
+def _more(name: str, ran: Ran) -> tuple[Problem, ...]:
+    return new_problems(ran.base.problems.get(name, ()), ran.head.problems.get(name, ()))
+
+
 def _broken_before(ran: Ran) -> Iterator[Hit]:
-    for name, code in ran.head.checks.items():
-        if code and name != ran.acceptance_command and ran.base.checks.get(name) != 0:
-            yield Hit(f"{name} fails on base too")
+    for name, code in _failing(ran):
+        if _is_as_before(name, ran):
+            yield Hit(f"{name} fails on base too (exit code {code}), and says nothing new")
+
+
+def _unclear(ran: Ran) -> Iterator[Hit]:
+    for name, code in _failing(ran):
+        before = ran.base.checks.get(name)
+        if before != 0 and not _is_as_before(name, ran) and not _new(name, ran):
+            was, now = (suite.messages.get(name, "")[-250:] for suite in (ran.base, ran.head))
+            on_base = "was not run" if before is None else f"fails (exit code {before}: {was})"
+            yield Hit(f"{name} {on_base} on base, and fails on the change (exit code {code}: {now})")
+
+
+def _failing(ran: Ran) -> list[tuple[str, int]]:
+    return [(name, code) for name, code in ran.head.checks.items() if code and name != ran.acceptance_command]
+
+
+def _is_as_before(name: str, ran: Ran) -> bool:
+    """Whether a command fails as it does on base, and everything that it says is said there too."""
+    is_alike = ran.base.checks.get(name) == ran.head.checks[name]
+    is_read = name in ran.base.problems and name in ran.head.problems
+    return is_alike and is_read and not _more(name, ran)
 
 
 def _proves_nothing(ran: Ran) -> Iterator[Hit]:
@@ -80,9 +118,10 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
     *(
         Rule(
             f"{name}-broken", "test", REFUSE,
-            f"The settings' {name} command, which succeeds on base and fails on the change.",
-            "It was in order before.",
-            f"make {name} succeed",
+            f"The settings' {name} command fails on the change, and succeeds on base or says something that it does "
+            "not say there: another message, or the same once more in one file. Lines that moved do not count.",
+            "What was wrong before is not the change's; what it adds is.",
+            f"make {name} say nothing new",
             _broken(name),
         )
         for name in ("build", "lint", "types")
@@ -95,6 +134,14 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
         _proves_nothing,
     ),
     Rule(
+        "check-unclear", "test", PERSON,
+        "A build, lint or types command that fails on base and on the change in ways that cannot be compared: another "
+        "exit code, an output of no known form, or no run on base.",
+        "What is new in it is not known.",
+        "make the command succeed on base, or let a reviewer compare the two outputs",
+        _unclear,
+    ),
+    Rule(
         "flaky", "test", NOTE,
         "An existing test that passed on base, fails on the change, and fails on base when it runs there again.",
         "It is not the change that breaks it; somebody should mend it all the same.",
@@ -103,7 +150,7 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
     ),
     Rule(
         "broken-on-base", "test", NOTE,
-        "A build, lint or types command that fails on base and on the change.",
+        "A build, lint or types command that fails on base and on the change, and says nothing new.",
         "It says nothing about the change.",
         "mend it in a change of its own",
         _broken_before,

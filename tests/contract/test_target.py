@@ -22,9 +22,12 @@ from uv import find_uv_bin
 from blocks.targets import processes
 from blocks.targets.process import ProcessTarget
 from domain.errors import TargetError
-from domain.ports import ReleaseBuild, Target, Tree, TreeEntry
+from domain.ports import ReleaseBuild, Tree, TreeEntry
+from domain.rollout import Rollout
 from domain.task import Release
+from tests.contract.shipping import bake, is_a_target, release, rollback
 
+QUICK = Rollout(shares=(), bake_s=1.0, interval_s=0.08)
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
 CANARY = "canary-7f3a-of-the-secret"
 PROJECT = Path(__file__).parents[2]
@@ -115,6 +118,7 @@ def build(toolchain: Path) -> Any:
             health="/health",
             migrate_up="python migrate.py" if migrate else None,
             environment={"COLOUR": "blue"},
+            previous=None,
         )
 
     return make
@@ -128,8 +132,7 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessT
         port=free_port(),
         environment={"SHOP": "here"},
         secrets=SecretDict({"TOKEN": CANARY}),
-        bake_s=1.0,
-        probe_interval_s=0.08,
+        rollout=QUICK,
         start_timeout_s=8,
         drain_s=0.6,
     )
@@ -159,14 +162,14 @@ def folder(target: ProcessTarget) -> Path:
 
 def running(target: ProcessTarget, revision: str) -> list[int]:
     """Pids of the services (not of bwrap around them) of one revision, found without the target's help."""
-    found = []
+    found, mark = [], target._releases.place(revision).mark
     for process in Path("/proc").iterdir():
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
             environment = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"service.py" in words and f"RELEASE_ID={revision}".encode() in environment:
+        if b"service.py" in words and f"LOCKGATE_RELEASE={mark}".encode() in environment:
             found.append(int(process.name))
     return found
 
@@ -213,30 +216,28 @@ class Hammer:
 
 
 def test_it_is_a_target(target: ProcessTarget) -> None:
-    port: Target = target
-
-    assert port.preflight() is None
+    assert is_a_target(target).preflight() is None
 
 
 def test_a_release_serves_and_is_seen_healthy(target: ProcessTarget, build: Any) -> None:
-    release = target.release("shop", ONE, None, build())
-    health = target.observe(release, "/health")
+    made = release(target, ONE, None, build())
+    health = bake(target, made)
 
-    assert (release.problem, release.url, release.previous) == (None, f"http://127.0.0.1:{target.port}", None)
+    assert (made.problem, made.url, made.previous) == (None, f"http://127.0.0.1:{target.port}", None)
     assert ask(target) == (200, {"releaseId": ONE, "status": "pass"})
     assert (health.healthy, health.revision) == (True, ONE), health.reason
     assert health.observations >= 12
-    assert target.current("shop") == ONE
-    assert target.artifact(ONE) == release.artifact
-    assert all(line[2] == ":" and line[8] == "." for line in (*release.timeline, *health.timeline))
-    assert any("started on port" in line for line in release.timeline)
+    assert target.current() == ONE
+    assert target.artifact(ONE) == made.artifact
+    assert all(line[2] == ":" and line[8] == "." for line in (*made.timeline, *health.timeline))
+    assert any("started on port" in line for line in made.timeline)
 
 
 def test_a_release_gets_the_environment_it_is_granted_and_no_other(
     target: ProcessTarget, build: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the worker")
-    target.release("shop", ONE, None, build())
+    release(target, ONE, None, build())
 
     [pid] = running(target, ONE)
     words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
@@ -251,49 +252,50 @@ def test_a_release_gets_the_environment_it_is_granted_and_no_other(
 
 
 def test_no_request_fails_while_traffic_moves_forth_and_back(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
+    release(target, ONE, None, build())
     with Hammer(target) as users:
-        release = target.release("shop", TWO, ONE, build())
+        made = release(target, TWO, ONE, build())
         assert ask(target)[1]["releaseId"] == TWO
         time.sleep(0.2)
-        timeline = target.restore("shop", ONE)
+        timeline = rollback(target, ONE)
 
-    assert release.problem is None
+    assert made.problem is None
     assert users.failures == []
     assert users.asked > 30
     assert users.releases[0] == users.releases[-1] == ONE
     assert TWO in users.releases
     assert any("5 public answers in a row" in line for line in timeline)
     assert (len(running(target, ONE)), len(running(target, TWO))) == (1, 0)
-    assert target.current("shop") == ONE
+    assert target.current() == ONE
 
 
 def test_a_release_that_falls_sick_is_seen_and_can_be_left(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
-    release = target.release("shop", TWO, ONE, build(sick_after_s=0.5))
+    release(target, ONE, None, build())
+    made = release(target, TWO, ONE, build(sick_after_s=0.5))
     time.sleep(0.5)
-    health = target.observe(release, "/health")
+    health = bake(target, made)
 
-    assert release.problem is None
+    assert made.problem is None
     assert not health.healthy
     assert "status fail: 'sick of [TOKEN]'" in health.reason
+    assert ask(target) == (200, {"releaseId": ONE, "status": "pass"}), "the traffic is back before anything else"
     assert running(target, ONE), "the one before runs on"
-    target.restore("shop", ONE)
+    rollback(target, ONE)
     assert ask(target) == (200, {"releaseId": ONE, "status": "pass"})
 
 
 def test_a_release_that_ends_after_its_start_is_seen(target: ProcessTarget, build: Any) -> None:
-    release = target.release("shop", ONE, None, build(exit_after_s=0.3))
-    health = target.observe(release, "/health")
+    made = release(target, ONE, None, build(exit_after_s=0.3))
+    health = bake(target, made)
 
     assert not health.healthy
     assert "its process has ended" in health.reason
 
 
 def test_errors_of_users_make_a_release_sick_that_calls_itself_healthy(target: ProcessTarget, build: Any) -> None:
-    release = target.release("shop", ONE, None, build())
+    made = release(target, ONE, None, build())
     with Hammer(target, paths=("/broken", "/")):
-        health = target.observe(release, "/health")
+        health = bake(target, made)
 
     assert not health.healthy
     assert "HTTP 5xx" in health.reason
@@ -306,43 +308,43 @@ def test_a_release_that_never_answers_well_gets_no_traffic_and_is_gone(
     target: ProcessTarget, build: Any, health: dict[str, Any], reason: str
 ) -> None:
     quick = target.model_copy(update={"start_timeout_s": 2})
-    quick.release("shop", ONE, None, build())
+    release(quick, ONE, None, build())
     with Hammer(quick) as users:
-        release = quick.release("shop", TWO, ONE, build(**health))
+        made = release(quick, TWO, ONE, build(**health))
 
-    assert release.problem is not None
-    assert reason in release.problem
-    assert "the end of its log" in release.problem
+    assert made.problem is not None
+    assert reason in made.problem
+    assert "the end of its log" in made.problem
     assert running(quick, TWO) == []
     assert users.failures == []
     assert set(users.releases) == {ONE}
-    assert quick.restore("shop", ONE)
-    assert quick.current("shop") == ONE
+    assert rollback(quick, ONE)
+    assert quick.current() == ONE
 
 
 def test_a_first_release_that_fails_leaves_nothing_serving(target: ProcessTarget, build: Any) -> None:
-    assert target.release("shop", ONE, None, build(dies=True)).problem
+    assert release(target, ONE, None, build(dies=True)).problem
 
     assert ask(target) == (503, {"status": "fail", "output": "no release is serving"})
-    assert target.current("shop") is None
-    target.restore("shop", None)
+    assert target.current() is None
+    rollback(target, None)
     assert ask(target)[0] == 503
 
 
 def test_nothing_serves_after_it_is_restored_to_nothing(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
+    release(target, ONE, None, build())
 
-    assert target.restore("shop", None)
-    assert target.restore("shop", None)
+    assert rollback(target, None)
+    assert rollback(target, None)
     assert ask(target)[0] == 503
     assert running(target, ONE) == []
-    assert target.current("shop") is None
+    assert target.current() is None
 
 
 def test_a_release_is_made_once_however_often_it_is_asked_for(target: ProcessTarget, build: Any) -> None:
-    first = target.release("shop", ONE, None, build())
+    first = release(target, ONE, None, build())
     pids = running(target, ONE)
-    second = target.release("shop", ONE, None, build())
+    second = release(target, ONE, None, build())
 
     assert (second.artifact, second.problem) == (first.artifact, None)
     assert running(target, ONE) == pids
@@ -350,21 +352,21 @@ def test_a_release_is_made_once_however_often_it_is_asked_for(target: ProcessTar
 
 
 def test_the_revision_that_serves_cannot_be_built_differently(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
+    release(target, ONE, None, build())
 
     with pytest.raises(TargetError, match="release another revision first"):
-        target.release("shop", ONE, None, build(note="other bytes"))
+        release(target, ONE, None, build(note="other bytes"))
 
 
 def test_the_artifact_is_the_bytes_and_shows_a_change_of_them(target: ProcessTarget, build: Any) -> None:
-    release = target.release("shop", ONE, None, build())
+    made = release(target, ONE, None, build())
     tree = folder(target) / "releases" / ONE / "tree"
 
     assert (tree / "package/data file.txt").read_bytes() == b"bytes\r\n"
     assert os.readlink(tree / "link") == "package/data file.txt"
     assert os.access(tree / "package/start.sh", os.X_OK)
     (tree / "service.py").write_text("print('changed')")
-    assert target.artifact(ONE) not in (None, release.artifact)
+    assert target.artifact(ONE) not in (None, made.artifact)
     assert target.artifact(TWO) is None
     target.stop()
     with pytest.raises(TargetError, match="not those that were released"):
@@ -377,14 +379,14 @@ def test_a_tree_that_leaves_its_directory_is_refused(target: ProcessTarget, buil
     made.tree[path] = TreeEntry(0o100644, b"")
 
     with pytest.raises(TargetError, match="cannot be written"):
-        target.release("shop", ONE, None, made)
+        release(target, ONE, None, made)
 
 
 def test_a_port_in_use_is_named_before_anything_is_done(target: ProcessTarget, build: Any) -> None:
     with socket.create_server(("127.0.0.1", target.port)):
         problem = target.preflight()
         with pytest.raises(TargetError, match=f"port {target.port}"):
-            target.release("shop", ONE, None, build())
+            release(target, ONE, None, build())
 
     assert problem is not None
     assert f"port {target.port}" in problem
@@ -392,23 +394,18 @@ def test_a_port_in_use_is_named_before_anything_is_done(target: ProcessTarget, b
 
 
 def test_two_targets_do_not_share_a_port(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
+    release(target, ONE, None, build())
     other = target.model_copy(update={"name": "other"})
 
     assert target.preflight() is None
     assert f"port {target.port}" in (other.preflight() or "")
 
 
-def test_another_environment_is_not_this_one(target: ProcessTarget, build: Any) -> None:
-    with pytest.raises(TargetError, match="not 'production'"):
-        target.release("production", ONE, None, build())
-
-
 def test_a_release_sees_nothing_of_the_host(target: ProcessTarget, build: Any, tmp_path: Path) -> None:
     secret = tmp_path / "home" / "secret.txt"
     secret.parent.mkdir(exist_ok=True)
     secret.write_text("of the platform")
-    target.release("shop", ONE, None, build())
+    release(target, ONE, None, build())
     hidden = [secret, folder(target) / "releases" / ONE / "release.json", folder(target) / "caddy.json",
               Path("/etc/shadow"), Path("/etc/hostname"), Path.home() / ".bashrc", PROJECT / "pyproject.toml",
               Path("/var/lib/dpkg/status"), Path(f"/proc/{os.getpid()}/environ")]  # fmt: skip
@@ -419,41 +416,41 @@ def test_a_release_sees_nothing_of_the_host(target: ProcessTarget, build: Any, t
 
 
 def test_a_secret_reaches_the_release_and_nothing_else(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
-    release = target.release("shop", TWO, ONE, build(sick_after_s=0.4))
-    health = target.observe(release, "/health")
-    timeline = target.restore("shop", ONE)
+    release(target, ONE, None, build())
+    made = release(target, TWO, ONE, build(sick_after_s=0.4))
+    health = bake(target, made)
+    timeline = rollback(target, ONE)
 
     argvs = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     assert not [argv for argv in argvs if CANARY.encode() in argv]
     holding = [path for path in folder(target).rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
     assert {path.name for path in holding} <= {"log"}, "this service prints its whole environment into its own log"
     said = [
-        repr(release),
+        repr(made),
         repr(health),
         repr(timeline),
         repr(target),
-        target.logs("shop", ONE),
-        target.logs("shop", TWO),
+        target.logs(ONE),
+        target.logs(TWO),
     ]
     assert not [text for text in said if CANARY in text]
-    assert "[TOKEN]" in target.logs("shop", ONE)
+    assert "[TOKEN]" in target.logs(ONE)
     assert "[TOKEN]" in health.log_tail
 
 
 def test_a_preload_in_the_environment_does_nothing_on_the_host(target: ProcessTarget, build: Any) -> None:
-    made = build()._replace(environment={"LD_PRELOAD": "/app/evil.so", "BASH_ENV": "/app/evil", "ENV": "/app/evil"})
-    release = target.release("shop", ONE, None, made)
+    built = build()._replace(environment={"LD_PRELOAD": "/app/evil.so", "BASH_ENV": "/app/evil", "ENV": "/app/evil"})
+    made = release(target, ONE, None, built)
 
-    log = target.logs("shop", ONE)
-    assert release.problem is None
+    log = target.logs(ONE)
+    assert made.problem is None
     assert "LD_PRELOAD" in log
     assert "unshare" not in log
     assert "bwrap" not in log
 
 
 def test_a_log_is_cut_when_it_has_grown_too_long(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
+    release(target, ONE, None, build())
     log = folder(target) / "releases" / ONE / "log"
     with log.open("ab") as file:
         file.write(b"line of a log\n" * 500_000 + b"last line\n")
@@ -461,51 +458,52 @@ def test_a_log_is_cut_when_it_has_grown_too_long(target: ProcessTarget, build: A
     target.ensure()
 
     assert log.stat().st_size <= 1_000_000
-    assert target.logs("shop", ONE).endswith("last line\n")
+    assert target.logs(ONE).endswith("last line\n")
 
 
 def test_old_releases_are_stopped_and_the_oldest_forgotten(target: ProcessTarget, build: Any) -> None:
     made, revisions = build(), [str(number) * 40 for number in range(1, 6)]
     for previous, revision in zip([None, *revisions], revisions, strict=False):
-        assert target.release("shop", revision, previous, made).problem is None
+        assert release(target, revision, previous, made).problem is None
 
     kept = sorted(path.name for path in (folder(target) / "releases").iterdir())
     assert kept == revisions[-3:]
     assert [len(running(target, revision)) for revision in revisions] == [0, 0, 0, 1, 1]
-    target.restore("shop", revisions[2])
-    assert target.current("shop") == revisions[2]
+    rollback(target, revisions[2])
+    assert target.current() == revisions[2]
     assert [len(running(target, revision)) for revision in revisions] == [0, 0, 1, 0, 0]
     with pytest.raises(TargetError, match="release it again"):
-        target.restore("shop", revisions[0])
+        rollback(target, revisions[0])
 
 
 def test_a_release_whose_process_is_gone_is_started_again_to_go_back(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
-    target.release("shop", TWO, ONE, build())
+    release(target, ONE, None, build())
+    release(target, TWO, ONE, build())
     [pid] = running(target, ONE)
     os.kill(pid, signal.SIGKILL)
 
-    target.restore("shop", ONE)
-    target.restore("shop", ONE)
+    rollback(target, ONE)
+    rollback(target, ONE)
 
-    assert target.current("shop") == ONE
+    assert target.current() == ONE
     assert len(running(target, ONE)) == 1
 
 
 def test_going_back_to_what_cannot_serve_is_an_error_and_moves_nothing(target: ProcessTarget, build: Any) -> None:
     quick = target.model_copy(update={"start_timeout_s": 1.5})
-    quick.release("shop", ONE, None, build(sick_after_s=1))
-    quick.release("shop", TWO, ONE, build())
+    release(quick, ONE, None, build(sick_after_s=1))
+    release(quick, TWO, ONE, build())
     (folder(quick) / "releases" / ONE / "tree" / "health.json").write_text('{"dies": true}')
+    time.sleep(1)
 
     with pytest.raises(TargetError, match="cannot serve"):
-        quick.restore("shop", ONE)
+        rollback(quick, ONE)
 
-    assert quick.current("shop") == TWO
+    assert quick.current() == TWO
 
 
 def test_everything_is_back_after_a_reboot(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
+    release(target, ONE, None, build())
     assert target.ensure() == ()
     assert target.stop()
     assert not target.stop()
@@ -523,8 +521,8 @@ def test_everything_is_back_after_a_reboot(target: ProcessTarget, build: Any) ->
 def test_a_target_that_was_never_used_has_nothing_to_ensure_or_stop(target: ProcessTarget) -> None:
     assert target.ensure() == ()
     assert not target.stop()
-    assert target.current("shop") is None
-    assert target.logs("shop", ONE) == ""
+    assert target.current() is None
+    assert target.logs(ONE) == ""
 
 
 ONE_ROW = "insert into rows select 1 where not exists (select * from rows)"
@@ -537,7 +535,8 @@ from blocks.targets.migration import Migration
 from blocks.targets.releases import Place
 from blocks.targets.process import ProcessTarget
 from prefect.blocks.fields import SecretDict
-import blocks.targets.confinement, blocks.targets.service
+from tests.contract.shipping import release
+import blocks.ledger.ledger, blocks.targets.confinement, blocks.targets.service
 fields, revision, previous, build, moment = pickle.load(sys.stdin.buffer)
 target = ProcessTarget(**fields, secrets=SecretDict({"TOKEN": "abcdef"}))
 def die(*_, **__):
@@ -568,10 +567,14 @@ match moment:
     case "after the data is migrated": die_on_the_data(True)
     case "before the process starts": blocks.targets.confinement.start = die
     case "after the process started": die_after(blocks.targets.confinement, "start")
+    case "before a share": Caddy.share = die
+    case "after a share": die_after(Caddy, "share")
+    case "before a share is on record": blocks.ledger.ledger.Ledger.record = die
+    case "after a share is on record": die_after(blocks.ledger.ledger.Ledger, "record")
     case "before the switch": Caddy.point = die
     case "after the switch": die_after(Caddy, "point")
-    case "before the old ones stop": ProcessTarget._clean_up = die
-target.release("shop", revision, previous, build)
+    case "before the old ones stop": ProcessTarget.cleanup = die
+release(target, revision, previous, build)
 """
 
 
@@ -585,6 +588,10 @@ MOMENTS = [
     "after the data is migrated",
     "before the process starts",
     "after the process started",
+    "before a share",
+    "after a share",
+    "before a share is on record",
+    "after a share is on record",
     "before the switch",
     "after the switch",
     "before the old ones stop",
@@ -593,18 +600,19 @@ MOMENTS = [
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_worker_that_is_killed_is_followed_by_another(target: ProcessTarget, build: Any, moment: str) -> None:
-    target.release("shop", ONE, None, build(migrate=True, migration="create table rows (n int)"))
+    target = target.model_copy(update={"rollout": QUICK.model_copy(update={"shares": (10, 50), "share_s": 0.2})})
+    release(target, ONE, None, build(migrate=True, migration="create table rows (n int)"))
     fields = target.model_dump(exclude={"secrets", "block_type_slug"})
     given = pickle.dumps((fields, TWO, ONE, build(migrate=True, migration=ONE_ROW), moment))
     with Hammer(target) as users:
         killed = subprocess.run([sys.executable, "-c", WORKER], input=given, cwd=PROJECT, stderr=subprocess.PIPE)
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
         assert ask(target, "/")[1]["releaseId"] in (ONE, TWO)
-        release = target.release("shop", TWO, ONE, build(migrate=True, migration=ONE_ROW))
+        made = release(target, TWO, ONE, build(migrate=True, migration=ONE_ROW))
 
-    assert release.problem is None
+    assert made.problem is None
     assert users.failures == []
-    assert target.current("shop") == TWO
+    assert target.current() == TWO
     assert ask(target, "/rows")[1]["rows"] == [[1]]
     assert (len(running(target, ONE)), len(running(target, TWO))) == (1, 1)
 
@@ -627,9 +635,9 @@ def rows(target: ProcessTarget) -> list[Any]:
 
 def test_data_is_migrated_and_the_data_before_is_kept(target: ProcessTarget, build: Any) -> None:
     made = build(migrate=True, migration="create table rows (n int); insert into rows values (1)")
-    target.release("shop", ONE, None, made)
-    target.release("shop", TWO, ONE, build(migrate=True, migration="insert into rows values (2)"))
-    target.release("shop", TWO, ONE, build(migrate=True, migration="insert into rows values (2)"))
+    release(target, ONE, None, made)
+    release(target, TWO, ONE, build(migrate=True, migration="insert into rows values (2)"))
+    release(target, TWO, ONE, build(migrate=True, migration="insert into rows values (2)"))
 
     assert rows(target) == [(1,), (2,)]
     with sqlite3.connect(folder(target) / "releases" / TWO / "backup" / "shop.db") as before:
@@ -637,14 +645,14 @@ def test_data_is_migrated_and_the_data_before_is_kept(target: ProcessTarget, bui
 
 
 def test_a_migration_that_fails_in_rehearsal_changes_nothing(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build(migrate=True, migration="create table rows (n int)"))
+    release(target, ONE, None, build(migrate=True, migration="create table rows (n int)"))
     data = folder(target) / "data"
     before = {path.name: path.read_bytes() for path in data.iterdir()}
 
-    release = target.release("shop", TWO, ONE, build(migrate=True, migration="insert into rows values (2); nonsense"))
+    made = release(target, TWO, ONE, build(migrate=True, migration="insert into rows values (2); nonsense"))
 
-    assert "failed in rehearsal" in (release.problem or "")
-    assert "nonsense" in (release.problem or "")
+    assert "failed in rehearsal" in (made.problem or "")
+    assert "nonsense" in (made.problem or "")
     assert {path.name: path.read_bytes() for path in data.iterdir()} == before
     assert ask(target)[1]["releaseId"] == ONE
     assert running(target, TWO) == []
@@ -657,13 +665,13 @@ if len(socket.if_nameindex()) > 1: raise SystemExit("only where there is a netwo
 
 
 def test_a_migration_that_fails_on_the_data_itself_is_undone(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build(migrate=True, migration="create table rows (n int)"))
+    release(target, ONE, None, build(migrate=True, migration="create table rows (n int)"))
     bad = build(migrate=True, migration="insert into rows values (7)", then=FAILS_ON_THE_DATA_ITSELF)
 
-    release = target.release("shop", TWO, ONE, bad)
+    made = release(target, TWO, ONE, bad)
 
-    assert "the databases were brought back" in (release.problem or "")
-    assert "only where there is a network" in (release.problem or "")
+    assert "the databases were brought back" in (made.problem or "")
+    assert "only where there is a network" in (made.problem or "")
     assert rows(target) == []
     assert ask(target, "/rows")[1]["rows"] == []
     assert ask(target)[1]["releaseId"] == ONE
@@ -672,25 +680,25 @@ def test_a_migration_that_fails_on_the_data_itself_is_undone(target: ProcessTarg
 def test_a_first_migration_that_fails_leaves_no_database(target: ProcessTarget, build: Any) -> None:
     bad = build(migrate=True, migration="create table rows (n int)", then=FAILS_ON_THE_DATA_ITSELF)
 
-    assert target.release("shop", ONE, None, bad).problem
+    assert release(target, ONE, None, bad).problem
     assert list((folder(target) / "data").iterdir()) == []
-    assert target.release("shop", TWO, None, build(migrate=True, migration="create table rows (n int)")).problem is None
+    assert release(target, TWO, None, build(migrate=True, migration="create table rows (n int)")).problem is None
 
 
 def test_the_rehearsal_has_no_network(target: ProcessTarget, build: Any) -> None:
     then = f"import socket; socket.create_connection(('127.0.0.1', {target.port}), timeout=2)"
-    release = target.release("shop", ONE, None, build(migrate=True, then=then))
+    made = release(target, ONE, None, build(migrate=True, then=then))
 
-    assert "failed in rehearsal" in (release.problem or "")
+    assert "failed in rehearsal" in (made.problem or "")
 
 
 def test_a_release_that_calls_itself_like_another_is_not_ended_for_it(target: ProcessTarget, build: Any) -> None:
-    target.release("shop", ONE, None, build())
+    release(target, ONE, None, build())
     mark = target._releases.place(TWO).mark
     spoof = f"import os, sys\nif sys.argv[2:] == []: os.execv(sys.executable, [sys.executable, *sys.argv, {mark!r}])\n"
     made = build()
     made.tree["service.py"] = TreeEntry(0o100644, (spoof + SERVICE).encode())
-    target.release("shop", THREE, ONE, made)
+    release(target, THREE, ONE, made)
 
     [pid] = running(target, THREE)
     assert mark in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
@@ -700,13 +708,13 @@ def test_a_release_that_calls_itself_like_another_is_not_ended_for_it(target: Pr
 
 
 def test_a_sentence_for_each_line_of_a_release(target: ProcessTarget, build: Any) -> None:
-    release: Release = target.release("shop", ONE, None, build())
+    made: Release = release(target, ONE, None, build())
 
-    words = [line.split(" ", 1)[1] for line in release.timeline]
+    words = [line.split(" ", 1)[1] for line in made.timeline]
     assert [line.rstrip("0123456789") for line in words] == [
         f"proxy started at 127.0.0.1:{target.port}".rstrip("0123456789"),
-        f"artifact {release.artifact[:12]} written, 8 files",
+        f"artifact {made.artifact[:12]} written, 8 files",
         "started on port ",
         "healthy in private",
-        "the traffic goes to port ",
+        "the traffic goes to 127.0.0.1:",
     ]

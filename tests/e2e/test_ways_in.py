@@ -171,7 +171,7 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 def test_a_secret_reaches_the_release_it_is_granted_to_and_nothing_else(station: Station, tmp_path: Path) -> None:
     canary = os.urandom(20).hex()
     at = repository(tmp_path / "secretive.git", SECRETIVE)
-    station.target("secretive", free_port(), secrets={"TOKEN": canary}, bake_s=2)
+    station.target("secretive", free_port(), secrets={"TOKEN": canary})
     mounts = tmp_path / "agents"
     mounts.mkdir()
     snoop = f"env; cat /proc/self/environ; ls -R / 2>/dev/null | head -5000; grep -r {canary[:12]} /work\n{GOOD}"

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from domain.brief import Acceptance, AcceptanceFile
+from domain.checks import read_problems
 from domain.policy import judge
 from domain.policy.rule import apply
 from domain.policy.test_rules import RAN_RULES, Ran
@@ -19,6 +20,11 @@ FILE = "tests/test_new.py"
 def suite(cases: dict[str, str] | None = None, **fields: Any) -> Suite:
     outcomes = {test: CaseOutcome(outcome) for test, outcome in (cases or {}).items()}
     return Suite(**{"cases": outcomes, "exit_code": 0, **fields})
+
+
+def said(*lines: str, code: int = 1) -> Suite:
+    """A run whose lint says this."""
+    return suite(checks={"lint": code}, problems={"lint": read_problems("\n".join(lines))})
 
 
 def task(*tests: str, file: bool = True, command: str | None = None) -> Prepared:
@@ -172,15 +178,73 @@ FINDINGS: dict[str, tuple[Suite, Suite, list[tuple[str, Severity, str]]]] = {
     "a build that was broken before": (
         suite(checks={"build": 2}),
         suite(checks={"build": 2}, messages={"build": "no rule"}),
-        [("broken-on-base", Severity.NOTE, "build fails on base too")],
+        [
+            (
+                "check-unclear",
+                Severity.PERSON,
+                "build fails (exit code 2: ) on base, and fails on the change (exit code 2: no rule)",
+            )
+        ],
     ),
     "a build that was mended": (suite(checks={"build": 2}), suite(checks={"build": 0}), []),
-    "lint and types": (
-        suite(checks={"lint": 0, "types": 1}),
+    "a lint that broke, and types that nobody ran on base": (
+        suite(checks={"lint": 0}),
         suite(checks={"lint": 1, "types": 1}),
         [
             ("lint-broken", Severity.REFUSE, "lint fails (exit code 1): "),
-            ("broken-on-base", Severity.NOTE, "types fails on base too"),
+            (
+                "check-unclear",
+                Severity.PERSON,
+                "types was not run on base, and fails on the change (exit code 1: )",
+            ),
+        ],
+    ),
+    "a lint that says on base what it says on the change": (
+        said("a.py:1: x", "a.py:4: y", "Found 2 errors."),
+        said("a.py:9: x", "a.py:12: y", "Found 2 errors."),
+        [("broken-on-base", Severity.NOTE, "lint fails on base too (exit code 1), and says nothing new")],
+    ),
+    "a lint that says less": (
+        said("a.py:1: x", "a.py:4: y", "Found 2 errors."),
+        said("a.py:1: x", "Found 1 error."),
+        [("broken-on-base", Severity.NOTE, "lint fails on base too (exit code 1), and says nothing new")],
+    ),
+    "a lint that says something new": (
+        said("a.py:1: x"),
+        said("a.py:1: x", "a.py:7: x", "b.py:3: y"),
+        [("lint-broken", Severity.REFUSE, "lint: x"), ("lint-broken", Severity.REFUSE, "lint: y")],
+    ),
+    "a lint that was silent": (
+        suite(checks={"lint": 0}),
+        said("b.py:3: y"),
+        [("lint-broken", Severity.REFUSE, "lint: y")],
+    ),
+    "warnings that stay beside a new error": (
+        said("a.py:1: warning", code=0),
+        said("a.py:1: warning", "a.py:2: error"),
+        [("lint-broken", Severity.REFUSE, "lint: error")],
+    ),
+    "new warnings that the command lives with": (suite(checks={"lint": 0}), said("a.py:1: warning", code=0), []),
+    "the same words and another exit code": (
+        said("a.py:1: x", code=1),
+        said("a.py:1: x", code=2),
+        [
+            (
+                "check-unclear",
+                Severity.PERSON,
+                "lint fails (exit code 1: ) on base, and fails on the change (exit code 2: )",
+            )
+        ],
+    ),
+    "the same problems and another program's word": (
+        said("a.py:1: x"),
+        said("a.py:1: x", "cannot open the configuration"),
+        [
+            (
+                "check-unclear",
+                Severity.PERSON,
+                "lint fails (exit code 1: ) on base, and fails on the change (exit code 1: )",
+            )
         ],
     ),
     "the acceptance command, which has a row": (
@@ -207,6 +271,16 @@ def test_what_is_broken_is_a_finding_unless_it_was_broken_before(name: str) -> N
     base, head, findings = FINDINGS[name]
     assert [(f.rule, f.severity, f.message) for f in findings_of(base, head)] == findings
     assert all(f.gate == "test" for f in findings_of(base, head))
+
+
+def test_what_is_new_is_named_with_its_place_and_other_commands_are_told_apart() -> None:
+    base = suite(checks={"lint": 1, "types": 0}, problems={"lint": read_problems("a.py:1: x")})
+    head = suite(checks={"lint": 1, "types": 1}, problems={"lint": read_problems("a.py:1: x\nb.py:3: y"),
+                                                          "types": read_problems("a.py:1: x")})  # fmt: skip
+    assert [(f.rule, f.path, f.line, f.message) for f in findings_of(base, head)] == [
+        ("lint-broken", "b.py", 3, "lint: y"),
+        ("types-broken", "a.py", 1, "types: x"),
+    ]
 
 
 def test_an_own_test_has_bases_word_and_a_flaky_one_fails_there() -> None:

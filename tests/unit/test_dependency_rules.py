@@ -30,7 +30,7 @@ SOUND = Asked(
 
 def found(asked: Asked | None = None, *sights: Sight) -> dict[str, Severity]:
     """Rule → weight, without the note that any new dependency gets."""
-    change = DependencyChange((asked,) if asked else (), sights, NOW)
+    change = DependencyChange((asked,) if asked else (), sights, NOW, frozenset(("asked-for",)))
     said = {f.rule.removeprefix("dependencies/"): f.severity for f in apply(DEPENDENCY_RULES, change)}
     said.pop("new", None)
     return said
@@ -81,6 +81,7 @@ CASES: dict[str, tuple[Asked, list[str]]] = {
     "the oldest of two back": (but(is_new=False, replaced=("1.0", "2.5")), []),
     "an epoch": (but(is_new=False, replaced=("1!2.5",), version="1!1.2"), ["downgrade"]),
     "scripts": (but(scripts=("postinstall",)), ["install-script"]),
+    "scripts that the brief asks for": (but(name="asked-for", scripts=("postinstall",)), ["install-script-asked"]),
     "scripts as before": (but(scripts=("postinstall",), ran_scripts=True), ["install-script-before"]),
     "scripts that base has": (but(scripts=("postinstall",), had=True), []),
     "vulnerable": (but(advisories=(ADVISORY.model_copy(update={"fixed": "2"}),)), ["vulnerable"]),

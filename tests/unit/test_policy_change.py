@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from domain.brief import Scope
+from domain.brief import Acceptance, AcceptanceFile, Scope
 from domain.policy import change_findings, judge
 from domain.policy.rule import MAX_HITS
 from domain.ports import TreeEntry
-from domain.task import Decision, Severity
-from tests.unit.policy_cases import ACCEPTANCE, PROJECT, attempt, evidence, found, head, prepared
+from domain.task import Decision, Prepared, Severity
+from tests.unit.policy_cases import ACCEPTANCE, PROJECT, attempt, evidence, found, head, prepared, tree
 
 Changes = dict[str, Any]
 APP = PROJECT["shop/app.py"].content.decode()
@@ -39,6 +39,17 @@ HONEST: dict[str, Changes] = {
     "Windows line ends and a BOM": {"shop/old.py": "\ufeffx = 1\r\ny = 2\r\n"},
     "a coding line": {"shop/coded.py": "# -*- coding: utf-8 -*-\nX = 1\n"},
     "an equality that compares": {"shop/eq.py": "class A:\n    def __eq__(self, o):\n        return self.x == o.x\n"},
+    "an equality that knows its own kind": {
+        "shop/eq.py": "class A:\n    def __eq__(self, o):\n        if not isinstance(o, A):\n"
+        "            return NotImplemented\n"
+        "        return self.x == o.x\n"
+    },
+    "a thing that is equal to nothing": {
+        "shop/eq.py": "class A:\n    def __eq__(self, o):\n        return False\n\n\nclass B:\n"
+        "    def __eq__(self, o):\n"
+        "        return NotImplemented\n"
+    },
+    "a look at all modules": {"shop/app.py": "import sys\nX = [name for name in sys.modules if '.' not in name]\n"},
     "an image deleted": {"shop/logo.png": None},
     "a YAML file with anchors": {"shop/conf.yaml": "a: &x\n  git: 'https://example.org/a'\nb: *x\n"},
     "a project page in pyproject": {"pyproject.toml": PYPROJECT + '\n[project.urls]\nHome = "https://example.org"\n'},
@@ -89,6 +100,33 @@ REFUSED: dict[str, tuple[Changes, str]] = {
     "unittest by get": ({"shop/app.py": "import sys\nX = sys.modules.get('unittest')\n"}, "test-detection"),
     "test in sys.argv": ({"shop/app.py": "import sys\nX = 'test' in sys.argv\n"}, "test-detection"),
     "equal to anything": ({"shop/app.py": "class A:\n    def __eq__(self, o):\n        return True\n"}, "always-equal"),
+    "pytest in sys.modules, hidden": ({"shop/app.py": "import sys\nX = 'py' + 'test' in sys.modules\n"},
+    "test-detection"),
+    "pytest in sys.modules, joined": (
+        {"shop/app.py": "import sys\nX = sys.modules.get(''.join(['py', 'test']))\n"}, "test-detection"
+    ),
+    "pytest among all modules": (
+        {"shop/app.py": "import sys\nX = any(name.startswith('pytest') for name in list(sys.modules))\n"},
+        "test-detection"
+    ),
+    "pytest in a loop over modules": (
+        {"shop/app.py": "import sys\nfor name in sys.modules.keys():\n    X = name == 'pytest'\n"}, "test-detection"
+    ),
+    "a test among the callers": (
+        {"shop/app.py": "import inspect\ndef f():\n"
+        "    return any('test' in one.function for one in inspect.stack())\n"},
+        "test-detection",
+    ),
+    "equal to anything, without a constant": (
+        {"shop/app.py": "class A:\n    def __eq__(self, o):\n        return self is not None\n"}, "always-equal"
+    ),
+    "equal to anything, by type()": (
+        {"shop/app.py": "A = type('A', (), {'__eq__': lambda s, o: not None})\n"}, "always-equal"
+    ),
+    "equal to anything, by setattr": (
+        {"shop/app.py": "def same(s, o):\n    return 1\n\n\nsetattr(A, '__eq__', same)\n"}, "always-equal"
+    ),
+    "equal to anything, assigned": ({"shop/app.py": "A.__eq__ = lambda s, o: True\n"}, "always-equal"),
     "equal to anything, by lambda": ({"shop/app.py": "class A:\n    __eq__ = lambda s, o: True\n"}, "always-equal"),
     "bidi": ({"shop/app.py": "x = 'a\u202eb'\n"}, "bidi"),
     "tag characters": ({"README.md": "Hello\U000e0049\U000e0047\n"}, "bidi"),
@@ -123,6 +161,7 @@ PERSON: dict[str, tuple[Changes, str]] = {
     "a loosened linter": ({"pyproject.toml": PYPROJECT + '\n[tool.ruff]\nignore = ["ALL"]\n'}, "check-config"),
     "coverage off": ({".coveragerc": "[run]\nomit = *\n"}, "check-config"),
     "a binary": ({"shop/logo.png": b"\x89PNG\0\1"}, "binary"),
+    "a pointer of Git LFS": ({"shop/model": "version https://git-lfs.github.com/spec/v1\nsize 1\n"}, "binary"),
     "a link inside of the tree": ({"shop/link.py": TreeEntry(0o120000, b"app.py")}, "symlink"),
     "a redaction in another place": (
         {"shop/app.py": APP + "KEY = 'redacted_aws_access_key_1a2b3c4d'\n"}, "redaction-moved"
@@ -153,21 +192,77 @@ def test_a_change_that_only_a_person_can_judge_goes_to_a_person(name: str) -> No
     assert rule in verdict.rules
 
 
+def asked(test: str) -> Prepared:
+    """A brief whose acceptance is this file."""
+    ready = prepared()
+    file = AcceptanceFile(path="tests/test_asked.py", content=test)
+    return ready.model_copy(update={"brief": ready.brief.model_copy(update={"acceptance": Acceptance(files=(file,))})})
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def search(text):\n    if text == 'a red armchair':\n        return ['Armchair 12']\n    return []\n",
+        "def search(text):\n    if text in ('a red armchair',):\n        found = ['Armchair 12']\n    return found\n",
+        "KNOWN = {'a red armchair': ['Armchair 12'], 'a blue cupboard': []}\n",
+        "KNOWN = [('a red armchair', ['Armchair 12']), ('a blue cupboard', [])]\n",
+    ],
+)
+def test_answers_of_the_acceptance_in_product_code_go_to_a_person(code: str) -> None:
+    ready = asked(
+        "def test():\n    assert search('a red armchair') == ['Armchair 12']\n"
+        "    assert search('a blue cupboard') == []\n"
+    )
+    assert [(f.rule, f.severity) for f in found({"shop/app.py": code}, ready)] == [("hard-coded", Severity.PERSON)]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def search(text):\n    if text == 'a red armchair':\n        return lookup(text)\n    return []\n",
+        "def search(text):\n    if text == 'sofa':\n        return 'Oak sofa 3'\n    return []\n",
+        "NAMES = ['a red armchair', 'Armchair 12']\n",
+        "KNOWN = {'a red armchair': ['Armchair 12']}\n",
+    ],
+)
+def test_values_that_product_code_shares_with_the_acceptance_are_no_answers(code: str) -> None:
+    ready = asked(
+        "def test():\n    assert search('a red armchair') == ['Armchair 12']\n    assert search('sofa') == 'Oak'\n"
+    )
+    assert found({"shop/app.py": code}, ready) == ()
+
+
+@pytest.mark.parametrize(
+    "path", ["shop/__snapshots__/a.txt", "samples/golden/a.json", "web/app.snap", "a.approved.txt"]
+)
+def test_an_answer_that_is_recorded_again_goes_to_a_person(path: str) -> None:
+    base, after = tree({path: "1\n"}), tree({path: "2\n"})
+    seen = change_findings(prepared(), attempt(after), base, after)
+    assert [(f.rule, f.severity) for f in seen] == [("recorded-answer", Severity.PERSON)]
+    assert (
+        change_findings(prepared(), attempt(after), tree({"README.md": ""}), tree({"README.md": "", path: "1\n"})) == ()
+    )
+
+
 def test_the_brief_opens_the_tests_that_it_names_and_no_others() -> None:
     changes = {"tests/test_app.py": TEST + "\n# more\n", "tests/test_gone.py": None}
     ready = prepared(may_change_tests=("tests/test_app.py",))
-    assert [(f.rule, f.path) for f in found(changes, ready)] == [("test-deleted", "tests/test_gone.py")]
+    assert [(f.rule, f.path, f.severity) for f in found(changes, ready)] == [
+        ("test-deleted", "tests/test_gone.py", Severity.REFUSE),
+        ("test-opened", "tests/test_app.py", Severity.PERSON),
+    ]
 
 
 def test_an_opened_test_still_cannot_be_skipped() -> None:
     changes = {"tests/test_app.py": "import pytest\n\npytestmark = pytest.mark.skip\n" + TEST}
-    assert [f.rule for f in found(changes, prepared(may_change_tests=("tests/**",)))] == ["test-skipped"]
+    seen = [f.rule for f in found(changes, prepared(may_change_tests=("tests/**",)))]
+    assert seen == ["test-skipped", "test-opened"]
 
 
 def test_configuration_is_opened_by_its_own_name_alone() -> None:
     changes = {"tests/conftest.py": "import os\n"}
     assert [f.rule for f in found(changes, prepared(may_change_tests=("tests/**",)))] == ["test-config"]
-    assert found(changes, prepared(may_change_tests=("tests/conftest.py",))) == ()
+    assert [f.rule for f in found(changes, prepared(may_change_tests=("tests/conftest.py",)))] == ["test-opened"]
 
 
 @pytest.mark.parametrize(

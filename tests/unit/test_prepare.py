@@ -10,9 +10,10 @@ from domain.brief import Acceptance, AcceptanceFile, Brief
 from domain.errors import InputError
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
-from tasks.prepare import _check_commands, _contract_refusals, project_requirements, project_settings
+from tasks.prepare import _check_commands, _contract_refusals, base_warnings, project_settings
+from tasks.requirements import project_requirements
 from tasks.suite import ACCEPTANCE_COMMAND
-from tests.unit.policy_cases import tree
+from tests.unit.policy_cases import prepared, tree
 
 FILE = "tests/test_new.py"
 
@@ -236,3 +237,13 @@ def test_an_acceptance_that_proves_nothing_is_refused_with_the_reason(name: str)
     refusals = _contract_refusals(brief(acceptance), suite)
     assert len(refusals) == (told is not None), refusals
     assert (told or "") in " ".join(refusals)
+
+
+def test_what_fails_on_base_and_is_not_meant_to_is_told() -> None:
+    ready = prepared(known_failures=("tests/test_a.py::known",))
+    outcomes = {f"tests/test_a.py::test_{n}": "failed" for n in range(6)} | {"tests/test_b.py": "error"}
+    meant = {"tests/test_a.py::known": "failed", "tests/test_search.py::test_search": "failed", "a.py::fine": "passed"}
+    failing, lint = base_warnings(ready, base(outcomes | meant, checks={"lint": 2, "build": 0, ACCEPTANCE_COMMAND: 1}))
+    assert "tests/test_a.py::test_4 and 2 more (mend them" in failing
+    assert lint == "lint fails on base (exit code 2), so only what it says anew counts for the change"
+    assert base_warnings(ready, base(meant)) == ()

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import jsonschema  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -22,8 +23,63 @@ FINDINGS = (
 )
 
 
+def an_object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": properties, "additionalProperties": False}
+
+
+def array_of(items: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items, **more}
+
+
+TEXT = {"type": "string"}
+LEVEL = {"enum": ["none", "note", "warning", "error"]}
+MESSAGE = an_object(("text",), text=TEXT, markdown=TEXT)
+BAG = {"type": "object", "properties": {"tags": array_of(TEXT, uniqueItems=True)}, "additionalProperties": True}
+RULE = an_object(
+    ("id",), id=TEXT, name=TEXT, shortDescription=MESSAGE, fullDescription=MESSAGE, help=MESSAGE, helpUri=TEXT,
+    defaultConfiguration=an_object((), level=LEVEL), properties=BAG,
+)  # fmt: skip
+PLACE = an_object(
+    ("artifactLocation",),
+    artifactLocation=an_object((), uri={"type": "string", "format": "uri-reference"}, uriBaseId=TEXT),
+    region=an_object((), startLine={"type": "integer", "minimum": 1}),
+)
+RESULT = an_object(
+    ("message",), ruleId=TEXT, ruleIndex={"type": "integer", "minimum": -1}, level=LEVEL, message=MESSAGE,
+    locations=array_of(an_object((), physicalLocation=PLACE)),
+    partialFingerprints={"type": "object", "additionalProperties": TEXT},
+    suppressions=array_of(
+        an_object(
+            ("kind",), kind={"enum": ["inSource", "external"]}, justification=TEXT,
+            status={"enum": ["accepted", "underReview", "rejected"]},
+        ),
+        uniqueItems=True,
+    ),
+)  # fmt: skip
+SCHEMA = an_object(
+    ("version", "runs"),
+    **{"$schema": {"type": "string", "format": "uri"}},
+    version={"enum": ["2.1.0"]},
+    runs=array_of(
+        an_object(
+            ("tool",),
+            tool=an_object(("driver",), driver=an_object(
+                ("name",), name=TEXT, version=TEXT, rules=array_of(RULE, uniqueItems=True)
+            )),
+            columnKind={"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
+            results=array_of(RESULT),
+            versionControlProvenance=array_of(an_object(
+                ("repositoryUri",), repositoryUri={"type": "string", "format": "uri"}, revisionId=TEXT
+            ), uniqueItems=True),
+        )
+    ),
+)  # fmt: skip
+"""The part of sarif-schema-2.1.0.json that our logs use; what is not in it is not allowed."""
+
+
 def check(log: dict[str, Any]) -> dict[str, Any]:
     """The demands of SARIF 2.1.0 that our logs could break. The run."""
+    jsonschema.Draft7Validator(SCHEMA).validate(log)
     assert json.loads(json.dumps(log, ensure_ascii=False)) == log
     assert log.keys() == {"$schema", "version", "runs"} and log["version"] == "2.1.0"
     (run,) = log["runs"]

@@ -1,10 +1,13 @@
 """Whatever is recorded is told in one line, or is bookkeeping that is named here."""
 
 import ast
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from domain.artifact import Artifact, ArtifactKind
+from domain.rollout import Numbers, SharePassed, Sick
 from domain.story import _TELLERS, told
 from domain.task import (
     Answer,
@@ -27,6 +30,8 @@ from domain.task import (
     Verdict,
 )
 from domain.value import Value
+from tasks.breaker import Holding
+from tasks.window import Opened, Waits
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -62,6 +67,11 @@ RELEASE = Release(environment="shop", revision="c" * 40, artifact="d", url="http
 HEALTH = Health(revision="c" * 40, healthy=True, reason="status pass", observations=5)
 BACK = RolledBack(environment="shop", failed="c" * 40, serving="b" * 40, revert="e" * 40, bundle="d")
 BACK_TO_NOTHING = RolledBack(environment="shop", failed="c" * 40, serving=None, revert=None, bundle="d")
+WAITS = Waits(environment="shop", until=datetime(2026, 11, 28, 6, tzinfo=UTC), reason="the sale")
+SHARE = SharePassed(share=10, new=Numbers(requests=90, errors=1), old=None)
+SICK = Sick(environment="shop", revision="c" * 40, artifact="d", reason="half of its answers are errors")
+ARTIFACT = Artifact(kind=ArtifactKind.ARCHIVE, revision="c" * 40, id="d" * 64, sbom="e", statement="f")
+HOLDING = Holding(environment="shop", reason="too many", by="ann")
 APPROVAL = Approval(answer=Answer.APPROVE, reviewer="ann", fingerprint="f")
 REJECTION = Approval(answer=Answer.REJECT, reviewer="bob", comment="not now", fingerprint="f")
 VERDICT = Verdict(decision=Decision.REFUSED, reasons=("a is broken", "b is broken"))
@@ -95,6 +105,15 @@ LINES: list[tuple[str, Value, str]] = [
     ("approval", APPROVAL, "ann answered: approve"),
     ("approval", REJECTION, "bob answered: reject: not now"),
     ("merged", Merged(commit="c" * 40), "merged as cccccccccccc"),
+    ("waits-for-window", WAITS, "waits until 2026-11-28T06:00 UTC: the sale"),
+    ("opened-window", Opened(by="ann", why=""), "ann let it go at once"),
+    ("opened-window", Opened(by="ann", why="it loses orders"), "ann let it go at once: it loses orders"),
+    ("share-passed", SHARE, "well with 10 % of the traffic: 1 of 90 requests failed"),
+    ("share-passed", SHARE.model_copy(update={"new": None}), "well with 10 % of the traffic: 0 of 0 requests failed"),
+    ("artifact", ARTIFACT, "archive dddddddddddd built and signed"),
+    ("sick", SICK, "cccccccccccc has to leave: half of its answers are errors"),
+    ("held", HOLDING, "ann holds shop: too many"),
+    ("opened", HOLDING, "ann opens shop again: too many"),
     ("deploy-started", RELEASE, "deploying cccccccccccc to shop"),
     ("deployed", RELEASE, "release cccccccccccc has the traffic of shop"),
     (

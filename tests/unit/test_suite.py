@@ -497,7 +497,10 @@ def test_the_digest_of_a_tree_knows_paths_modes_and_contents() -> None:
 # --- the change under the contract
 
 SETTINGS = '[project]\nname = "shop"\n\n[tool.pytest.ini_options]\naddopts = "-q"\n'
-CONFIGURED = {**PROJECT, **tree({"pyproject.toml": SETTINGS, "package.json": '{"scripts": {"test": "jest"}}'})}
+CONFIGURED = {
+    **PROJECT,
+    **tree({"pyproject.toml": SETTINGS, "package.json": '{"scripts": {"test": "jest"}}', ".npmrc": "audit=false\n"}),
+}
 UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
     "product code is the change's": (
         {"shop/app.py": "x = 2\n", "new.py": ""},
@@ -513,6 +516,10 @@ UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
     "pytest's table is base's": ({"pyproject.toml": SETTINGS.replace("-q", "-k x")}, {"pyproject.toml": SETTINGS}),
     "a file that cannot be read is base's": ({"pyproject.toml": "["}, {"pyproject.toml": SETTINGS}),
     "another table is the change's": ({"pyproject.toml": SETTINGS + "[a]\n"}, {"pyproject.toml": SETTINGS + "[a]\n"}),
+    "npm's own settings are base's": (
+        {".npmrc": "script-shell=./yes\n", "web/.npmrc": "script-shell=./yes\n"},
+        {".npmrc": "audit=false\n", "web/.npmrc": None},
+    ),
     "npm's scripts are base's": (
         {"package.json": '{"scripts": {"test": "true"}}'},
         {"package.json": '{"scripts": {"test": "jest"}}'},

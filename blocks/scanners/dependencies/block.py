@@ -55,6 +55,9 @@ class Dependencies(LockgateBlock):
     scan_timeout_s: float = Field(180, gt=0, description="Longest scan; what was not asked by then is unknown")
     at_once: int = Field(8, ge=1, le=64, description="Questions that are asked side by side")
     cache_s: float = Field(3600, ge=0, description="How long an answer is kept, below cache/dependencies")
+    may_run_scripts: tuple[str, ...] = Field(
+        (), description="npm packages that may bring install scripts when a reviewer agrees, besides those of the brief"
+    )
     skip: tuple[str, ...] = Field(
         ("**/fixtures/**", "**/testdata/**", "**/node_modules/**"),
         description="Globs of manifests that nobody installs from",
@@ -103,7 +106,8 @@ class Dependencies(LockgateBlock):
             sights = _new(before, after, changed) if has_files else []
             sights += [*removed_locks(base, head), *unknown, *undeclared(before, after, changed, outside.brings)]
             outside.cache.prune()
-        return apply(DEPENDENCY_RULES, DependencyChange(tuple(asked), tuple(sights), datetime.now(UTC)))
+        allowed = frozenset(self.may_run_scripts)
+        return apply(DEPENDENCY_RULES, DependencyChange(tuple(asked), tuple(sights), datetime.now(UTC), allowed))
 
     def _registries(self) -> tuple[str, str]:
         return self.index_url.get_secret_value(), self.npm_registry.get_secret_value()

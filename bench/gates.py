@@ -1,0 +1,77 @@
+"""Hostile and honest changes through the real gates: what they answer, whether that is right, and how long it takes.
+
+    make bench-gates
+    python bench/gates.py [--only NAME] [--project NAME] [--write]
+
+Every case is made in a real sandbox, collected and committed by the platform, tested and scanned side by side, and
+judged. `--only` takes a part of a case's name and may be given more than once, as may `--project`. `--write` puts the
+result of a whole run into docs/gate-bench.md. Package archives come from the package index, pinned by SHA-256. The last
+line is one JSON object.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from bench.gate_cases import CASES, HONEST, Case, supply
+from bench.gate_cases.projects import NAMES
+from bench.gate_report import PAGE, matrix, misses, page, seconds, summary
+from bench.gate_result import Result
+from bench.gate_workbench import workbench
+from domain.task import Decision
+from tests.contract.registry import serving
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Hostile and honest changes through the real gates.")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="part of a case's name")
+    parser.add_argument("--project", action="append", default=[], choices=NAMES, help="cases of one project")
+    parser.add_argument("--write", action="store_true", help="put the result of a whole run into docs/gate-bench.md")
+    asked = parser.parse_args(arguments)
+    chosen = [
+        case
+        for case in CASES
+        if (not asked.only or any(part in case.name for part in asked.only))
+        and (not asked.project or case.project in asked.project)
+    ]
+    if asked.write and len(chosen) != len(CASES):
+        parser.error("--write is for a whole run: leave --only and --project out")
+    results = run(chosen)
+    print("\n".join(["", *matrix(results), "", *seconds(results), "", *misses(results)]))
+    if asked.write:
+        PAGE.write_text(page(results))
+    print(json.dumps(summary(results)))
+
+
+def run(cases: Sequence[Case]) -> list[Result]:
+    """The results, in the order of the cases. A line is printed for each as it comes."""
+    warnings.simplefilter("ignore")
+    results = []
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as folder, serving() as registry:
+        supply.publish(registry)
+        with workbench(Path(folder), registry) as bench:
+            for number, case in enumerate(cases, 1):
+                result = bench.run(case, with_raw=case in HONEST)
+                results.append(result)
+                print(f"{number:>4}/{len(cases)} {time.monotonic() - started:>6.0f} s  {_line(result)}", flush=True)
+    return results
+
+
+def _line(result: Result) -> str:
+    mark = "MISS" if result.miss else "    "
+    rules = ", ".join(result.verdict.rules[:3])
+    asked = "fine" if result.verdict.decision is Decision.ACCEPTED else str(result.verdict.decision)
+    return f"{mark} {result.case.name}: {asked}{f' ({rules})' if rules else ''}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Asks for health where `health_probe` does not reach: over TLS, or through a unix socket."""
+
+import contextlib
+import http.client
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from blocks.targets.health_probe import PROBE_TIMEOUT_S
+from domain.health import Clean, HealthState, Reading, read_health, said_release
+
+_BODY_BYTES = 64_000
+
+Connect = Callable[[], http.client.HTTPConnection]
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP through a socket in the file system, whatever the length of its path.
+
+    The kernel takes 107 bytes: https://man7.org/linux/man-pages/man7/unix.7.html
+    """
+
+    def __init__(self, path: Path, timeout_s: float = PROBE_TIMEOUT_S) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+        finally:
+            os.close(folder)
+
+
+class TlsConnection(http.client.HTTPConnection):
+    """HTTPS whose handshake can be given up on: the standard one is not reached before it is over."""
+
+    default_port = http.client.HTTPS_PORT
+
+    def connect(self) -> None:
+        super().connect()
+        context = ssl.create_default_context()
+        self.sock = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock.do_handshake()
+
+
+def connection_to(url: str) -> http.client.HTTPConnection:
+    """A connection, not open yet, to the server of an http or https address."""
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return TlsConnection(parts.netloc, timeout=PROBE_TIMEOUT_S)
+    return http.client.HTTPConnection(parts.netloc, timeout=PROBE_TIMEOUT_S)
+
+
+def probe_by(connect: Connect, where: str, path: str, revision: str, clean: Clean, **headers: str) -> Reading:
+    """What `revision` says, on a new connection. No answer is sick. `where` is for the reader."""
+    try:
+        code, body = _get(connect(), path, headers)
+    except (OSError, http.client.HTTPException) as err:
+        return Reading(state=HealthState.SICK, reason=f"no answer from {where}{path}: {err or type(err).__name__}")
+    return read_health(code, body, revision, clean)
+
+
+def serving_by(connect: Connect, path: str) -> str | None:
+    """The releaseId that is said there, well or not; asked up to three times. None where none is."""
+    for _ in range(3):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return said_release(_get(connect(), path, {})[1])
+        time.sleep(0.1)
+    return None
+
+
+def settle_by(
+    ask: Callable[[], Reading],
+    wanted: int,
+    within_s: float,
+    interval_s: float,
+    gone: Callable[[], str | None] = lambda: None,
+) -> str | None:
+    """None when `wanted` answers in a row were healthy, else what the last one said, or why none can come any more."""
+    deadline, row = time.monotonic() + within_s, 0
+    while True:
+        reading = ask()
+        row = row + 1 if reading.is_healthy else 0
+        if row == wanted:
+            return None
+        if row == 0 and (why := gone()):
+            return why
+        if time.monotonic() > deadline:
+            return reading.reason
+        time.sleep(interval_s)
+
+
+def _get(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+    late = threading.Event()
+
+    def give_up() -> None:
+        """A socket's own timeout starts anew with each byte; this one does not."""
+        late.set()
+        if connection.sock:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # below TLS, which another thread reads
+
+    clock = threading.Timer(PROBE_TIMEOUT_S, give_up)
+    clock.start()
+    try:
+        wanted = {"Accept": "application/health+json", "Connection": "close", **headers}
+        connection.request("GET", path, headers=wanted)
+        answer = connection.getresponse()
+        body = answer.read(_BODY_BYTES)
+        if late.is_set():
+            raise TimeoutError(f"no whole answer within {PROBE_TIMEOUT_S:g} s")
+        return answer.status, body
+    except (OSError, http.client.HTTPException) as err:
+        if late.is_set():
+            raise TimeoutError(f"no whole answer within {PROBE_TIMEOUT_S:g} s") from err
+        raise
+    finally:
+        clock.cancel()
+        connection.close()

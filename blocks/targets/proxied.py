@@ -1,0 +1,325 @@
+"""A target on one machine behind one Caddy: everything but how a release runs, which is a `Service`."""
+
+import contextlib
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from prefect.blocks.fields import SecretDict
+from pydantic import Field, PrivateAttr
+
+from blocks.base import LockgateBlock
+from blocks.home import home
+from blocks.targets.access_log import Follow
+from blocks.targets.caddy import Caddy, caddy_binary
+from blocks.targets.fencing import fenced
+from blocks.targets.files import locked
+from blocks.targets.health_probe import probe, serving, settle
+from blocks.targets.releases import Deployment, Place, Releases
+from blocks.targets.secrets import Redactor
+from blocks.targets.timeline import Say, quietly
+from domain.errors import TargetError
+from domain.health import Reading
+from domain.ports import ReleaseBuild
+from domain.rollout import Look, Rollout
+
+_SEEN_BACK = 5
+"""So many public answers in a row say that a release serves again."""
+_SEEN_SOON_S = 3.0
+"""One that ran all the time is seen within this, or started anew."""
+
+
+class Service(Protocol):
+    """One release on this machine. Which of it runs is seen, not remembered."""
+
+    @property
+    def place(self) -> Place: ...
+
+    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
+        """Its files or image, and its record. Safe to repeat; a build that is not the one on record takes its place.
+
+        Raises TargetError where that one serves now.
+        """
+
+    def migrate(self, say: Say) -> str | None:
+        """None where the data is at its schema, else why not."""
+
+    def start(self, say: Say) -> str | None:
+        """None when it answers in private, healthy and with its own releaseId; else why not, and then it is stopped."""
+
+    def is_running(self) -> bool: ...
+
+    def stop(self) -> bool:
+        """Whether anything of it ran. Safe to repeat."""
+
+    def forget(self) -> None:
+        """Nothing of it is kept on this machine. Safe to repeat."""
+
+    def tail(self) -> str:
+        """The end of what it printed."""
+
+    def evidence(self) -> Mapping[str, Any]:
+        """What is known of its process or container."""
+
+    def artifact(self) -> str | None:
+        """The digest, of what is there now."""
+
+
+class ProxiedTarget(LockgateBlock):
+    """One environment on this machine. All of it outlives the worker and is found again; each verb is repeatable."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the environment")
+    root: Path = Field(default_factory=lambda: home() / "targets", description="Directory where targets are kept")
+    host: str = Field("127.0.0.1", description="Public IPv4 address; 0.0.0.0 serves other machines too")
+    port: int = Field(ge=1, le=65535, description="Public port")
+    environment: dict[str, str] = Field({}, description="Variables for releases here; they win over the project's own")
+    secrets: SecretDict = Field(
+        default_factory=lambda: SecretDict({}), description="Secret variables, granted to releases here and no one else"
+    )
+    rollout: Rollout = Field(Rollout(), description="How fast a release gets the traffic, and what it may do to it")
+    start_timeout_s: float = Field(30, gt=0, description="Seconds in which a release must become healthy")
+    migrate_timeout_s: float = Field(300, gt=0, description="Seconds that a migration may take")
+    keep_releases: int = Field(3, ge=2, description="Releases that are kept on disk for going back")
+    drain_s: float = Field(2.0, ge=0, description="Seconds for requests under way once the traffic has left a release")
+
+    _token: int | None = PrivateAttr(None)
+    _say: Say = PrivateAttr(default_factory=lambda: quietly)
+
+    @abstractmethod
+    def _service(self, revision: str) -> Service: ...
+
+    @abstractmethod
+    def _missing(self) -> str | None:
+        """What this machine lacks for a release to run, and the fix; None: nothing."""
+
+    @property
+    def runs_images(self) -> bool:
+        return False
+
+    @property
+    def migrates(self) -> bool:
+        return True
+
+    @property
+    def splits(self) -> bool:
+        return True
+
+    def under(self, token: int, say: Callable[[str], None]) -> Self:
+        twin = self.model_copy()
+        twin._token, redactor = token, self._redactor
+        twin._say = lambda line: say(redactor(line))
+        return twin
+
+    def preflight(self) -> str | None:
+        """None where a release can be made here, else why not and what to do."""
+        try:
+            caddy_binary()
+        except TargetError as err:
+            return str(err)
+        return self._missing() or (self._caddy.taken if self._caddy.is_taken() else None)
+
+    def prepare(self, revision: str, build: ReleaseBuild) -> str:
+        with self._locked():
+            self._with_proxy()
+            return self._service(revision).prepare(build, self._serving() == revision, self._say).artifact
+
+    def migrate(self, revision: str) -> str | None:
+        with self._locked():
+            return None if self._serving() == revision else self._service(revision).migrate(self._say)
+
+    def start(self, revision: str) -> str | None:
+        with self._locked():
+            self._with_proxy()
+            return self._service(revision).start(self._say)
+
+    def probe(self, revision: str) -> Reading:
+        deployment = self._releases.place(revision).get()
+        return probe(deployment.upstream, deployment.health, revision, self._redactor)
+
+    def shift(self, revision: str, share: int) -> None:
+        with self._locked():
+            self._with_proxy()
+            upstream = self._releases.place(revision).get().upstream
+            if self._caddy.split() != (upstream, share):
+                self._caddy.share(upstream, share)
+                self._say(f"{share} % of the traffic go to {upstream}")
+
+    def promote(self, revision: str) -> None:
+        with self._locked():
+            self._with_proxy()
+            self._releases.number(revision)
+            self._point(revision)
+
+    def rollback(self, revision: str | None) -> None:
+        with self._locked():
+            self._with_proxy()
+            if revision is None:
+                self._caddy.point(None)
+                self._say("the traffic goes nowhere: the public address answers 503, no release is serving")
+            else:
+                self._bring_back(revision)
+            later = [other for other in self._releases.after(revision) if self._service(other).is_running()]
+            if later:
+                time.sleep(self.drain_s)  # the traffic has left them, requests under way have not
+            self._stop(later)
+
+    def cleanup(self, keep: Collection[str]) -> None:
+        with self._locked():
+            revisions = [place.revision for place in self._releases.all()]
+            others = [revision for revision in revisions if revision not in keep]
+            self._stop(others)
+            for revision in others[max(0, self.keep_releases - (len(revisions) - len(others))) :]:
+                self._service(revision).forget()
+
+    def observe(self, revision: str) -> "ProxiedWatch":
+        deployment, before = self._releases.place(revision).get(), self._pointed()
+        return ProxiedWatch(self, deployment, before, Follow(self._caddy.access_log, deployment.health))
+
+    def trouble(self, revision: str) -> str | None:
+        """What is wrong with a release, or with the public address, that no answer would say."""
+        if not self._service(revision).is_running():
+            return "its process has ended"
+        return f"another program listens on the public port {self.port} too" if self._caddy.is_taken() else None
+
+    def current(self) -> str | None:
+        pointed = self._pointed()
+        return serving(self.address, pointed.health) if pointed else None
+
+    def pointed(self) -> str | None:
+        pointed = self._pointed()
+        return pointed.revision if pointed else None
+
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def logs(self, revision: str) -> str:
+        return self._redactor(self._service(revision).tail())
+
+    def evidence(self, revision: str) -> Mapping[str, Any]:
+        upstream, share = self._caddy.split()
+        split = {"upstream": upstream, "percent": share} if upstream else None
+        return {**self._service(revision).evidence(), "public": self.address, "split": split}
+
+    def artifact(self, revision: str) -> str | None:
+        return self._service(revision).artifact()
+
+    def ensure(self) -> tuple[str, ...]:
+        if not self._folder.is_dir():
+            return ()
+        lines: list[str] = []
+        again = self.model_copy()
+        again._say = lines.append
+        with again._locked():
+            again._with_proxy()
+            pointed = again._pointed()
+            if pointed and not again._service(pointed.revision).is_running():
+                again._bring_back(pointed.revision)
+            for place in again._releases.all():
+                again._service(place.revision).tail()  # cuts what has grown too long
+        return tuple(map(self._redactor, lines))
+
+    def stop(self) -> bool:
+        if not self._folder.is_dir():
+            return False
+        with self._locked():
+            ran = self._caddy.stop(grace_s=self.drain_s)
+            return self._stop([place.revision for place in self._releases.all()]) or ran
+
+    def _bring_back(self, revision: str) -> None:
+        """The traffic first where it runs and is well; it is started anew where not."""
+        service = self._service(revision)
+        is_well = service.is_running() and self.probe(revision).is_healthy
+        if is_well and self._is_seen(revision, self._point(revision).health, _SEEN_SOON_S) is None:
+            return
+        if problem := service.start(self._say):
+            raise TargetError(f"{revision} cannot serve: {problem}")
+        if said := self._is_seen(revision, self._point(revision).health, self.start_timeout_s):
+            raise TargetError(f"{revision} is not seen serving at {self.address}: {said}")
+
+    def _is_seen(self, revision: str, path: str, within_s: float) -> str | None:
+        interval_s = min(self.rollout.interval_s, 0.1)
+        said = settle(self.address, path, revision, _SEEN_BACK, within_s, interval_s, self._redactor)
+        if said is None:
+            self._say(f"{revision} seen serving in {_SEEN_BACK} public answers in a row")
+        return said
+
+    def _point(self, revision: str) -> Deployment:
+        deployment = self._releases.place(revision).get()
+        if self._caddy.pointed() != deployment.upstream or self._caddy.split() != (None, 0):
+            self._caddy.point(deployment.upstream)
+            self._say(f"the traffic goes to {deployment.upstream}")
+        return deployment
+
+    def _stop(self, revisions: list[str]) -> bool:
+        stopped = [revision for revision in revisions if self._service(revision).stop()]
+        for revision in stopped:
+            self._say(f"stopped {revision}")
+        return bool(stopped)
+
+    def _with_proxy(self) -> None:
+        if self._caddy.ensure():
+            self._say(f"proxy started at {self.host}:{self.port}")
+
+    def _pointed(self) -> Deployment | None:
+        """Who has the traffic, as the pointer says."""
+        return self._releases.at(self._caddy.pointed())
+
+    def _serving(self) -> str | None:
+        """Who has the traffic and runs."""
+        pointed = self._pointed()
+        return pointed.revision if pointed and self._service(pointed.revision).is_running() else None
+
+    @property
+    def address(self) -> str:
+        """Where this machine asks the public address."""
+        return f"{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"  # noqa: S104  # asked, not bound
+
+    @property
+    def _folder(self) -> Path:
+        return self.root.expanduser().absolute() / self.name
+
+    @property
+    def _releases(self) -> Releases:
+        return Releases(self._folder / "releases")
+
+    @property
+    def _caddy(self) -> Caddy:
+        return Caddy(self._folder, self.host, self.port)
+
+    @property
+    def _secrets(self) -> dict[str, str]:
+        return {name: str(value) for name, value in self.secrets.get_secret_value().items()}
+
+    @property
+    def _redactor(self) -> Redactor:
+        return Redactor(self._secrets)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with locked(self._folder):
+            fenced(self._folder / "token", self._token, self.name)
+            yield
+
+
+class ProxiedWatch:
+    """A release beside the one that had the traffic when this began, in probes and in the access log."""
+
+    def __init__(self, target: ProxiedTarget, new: Deployment, before: Deployment | None, log: Follow) -> None:
+        self._target, self._new, self._log = target, new, log
+        self._old = before if before and before.revision != new.revision else None
+
+    def look(self) -> Look:
+        new, old, target = self._new, self._old, self._target
+        return Look(
+            public=probe(target.address, new.health, new.revision, target._redactor),
+            private=target.probe(new.revision),
+            new=self._log.numbers(new.upstream),
+            old=self._log.numbers(old.upstream) if old else None,
+            answered=self._log.answered(new.upstream),
+            problem=target.trouble(new.revision),
+        )
+
+    def close(self) -> None:
+        self._log.close()

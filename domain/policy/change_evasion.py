@@ -1,0 +1,229 @@
+"""Change rules over new Python product code that knows it is tested, or has the answers written into it."""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+
+from domain.policy.change import Change
+from domain.policy.python_code import Found, dotted, newly, parsed, parsed_source, text_in
+from domain.policy.rule import Hit, Rule
+from domain.task import Severity
+
+TEST_VARIABLES = re.compile(r"PYTEST_(?:CURRENT_TEST|VERSION|XDIST_\w+)?|_called_from_test|JEST_WORKER_ID|VITEST")
+RUNNERS = frozenset(("pytest", "_pytest", "unittest", "nose", "conftest", "py.test"))
+STACKS = frozenset(
+    ("inspect.stack", "inspect.currentframe", "sys._getframe", "sys._current_frames", "traceback.extract_stack")
+)
+OF_TESTS = re.compile(r"(?:^|[^a-z])(?:py|unit|conf)?tests?(?:[^a-z]|$)", re.IGNORECASE)
+
+LONG = 12
+"""Characters of source from which on a value that stands in a test and in product code is no coincidence."""
+
+
+def _detection(module: ast.Module) -> Found:
+    for node in ast.walk(module):
+        text = text_in(node)
+        if text and TEST_VARIABLES.fullmatch(text):
+            yield node, f"product code asks for {text}, which only a test run has"
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+            where = dotted(node.comparators[0]) or dotted(getattr(node.comparators[0], "value", None))
+            if where in ("sys.modules", "modules", "sys.argv", "argv") and _is_runner(node.left, where):
+                yield node, "product code asks whether tests are running"
+        elif isinstance(node, ast.Call) and dotted(node.func) == "sys.modules.get" and node.args:
+            if _is_runner(node.args[0], "modules"):
+                yield node, "product code asks whether tests are running"
+        elif (
+            isinstance(node, ast.Subscript)
+            and dotted(node.value) == "sys.modules"
+            and _is_runner(node.slice, "modules")
+        ):
+            yield node, "product code reaches into the test runner"
+        elif isinstance(node, (ast.For, ast.comprehension)) and _walks_modules(node.iter):
+            around = node if isinstance(node, ast.For) else next(one for one in ast.walk(module) if node in _loops(one))
+            if any(text_in(part) in RUNNERS for part in ast.walk(around)):
+                yield around, "product code looks for a test runner among the modules"
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (asked := _asks_who_calls(node)):
+            yield node, f"product code looks for {asked!r} among who is calling"
+
+
+def _is_runner(node: ast.AST, where: str) -> bool:
+    words = RUNNERS | ({"test", "tests"} if "argv" in where else set())
+    return text_in(node) in words
+
+
+def _walks_modules(node: ast.expr) -> bool:
+    parts = {dotted(part) for part in ast.walk(node)}
+    return bool(parts & {"sys.modules", "modules"})
+
+
+def _loops(node: ast.AST) -> list[ast.comprehension]:
+    return getattr(node, "generators", [])
+
+
+def _asks_who_calls(function: ast.AST) -> str | None:
+    """What a function that looks at its call stack compares with, where that is a word of tests."""
+    nodes = list(ast.walk(function))
+    if not any(isinstance(node, ast.Call) and dotted(node.func) in STACKS for node in nodes):
+        return None
+    told = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}  # a docstring compares nothing
+    texts = (text_in(node) for node in nodes if id(node) not in told)
+    return next((text for text in texts if text and OF_TESTS.search(text)), None)
+
+
+def _stack(module: ast.Module) -> Found:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and dotted(node.func) in STACKS:
+            yield node, f"{dotted(node.func)} looks at who is calling"
+
+
+def _always_equal(module: ast.Module) -> Found:
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    for node in ast.walk(module):
+        for name, value in _equalities(node):
+            function = functions.get(value.id) if isinstance(value, ast.Name) else value
+            if function is not None and _never_compares(function):
+                yield node, f"{name} is equal to anything"
+
+
+def _equalities(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """(of what, function) for each `__eq__` that a class, an assignment, setattr or type() gives."""
+    if isinstance(node, ast.ClassDef):
+        for inner in node.body:
+            if isinstance(inner, ast.FunctionDef) and inner.name == "__eq__":
+                yield node.name, inner
+            elif isinstance(inner, ast.Assign) and any(dotted(target) == "__eq__" for target in inner.targets):
+                yield node.name, inner.value
+    elif isinstance(node, ast.Assign):
+        for target in node.targets:
+            if dotted(target).endswith(".__eq__"):
+                yield dotted(target).removesuffix(".__eq__"), node.value
+    elif isinstance(node, ast.Call) and dotted(node.func) == "setattr" and len(node.args) == 3:
+        if text_in(node.args[1]) == "__eq__":
+            yield dotted(node.args[0]) or "an object", node.args[2]
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is not None and text_in(key) == "__eq__":
+                yield "a class", value
+
+
+def _never_compares(function: ast.AST) -> bool:
+    """Whether an `__eq__` never reads what it is compared with, and yet says something other than no."""
+    if not isinstance(function, (ast.FunctionDef, ast.Lambda)) or len(function.args.args) != 2:
+        return False
+    answers = (
+        [function.body]
+        if isinstance(function, ast.Lambda)
+        else [node.value for node in ast.walk(function) if isinstance(node, ast.Return)]
+    )
+    if answers and all(isinstance(answer, ast.Constant) and answer.value is True for answer in answers):
+        return True
+    other = function.args.args[1].arg
+    reads = any(isinstance(node, ast.Name) and node.id == other for node in ast.walk(function))
+    return not reads and any(answer is not None and not _is_no(answer) for answer in answers)
+
+
+def _is_no(answer: ast.expr) -> bool:
+    return dotted(answer) == "NotImplemented" or (isinstance(answer, ast.Constant) and not answer.value)
+
+
+def _hard_coded(change: Change) -> Iterator[Hit]:
+    told = _told(change)
+    if told:
+        yield from newly(lambda module: _answers(module, told))(change)
+
+
+def _told(change: Change) -> frozenset[str]:
+    """Every value that is written out in the acceptance: its files, and those of the tests that it names."""
+    sources = [content for path, content in change.acceptance.items() if path.endswith(".py")]
+    modules = [parsed_source(source) for source in sources]
+    named = {test.split("::")[0] for test in change.prepared.brief.acceptance.tests}
+    modules += [parsed(change.base, path) for path in sorted(named) if path.endswith(".py")]
+    values = (node for module in modules if module for node in ast.walk(module))
+    return frozenset(ast.dump(node) for node in values if _is_written_out(node))
+
+
+def _answers(module: ast.Module, told: frozenset[str]) -> Found:
+    """A value of the acceptance's that is asked for, and answered by another one of its values."""
+
+    def is_told(node: ast.AST) -> bool:
+        return _is_written_out(node) and ast.dump(node) in told
+
+    for node in ast.walk(module):
+        if isinstance(node, ast.If):
+            asked = [part for part in ast.walk(node.test) if is_told(part) and _is_long(part)]
+            given = [part.value for part in node.body if isinstance(part, (ast.Return, ast.Assign)) and part.value]
+            if asked and any(is_told(value) and len(ast.unparse(value)) > 2 for value in given):
+                yield node, f"what the acceptance asks for, {_shown(asked[0])}, has its answer written down"
+        elif isinstance(node, (ast.Dict, ast.List, ast.Tuple, ast.Set)):
+            pairs = [pair for pair in _pairs(node) if all(map(is_told, pair)) and any(map(_is_long, pair))]
+            if len(pairs) > 1:
+                yield (
+                    node,
+                    f"a table holds what the acceptance asks for, such as {_shown(pairs[0][0])}, with the answers",
+                )
+
+
+def _pairs(node: ast.Dict | ast.List | ast.Tuple | ast.Set) -> Iterable[tuple[ast.expr, ast.expr]]:
+    if isinstance(node, ast.Dict):
+        return ((key, value) for key, value in zip(node.keys, node.values, strict=True) if key is not None)
+    inner = (one.elts for one in node.elts if isinstance(one, (ast.List, ast.Tuple)))
+    return ((one[0], one[1]) for one in inner if len(one) == 2)
+
+
+def _is_written_out(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return node.value is not Ellipsis
+    if isinstance(node, ast.Dict):
+        return all(key is not None and _is_written_out(key) for key in node.keys) and all(
+            map(_is_written_out, node.values)
+        )
+    return isinstance(node, (ast.List, ast.Tuple, ast.Set)) and all(map(_is_written_out, node.elts))
+
+
+def _is_long(node: ast.AST) -> bool:
+    return len(ast.unparse(node)) >= LONG
+
+
+def _shown(node: ast.AST) -> str:
+    text = ast.unparse(node)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+REFUSE, PERSON = Severity.REFUSE, Severity.PERSON
+
+EVASION_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "test-detection", "change", REFUSE,
+        "Product code that asks for PYTEST_CURRENT_TEST and its like, for a test runner in sys.modules or sys.argv, or "
+        "for a word of tests on its call stack.",
+        "Code that behaves otherwise under test is not tested.",
+        "behave the same everywhere; pass differences in as settings",
+        newly(_detection),
+    ),
+    Rule(
+        "always-equal", "change", REFUSE,
+        "An __eq__ of product code that says yes without a look at what it is compared with, also one that is put into "
+        "a class by assignment, setattr or type().",
+        "Every assertion about it holds.",
+        "compare the fields",
+        newly(_always_equal),
+    ),
+)  # fmt: skip
+
+EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "hard-coded", "change", PERSON,
+        "Product code that asks for a value of the acceptance and answers with another one of its values, or a table "
+        "of two or more such pairs. Short values do not count.",
+        "It knows what the test asks, and may do nothing else.",
+        "compute the answer, or let a reviewer agree that it is a table of facts",
+        _hard_coded,
+    ),
+    Rule(
+        "stack-inspection", "change", PERSON,
+        "Product code that newly looks at its call stack: inspect.stack, sys._getframe and their like.",
+        "It can tell a test from a customer.",
+        "pass what is needed as an argument, or let a reviewer agree",
+        newly(_stack),
+    ),
+)  # fmt: skip

@@ -1,0 +1,78 @@
+"""Python source as rules look at it: parsed and never run, and what is new in it against base."""
+
+import ast
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+
+from domain.policy.change import Change
+from domain.policy.rule import Hit
+from domain.ports import Tree
+
+Found = Iterator[tuple[ast.AST, str]]
+
+
+def parsed(tree: Tree, path: str) -> ast.Module | None:
+    """The file's syntax tree, an empty one where there is no file; None where it cannot be parsed."""
+    entry = tree.get(path)
+    if entry is None:
+        return ast.Module(body=[], type_ignores=[])
+    return parsed_source(entry.content)
+
+
+def parsed_source(content: bytes) -> ast.Module | None:
+    source = content.decode("utf-8", "replace").removeprefix("\ufeff")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def newly(find: Callable[[ast.Module], Found], except_names: tuple[str, ...] = ()) -> Callable[[Change], Iterator[Hit]]:
+    """A check that gives what `find` sees in the head's product code and not, as often, in base's."""
+
+    def check(change: Change) -> Iterator[Hit]:
+        for path in change.product_python:
+            module = parsed(change.head, path)
+            if module is None or PurePosixPath(path).name in except_names:
+                continue
+            known = Counter(ast.dump(node) for node, _ in find(parsed(change.base, path) or ast.Module([], [])))
+            for node, message in find(module):
+                if known[ast.dump(node)]:
+                    known[ast.dump(node)] -= 1
+                else:
+                    yield Hit(message, path, getattr(node, "lineno", None))
+
+    return check
+
+
+def dotted(node: ast.AST | None) -> str:
+    """`sys.exit` for an attribute or a name; empty for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        inner = dotted(node.value)
+        return f"{inner}.{node.attr}" if inner else ""
+    return ""
+
+
+def text_in(node: ast.AST) -> str | None:
+    """The text of a constant, also of one that is put together from constants; None for anything else."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    parts: list[ast.expr] = []
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        parts = [node.left, node.right]
+    elif isinstance(node, ast.JoinedStr):
+        parts = node.values
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
+        between = text_in(node.func.value)
+        if between is None or len(node.args) != 1 or not isinstance(node.args[0], (ast.List, ast.Tuple)):
+            return None
+        joined = [text_in(part) for part in node.args[0].elts]
+        return None if None in joined else between.join(filter(None, joined))
+    texts = [text_in(part.value if isinstance(part, ast.FormattedValue) else part) for part in parts]
+    return "".join(text for text in texts if text) if texts and None not in texts else None

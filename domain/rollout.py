@@ -1,0 +1,112 @@
+"""A release on its way to all of the traffic: how it is watched, and what its numbers mean. Pure.
+
+The new release is compared with the old one over the same minutes, as Flagger and Kayenta do: an absolute limit alone
+would blame a release for what users or the network do to both.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field, field_validator
+
+from domain.health import Reading
+from domain.value import Value
+
+SHARES = (1, 2, 5, 10, 20, 25, 50, 75, 90)
+"""Percentages of the traffic that a proxy is made ready for: one that changes its configuration drops connections."""
+
+
+class Rollout(Value):
+    """How fast a release gets the traffic, and what it may do to it."""
+
+    shares: tuple[int, ...] = Field((10, 50), description="Percent of the traffic for a new release, one after another")
+    share_s: float = Field(2.0, ge=0, description="Seconds that a release is watched at each share, at least")
+    bake_s: float = Field(5.0, ge=0, description="Seconds that it is watched with all of the traffic")
+    interval_s: float = Field(0.25, gt=0, description="Seconds between two looks")
+    least_sample: int = Field(20, ge=1, description="Requests that say something; fewer are made up for by probes")
+    hold_s: float = Field(60.0, ge=0, description="Seconds to wait for that sample; then a person is asked")
+    error_excess: float = Field(0.05, ge=0, le=1, description="Share of HTTP 5xx that it may have above the old one")
+    latency_factor: float = Field(2.0, ge=1, description="How many times the old release's 95th percentile it may take")
+    latency_floor_ms: float = Field(250.0, ge=0, description="Milliseconds that it may take on top of that")
+
+    @field_validator("shares")
+    @classmethod
+    def _rise(cls, shares: tuple[int, ...]) -> tuple[int, ...]:
+        if sorted(set(shares)) != list(shares) or not set(shares) <= set(SHARES):
+            raise ValueError(f"shares must rise and be of {', '.join(map(str, SHARES))}; got {list(shares)}")
+        return shares
+
+
+class Numbers(Value):
+    """What one release answered to users in a window. Health probes are not users."""
+
+    requests: int = 0
+    errors: int = Field(0, description="HTTP 5xx, those of a proxy that got no answer among them")
+    p95_ms: float | None = Field(None, description="95th percentile of the time to answer; None: no request")
+
+    @property
+    def error_share(self) -> float:
+        return self.errors / self.requests if self.requests else 0.0
+
+    def __str__(self) -> str:
+        slow = f", 95 % within {self.p95_ms:.0f} ms" if self.p95_ms is not None else ""
+        return f"{self.errors} of {self.requests} requests failed{slow}"
+
+
+class Look(Value):
+    """One look at a release that has some or all of the traffic."""
+
+    public: Reading = Field(description="The public address, asked for this release")
+    private: Reading | None = Field(None, description="The release asked past the proxy; None: it cannot be")
+    new: Numbers | None = Field(None, description="Since the window began; None: the target has no numbers")
+    old: Numbers | None = None
+    answered: int | None = Field(None, description="Answers of any kind by this release since the window began")
+    problem: str | None = Field(None, description="What the target itself saw, such as that its process ended")
+
+
+class SharePassed(Value):
+    """A release was well with this share of the traffic."""
+
+    share: int
+    new: Numbers | None
+    old: Numbers | None
+
+
+class Sick(Value):
+    """Why a release has to leave; on record before the traffic moves, so that nobody tries it a second time."""
+
+    environment: str
+    revision: str
+    artifact: str
+    reason: str
+
+
+class State(StrEnum):
+    """`inconclusive` is no pass: too few requests to say anything."""
+
+    GOOD = "good"
+    SICK = "sick"
+    INCONCLUSIVE = "inconclusive"
+
+
+def judge_numbers(new: Numbers | None, old: Numbers | None, rollout: Rollout) -> tuple[State, str]:
+    """The new release against the old one, with the reason."""
+    if new is None:
+        return State.INCONCLUSIVE, "the target has no numbers of requests"
+    if new.requests < rollout.least_sample:
+        return State.INCONCLUSIVE, f"{new.requests} requests of users, {rollout.least_sample} say something"
+    beside = old if old is not None and old.requests >= rollout.least_sample else None
+    allowed = rollout.error_excess + (beside.error_share if beside else 0.0)
+    if new.error_share > allowed:
+        compared = f"the release before: {beside}" if beside else "nothing to compare it with"
+        return State.SICK, (
+            f"{new.errors} of {new.requests} requests of users ended in HTTP 5xx "
+            f"({new.error_share:.0%}, {allowed:.0%} are allowed; {compared})"
+        )
+    if beside and beside.p95_ms is not None and new.p95_ms is not None:
+        most_ms = rollout.latency_factor * beside.p95_ms + rollout.latency_floor_ms
+        if new.p95_ms > most_ms:
+            return State.SICK, (
+                f"slow: 95 % of its answers within {new.p95_ms:.0f} ms, {most_ms:.0f} ms are allowed beside "
+                f"{beside.p95_ms:.0f} ms of the release before"
+            )
+    return State.GOOD, str(new)

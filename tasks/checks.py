@@ -1,0 +1,71 @@
+"""The project's own commands: build, lint, types, an acceptance command. No file of the tree takes their place."""
+
+import json
+import shlex
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+from domain.checks import Problem, read_problems
+from domain.errors import AgentError, InputError
+from domain.ports import Completed, Tree, Workspace
+from domain.project import ProjectSettings
+from domain.reports import MAX_MESSAGE
+from tasks.canaries import PLATFORM
+from tasks.runners import environment, roots
+
+STOPPED = 124
+"""Stands for the exit code of a command that the platform stopped."""
+_GUARD = {"PYTHONPATH": PLATFORM, "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1"}
+"""Nothing of the tree is on `sys.path` while Python starts, and `-m` does not look there first."""
+
+
+class Checked(NamedTuple):
+    """What the commands said, by their names. `problems`: of those whose output is of a known form."""
+
+    codes: dict[str, int]
+    messages: dict[str, str]
+    problems: dict[str, tuple[Problem, ...]]
+    output: str
+
+
+def run_checks(
+    commands: Mapping[str, str | None],
+    tree: Tree,
+    settings: ProjectSettings,
+    opened: Callable[[], AbstractContextManager[Workspace]],
+    *,
+    product: Collection[str] = (),
+) -> Checked:
+    """Each command in a workspace of its own. In Python they find installed modules before the tree's: `-m ruff` is the
+    ruff that the project asked for. Those named in `product` try the product, so they find the tree's first.
+
+    Raises InputError where the tree keeps the platform's own files from being written.
+    """
+    checked = Checked({}, {}, {}, "")
+    for name, command in commands.items():
+        if not command:
+            continue
+        with opened() as workspace:
+            done = _run(workspace, command, tree, settings, name in product)
+        code = STOPPED if done.problem else done.exit_code
+        checked.codes[name] = code
+        if code:
+            checked.messages[name] = f"{done.output}\n{done.problem or ''}".strip()[-MAX_MESSAGE:]
+        if not done.problem and (problems := read_problems(done.output)):
+            checked.problems[name] = problems
+        checked = checked._replace(output=f"{checked.output}\n$ {command}\n{done.output}")
+    return checked
+
+
+def _run(workspace: Workspace, command: str, tree: Tree, settings: ProjectSettings, tree_first: bool) -> Completed:
+    env = environment(tree, settings)
+    told = {"roots": roots(env), "is_first": tree_first}
+    program = Path(__file__).with_name("inside_checks.py").read_bytes()
+    try:
+        workspace.write(f"{PLATFORM}/sitecustomize.py", program)
+        workspace.write(f"{PLATFORM}/told.json", json.dumps(told).encode())
+    except AgentError as err:
+        raise InputError(f"the platform's files cannot be put beside the project's: {err}") from err
+    return workspace.run(shlex.split(command), timeout_s=settings.test_timeout_s, env={**env, **_GUARD})

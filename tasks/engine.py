@@ -1,0 +1,203 @@
+"""The engine: takes a release to all of the traffic, step by step, and back. It owns order, lock, verdict and record;
+a target only acts and reports.
+
+prepare → migrate → start → each share of the traffic, watched → promote → bake. Whatever fails, the traffic goes back
+first; why is asked after that.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from blocks.ledger.ledger import Ledger
+from blocks.targets.timeline import Timeline
+from blocks.workshop import Workshop
+from domain.errors import Inconclusive
+from domain.health import HealthState
+from domain.ports import ReleaseBuild, Target
+from domain.rollout import Look, Numbers, SharePassed, Sick, State, judge_numbers
+from domain.task import Health, Release
+from tasks import lease
+
+LEAST_LOOKS = 12
+"""So many looks at least say that a release is well."""
+
+_FLAPS_ALLOWED = 1
+"""One sick answer is looked at again at once; two in a row, or two in all, are sick."""
+
+_LOG_TAIL = 4000
+
+
+@contextlib.contextmanager
+def turn(
+    shop: Workshop, environment: str, run: str, *, seize: bool = False, timeline: Timeline | None = None
+) -> Iterator[tuple[Target, Timeline]]:
+    """The environment's target, for this run alone, and the timeline of what is done. The lease outlives the context:
+    the run's next step has it at once. `seize`: take it from a run that deploys now.
+    """
+    token = (lease.seize if seize else lease.take)(shop.ledger, environment, run)
+    timeline = timeline or Timeline()
+    with lease.kept(shop.ledger, environment, run):
+        yield shop.target(environment).under(token, timeline.say), timeline
+
+
+class Ship(NamedTuple):
+    """One release on its way. The record in the ledger says how far it came."""
+
+    target: Target
+    ledger: Ledger
+    run: str
+    timeline: Timeline
+
+    def release(self, revision: str, previous: str | None, build: ReleaseBuild) -> Release:
+        """To all of the traffic, or back where it was with the reason in `problem`. Safe to repeat at any point.
+
+        Raises TargetError where the environment fails, not the release; Inconclusive where nobody can say.
+        """
+        target = self.target
+        artifact = target.prepare(revision, build)
+        problem = None
+        if target.pointed() != revision:
+            problem = (
+                self._known(revision, artifact)
+                or target.migrate(revision)
+                or target.start(revision)
+                or self._rise(revision, previous, artifact)
+            )
+            if problem is None:
+                target.promote(revision)
+            elif previous is not None:
+                self.timeline.say(f"not well: {problem.splitlines()[0]}")
+                target.rollback(previous)
+        if problem is None:
+            target.cleanup({one for one in (revision, previous) if one})
+        return Release(
+            environment=target.name,
+            revision=revision,
+            artifact=artifact,
+            url=target.url(),
+            previous=previous,
+            problem=problem,
+            timeline=self.timeline.lines,
+        )
+
+    def bake(self, release: Release, health_path: str) -> Health:
+        """Watch it with all of the traffic. Where it is sick, the traffic is back before this returns."""
+        target = self.target
+        looks, numbers = 0, ""
+        if (known := self._sick(release.revision)) is not None:
+            reason: str | None = known.reason
+        else:
+            looks, reason, numbers, *_ = self._watch(release.revision, target.rollout.bake_s, whole=True)
+            if reason is None and target.artifact(release.revision) != release.artifact:
+                reason = f"what runs is not artifact {release.artifact[:12]}, which was released"
+        sentence = reason or f"healthy and itself in {looks} public answers; {numbers}"
+        self.timeline.say(f"{target.url()}{health_path}: {sentence}")
+        if reason:
+            self._mark(release.revision, release.artifact, reason)
+            target.rollback(release.previous)
+        return Health(
+            revision=release.revision,
+            healthy=reason is None,
+            reason=sentence,
+            observations=looks,
+            timeline=self.timeline.lines,
+            log_tail=target.logs(release.revision)[-_LOG_TAIL:],
+        )
+
+    def _rise(self, revision: str, previous: str | None, artifact: str) -> str | None:
+        """One share after another; those on record have been watched already."""
+        target = self.target
+        if not target.splits or previous is None or target.pointed() != previous:
+            return None
+        for share in target.rollout.shares:
+            key = f"{revision}-{share}"
+            if self.ledger.find(self.run, "share-passed", key, SharePassed) is not None:
+                continue
+            target.shift(revision, share)
+            seen = self._watch(revision, target.rollout.share_s, whole=False)
+            if seen.problem:
+                reason = f"sick with {share} % of the traffic: {seen.problem}"
+                self._mark(revision, artifact, reason)
+                return reason
+            self.timeline.say(f"well with {share} % of the traffic: {seen.numbers}")
+            self.ledger.record(self.run, "share-passed", key, SharePassed(share=share, new=seen.new, old=seen.old))
+        return None
+
+    def _watch(self, revision: str, seconds: float, *, whole: bool) -> "_Seen":
+        target, rollout = self.target, self.target.rollout
+        before = None if whole is False else self._beside(revision)
+        begun = time.monotonic()
+        looks = sick = 0
+        last: HealthState | None = None
+        with contextlib.closing(target.observe(revision)) as window:
+            while True:
+                look = window.look()
+                looks += 1
+                old = look.old if look.old and look.old.requests >= rollout.least_sample else before or look.old
+                state, numbers = judge_numbers(look.new, old, rollout)
+                if look.problem or state is State.SICK:
+                    return _Seen(looks, look.problem or numbers, numbers, look.new, look.old)
+                reading = look.public if whole or look.private is None else look.private
+                if reading.state is not last:
+                    self.timeline.say(f"{'in public' if reading is look.public else 'in private'}: {reading.reason}")
+                    last = reading.state
+                if not (reading.is_healthy or (not whole and reading.state is HealthState.ANOTHER)):
+                    sick += 1
+                    if sick > _FLAPS_ALLOWED:
+                        why = f"{reading.state}, {sick} of {looks} looks: {reading.reason}"
+                        return _Seen(looks, why, numbers, look.new, look.old)
+                    continue
+                elapsed_s = time.monotonic() - begun
+                few = look.new.requests if look.new else 0
+                least = LEAST_LOOKS if state is State.GOOD else max(LEAST_LOOKS, rollout.least_sample - few)
+                clear = state is State.GOOD or look.new is None or look.new.errors == 0
+                if elapsed_s >= seconds and looks >= least and clear and _answers(look, reading.state):
+                    return _Seen(looks, None, numbers, look.new, look.old)
+                if elapsed_s > seconds + rollout.hold_s:
+                    raise Inconclusive(
+                        f"nobody can say whether {revision[:12]} is well in {target.name}: {looks} looks, {numbers}; "
+                        "the traffic stays as it is: promote it with a new brief, or roll it back"
+                    )
+                if elapsed_s < seconds or looks >= least:
+                    time.sleep(rollout.interval_s)  # else too few users: probes make up for them, without a pause
+
+    def _beside(self, revision: str) -> Numbers | None:
+        """The old release's numbers beside its largest share of the new one; with all of the traffic there are none."""
+        for share in reversed(self.target.rollout.shares):
+            if passed := self.ledger.find(self.run, "share-passed", f"{revision}-{share}", SharePassed):
+                return passed.old
+        return None
+
+    def _known(self, revision: str, artifact: str) -> str | None:
+        """Why it is not tried (again): it was seen sick here, as this commit or as the same files of another one."""
+        if sick := self._sick(revision):
+            return sick.reason
+        for entry in self.ledger.entries(kind="sick"):
+            sick = Sick.model_validate(entry.body)
+            if (sick.environment, sick.artifact) == (self.target.name, artifact):
+                return f"the same artifact was sick here as {sick.revision[:12]}, and is not tried again: {sick.reason}"
+        return None
+
+    def _sick(self, revision: str) -> Sick | None:
+        return self.ledger.find(self.run, "sick", revision, Sick)
+
+    def _mark(self, revision: str, artifact: str, reason: str) -> None:
+        sick = Sick(environment=self.target.name, revision=revision, artifact=artifact, reason=reason)
+        self.ledger.record(self.run, "sick", revision, sick)
+
+
+class _Seen(NamedTuple):
+    """What a window came to. `problem` None: well."""
+
+    looks: int
+    problem: str | None
+    numbers: str
+    new: Numbers | None
+    old: Numbers | None
+
+
+def _answers(look: Look, state: HealthState) -> bool:
+    """Whether it was this release that answered: in its own words, and in the access log where there is one."""
+    return state is HealthState.HEALTHY and look.answered != 0
