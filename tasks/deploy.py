@@ -10,6 +10,7 @@ from domain.ports import ReleaseBuild, Target
 from domain.task import Merged, Prepared, Release
 from tasks import breaker, lease, show
 from tasks.engine import Ship, turn
+from tasks.requirements import project_requirements
 from tasks.room import toolchain_of
 from tasks.step import step
 
@@ -70,9 +71,11 @@ def _release(shop: Workshop, prepared: Prepared, revision: str, merged: Merged |
             environment=environment, revision=revision, artifact="", url="", previous=target.pointed()
         )  # what a service says of itself is no proof, and a dead one says nothing: where the traffic goes counts
         started = shop.ledger.record(run, "deploy-started", revision, started)
+        tree = shop.forge.tree(brief.repository, revision)
+        wanted = prepared.model_copy(update={"requirements": project_requirements(settings, tree)})
         build = ReleaseBuild(
-            tree=shop.forge.tree(brief.repository, revision),
-            toolchain=toolchain_of(shop, prepared),
+            tree=tree,
+            toolchain=toolchain_of(shop, wanted),
             run=settings.run,
             health=settings.health,
             migrate_up=settings.migrate.up if settings.migrate else None,

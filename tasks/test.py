@@ -13,6 +13,7 @@ from domain.reports import BAD
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
 from tasks import show
 from tasks.mutate import Bench, mutate
+from tasks.own_requirements import with_its_own
 from tasks.prepare import is_acceptance
 from tasks.redaction import printable
 from tasks.runners import can_choose
@@ -38,6 +39,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
     tried: Suite | None = None
     flaky: dict[str, str] = {}
     try:
+        bench.mine = with_its_own(shop, prepared, attempt, base, change)
         suite = bench.run(without=tuple(path for path in own if path not in base))
         if own and not suite.problem:
             suite, tried = _with_own(bench, suite, own, base)
@@ -68,17 +70,18 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
 
 class _Bench:
     """The change and base under the same contract, each run in fresh sandboxes. `seconds`: all of it together,
-    `shown`: what is kept of a text that they print."""
+    `mine`: what the change is run with, `shown`: what is kept of a text that they print."""
 
     def __init__(self, shop: Workshop, prepared: Prepared, head: Tree, base: Tree) -> None:
         self.head, self.base = head, base
         self.seconds = 0.0
+        self.mine = prepared
         self.shown = printable(shop, prepared, head)
         self._shop, self._prepared = shop, prepared
 
     def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
         """The suite of `tree`, by default of the change. Raises InputError where it cannot be opened or set up."""
-        prepared, tree = self._prepared, self.head if tree is None else tree
+        prepared, tree = (self.mine, self.head) if tree is None else (self._prepared, tree)
         canaries = prepared.baseline.canaries if prepared.baseline else {}
         opened = rooms(self._shop, prepared, tree)
         ask = Ask(canaries, only, without)
@@ -90,7 +93,7 @@ class _Bench:
         """What the tests notice of mutants of the change. Raises as `run`."""
         acceptance = self._prepared.brief.acceptance
         asked = (*(file.path for file in acceptance.files), *(test.split("::")[0] for test in acceptance.tests))
-        opened = rooms(self._shop, self._prepared, self.head)
+        opened = rooms(self._shop, self.mine, self.head)
         found = mutate(Bench(change, self.head, opened, (*asked, *own), own, suite.seconds), self.shown)
         self.seconds += found.mutation.seconds
         return found

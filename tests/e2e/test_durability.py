@@ -14,7 +14,8 @@ from tests.e2e.station import PROJECT, Station, free_port, killer
 
 POINTS = (
     "edit-before", "edit-after", "approval-before", "approval-after", "merge-before", "merge-after",
-    "deploy-before", "deploy-after", "rollback-before", "rollback-after", "revert-after", "outcome-after",
+    "prepare-before", "start-after", "shift-after", "promote-after", "rollback-before", "rollback-after",
+    "revert-after", "outcome-after",
 )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ if os.environ.get("KILL_AT") and os.environ.get("PREFECT__FLOW_RUN_ID"):
     _wrap(Replay, "edit", "edit")
     _wrap(LocalForge, "merge", "merge")
     _wrap(LocalForge, "revert", "revert")
-    _wrap(ProcessTarget, "release", "deploy")
-    _wrap(ProcessTarget, "restore", "rollback")
+    for verb in ("prepare", "start", "shift", "promote", "rollback"):
+        _wrap(ProcessTarget, verb, verb)
     _wrap(Ledger, "record", "approval", when=lambda run_id, kind, *rest: kind == "approval")
     _wrap(Ledger, "record", "outcome", when=lambda run_id, kind, *rest: kind == "outcome")

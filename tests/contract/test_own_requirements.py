@@ -1,0 +1,65 @@
+"""A change that brings a dependency is tested with it, once no rule refuses it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from blocks.workshop import Workshop
+from domain.ports import Tree, TreeEntry
+from tests.contract.by_steps import a_workshop, brief, entry, gated, prepared_by
+from tests.e2e.briefs import FILES, repository
+
+LOCKED = {
+    **FILES,
+    "lockgate.toml": 'lock = "requirements.txt"\ntest = "python -m pytest -q"\n',
+    "requirements.txt": "pytest==9.2.0\n",
+}
+WITH_SIX = "\n\nimport six\n\n\ndef double(a):\n    return 2 * six.integer_types[0](a)\n"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    with a_workshop(tmp_path_factory.mktemp("home")) as made:
+        yield made
+
+
+def brings(line: str, code: str) -> Callable[[Tree], Tree]:
+    def change(tree: Tree) -> Tree:
+        lines = tree["requirements.txt"].content.decode() + line
+        return {
+            **tree,
+            "requirements.txt": entry(lines),
+            "sums.py": TreeEntry(0o100644, tree["sums.py"].content + code.encode()),
+        }
+
+    return change
+
+
+def test_a_dependency_that_no_rule_refuses_is_there_for_the_tests(shop: Workshop, tmp_path: Path) -> None:
+    at = repository(tmp_path / "six.git", LOCKED)
+    ready = prepared_by("own-six", brief(at))
+    seen = gated(shop, ready, brings("six==1.17.0\n", WITH_SIX))
+    rows = {row.test: (row.base, row.head) for row in seen.tested.rows if row.kind == "acceptance"}
+    assert {str(head) for _, head in rows.values()} == {"passed"}, seen.tested
+    assert not seen.verdict.is_refused, seen.verdict.reasons
+
+
+def test_a_dependency_that_a_rule_refuses_is_never_fetched(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = repository(tmp_path / "missing.git", LOCKED)
+    ready = prepared_by("own-missing", brief(at))
+    asked: list[tuple[str, ...]] = []
+    ensure = type(shop.toolchains).ensure
+
+    def noted(self: object, wanted: tuple[str, ...], sandbox: object) -> Path:
+        asked.append(wanted)
+        return ensure(self, wanted, sandbox)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(shop.toolchains), "ensure", noted)
+    seen = gated(shop, ready, brings("six==99.98.97\n", WITH_SIX))
+    assert seen.verdict.is_refused
+    assert any("six" in reason for reason in seen.verdict.reasons)
+    assert asked
+    assert not [wanted for wanted in asked if "six==99.98.97" in wanted]
