@@ -76,7 +76,7 @@ class ProjectSettings(Value):
         description="Seconds to try mutants of the changed lines in, with pytest; 0: none are made; default: 3 "
         "and 0.4 of what the tests took",
     )
-    run: str | None = Field(None, description="Starts the service; {port} and {release} are filled in")
+    run: str | None = Field(None, description="Starts the service; {host}, {port} and {release} are filled in")
     health: str = Field("/health", description="Path that answers application/health+json")
     migrate: Migrations | None = Field(None, description="How the database follows a release")
     release_environment: dict[str, str] = Field({}, description="Variables for the running release; never secrets")

@@ -17,13 +17,14 @@ from blocks.scanners import SCAN_RULES
 from domain.errors import InputError
 from domain.policy import CHANGE_RULES, Rule
 from domain.policy.dependency_rules import DEPENDENCY_RULES
+from domain.policy.mutation_rules import MUTATION_RULES
 from domain.policy.suppress import IGNORED
 from domain.policy.test_rules import RAN_RULES
 from domain.sarif import sarif
 from domain.task import Attempt, Finding, Prepared, Scanned, Tested
 from station.follow import ledger_of, read_run
 
-RULES: tuple[Rule[Any], ...] = (*CHANGE_RULES, *SCAN_RULES, *DEPENDENCY_RULES, *RAN_RULES, IGNORED)
+RULES: tuple[Rule[Any], ...] = (*CHANGE_RULES, *SCAN_RULES, *DEPENDENCY_RULES, *RAN_RULES, *MUTATION_RULES, IGNORED)
 """What documents the findings; those of the judge are in its verdict."""
 WIDE = 160
 

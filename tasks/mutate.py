@@ -97,7 +97,7 @@ def mutate(bench: Bench, shown: Callable[[str], str] = str) -> Noticed:
         problem=shown(problem or mutation.problem or "") or None,
         seconds=seconds,
     )
-    return Noticed(mutation, diff_coverage(made.lines, watched) if watched.statements else None)
+    return Noticed(mutation, diff_coverage(made.lines, watched) if watched.tests else None)
 
 
 def _sources(bench: Bench) -> dict[str, tuple[str, str]]:

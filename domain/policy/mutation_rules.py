@@ -26,8 +26,9 @@ def _not_known(noticed: Noticed) -> Iterator[Hit]:
 
 def _all_survive(noticed: Noticed) -> Iterator[Hit]:
     mutation = noticed.mutation
-    least = LEAST_MUTANTS if mutation.tried == mutation.made else LEAST_OF_MORE
-    if least <= mutation.tried == len(mutation.survivors):
+    is_cut = mutation.tried < mutation.made
+    telling = [one for one in mutation.survivors if one.is_run or not is_cut]
+    if mutation.tried == len(mutation.survivors) and len(telling) >= (LEAST_OF_MORE if is_cut else LEAST_MUTANTS):
         yield Hit(f"all {mutation.tried} mutants of the changed lines that were tried survive: no test fails on any")
 
 
@@ -38,9 +39,9 @@ def _survivors(noticed: Noticed) -> Iterator[Hit]:
 
 
 def _uncovered(noticed: Noticed) -> Iterator[Hit]:
-    for path, lines in noticed.coverage.uncovered.items() if noticed.coverage else ():
-        whole = "" if noticed.coverage and noticed.coverage.is_whole else " of those that there was time for"
-        yield Hit(f"no test{whole} runs line{'s' if len(lines) > 1 else ''} {ranges(lines)}", path, lines[0])
+    if noticed.coverage and noticed.coverage.is_whole:
+        for path, lines in noticed.coverage.uncovered.items():
+            yield Hit(f"no test runs line{'s' if len(lines) > 1 else ''} {ranges(lines)}", path, lines[0])
 
 
 def _nothing_tried(noticed: Noticed) -> Iterator[Hit]:
@@ -66,7 +67,7 @@ MUTATION_RULES: tuple[Rule[Noticed], ...] = (
     Rule(
         "every-mutant-survives", "test", PERSON,
         f"At least {LEAST_MUTANTS} mutants of the changed lines were tried, or {LEAST_OF_MORE} where there was no time "
-        "for the others, and the tests pass on all of them. One whose line no test runs counts.",
+        "for the others, and the tests pass on all of them. One whose line no test runs counts where all were tried.",
         "Tests that are green whatever the change does say nothing about it.",
         "add a test that fails when the new lines do something else",
         _all_survive,
@@ -89,7 +90,8 @@ MUTATION_RULES: tuple[Rule[Noticed], ...] = (
     ),
     Rule(
         "line-not-run", "test", NOTE,
-        "A changed line of Python that no test runs. Programs that tests start are not watched.",
+        "A changed line of Python that no test runs, where there was time to watch all of them. Programs that tests "
+        "start are not watched.",
         "Nothing is known about it.",
         "add a test that runs it",
         _uncovered,

@@ -60,8 +60,14 @@ def _not_accepted(case: Passing) -> Iterator[Hit]:
         yield Hit(f"the verdict is: {case.verdict.decision}")
 
 
+_OF_TIME = "mutants-not-tried"
+"""It says how busy the machine was, and nothing of the change."""
+
+
 def _findings(case: Passing) -> Iterator[Hit]:
     for finding in (*case.evidence.tested.findings, *case.evidence.scanned.findings):
+        if finding.rule == _OF_TIME:
+            continue
         yield Hit(f"{finding.rule}: {finding.message}", finding.path, finding.line)
     for suppressed in case.evidence.scanned.suppressed:
         yield Hit(f"suppressed: {suppressed}")

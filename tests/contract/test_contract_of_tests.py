@@ -59,7 +59,7 @@ class Bench:
 
     def __init__(self, sandbox: Bubblewrap, toolchain: Path, **settings: Any) -> None:
         self.sandbox, self.toolchain = sandbox, toolchain
-        self.settings = ProjectSettings(**{"test": "python -m pytest", **settings})
+        self.settings = ProjectSettings(**{"test": "python -m pytest", "requirements": PYTEST, **settings})
         self.shop = cast(Workshop, SimpleNamespace(store=self))
         self.outputs: list[str] = []
         self.environment: Callable[[], dict[str, str]] = dict

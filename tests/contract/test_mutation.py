@@ -199,7 +199,7 @@ def test_tests_see_a_mutant_also_in_programs_that_they_start(noticed: Noticing) 
 def test_the_step_keeps_what_was_noticed_of_a_change_that_passes(
     tmp_path: Path, toolchain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suites = Suites(Bubblewrap(root=tmp_path / "sandboxes"), toolchain, mutation_s=AMPLE_S)
+    suites = Suites(Bubblewrap(root=tmp_path / "sandboxes"), toolchain, mutation_s=AMPLE_S, requirements=PYTEST)
     unused = GOOD.replace("    return [", "    unused = 1 + 2 + 3\n    return [")
     seen = by_the_step(suites, monkeypatch, {"shop/app.py": unused})
     assert seen.mutation is not None
@@ -213,7 +213,7 @@ def test_the_step_keeps_what_was_noticed_of_a_change_that_passes(
 def test_the_step_tries_nothing_on_a_change_that_fails(
     tmp_path: Path, toolchain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suites = Suites(Bubblewrap(root=tmp_path / "sandboxes"), toolchain, mutation_s=AMPLE_S)
+    suites = Suites(Bubblewrap(root=tmp_path / "sandboxes"), toolchain, mutation_s=AMPLE_S, requirements=PYTEST)
     seen = by_the_step(suites, monkeypatch, {"shop/app.py": GOOD.replace("apple", "pear")})
     assert (seen.mutation, seen.coverage) == (None, None)
 

@@ -507,16 +507,18 @@ fields, revision, build, moment = pickle.load(sys.stdin.buffer)
 target = DockerHostTarget(**fields, secrets=SecretDict({"TOKEN": "abcdef"}))
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
-def die_after(owner, name):
-    real = getattr(owner, name)
+def die_after(owner, name, times=1):
+    real, calls = getattr(owner, name), []
     def then_die(*args, **kwargs):
         real(*args, **kwargs)
-        die()
+        calls.append(name)
+        if len(calls) == times:
+            die()
     setattr(owner, name, then_die)
 match moment:
     case "before the image": blocks.targets.release_image._load = die
     case "after the image": die_after(blocks.targets.release_image, "_load")
-    case "within the migration": die_after(Containers, "_started_task")
+    case "within the migration": die_after(Containers, "_started_task", 2)  # the first copies the data
     case "between create and start": die_after(Containers, "_create")
     case "after the start": die_after(Containers, "start")
     case "before it is kept": Containers.keep = die
@@ -525,6 +527,7 @@ target.prepare(revision, build)
 target.migrate(revision)
 target.start(revision)
 """
+SLOW = "import os, time; time.sleep(0 if os.path.exists('/data/quick') else 60)"
 MOMENTS = [
     "before the image",
     "after the image",
@@ -540,13 +543,14 @@ MOMENTS = [
 def test_a_worker_that_is_killed_is_followed_by_another(target: DockerHostTarget, moment: str) -> None:
     deploy(target, ONE)
     slow = moment == "within the migration"
-    build = tiny_build(ROWS if slow else None, "import time; time.sleep(1)" if slow else "")._replace(previous=ONE)
+    build = tiny_build(ROWS if slow else None, SLOW if slow else "")._replace(previous=ONE)
     fields = target.model_dump(exclude={"secrets", "block_type_slug"})
     with Users(target) as users:
         killed = run_worker(WORKER, pickle.dumps((fields, TWO, build, moment)))
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
         if slow:
             until(lambda: not any_task_runs(target))
+            (target.root / target.name / "data" / "quick").touch()
         deploy(target, TWO, build)
 
     assert users.failures == []

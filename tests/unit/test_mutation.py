@@ -269,6 +269,7 @@ RULES: dict[str, tuple[Mutation, DiffCoverage | None, list[tuple[str, str, int |
         None,
         [("every-mutant-survives", "person", None), *[("mutant-survives", "note", 4)] * 6],
     ),
+    "six of more, and no test runs them": (Mutation(made=9, tried=6, survivors=(DARK,) * 6), None, []),
     "all of three": (
         Mutation(made=3, tried=3, survivors=(ONE,) * 3),
         None,
@@ -279,6 +280,11 @@ RULES: dict[str, tuple[Mutation, DiffCoverage | None, list[tuple[str, str, int |
         Mutation(made=3, tried=3, survivors=(DARK,) * 3),
         DiffCoverage(lines=3, uncovered={"a.py": (7, 8, 9)}),
         [("every-mutant-survives", "person", None), ("line-not-run", "note", 7)],
+    ),
+    "not all tests watched": (
+        Mutation(made=5, tried=5),
+        DiffCoverage(lines=5, uncovered={"a.py": (7,)}, is_whole=False),
+        [],
     ),
     "nothing tried": (Mutation(made=31), None, [("mutants-not-tried", "note", None)]),
     "not known": (Mutation(made=3, tried=3, problem="it broke"), None, [("mutation-unknown", "person", None)]),

@@ -64,6 +64,11 @@ def test_a_small_plain_change_passes_where_base_says_so(way: str) -> None:
     assert tried(way) == (way, set())
 
 
+def test_mutants_for_which_there_was_no_time_hold_nothing() -> None:
+    late = Finding(gate="test", rule="mutants-not-tried", severity=Severity.NOTE, message="3 of 9 were tried")
+    assert tried(ALONE, findings=(late,)) == (ALONE, set())
+
+
 def test_nothing_passes_unless_base_says_so() -> None:
     assert ProjectSettings().review == ReviewPolicy(agent=False, alone=False)
     assert tried("neither") == (None, set())
