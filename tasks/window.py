@@ -9,6 +9,7 @@ from blocks.workshop import workshop_of
 from domain.task import Evidence, Prepared
 from domain.value import Value
 from domain.windows import closed
+from tasks import breaker
 from tasks.asking import answered
 from tasks.review_gate import fingerprint
 from tasks.show import quote
@@ -41,11 +42,12 @@ class Opened(Value):
 
 def until_open(prepared: Prepared, evidence: Evidence) -> None:
     """Suspend while the change's environment is frozen. Housekeeping goes on when the window is over, a person at any
-    time; who it was is on record."""
+    time; who it was is on record. Raises Held where nothing may be released there at all."""
     brief, run = prepared.brief, prepared.run_id
     if brief.environment is None:
         return
     shop = workshop_of(brief)
+    breaker.check(shop.ledger, brief.environment)
     mark = fingerprint(prepared, evidence)
     for turn in range(100):
         found = closed(shop.freezes, brief.environment, datetime.now(UTC))
