@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100_000)
     asked = parser.parse_args()
     for kind in asked.target or ("process", "docker-host"):
-        folder = Path(tempfile.mkdtemp(prefix="lockgate-ship-"))
+        folder = Path(tempfile.mkdtemp(prefix="lockgate-ship-", dir="/var/tmp"))  # a container has a /tmp of its own
         toolchain = folder / "toolchains" / "plain"
         command = [find_uv_bin(), "venv", "--quiet", "--offline", "--python", sys.executable, str(toolchain)]
         subprocess.run(command, check=True)

@@ -30,14 +30,16 @@ from blocks.stores.local import LocalStore
 from blocks.stores.s3 import S3Store
 from blocks.targets.command import CommandTarget
 from blocks.targets.docker_host import DockerHostTarget
+from blocks.targets.ecs import EcsTarget
 from blocks.targets.process import ProcessTarget
 from blocks.targets.swarm import SwarmTarget
 from blocks.toolchains.wheels import WheelToolchains
+from domain.artifact import Artifact
 from domain.brief import Brief
 from domain.egress import Rule
-from domain.errors import InputError
+from domain.errors import InputError, TargetError
 from domain.models import ModelPolicy
-from domain.ports import Agent, Sandbox, Scanner, Target, Tree
+from domain.ports import Agent, ReleaseBuild, Sandbox, Scanner, Target, Tree
 from domain.project import ProjectSettings
 from domain.registries import REGISTRIES
 from domain.spots import Spotted, located
@@ -150,6 +152,8 @@ class Workshop(LockgateBlock):
         target = cast(Target, _load(reference))
         if target.name != environment:
             raise InputError(f"{reference} runs {target.name!r}, not {environment!r}: name that environment's block")
+        if isinstance(target, EcsTarget) and target.repository:
+            return target.with_images(functools.partial(_pushed, self, target))
         return target
 
     def agent(self, reference: str) -> Agent:
@@ -174,6 +178,7 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "memory": Memory,
     "process-target": ProcessTarget,
     "docker-host-target": DockerHostTarget,
+    "ecs-target": EcsTarget,
     "command-target": CommandTarget,
     "swarm-target": SwarmTarget,
     "s3-store": S3Store,
@@ -182,6 +187,16 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "signing-key": SigningKey,
     "project": Project,
 }
+
+
+def _pushed(shop: Workshop, target: EcsTarget, revision: str, build: ReleaseBuild) -> str:
+    """The image of a release, pinned in the target's repository: the one that was built and signed. Safe to repeat."""
+    made = shop.ledger.last("artifact", f"{target.name}/{revision}")
+    if made is None:
+        raise TargetError(f"the ledger has no artifact of {revision} for {target.name!r}: release it anew")
+    artifact = Artifact.model_validate(made.body)
+    shop.builder.load_image(artifact, shop.store)
+    return target.images(shop.builder.socket).push(f"sha256:{artifact.id}", revision)
 
 
 def _load(reference: str) -> LockgateBlock:

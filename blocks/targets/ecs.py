@@ -21,6 +21,7 @@ from domain.ports import ReleaseBuild
 ImageOf = Callable[[str, ReleaseBuild], str]
 """Revision and build → the release's image where ECS can pull it, as REPOSITORY@sha256:DIGEST. Safe to repeat."""
 
+_NO_IMAGES = "nobody pushes images for this ECS target: set its `repository`"
 _SEEN = 5
 """So many answers in a row say that a release is well, or serves again."""
 _SEEN_SOON_S = 10.0
@@ -62,6 +63,8 @@ class EcsTarget(EcsSettings):
         return twin
 
     def preflight(self) -> str | None:
+        if self._image_of is None:
+            return _NO_IMAGES
         try:
             shape, template = self._service.shape(), self._template()
         except TargetError as err:
@@ -81,7 +84,7 @@ class EcsTarget(EcsSettings):
     def prepare(self, revision: str, build: ReleaseBuild) -> str:
         self._fence()
         if self._image_of is None:
-            raise TargetError("nobody makes images for this ECS target: with_images says who")
+            raise TargetError(_NO_IMAGES)
         image = self._image_of(revision, build)
         settings = Settings(self.environment, self.secrets, self.runs_command)
         definition, is_new = self._definitions.make(self._template(), revision, image, build, settings)

@@ -6,11 +6,14 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, SecretStr
 
+from blocks.artifacts.ecr import login_of, region_of
+from blocks.artifacts.registry import Login, Repository
 from blocks.base import LockgateBlock
 from blocks.targets.ecs_api import Access
 from blocks.targets.ecs_definitions import Definitions
 from blocks.targets.ecs_service import EcsService
 from blocks.targets.ecs_tasks import EcsTasks
+from domain.errors import TargetError
 from domain.rollout import Rollout
 
 
@@ -34,6 +37,17 @@ class EcsSettings(LockgateBlock):
     secret_access_key: SecretStr | None = Field(None, description="Belongs to access_key_id")
     session_token: SecretStr | None = Field(None, description="For temporary credentials")
     attempts: int = Field(5, ge=1, le=10, description="Tries of one call, with growing pauses")
+    repository: str | None = Field(
+        None,
+        pattern=r"^[^/@\s]*[.:][^/@\s]*(/[a-z0-9._-]+)+$",
+        description="Where images are pushed to, as 000000000000.dkr.ecr.eu-west-1.amazonaws.com/shop",
+    )
+    registry_username: str | None = Field(
+        None, description="Empty: for Amazon ECR a token by the keys above, else as `docker login` left it"
+    )
+    registry_password: SecretStr | None = Field(None, description="Belongs to registry_username")
+    ecr_endpoint_url: str | None = Field(None, description="Where ECR tokens are given, other than AWS's own address")
+    push_timeout_s: float = Field(900, gt=0, description="Seconds that the push of an image may take")
     environment: dict[str, str] = Field({}, description="Variables for releases here; they win over the project's own")
     secrets: dict[str, str] = Field(
         {}, description="Secret variables: name → ARN in Secrets Manager or Parameter Store"
@@ -56,6 +70,23 @@ class EcsSettings(LockgateBlock):
     poll_s: float = Field(3.0, gt=0, description="Seconds between two looks at ECS")
     keep_releases: int = Field(10, ge=2, description="Releases whose task definitions stay active for going back")
 
+    def images(self, socket: str | None = None) -> Repository:
+        """Where images of releases go, from the engine at that socket. Raises TargetError where nothing is set."""
+        if self.repository is None:
+            raise TargetError(f"the ECS target {self.name} has no `repository`: say where its images are pushed to")
+        return Repository(self.repository, self._login, socket, self.push_timeout_s)
+
+    def _login(self) -> Login | None:
+        if (self.registry_username is None) != (self.registry_password is None):
+            raise TargetError("registry_username and registry_password belong together: give both, or neither")
+        if self.registry_username is not None and self.registry_password is not None:
+            return Login(self.registry_username, self.registry_password)
+        region = region_of(self.repository or "")
+        if region or self.ecr_endpoint_url:
+            access = self._access._replace(endpoint_url=self.ecr_endpoint_url, region=region or self.region)
+            return login_of(access.client("ecr"))
+        return None
+
     @property
     def _service(self) -> EcsService:
         return self._parts.service
@@ -70,10 +101,13 @@ class EcsSettings(LockgateBlock):
 
     @property
     def _parts(self) -> "_Parts":
-        keys = (self.access_key_id, self.secret_access_key, self.session_token)
-        access = Access(self.endpoint_url, self.region, keys, self.attempts)
         family = self.family or self.service
-        return _parts(os.getpid(), access, self.cluster, self.service, self.container, family, self.poll_s)
+        return _parts(os.getpid(), self._access, self.cluster, self.service, self.container, family, self.poll_s)
+
+    @property
+    def _access(self) -> Access:
+        keys = (self.access_key_id, self.secret_access_key, self.session_token)
+        return Access(self.endpoint_url, self.region, keys, self.attempts)
 
 
 class _Parts(NamedTuple):

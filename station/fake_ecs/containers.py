@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from domain.errors import InputError
+from station.fake_ecs.images import image_for
+from station.fake_ecs.refusal import CannotStart
 
 LABEL = "lockgate.fake-ecs"
 """On every container and network: the directory of the fake that made it."""
@@ -17,10 +19,6 @@ _TASK, _NAME = "lockgate.fake-ecs.task", "lockgate.fake-ecs.container"
 _FORGOTTEN_S = 600
 """A fake below the system's temporary directory that nobody ran for so long does not come back."""
 _LOG_BYTES = 1 << 20
-
-
-class CannotStart(Exception):
-    """The task cannot be started; the message is its stopped reason."""
 
 
 class Seen(NamedTuple):
@@ -69,19 +67,18 @@ class Containers:
         for given in definition["containerDefinitions"]:
             container = given | ({"command": commands[given["name"]]} if given["name"] in commands else {})
             name = f"lockgate-fake-ecs-{task}-{container['name']}"
-            image = self._image(container["image"])
+            image, digests[container["name"]] = image_for(self._docker, container, secrets)
             options = self._options(container, secrets)
             shared = {"network": self.network} if first is None else {"network_mode": f"container:{first}"}
             labels = {**self._labels, _TASK: task, _NAME: container["name"]}
             try:
                 made = _existing(self._docker, name) or self._docker.containers.create(
-                    image.id, name=name, labels=labels, **shared, **options
+                    image, name=name, labels=labels, **shared, **options
                 )
                 if made.status == "created":
                     made.start()
             except docker.errors.APIError as err:
                 raise CannotStart(f"CannotStartContainerError: Error response from daemon: {err.explanation}") from err
-            digests[container["name"]] = str(image.id)
             first = first or name
         return digests
 
@@ -144,20 +141,6 @@ class Containers:
 
     def _log(self, task: str, name: str) -> Path:
         return self._directory / "logs" / task / f"{name}.log"
-
-    def _image(self, reference: str) -> Any:
-        """An image of the engine: by name, by digest of a registry, or with its own id as the digest."""
-        import docker.errors
-
-        _, _, digest = reference.partition("@")
-        for name in (reference, digest):
-            if name:
-                with contextlib.suppress(docker.errors.APIError):
-                    return self._docker.images.get(name)
-        raise CannotStart(
-            f"CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref "
-            f"{reference}: not found"
-        )
 
     def _options(self, container: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
         from docker.types import Ulimit

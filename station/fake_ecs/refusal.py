@@ -1,4 +1,4 @@
-"""An error of the API."""
+"""Errors of the API and of tasks."""
 
 
 class Refusal(Exception):
@@ -7,3 +7,7 @@ class Refusal(Exception):
     def __init__(self, message: str, code: str = "InvalidParameterException", status: int = 400) -> None:
         super().__init__(message)
         self.code, self.message, self.status = code, message, status
+
+
+class CannotStart(Exception):
+    """The task cannot be started; the message is its stopped reason."""

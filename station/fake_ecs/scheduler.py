@@ -10,7 +10,8 @@ from typing import Any
 
 from station.fake_ecs import rollout
 from station.fake_ecs.balancer import passes
-from station.fake_ecs.containers import CannotStart, Containers, Seen
+from station.fake_ecs.containers import Containers, Seen
+from station.fake_ecs.refusal import CannotStart
 from station.fake_ecs.state import Container, Memory, Service, State, Task, new_task
 
 _PASSES, _FAILS = 2, -2
