@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import functools
 import http.server
 import io
 import json
@@ -16,7 +17,8 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import boto3
 import docker
@@ -27,8 +29,10 @@ from pydantic import SecretStr
 from blocks.artifacts.builder import ReleaseBuilder
 from blocks.artifacts.ecr import login_of, region_of
 from blocks.artifacts.registry import Login, Repository
+from blocks.ledger.ledger import Ledger
 from blocks.stores import LocalStore
 from blocks.targets.ecs import EcsTarget
+from blocks.workshop import Workshop, _pushed
 from domain.artifact import Provenance
 from domain.errors import TargetError
 from domain.ports import ReleaseBuild, Tree, TreeEntry
@@ -468,11 +472,13 @@ def test_a_release_is_built_pushed_pulled_and_serves(
             rollout=Rollout(shares=(50,), share_s=0.1, bake_s=0.5),
         )
 
-        def image_of(revision: str, build: ReleaseBuild) -> str:
-            made = builder.image(build, about, store, KEY)
-            return target.images(builder.socket).push(builder.load_image(made, store), revision)
-
-        ready = target.with_images(image_of)
+        ledger = Ledger(url=SecretStr(f"sqlite:///{tmp_path / 'ledger.db'}"))
+        shop = cast(Workshop, SimpleNamespace(ledger=ledger, builder=builder, store=store))
+        ready = target.with_images(functools.partial(_pushed, shop, target))
+        with pytest.raises(TargetError, match="the ledger has no artifact"):
+            ready.prepare(about.revision, build)
+        made = builder.image(build, about, store, KEY)
+        ledger.record("the-run", "artifact", f"{target.name}/{about.revision}", made)
         digest = ready.prepare(about.revision, build)
         assert ready.prepare(about.revision, build) == digest and registry.manifests_taken == 1
         forget(engine, f"lockgate-release:{about.revision}")
