@@ -5,16 +5,13 @@ import http.client
 import os
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from blocks.targets.health_probe import PROBE_TIMEOUT_S
+from blocks.targets.health_probe import PROBE_TIMEOUT_S, answer_of
 from domain.health import Clean, HealthState, Reading, read_health, said_release
-
-_BODY_BYTES = 64_000
 
 Connect = Callable[[], http.client.HTTPConnection]
 
@@ -62,7 +59,7 @@ def connection_to(url: str) -> http.client.HTTPConnection:
 def probe_by(connect: Connect, where: str, path: str, revision: str, clean: Clean, **headers: str) -> Reading:
     """What `revision` says, on a new connection. No answer is sick. `where` is for the reader."""
     try:
-        code, body = _get(connect(), path, headers)
+        code, body = answer_of(connect(), path, headers)
     except (OSError, http.client.HTTPException) as err:
         return Reading(state=HealthState.SICK, reason=f"no answer from {where}{path}: {err or type(err).__name__}")
     return read_health(code, body, revision, clean)
@@ -72,7 +69,7 @@ def serving_by(connect: Connect, path: str) -> str | None:
     """The releaseId that is said there, well or not; asked up to three times. None where none is."""
     for _ in range(3):
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return said_release(_get(connect(), path, {})[1])
+            return said_release(answer_of(connect(), path, {})[1])
         time.sleep(0.1)
     return None
 
@@ -96,32 +93,3 @@ def settle_by(
         if time.monotonic() > deadline:
             return reading.reason
         time.sleep(interval_s)
-
-
-def _get(connection: http.client.HTTPConnection, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
-    late = threading.Event()
-
-    def give_up() -> None:
-        """A socket's own timeout starts anew with each byte; this one does not."""
-        late.set()
-        if connection.sock:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)  # below TLS, which another thread reads
-
-    clock = threading.Timer(PROBE_TIMEOUT_S, give_up)
-    clock.start()
-    try:
-        wanted = {"Accept": "application/health+json", "Connection": "close", **headers}
-        connection.request("GET", path, headers=wanted)
-        answer = connection.getresponse()
-        body = answer.read(_BODY_BYTES)
-        if late.is_set():
-            raise TimeoutError(f"no whole answer within {PROBE_TIMEOUT_S:g} s")
-        return answer.status, body
-    except (OSError, http.client.HTTPException) as err:
-        if late.is_set():
-            raise TimeoutError(f"no whole answer within {PROBE_TIMEOUT_S:g} s") from err
-        raise
-    finally:
-        clock.cancel()
-        connection.close()

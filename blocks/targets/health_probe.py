@@ -5,7 +5,7 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from domain.health import Clean, HealthState, Reading, read_health, said_release
 
@@ -53,31 +53,42 @@ def serving(address: str, path: str) -> str | None:
     return None
 
 
-def _get(address: str, path: str, timeout_s: float = PROBE_TIMEOUT_S) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(address, timeout=timeout_s)
-    connection.connect()
-    line: socket.socket = connection.sock
+def answer_of(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    """Code and body of one GET, whole within PROBE_TIMEOUT_S, then the connection is closed. One that is not open yet
+    is opened within that time."""
     late = threading.Event()
+    line: socket.socket | None = connection.sock
 
     def give_up() -> None:
         """A socket's own timeout starts anew with each byte; this one does not."""
         late.set()
-        with contextlib.suppress(OSError):
-            line.shutdown(socket.SHUT_RDWR)
+        if sock := connection.sock or line:  # the connection lets go of it before the body is read
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS, which another thread reads
 
-    clock = threading.Timer(timeout_s, give_up)
+    clock = threading.Timer(PROBE_TIMEOUT_S, give_up)
     clock.start()
     try:
-        connection.request("GET", path, headers={"Accept": "application/health+json", "Connection": "close"})
+        if line is None:
+            connection.connect()
+            line = connection.sock
+        wanted = {"Accept": "application/health+json", "Connection": "close", **headers}
+        connection.request("GET", path, headers=wanted)
         answer = connection.getresponse()
         body = answer.read(_BODY_BYTES)
         if late.is_set():
-            raise TimeoutError(f"no whole answer within {timeout_s:g} s")
+            raise TimeoutError(f"no whole answer within {PROBE_TIMEOUT_S:g} s")
         return answer.status, body
     except (OSError, http.client.HTTPException) as err:
         if late.is_set():
-            raise TimeoutError(f"no whole answer within {timeout_s:g} s") from err
+            raise TimeoutError(f"no whole answer within {PROBE_TIMEOUT_S:g} s") from err
         raise
     finally:
         clock.cancel()
         connection.close()
+
+
+def _get(address: str, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(address, timeout=PROBE_TIMEOUT_S)
+    connection.connect()
+    return answer_of(connection, path, {})
