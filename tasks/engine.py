@@ -127,7 +127,7 @@ class Ship(NamedTuple):
 
     def _watch(self, revision: str, seconds: float, *, whole: bool) -> "_Seen":
         target, rollout = self.target, self.target.rollout
-        before = None if whole is False else self._beside(revision)
+        before = self._beside(revision) if whole else None
         begun = time.monotonic()
         looks = sick = 0
         last: HealthState | None = None

@@ -44,12 +44,7 @@ class ContainerService:
     def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
         known = self.place.load()
         artifact = self.image_of(self.tag, build, serves)
-        asked = {
-            "health": build.health,
-            "environment": dict(build.environment),
-            "migrate_up": build.migrate_up,
-            "previous": build.previous if build.previous != self.place.revision else None,
-        }
+        asked = self.place.asked(build)
         if known and (known.artifact, known.run) == (artifact, build.run):
             if not serves and known.environment != asked["environment"]:
                 self.stop()

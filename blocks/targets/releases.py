@@ -7,12 +7,14 @@ import socket
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from blocks.targets.artifact import artifact_at
 from blocks.targets.files import owned, trim, write_atomically
 from domain.errors import TargetError
+from domain.ports import ReleaseBuild
 from domain.value import Value
 
 _SHOWN_BYTES = 64_000
@@ -76,6 +78,15 @@ class Place:
         if deployment := self.load():
             return deployment
         raise TargetError(f"there is no release {self.revision} here (any more): release it again")
+
+    def asked(self, build: ReleaseBuild) -> dict[str, Any]:
+        """What of its record a build says anew each time, whatever its artifact is."""
+        return {
+            "health": build.health,
+            "environment": dict(build.environment),
+            "migrate_up": build.migrate_up,
+            "previous": build.previous if build.previous != self.revision else None,
+        }
 
     def save(self, deployment: Deployment) -> Deployment:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -36,12 +36,7 @@ class ProcessService:
 
     def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
         artifact, known = artifact_of(build), self.place.load()
-        asked = {
-            "health": build.health,
-            "environment": dict(build.environment),
-            "migrate_up": build.migrate_up,
-            "previous": build.previous if build.previous != self.place.revision else None,
-        }
+        asked = self.place.asked(build)
         if known and known.artifact == artifact == self.place.artifact(known):
             if not serves and known.environment != asked["environment"]:
                 self.stop()
