@@ -69,7 +69,17 @@ def drop_triggers(intruder: Connection) -> None:
 
 
 def fork(work: Callable[[], object]) -> BaseProcess:
-    process = multiprocessing.get_context("fork").Process(target=work)
+    """A forked process that does this; what other tests' libraries do at a process's exit is not done by it."""
+
+    def child() -> None:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
     return process
 
