@@ -16,6 +16,8 @@ from blocks.agents.replay import Replay
 from blocks.artifacts.builder import ReleaseBuilder
 from blocks.artifacts.signing_key import SigningKey
 from blocks.base import LockgateBlock
+from blocks.databases.postgres import PostgresDatabase
+from blocks.databases.sqlite import SqliteDatabase
 from blocks.forges.local import LocalForge
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.models.provider import ModelProvider
@@ -33,13 +35,14 @@ from blocks.targets.docker_host import DockerHostTarget
 from blocks.targets.ecs import EcsTarget
 from blocks.targets.process import ProcessTarget
 from blocks.targets.swarm import SwarmTarget
+from blocks.targets.trial import confined
 from blocks.toolchains.wheels import WheelToolchains
 from domain.artifact import Artifact
 from domain.brief import Brief
 from domain.egress import Rule
 from domain.errors import InputError, TargetError
 from domain.models import ModelPolicy
-from domain.ports import Agent, ReleaseBuild, Sandbox, Scanner, Target, Tree
+from domain.ports import Agent, Database, ReleaseBuild, Sandbox, Scanner, Target, Tree
 from domain.project import ProjectSettings
 from domain.registries import REGISTRIES
 from domain.spots import Spotted, located
@@ -88,6 +91,9 @@ class Workshop(LockgateBlock):
     squawk: Squawk = Field(default_factory=Squawk, description="Migrations")
     dependencies: Dependencies = Field(default_factory=Dependencies, description="Dependencies, at the registries")
     targets: dict[str, str] = Field({}, description="Environment → target block, such as process-target/shop")
+    databases: dict[str, str] = Field(
+        {}, description="Environment → its database's block, such as postgres-database/shop: migrations are rehearsed"
+    )
     freezes: tuple[Freeze, ...] = Field((), description="When nothing is released to which environment")
     pager: str | None = Field(None, description="Notification block to call when a person must decide, as type/name")
     keep_artifacts: int = Field(5, ge=2, description="Releases of an environment whose archives and images are kept")
@@ -156,6 +162,18 @@ class Workshop(LockgateBlock):
             return target.with_images(functools.partial(_pushed, self, target))
         return target
 
+    def database(self, environment: str) -> Database | None:
+        """The database of an environment, None where none was named. Raises InputError for a name of nothing."""
+        reference = self.databases.get(environment)
+        if reference is None:
+            return None
+        database = _load(reference)
+        if isinstance(database, SqliteDatabase):  # releases write the file, so what reads it is confined as they are
+            return database.confined(confined)
+        if not isinstance(database, PostgresDatabase):
+            raise InputError(f"{reference} is no database: name a postgres-database or sqlite-database block")
+        return database
+
     def agent(self, reference: str) -> Agent:
         """An agent by kind/name. Raises InputError for one that nobody set up."""
         return cast(Agent, _load(reference))
@@ -180,6 +198,8 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "docker-host-target": DockerHostTarget,
     "ecs-target": EcsTarget,
     "command-target": CommandTarget,
+    "postgres-database": PostgresDatabase,
+    "sqlite-database": SqliteDatabase,
     "swarm-target": SwarmTarget,
     "s3-store": S3Store,
     "local-store": LocalStore,

@@ -10,6 +10,7 @@ from blocks.base import LockgateBlock
 from blocks.workshop import KINDS, Workshop
 from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Roles, Scope
 from domain.egress import Rule
+from domain.migration import MigrationBudget, Patience
 from domain.models import ModelPolicy, Price
 from domain.project import Migrations, ProjectEgress, ProjectSettings, ReviewPolicy
 from station.cli import app
@@ -46,6 +47,8 @@ def settings() -> str:
         parts += [f"### {block._block_type_name}\n\n{block._description}\n", _fields(block, "block")]
     parts += ["## Model policy\n\nThe workshop's `models`.\n", _fields(ModelPolicy, "policy")]
     parts += ["### A price\n\nUS dollars for a million tokens.\n", _fields(Price, "price")]
+    parts += ["## A database\n\nA database's `budget`, then its `patience`.\n", _fields(MigrationBudget, "budget")]
+    parts += [_fields(Patience, "patience")]
     parts += ["## Command line\n", *map(_command, sorted(typer.main.get_command(app).commands.items()))]  # type: ignore[attr-defined]
     return "\n".join(parts)
 

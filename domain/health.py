@@ -5,6 +5,7 @@ Health Check Response Format: https://datatracker.ietf.org/doc/html/draft-inadar
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +16,8 @@ from domain.value import Value
 HEALTHY_WORDS = frozenset({"pass", "ok", "up", "warn"})
 SICK_WORDS = frozenset({"fail", "error", "down"})
 _SHOWN_CHARACTERS = 200
+_BODY_CHARACTERS = 2000
+_KEPT_ANSWERS = 8
 
 Clean = Callable[[str], str]
 """Takes out of a text what nobody shall read."""
@@ -34,18 +37,58 @@ class Reading(Value):
     state: HealthState
     reason: str = Field(description="One line; what the service wrote itself is quoted and shortened")
     release: str | None = Field(None, description="The releaseId it said, whatever its health")
+    code: int | None = Field(None, description="HTTP status; None: there was no answer")
+    body: str = Field("", description="What was answered, without secrets, shortened")
 
     @property
     def is_healthy(self) -> bool:
         return self.state is HealthState.HEALTHY
 
 
+class Answered(Value):
+    """One kind of answer to a health check, and the last time that it came."""
+
+    where: str = Field(description="in public or in private")
+    at: datetime
+    times: int
+    reading: Reading
+
+
+class Answers:
+    """The last few different answers of a release, in the order in which they last came."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, int | None, str], Answered] = {}
+
+    def add(self, where: str, reading: Reading, at: datetime) -> None:
+        """One more answer."""
+        kind = (where, reading.code, reading.body or reading.reason)
+        before = self._seen.pop(kind, None)
+        self._seen[kind] = Answered(where=where, at=at, times=before.times + 1 if before else 1, reading=reading)
+        if len(self._seen) > _KEPT_ANSWERS:
+            del self._seen[next(iter(self._seen))]
+
+    @property
+    def kept(self) -> tuple[Answered, ...]:
+        return tuple(self._seen.values())
+
+
 def read_health(code: int, body: bytes, revision: str, clean: Clean = str) -> Reading:
     """Whether `revision` answered and is well. Unknown is sick; identity comes before health.
 
-    What the service wrote is quoted through `clean`, before it is shortened: half a secret would not be known as one.
+    What the service wrote goes through `clean`, before it is shortened: half a secret would not be known as one.
     """
+    text = clean(body.decode(errors="replace"))
+    shown = text if len(text) <= _BODY_CHARACTERS else text[:_BODY_CHARACTERS] + "…"
+    return _read(code, body, revision, clean).model_copy(update={"code": code, "body": shown})
 
+
+def said_release(body: bytes) -> str | None:
+    """The releaseId of a health body, whatever else it says."""
+    return _read(0, body, "", str).release
+
+
+def _read(code: int, body: bytes, revision: str, clean: Clean) -> Reading:
     def quoted(text: str) -> str:
         return _quoted(clean(text))
 
@@ -74,11 +117,6 @@ def read_health(code: int, body: bytes, revision: str, clean: Clean = str) -> Re
     return Reading(
         state=HealthState.HEALTHY, reason=f"status {word}{output if word == 'warn' else ''}", release=release
     )
-
-
-def said_release(body: bytes) -> str | None:
-    """The releaseId of a health body, whatever else it says."""
-    return read_health(0, body, "").release
 
 
 def _sick(reason: str, release: str | None = None) -> Reading:

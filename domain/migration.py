@@ -120,6 +120,7 @@ class Rehearsal(Value):
     bytes_after: int | None = None
     lost: tuple[str, ...] = Field((), description="Data that was there and is not, or is another, and nothing restores")
     invalid_indexes: tuple[str, ...] = ()
+    same_rows: bool = Field(False, description="Every row is as before, also of the tables that migration tools keep")
     downgrade: Downgrade | None = Field(None, description="None: there is no command for it")
     queries: int = Field(0, description="Statements of the running release that were tried on the new schema")
     broken: tuple[str, ...] = Field((), description="Why the running release cannot work on the new schema")
@@ -127,11 +128,13 @@ class Rehearsal(Value):
 
     @property
     def changed_nothing(self) -> bool:
-        return self.before == self.after and not self.lost and self.under_load.problem is None
+        """Then the rehearsal ended after the first run: there is nothing to take back, and nothing that could break."""
+        return self.before == self.after and self.same_rows and self.under_load.problem is None
 
     @property
     def migration_class(self) -> MigrationClass:
-        if not self.changed_nothing and (self.downgrade is None or not self.downgrade.is_proven):
+        is_same = self.before == self.after and not self.lost
+        if not is_same and (self.downgrade is None or not self.downgrade.is_proven):
             return MigrationClass.FORWARD_ONLY
         is_contract = any(change.kind is Kind.CONTRACT for change in self.changes)
         return MigrationClass.CONTRACT if is_contract else MigrationClass.EXPAND
@@ -193,7 +196,9 @@ def _fails(seen: Rehearsal, _: MigrationBudget) -> Iterable[str]:
 
 def _unmeasured(seen: Rehearsal, _: MigrationBudget) -> Iterable[str]:
     yield from dict.fromkeys(reason for run in seen.runs for reason in run.unmeasured)
-    if seen.under_load.problem is None and (seen.behind_transaction is None or None in (seen.after, seen.bytes_after)):
+    if seen.under_load.problem is not None or seen.changed_nothing:
+        return
+    if seen.behind_transaction is None or None in (seen.after, seen.bytes_after):
         yield "the rehearsal did not come to its end"
 
 

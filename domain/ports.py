@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from domain.brief import Brief
 from domain.egress import Passport
 from domain.health import Reading
-from domain.migration import Applied, Migrate, Rehearsal, Serves
+from domain.migration import Applied, Migrate, MigrationBudget, Rehearsal, Serves
 from domain.rollout import Look, Rollout
 from domain.task import Feedback, Finding, Opinion, Plan
 from domain.value import Value
@@ -356,6 +356,8 @@ class ReleaseBuild(NamedTuple):
 class Database(Protocol):
     """A target's database: its migrations are rehearsed on copies, then applied."""
 
+    budget: MigrationBudget
+
     def rehearse(
         self,
         up: Migrate,
@@ -373,6 +375,9 @@ class Database(Protocol):
 
     def apply(self, up: Migrate, rehearsal: Rehearsal) -> Applied:
         """Run a rehearsed migration on the database itself, every try with a lock timeout. Safe to repeat."""
+
+    def try_on_copy(self, serves: Serves) -> str | None:
+        """Try a release on a copy of the database as it is: None where it is well there, else why not."""
 
     def current_schema(self) -> str:
         """Fingerprint of the schema. Raises DatabaseError where it cannot be read."""

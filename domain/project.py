@@ -20,7 +20,10 @@ class Migrations(Value):
     """Commands that bring the database to the newest schema and one step back."""
 
     up: str = Field(description="Rehearsed on a copy, then run on the data, before a release starts")
-    down: str | None = Field(None, description="Kept for a person; nothing runs it by itself")
+    down: str | None = Field(None, description="One step back: proven on the copy, run by a person's word alone")
+    url_variable: str = Field(
+        "DATABASE_URL", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Variable that tells a command its database"
+    )
 
 
 class ReviewPolicy(Value):

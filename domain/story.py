@@ -53,6 +53,24 @@ def _scanned(body: Body) -> str:
     return f"scanned: {weights.count('refuse')} refusing findings, {weights.count('person')} for a person"
 
 
+def _rehearsal(body: Body) -> str:
+    run = body["under_load"]
+    if run["problem"] is not None:
+        return "the migration failed on a copy of the database"
+    if body["before"] == body["after"]:
+        return "the migration changes nothing of the schema"
+    back = body["downgrade"]
+    proven = back and back["problem"] is back["again"] is None and not back["differences"]
+    way_back = "with a proven way back" if proven else "without a proven way back"
+    return f"the migration works on a copy in {run['longest_try_s']:.1f} s, {way_back}"
+
+
+def _migrated(body: Body) -> str:
+    how = f"{body['migration_class']}, in {body['run']['tries']} tries"
+    new = "as before" if body["before"] == body["after"] else how
+    return f"the database of {body['environment']} is at schema {_short(body['after'])}: {new}"
+
+
 def _verdict(body: Body) -> str:
     return f"verdict: {body['decision']}" + "".join(f"\n    - {reason[:200]}" for reason in body["reasons"][:5])
 
@@ -88,6 +106,8 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "attempt": _attempt,
     "tested": _tested,
     "scanned": _scanned,
+    "rehearsal": _rehearsal,
+    "migrated": _migrated,
     "verdict": _verdict,
     "raced": lambda body: f"attempt {body['passed']} passed every gate first; the others of its turn may stop",
     "opinion": lambda body: f"another agent reviewed it: {len(body['concerns'])} concerns",
@@ -105,6 +125,8 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "deploy-started": lambda body: f"deploying {_short(body['revision'])} to {body['environment']}",
     "deployed": _deployed,
     "health": _health,
+    "ran-on": lambda body: f"{_short(body['revision'])} was tried on the database's schema and is well",
+    "downgraded": lambda body: f"the database of {body['environment']} went back to schema {_short(body['after'])}",
     "live": lambda body: f"{_short(body['revision'])} was seen serving {body['environment']}",
     "rolled_back": _rolled_back,
     "outcome": lambda body: f"outcome: {body['sentence']}",

@@ -210,12 +210,23 @@ class Scanned(Value):
     seconds: float = 0.0
 
 
+class Rehearsed(Value):
+    """Evidence of a migration's rehearsal on copies of the environment's database."""
+
+    commit: str
+    environment: str
+    migration_class: str = Field(description="expand, contract or forward-only")
+    findings: tuple[Finding, ...]
+    report: str = Field(description="Digest of the rehearsal, which the ledger holds whole")
+
+
 class Evidence(Value):
     """Everything the judge decides on."""
 
     attempt: Attempt
     tested: Tested
     scanned: Scanned
+    rehearsed: Rehearsed | None = Field(None, description="None: the environment has no database, or nothing migrates")
     opinion: Opinion | None = Field(None, description="What a reviewing agent said; it decides nothing")
 
 

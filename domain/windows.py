@@ -58,7 +58,8 @@ class Freeze(Value):
         """When this window ends, in UTC, where `now` is within it; else None."""
         zone = ZoneInfo(self.zone)
         if self.first and self.last:
-            begun, over = (at.replace(tzinfo=zone).astimezone(UTC) for at in (self.first, self.last))
+            begun = self.first.replace(tzinfo=zone).astimezone(UTC)
+            over = self.last.replace(tzinfo=zone, fold=1).astimezone(UTC)  # a time that comes twice: the second
             return over if begun <= now < over else None
         today = now.astimezone(zone).date()
         for day in (today, today - timedelta(days=1)):
@@ -66,7 +67,7 @@ class Freeze(Value):
                 continue
             last_day = day if self.end > self.start else day + timedelta(days=1)
             begun = datetime.combine(day, self.start, zone).astimezone(UTC)
-            over = datetime.combine(last_day, self.end, zone).astimezone(UTC)
+            over = datetime.combine(last_day, self.end, zone).replace(fold=1).astimezone(UTC)
             if begun <= now < over:
                 return over
         return None

@@ -7,12 +7,13 @@ from prefect.runtime import flow_run
 from domain.brief import Brief
 from domain.task import Answer, Approval, Attempt, End, Evidence, Feedback, Merged, Plan, Prepared
 from flows.race import race
-from flows.report import Passed, end, ended, judged, review_feedback, stuck, turned_down
+from flows.report import Passed, end, ended, judged, review_feedback, stuck, turned_back, turned_down
 from tasks.deploy import deploy, first_release
 from tasks.health_check import health_check
 from tasks.merge import conflict, merge, rebase
 from tasks.prepare import prepare
 from tasks.questions import agreed_plan, helped
+from tasks.rehearse import with_rehearsal
 from tasks.review import review
 from tasks.review_gate import review_gate
 from tasks.rollback import production_feedback, rollback
@@ -67,7 +68,7 @@ def _gates(prepared: Prepared, attempt: Attempt, earlier: list[Attempt]) -> Pass
     evidence = Evidence(attempt=attempt, tested=test(prepared, attempt), scanned=scan.result())
     verdict = judged(prepared, evidence)
     if verdict.is_refused:
-        return Feedback(attempt=attempt.number, source="gates", points=verdict.reasons, last_commit=attempt.commit)
+        return turned_back(evidence, verdict)
     return Passed(evidence, verdict)
 
 
@@ -75,9 +76,12 @@ def _through(
     prepared: Prepared, passed: Passed, intent: Plan, earlier: list[Attempt]
 ) -> tuple[Prepared, Merged] | Approval | list[Feedback]:
     """Merged, and on which base; or a person's no; or what the agent has to mend."""
-    evidence, verdict = passed
-    evidence = review(prepared, intent, evidence)
+    evidence = with_rehearsal(prepared, passed.evidence)
     attempt = evidence.attempt
+    verdict = judged(prepared, evidence) if evidence.rehearsed else passed.verdict
+    if verdict.is_refused:
+        return [turned_back(evidence, verdict)]
+    evidence = review(prepared, intent, evidence)
     approval = review_gate(prepared, evidence, verdict)
     if approval.answer is Answer.CHANGES:
         return [review_feedback(approval, attempt)]

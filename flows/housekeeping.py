@@ -11,6 +11,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.exceptions import ObjectNotFound
 
+from blocks.home import home
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, outdated, referred_to
 from domain.errors import LockgateError
@@ -18,6 +19,7 @@ from domain.windows import closed
 from flows.resume import resume_crashed
 from tasks import lease
 from tasks.bill import bill_of, publish
+from tasks.schema import copies_swept
 from tasks.show import bullets
 from tasks.window import OVER, Waits
 
@@ -34,7 +36,8 @@ def housekeeping(workshop_name: str = "default") -> list[str]:
             lambda: keep_serving(shop),
             lambda: expire_reviews(client, shop),
             lambda: open_windows(client, shop),
-            lambda: prune(shop),
+            lambda: copies_swept(shop),
+            lambda: prune_daily(shop),
         )
         done = [line for duty in duties for line in _tried(duty)]
     for line in done:
@@ -89,6 +92,16 @@ def open_windows(client: SyncPrefectClient, shop: Workshop) -> list[str]:
         if run.state and run.state.type is StateType.PAUSED and key.startswith("window-"):
             client.resume_flow_run(run.id, run_input={"opened_by": OVER})
             done.append(f"run {run_id} goes on: {waits.environment} is open again")
+    return done
+
+
+def prune_daily(shop: Workshop) -> list[str]:
+    """Once a day on this machine: to see what is needed, the whole ledger is read."""
+    mark = home() / "pruned"
+    if mark.exists() and time.time() - mark.stat().st_mtime < 86_400:
+        return []
+    done = prune(shop)
+    mark.touch()
     return done
 
 

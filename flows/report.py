@@ -124,7 +124,8 @@ def sentence(how: End, brief: Brief, attempts: int, reasons: Sequence[str], url:
 def judged(prepared: Prepared, evidence: Evidence) -> Verdict:
     """The judge's verdict, on record."""
     verdict = judge(prepared, evidence)
-    return workshop_of(prepared.brief).ledger.record(prepared.run_id, "verdict", evidence.tested.commit, verdict)
+    key = evidence.tested.commit + ("/rehearsed" if evidence.rehearsed else "")
+    return workshop_of(prepared.brief).ledger.record(prepared.run_id, "verdict", key, verdict)
 
 
 class Passed(NamedTuple):
@@ -151,6 +152,12 @@ def turned_down(attempt: Attempt, earlier: Sequence[Attempt]) -> Feedback | None
         point = "this is the same change as an earlier attempt that was turned down: no progress"
         return Feedback(attempt=attempt.number, source="policy", points=(point,), last_commit=attempt.commit)
     return None
+
+
+def turned_back(evidence: Evidence, verdict: Verdict) -> Feedback:
+    """What the gates say of a change that they refuse, for the agent."""
+    attempt = evidence.attempt
+    return Feedback(attempt=attempt.number, source="gates", points=verdict.reasons, last_commit=attempt.commit)
 
 
 def review_feedback(approval: Approval, attempt: Attempt) -> Feedback:

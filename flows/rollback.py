@@ -1,6 +1,6 @@
 """One click in the UI: an environment goes back to a release that was seen live."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -8,12 +8,13 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from blocks.ledger.rows import Entry
-from blocks.workshop import workshop
+from blocks.workshop import Workshop, workshop
 from domain.errors import InputError, LockgateError
 from domain.task import RolledBack
 from tasks import lease, show
 from tasks.deploy import live_before
 from tasks.engine import turn
+from tasks.schema import why_not_back
 from tasks.step import step
 
 
@@ -40,12 +41,8 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
     try:
         with turn(shop, environment, run_id, seize=True) as (target, timeline):
             now = target.pointed()
-            wanted = _named(shop.ledger.entries(kind="live"), environment, revision) if revision else None
-            wanted = wanted or live_before(shop, environment, now)
-            if wanted is None:
-                raise InputError(
-                    f"no earlier release of {environment!r} was ever seen live, so there is nothing to go back to"
-                )
+            begun = shop.ledger.find(run_id, "rollback-chosen", environment, RolledBack)
+            wanted = begun.serving if begun else _wanted(shop, run_id, environment, revision, now, timeline.say)
             bundle = shop.store.put_json({"phase": "asked for", "reason": reason, "was": now})
             chosen = RolledBack(environment=environment, failed=now or "", serving=wanted, revert=None, bundle=bundle)
             chosen = shop.ledger.record(run_id, "rollback-chosen", environment, chosen)
@@ -55,6 +52,26 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
         return shop.ledger.record(run_id, "rolled_back", environment, back)
     finally:
         lease.give_back(shop.ledger, environment, run_id)
+
+
+def _wanted(
+    shop: Workshop, run: str, environment: str, revision: str | None, now: str | None, say: Callable[[str], None]
+) -> str:
+    """The named release, or the newest that was live before: where it can run on the database as it is now."""
+    if revision:
+        named = _named(shop.ledger.entries(kind="live"), environment, revision)
+        if why := why_not_back(shop, run, environment, named):
+            raise InputError(f"{why}; a proven downgrade may bring the schema back: lockgate downgrade {environment}")
+        return named
+    for earlier in live_before(shop, environment, now):
+        why = why_not_back(shop, run, environment, earlier)
+        if why is None:
+            return earlier
+        say(why)
+    raise InputError(
+        f"no earlier release of {environment!r} was ever seen live and can run on its database, so there is nothing to "
+        "go back to"
+    )
 
 
 def _named(entries: Iterable[Entry], environment: str, revision: str) -> str:

@@ -161,6 +161,22 @@ def rollback(
 
 
 @app.command()
+def downgrade(
+    environment: str,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="A rule that asks for a person, such as migration-lossy")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="For the record")] = "asked for on the command line",
+) -> None:
+    """Take the last migration of an environment's database back, where its way back was proven."""
+    from station import submit
+
+    state = submit.downgrade(environment, accept or [], reason)
+    print(state.message)
+    raise typer.Exit(0 if state.is_completed() else 4)
+
+
+@app.command()
 def hold(
     environment: str,
     reason: Annotated[str, typer.Argument(help="Why, for who finds it held")],
@@ -210,6 +226,18 @@ def findings(
     if sarif and as_json:
         raise InputError("give one of --sarif and --json")
     show_findings(run_id, attempt, sarif, as_json)
+
+
+@app.command()
+def bundle(
+    run_id: str,
+    release: Annotated[str | None, typer.Option(help="Of the run; default: the last that had to leave")] = None,
+    as_json: Json = False,
+) -> None:
+    """Why a release had to leave: phase, health answers, numbers, timeline, state, exit code, the end of its log."""
+    from station.bundle import show_bundle
+
+    show_bundle(run_id, release, as_json)
 
 
 @app.command()

@@ -55,6 +55,7 @@ def demo(interactive: bool) -> int:
 def _set_up() -> str:
     """A fresh repository, agent and environment for the example; the public address."""
     from blocks.agents.replay import Replay
+    from blocks.databases.sqlite import SqliteDatabase
     from blocks.targets.process import ProcessTarget
     from blocks.workshop import Workshop
 
@@ -70,9 +71,11 @@ def _set_up() -> str:
     port = processes.free_port(8080)
     target = ProcessTarget(name="shop", port=port)
     target.keep("shop")
+    SqliteDatabase(path=target.data / "shop.db").keep("shop")
     Replay(recording=SHOP / "attempts").keep("shop")
     shop = Workshop.saved("default")
     shop.targets = {**shop.targets, "shop": "process-target/shop"}
+    shop.databases = {**shop.databases, "shop": "sqlite-database/shop"}
     shop.keep("default")
     return f"http://127.0.0.1:{port}"
 

@@ -36,7 +36,22 @@ def checks() -> Iterator[Check]:
     yield Check(f"disk at {home()}", _disk())
     for name in ("supervisor", "server", "gateway", "worker"):
         yield Check(name, None if processes.running(name) else "not running: `make up` starts it")
-    yield Check("API", _api())
+    problem = _api()
+    yield Check("API", problem)
+    if problem is None:
+        yield from _databases()
+
+
+def _databases() -> Iterator[Check]:
+    from blocks.workshop import Workshop
+
+    shop = Workshop.saved("default")
+    for environment in shop.databases:
+        try:
+            database = shop.database(environment)
+            yield Check(f"database of {environment}", database.doctor() if database else None)
+        except LockgateError as err:
+            yield Check(f"database of {environment}", str(err))
 
 
 def _git() -> str | None:

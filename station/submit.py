@@ -27,6 +27,12 @@ def roll_back(environment: str, revision: str | None, reason: str) -> State:
     return wait(run_id)
 
 
+def downgrade(environment: str, accept: list[str], reason: str) -> State:
+    """Run the `downgrade` deployment and wait for its final state."""
+    parameters = {"environment": environment, "accept": accept, "reason": reason}
+    return wait(_run("downgrade/downgrade", parameters, None))
+
+
 def wait(run_id: str) -> State:
     """The final state of a run."""
 

@@ -17,7 +17,7 @@ PYTHON = sys.executable
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 
 
-def up(timeout_s: float = 120) -> bool:
+def up(timeout_s: float = 300) -> bool:
     """Start the supervisor and wait until a run could be submitted; whether it had to be started."""
     if processes.running("supervisor") and _is_ready():
         return False

@@ -5,7 +5,21 @@ from blocks.artifacts.statement import verify as verify_statement
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, digest_of_files
 from domain.errors import InputError, LockgateError
-from domain.task import Approval, Attempt, End, Evidence, Health, Merged, Outcome, Prepared, Release, Scanned, Tested
+from domain.rehearsed import Migrated
+from domain.task import (
+    Approval,
+    Attempt,
+    End,
+    Evidence,
+    Health,
+    Merged,
+    Outcome,
+    Prepared,
+    Rehearsed,
+    Release,
+    Scanned,
+    Tested,
+)
 from domain.value import Value
 from station.follow import ledger_of, read_run
 from tasks.deploy import provenance
@@ -59,7 +73,9 @@ def _change(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     named = f"Lockgate-Brief: {brief.digest}" in shop.forge.message(brief.repository, commit)
     approvals = [Approval.model_validate(e.body) for e in ledger.entries(run_id=run, kind="approval")]
     granted = {a.fingerprint for a in approvals if a.is_approved}
-    marks = [fingerprint(p, Evidence(attempt=attempt, tested=tested, scanned=scanned)) for p in prepared]
+    rehearsed = ledger.find(run, "rehearsed", f"{brief.environment}/{commit}", Rehearsed)
+    evidence = Evidence(attempt=attempt, tested=tested, scanned=scanned, rehearsed=rehearsed)
+    marks = [fingerprint(p, evidence) for p in prepared]
     approved = next((mark for mark in marks if mark in granted), None)
     on_branch = shop.forge.contains(brief.repository, brief.branch, commit)
     return [
@@ -110,6 +126,7 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     gone = None if superseded else f"{environment} serves {serving or 'nothing'}, not {commit}"
     return [
         signed,
+        *_schema(shop, run, environment, commit, superseded),
         Link(
             name="artifact",
             proof=f"{release.artifact[:12]}" + ("" if digest else " (no longer kept: superseded)"),
@@ -124,6 +141,22 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
             else "superseded by a later release",
             problem=None if serving == commit else gone,
         ),
+    ]
+
+
+def _schema(shop: Workshop, run: str, environment: str, commit: str, superseded: bool) -> list[Link]:
+    """The database's schema, where the release came with one."""
+    migrated, database = shop.ledger.find(run, "migrated", f"{environment}/{commit}", Migrated), None
+    if migrated is None or (database := shop.database(environment)) is None:
+        return []
+    now = database.current_schema()
+    differs = now != migrated.after and not superseded
+    return [
+        Link(
+            name="schema",
+            proof=f"{migrated.after[:12]} was rehearsed ({migrated.rehearsal[:12]})",
+            problem=f"the database is at schema {now[:12]}, not at {migrated.after[:12]}" if differs else None,
+        )
     ]
 
 

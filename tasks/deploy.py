@@ -1,5 +1,6 @@
 """deploy: the merged commit becomes a release that takes the traffic; without one serving, base goes first."""
 
+import functools
 from importlib.metadata import version
 
 from blocks.artifacts.signing_key import SigningKey
@@ -9,9 +10,9 @@ from domain.errors import TargetError
 from domain.ports import ReleaseBuild, Target
 from domain.task import Merged, Prepared, Release
 from tasks import breaker, lease, show
+from tasks.build import build_of
 from tasks.engine import Ship, turn
-from tasks.requirements import project_requirements
-from tasks.room import toolchain_of
+from tasks.migration import Place
 from tasks.step import step
 
 
@@ -57,34 +58,28 @@ def first_release(prepared: Prepared) -> Release | None:
 def _release(shop: Workshop, prepared: Prepared, revision: str, merged: Merged | None = None) -> Release:
     brief, settings, run = prepared.brief, prepared.settings, prepared.run_id
     environment = brief.environment or ""
-    if not settings.run:
-        raise TargetError(
-            "the project settings have no `run`: add the command that starts the service to lockgate.toml"
-        )
     breaker.check(shop.ledger, environment)
     with turn(shop, environment, run) as (target, timeline):
         if problem := target.preflight():
             raise TargetError(problem)
-        if settings.migrate and not target.migrates:
-            raise TargetError(f"the project has migrations, and the target of {environment!r} has no way to run one")
+        has_database = shop.database(environment) is not None
+        if settings.migrate and not target.migrates and not has_database:
+            raise TargetError(
+                f"the project has migrations, and the target of {environment!r} has no way to run one: name its "
+                "database in the workshop's `databases`"
+            )
         started = Release(
             environment=environment, revision=revision, artifact="", url="", previous=target.pointed()
         )  # what a service says of itself is no proof, and a dead one says nothing: where the traffic goes counts
         started = shop.ledger.record(run, "deploy-started", revision, started)
-        tree = shop.forge.tree(brief.repository, revision)
-        wanted = prepared.model_copy(update={"requirements": project_requirements(settings, tree)})
-        build = ReleaseBuild(
-            tree=tree,
-            toolchain=toolchain_of(shop, wanted),
-            run=settings.run,
-            health=settings.health,
-            migrate_up=settings.migrate.up if settings.migrate else None,
-            environment=settings.release_environment,
-            previous=started.previous,
-        )
+        build = build_of(shop, prepared, revision, started.previous)
         about = provenance(shop, prepared, revision, merged)
         shop.ledger.record(run, "artifact", f"{environment}/{revision}", _made(shop, target, build, about))
-        release = Ship(target, shop.ledger, run, timeline).release(revision, started.previous, build)
+        migrate = None
+        if settings.migrate and has_database:
+            place = Place.of(shop, prepared, revision, started.previous)
+            migrate = functools.partial(place.apply, merged, timeline.say)
+        release = Ship(target, shop.ledger, run, timeline, migrate).release(revision, started.previous, build)
     show.deployed(release)
     return shop.ledger.record(run, "deployed", revision, release)
 
@@ -113,10 +108,10 @@ def _made(shop: Workshop, target: Target, build: ReleaseBuild, about: Provenance
     return make(build, about, shop.store, SigningKey.ensure())
 
 
-def live_before(shop: Workshop, environment: str, now: str | None) -> str | None:
-    """The revision that was seen live before `now` was. Never a later one: rolling back twice does not go forward."""
+def live_before(shop: Workshop, environment: str, now: str | None) -> tuple[str, ...]:
+    """Revisions that were seen live before `now` was, the newest first. Never a later one: rolling back twice does not
+    go forward."""
     seen = [str(e.body["revision"]) for e in shop.ledger.entries(kind="live") if e.body["environment"] == environment]
     if now in seen:
         seen = seen[: len(seen) - 1 - seen[::-1].index(now)]
-    earlier = [revision for revision in seen if revision != now]
-    return earlier[-1] if earlier else None
+    return tuple(dict.fromkeys(revision for revision in reversed(seen) if revision != now))

@@ -7,18 +7,20 @@ first; why is asked after that.
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from blocks.ledger.ledger import Ledger
 from blocks.targets.timeline import Timeline
 from blocks.workshop import Workshop
-from domain.errors import Inconclusive
-from domain.health import HealthState
+from domain.errors import Inconclusive, LedgerError
+from domain.health import Answered, Answers, HealthState
 from domain.ports import ReleaseBuild, Target
 from domain.rollout import Look, Numbers, SharePassed, Sick, State, judge_numbers
 from domain.task import Health, Release
 from tasks import lease
+from tasks.bundle import Watched
 
 LEAST_LOOKS = 12
 """So many looks at least say that a release is well."""
@@ -49,6 +51,8 @@ class Ship(NamedTuple):
     ledger: Ledger
     run: str
     timeline: Timeline
+    migrate: Callable[[], str | None] | None = None
+    """Brings the environment's database to the release's schema, or says why not; None: the target migrates itself."""
 
     def release(self, revision: str, previous: str | None, build: ReleaseBuild) -> Release:
         """To all of the traffic, or back where it was with the reason in `problem`. Safe to repeat at any point.
@@ -61,7 +65,7 @@ class Ship(NamedTuple):
         if target.pointed() != revision:
             problem = (
                 self._known(revision, artifact)
-                or target.migrate(revision)
+                or (self.migrate() if self.migrate else target.migrate(revision))
                 or target.start(revision)
                 or self._rise(revision, previous, artifact)
             )
@@ -89,13 +93,15 @@ class Ship(NamedTuple):
         if (known := self._sick(release.revision)) is not None:
             reason: str | None = known.reason
         else:
-            looks, reason, numbers, *_ = self._watch(release.revision, target.rollout.bake_s, whole=True)
+            seen = self._watch(release.revision, target.rollout.bake_s)
+            looks, reason, numbers = seen.looks, seen.problem, seen.numbers
             if reason is None and target.artifact(release.revision) != release.artifact:
                 reason = f"what runs is not artifact {release.artifact[:12]}, which was released"
+            if reason:
+                self._mark(release.revision, release.artifact, reason, seen, release.previous)
         sentence = reason or f"healthy and itself in {looks} public answers; {numbers}"
         self.timeline.say(f"{target.url()}{health_path}: {sentence}")
         if reason:
-            self._mark(release.revision, release.artifact, reason)
             target.rollback(release.previous)
         return Health(
             revision=release.revision,
@@ -116,18 +122,18 @@ class Ship(NamedTuple):
             if self.ledger.find(self.run, "share-passed", key, SharePassed) is not None:
                 continue
             target.shift(revision, share)
-            seen = self._watch(revision, target.rollout.share_s, whole=False)
+            seen = self._watch(revision, target.rollout.share_s, share)
             if seen.problem:
                 reason = f"sick with {share} % of the traffic: {seen.problem}"
-                self._mark(revision, artifact, reason)
+                self._mark(revision, artifact, reason, seen, previous)
                 return reason
             self.timeline.say(f"well with {share} % of the traffic: {seen.numbers}")
             self.ledger.record(self.run, "share-passed", key, SharePassed(share=share, new=seen.new, old=seen.old))
         return None
 
-    def _watch(self, revision: str, seconds: float, *, whole: bool) -> "_Seen":
-        target, rollout = self.target, self.target.rollout
-        before = self._beside(revision) if whole else None
+    def _watch(self, revision: str, seconds: float, share: int = 100) -> "_Seen":
+        target, rollout, whole = self.target, self.target.rollout, share == 100
+        before, answers = self._beside(revision) if whole else None, Answers()
         begun = time.monotonic()
         looks = sick = 0
         last: HealthState | None = None
@@ -135,10 +141,14 @@ class Ship(NamedTuple):
             while True:
                 look = window.look()
                 looks += 1
+                for where, said in (("in public", look.public), ("in private", look.private)):
+                    if said is not None:
+                        answers.add(where, said, datetime.now(UTC))
                 old = look.old if look.old and look.old.requests >= rollout.least_sample else before or look.old
                 state, numbers = judge_numbers(look.new, old, rollout)
+                seen = _Seen(looks, None, numbers, look.new, look.old, share, answers.kept)
                 if look.problem or state is State.SICK:
-                    return _Seen(looks, look.problem or numbers, numbers, look.new, look.old)
+                    return seen._replace(problem=look.problem or numbers)
                 reading = look.public if whole or look.private is None else look.private
                 if reading.state is not last:
                     self.timeline.say(f"{'in public' if reading is look.public else 'in private'}: {reading.reason}")
@@ -146,16 +156,16 @@ class Ship(NamedTuple):
                 if not (reading.is_healthy or (not whole and reading.state is HealthState.ANOTHER)):
                     sick += 1
                     if sick > _FLAPS_ALLOWED:
-                        why = f"{reading.state}, {sick} of {looks} looks: {reading.reason}"
-                        return _Seen(looks, why, numbers, look.new, look.old)
+                        return seen._replace(problem=f"{reading.state}, {sick} of {looks} looks: {reading.reason}")
                     continue
                 elapsed_s = time.monotonic() - begun
                 few = look.new.requests if look.new else 0
                 least = LEAST_LOOKS if state is State.GOOD else max(LEAST_LOOKS, rollout.least_sample - few)
                 clear = state is State.GOOD or look.new is None or look.new.errors == 0
                 if elapsed_s >= seconds and looks >= least and clear and _answers(look, reading.state):
-                    return _Seen(looks, None, numbers, look.new, look.old)
+                    return seen
                 if elapsed_s > seconds + rollout.hold_s:
+                    self._keep(revision, seen)
                     raise Inconclusive(
                         f"nobody can say whether {revision[:12]} is well in {target.name}: {looks} looks, {numbers}; "
                         "the traffic stays as it is: promote it with a new brief, or roll it back"
@@ -183,9 +193,20 @@ class Ship(NamedTuple):
     def _sick(self, revision: str) -> Sick | None:
         return self.ledger.find(self.run, "sick", revision, Sick)
 
-    def _mark(self, revision: str, artifact: str, reason: str) -> None:
-        sick = Sick(environment=self.target.name, revision=revision, artifact=artifact, reason=reason)
-        self.ledger.record(self.run, "sick", revision, sick)
+    def _mark(self, revision: str, artifact: str, reason: str, seen: "_Seen", previous: str | None) -> None:
+        """On record before the traffic moves; where nothing can be recorded, it moves all the same."""
+        try:
+            self._keep(revision, seen)
+            sick = Sick(environment=self.target.name, revision=revision, artifact=artifact, reason=reason)
+            self.ledger.record(self.run, "sick", revision, sick)
+        except LedgerError:
+            self.target.rollback(previous)
+            raise
+
+    def _keep(self, revision: str, seen: "_Seen") -> None:
+        looks, _, _, new, old, share, answers = seen
+        watched = Watched(revision=revision, share=share, looks=looks, new=new, old=old, answers=answers)
+        self.ledger.record(self.run, "watched", revision, watched)
 
 
 class _Seen(NamedTuple):
@@ -196,6 +217,8 @@ class _Seen(NamedTuple):
     numbers: str
     new: Numbers | None
     old: Numbers | None
+    share: int
+    answers: tuple[Answered, ...]
 
 
 def _answers(look: Look, state: HealthState) -> bool:

@@ -42,14 +42,17 @@ def seize(ledger: Ledger, environment: str, run: str) -> int:
 
 @contextlib.contextmanager
 def kept(ledger: Ledger, environment: str, run: str) -> Iterator[None]:
-    """Renewed while the context is open, however long that takes."""
+    """Renewed while the context is open, however long that takes; also where a clock that was set let it run out."""
     over = threading.Event()
+    token = ledger.lease(_name(environment), run, LEASE_S)
 
     def beat() -> None:
         while not over.wait(HEARTBEAT_S):
             with contextlib.suppress(Exception):  # the next beat comes; who lost the lease meanwhile is fenced
-                if holder(ledger, environment) == run:
-                    ledger.lease(_name(environment), run, LEASE_S)
+                if holder(ledger, environment) in (run, None):
+                    renewed = ledger.lease(_name(environment), run, LEASE_S)
+                    if renewed not in (token, None):  # it was taken away from this run meanwhile
+                        give_back(ledger, environment, run)
 
     thread = threading.Thread(target=beat, name=f"lease {environment}", daemon=True)
     thread.start()

@@ -18,10 +18,11 @@ from domain.policy.change import Change
 from domain.policy.feedback import one_line
 from domain.policy.passing import passes
 from domain.policy.reviewers import POLICY, canonical_name, may_approve, missing, needs, owners_of
-from domain.task import Answer, Approval, Evidence, Need, Prepared, Question, Verdict
+from domain.task import Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict
 from domain.value import digest_of
 from tasks import show
 from tasks.asking import answered
+from tasks.rehearse import report_of
 from tasks.step import step
 
 
@@ -49,8 +50,15 @@ def fingerprint(prepared: Prepared, evidence: Evidence) -> str:
             "commit": evidence.attempt.commit,
             "tests": [row.model_dump(mode="json", exclude={"message"}) for row in evidence.tested.rows],
             "findings": [f.digest for f in (*evidence.tested.findings, *evidence.scanned.findings)],
+            **({"migration": _of_migration(evidence.rehearsed)} if evidence.rehearsed else {}),
         }
     )
+
+
+def _of_migration(rehearsed: Rehearsed) -> dict[str, object]:
+    """What it does and what stops it; the times in its sentences differ from one rehearsal to the next."""
+    rules = sorted(finding.rule for finding in rehearsed.findings)
+    return {"environment": rehearsed.environment, "class": rehearsed.migration_class, "rules": rules}
 
 
 @step("review_gate", "review_gate-{evidence.attempt.number}")
@@ -64,8 +72,9 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
     owners, change = owners_of(base), Change(prepared, attempt, base, head)
     way, held = passes(change, evidence, verdict, owners, _interventions(shop, prepared.run_id))
     diff = shop.forge.diff(repository, prepared.base, commit)
+    migration = report_of(shop, prepared, evidence.rehearsed) if evidence.rehearsed else ""
     if way:
-        show.review(prepared, evidence, verdict, diff, mark)
+        show.review(prepared, evidence, verdict, diff, mark, migration)
         return _passed(shop, change, evidence, way, mark)
     asked = needs(prepared, owners, attempt.changed_paths)
     why = (*verdict.reasons, *owners.problems, *map(_told, asked), *(f"{f.rule}: {f.sentence}" for f in held))
@@ -74,7 +83,7 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
         fingerprint=mark,
         attempt=attempt.number,
         commit=attempt.commit or "",
-        text=show.review(prepared, evidence, told, diff, mark),
+        text=show.review(prepared, evidence, told, diff, mark, migration),
         reviewers=tuple(dict.fromkeys(name for need in asked for name in need.names)),
         needs=asked,
     )

@@ -1,12 +1,10 @@
 """rollback: traffic back first, observed; then the merge is reverted and the evidence is kept."""
 
-from collections.abc import Iterable
-from typing import Any
-
-from blocks.ledger.rows import Entry
 from blocks.workshop import workshop_of
+from domain.rehearsed import Migrated
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
 from tasks import breaker, lease, show
+from tasks.bundle import bundle_of
 from tasks.engine import turn
 from tasks.step import step
 
@@ -21,15 +19,7 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
         revert = shop.forge.revert(
             brief.repository, brief.branch, release.revision, f"Sick in production: {health.reason}"
         )
-        bundle = {
-            "phase": "deploy" if release.problem else "health check",
-            "release": release.model_dump(mode="json"),
-            "health": health.model_dump(mode="json"),
-            "shares": _bodies(shop.ledger.entries(run_id=run, kind="share-passed"), release.revision),
-            "rollback": timeline.lines,
-            "state": dict(target.evidence(release.revision)),
-            "log_tail": health.log_tail or target.logs(release.revision),
-        }
+        bundle = bundle_of(shop.ledger, target, run, release, health, timeline.lines)
     back = RolledBack(
         environment=release.environment,
         failed=release.revision,
@@ -46,13 +36,15 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
 
 def production_feedback(prepared: Prepared, number: int, release: Release, health: Health) -> Feedback:
     """What the agent is told of a release that was rolled back. Raises Held where it was one too many."""
-    breaker.check(workshop_of(prepared.brief).ledger, release.environment)
+    ledger = workshop_of(prepared.brief).ledger
+    breaker.check(ledger, release.environment)
     tail = "\n".join(health.log_tail.splitlines()[-25:])
     points = [f"sick in {release.environment}: {health.reason}", "it was rolled back and its merge was reverted"]
+    migrated = ledger.find(prepared.run_id, "migrated", f"{release.environment}/{release.revision}", Migrated)
+    if migrated and not migrated.is_same:
+        points.append(
+            "the database keeps the schema of that release, and no later one: bring the same migration again, unchanged"
+        )
     if tail:
         points.append(f"the end of its log:\n```\n{tail}\n```")
     return Feedback(attempt=number, source="production", points=tuple(points), last_commit=release.revision)
-
-
-def _bodies(entries: Iterable[Entry], revision: str) -> list[Any]:
-    return [entry.body for entry in entries if entry.key.startswith(revision)]

@@ -9,6 +9,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
 from domain.brief import Brief
+from domain.migration import Rehearsal
 from domain.policy.mutation_rules import ranges
 from domain.prompts import fence
 from domain.task import (
@@ -161,8 +162,8 @@ def scanned(value: Scanned, number: int) -> None:
     _markdown("findings", f"# Attempt {number}: security scan\n\n{body}\n\n{', '.join(value.scanners)}", "Findings")
 
 
-def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, mark: str) -> str:
-    """The question that a reviewer sees, as Markdown; also kept as an artifact."""
+def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, mark: str, migration: str = "") -> str:
+    """The question that a reviewer sees, as Markdown; also an artifact. `migration`: what its rehearsal says."""
     a, brief = evidence.attempt, prepared.brief
     findings = [f.sentence for f in (*evidence.tested.findings, *evidence.scanned.findings)]
     where = f"then released to **{quote(brief.environment)}**" if brief.environment else "not released"
@@ -175,6 +176,7 @@ def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, 
         *_sentences(evidence.tested),
         f"## Findings\n{bullets(findings)}",
         *([f"## Why a person\n{bullets(verdict.reasons)}"] if verdict.reasons else []),
+        *([migration] if migration else []),
         *([opinion_text(evidence.opinion, brief.roles.review or "")] if evidence.opinion else []),
         fence(_shorten(diff), "diff"),
         f"Your answer is bound to `{mark}`.",
@@ -182,6 +184,40 @@ def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, 
     text = "\n\n".join(parts)
     _markdown("review", text, "Review")
     return text
+
+
+def rehearsal(value: Rehearsal, reasons: Sequence[tuple[str, str]], environment: str) -> None:
+    """What a migration did on copies of the database."""
+    _markdown("rehearsal", rehearsal_text(value, reasons, environment), "Rehearsal of the migration")
+
+
+def rehearsal_text(value: Rehearsal, reasons: Sequence[tuple[str, str]], environment: str) -> str:
+    """The same, for the form of the person who decides."""
+    made, back = value.copy_made, value.downgrade
+    grown = "unknown" if value.bytes_after is None else f"{value.bytes_after - value.bytes_before:+,} bytes"
+    way_back = "no command for it" if back is None else "proven" if back.is_proven else "not proven"
+    if value.changed_nothing:
+        way_back = "nothing to bring back"
+    facts = [
+        f"{value.migration_class} · way back: {way_back} · {value.under_load.longest_try_s:.2f} s · {grown}",
+        f"copied by {made.method}: {made.size_bytes:,} bytes in {made.seconds:.1f} s",
+        f"{value.queries} statements of the running release were tried on the new schema",
+    ]
+    parts = [f"## The migration, on a copy of {quote(environment)}", bullets(facts)]
+    if reasons:
+        parts.append(bullets([f"{rule}: {reason}" for rule, reason in reasons]))
+    if value.changes:
+        parts += ["What it changes:", bullets([change.sentence for change in value.changes])]
+    rows = [
+        f"| {quote(impact.table)} | {when} | {impact.blocked_read_s:.2f} s | {impact.blocked_write_s:.2f} s "
+        f"| {quote(', '.join(impact.locks))} |"
+        for when, run in zip(("under load", "behind a long transaction"), value.runs, strict=False)
+        for impact in run.impacts
+    ]
+    if rows:
+        head = ["| table | | longest blocked read | longest blocked write | locks |", "|---|---|---|---|---|"]
+        parts.append("\n".join([*head, *rows]))
+    return "\n\n".join([*parts, fence("\n".join(value.timeline))])
 
 
 def merged(value: Merged, brief: Brief, number: int) -> None:

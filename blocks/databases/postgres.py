@@ -1,8 +1,9 @@
 """The block of a target's PostgreSQL database."""
 
+import contextlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -15,9 +16,10 @@ from blocks.databases.postgres_copy import with_lock_timeout
 from blocks.databases.postgres_copying import Limits, copied
 from blocks.databases.postgres_server import Server
 from blocks.databases.postgres_watch import Session, Watch
-from blocks.databases.rehearse import rehearse
+from blocks.databases.rehearse import Copies, rehearse
 from domain.errors import DatabaseError
-from domain.migration import Applied, Migrate, MigrationRun, Patience, Rehearsal, Serves, TableImpact
+from domain.health import Clean
+from domain.migration import Applied, Migrate, MigrationBudget, MigrationRun, Patience, Rehearsal, Serves, TableImpact
 from domain.schema import Schema
 
 _POLL_S = 0.1
@@ -43,6 +45,7 @@ class PostgresDatabase(LockgateBlock):
     scratch: SecretStr | None = Field(None, description="The same for another server, whose only use are copies")
     maintenance: str = Field("postgres", description="Database from which others are made and removed")
     patience: Patience = Field(Patience(), description="How a migration asks for its locks")
+    budget: MigrationBudget = Field(MigrationBudget(), description="What a migration may cost users")
     long_transaction_s: float = Field(3, gt=0, description="Seconds that a transaction is open before a migration")
     template_max_bytes: int = Field(
         200_000_000, ge=0, description="Larger databases are dumped: while one is a template, no new session gets in"
@@ -71,13 +74,15 @@ class PostgresDatabase(LockgateBlock):
         The commands get the URL of a copy, whose role can do nothing elsewhere. Raises DatabaseError where it could not
         be rehearsed; nothing is left of the copies then either.
         """
-        source = self._server()
         tried = self.statements() if queries is None else queries
-        scratch = Server(self.scratch.get_secret_value(), self.maintenance) if self.scratch else None
-        limits = Limits(self.template_max_bytes, self.copy_max_bytes, self.copy_timeout_s, self.programs)
-        with copied(source, scratch, limits) as copies:
-            hide = clean(source.url, source.libpq, copies.first.url, copies.second.url)
+        with self._copied() as (copies, hide):
             return rehearse(copies, up, down, serves, tried, self.patience, self.long_transaction_s, hide, say)
+
+    def try_on_copy(self, serves: Serves) -> str | None:
+        """Try a release on a copy of the database as it is: None where it is well there, else why not."""
+        with self._copied() as (copies, hide):
+            reason = serves(copies.first.url)
+            return None if reason is None else hide(reason)
 
     def apply(self, up: Migrate, rehearsal: Rehearsal) -> Applied:
         """Run a rehearsed migration on the database itself: each try with the lock timeout, watched that it holds.
@@ -173,6 +178,15 @@ class PostgresDatabase(LockgateBlock):
         if row is None or not row[0]:
             return "the database's role may not make copies: ALTER ROLE … CREATEDB CREATEROLE, or give `scratch`"
         return None
+
+    @contextlib.contextmanager
+    def _copied(self) -> Iterator[tuple[Copies, Clean]]:
+        """Copies, and what takes the secrets of their URLs out of a text."""
+        source = self._server()
+        scratch = Server(self.scratch.get_secret_value(), self.maintenance) if self.scratch else None
+        limits = Limits(self.template_max_bytes, self.copy_max_bytes, self.copy_timeout_s, self.programs)
+        with copied(source, scratch, limits) as copies:
+            yield copies, clean(source.url, source.libpq, copies.first.url, copies.second.url)
 
     def _server(self) -> Server:
         return Server(self.url.get_secret_value(), self.maintenance)

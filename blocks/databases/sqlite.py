@@ -19,14 +19,27 @@ from blocks.databases.rehearse import Copies, rehearse
 from blocks.databases.sqlite_copy import Confine, SqliteCopy, Worker, unconfined
 from blocks.home import home
 from domain.errors import DatabaseError
-from domain.migration import Applied, CopyMade, Migrate, MigrationRun, Patience, Rehearsal, Serves
+from domain.migration import (
+    Applied,
+    CopyMade,
+    Migrate,
+    MigrationBudget,
+    MigrationRun,
+    Patience,
+    Rehearsal,
+    Serves,
+    nothing_runs,
+)
 from domain.schema import Schema
 
 _NAME = re.compile(r"^lockgate_copy_(\d+)_[0-9a-f]{8}$")
 
 
 class SqliteDatabase(LockgateBlock):
-    """One file. Programs get `sqlite:///PATH?timeout=SECONDS`; who shows them the file elsewhere maps the path."""
+    """One file. Programs get `sqlite:///PATH?timeout=SECONDS`; who shows them the file elsewhere maps the path.
+
+    Where there is no file yet, the database is an empty one: the first release of an environment makes it.
+    """
 
     _block_type_name = "Lockgate sqlite database"
     _block_type_slug = "lockgate-sqlite-database"
@@ -38,6 +51,7 @@ class SqliteDatabase(LockgateBlock):
         description="Directory for copies and backups; on the file's own file system a copy may cost nothing",
     )
     patience: Patience = Field(Patience(), description="How a migration asks for its lock")
+    budget: MigrationBudget = Field(MigrationBudget(), description="What a migration may cost users")
     long_transaction_s: float = Field(3, gt=0, description="Seconds that a transaction is open before a migration")
     copy_max_bytes: int = Field(50_000_000_000, ge=1, description="Larger databases are not copied")
     copy_timeout_s: float = Field(3600, gt=0, description="Seconds that reading or copying the whole file may take")
@@ -62,10 +76,21 @@ class SqliteDatabase(LockgateBlock):
     ) -> Rehearsal:
         """Run a migration on copies and measure. `queries`: statements of the running release; SQLite keeps none.
 
-        Raises DatabaseError where it could not be rehearsed; nothing is left of the copies then either.
+        Raises DatabaseError where it could not be rehearsed; nothing is left of the copies then either. So it is where
+        there is no file and `serves` is not `nothing_runs`: `path` is not the file of the release that runs.
         """
+        if serves is not nothing_runs and not os.path.lexists(self.path):
+            raise DatabaseError(
+                f"there is no database {self.path}, and a release runs: give `path` the file that the release uses, or "
+                "make an empty one there where it has none yet"
+            )
         with self._copied() as copies:
             return rehearse(copies, up, down, serves, queries or (), self.patience, self.long_transaction_s, str, say)
+
+    def try_on_copy(self, serves: Serves) -> str | None:
+        """Try a release on a copy of the database as it is: None where it is well there, else why not."""
+        with self._copied() as copies:
+            return serves(copies.first.url)
 
     def apply(self, up: Migrate, rehearsal: Rehearsal) -> Applied:
         """Run a rehearsed migration on the file itself, a backup first. `bring_back` takes it back by hand.
@@ -79,7 +104,7 @@ class SqliteDatabase(LockgateBlock):
             run = MigrationRun(tries=0, seconds=0, longest_try_s=0, problem=reason)
             return Applied(run=run, before=before, after=before)
         backup = self._backup(rehearsal.digest, needed=before == rehearsal.source)
-        database = SqliteCopy(self._worker(), self.path)
+        database = SqliteCopy(self._worker(self.path.parent), self.path)
         run = run_patiently(up, database.migration_url(self.patience), self.patience, database, str)
         after = self.current_schema()
         if run.problem is None and after != rehearsal.after:
@@ -90,13 +115,13 @@ class SqliteDatabase(LockgateBlock):
         """The file as it was in a backup of `apply`, and what was written since is lost: a person's act."""
         if Path(backup).parent != self._backups or not Path(backup).is_file():
             raise DatabaseError(f"{backup} is no backup of {self.path}: they are in {self._backups}")
-        self._worker().ask("restore", source=backup, target=str(self.path))
+        self._worker(self.path.parent, self._backups).ask("restore", source=backup, target=str(self.path))
 
     def catalog(self) -> Schema:
-        """The database's schema now. Raises DatabaseError where it cannot be read."""
-        if not self.path.is_file():
-            raise DatabaseError(f"there is no database {self.path}: give `path` the file that the release uses")
-        return SqliteCopy(self._worker(), self.path).schema()
+        """The database's schema now, empty where there is no file. Raises DatabaseError where it cannot be read."""
+        if not os.path.lexists(self.path):
+            return Schema(engine="sqlite", tables=())
+        return SqliteCopy(self._worker(self.path.parent), self.path).schema()
 
     def current_schema(self) -> str:
         """Its fingerprint."""
@@ -131,8 +156,8 @@ class SqliteDatabase(LockgateBlock):
 
     @contextlib.contextmanager
     def _copied(self) -> Iterator[Copies]:
-        source = self.current_schema()
-        if (size_bytes := self.path.stat().st_size) > self.copy_max_bytes:
+        source, is_there = self.current_schema(), os.path.lexists(self.path)
+        if is_there and (size_bytes := self.path.stat().st_size) > self.copy_max_bytes:
             raise DatabaseError(
                 f"{self.path} has {size_bytes:,} bytes, and copies may have {self.copy_max_bytes:,}: raise "
                 "`copy_max_bytes` where the disk has the room"
@@ -145,26 +170,28 @@ class SqliteDatabase(LockgateBlock):
                 started = time.monotonic()
                 # each in a directory of its own: a release may be shown it
                 first, second = (folder / number / self.path.name for number in "12")
-                made = {}
-                for origin, target in ((self.path, first), (first, second)):
-                    target.parent.mkdir(mode=0o700)
-                    made[target] = self._worker().ask("copy", source=str(origin), target=str(target))
-                self._give(folder)
-                copies = [SqliteCopy(self._worker(), path) for path in (first, second)]
+                if is_there:
+                    worker = self._worker(self.path.parent, first.parent)
+                    made = worker.ask("copy", source=str(self.path), target=str(first))
+                else:
+                    made = self._worker(first.parent).ask("empty", target=str(first))
+                self._worker(first.parent, second.parent).ask("copy", source=str(first), target=str(second))
+                self._give(first.parent, second.parent)
+                copies = [SqliteCopy(self._worker(path.parent), path) for path in (first, second)]
                 report = CopyMade(
-                    method=str(made[first]["method"]),
+                    method=str(made["method"]),
                     seconds=time.monotonic() - started,
-                    size_bytes=int(made[first]["size_bytes"]),
+                    size_bytes=int(made["size_bytes"]),
                 )
                 yield Copies(copies[0], copies[1], report, source)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _give(self, folder: Path) -> None:
-        """Who may write the file may write its copies."""
-        if os.geteuid() == 0:
+    def _give(self, *folders: Path) -> None:
+        """Who may write the file may write its copies. Made by a confined reader, they are its own."""
+        if os.geteuid() == 0 and self._confine is unconfined and self.path.exists():
             owner = self.path.stat()
-            for path in (folder, *folder.rglob("*")):
+            for path in (path for folder in folders for path in (folder, *folder.rglob("*"))):
                 os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     @property
@@ -175,18 +202,18 @@ class SqliteDatabase(LockgateBlock):
         """Of the data from before. Where there is one by that key, we were killed on the way, and it is from before
         that; one that was cut off itself has another name, and counts for nothing."""
         backup = self._backups / f"{key}.db"
-        if backup.exists() or not needed:
+        if backup.exists() or not needed or not os.path.lexists(self.path):
             return backup if backup.exists() else None
-        self._backups.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = sorted(self._backups.glob("*.db"), key=lambda path: path.stat().st_mtime)
         partial = backup.with_suffix(".partial")
         for rest in (partial, partial.with_name(f"{partial.name}-wal"), partial.with_name(f"{partial.name}-shm")):
             rest.unlink(missing_ok=True)
-        self._worker().ask("copy", source=str(self.path), target=str(partial))
+        self._worker(self.path.parent, self._backups).ask("copy", source=str(self.path), target=str(partial))
         partial.rename(backup)
         for old in found[: max(0, len(found) + 1 - self.keep_backups)]:
             old.unlink()
         return backup
 
-    def _worker(self) -> Worker:
-        return Worker(self._confine, (self.path.parent, self.copies), self.copy_timeout_s)
+    def _worker(self, *folders: Path) -> Worker:
+        """One that sees these directories: no other database's copies lie there."""
+        return Worker(self._confine, folders, self.copy_timeout_s)

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 from blocks.databases import sqlite_worker
 from blocks.databases.rehearse import Content
-from domain.errors import DatabaseError
+from domain.errors import DatabaseError, LockgateError
 from domain.migration import Patience, TableImpact
 from domain.schema import Column, Constraint, Index, Schema, Table
 
 Confine = Callable[[Sequence[str], Sequence[Path]], Sequence[str]]
-"""argv and the directories that it needs, to argv that runs it with nothing else."""
+"""argv and the directories that it needs, to argv that runs it with nothing else. A directory that is not there is
+made, for whom it runs as."""
 
 _Named = TypeVar("_Named", Column, Constraint, Index)
 _STOP_WITHIN_S = 90
@@ -23,6 +24,8 @@ _STOP_WITHIN_S = 90
 
 def unconfined(argv: Sequence[str], folders: Sequence[Path]) -> Sequence[str]:
     """As this user. For files that only trusted programs write."""
+    for folder in folders:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return argv
 
 
@@ -34,10 +37,10 @@ class Worker:
 
     def ask(self, verb: str, **request: Any) -> dict[str, Any]:
         """Its answer. Raises DatabaseError where there is none, or it is an error."""
-        asked = json.dumps({"do": verb, **request}) + "\n"
+        asked, argv = json.dumps({"do": verb, **request}) + "\n", self._argv()
         try:
             done = subprocess.run(
-                self._argv(), input=asked.encode(), env={}, capture_output=True, timeout=self._timeout_s, check=False
+                argv, input=asked.encode(), env={}, capture_output=True, timeout=self._timeout_s, check=False
             )
         except (OSError, subprocess.TimeoutExpired) as err:
             raise DatabaseError(f"the database file could not be read: {err}") from err
@@ -56,7 +59,10 @@ class Worker:
             process.communicate()
 
     def _argv(self) -> Sequence[str]:
-        return self._confine([sys.executable, "-I", sqlite_worker.__file__], self._folders)
+        try:
+            return self._confine([sys.executable, "-I", sqlite_worker.__file__], self._folders)
+        except (LockgateError, OSError) as err:
+            raise DatabaseError(f"the reader of database files cannot be confined: {err}") from err
 
 
 class Working:

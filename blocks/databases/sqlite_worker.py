@@ -73,6 +73,12 @@ def copy(source: str, target: str) -> Answer:
     return {"method": method, "size_bytes": os.stat(target).st_size}
 
 
+def empty(target: str) -> Answer:
+    """A database without a table."""
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    return {"method": "nothing: there is no database yet", "size_bytes": 0}
+
+
 def restore(source: str, target: str) -> Answer:
     """The content of `source` into `target`, in one transaction."""
     with contextlib.closing(opened(source)) as old, contextlib.closing(opened(target)) as new:
@@ -311,6 +317,7 @@ def _quoted(path: str) -> str:
 
 VERBS: dict[str, Callable[..., Answer]] = {
     "copy": copy,
+    "empty": empty,
     "restore": restore,
     "catalog": catalog,
     "contents": contents,

@@ -161,6 +161,7 @@ class CommandTarget(LockgateBlock):
     def rollback(self, revision: str | None) -> None:
         with self._turn() as releases:
             left = self.pointed()
+            self._stopped_file.unlink(missing_ok=True)
             if revision is None:
                 self._serve_nothing(left)
             else:
@@ -208,8 +209,17 @@ class CommandTarget(LockgateBlock):
         return serving or called(place) or place.artifact(deployment)
 
     def ensure(self) -> tuple[str, ...]:
-        """The platform keeps its releases running by itself."""
-        return ()
+        """The platform keeps its releases running by itself; only what `stop` took away is brought back."""
+        if (stopped := self._stopped) is None:
+            return ()
+        lines: list[str] = []
+        again = self.model_copy()
+        again._say = lines.append
+        with again._turn() as releases:
+            if again.pointed() is None:
+                again._bring_back(releases.place(stopped), "")
+            self._stopped_file.unlink(missing_ok=True)
+        return tuple(map(self._redactor, lines))
 
     def stop(self) -> bool:
         """Only where there is a `stop` command: a platform goes on without us."""
@@ -217,6 +227,7 @@ class CommandTarget(LockgateBlock):
             return False
         with self._turn():
             if pointed := self.pointed():
+                write_atomically(self._stopped_file, pointed.encode())
                 self._serve_nothing(pointed)
             return pointed is not None
 
@@ -249,6 +260,17 @@ class CommandTarget(LockgateBlock):
             raise TargetError("there is no release to go back to, and no `stop` command for having none serve")
         self._platform.must("stop", self._releases.place(left) if left else None)
         self._see(None, "stop")
+
+    @property
+    def _stopped(self) -> str | None:
+        """What `stop` took away; None once something serves again, or shall not."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._stopped_file.read_text()
+        return None
+
+    @property
+    def _stopped_file(self) -> Path:
+        return self._folder / "stopped"
 
     def _see(self, revision: str | None, verb: str) -> None:
         """Words are cheap: `current` says so too, or it was not done."""

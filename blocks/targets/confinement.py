@@ -22,8 +22,8 @@ APP, DATA = "/app", "/data"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ETC = ("resolv.conf", "hosts", "passwd", "group", "nsswitch.conf", "ssl", "pki", "ca-certificates", "localtime",
         "services", "mime.types", "alternatives", "ld.so.cache")  # fmt: skip
-_TMP_BYTES = 256 << 20
-_OUTPUT_BYTES = 64_000
+TMP_BYTES = 256 << 20
+OUTPUT_BYTES = 64_000
 _STAGE = """set -e
 mount -t tmpfs -o mode=755,size=1m lockgate /mnt
 while [ "$1" != -- ]; do mkdir -p "/mnt/$2"; mount --rbind "$1" "/mnt/$2"; shift 2; done
@@ -50,8 +50,25 @@ def run(
     command: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str], *, network: bool, timeout_s: float
 ) -> Ended:
     """Run a command to its end; it dies with us. Raises TargetError where it cannot be started."""
+    with attached(command, mounts, environment, network=network) as process:
+        return ended(process, time.monotonic() + timeout_s)
+
+
+@contextlib.contextmanager
+def attached(
+    command: Sequence[str],
+    mounts: Sequence[Mount],
+    environment: Mapping[str, str],
+    *options: str,
+    network: bool,
+    descriptors: Sequence[int] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command at work, with its output in a pipe. It dies with us, and is killed at the end of the context.
+
+    `options`: more of bwrap's, before the mounts. Raises TargetError where it cannot be started.
+    """
     with _sealed(environment) as descriptor:
-        argv = _argv(command, mounts, descriptor, network, "--die-with-parent")
+        argv = _argv(command, mounts, descriptor, network, "--die-with-parent", *options)
         try:
             process = subprocess.Popen(
                 argv,
@@ -59,16 +76,21 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(descriptor,),
+                pass_fds=(descriptor, *descriptors),
                 start_new_session=True,
             )
         except OSError as err:
             raise TargetError(f"{argv[0]} could not be started: {err}") from err
     with process:
-        return _ended(process, time.monotonic() + timeout_s)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
-def _ended(process: subprocess.Popen[bytes], deadline: float) -> Ended:
+def ended(process: subprocess.Popen[bytes], deadline: float) -> Ended:
+    """How a command ended; it is killed at the deadline, in seconds of the monotonic clock."""
     assert process.stdout is not None  # noqa: S101
     tail, pipe = b"", process.stdout.fileno()
     while (left := deadline - time.monotonic()) > 0:
@@ -77,10 +99,16 @@ def _ended(process: subprocess.Popen[bytes], deadline: float) -> Ended:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(left)
                 break
-            tail = (tail + chunk)[-_OUTPUT_BYTES:]
+            tail = (tail + chunk)[-OUTPUT_BYTES:]
     if late := process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     return Ended(None if late else process.wait(), tail.decode(errors="replace"))
+
+
+def wrapped(command: Sequence[str], mounts: Sequence[Mount]) -> list[str]:
+    """The command line of a command that gets no network and no environment, for who starts and ends it himself."""
+    argv = _argv(command, mounts, None, False, "--die-with-parent")
+    return ["/usr/bin/env", "-i", f"PATH={_SYSTEM_PATH}", *argv]
 
 
 def start(
@@ -111,7 +139,9 @@ def _sealed(environment: Mapping[str, str]) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _argv(command: Sequence[str], mounts: Sequence[Mount], descriptor: int, network: bool, *options: str) -> list[str]:
+def _argv(
+    command: Sequence[str], mounts: Sequence[Mount], descriptor: int | None, network: bool, *options: str
+) -> list[str]:
     """The whole command line. Root first gives up what it is: a mount namespace of its own, where the directories are
     within reach of another user (as /root is not), then that user without any capability."""
     bwrap = bwrap_binary()
@@ -135,12 +165,12 @@ def _argv(command: Sequence[str], mounts: Sequence[Mount], descriptor: int, netw
     ]
 
 
-def _bwrap(program: str, descriptor: int, network: bool, *options: str) -> list[str]:
+def _bwrap(program: str, descriptor: int | None, network: bool, *options: str) -> list[str]:
     argv = [program, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     argv += [] if network else ["--unshare-net"]
     argv += ["--disable-userns", "--new-session", "--cap-drop", "ALL", *options]
-    argv += ["--clearenv", "--args", str(descriptor)]
-    argv += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES)]
+    argv += ["--clearenv"] if descriptor is None else ["--clearenv", "--args", str(descriptor)]
+    argv += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev", "--size", str(TMP_BYTES)]
     argv += ["--tmpfs", "/tmp"]  # noqa: S108  # its own
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         path = Path("/", name)

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from blocks.targets import confinement, sealed
+from blocks.targets.answers import answers_of, started
 from blocks.targets.confinement import DATA, Ended, Mount
 from blocks.targets.containers import LABEL, PORT, Containers, PortTaken
 from blocks.targets.files import owned
-from blocks.targets.health_probe import settle
+from blocks.targets.health_probe import probe
 from blocks.targets.migration import Migration
 from blocks.targets.reach import out_of_reach
 from blocks.targets.releases import Deployment, Place, Releases
 from blocks.targets.timeline import Say
 from domain.errors import TargetError
-from domain.health import Clean
+from domain.health import Clean, Reading
 from domain.ports import ReleaseBuild
 
 _LOG_LINES, _LINE_CHARACTERS = 20, 500
@@ -154,6 +155,7 @@ class ContainerService:
         told: dict[str, Any] = {
             "is_running": container is not None and _runs(container["State"]),
             "upstream": deployment.upstream if deployment and deployment.port else None,
+            "answers_at_start": answers_of(self.place),
         }
         if container:
             state, limits = container["State"], container["HostConfig"]
@@ -192,7 +194,11 @@ class ContainerService:
 
     def _wait(self, deployment: Deployment) -> str | None:
         address, path, revision = deployment.upstream, deployment.health, deployment.revision
-        return settle(address, path, revision, 1, self.start_timeout_s, 0.05, self.clean, self.is_running)
+
+        def ask() -> Reading:
+            return probe(address, path, revision, self.clean)
+
+        return started(self.place, ask, self.start_timeout_s, 0.05, self.is_running)
 
     def _spawn(self, deployment: Deployment) -> Deployment:
         """A new container in the place of any old one, at the port it had before where that is free."""

@@ -83,7 +83,7 @@ class DockerHostTarget(ProxiedTarget):
             place=place,
             containers=containers,
             image_of=made,
-            data=self._folder / "data",
+            data=self.data,
             settings={**self.environment, **self._secrets},
             start_timeout_s=self.start_timeout_s,
             migrate_timeout_s=self.migrate_timeout_s,

@@ -86,6 +86,12 @@ class EcsTarget(EcsSettings):
         if self._image_of is None:
             raise TargetError(_NO_IMAGES)
         image = self._image_of(revision, build)
+        if served := self._served(revision):
+            if digest_in(image) != served.pinned(self.container):
+                raise TargetError(
+                    f"{revision} serves now as {served.name}, and was built as {image}: release another one"
+                )
+            return digest_in(image)
         settings = Settings(self.environment, self.secrets, self.runs_command)
         definition, is_new = self._definitions.make(self._template(), revision, image, build, settings)
         if is_new:
@@ -156,7 +162,7 @@ class EcsTarget(EcsSettings):
         wanted, count = self._way_back(revision)
         now = service.newest()
         if now and now.is_ongoing and not (now.target == wanted and now.has_all):
-            self._drive.back(now)
+            self._taken_back(now)
         if count == 0 or wanted is None:
             service.scale(0)
             self._say("no task shall run: no release is serving")
@@ -212,6 +218,7 @@ class EcsTarget(EcsSettings):
 
     def ensure(self) -> tuple[str, ...]:
         """ECS keeps its tasks running by itself; only what `stop` scaled to nothing is brought back."""
+        self._fence()
         count = int(self._service.tags().get("lockgate:count") or 0)
         if count == 0 or self._service.shape()["desiredCount"]:
             return ()
@@ -220,6 +227,7 @@ class EcsTarget(EcsSettings):
         return (f"{self.service} has {count} tasks again",)
 
     def stop(self) -> bool:
+        self._fence()
         count = int(self._service.shape()["desiredCount"])
         if count:
             self._service.tag(count=str(count))
@@ -238,11 +246,17 @@ class EcsTarget(EcsSettings):
         primary = self._service.primary()
         return f"PRIMARY is {primary}, not {definition.name}" if primary != definition.arn else None
 
+    def _served(self, revision: str) -> Definition | None:
+        """The task definition of a release that has the traffic."""
+        serves = self._service.serves()
+        served = self._definitions.get(serves) if serves else None
+        return served if served and served.revision == revision else None
+
     def _started(self, definition: Definition, begun: Progress) -> str | None:
         """Wait until it is up; a rolling one, until it has the traffic. What does not get there goes back."""
         now, revision = self._drive.up(begun), definition.revision or ""
         if now.goes_back or now.status == "STOPPED":
-            end = self._drive.back(now)
+            end = self._taken_back(now)
             return f"ECS took it back ({end.status}): {end.reason} {self._tasks.why(definition)}"
         problem = None
         if not (now.hook or now.has_all):
@@ -254,8 +268,18 @@ class EcsTarget(EcsSettings):
         if problem is None:
             self._say(f"{definition.name} runs and is healthy")
         elif now.is_ongoing:
-            self._drive.back(now)
+            self._taken_back(now)
         return problem
+
+    def _taken_back(self, progress: Progress) -> Progress:
+        """Where nothing ran before, nothing shall run now: what the service was made with need not even start."""
+        source = self._definitions.get(progress.source) if progress.source else None
+        if source is None or source.revision is not None or self._way_back(None)[1]:
+            return self._drive.back(progress)
+        if progress.is_ongoing and not progress.goes_back:
+            self._service.stop(progress)
+        self._service.scale(0)
+        return self._service.wait(progress.arn, lambda now: not now.is_ongoing, self.back_timeout_s)
 
     def _see(self, revision: str, definition: Definition) -> None:
         def ask() -> Reading:

@@ -1,6 +1,7 @@
 """Files of a target: written whole, cut when long, given to who runs confined."""
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from blocks.targets.processes import RELEASE_UID
 
 LOG_BYTES = 5_000_000
 """A log that has grown over this is cut to its last fifth."""
+_RESERVE, _RESERVED_BYTES = "reserve", 256 << 10
 
 
 @contextlib.contextmanager
@@ -19,11 +21,35 @@ def locked(folder: Path) -> Iterator[None]:
     folder.chmod(0o700)
     with open(folder / "lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _reserve(folder / _RESERVE)
         yield
 
 
 def write_atomically(file: Path, content: bytes) -> None:
-    """The old content or the new one, whenever we are killed. Safe to repeat."""
+    """The old content or the new one, whenever we are killed. Safe to repeat. Where the disk is full, what is reserved
+    for this is given up: traffic has to be able to go back."""
+    try:
+        _write(file, content)
+    except OSError as err:
+        reserves = [folder / _RESERVE for folder in file.parents if (folder / _RESERVE).is_file()]
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT) or not reserves:
+            raise
+        reserves[0].unlink()
+        _write(file, content)
+
+
+def _reserve(file: Path) -> None:
+    """Room on the disk that is ours, as far as there is any."""
+    if file.exists():
+        return
+    try:
+        with open(file, "xb") as reserve:
+            os.posix_fallocate(reserve.fileno(), 0, _RESERVED_BYTES)
+    except OSError:
+        file.unlink(missing_ok=True)
+
+
+def _write(file: Path, content: bytes) -> None:
     temporary = file.with_name(file.name + ".tmp")
     with open(temporary, "wb") as new:
         new.write(content)

@@ -20,7 +20,7 @@ class ProcessTarget(ProxiedTarget):
         return ProcessService(
             releases=self._releases,
             place=self._releases.place(revision),
-            data=self._folder / "data",
+            data=self.data,
             keep_out=home(),
             settings={**self.environment, **self._secrets},
             start_timeout_s=self.start_timeout_s,

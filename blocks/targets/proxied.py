@@ -132,6 +132,10 @@ class ProxiedTarget(LockgateBlock):
     def start(self, revision: str) -> str | None:
         with self._locked():
             self._with_proxy()
+            if self._caddy.split()[1]:  # left by a worker that was killed
+                self._caddy.point(self._caddy.pointed())
+                self._say("no release has a share of the traffic any more")
+                time.sleep(self.drain_s)
             return self._service(revision).start(self._say)
 
     def probe(self, revision: str) -> Reading:
@@ -275,6 +279,11 @@ class ProxiedTarget(LockgateBlock):
     def address(self) -> str:
         """Where this machine asks the public address."""
         return f"{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.port}"  # noqa: S104  # asked, not bound
+
+    @property
+    def data(self) -> Path:
+        """Where releases here keep what lasts: they see it as DATA_DIR."""
+        return self._folder / "data"
 
     @property
     def _folder(self) -> Path:

@@ -1,15 +1,18 @@
 """One release as a process: written, migrated, started, probed before it gets any traffic, stopped."""
 
+import re
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from blocks.targets import confinement, processes
+from blocks.targets.answers import answers_of, started
 from blocks.targets.artifact import artifact_of, write_tree
 from blocks.targets.confinement import APP, DATA, Ended, Mount
 from blocks.targets.files import owned
-from blocks.targets.health_probe import settle
+from blocks.targets.health_probe import probe
 from blocks.targets.migration import Migration
 from blocks.targets.releases import Deployment, Place, Releases
 from blocks.targets.timeline import Say
@@ -18,6 +21,25 @@ from domain.health import Clean
 from domain.ports import ReleaseBuild
 
 _LOG_LINES, _LINE_CHARACTERS = 20, 500
+_PORT_TRIES = 5
+
+_SERVE = """echo '[lockgate: started]'
+/bin/sh -c "$1" &
+service=$!
+stop() {
+    while read -r name value; do [ "$name" = SigCgt: ] && caught=$value; done </proc/$service/status
+    read -r below </proc/$service/task/$service/children
+    if [ -n "$below" ] && [ $((0x$caught >> 14 & 1)) = 0 ]; then kill -TERM $below; else kill -TERM $service; fi
+}
+trap 'told=1; stop' TERM
+wait $service; code=$?
+while [ "$told" ]; do told=; asked=', as it was told to'; wait $service; last=$?; [ $last = 127 ] || code=$last; done
+echo "[lockgate: ended with exit code $code$asked]"
+exit $code
+"""
+"""Runs a service and says in its log how it ended: it has no parent of ours that could ask. Hands SIGTERM on to whom it
+is for: a shell that only waits would die of it and hand none on."""
+_ENDED = re.compile(r"\[lockgate: ended with exit code (\d+)(, as it was told to)?\]\s*$")
 
 
 @dataclass(frozen=True, repr=False)  # it holds secrets
@@ -47,12 +69,16 @@ class ProcessService:
                 f"and was built as {artifact[:12]}: release another revision first"
             )
         self.stop()
-        write_tree(build.tree, self.place.tree)
-        say(f"artifact {artifact[:12]} written, {len(build.tree)} files")
         new = Deployment(
             revision=self.place.revision, artifact=artifact, run=build.run, toolchain=build.toolchain, **asked
         )
-        return self.place.save(new)
+        try:
+            write_tree(build.tree, self.place.tree)
+            say(f"artifact {artifact[:12]} written, {len(build.tree)} files")
+            return self.place.save(new)
+        except OSError as err:
+            self.forget()  # half of it would only keep a full disk full
+            raise TargetError(f"release {self.place.revision} cannot be written, see the disk: {err}") from err
 
     def migrate(self, say: Say) -> str | None:
         deployment, data = self.place.get(), owned(self.data)
@@ -76,18 +102,19 @@ class ProcessService:
                 say("healthy in private")
                 return None
             self.stop()
-        deployment = self.place.save(deployment.model_copy(update={"port": self.releases.free_port()}))
-        self._spawn(deployment)
-        say(f"started on port {deployment.port}")
-        if reason := self._wait(deployment):
+        for _ in range(_PORT_TRIES):
+            deployment = self.place.save(deployment.model_copy(update={"port": self.releases.free_port()}))
+            self._spawn(deployment)
+            say(f"started on port {deployment.port}")
+            if (reason := self._wait(deployment)) is None:
+                say("healthy in private")
+                return None
             alive = self.is_running()
             self.stop()
-            how = f"not healthy within {self.start_timeout_s:g} s" if alive else "its process ended"
-            say(f"{how}; stopped")
-            lines = [line[:_LINE_CHARACTERS] for line in self.clean(self.place.tail()).splitlines()[-_LOG_LINES:]]
-            return "\n".join([f"{how}: {reason}", *(["the end of its log:", *lines] if lines else [])])
-        say("healthy in private")
-        return None
+            if alive or not _is_taken(deployment.port):
+                return self._why(reason, alive, say)
+            say(f"another program took port {deployment.port} meanwhile")
+        raise TargetError(f"{_PORT_TRIES} loopback ports in a row were taken by other programs when they were needed")
 
     def is_running(self) -> bool:
         return processes.is_running(self.place.mark)
@@ -106,16 +133,33 @@ class ProcessService:
         return self.place.artifact(deployment) if deployment else None
 
     def evidence(self) -> dict[str, Any]:
-        deployment = self.place.load()
+        deployment, is_running = self.place.load(), self.is_running()
+        ended = None if is_running else _ENDED.search(self.place.tail())
         return {
-            "is_running": self.is_running(),
+            "is_running": is_running,
             "pids": [process.pid for process in processes.marked(self.place.mark)],
             "upstream": deployment.upstream if deployment and deployment.port else None,
+            "exit_code": int(ended[1]) if ended else None,
+            "was_told_to_end": bool(ended and ended[2]),
+            "answers_at_start": answers_of(self.place),
         }
 
     def _wait(self, deployment: Deployment) -> str | None:
         address, path, revision = deployment.upstream, deployment.health, deployment.revision
-        return settle(address, path, revision, 1, self.start_timeout_s, 0.1, self.clean, self.is_running)
+        return started(
+            self.place,
+            lambda: probe(address, path, revision, self.clean),
+            self.start_timeout_s,
+            0.1,
+            self.is_running,
+        )
+
+    def _why(self, reason: str, alive: bool, say: Say) -> str:
+        """Why it was not healthy, with the end of its log."""
+        how = f"not healthy within {self.start_timeout_s:g} s" if alive else "its process ended"
+        say(f"{how}; stopped")
+        lines = [line[:_LINE_CHARACTERS] for line in self.clean(self.place.tail()).splitlines()[-_LOG_LINES:]]
+        return "\n".join([f"{how}: {reason}", *(["the end of its log:", *lines] if lines else [])])
 
     def _spawn(self, deployment: Deployment) -> None:
         command = deployment.run.replace("{port}", str(deployment.port)).replace("{host}", "127.0.0.1")
@@ -126,7 +170,8 @@ class ProcessService:
             Mount(owned(self.data), DATA, writable=True),
         ]
         environment = {**self._environment(deployment), "PORT": str(deployment.port)}
-        confinement.start(["/bin/sh", "-c", command], mounts, environment, mark=self.place.mark, log=self.place.log)
+        argv = ["/bin/sh", "-c", _SERVE, "release", command]
+        confinement.start(argv, mounts, environment, mark=self.place.mark, log=self.place.log)
 
     def _environment(self, deployment: Deployment) -> dict[str, str]:
         """From scratch. What the platform says of the release, nobody says otherwise."""
@@ -137,3 +182,14 @@ class ProcessService:
             "RELEASE_ID": deployment.revision,
             "DATA_DIR": DATA,
         }
+
+
+def _is_taken(port: int | None) -> bool:
+    """Whether somebody listens on a loopback port."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port or 0))
+        except OSError:
+            return True
+    return False

@@ -116,8 +116,11 @@ class SwarmService:
         return ran
 
     def forget(self) -> None:
+        containers = [found["Id"] for task in self.swarm.tasks(self.name) if (found := self.swarm.container(task))]
         self.swarm.remove(self.name)
         self.swarm.drop_secrets(f"{self.name}-")
+        for container in containers:
+            self.swarm.engine.remove(container)  # the Swarm would a moment later, and until then its image is in use
         self.swarm.engine.untag(self.tag)
         self.place.forget()
 

@@ -26,7 +26,8 @@ class Case(NamedTuple):
 def judge(prepared: Prepared, evidence: Evidence) -> Verdict:
     """Accepted, refused or for a person. `reasons`: one line each, the cheapest to mend first, at most MAX_REASONS."""
     case = Case(prepared, evidence)
-    findings = [*evidence.scanned.findings, *evidence.tested.findings, *apply(JUDGE_RULES, case)]
+    rehearsed = evidence.rehearsed.findings if evidence.rehearsed else ()
+    findings = [*evidence.scanned.findings, *evidence.tested.findings, *rehearsed, *apply(JUDGE_RULES, case)]
     if evidence.attempt.commit is None:
         findings = [finding for finding in findings if finding.rule == "no-commit"]
     for severity, decision in ((Severity.REFUSE, Decision.REFUSED), (Severity.PERSON, Decision.NEEDS_PERSON)):
@@ -45,7 +46,10 @@ def _no_commit(case: Case) -> Iterator[Hit]:
 
 def _mismatch(case: Case) -> Iterator[Hit]:
     attempt, tested, scanned = case.evidence.attempt, case.evidence.tested, case.evidence.scanned
-    for what, commit in (("tests", tested.commit), ("scan", scanned.commit)):
+    rehearsed = case.evidence.rehearsed
+    seen = [("tests", tested.commit), ("scan", scanned.commit)]
+    seen += [("rehearsal", rehearsed.commit)] if rehearsed else []
+    for what, commit in seen:
         if commit != attempt.commit:
             yield Hit(f"the {what} are about commit {commit[:12]}, the change is {(attempt.commit or '')[:12]}")
 
@@ -209,9 +213,9 @@ JUDGE_RULES: tuple[Rule[Case], ...] = (
     ),
     _rule(
         "evidence-mismatch",
-        "Tests or a scan of another commit than the attempt's.",
+        "Tests, a scan or a rehearsal of another commit than the attempt's.",
         "The verdict would be about another change.",
-        "test and scan this commit",
+        "test, scan and rehearse this commit",
         _mismatch,
     ),
 )

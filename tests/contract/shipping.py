@@ -1,4 +1,6 @@
-"""The engine over one target, as the steps use it, without a Prefect server. The ledger lies beside the target."""
+"""The engine over one target, as the steps use it, without a Prefect server. The ledger lies beside the target, unless
+another one is given.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,28 +26,37 @@ def ledger_of(target: Any) -> Ledger:
 
 
 @contextmanager
-def ship_of(target: Any, run: str = RUN) -> Iterator[Ship]:
-    ledger = ledger_of(target)
+def ship_of(target: Any, run: str = RUN, ledger: Ledger | None = None) -> Iterator[Ship]:
+    ledger = ledger or ledger_of(target)
     shop = cast(Workshop, SimpleNamespace(ledger=ledger, target=lambda _: target))
     with turn(shop, target.name, run) as (mine, timeline):
         yield Ship(mine, ledger, run, timeline)
 
 
-def release(target: Any, revision: str, previous: str | None, build: ReleaseBuild, run: str = RUN) -> Release:
+def release(
+    target: Any,
+    revision: str,
+    previous: str | None,
+    build: ReleaseBuild,
+    run: str = RUN,
+    ledger: Ledger | None = None,
+) -> Release:
     """Deploy, as the step does."""
-    with ship_of(target, run) as ship:
+    with ship_of(target, run, ledger) as ship:
         return ship.release(revision, previous, build._replace(previous=previous))
 
 
-def bake(target: Any, made: Release, health_path: str = "/health", run: str = RUN) -> Health:
+def bake(
+    target: Any, made: Release, health_path: str = "/health", run: str = RUN, ledger: Ledger | None = None
+) -> Health:
     """Watch it in public, as the step does: a sick one has lost the traffic afterwards."""
-    with ship_of(target, run) as ship:
+    with ship_of(target, run, ledger) as ship:
         return ship.bake(made, health_path)
 
 
-def rollback(target: Any, revision: str | None, run: str = RUN) -> tuple[str, ...]:
+def rollback(target: Any, revision: str | None, run: str = RUN, ledger: Ledger | None = None) -> tuple[str, ...]:
     """The timeline of going back."""
-    with ship_of(target, run) as ship:
+    with ship_of(target, run, ledger) as ship:
         ship.target.rollback(revision)
         return ship.timeline.lines
 

@@ -1,6 +1,8 @@
 """A real Swarm for tests: engines of our own, each in a network of its own, joined by wires. Needs root."""
 
+import atexit
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -9,12 +11,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pytest
 from docker import APIClient
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
+
+from blocks.sandboxes import image
+from blocks.sandboxes.docker_engine import Engine
 
 REGISTRY_PORT = 5055
+_MISSING = "a Swarm of our own needs root and dockerd: apt-get install docker.io (scripts/ci-docker)"
 
 
 class Node(NamedTuple):
@@ -32,6 +39,28 @@ class Node(NamedTuple):
     def ip(self, *words: str) -> None:
         """ip(8) in its network."""
         _run(["nsenter", "--target", str(self.pid), "--net", "ip", *words])
+
+
+@functools.cache
+def shared_swarm() -> list[Node]:
+    """Two nodes while the tests run; the first has the base image. Without what it takes: skips, but fails under CI."""
+    if os.geteuid() != 0 or not shutil.which("dockerd"):
+        if os.environ.get("CI"):
+            pytest.fail(_MISSING)
+        pytest.skip(_MISSING)
+    opened = swarm(2)
+    nodes = opened.__enter__()
+    atexit.register(opened.__exit__, None, None, None)
+    image.build(Engine.at(nodes[0].socket), lambda line: None)
+    return nodes
+
+
+def tasks_of(node: Node, name: str) -> list[dict[str, Any]]:
+    """What runs of a service, by the engine's own word."""
+    with contextlib.suppress(NotFound):
+        found = node.api.tasks(filters={"service": name, "desired-state": "running"})
+        return [task for task in found if task["Status"]["State"] == "running"]
+    return []
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from alembic import command
 from alembic.config import Config
 from pydantic import SecretStr
 from sqlalchemy import NullPool, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from blocks.databases.postgres import PostgresDatabase, names_a_table
 from blocks.databases.sqlite import SqliteDatabase
@@ -143,6 +144,19 @@ def do(url: str, *statements: str) -> list[tuple[object, ...]]:
         for statement in statements:
             result = connection.execute(text(statement))
         return [tuple(row) for row in result] if result.returns_rows else []
+
+
+def doing(*statements: str) -> Migrate:
+    """A migration of these statements, that says so where it got no lock."""
+
+    def migrate(url: str) -> Ran:
+        try:
+            do(url, *statements)
+        except OperationalError as err:
+            return Ran(1, str(err))
+        return Ran(0)
+
+    return migrate
 
 
 def leftovers(database: Database) -> list[str]:
@@ -280,6 +294,42 @@ def test_values_that_are_rewritten_for_good_are_for_a_person(database: Database,
     assert any("orders have other values than before" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [("DELETE FROM alembic_version",), ("UPDATE customers SET name = 'Eve' WHERE id = 1",),
+     ("INSERT INTO customers (id, name) VALUES (3, NULL)",),
+     ("UPDATE customers SET id = -1 WHERE id = 1", "UPDATE customers SET id = 1 WHERE id = 2",
+      "UPDATE customers SET id = 2 WHERE id = -1")],
+    ids=["a version", "a value", "a row", "values in other rows"],
+)  # fmt: skip
+def test_one_row_that_is_another_is_not_nothing(database: Database, changed: tuple[str, ...]) -> None:
+    seen = database.rehearse(doing(*changed), None, nothing_runs)
+    assert not seen.changed_nothing and seen.before == seen.after and seen.behind_transaction is not None
+
+
+def test_what_changes_nothing_is_rehearsed_no_further(database: Database, alembic: Alembic) -> None:
+    up = doing("UPDATE customers SET name = 'Eve'", "UPDATE customers SET name = CASE WHEN id = 1 THEN 'Ada' END")
+
+    def once_only(url: str) -> str | None:
+        pytest.fail("it was tried")
+
+    seen = database.rehearse(up, once_only, once_only)  # type: ignore[arg-type]
+    assert seen.changed_nothing and seen.downgrade is None and seen.behind_transaction is None
+    assert judge_migration(seen, ROOMY).decision is Decision.ACCEPTED
+    assert "changed nothing" in seen.timeline[-1]
+
+
+def test_a_release_is_tried_on_a_copy_of_today(database: Database, alembic: Alembic) -> None:
+    def serves(url: str) -> str:
+        do(url, "DELETE FROM orders")
+        return f"it is sick at {url}"
+
+    said = str(database.try_on_copy(serves))
+    assert said.startswith("it is sick") and str(make_url(address(database)).password) not in said
+    assert do(address(database), "SELECT count(*) FROM orders") == [(ROWS,)]
+    assert database.try_on_copy(nothing_runs) is None
+
+
 def test_a_migration_without_a_downgrade_is_for_a_person(database: Database, alembic: Alembic) -> None:
     seen = rehearsed(database, alembic, ADD, None)
     verdict = judge_migration(seen, ROOMY)
@@ -375,7 +425,8 @@ def test_a_copy_that_is_too_old_is_swept_though_it_is_held(database: Database, a
 def test_doctor_and_wrong_addresses_say_what_to_do(database: Database, tmp_path: Path) -> None:
     assert database.doctor() is None
     if isinstance(database, SqliteDatabase):
-        assert "there is no database" in str(SqliteDatabase(path=tmp_path / "none.db").doctor())
+        assert SqliteDatabase(path=tmp_path / "none.db").doctor() is None, "the first release makes it"
+        assert "no regular file" in str(SqliteDatabase(path=tmp_path).doctor())
         return
     wrong = address(database).replace(str(make_url(address(database)).password), "hunter22")
     said = str(PostgresDatabase(url=SecretStr(wrong)).doctor())
@@ -610,7 +661,7 @@ def test_the_role_of_a_copy_can_do_nothing_elsewhere(server: PostgresDatabase, a
                 do(make_url(copy).set(database=name).render_as_string(hide_password=False), statement)
             except Exception as err:
                 tried.append(str(err))
-        return Ran(0)
+        return doing("CREATE TABLE mine (id int)")(copy)
 
     server.rehearse(up, None, nothing_runs)
     assert len(tried) == 5 * 2
@@ -648,6 +699,7 @@ def test_a_role_that_may_make_databases_and_roles_is_enough(postgres_url: str, a
     database = postgres(plain)
     filled(address(database), alembic)
     assert database.doctor() is None
+    alembic.revision("0002", "0001", ADD, UNADD)
     for template_max_bytes in (0, 10**9):
         one = database.model_copy(update={"template_max_bytes": template_max_bytes})
         seen = one.rehearse(alembic.to("head"), None, nothing_runs)
@@ -730,14 +782,14 @@ def test_a_copy_is_right_beside_a_writer(file: SqliteDatabase, alembic: Alembic,
         writer.execute("DELETE FROM orders WHERE id > 10")
         writer.execute("BEGIN")
         writer.execute("SELECT * FROM orders").fetchall()
-        counts: list[tuple[object, ...]] = []
+        counts: dict[str, list[tuple[object, ...]]] = {}
 
         def up(url: str) -> Ran:
-            counts.extend(do(url, "SELECT count(*) FROM orders"))
-            return Ran(0)
+            counts[url] = do(url, "SELECT count(*) FROM orders")
+            return doing("CREATE TABLE new (id integer)")(url)
 
         assert file.rehearse(up, None, nothing_runs).under_load.problem is None
-        assert counts == [(10,), (10,)]
+        assert list(counts.values()) == [[(10,)], [(10,)]]
 
 
 def test_the_backup_from_before_can_be_brought_back(file: SqliteDatabase, alembic: Alembic) -> None:
@@ -767,11 +819,31 @@ def test_the_readers_of_a_file_run_confined(file: SqliteDatabase) -> None:
 
     def confine(argv: list[str], folders: list[Path]) -> list[str]:
         asked.append((list(argv), list(folders)))
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
         return ["/usr/bin/env", "-i", *argv]
 
     assert file.confined(confine).current_schema() == file.current_schema()  # type: ignore[arg-type]
     ((argv, folders),) = asked
-    assert argv[0] == sys.executable and argv[1] == "-I" and folders == [file.path.parent, file.copies]
+    assert argv[0] == sys.executable and argv[1] == "-I" and folders == [file.path.parent]
+    asked.clear()
+    file.confined(confine).rehearse(lambda url: Ran(0), None, nothing_runs)  # type: ignore[arg-type]
+    seen = {folder.relative_to(file.path.parents[1]).parts[0] for _, folders in asked[2:] for folder in folders}
+    assert seen == {"copies"}, "the database itself was shown for its schema and to be copied"
+    assert file.copies not in [folder for _, folders in asked for folder in folders], "nor other copies"
+
+
+def test_a_file_that_is_not_there_yet_is_an_empty_database(tmp_path: Path, alembic: Alembic) -> None:
+    fresh = SqliteDatabase(path=tmp_path / "shop.db", copies=tmp_path / "copies", patience=QUICK,
+                           long_transaction_s=0.2)  # fmt: skip
+    with pytest.raises(DatabaseError, match="a release runs: give `path` the file"):
+        fresh.rehearse(alembic.to("head"), None, lambda url: None)
+    seen = fresh.rehearse(alembic.to("head"), None, nothing_runs)
+    assert leftovers(fresh) == [] and not fresh.path.exists() and "no database yet" in seen.copy_made.method
+    applied = fresh.apply(alembic.to("head"), seen)
+    assert applied.problem is None and applied.backup is None and applied.after == seen.after
+    again = fresh.apply(alembic.to("head"), seen)
+    assert again.problem is None and again.before == seen.after
 
 
 @pytest.mark.parametrize("content", [b"", b"SQLite format 3\0" + b"\xff" * 4000, b"no database at all" * 100])

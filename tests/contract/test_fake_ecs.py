@@ -112,12 +112,13 @@ def client(fake: FakeEcs, name: str = "ecs", key: str = KEY, secret: str = SECRE
     )
 
 
-def register(ecs: Any, image: str, release: str, **how: Any) -> str:
-    container = {
+def container_of(image: str, environment: list[dict[str, str]]) -> dict[str, Any]:
+    """A container definition with a health check and a log."""
+    return {
         "name": "web",
         "image": image,
         "portMappings": [{"containerPort": 8000}],
-        "environment": [{"name": "RELEASE_ID", "value": release}, {"name": "HOW", "value": json.dumps(how)}],
+        "environment": environment,
         "secrets": [{"name": "TOKEN", "valueFrom": "arn:token"}],
         "healthCheck": {"command": ["CMD", "python3", "-c", CHECK], "interval": 10, "timeout": 5, "retries": 3},
         "logConfiguration": {
@@ -125,6 +126,11 @@ def register(ecs: Any, image: str, release: str, **how: Any) -> str:
             "options": {"awslogs-group": "/shop", "awslogs-region": "eu-west-1", "awslogs-stream-prefix": "ecs"},
         },
     }
+
+
+def register(ecs: Any, image: str, release: str, **how: Any) -> str:
+    environment = [{"name": "RELEASE_ID", "value": release}, {"name": "HOW", "value": json.dumps(how)}]
+    container = container_of(image, environment)
     made = ecs.register_task_definition(
         family="shop", requiresCompatibilities=["FARGATE"], cpu="256", memory="512", containerDefinitions=[container]
     )

@@ -1,6 +1,8 @@
-"""Every target, with real releases of a tiny service behind a real proxy."""
+"""What holds of process, with real releases of a tiny service behind a real proxy.
 
-import http.client
+What holds for every target is in test_targets.py.
+"""
+
 import json
 import os
 import pickle
@@ -9,7 +11,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,11 +26,13 @@ from domain.errors import TargetError
 from domain.ports import ReleaseBuild, Tree, TreeEntry
 from domain.rollout import Rollout
 from domain.task import Release
-from tests.contract.shipping import bake, is_a_target, release, rollback
+from tests.contract.environments import processes_of as running
+from tests.contract.shipping import bake, release, rollback
+from tests.contract.tiny_service import CANARY
+from tests.contract.users import Hammer, ask, free_port
 
 QUICK = Rollout(shares=(), bake_s=1.0, interval_s=0.08)
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
-CANARY = "canary-7f3a-of-the-secret"
 PROJECT = Path(__file__).parents[2]
 
 SERVICE = """
@@ -140,83 +143,8 @@ def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProcessT
     target.stop()
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def ask(target: ProcessTarget, path: str = "/health") -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=5)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
-
-
 def folder(target: ProcessTarget) -> Path:
     return target.root / target.name
-
-
-def running(target: ProcessTarget, revision: str) -> list[int]:
-    """Pids of the services (not of bwrap around them) of one revision, found without the target's help."""
-    found, mark = [], target._releases.place(revision).mark
-    for process in Path("/proc").iterdir():
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            environment = (process / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"service.py" in words and f"LOCKGATE_RELEASE={mark}".encode() in environment:
-            found.append(int(process.name))
-    return found
-
-
-class Hammer:
-    """Users: keep-alive connections that ask without a pause, and count each answer that is not a 200."""
-
-    def __init__(self, target: ProcessTarget, paths: tuple[str, ...] = ("/", "/", "/slow")) -> None:
-        self.asked = 0
-        self.failures: list[str] = []
-        self.releases: list[str] = []
-        self._port = target.port
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(path,)) for path in paths]
-
-    def __enter__(self) -> "Hammer":
-        for thread in self._threads:
-            thread.start()
-        time.sleep(0.3)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        time.sleep(0.3)
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, path: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
-        while not self._over.is_set():
-            try:
-                connection.request("GET", path)
-                answer = connection.getresponse()
-                said = json.loads(answer.read())
-                if answer.status != 200:
-                    self.failures.append(f"{answer.status} {said}")
-                self.releases.append(said.get("releaseId"))
-            except (OSError, http.client.HTTPException, ValueError) as err:
-                self.failures.append(repr(err))
-                connection.close()
-            self.asked += 1
-            time.sleep(0.002)
-        connection.close()
-
-
-def test_it_is_a_target(target: ProcessTarget) -> None:
-    assert is_a_target(target).preflight() is None
 
 
 def test_a_release_serves_and_is_seen_healthy(target: ProcessTarget, build: Any) -> None:
@@ -251,47 +179,6 @@ def test_a_release_gets_the_environment_it_is_granted_and_no_other(
     assert (environment["HOME"], environment["DATA_DIR"]) == ("/tmp", "/data")
 
 
-def test_no_request_fails_while_traffic_moves_forth_and_back(target: ProcessTarget, build: Any) -> None:
-    release(target, ONE, None, build())
-    with Hammer(target) as users:
-        made = release(target, TWO, ONE, build())
-        assert ask(target)[1]["releaseId"] == TWO
-        time.sleep(0.2)
-        timeline = rollback(target, ONE)
-
-    assert made.problem is None
-    assert users.failures == []
-    assert users.asked > 30
-    assert users.releases[0] == users.releases[-1] == ONE
-    assert TWO in users.releases
-    assert any("5 public answers in a row" in line for line in timeline)
-    assert (len(running(target, ONE)), len(running(target, TWO))) == (1, 0)
-    assert target.current() == ONE
-
-
-def test_a_release_that_falls_sick_is_seen_and_can_be_left(target: ProcessTarget, build: Any) -> None:
-    release(target, ONE, None, build())
-    made = release(target, TWO, ONE, build(sick_after_s=0.5))
-    time.sleep(0.5)
-    health = bake(target, made)
-
-    assert made.problem is None
-    assert not health.healthy
-    assert "status fail: 'sick of [TOKEN]'" in health.reason
-    assert ask(target) == (200, {"releaseId": ONE, "status": "pass"}), "the traffic is back before anything else"
-    assert running(target, ONE), "the one before runs on"
-    rollback(target, ONE)
-    assert ask(target) == (200, {"releaseId": ONE, "status": "pass"})
-
-
-def test_a_release_that_ends_after_its_start_is_seen(target: ProcessTarget, build: Any) -> None:
-    made = release(target, ONE, None, build(exit_after_s=0.3))
-    health = bake(target, made)
-
-    assert not health.healthy
-    assert "its process has ended" in health.reason
-
-
 def test_errors_of_users_make_a_release_sick_that_calls_itself_healthy(target: ProcessTarget, build: Any) -> None:
     made = release(target, ONE, None, build())
     with Hammer(target, paths=("/broken", "/")):
@@ -299,36 +186,6 @@ def test_errors_of_users_make_a_release_sick_that_calls_itself_healthy(target: P
 
     assert not health.healthy
     assert "HTTP 5xx" in health.reason
-
-
-@pytest.mark.parametrize(
-    ("health", "reason"), [({"dies": True}, "its process ended"), ({"sick_after_s": 0}, "not healthy within 2 s")]
-)
-def test_a_release_that_never_answers_well_gets_no_traffic_and_is_gone(
-    target: ProcessTarget, build: Any, health: dict[str, Any], reason: str
-) -> None:
-    quick = target.model_copy(update={"start_timeout_s": 2})
-    release(quick, ONE, None, build())
-    with Hammer(quick) as users:
-        made = release(quick, TWO, ONE, build(**health))
-
-    assert made.problem is not None
-    assert reason in made.problem
-    assert "the end of its log" in made.problem
-    assert running(quick, TWO) == []
-    assert users.failures == []
-    assert set(users.releases) == {ONE}
-    assert rollback(quick, ONE)
-    assert quick.current() == ONE
-
-
-def test_a_first_release_that_fails_leaves_nothing_serving(target: ProcessTarget, build: Any) -> None:
-    assert release(target, ONE, None, build(dies=True)).problem
-
-    assert ask(target) == (503, {"status": "fail", "output": "no release is serving"})
-    assert target.current() is None
-    rollback(target, None)
-    assert ask(target)[0] == 503
 
 
 def test_nothing_serves_after_it_is_restored_to_nothing(target: ProcessTarget, build: Any) -> None:
@@ -339,23 +196,6 @@ def test_nothing_serves_after_it_is_restored_to_nothing(target: ProcessTarget, b
     assert ask(target)[0] == 503
     assert running(target, ONE) == []
     assert target.current() is None
-
-
-def test_a_release_is_made_once_however_often_it_is_asked_for(target: ProcessTarget, build: Any) -> None:
-    first = release(target, ONE, None, build())
-    pids = running(target, ONE)
-    second = release(target, ONE, None, build())
-
-    assert (second.artifact, second.problem) == (first.artifact, None)
-    assert running(target, ONE) == pids
-    assert len(pids) == 1
-
-
-def test_the_revision_that_serves_cannot_be_built_differently(target: ProcessTarget, build: Any) -> None:
-    release(target, ONE, None, build())
-
-    with pytest.raises(TargetError, match="release another revision first"):
-        release(target, ONE, None, build(note="other bytes"))
 
 
 def test_the_artifact_is_the_bytes_and_shows_a_change_of_them(target: ProcessTarget, build: Any) -> None:
@@ -371,15 +211,6 @@ def test_the_artifact_is_the_bytes_and_shows_a_change_of_them(target: ProcessTar
     target.stop()
     with pytest.raises(TargetError, match="not those that were released"):
         target.ensure()
-
-
-@pytest.mark.parametrize("path", ["../escape", "/absolute", "a/../../b", ".git/config"])
-def test_a_tree_that_leaves_its_directory_is_refused(target: ProcessTarget, build: Any, path: str) -> None:
-    made = build()
-    made.tree[path] = TreeEntry(0o100644, b"")
-
-    with pytest.raises(TargetError, match="cannot be written"):
-        release(target, ONE, None, made)
 
 
 def test_a_port_in_use_is_named_before_anything_is_done(target: ProcessTarget, build: Any) -> None:
@@ -476,19 +307,6 @@ def test_old_releases_are_stopped_and_the_oldest_forgotten(target: ProcessTarget
         rollback(target, revisions[0])
 
 
-def test_a_release_whose_process_is_gone_is_started_again_to_go_back(target: ProcessTarget, build: Any) -> None:
-    release(target, ONE, None, build())
-    release(target, TWO, ONE, build())
-    [pid] = running(target, ONE)
-    os.kill(pid, signal.SIGKILL)
-
-    rollback(target, ONE)
-    rollback(target, ONE)
-
-    assert target.current() == ONE
-    assert len(running(target, ONE)) == 1
-
-
 def test_going_back_to_what_cannot_serve_is_an_error_and_moves_nothing(target: ProcessTarget, build: Any) -> None:
     quick = target.model_copy(update={"start_timeout_s": 1.5})
     release(quick, ONE, None, build(sick_after_s=1))
@@ -500,29 +318,6 @@ def test_going_back_to_what_cannot_serve_is_an_error_and_moves_nothing(target: P
         rollback(quick, ONE)
 
     assert quick.current() == TWO
-
-
-def test_everything_is_back_after_a_reboot(target: ProcessTarget, build: Any) -> None:
-    release(target, ONE, None, build())
-    assert target.ensure() == ()
-    assert target.stop()
-    assert not target.stop()
-    assert running(target, ONE) == []
-    with pytest.raises(OSError):
-        ask(target)
-
-    lines = target.ensure()
-
-    assert any("proxy started" in line for line in lines)
-    assert ask(target) == (200, {"releaseId": ONE, "status": "pass"})
-    assert target.ensure() == ()
-
-
-def test_a_target_that_was_never_used_has_nothing_to_ensure_or_stop(target: ProcessTarget) -> None:
-    assert target.ensure() == ()
-    assert not target.stop()
-    assert target.current() is None
-    assert target.logs(ONE) == ""
 
 
 ONE_ROW = "insert into rows select 1 where not exists (select * from rows)"

@@ -1,9 +1,11 @@
-"""A platform that only has commands, played by a script that runs real services behind a real router."""
+"""What holds of command alone: what commands answer, what they are told, and who may run them.
+
+What holds for every target is in test_targets.py.
+"""
 
 import contextlib
 import datetime
 import functools
-import http.client
 import http.server
 import ipaddress
 import json
@@ -11,7 +13,6 @@ import os
 import signal
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from prefect.blocks.fields import SecretDict
 from pydantic import ValidationError
 
 from blocks.targets.asking import connection_to, probe_by
@@ -32,144 +32,13 @@ from blocks.targets.command_calls import Ran, mark_of, processes_of
 from blocks.targets.command_words import Commands
 from domain.errors import Fenced, TargetError
 from domain.health import HealthState
-from domain.ports import ReleaseBuild, Target, TreeEntry
-from domain.rollout import Numbers, Rollout
+from domain.ports import ReleaseBuild
+from domain.rollout import Numbers
+from tests.contract.command_platform import Playground
+from tests.contract.tiny_service import CANARY, SERVICE, tiny_build
+from tests.contract.users import ask
 
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
-CANARY = "canary-9d1c-of-the-secret"
-
-SERVICE = """
-import http.server, json, pathlib, sys
-here = pathlib.Path(__file__).parent
-health = json.loads((here / "health.json").read_text())
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = json.dumps({"status": "pass", "releaseId": sys.argv[2], **health}).encode()
-        self.send_response(503 if health.get("status") == "fail" else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *arguments):
-        pass
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
-"""
-
-PLATFORM = """
-import json, os, pathlib, signal, socket, subprocess, sys, time
-state, verb, revision, previous, share, tree = pathlib.Path(sys.argv[1]), *sys.argv[2:7]
-def put(name, text):
-    (state / (name + ".new")).write_text(text)
-    (state / (name + ".new")).rename(state / name)
-def get(name):
-    return (state / name).read_text() if (state / name).exists() else ""
-def say(**answer):
-    print(json.dumps({"ok": True, **answer}), flush=True)
-with open(state / "calls", "a") as calls:
-    told = {name: value for name, value in os.environ.items() if name.startswith("LOCKGATE_")}
-    calls.write(json.dumps({"verb": verb, "cwd": os.getcwd(), "environment": dict(os.environ), **told}) + "\\n")
-print("about to", verb, file=sys.stderr)
-trick = get("trick-" + verb)
-exec(trick)
-if verb == "start":
-    if not get(revision + ".pid"):
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
-        # its stdout stays ours: nobody may wait for that to be closed
-        process = subprocess.Popen([sys.executable, tree + "/service.py", str(port), revision], start_new_session=True)
-        put(revision + ".port", str(port))
-        put(revision + ".pid", str(process.pid))
-    say()
-elif verb == "address":
-    say(address="http://127.0.0.1:" + get(revision + ".port"))
-elif verb == "shift":
-    put("share", share + " " + revision)
-    say()
-elif verb in ("promote", "rollback"):
-    put("current", revision)
-    put("share", "")
-    say()
-elif verb == "current":
-    say(revision=get("current") or None, artifact=get("running-artifact") or None)
-elif verb == "numbers":
-    say(new=json.loads(get("new") or '{"requests": 0, "errors": 0}'), old=json.loads(get("old") or "null"))
-elif verb == "cleanup":
-    if get(revision + ".pid"):
-        os.kill(int(get(revision + ".pid")), signal.SIGKILL)
-        (state / (revision + ".pid")).unlink()
-    say()
-elif verb == "stop":
-    put("current", "")
-    say()
-elif verb == "logs":
-    print("it logged this")
-else:
-    say()
-"""
-
-
-class Playground:
-    """The platform's state, and its public address: a router that reads for each request who is to answer."""
-
-    def __init__(self, folder: Path) -> None:
-        self.state = folder / "state"
-        self.state.mkdir()
-        self.script = folder / "platform.py"
-        self.script.write_text(PLATFORM)
-        state = self.state
-
-        class Router(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                revision = (state / "current").read_text() if (state / "current").exists() else ""
-                code, body = 503, b"{}"
-                with contextlib.suppress(OSError):
-                    port = int((state / f"{revision}.port").read_text())
-                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                    connection.request("GET", self.path)
-                    answer = connection.getresponse()
-                    code, body = answer.status, answer.read()
-                    connection.close()
-                self.send_response(code)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.router = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Router)
-        threading.Thread(target=self.router.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.router.server_address[1]}"
-
-    def trick(self, verb: str, code: str) -> None:
-        """Before it does what it should, the platform's command runs this."""
-        (self.state / f"trick-{verb}").write_text(code)
-
-    def calls(self, *verbs: str) -> list[dict[str, Any]]:
-        file = self.state / "calls"
-        lines = map(json.loads, file.read_text().splitlines()) if file.exists() else []
-        return [call for call in lines if not verbs or call["verb"] in verbs]
-
-    def serving(self) -> str | None:
-        """Who answers users, asked without the target."""
-        connection = http.client.HTTPConnection(self.address.removeprefix("http://"), timeout=5)
-        connection.request("GET", "/health")
-        said: dict[str, str] = json.loads(connection.getresponse().read())
-        connection.close()
-        return said.get("releaseId")
-
-    def runs(self, revision: str) -> bool:
-        return (self.state / f"{revision}.pid").exists()
-
-    def close(self) -> None:
-        self.router.shutdown()
-        self.router.server_close()
-        for file in self.state.glob("*.pid"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(file.read_text()), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -182,30 +51,7 @@ def platform(tmp_path: Path) -> Iterator[Playground]:
 @pytest.fixture
 def make(platform: Playground, tmp_path: Path) -> Callable[..., CommandTarget]:
     """Makes targets: `make(without=("shift",), timeout_s=1)`."""
-
-    def target(without: tuple[str, ...] = (), **fields: Any) -> CommandTarget:
-        words = ("{verb}", "{revision}", "{previous}")
-        commands = {
-            verb: (
-                *(sys.executable, str(platform.script), str(platform.state), *words),
-                *("{share}" if verb == "shift" else "", "{tree}"),
-            )
-            for verb in Commands.model_fields
-            if verb not in without
-        }
-        settings = {
-            "commands": Commands.model_validate(commands),
-            "name": "shop",
-            "root": tmp_path / "targets",
-            "address": platform.address,
-            "secrets": SecretDict({"TOKEN": CANARY}),
-            "rollout": Rollout(interval_s=0.05),
-            "start_timeout_s": 5,
-            "timeout_s": 20,
-        }
-        return CommandTarget(**{**settings, **fields})
-
-    return target
+    return functools.partial(platform.target, tmp_path / "targets")
 
 
 @pytest.fixture
@@ -213,17 +59,8 @@ def target(make: Callable[..., CommandTarget]) -> CommandTarget:
     return make()
 
 
-def build(previous: str | None = None, **health: Any) -> ReleaseBuild:
-    files = {"service.py": SERVICE, "health.json": json.dumps(health)}
-    return ReleaseBuild(
-        tree={path: TreeEntry(0o100644, text.encode()) for path, text in files.items()},
-        toolchain=Path("/none"),
-        run="python service.py {port}",
-        health="/health",
-        migrate_up=None,
-        environment={},
-        previous=previous,
-    )
+def build(previous: str | None = None, **how: Any) -> ReleaseBuild:
+    return tiny_build(**how)._replace(previous=previous)
 
 
 def release(target: CommandTarget, revision: str, previous: str | None = None) -> None:
@@ -233,31 +70,23 @@ def release(target: CommandTarget, revision: str, previous: str | None = None) -
     target.promote(revision)
 
 
-def test_it_is_a_target(target: CommandTarget) -> None:
-    port: Target = target
-    assert port.preflight() is None and port.splits
-    assert port.url().startswith("http://127.0.0.1:") and port.ensure() == ()
+def serving(target: CommandTarget) -> str | None:
+    """Who answers users, asked without the target."""
+    return ask(target)[1].get("releaseId")
 
 
-def test_a_release_goes_all_the_way_and_back(target: CommandTarget, platform: Playground) -> None:
+def test_a_command_is_told_who_acts_on_what(target: CommandTarget, platform: Playground) -> None:
     said: list[str] = []
     target = target.under(7, said.append)
     release(target, ONE)
-    assert platform.serving() == target.current() == target.pointed() == ONE
-    artifact = target.prepare(TWO, build(previous=ONE))
-    assert target.artifact(TWO) == artifact
+    target.prepare(TWO, build(previous=ONE))
     assert target.start(TWO) is None
-    assert target.probe(TWO).is_healthy and target.pointed() == ONE
     target.shift(TWO, 10)
     assert (platform.state / "share").read_text() == f"10 {TWO}"
     target.promote(TWO)
-    assert platform.serving() == target.current() == TWO
-    assert target.logs(TWO) == "it logged this\n"
     target.rollback(ONE)
-    assert platform.serving() == target.current() == ONE and (platform.state / "share").read_text() == ""
-    assert not platform.runs(TWO) and platform.runs(ONE)
+    assert (platform.state / "share").read_text() == ""
     assert any("`promote` ended with exit code 0" in line for line in said)
-    assert any("seen serving in 5 public answers" in line for line in said)
     rolled = platform.calls("rollback")[0]
     assert (rolled["LOCKGATE_REVISION"], rolled["LOCKGATE_PREVIOUS"], rolled["LOCKGATE_TOKEN"]) == (ONE, TWO, "7")
 
@@ -327,7 +156,7 @@ def test_what_is_no_answer_is_no(target: CommandTarget, platform: Playground, wr
     with pytest.raises(TargetError, match=f"(?s){reason}") as raised:
         target.promote(TWO)
     assert len(str(raised.value)) < 3000
-    assert platform.serving() == target.current() == ONE
+    assert serving(target) == target.current() == ONE
 
 
 @pytest.mark.parametrize("verb", ["promote", "rollback"])
@@ -340,20 +169,7 @@ def test_a_lie_is_seen(make: Callable[..., CommandTarget], platform: Playground,
     target.prepare(THREE, build(TWO))
     with pytest.raises(TargetError, match=f"`{verb}` said ok, but `current` says {TWO} and not"):
         target.promote(THREE) if verb == "promote" else target.rollback(ONE)
-    assert platform.runs(TWO), "what serves was not stopped"
-
-
-def test_a_rollback_that_only_current_believes_in_is_seen(
-    make: Callable[..., CommandTarget], platform: Playground
-) -> None:
-    target = make()
-    release(target, ONE)
-    release(target, TWO, ONE)
-    target.start_timeout_s = 0.5
-    os.kill(int((platform.state / f"{ONE}.pid").read_text()), signal.SIGKILL)
-    with pytest.raises(TargetError, match=f"{ONE} is not seen serving at"):
-        target.rollback(ONE)
-    assert platform.runs(TWO), "nothing was stopped"
+    assert platform.pid(TWO), "what serves was not stopped"
 
 
 def test_a_switch_may_take_a_while(target: CommandTarget, platform: Playground) -> None:
@@ -363,7 +179,7 @@ def test_a_switch_may_take_a_while(target: CommandTarget, platform: Playground) 
     assert target.start(TWO) is None
     platform.trick("promote", slow)
     target.promote(TWO)
-    assert platform.serving() == TWO
+    assert serving(target) == TWO
 
 
 def test_a_command_that_hangs_is_killed_with_all_that_it_started(
@@ -388,13 +204,6 @@ def test_a_release_that_cannot_start_says_why_and_is_removed(target: CommandTarg
     platform.trick("start", "say(ok=False, problem='image not found'); sys.exit(1)")
     assert target.start(ONE) == "image not found"
     assert [call["LOCKGATE_REVISION"] for call in platform.calls("cleanup")] == [ONE]
-
-
-def test_a_release_that_starts_and_is_sick_is_removed(make: Callable[..., CommandTarget], platform: Playground) -> None:
-    target = make(start_timeout_s=1)
-    target.prepare(ONE, build(status="fail", output="no database"))
-    assert "no database" in str(target.start(ONE))
-    assert not platform.runs(ONE)
 
 
 def test_promote_looks_before_it_acts(target: CommandTarget, platform: Playground) -> None:
@@ -436,7 +245,7 @@ def test_a_command_whose_worker_was_killed_ends_before_the_next_begins(
     said: list[str] = []
     target.under(2, said.append).rollback(ONE)
     assert "waited for a command whose worker was killed" in said
-    assert platform.serving() == ONE, "the old command did not come after"
+    assert serving(target) == ONE, "the old command did not come after"
     assert [call["verb"] for call in platform.calls("promote", "rollback")] == ["promote", "promote", "rollback"]
 
 
@@ -541,12 +350,6 @@ def test_what_runs_is_what_current_says_it_is(target: CommandTarget, platform: P
     assert target.artifact(ONE) == "sha256:bbbb"
 
 
-def test_another_build_of_what_serves_is_refused(target: CommandTarget) -> None:
-    release(target, ONE)
-    with pytest.raises(TargetError, match="serves now, and was built as another artifact"):
-        target.prepare(ONE, build(changed=True))
-
-
 def test_old_releases_are_cleaned_up_once(make: Callable[..., CommandTarget], platform: Playground) -> None:
     target = make(keep_releases=2)
     for revision, previous in ((ONE, None), (TWO, ONE), (THREE, TWO)):
@@ -554,14 +357,7 @@ def test_old_releases_are_cleaned_up_once(make: Callable[..., CommandTarget], pl
     for _ in range(2):
         target.cleanup({THREE, TWO})
     assert [call["LOCKGATE_REVISION"] for call in platform.calls("cleanup")] == [ONE]
-    assert not platform.runs(ONE) and platform.runs(TWO) and target.artifact(ONE) is None
-
-
-def test_nothing_serves_after_the_first_release_is_rolled_back(target: CommandTarget, platform: Playground) -> None:
-    release(target, ONE)
-    target.rollback(None)
-    assert target.pointed() is None and platform.serving() is None and not platform.runs(ONE)
-    assert target.stop() is False
+    assert not platform.pid(ONE) and platform.pid(TWO) and target.artifact(ONE) is None
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
 """What holds of docker_host alone, with real containers: its image, its secrets, its limits, and its engine's troubles.
 
-What holds for every target is in test_target.py.
+What holds for every target is in test_targets.py.
 """
 
-import http.client
 import json
 import os
 import pickle
@@ -12,7 +11,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,10 +24,9 @@ from blocks.targets.containers import user
 from blocks.targets.docker_engine import Engine
 from blocks.targets.docker_host import DockerHostTarget
 from blocks.targets.releases import Releases
-from domain.errors import Fenced, TargetError
-from domain.ports import ReleaseBuild, Target, TreeEntry
+from domain.errors import TargetError
+from domain.ports import ReleaseBuild, TreeEntry
 from tests.contract.docker_host import (
-    CANARY,
     container,
     docker_target,
     engine_that_publishes,
@@ -37,8 +34,9 @@ from tests.contract.docker_host import (
     remove,
     run_worker,
     service,
-    tiny_build,
 )
+from tests.contract.tiny_service import CANARY, tiny_build
+from tests.contract.users import READS_AND_WRITES, Hammer, ask, until
 
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
 ROWS = "create table if not exists rows (n int)"
@@ -61,61 +59,6 @@ def deploy(target: DockerHostTarget, revision: str, build: ReleaseBuild | None =
     assert begin(target, revision, (build or tiny_build())._replace(previous=before)) is None
     target.promote(revision)
     target.cleanup({one for one in (revision, before) if one})
-
-
-def ask(target: DockerHostTarget, path: str = "/health", method: str = "GET") -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)
-    try:
-        connection.request(method, path, body=b"x" if method == "POST" else None)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
-
-
-class Users:
-    """Keep-alive connections that ask without a pause; what was not answered well is a failure."""
-
-    def __init__(self, target: DockerHostTarget) -> None:
-        self.asked, self.failures = 0, list[str]()
-        self.releases: set[str] = set()
-        self._port, self._over = target.port, threading.Event()
-        asks = [("GET", "/"), ("POST", "/"), ("GET", "/slow"), ("POST", "/slow")]
-        self._threads = [threading.Thread(target=self._ask, args=one) for one in asks]
-
-    def __enter__(self) -> "Users":
-        for thread in self._threads:
-            thread.start()
-        time.sleep(0.3)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        time.sleep(0.3)
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, method: str, path: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
-        while not self._over.is_set():
-            try:
-                connection.request(method, path, body=b"x" if method == "POST" else None)
-                answer = connection.getresponse()
-                said = json.loads(answer.read())
-                if answer.status != 200:
-                    self.failures.append(f"{method} {path}: {answer.status} {said}")
-                self.releases.add(said.get("releaseId"))
-            except (OSError, http.client.HTTPException, ValueError) as err:
-                self.failures.append(f"{method} {path}: {err!r}")
-                connection.close()
-            self.asked += 1
-        connection.close()
-
-
-def test_it_is_a_target(target: DockerHostTarget) -> None:
-    port: Target = target
-
-    assert port.preflight() is None
 
 
 # ── image ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,25 +117,6 @@ def test_an_image_that_was_built_for_the_commit_is_taken(
         engine.untag(f"lockgate-release:{ONE}")
 
 
-def test_the_revision_that_serves_cannot_be_built_differently(target: DockerHostTarget) -> None:
-    deploy(target, ONE)
-
-    with pytest.raises(TargetError, match="release another revision first"):
-        target.prepare(ONE, tiny_build(note="other bytes"))
-    assert ask(target)[1]["releaseId"] == ONE
-
-
-def test_images_and_containers_go_with_their_releases(target: DockerHostTarget) -> None:
-    engine = Engine.at(target.socket)
-    revisions = [str(number) * 40 for number in range(1, 6)]
-    for revision in revisions:
-        deploy(target, revision)
-
-    assert [container(target, revision) is not None for revision in revisions] == [False, False, True, True, True]
-    assert [engine.image(service(target, one).tag) is not None for one in revisions] == [False, False, True, True, True]
-    assert [service(target, revision).is_running() for revision in revisions] == [False, False, False, True, True]
-
-
 def test_a_release_whose_image_was_removed_says_so(target: DockerHostTarget) -> None:
     deploy(target, ONE)
     deploy(target, TWO)
@@ -208,15 +132,6 @@ def test_a_release_whose_image_was_removed_says_so(target: DockerHostTarget) -> 
 def test_a_toolchain_that_a_container_could_not_see_is_refused(target: DockerHostTarget) -> None:
     with pytest.raises(TargetError, match="keep it elsewhere"):
         target.prepare(ONE, tiny_build()._replace(toolchain=Path("/tmp/toolchain")))
-
-
-@pytest.mark.parametrize("path", ["../escape", "/absolute", "a/../../b", ".git/config"])
-def test_a_tree_that_leaves_its_directory_is_refused(target: DockerHostTarget, path: str) -> None:
-    build = tiny_build()
-    build.tree[path] = TreeEntry(0o100644, b"")
-
-    with pytest.raises(TargetError, match="cannot be packed"):
-        target.prepare(ONE, build)
 
 
 # ── confinement and secrets ──────────────────────────────────────────────────────────────────────────────────────────
@@ -311,13 +226,13 @@ def test_a_release_that_never_starts_gets_no_traffic_and_says_why(
 ) -> None:
     quick = target.model_copy(update={"start_timeout_s": 3})
     deploy(quick, ONE)
-    with Users(quick) as users:
+    with Hammer(quick, READS_AND_WRITES) as users:
         problem = begin(quick, TWO, tiny_build(**how))
 
     assert problem is not None
     assert reason in problem
     assert "the end of its log" in problem
-    assert (users.failures, users.releases) == ([], {ONE})
+    assert (users.failures, set(users.releases)) == ([], {ONE})
     assert not service(quick, TWO).is_running()
     assert quick.evidence(TWO)["state"] == "exited"
 
@@ -338,14 +253,6 @@ def test_a_release_that_ends_is_started_again_and_it_is_seen(target: DockerHostT
     assert target.evidence(ONE)["restarts"] == 1
     assert target.observe(ONE).look().problem is None, "a window sees what happens in it"
     watch.close()
-
-
-def until(there: Any) -> Any:
-    deadline = time.monotonic() + 20
-    while not (found := there()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
 
 
 @pytest.mark.parametrize("run", ["python service.py {host} {port}", "true; python service.py {host} {port}; true",
@@ -383,23 +290,6 @@ def test_a_release_comes_back_at_the_port_that_it_had(target: DockerHostTarget) 
 # ── traffic ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_no_request_fails_over_switches_and_rollbacks(target: DockerHostTarget) -> None:
-    deploy(target, ONE)
-    with Users(target) as users:
-        for _ in range(2):
-            assert begin(target, TWO, tiny_build()._replace(previous=ONE)) is None
-            target.shift(TWO, 50)
-            time.sleep(0.2)
-            target.promote(TWO)
-            time.sleep(0.2)
-            target.rollback(ONE)
-
-    assert users.failures == []
-    assert users.asked > 40
-    assert users.releases == {ONE, TWO}
-    assert (service(target, ONE).is_running(), service(target, TWO).is_running()) == (True, False)
-
-
 def test_a_websocket_outlives_a_switch_and_the_way_back(target: DockerHostTarget) -> None:
     deploy(target, ONE)
     with connect(f"ws://127.0.0.1:{target.port}/socket", close_timeout=0.2) as old:
@@ -412,21 +302,6 @@ def test_a_websocket_outlives_a_switch_and_the_way_back(target: DockerHostTarget
         target.rollback(ONE)
         old.send("?")
         assert old.recv() == ONE
-
-
-def test_who_was_overtaken_does_nothing_more(target: DockerHostTarget) -> None:
-    older, newer = target.under(1, lambda line: None), target.under(2, lambda line: None)
-    deploy(older, ONE)
-    deploy(newer, TWO)
-
-    with pytest.raises(Fenced):
-        older.prepare(THREE, tiny_build())
-    with pytest.raises(Fenced):
-        older.start(ONE)
-    with pytest.raises(Fenced):
-        older.rollback(ONE)
-    assert container(target, THREE) is None
-    assert ask(target)[1]["releaseId"] == TWO
 
 
 # ── data ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -545,7 +420,7 @@ def test_a_worker_that_is_killed_is_followed_by_another(target: DockerHostTarget
     slow = moment == "within the migration"
     build = tiny_build(ROWS if slow else None, SLOW if slow else "")._replace(previous=ONE)
     fields = target.model_dump(exclude={"secrets", "block_type_slug"})
-    with Users(target) as users:
+    with Hammer(target, READS_AND_WRITES) as users:
         killed = run_worker(WORKER, pickle.dumps((fields, TWO, build, moment)))
         assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
         if slow:

@@ -1,17 +1,15 @@
-"""A real Swarm of two nodes, with real users at its public address."""
+"""What holds of swarm, on a real Swarm of two nodes, with real users at its public address.
+
+What holds for every target is in test_targets.py.
+"""
 
 import contextlib
-import http.client
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,6 @@ import pytest
 from prefect.blocks.fields import SecretDict
 from uv import find_uv_bin
 
-from blocks.sandboxes import image
-from blocks.sandboxes.docker_engine import Engine as ImageEngine
 from blocks.targets.docker_engine import Engine
 from blocks.targets.swarm import SwarmTarget
 from blocks.targets.swarm_engine import Swarm, covers
@@ -29,11 +25,11 @@ from domain.errors import TargetError
 from domain.ports import ReleaseBuild, Target, TreeEntry
 from domain.rollout import Rollout
 from tests.contract.image_registry import ImageRegistry
-from tests.contract.swarm_nodes import REGISTRY_PORT, Node, swarm
+from tests.contract.swarm_nodes import REGISTRY_PORT, Node, shared_swarm, tasks_of
+from tests.contract.tiny_service import CANARY
+from tests.contract.users import Hammer, ask, free_port, until
 
 ONE, TWO, THREE, FOUR = "1" * 40, "2" * 40, "3" * 40, "4" * 40
-CANARY = "canary-51ab-of-the-secret"
-_MISSING = "a Swarm of our own needs root and dockerd: apt-get install docker.io (scripts/ci-docker)"
 
 SERVICE = """
 import http.server, json, os, pathlib, socket, sys, time
@@ -62,14 +58,8 @@ http.server.ThreadingHTTPServer((os.environ["HOST"], int(sys.argv[1])), Handler)
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[list[Node]]:
-    if os.geteuid() != 0 or not shutil.which("dockerd"):
-        if os.environ.get("CI"):
-            pytest.fail(_MISSING)
-        pytest.skip(_MISSING)
-    with swarm(2) as nodes:
-        image.build(ImageEngine.at(nodes[0].socket), lambda line: None)
-        yield nodes
+def nodes() -> list[Node]:
+    return shared_swarm()
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +97,12 @@ def make(nodes: list[Node], tmp_path: Path) -> Iterator[Callable[..., SwarmTarge
     made: list[SwarmTarget] = []
 
     def target(**fields: Any) -> SwarmTarget:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
         settings = {
             "name": "shop",
             "root": tmp_path / "targets",
             "socket": nodes[0].socket,
             "host": nodes[0].address,
-            "port": port,
+            "port": free_port(),
             "replicas": 2,
             "memory_mb": 256,
             "secrets": SecretDict({"TOKEN": CANARY}),
@@ -145,66 +132,8 @@ def release(target: SwarmTarget, revision: str, build: ReleaseBuild) -> None:
     target.promote(revision)
 
 
-def ask(target: SwarmTarget, path: str = "/health") -> dict[str, Any]:
-    connection = http.client.HTTPConnection(target.address, timeout=5)
-    connection.request("GET", path)
-    said: dict[str, Any] = json.loads(connection.getresponse().read())
-    connection.close()
-    return said
-
-
 def service_of(target: SwarmTarget, revision: str) -> str:
     return target._service(revision).name
-
-
-def tasks_of(node: Node, name: str) -> list[dict[str, Any]]:
-    """What runs of a service, by the engine's own word."""
-    found = node.api.tasks(filters={"service": name, "desired-state": "running"})
-    return [task for task in found if task["Status"]["State"] == "running"]
-
-
-def until(is_so: Callable[[], bool], within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-class Users:
-    """Keep-alive connections that ask without a pause; what was no 200 is kept."""
-
-    def __init__(self, target: SwarmTarget) -> None:
-        self.asked, self.failures, self.releases = 0, [], []  # type: int, list[str], list[str]
-        self._address, self._over = target.address, threading.Event()
-        kinds = (("GET", "/"), ("POST", "/"), ("GET", "/slow"))
-        self._threads = [threading.Thread(target=self._ask, args=kind) for kind in kinds]
-
-    def __enter__(self) -> "Users":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, method: str, path: str) -> None:
-        connection = http.client.HTTPConnection(self._address, timeout=10)
-        while not self._over.is_set():
-            self.asked += 1
-            try:
-                connection.request(method, path, body=b"x" if method == "POST" else None)
-                answer = connection.getresponse()
-                body = answer.read()
-                if answer.status == 200:
-                    self.releases.append(json.loads(body)["releaseId"])
-                else:
-                    self.failures.append(f"{method} {path}: {answer.status} {body[:200]!r}")
-            except (OSError, http.client.HTTPException) as err:
-                self.failures.append(f"{method} {path}: {err!r}")
-                connection.close()
-            time.sleep(0.005)
 
 
 def test_no_user_sees_a_rollout_or_a_rollback(
@@ -213,10 +142,10 @@ def test_no_user_sees_a_rollout_or_a_rollback(
     port: Target = target
     assert port.preflight() is None and port.splits
     release(target, ONE, build())
-    assert ask(target)["releaseId"] == ONE == target.current() == target.pointed()
+    assert ask(target)[1]["releaseId"] == ONE == target.current() == target.pointed()
     said: list[str] = []
     target = target.under(4, said.append)
-    with Users(target) as users:
+    with Hammer(target, ("/", "POST /", "/slow")) as users:
         artifact = target.prepare(TWO, build(ONE, colour="green"))
         assert target.start(TWO) is None
         assert target.probe(TWO).is_healthy and target.pointed() == ONE
@@ -229,14 +158,14 @@ def test_no_user_sees_a_rollout_or_a_rollback(
         assert look.new is not None and look.old is not None and look.new.errors == 0
         assert 0.2 < look.new.requests / (look.new.requests + look.old.requests) < 0.3
         target.promote(TWO)
-        until(lambda: ask(target)["releaseId"] == TWO)
+        until(lambda: ask(target)[1]["releaseId"] == TWO)
         assert target.artifact(TWO) == artifact and target.current() == TWO
         target.cleanup({ONE, TWO})
         target.rollback(ONE)
         target.promote(TWO) if target.start(TWO) is None else pytest.fail("it does not start again")
         target.rollback(ONE)
     assert users.failures == [] and users.asked > 200
-    assert ask(target)["releaseId"] == ONE
+    assert ask(target)[1]["releaseId"] == ONE
     assert tasks_of(nodes[0], service_of(target, TWO)) == []
     assert len(tasks_of(nodes[0], service_of(target, ONE))) == 2
     assert any("seen serving in 5 public answers" in line for line in said)
@@ -255,14 +184,7 @@ def test_a_release_that_is_never_healthy_tells_what_its_checks_saw(
     assert CANARY not in json.dumps(evidence) + problem + target.logs(TWO)
     assert "token [TOKEN]" in target.logs(TWO), "the log is kept"
     assert Swarm(Engine.at(nodes[0].socket)).service(service_of(target, TWO)) is None
-    assert ask(target)["releaseId"] == ONE
-
-
-def test_a_release_that_ends_says_so_at_once(target: SwarmTarget, build: Callable[..., ReleaseBuild]) -> None:
-    target.prepare(ONE, build(dies=True))
-    problem = str(target.start(ONE))
-    assert "its task ended" in problem and "it cannot go on" in problem
-    assert target.pointed() is None and target.current() is None
+    assert ask(target)[1]["releaseId"] == ONE
 
 
 def test_a_start_that_is_repeated_does_nothing_twice(
@@ -315,26 +237,6 @@ def test_an_update_that_the_swarm_takes_back_is_no_start(
     broken = target._service(TWO).image_of("lockgate-target:broken", build(dies=True))[0]
     kept.save(kept.get().model_copy(update={"artifact": broken, "image": broken}))
     assert "its task ended" in str(target._service(ONE).start(lambda line: None))
-
-
-def test_stopped_releases_come_back_and_old_ones_are_forgotten(
-    make: Callable[..., SwarmTarget], nodes: list[Node], build: Callable[..., ReleaseBuild]
-) -> None:
-    target = make(replicas=1, keep_releases=2)
-    previous = None
-    for number, revision in enumerate((ONE, TWO, THREE)):
-        release(target, revision, build(previous, number=number))
-        target.cleanup({revision})
-        previous = revision
-    assert tasks_of(nodes[0], service_of(target, TWO)) == [] and len(tasks_of(nodes[0], service_of(target, THREE))) == 1
-    api = nodes[0].api
-    assert service_of(target, ONE) not in {service["Spec"]["Name"] for service in api.services()}
-    assert not any(service_of(target, ONE) in secret["Spec"]["Name"] for secret in api.secrets())
-    assert target.artifact(ONE) is None
-    target.rollback(TWO)
-    assert ask(target)["releaseId"] == TWO and tasks_of(nodes[0], service_of(target, THREE)) == []
-    assert target.stop() is True and target.stop() is False
-    assert target.ensure() != () and ask(target)["releaseId"] == TWO and target.ensure() == ()
 
 
 def test_killed_tasks_and_a_killed_proxy_come_back_by_themselves(
@@ -390,7 +292,7 @@ def test_releases_spread_over_the_nodes_that_have_a_registry(
         assert len({task["NodeID"] for task in tasks}) == 2, "one on each node"
         assert {task["Spec"]["ContainerSpec"]["Image"].rpartition("@")[0] for task in tasks} == {target.registry}
         assert registry.pulled, "the other node fetched it"
-        assert len({ask(target)["host"] for _ in range(40)}) == 2, "both answer"
+        assert len({ask(target)[1]["host"] for _ in range(40)}) == 2, "both answer"
         release(target, TWO, build(ONE, colour="green"))
         assert target.current() == TWO and target.trouble(TWO) is None
         target.rollback(ONE)

@@ -41,7 +41,7 @@ class Station:
     def down(self) -> None:
         self.lockgate("down", check=True)
 
-    def lockgate(self, *words: str, check: bool = False, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    def lockgate(self, *words: str, check: bool = False, timeout_s: float = 400) -> subprocess.CompletedProcess[str]:
         """The CLI, as a user runs it."""
         argv = [str(Path(sys.executable).with_name("lockgate")), *words]
         done = subprocess.run(

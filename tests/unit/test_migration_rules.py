@@ -157,6 +157,18 @@ CASES = [
     (but(behind_transaction=run(problem="exit code 1")), REFUSED, "migration-fails"),
     (but(behind_transaction=run(problem="no lock", locked_out=True)), PERSON, "migration-lock-queue"),
     (but(behind_transaction=None), REFUSED, "migration-unmeasured"),
+    (but(behind_transaction=None, same_rows=True), REFUSED, "migration-unmeasured"),
+    (but(after="a", changes=(), behind_transaction=None), REFUSED, "migration-unmeasured"),
+    (
+        but(after="a", changes=(), behind_transaction=None, same_rows=True, under_load=run(unmeasured=("no load",))),
+        REFUSED,
+        "migration-unmeasured",
+    ),
+    (
+        but(after="a", changes=(), behind_transaction=None, same_rows=True, under_load=felt(0, 2.5)),
+        REFUSED,
+        "migration-over-budget",
+    ),
     (but(bytes_after=None), REFUSED, "migration-unmeasured"),
     (but(under_load=run(unmeasured=("no load on t",))), REFUSED, "migration-unmeasured"),
     (but(behind_transaction=run(unmeasured=("no load on t",))), REFUSED, "migration-unmeasured"),
@@ -190,8 +202,9 @@ def test_every_rule_has_a_case() -> None:
 @pytest.mark.parametrize(
     "seen",
     [GOOD, but(under_load=felt(1, 2), behind_transaction=felt(1, 2)), but(changes=(DROPPED,), queries=3),
-     but(after="a", changes=(), downgrade=None)],
-    ids=["expand", "at the budget", "contract, tried", "nothing changed"],
+     but(after="a", changes=(), downgrade=None),
+     but(after="a", changes=(), downgrade=None, behind_transaction=None, same_rows=True)],
+    ids=["expand", "at the budget", "contract, tried", "a version alone changed", "nothing changed"],
 )  # fmt: skip
 def test_what_passes(seen: Rehearsal) -> None:
     verdict = judge_migration(seen, MigrationBudget())

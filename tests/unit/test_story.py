@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from domain.artifact import Artifact, ArtifactKind
+from domain.rehearsed import Migrated, RanOn
 from domain.rollout import Numbers, SharePassed, Sick
 from domain.story import _TELLERS, told
 from domain.task import (
@@ -33,9 +34,11 @@ from domain.value import Value
 from tasks.breaker import Holding
 from tasks.window import Opened, Waits
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
+from tests.unit.test_migration_rules import GOOD, but, run
 
 PROJECT_ROOT = Path(__file__).parents[2]
-BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen"}
+BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen",
+               "rehearsed", "downgrade-chosen", "watched"}  # fmt: skip
 """Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
 
 
@@ -70,6 +73,10 @@ BACK_TO_NOTHING = RolledBack(environment="shop", failed="c" * 40, serving=None, 
 WAITS = Waits(environment="shop", until=datetime(2026, 11, 28, 6, tzinfo=UTC), reason="the sale")
 SHARE = SharePassed(share=10, new=Numbers(requests=90, errors=1), old=None)
 SICK = Sick(environment="shop", revision="c" * 40, artifact="d", reason="half of its answers are errors")
+MIGRATED = Migrated(
+    environment="shop", revision="c" * 40, before="a", after="d" * 64, migration_class=GOOD.migration_class,
+    rehearsal="r", is_downgrade_proven=True, run=GOOD.under_load,
+)  # fmt: skip
 ARTIFACT = Artifact(kind=ArtifactKind.ARCHIVE, revision="c" * 40, id="d" * 64, sbom="e", statement="f")
 HOLDING = Holding(environment="shop", reason="too many", by="ann")
 APPROVAL = Approval(answer=Answer.APPROVE, reviewer="ann", fingerprint="f")
@@ -111,6 +118,22 @@ LINES: list[tuple[str, Value, str]] = [
     ("share-passed", SHARE, "well with 10 % of the traffic: 1 of 90 requests failed"),
     ("share-passed", SHARE.model_copy(update={"new": None}), "well with 10 % of the traffic: 0 of 0 requests failed"),
     ("artifact", ARTIFACT, "archive dddddddddddd built and signed"),
+    ("rehearsal", GOOD, "the migration works on a copy in 1.0 s, with a proven way back"),
+    ("rehearsal", but(downgrade=None), "the migration works on a copy in 1.0 s, without a proven way back"),
+    ("rehearsal", but(after="a"), "the migration changes nothing of the schema"),
+    ("rehearsal", but(under_load=run(problem="x")), "the migration failed on a copy of the database"),
+    ("migrated", MIGRATED, "the database of shop is at schema dddddddddddd: expand, in 1 tries"),
+    (
+        "migrated",
+        MIGRATED.model_copy(update={"before": "d" * 64}),
+        "the database of shop is at schema dddddddddddd: as before",
+    ),
+    ("downgraded", MIGRATED, "the database of shop went back to schema dddddddddddd"),
+    (
+        "ran-on",
+        RanOn(environment="shop", revision="c" * 40, schema_fingerprint="d"),
+        "cccccccccccc was tried on the database's schema and is well",
+    ),
     ("sick", SICK, "cccccccccccc has to leave: half of its answers are errors"),
     ("held", HOLDING, "ann holds shop: too many"),
     ("opened", HOLDING, "ann opens shop again: too many"),

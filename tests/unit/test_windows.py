@@ -52,6 +52,14 @@ def test_a_night_in_which_the_clock_changes_ends_when_the_clock_says_so() -> Non
     assert found.until == at("2026-10-25T05:00")  # an hour later than the week before
 
 
+def test_a_window_that_ends_at_a_time_that_comes_twice_ends_the_second_time() -> None:
+    weekly = {"days": ["sat"], "start": "22:00", "end": "02:30", "zone": "Europe/Berlin"}
+    once = {"first": "2026-10-24T22:00", "last": "2026-10-25T02:30", "zone": "Europe/Berlin"}
+    for given in (weekly, once):
+        found = closed([Freeze.model_validate(given)], "shop", at("2026-10-25T00:45"))  # 02:45 for the first time
+        assert found is not None and found.until == at("2026-10-25T01:30")
+
+
 def test_a_window_that_comes_once_is_for_its_environments() -> None:
     assert closed([SALE], "shop-eu", at("2026-11-28T00:00")) == Closed(
         until=at("2026-12-01T11:00"), reason="a freeze window"

@@ -1,0 +1,91 @@
+"""A person's act, where it is proven: an environment's database goes one migration back. No run does it by itself."""
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from blocks.workshop import Workshop, workshop
+from domain.errors import InputError, LockgateError
+from domain.project import Migrations
+from domain.rehearsed import Migrated, findings_of, reasons_of
+from domain.task import Severity
+from tasks import lease, show
+from tasks.build import prepared_for
+from tasks.engine import turn
+from tasks.migration import Place
+from tasks.schema import migrations, released_by
+from tasks.step import step
+
+
+@flow(name="downgrade", flow_run_name="downgrade {environment}", persist_result=True, result_serializer="json")
+def downgrade_environment(
+    environment: str,
+    accept: tuple[str, ...] = (),
+    reason: str = "asked for by a person",
+    workshop_name: str = "default",
+) -> State:
+    """The last migration is taken back: rehearsed on a copy first, beside the release that serves. `accept`: rules that
+    ask for a person, such as migration-lossy, whose word you give. Roll back first, where that release needs the schema
+    of today."""
+    try:
+        done = one_back(str(flow_run.id), environment, accept, reason, workshop_name)
+    except LockgateError as trouble:
+        return Failed(name="Frozen", message=f"could not downgrade {environment}: {trouble}")
+    return Completed(name="Downgraded", message=f"the database of {environment} is at schema {done.after[:12]} again")
+
+
+@step("downgrade", "downgrade-{environment}")
+def one_back(run_id: str, environment: str, accept: tuple[str, ...], reason: str, workshop_name: str) -> Migrated:
+    """Idempotent per run: which migration is taken back is on record before anything is changed."""
+    shop = workshop(workshop_name)
+    if known := shop.ledger.find(run_id, "downgraded", environment, Migrated):
+        return known
+    try:
+        with turn(shop, environment, run_id) as (target, timeline):
+            last = shop.ledger.find(run_id, "downgrade-chosen", environment, Migrated) or _last(shop, environment)
+            shop.ledger.record(run_id, "downgrade-chosen", environment, last)
+            timeline.say(f"{reason}: back to schema {last.before[:12]}, before {last.revision[:12]}")
+            place = _backwards(shop, last, target.pointed())
+            rehearsal = place.fitting() or place.on_copies(timeline.say)
+            show.rehearsal(rehearsal, reasons_of(rehearsal, place.database.budget), environment)
+            findings = findings_of(rehearsal, place.database.budget)
+            held = [f for f in findings if f.severity is Severity.REFUSE or f.rule not in accept]
+            if held:
+                told = "; ".join(f"{finding.rule}: {finding.message}" for finding in held)
+                asks = " ".join(f"--accept {f.rule}" for f in held if f.severity is not Severity.REFUSE)
+                raise InputError(f"the downgrade was rehearsed and is not run: {told}" + (f" ({asks})" if asks else ""))
+            if rehearsal.after != last.before:
+                raise InputError("the downgrade was rehearsed and leads to another schema than the one from before")
+            done = place.run(rehearsal, timeline.say)
+            if done.run.problem:
+                raise LockgateError(f"the downgrade failed on the database itself: {done.run.problem}")
+        return shop.ledger.record(run_id, "downgraded", environment, done)
+    finally:
+        lease.give_back(shop.ledger, environment, run_id)
+
+
+def _last(shop: Workshop, environment: str) -> Migrated:
+    """The migration that made the schema of today. Raises InputError where no way back from it was proven."""
+    database = shop.database(environment)
+    if database is None:
+        raise InputError(f"{environment!r} has no database in this workshop: name it in `databases`")
+    now = database.current_schema()
+    made = [one for one in migrations(shop.ledger, environment) if one.after == now and not one.is_same]
+    if not made:
+        raise InputError(f"no release brought the database of {environment!r} to the schema that it has now")
+    if not made[-1].is_downgrade_proven:
+        raise InputError(
+            f"no downgrade is offered: the way back from {made[-1].revision[:12]} was not proven when it was rehearsed"
+        )
+    return made[-1]
+
+
+def _backwards(shop: Workshop, last: Migrated, serving: str | None) -> Place:
+    """The same migration with its commands the other way round."""
+    prepared = released_by(shop, last.environment, last.revision)
+    place = Place.of(shop, prepared_for(shop, prepared, last.revision), last.revision, serving)
+    up, down = place.migrate.up, place.migrate.down
+    if down is None:
+        raise InputError(f"the project of {last.revision[:12]} has no command for a downgrade")
+    return place._replace(migrate=Migrations(up=down, down=up, url_variable=place.migrate.url_variable))
