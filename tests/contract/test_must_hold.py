@@ -19,12 +19,16 @@ from domain.policy import judge
 from domain.ports import Scanner, Tree
 from domain.task import Decision, Evidence, Scanned
 from tests.contract.by_steps import a_workshop, brief, commit_of, entry, gated, prepared_by
-from tests.e2e.briefs import FILES, SETTINGS, git, repository
+from tests.e2e import briefs
+from tests.e2e.briefs import git, repository
 from tests.unit.policy_cases import evidence, prepared
 
 ACCEPTED, REFUSED, PERSON = Decision.ACCEPTED, Decision.REFUSED, Decision.NEEDS_PERSON
 Change = Callable[[Tree], Tree]
 Files = Mapping[str | bytes, bytes]
+SETTINGS = f"{briefs.SETTINGS}mutation_s = 300\n"
+"""What these tests ask does not depend on how fast the machine makes mutants."""
+FILES = {**briefs.FILES, "lockgate.toml": SETTINGS}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
 
 def made(at: Path, more: Files | None = None, files: dict[str, str] | None = None) -> Path:
     """A repository of `files`, and of `more` with names and contents of any bytes."""
-    repository(at, files, bare=False)
+    repository(at, FILES if files is None else files, bare=False)
     for path, content in (more or {}).items():
         place = os.path.join(os.fsencode(at), os.fsencode(path))
         os.makedirs(os.path.dirname(place), exist_ok=True)

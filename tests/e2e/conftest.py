@@ -13,9 +13,11 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     """Server, worker and supervisor in a home of their own, stopped at the end."""
     made = Station(tmp_path_factory.mktemp("station") / "home")
     made.home.mkdir()
-    made.up()
-    yield made
-    made.down()
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import httpx
 from blocks.ledger.ledger import Ledger
 from blocks.ledger.rows import Entry
 from domain.task import Outcome
+from tests.e2e.preloaded import Preloaded
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +28,9 @@ class Station:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         self.env = {**kept, "LOCKGATE_HOME": str(home), "LOCKGATE_PORT": str(self.port)}
         self._url = f"sqlite:///{home}/ledger.db"
+        self._python = Preloaded(self.env, PROJECT)
+        # one client, since each reads every certificate when it is made; no connection outlives a server that dies
+        self._client = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
 
     def up(self) -> None:
         self.lockgate("up", check=True)
@@ -39,6 +43,8 @@ class Station:
         )
 
     def down(self) -> None:
+        self._python.close()
+        self._client.close()
         self.lockgate("down", check=True)
 
     def lockgate(self, *words: str, check: bool = False, timeout_s: float = 400) -> subprocess.CompletedProcess[str]:
@@ -55,10 +61,7 @@ class Station:
 
     def python(self, code: str) -> str:
         """Run code with this station's settings, for saving blocks as the UI would."""
-        text = f"from station import settings; settings.use()\n{code}"
-        done = subprocess.run([sys.executable, "-c", text], env=self.env, cwd=PROJECT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return self._python.run(code)
 
     def api(self, method: str, path: str, body: Any = None) -> Any:
         """The Prefect API with the station's credential."""
@@ -72,7 +75,7 @@ class Station:
             4,
             0,
         ):  # a busy SQLite makes the server answer 503: try again, as its client does
-            answer = httpx.request(method, url, json=body, auth=(user, password), timeout=60)
+            answer = self._client.request(method, url, json=body, auth=(user, password))
             if answer.status_code != 503:
                 break
             time.sleep(pause_s)
