@@ -185,5 +185,6 @@ class Trial:
 
 
 def _remove(place: Place) -> None:
-    processes.end(place.mark, grace_s=0)
+    if processes.is_running(place.mark):  # which looks twice: it may be between two programs on its way into the trial
+        processes.end(place.mark, grace_s=0)
     shutil.rmtree(place.folder, ignore_errors=True)

@@ -554,7 +554,7 @@ def test_a_trial_that_was_killed_before_it_dies_with_us_is_swept(tmp_path: Path)
     """One that has not yet asked the kernel to die with its parent."""
     place = Place(tmp_path / "trials" / "lockgate_trial_0123456789abcdef")
     place.folder.mkdir(parents=True)
-    argv = ["sh", "-c", "sleep 600; true", "unshare", place.mark]
+    argv = [sys.executable, "-c", "import time; time.sleep(600)", "unshare", place.mark]
     with subprocess.Popen(argv, start_new_session=True) as left:
         assert sweep(tmp_path / "trials") == (place.folder.name,)
         assert left.wait() != 0

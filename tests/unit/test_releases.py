@@ -37,17 +37,17 @@ def shop(*live: str) -> object:
 @pytest.mark.parametrize(
     ("live", "now", "wanted"),
     [
-        (("a:1", "a:2", "a:3"), "3", "2"),
-        (("a:1", "a:2", "a:3"), "2", "1"),  # rolled back once: a second time goes further back, never forward
-        (("a:1", "a:2", "a:3"), "1", None),
-        (("a:1", "b:9", "a:2"), "2", "1"),
-        (("a:1", "a:2"), "sick", "2"),  # what serves was never seen live
-        (("a:1", "a:2", "a:1"), "1", "2"),
-        ((), "1", None),
-        (("b:1",), None, None),
+        (("a:1", "a:2", "a:3"), "3", ("2", "1")),
+        (("a:1", "a:2", "a:3"), "2", ("1",)),  # rolled back once: a second time goes further back, never forward
+        (("a:1", "a:2", "a:3"), "1", ()),
+        (("a:1", "b:9", "a:2"), "2", ("1",)),
+        (("a:1", "a:2"), "sick", ("2", "1")),  # what serves was never seen live
+        (("a:1", "a:2", "a:1"), "1", ("2",)),
+        ((), "1", ()),
+        (("b:1",), None, ()),
     ],
 )
-def test_going_back_is_always_to_an_earlier_release(live: tuple[str, ...], now: str | None, wanted: str | None) -> None:
+def test_going_back_is_always_to_an_earlier_release(live: tuple[str, ...], now: str | None, wanted: tuple[str, ...]) -> None:
     assert live_before(shop(*live), "a", now) == wanted  # type: ignore[arg-type]
 
 
