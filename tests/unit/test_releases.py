@@ -47,7 +47,9 @@ def shop(*live: str) -> object:
         (("b:1",), None, ()),
     ],
 )
-def test_going_back_is_always_to_an_earlier_release(live: tuple[str, ...], now: str | None, wanted: tuple[str, ...]) -> None:
+def test_going_back_is_always_to_an_earlier_release(
+    live: tuple[str, ...], now: str | None, wanted: tuple[str, ...]
+) -> None:
     assert live_before(shop(*live), "a", now) == wanted  # type: ignore[arg-type]
 
 
