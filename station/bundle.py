@@ -65,6 +65,8 @@ def lines_of(bundle: dict[str, Any]) -> Iterator[str]:
     yield from _part(
         "timeline", [*release.get("timeline", ()), *health.get("timeline", ()), *bundle.get("rollback", ())]
     )
+    for rehearsal in (bundle.get("migration") or {}).get("rehearsals", ()):
+        yield from _part("migration, on copies", list(rehearsal["timeline"]))
     yield from _part("state", [f"{name}: {json.dumps(value)}" for name, value in state.items()])
     yield from _part("log", bundle.get("log_tail", "").splitlines())
 

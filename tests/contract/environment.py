@@ -5,6 +5,7 @@ from collections.abc import Callable
 from hashlib import sha1
 from itertools import count
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 from prefect.blocks.fields import SecretDict
@@ -20,7 +21,7 @@ from tests.contract.users import free_port
 
 ROLLOUT = Rollout(shares=(25, 50), share_s=0.2, bake_s=0.3, interval_s=0.05, latency_floor_ms=20_000)
 """Quick, and without a word on who is slow: much runs on this machine."""
-_numbers = count(1)
+_run, _numbers = token_hex(8), count(1)
 
 
 class Does(NamedTuple):
@@ -70,7 +71,8 @@ class Environment(ABC):
         """What is still kept of a release, found without the target's help."""
 
     def revision(self) -> str:
-        return sha1(str(next(_numbers)).encode(), usedforsecurity=False).hexdigest()
+        """Of this run alone: others may use the same engine."""
+        return sha1(f"{_run} {next(_numbers)}".encode(), usedforsecurity=False).hexdigest()
 
     def build(self, migrate: str | None = None, **how: Any) -> ReleaseBuild:
         """No two are the same artifact. `migrate`: Python that its migration runs."""

@@ -152,14 +152,16 @@ def test_a_port_that_somebody_else_holds_freezes_the_run_before_the_agent_is_pai
 
 
 def test_a_service_that_never_answers_freezes_the_run_and_leaves_no_process(station: Station, tmp_path: Path) -> None:
-    at = repository(tmp_path / "service.git", SERVICE)
+    name = f"silent_{station.port}.py"  # a name that no other service on this machine has
+    run = f'run = "python {name} {{port}}"\n'
+    at = repository(tmp_path / "service.git", {**FILES, name: SERVICE["serve.py"], "lockgate.toml": SETTINGS + run})
     station.target("silent", free_port(), start_timeout_s=3)
     told = brief(at, agent(station, tmp_path, "good", GOOD), environment="silent")
     outcome = station.wait(station.submit(told))
     assert outcome.end is End.FROZEN
     assert "base itself does not run" in outcome.sentence
     until = time.monotonic() + 20  # a killed namespace is gone a moment later on a busy machine
-    while "serve.py" in (listing := subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout):
+    while name in (listing := subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout):
         assert time.monotonic() < until, listing
         time.sleep(0.2)
 

@@ -140,14 +140,27 @@ def test_every_step_is_in_the_graph_by_its_name(station: Station, played: dict) 
 def test_people_find_plan_diff_tests_findings_bill_and_timeline_as_artifacts(station: Station, played: dict) -> None:
     wanted = {"flow_runs": {"id": {"any_": [played["run"]["id"]]}}, "limit": 200}
     keys = {artifact["key"] for artifact in station.api("POST", "/artifacts/filter", wanted)}
-    assert {"brief", "plan", "diff", "tests", "findings", "review", "release", "health", "rollback", "outcome"} <= keys
+    assert {"brief", "plan", "diff", "tests", "findings", "rehearsal", "review", "release", "health"} <= keys
+    assert {"rollback", "outcome"} <= keys
+
+
+def test_one_command_says_why_the_sick_release_had_to_leave(station: Station, played: dict) -> None:
+    run_id = played["run"]["id"]
+    shown = station.lockgate("bundle", run_id, check=True).stdout
+    assert "SHOP_SYNONYMS_FILE" in shown
+    assert station.entries(run_id, "rolled_back")[0].body["failed"] in shown
+    bundle = json.loads(station.lockgate("bundle", run_id, "--json", check=True).stdout)
+    assert bundle["migration"]["done"]["revision"] == bundle["release"]["revision"]
+    assert bundle["migration"]["rehearsals"][0]["under_load"]["problem"] is None
+    nothing = station.lockgate("bundle", run_id, "--release", "f" * 12)
+    assert nothing.returncode == 2 and "there is no bundle" in nothing.stderr
 
 
 def test_verify_recomputes_the_whole_chain_and_names_a_broken_link(station: Station, played: dict) -> None:
     run_id = played["run"]["id"]
     links = json.loads(station.lockgate("verify", run_id, "--json", check=True).stdout)
     assert [link["problem"] for link in links] == [None] * len(links)
-    names = {"ledger", "brief", "tree", "contract", "approval", "merge", "artifact", "live"}
+    names = {"ledger", "brief", "tree", "contract", "approval", "merge", "statement", "schema", "artifact", "live"}
     assert names <= {link["name"] for link in links}
     contract = station.entries(run_id, "prepared")[-1].body["contract"]
     kept = next(path for path in (station.home / "store").rglob(f"*{contract[4:]}*") if path.is_file())
