@@ -6,8 +6,8 @@ import random
 import socket
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
@@ -26,6 +26,33 @@ class Place(NamedTuple):
 
 Pools = Sequence[tuple[float, Sequence[Place]]]
 """Weight and tasks of each target group."""
+
+
+class UnderWay:
+    """Requests that a task has and has not answered yet."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._at: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def to(self, address: str) -> Iterator[None]:
+        self._count(address, 1)
+        try:
+            yield
+        finally:
+            self._count(address, -1)
+
+    def any_to(self, address: str) -> bool:
+        with self._lock:
+            return self._at[address] > 0
+
+    def _count(self, address: str, more: int) -> None:
+        with self._lock:
+            self._at[address] += more
+
+
+under_way = UnderWay()
 
 
 class Answered(NamedTuple):
@@ -109,9 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
         headers.update({"X-Forwarded-For": self.client_address[0], "Connection": "close"})
         try:
-            connection.request(self.command, self.path, body or None, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.getheaders(), answer.read()
+            with under_way.to(place.address):
+                connection.request(self.command, self.path, body or None, headers)
+                answer = connection.getresponse()
+                return answer.status, answer.getheaders(), answer.read()
         except TimeoutError:
             return 504, [], b"504 Gateway Time-out"
         except (OSError, http.client.HTTPException):

@@ -22,10 +22,10 @@ def advance(state: State, service: Service, speed: float) -> None:
             _end(deployment, "STOPPED", "Service deployment stopped by a user.")
         case "ROLLBACK_REQUESTED":
             back(service, deployment, "Service deployment rolled back by a user.")
-        case "ROLLBACK_IN_PROGRESS":
-            _go_back(state, service, deployment)
     if deployment.status == "IN_PROGRESS" and not _is_broken(service, deployment):
         _go_on(state, service, deployment, speed)
+    if deployment.status == "ROLLBACK_IN_PROGRESS":
+        _go_back(state, service, deployment)  # before any task is stopped: the traffic leaves it first
 
 
 def wanted(state: State, service: Service) -> dict[str, int]:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from station.fake_ecs import rollout
-from station.fake_ecs.balancer import passes
+from station.fake_ecs.balancer import passes, under_way
 from station.fake_ecs.containers import Containers, Seen
 from station.fake_ecs.refusal import CannotStart
 from station.fake_ecs.state import Container, Memory, Service, State, Task, new_task
@@ -17,6 +17,10 @@ from station.fake_ecs.state import Container, Memory, Service, State, Task, new_
 _PASSES, _FAILS = 2, -2
 """So many health checks of the load balancer in a row bring a task into service, or take it out."""
 _CHECK_S = 5.0
+_DRAINED_AFTER_S, _DRAIN_S = 0.2, 300.0
+"""A task hears that it shall stop once its requests under way have ended, or the deregistration delay has:
+https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay
+"""
 _KEPT_S = 3600.0
 """How long a stopped task can be described: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ListTasks.html"""
 
@@ -204,6 +208,7 @@ class Scheduler:
         grace = max(one.get("stopTimeout", 30) for one in definition["containerDefinitions"])
         with self._memory.lock:
             _become(task, "DEPROVISIONING")
+        self._drain(task.address)
         codes = self._containers.stop(task.id, grace / self._speed)
         with self._memory.lock:
             for container in task.containers:
@@ -212,6 +217,15 @@ class Scheduler:
             task.stopped_at = time.time()
             _become(task, "STOPPED")
             self._memory.save()
+
+    def _drain(self, address: str | None) -> None:
+        """Nobody is sent there any more; who was, a moment ago, is answered."""
+        if address is None:
+            return
+        deadline = time.monotonic() + _DRAIN_S / self._speed
+        time.sleep(_DRAINED_AFTER_S)
+        while under_way.any_to(address) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def _become(task: Task, status: str) -> None:
