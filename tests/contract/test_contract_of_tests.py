@@ -442,7 +442,8 @@ def by_the_step(
     monkeypatch.setattr(show, "tested", lambda *_: None)
     monkeypatch.setattr(step, "printable", lambda *_: str)
     prepared = Prepared(
-        run_id="run", brief=told, base="b" * 40, settings=bench.settings, settings_source="the test",
+        run_id="run", brief=told, base="b" * 40, settings_source="the test",
+        settings=bench.settings.model_copy(update={"mutation_s": 300}),  # enough, however busy the machine is
         contract=store.put(pack(locked(tree(base), told, bench.settings))), requirements=PYTEST,
         baseline=bench.base(base),
     )  # fmt: skip
