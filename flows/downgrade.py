@@ -14,7 +14,7 @@ from tasks import lease, show
 from tasks.build import prepared_for
 from tasks.engine import turn
 from tasks.migration import Place
-from tasks.schema import migrations, released_by
+from tasks.schema import released_by
 from tasks.step import step
 
 
@@ -46,7 +46,7 @@ def one_back(run_id: str, environment: str, accept: tuple[str, ...], reason: str
             last = shop.ledger.find(run_id, "downgrade-chosen", environment, Migrated) or _last(shop, environment)
             shop.ledger.record(run_id, "downgrade-chosen", environment, last)
             timeline.say(f"{reason}: back to schema {last.before[:12]}, before {last.revision[:12]}")
-            place = _backwards(shop, last, target.pointed())
+            place = _backwards(shop, run_id, last, target.pointed())
             rehearsal = place.fitting() or place.on_copies(timeline.say)
             show.rehearsal(rehearsal, reasons_of(rehearsal, place.database.budget), environment)
             findings = findings_of(rehearsal, place.database.budget)
@@ -71,7 +71,8 @@ def _last(shop: Workshop, environment: str) -> Migrated:
     if database is None:
         raise InputError(f"{environment!r} has no database in this workshop: name it in `databases`")
     now = database.current_schema()
-    made = [one for one in migrations(shop.ledger, environment) if one.after == now and not one.is_same]
+    ups = [Migrated.model_validate(entry.body) for entry in shop.ledger.entries(kind="migrated")]
+    made = [one for one in ups if one.environment == environment and one.after == now and not one.is_same]
     if not made:
         raise InputError(f"no release brought the database of {environment!r} to the schema that it has now")
     if not made[-1].is_downgrade_proven:
@@ -81,9 +82,9 @@ def _last(shop: Workshop, environment: str) -> Migrated:
     return made[-1]
 
 
-def _backwards(shop: Workshop, last: Migrated, serving: str | None) -> Place:
-    """The same migration with its commands the other way round."""
-    prepared = released_by(shop, last.environment, last.revision)
+def _backwards(shop: Workshop, run_id: str, last: Migrated, serving: str | None) -> Place:
+    """The same migration with its commands the other way round, in this run: what another one rehearsed is not ours."""
+    prepared = released_by(shop, last.environment, last.revision).model_copy(update={"run_id": run_id})
     place = Place.of(shop, prepared_for(shop, prepared, last.revision), last.revision, serving)
     up, down = place.migrate.up, place.migrate.down
     if down is None:

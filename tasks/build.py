@@ -14,7 +14,7 @@ from tasks.prepare import project_settings
 from tasks.requirements import project_requirements
 from tasks.room import toolchain_of
 
-COMMAND_S, START_S = 900, 60
+COMMAND_S, START_S = 900, 30
 """Longest try of a migration, longest start of a release on a copy. What it may take is in the database's budget."""
 
 

@@ -290,6 +290,7 @@ def test_a_downgrade_is_a_persons_act_and_offered_only_where_it_is_proven(there:
     assert versions(there) == [1, 2]
     done = in_a_run(lambda: one_back("down-2", name, ACCEPT, "why", WORKSHOP))
     assert versions(there) == [1] and done.after == of(there, attempt).before
+    assert there.shop.ledger.entries(run_id="down-2", kind="rehearsal"), "rehearsed for this run alone"
     again = in_a_run(lambda: one_back("down-2", name, ACCEPT, "why", WORKSHOP))
     assert again == done and versions(there) == [1], "once per run"
     with pytest.raises(InputError, match="no downgrade is offered"):
