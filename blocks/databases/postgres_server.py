@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg import Connection, sql
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import InsufficientPrivilege
 
 from blocks.databases.addresses import clean, libpq_url, with_place
 from blocks.databases.postgres_catalog import SESSION
@@ -200,10 +201,15 @@ def _drop(connection: Connection[Any], name: str) -> None:
         b"SELECT datname FROM pg_database WHERE datname = %s OR datname ~ %s", (name, f"^{name}_[0-9]$")
     ).fetchall():
         connection.execute(
-            b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() "
+            b"AND backend_type = 'client backend'",
             (database,),
         )
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+        drop = sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(database))
+        try:
+            connection.execute(drop + sql.SQL(" WITH (FORCE)"))
+        except InsufficientPrivilege:  # an autovacuum worker is none that we may end; without FORCE the server does
+            connection.execute(drop)
     connection.execute(b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (name,))
     connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(name)))
 

@@ -500,7 +500,8 @@ def server_with_connections(server: PostgresDatabase, share: float) -> Iterator[
 
 
 def test_behind_a_long_transaction_it_gives_way_and_tries_again(server: PostgresDatabase, alembic: Alembic) -> None:
-    seen = rehearsed(server, alembic, 'op.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")\n' + ADD, UNADD)
+    longer = server.model_copy(update={"long_transaction_s": 4})
+    seen = rehearsed(longer, alembic, 'op.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")\n' + ADD, UNADD)
     behind = seen.behind_transaction
     assert behind is not None and behind.problem is None
     assert behind.tries > 1 and seen.under_load.tries == 1
