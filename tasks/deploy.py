@@ -13,6 +13,7 @@ from tasks import breaker, lease, show
 from tasks.build import build_of
 from tasks.engine import Ship, turn
 from tasks.migration import Place
+from tasks.schema import lived
 from tasks.step import step
 
 
@@ -111,7 +112,7 @@ def _made(shop: Workshop, target: Target, build: ReleaseBuild, about: Provenance
 def live_before(shop: Workshop, environment: str, now: str | None) -> tuple[str, ...]:
     """Revisions that were seen live before `now` was, the newest first. Never a later one: rolling back twice does not
     go forward."""
-    seen = [str(e.body["revision"]) for e in shop.ledger.entries(kind="live") if e.body["environment"] == environment]
+    seen = lived(shop.ledger, environment)
     if now in seen:
         seen = seen[: len(seen) - 1 - seen[::-1].index(now)]
     return tuple(dict.fromkeys(revision for revision in reversed(seen) if revision != now))

@@ -47,12 +47,9 @@ def kept(ledger: Ledger, environment: str, run: str) -> Iterator[None]:
     token = ledger.lease(_name(environment), run, LEASE_S)
 
     def beat() -> None:
-        while not over.wait(HEARTBEAT_S):
+        while token is not None and not over.wait(HEARTBEAT_S):
             with contextlib.suppress(Exception):  # the next beat comes; who lost the lease meanwhile is fenced
-                if holder(ledger, environment) in (run, None):
-                    renewed = ledger.lease(_name(environment), run, LEASE_S)
-                    if renewed not in (token, None):  # it was taken away from this run meanwhile
-                        give_back(ledger, environment, run)
+                ledger.renew(_name(environment), token, LEASE_S)
 
     thread = threading.Thread(target=beat, name=f"lease {environment}", daemon=True)
     thread.start()

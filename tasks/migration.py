@@ -14,7 +14,7 @@ from domain.project import Migrations
 from domain.rehearsed import Migrated, findings_of
 from domain.task import Merged, Prepared, Rehearsed, Severity
 from tasks.build import prepared_for, trial_of
-from tasks.schema import runs_on
+from tasks.schema import lived, runs_on
 
 
 class Place(NamedTuple):
@@ -122,13 +122,10 @@ class Place(NamedTuple):
             return
         if self.running:
             say(f"{self.running[:12]} was tried on the new schema and was well: it can be gone back to")
-        earlier = dict.fromkeys(
-            str(entry.body["revision"])
-            for entry in self.shop.ledger.entries(kind="live")
-            if entry.body["environment"] == self.environment
-        )
-        for revision in earlier.keys() - {self.running, self.revision}:
-            if rehearsal.after not in runs_on(self.shop.ledger, self.environment, revision):
+        ledger, mine = self.shop.ledger, (self.running, self.revision)
+        earlier = [revision for revision in lived(ledger, self.environment) if revision not in mine]
+        for revision, schemas in runs_on(ledger, self.environment, *earlier).items():
+            if rehearsal.after not in schemas:
                 say(f"{revision[:12]} was never seen on the new schema: no rollback goes there before it is tried")
 
     @property

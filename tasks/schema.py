@@ -16,10 +16,16 @@ def migrations(ledger: Ledger, environment: str) -> list[Migrated]:
     return [one for one in (Migrated.model_validate(e.body) for e in entries) if one.environment == environment]
 
 
-def runs_on(ledger: Ledger, environment: str, revision: str) -> frozenset[str]:
-    """Schemas that a release is known to run on."""
+def runs_on(ledger: Ledger, environment: str, *revisions: str) -> dict[str, frozenset[str]]:
+    """Each of these releases → schemas that it is known to run on."""
+    done = migrations(ledger, environment)
     ran = [RanOn.model_validate(entry.body) for entry in ledger.entries(kind="ran-on")]
-    return proven_on(migrations(ledger, environment), ran, environment, revision)
+    return {revision: proven_on(done, ran, environment, revision) for revision in revisions}
+
+
+def lived(ledger: Ledger, environment: str) -> list[str]:
+    """Revisions that were seen live, the oldest first; one that came back is named again."""
+    return [str(e.body["revision"]) for e in ledger.entries(kind="live") if e.body["environment"] == environment]
 
 
 def why_not_back(shop: Workshop, run: str, environment: str, revision: str) -> str | None:
@@ -30,7 +36,7 @@ def why_not_back(shop: Workshop, run: str, environment: str, revision: str) -> s
     database = shop.database(environment)
     if database is None:
         return None
-    known = runs_on(shop.ledger, environment, revision)
+    known = runs_on(shop.ledger, environment, revision)[revision]
     try:
         now = database.current_schema()
     except DatabaseError as err:

@@ -113,6 +113,19 @@ class Ledger(LockgateBlock):
             session.add(row)
             return row.token
 
+    def renew(self, name: str, token: int, seconds: float) -> bool:
+        """Keep what was taken with this token, also where it ran out meanwhile.
+
+        False, and nothing happens, where it was given back, or taken by another since.
+        """
+        with self._open(write=True) as session:
+            row = session.get(LeaseRow, name)
+            if row is None or row.holder is None or row.token != token:
+                return False
+            row.expires_at = _now(session) + seconds
+            session.add(row)
+            return True
+
     def release(self, name: str, holder: str) -> None:
         """Free `name` if `holder` has it; does nothing where another has. Safe to repeat."""
         with self._open(write=True) as session:

@@ -5,7 +5,7 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from domain.health import Clean, HealthState, Reading, read_health, said_release
 
@@ -20,28 +20,6 @@ def probe(address: str, path: str, revision: str, clean: Clean) -> Reading:
     except (OSError, http.client.HTTPException) as err:
         return Reading(state=HealthState.SICK, reason=f"no answer from {address}{path}: {err or type(err).__name__}")
     return read_health(code, body, revision, clean)
-
-
-def settle(
-    address: str,
-    path: str,
-    revision: str,
-    wanted: int,
-    within_s: float,
-    interval_s: float,
-    clean: Clean,
-    can_still_come: Callable[[], bool] = lambda: True,
-) -> str | None:
-    """None when `wanted` answers in a row were healthy and of `revision`, else what the last one said."""
-    deadline, row = time.monotonic() + within_s, 0
-    while True:
-        reading = probe(address, path, revision, clean)
-        row = row + 1 if reading.is_healthy else 0
-        if row == wanted:
-            return None
-        if time.monotonic() > deadline or (row == 0 and not can_still_come()):
-            return reading.reason
-        time.sleep(interval_s)
 
 
 def serving(address: str, path: str) -> str | None:

@@ -13,10 +13,11 @@ from pydantic import Field, PrivateAttr
 from blocks.base import LockgateBlock
 from blocks.home import home
 from blocks.targets.access_log import Follow
+from blocks.targets.asking import settle_by
 from blocks.targets.caddy import Caddy, caddy_binary
 from blocks.targets.fencing import fenced
 from blocks.targets.files import locked
-from blocks.targets.health_probe import probe, serving, settle
+from blocks.targets.health_probe import probe, serving
 from blocks.targets.releases import Deployment, Place, Releases
 from blocks.targets.secrets import Redactor
 from blocks.targets.timeline import Say, quietly
@@ -244,7 +245,11 @@ class ProxiedTarget(LockgateBlock):
 
     def _is_seen(self, revision: str, path: str, within_s: float) -> str | None:
         interval_s = min(self.rollout.interval_s, 0.1)
-        said = settle(self.address, path, revision, _SEEN_BACK, within_s, interval_s, self._redactor)
+
+        def ask() -> Reading:
+            return probe(self.address, path, revision, self._redactor)
+
+        said = settle_by(ask, _SEEN_BACK, within_s, interval_s)
         if said is None:
             self._say(f"{revision} seen serving in {_SEEN_BACK} public answers in a row")
         return said

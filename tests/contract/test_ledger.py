@@ -289,6 +289,22 @@ def test_an_expired_lease_goes_to_the_next_with_a_higher_token(ledger: Ledger) -
     assert ledger.lease("production", "a", 60) is None
 
 
+def test_what_was_taken_is_renewed_after_its_time_but_never_after_it_was_given_back_or_taken(ledger: Ledger) -> None:
+    first = ledger.lease("production", "a", 0.1)
+    assert first is not None
+    time.sleep(0.15)
+    assert ledger.renew("production", first, 60)
+    assert ledger.holder_of("production") == "a"
+    ledger.release("production", "a")
+    assert not ledger.renew("production", first, 60)
+    assert ledger.holder_of("production") is None
+    assert ledger.lease("production", "b", 0.1) == first + 1
+    time.sleep(0.15)
+    assert not ledger.renew("production", first, 60), "nor what another took, though it ran out"
+    assert ledger.holder_of("production") is None
+    assert not ledger.renew("never", 1, 60)
+
+
 def test_a_released_lease_is_free_and_its_tokens_never_go_back(ledger: Ledger) -> None:
     ledger.lease("production", "a", 60)
     ledger.release("production", "a")

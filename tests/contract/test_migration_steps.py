@@ -186,7 +186,10 @@ def test_a_rehearsed_migration_is_applied_and_known_with_what_can_be_gone_back_t
     assert f"{there.base.revision[:12]} was tried on the new schema and was well: it can be gone back to" in told
     assert versions(there) == [1, 2]
     done = of(there, attempt)
-    assert runs_on(there.shop.ledger, there.target.name, there.base.revision) >= {done.before, done.after}
+    assert runs_on(there.shop.ledger, there.target.name, there.base.revision)[there.base.revision] >= {
+        done.before,
+        done.after,
+    }
     assert len(there.shop.ledger.entries(run_id=there.ready.run_id, kind="rehearsal")) == 2, "base's and the change's"
     assert there.target.current() == attempt.commit
     assert copies_swept(there.shop) == []
