@@ -1,4 +1,4 @@
-"""A migration: how it is run, what its rehearsal measured, and what follows from that. Pure rules over values."""
+"""A migration: how it is run, what its rehearsal measured, and the rules about that. Pure values."""
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from domain.schema import Change, Kind
-from domain.task import Decision, Verdict
+from domain.task import Decision
 from domain.value import Value
 
 
@@ -50,7 +50,12 @@ class MigrationBudget(Value):
     longest_blocked_read_s: float = Field(1.0, ge=0, description="Seconds that one read may wait for a lock")
     longest_blocked_write_s: float = Field(2.0, ge=0, description="Seconds that one write may wait for a lock")
     duration_s: float = Field(600, ge=0, description="Seconds that a try may take")
-    growth_bytes: int = Field(20_000_000_000, ge=0, description="Bytes that the database may grow by")
+    growth_bytes: int = Field(5_000_000_000, ge=0, description="Bytes that the database may grow by")
+
+    @property
+    def most_bytes(self) -> int:
+        """That a copy may grow by before its rehearsal is stopped: it goes up, down and up again."""
+        return 3 * self.growth_bytes
 
 
 class TableImpact(Value):
@@ -168,19 +173,6 @@ class MigrationRule(NamedTuple):
     decision: Decision
     what: str
     check: Callable[[Rehearsal, MigrationBudget], Iterable[str]]
-
-
-def judge_migration(rehearsal: Rehearsal, budget: MigrationBudget) -> Verdict:
-    """Refused where a refusing rule has a reason, else for a person where another has, else accepted."""
-    found = [(rule, reason) for rule in MIGRATION_RULES for reason in rule.check(rehearsal, budget)]
-    for decision in (Decision.REFUSED, Decision.NEEDS_PERSON):
-        if any(rule.decision is decision for rule, _ in found):
-            return Verdict(
-                decision=decision,
-                reasons=tuple(reason for _, reason in found),
-                rules=tuple(dict.fromkeys(rule.name for rule, _ in found)),
-            )
-    return Verdict(decision=Decision.ACCEPTED)
 
 
 # ── rules ────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -365,11 +365,13 @@ class Database(Protocol):
         serves: Serves,
         *,
         queries: Sequence[str] | None = None,
+        stop: Callable[[], None] = ...,
         say: Callable[[str], None] = ...,
     ) -> Rehearsal:
-        """Run a migration on copies and measure; `judge_migration` says what follows. Nothing is left of the copies.
+        """Run a migration on copies and measure; `findings_of` says what follows. Nothing is left of the copies.
 
-        `queries`: statements of the running release; None: what the database knows. Raises DatabaseError where it
+        `queries`: statements of the running release; None: what the database knows. `stop` ends what works on a copy,
+        where that outgrows the budget. Raises DatabaseError where it
         could not be rehearsed.
         """
 

@@ -53,11 +53,18 @@ class Place(NamedTuple):
         with contextlib.ExitStack() as stack:
             trial = stack.enter_context(trial_of(self.shop, self.prepared, self.revision))
             serves: Serves = nothing_runs
+            trials = [trial]
             if self.running:
                 running = prepared_for(self.shop, self.prepared, self.running)
-                serves = stack.enter_context(trial_of(self.shop, running, self.running)).serves
+                trials.append(stack.enter_context(trial_of(self.shop, running, self.running)))
+                serves = trials[-1].serves
             down = trial.migrate(self.migrate.down) if self.migrate.down else None
-            rehearsal = self.database.rehearse(trial.migrate(self.migrate.up), down, serves, say=say)
+
+            def stop() -> None:
+                for each in trials:
+                    each.stop()
+
+            rehearsal = self.database.rehearse(trial.migrate(self.migrate.up), down, serves, stop=stop, say=say)
         key = f"{self._key}{rehearsal.source[:16]}"
         return self.shop.ledger.record(self.prepared.run_id, "rehearsal", key, rehearsal)
 

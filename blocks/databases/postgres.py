@@ -16,7 +16,7 @@ from blocks.databases.postgres_copy import with_lock_timeout
 from blocks.databases.postgres_copying import Limits, copied
 from blocks.databases.postgres_server import Server
 from blocks.databases.postgres_watch import Session, Watch
-from blocks.databases.rehearse import Copies, rehearse
+from blocks.databases.rehearse import Copies, Play, rehearse
 from domain.errors import DatabaseError
 from domain.health import Clean
 from domain.migration import Applied, Migrate, MigrationBudget, MigrationRun, Patience, Rehearsal, Serves, TableImpact
@@ -66,17 +66,19 @@ class PostgresDatabase(LockgateBlock):
         serves: Serves,
         *,
         queries: Sequence[str] | None = None,
+        stop: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda line: None,
     ) -> Rehearsal:
         """Run a migration on copies and measure. `queries`: statements of the running release; None: those that
-        pg_stat_statements has, where it is installed.
+        pg_stat_statements has, where it is installed. `stop` ends what works on a copy, where that grows too much.
 
         The commands get the URL of a copy, whose role can do nothing elsewhere. Raises DatabaseError where it could not
         be rehearsed; nothing is left of the copies then either.
         """
         tried = self.statements() if queries is None else queries
         with self._copied() as (copies, hide):
-            return rehearse(copies, up, down, serves, tried, self.patience, self.long_transaction_s, hide, say)
+            play = Play(up, down, serves, tried, self.patience, self.long_transaction_s, hide)
+            return rehearse(copies, play, self.budget.most_bytes, stop, say)
 
     def try_on_copy(self, serves: Serves) -> str | None:
         """Try a release on a copy of the database as it is: None where it is well there, else why not."""
@@ -184,7 +186,9 @@ class PostgresDatabase(LockgateBlock):
         """Copies, and what takes the secrets of their URLs out of a text."""
         source = self._server()
         scratch = Server(self.scratch.get_secret_value(), self.maintenance) if self.scratch else None
-        limits = Limits(self.template_max_bytes, self.copy_max_bytes, self.copy_timeout_s, self.programs)
+        limits = Limits(
+            self.template_max_bytes, self.copy_max_bytes, self.budget.most_bytes, self.copy_timeout_s, self.programs
+        )
         with copied(source, scratch, limits) as copies:
             yield copies, clean(source.url, source.libpq, copies.first.url, copies.second.url)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from blocks.databases.addresses import with_query
 from blocks.databases.postgres_catalog import invalid_indexes, read_contents, read_schema
@@ -27,6 +27,7 @@ class PostgresCopy:
     def __init__(self, server: Server, account: Account, database: str) -> None:
         self._server, self._account, self._database = server, account, database
         self._connection = self._connect()
+        self._administrator = server.administrator()
         self._ours: dict[int, Bystander] = {self._connection.info.backend_pid: Bystander()}
 
     @property
@@ -105,8 +106,22 @@ class PostgresCopy:
             finally:
                 watch.close()
 
+    def taken_bytes(self) -> int:
+        with self._reading("the size"):
+            row = self._administrator.execute(b"SELECT pg_database_size(%s::name)", (self._database,)).fetchone()
+            return int(row[0]) if row else 0
+
+    def shut(self) -> None:
+        role = sql.Identifier(self._account.name)
+        with self._server.saying("the copy could not be shut"):
+            self._administrator.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT 0").format(role))
+            self._administrator.execute(
+                b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (self._account.name,)
+            )
+
     def close(self) -> None:
         self._connection.close()
+        self._administrator.close()
 
     def _connect(self) -> Connection[Any]:
         return self._server.connect(self._database, self._account)

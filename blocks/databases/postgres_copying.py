@@ -60,6 +60,7 @@ class Limits(NamedTuple):
 
     template_max_bytes: int
     max_bytes: int
+    growth_bytes: int
     timeout_s: float
     programs: Path | None
 
@@ -81,6 +82,7 @@ def copied(source: Server, scratch: Server | None, limits: Limits) -> Iterator[C
             fingerprint = read_schema(connection).fingerprint
         method, size_bytes, notes = _first(source, target, account, limits)
         notes += _settings(source, target, account.name)
+        notes += _bounded(target, account.name, limits.growth_bytes)
         how = _clone(target, first, second, account.name)
         made = CopyMade(
             method=f"{method}; the second one by {how}",
@@ -192,3 +194,16 @@ def _settings(source: Server, target: Server, name: str) -> list[str]:
             except psycopg.Error as err:
                 notes.append(f"the setting {key} is not the same on the copy: {str(err).strip().splitlines()[0]}")
     return notes
+
+
+def _bounded(target: Server, name: str, most_bytes: int) -> list[str]:
+    """Files that a query sorts in are in no database's size, so the server itself has to bound them."""
+    alter = sql.SQL("ALTER ROLE {} SET temp_file_limit = {}").format(
+        sql.Identifier(name), sql.Literal(most_bytes >> 10)
+    )
+    with target.administered() as connection:
+        try:
+            connection.execute(alter)
+        except psycopg.errors.InsufficientPrivilege:
+            return ["temporary files of its queries are not bounded: the url's role may not set temp_file_limit"]
+    return []

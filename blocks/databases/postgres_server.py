@@ -105,10 +105,14 @@ class Server:
                 f"{self.clean(_line(err))}; see that the server runs and that the url is right"
             ) from None
 
+    def administrator(self) -> Connection[Any]:
+        """A session beside every copy and original. Raises DatabaseError."""
+        return self.connect(self._maintenance)
+
     @contextlib.contextmanager
     def administered(self) -> Iterator[Connection[Any]]:
-        """A session beside every copy and original. Raises DatabaseError for what goes wrong in it."""
-        with self.connect(self._maintenance) as connection, self.saying("the server could not be administered"):
+        """The same. Raises DatabaseError also for what goes wrong in it."""
+        with self.administrator() as connection, self.saying("the server could not be administered"):
             yield connection
 
     @contextlib.contextmanager
@@ -138,7 +142,7 @@ class Server:
     def account(self) -> Iterator[Account]:
         """A role that may do nothing yet; with it go all databases of its name."""
         account = Account(f"{PREFIX}{int(time.time())}_{secrets.token_hex(4)}", secrets.token_urlsafe(24))
-        with self.connect(self._maintenance) as keeper:
+        with self.administrator() as keeper:
             try:
                 with self.saying("a role for the copy could not be made"):
                     keeper.execute(_STAY)

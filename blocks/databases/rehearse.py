@@ -1,11 +1,15 @@
 """A migration on two copies of a database, as it will be run on the database itself. Knows no engine."""
 
+import contextlib
 import secrets
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from blocks.databases.patience import Watcher, once, run_patiently
+from domain.errors import DatabaseError, LockgateError
 from domain.health import Clean
 from domain.migration import CopyMade, Downgrade, Migrate, MigrationRun, Patience, Rehearsal, Serves, TableImpact
 from domain.schema import Schema, changes
@@ -18,6 +22,7 @@ VERSION_TABLES = frozenset(
     }
 )  # fmt: skip
 """Where migration tools write how far they are: what a migration changes there is not the users' data."""
+_LOOK_S = 0.5
 
 
 class Content(NamedTuple):
@@ -62,6 +67,12 @@ class Copy(Watcher, Protocol):
     def long_transaction(self, seconds: float) -> AbstractContextManager[None]:
         """A transaction that has read and written every table stays open for that long."""
 
+    def taken_bytes(self) -> int:
+        """What the copy takes of the disk now. At any time, from any thread."""
+
+    def shut(self) -> None:
+        """End whatever is done with it, ours too, and let nobody in again. From any thread."""
+
 
 class Copies(NamedTuple):
     """Two copies of the same moment."""
@@ -72,20 +83,25 @@ class Copies(NamedTuple):
     source: str
 
 
+class Play(NamedTuple):
+    """What is rehearsed. `clean` takes the secrets of the copies' URLs out of a text."""
+
+    up: Migrate
+    down: Migrate | None
+    serves: Serves
+    queries: Sequence[str]
+    patience: Patience
+    long_transaction_s: float
+    clean: Clean = str
+
+
 def rehearse(
-    copies: Copies,
-    up: Migrate,
-    down: Migrate | None,
-    serves: Serves,
-    queries: Sequence[str],
-    patience: Patience,
-    long_transaction_s: float,
-    clean: Clean,
-    say: Callable[[str], None],
+    copies: Copies, play: Play, most_bytes: int, stop: Callable[[], None], say: Callable[[str], None]
 ) -> Rehearsal:
     """Up under load, down and up again on the first copy, then the running release; up behind a long transaction on
-    the second. Where nothing is another after the first of these, that is all."""
-    first, second, lines = copies.first, copies.second, []
+    the second. Where nothing is another after the first of these, that is all; and where a copy grows by more than
+    `most_bytes`, `stop` ends what works on it, and that is all too."""
+    lines: list[str] = []
 
     def tell(line: str) -> None:
         lines.append(line)
@@ -94,21 +110,77 @@ def rehearse(
     tell(f"copied by {copies.made.method}, {copies.made.size_bytes:,} bytes in {copies.made.seconds:.2f} s")
     for note in copies.made.notes:
         tell(note)
-    seed = secrets.randbits(62)  # the migration does not know it, so it cannot make up rows of the same digest
-    before, size_bytes = first.schema(), first.size_bytes()
-    rows = first.contents(_all_columns(before), seed)
-    run = _under_load(first, up, patience, clean)
-    tell(f"up under load: {run.problem or f'through in {run.longest_try_s:.2f} s'}")
-    seen = Rehearsal(
+    before, began = copies.first.schema(), time.monotonic()
+    begun = Rehearsal(
         engine=before.engine,
         copy_made=copies.made,
         source=copies.source,
         before=before.fingerprint,
-        under_load=run,
-        bytes_before=size_bytes,
+        under_load=MigrationRun(tries=1, seconds=0, longest_try_s=0),
+        bytes_before=copies.first.size_bytes(),
     )
+    with Bound((copies.first, copies.second), most_bytes, stop) as bound:
+        try:
+            seen = _on_copies(copies, play, begun, before, tell)
+        except DatabaseError:
+            if bound.problem is None:
+                raise
+    if bound.problem is not None:  # what came after is about copies that were shut
+        tell(bound.problem)
+        run = begun.under_load.model_copy(update={"problem": bound.problem, "seconds": time.monotonic() - began})
+        seen = begun.model_copy(update={"under_load": run, "bytes_after": begun.bytes_before + bound.grown_bytes})
+    return seen.model_copy(update={"timeline": tuple(lines)})
+
+
+class Bound(threading.Thread):
+    """Sees that no copy outgrows the disk that it may take, for nobody has reviewed what works on it. Once one has,
+    nothing works on the copies any more. For the time of a `with`."""
+
+    def __init__(self, copies: Sequence[Copy], most_bytes: int, stop: Callable[[], None]) -> None:
+        super().__init__(name="bound of the copies", daemon=True)
+        self._copies, self._most_bytes, self._stop = copies, most_bytes, stop
+        self._before = [copy.taken_bytes() for copy in copies]
+        self._over = threading.Event()
+        self.grown_bytes = 0
+        self.problem: str | None = None
+
+    def __enter__(self) -> "Bound":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._over.wait(_LOOK_S):
+            if self.problem is None and (problem := self._look()) is None:
+                continue
+            self.problem = self.problem or problem
+            for end in (self._stop, *(copy.shut for copy in self._copies)):
+                with contextlib.suppress(LockgateError):  # the next look tries again
+                    end()
+
+    def _look(self) -> str | None:
+        try:
+            grown = [copy.taken_bytes() - was for copy, was in zip(self._copies, self._before, strict=True)]
+        except DatabaseError as err:
+            return f"it was stopped: nobody can see how much of the disk it takes: {err}"
+        self.grown_bytes = max(grown)
+        if self.grown_bytes <= self._most_bytes:
+            return None
+        return f"it was stopped: a copy grew by {self.grown_bytes:,} bytes, and {self._most_bytes:,} is the most"
+
+
+def _on_copies(copies: Copies, play: Play, seen: Rehearsal, before: Schema, tell: Callable[[str], None]) -> Rehearsal:
+    first, second, queries = copies.first, copies.second, play.queries
+    seed = secrets.randbits(62)  # the migration does not know it, so it cannot make up rows of the same digest
+    rows = first.contents(_all_columns(before), seed)
+    run = _under_load(first, play)
+    tell(f"up under load: {run.problem or f'through in {run.longest_try_s:.2f} s'}")
+    seen = seen.model_copy(update={"under_load": run})
     if run.problem is not None:
-        return seen.model_copy(update={"timeline": tuple(lines)})
+        return seen
     after = first.schema()
     seen = seen.model_copy(
         update={
@@ -121,20 +193,20 @@ def rehearse(
     )
     if seen.changed_nothing:
         tell("it changed nothing, so there is nothing to take back and nothing that could break")
-        return seen.model_copy(update={"timeline": tuple(lines)})
+        return seen
     parsed_before = second.failing(queries)
     lost = _lost(before, after, rows, first, second, seed)
     back = None
-    if down is not None:
-        back = _back(first, up, down, before, after, rows, seed, clean)
+    if play.down is not None:
+        back = _back(first, play, play.down, before, after, rows, seed)
         tell(f"down and up again: {'proven' if back.is_proven else 'not proven'}")
     tried = [query for query in queries if query not in parsed_before]
     broken = [f"{reason}: {_short(query)}" for query, reason in first.failing(tried).items()]
-    if (reason := serves(first.url)) is not None:
-        broken.append(clean(reason))
+    if (reason := play.serves(first.url)) is not None:
+        broken.append(play.clean(reason))
     tell(f"the running release on the new schema: {'; '.join(broken) or 'well'}")
-    with second.long_transaction(long_transaction_s):
-        behind = _under_load(second, up, patience, clean)
+    with second.long_transaction(play.long_transaction_s):
+        behind = _under_load(second, play)
     if behind.problem is None and second.schema() != after:
         behind = behind.model_copy(update={"problem": "it ended well and left another schema than without it"})
     tell(f"up behind a long transaction: {behind.problem or f'through in {behind.tries} tries'}")
@@ -146,31 +218,29 @@ def rehearse(
             "downgrade": back,
             "queries": len(tried),
             "broken": tuple(broken),
-            "timeline": tuple(lines),
         }
     )
 
 
-def _under_load(copy: Copy, up: Migrate, patience: Patience, clean: Clean) -> MigrationRun:
-    with copy.under_load(patience) as load:
-        run = run_patiently(up, copy.migration_url(patience), patience, load, clean)
+def _under_load(copy: Copy, play: Play) -> MigrationRun:
+    with copy.under_load(play.patience) as load:
+        run = run_patiently(play.up, copy.migration_url(play.patience), play.patience, load, play.clean)
         impacts, unmeasured = load.stop()
     return run.model_copy(update={"impacts": impacts, "unmeasured": unmeasured})
 
 
 def _back(
     copy: Copy,
-    up: Migrate,
+    play: Play,
     down: Migrate,
     before: Schema,
     after: Schema,
     rows: Mapping[str, Content],
     seed: int,
-    clean: Clean,
 ) -> Downgrade:
     """Down, compared with what was before; up again, whose schema is compared with that of the first time: rows are
     not, since what it fills in with the time or with random values is never the same."""
-    if (problem := once(down, copy.url, copy, clean)) is not None:
+    if (problem := once(down, copy.url, copy, play.clean)) is not None:
         return Downgrade(problem=problem)
     back = copy.schema()
     differences = [change.sentence for change in changes(before, back)]
@@ -179,7 +249,7 @@ def _back(
     there = {name: columns for name, columns in _all_columns(before).items() if _has(back, name, columns)}
     now = copy.contents(there, seed)
     differences += [_difference(name, rows[name], now[name]) for name in there if rows[name] != now[name]]
-    again = once(up, copy.url, copy, clean)
+    again = once(play.up, copy.url, copy, play.clean)
     if again is not None:
         again = f"it failed: {again}"
     elif copy.schema() != after:

@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr
 
 from blocks.base import LockgateBlock
 from blocks.databases.patience import run_patiently
-from blocks.databases.rehearse import Copies, rehearse
+from blocks.databases.rehearse import Copies, Play, rehearse
 from blocks.databases.sqlite_copy import Confine, SqliteCopy, Worker, unconfined
 from blocks.home import home
 from domain.errors import DatabaseError
@@ -72,9 +72,11 @@ class SqliteDatabase(LockgateBlock):
         serves: Serves,
         *,
         queries: Sequence[str] | None = None,
+        stop: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda line: None,
     ) -> Rehearsal:
         """Run a migration on copies and measure. `queries`: statements of the running release; SQLite keeps none.
+        `stop` ends what works on a copy, where its directory grows too much.
 
         Raises DatabaseError where it could not be rehearsed; nothing is left of the copies then either. So it is where
         there is no file and `serves` is not `nothing_runs`: `path` is not the file of the release that runs.
@@ -85,7 +87,9 @@ class SqliteDatabase(LockgateBlock):
                 "make an empty one there where it has none yet"
             )
         with self._copied() as copies:
-            return rehearse(copies, up, down, serves, queries or (), self.patience, self.long_transaction_s, str, say)
+            most_bytes = min(self.budget.most_bytes, shutil.disk_usage(self.copies).free // 2)
+            play = Play(up, down, serves, queries or (), self.patience, self.long_transaction_s)
+            return rehearse(copies, play, most_bytes, stop, say)
 
     def try_on_copy(self, serves: Serves) -> str | None:
         """Try a release on a copy of the database as it is: None where it is well there, else why not."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ made, for whom it runs as."""
 
 _Named = TypeVar("_Named", Column, Constraint, Index)
 _STOP_WITHIN_S = 90
+_FILE_BYTES = 4096
+"""What a file counts at least: an empty one takes room too."""
 
 
 def unconfined(argv: Sequence[str], folders: Sequence[Path]) -> Sequence[str]:
@@ -82,6 +85,9 @@ class Working:
     def end_try(self) -> bool:
         return False  # a lock of a file goes with the process that held it
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def stop(self) -> tuple[tuple[TableImpact, ...], tuple[str, ...]]:
         """The lock is of the whole file, so every table waits as long."""
         try:
@@ -102,6 +108,7 @@ class SqliteCopy:
     def __init__(self, worker: Worker, path: Path) -> None:
         self._worker, self._path = worker, path
         self._long_transaction_s = 0.0
+        self._load: Working | None = None
 
     @property
     def url(self) -> str:
@@ -142,6 +149,7 @@ class SqliteCopy:
     def under_load(self, patience: Patience) -> Iterator[Working]:
         held_s = self._long_transaction_s
         with self._worker.working("load", path=str(self._path), long_transaction_s=held_s) as load:
+            self._load = load
             yield load
 
     @contextlib.contextmanager
@@ -153,6 +161,23 @@ class SqliteCopy:
 
     def end_try(self) -> bool:
         return False
+
+    def taken_bytes(self) -> int:
+        """Of its directory: whoever writes the file may write beside it."""
+        taken, folders = 0, [self._path.parent]
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        taken += max(_FILE_BYTES, entry.stat(follow_symlinks=False).st_blocks * 512)
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+        return taken
+
+    def shut(self) -> None:
+        """The commands are ended by who started them."""
+        if self._load is not None:
+            self._load.kill()
 
 
 def _sorted(kind: type[_Named], rows: Sequence[Mapping[str, Any]]) -> tuple[_Named, ...]:

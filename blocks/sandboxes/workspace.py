@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from blocks.sandboxes import archives, confinement, hostile, layers, memory, merged, openers, relay, seccomp, trees
+from blocks import process_memory
+from blocks.sandboxes import archives, confinement, hostile, layers, merged, openers, relay, seccomp, trees
 from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Bind, Caps, Overlay
 from blocks.sandboxes.processes import supervise
 from blocks.sandboxes.transcript import Transcript
@@ -272,7 +273,7 @@ class BubblewrapWorkspace:
 
     def _check_memory(self, first: int | None) -> str | None:
         limit = self._bounds.caps.memory
-        if first is None or not memory.is_over(first, limit):
+        if first is None or not process_memory.is_over(first, limit):
             return None
         return f"the command took more than {limit >> 20} MB of memory"
 

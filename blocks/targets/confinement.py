@@ -170,8 +170,9 @@ def _bwrap(program: str, descriptor: int | None, network: bool, *options: str) -
     argv += [] if network else ["--unshare-net"]
     argv += ["--disable-userns", "--new-session", "--cap-drop", "ALL", *options]
     argv += ["--clearenv"] if descriptor is None else ["--clearenv", "--args", str(descriptor)]
-    argv += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev", "--size", str(TMP_BYTES)]
-    argv += ["--tmpfs", "/tmp"]  # noqa: S108  # its own
+    argv += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
+    for folder in ("/tmp", "/dev/shm"):  # noqa: S108  # its own
+        argv += ["--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", folder]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         path = Path("/", name)
         if path.is_symlink():
@@ -184,6 +185,8 @@ def _bwrap(program: str, descriptor: int | None, network: bool, *options: str) -
 def _views(mounts: Sequence[Mount]) -> list[str]:
     return [
         *(word for m in mounts for word in ("--bind" if m.writable else "--ro-bind", str(m.source), m.inside)),
+        # else these two would hold as much as a release cares to write into memory
+        *("--remount-ro", "/dev", "--remount-ro", "/"),
         *("--chdir", APP if any(mount.inside == APP for mount in mounts) else "/"),
     ]
 

@@ -122,6 +122,10 @@ class Trial:
         """The word by which its processes are found."""
         return self._place.mark
 
+    def stop(self) -> None:
+        """End what is at work now. Safe to repeat, from any thread."""
+        processes.end(self.mark, grace_s=0)
+
     def migrate(self, command: str) -> Migrate:
         """Runs a command of the release on the database at a URL. What it started is gone when it has ended."""
 
@@ -129,7 +133,7 @@ class Trial:
             database = place_of(url)
             with self._inside(command, database, {}, lines=0) as inside:
                 ended = confinement.ended(inside.process, time.monotonic() + self._command_timeout_s)
-            said = database.clean(ended.output)
+            said = "\n".join(filter(None, (database.clean(ended.output), inside.memory.said)))
             if ended.exit_code is None:
                 said += f"\nit took over {self._command_timeout_s:g} s"
             return Ran(ended.exit_code, said)
@@ -155,6 +159,7 @@ class Trial:
         if reason is None:
             return None
         how = f"not healthy within {self._start_timeout_s:g} s: {reason}" if alive else "its process ended"
+        how = inside.memory.said or how
         lines = [line[:_LINE_CHARACTERS] for line in database.clean(log.text()).splitlines()[-_LOG_LINES:]]
         return "\n".join([how, *(["the end of its log:", *lines] if lines else [])])
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from blocks import process_memory
 from blocks.targets import confinement, processes, trial_inside
 from blocks.targets.confinement import DATA, Mount
 from blocks.targets.health_probe import PROBE_TIMEOUT_S
@@ -20,13 +21,17 @@ from blocks.targets.trial_door import Door
 from domain.errors import TargetError
 
 _BEGINS_WITHIN_S = 30
+_PROCESSES, _MEMORY_BYTES = 512, 4 << 30
+"""The most that a trial may have of each, all its processes together: nobody has reviewed what runs in there."""
+_LOOK_S = 0.5
 
 
 class Inside(NamedTuple):
-    """A command of the release at work, and the sockets through which its service can be asked."""
+    """A command of the release at work, the sockets through which its service can be asked, and its limits."""
 
     process: subprocess.Popen[bytes]
     lines: list[socket.socket]
+    memory: "Memory"
 
 
 @contextlib.contextmanager
@@ -60,6 +65,8 @@ def begun(
                 str(channel),
                 str(port),
                 str(lines),
+                str(_PROCESSES),
+                str(_MEMORY_BYTES),
             ]
             process = stack.enter_context(
                 confinement.attached(
@@ -76,7 +83,33 @@ def begun(
             stack.enter_context(each)
         if database.server:
             stack.enter_context(Door(sockets.pop(0), database.server))
-        yield Inside(process, sockets)
+        yield Inside(process, sockets, stack.enter_context(Memory(process.pid, mark)))
+
+
+class Memory(threading.Thread):
+    """Looks at what a trial takes, and ends it where that is too much. For the time of a `with`."""
+
+    def __init__(self, first: int, mark: str) -> None:
+        super().__init__(name="trial-memory", daemon=True)
+        self._first, self._mark = first, mark
+        self._over = threading.Event()
+        self.said: str | None = None
+        """Why it was ended; None: it was not."""
+
+    def __enter__(self) -> "Memory":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._over.wait(_LOOK_S):
+            if process_memory.is_over(self._first, _MEMORY_BYTES):
+                self.said = f"it took more than {_MEMORY_BYTES >> 20:,} MB of memory"
+                with contextlib.suppress(TargetError):  # the next look tries again
+                    processes.end(self._mark, grace_s=0)
 
 
 class Line(http.client.HTTPConnection):

@@ -33,11 +33,11 @@ from domain.migration import (
     Patience,
     Ran,
     Rehearsal,
-    judge_migration,
     nothing_runs,
 )
 from domain.task import Decision
 from tests.postgres import new_database
+from tests.unit.policy_cases import judged
 
 ROWS = 2000
 ROOMY = MigrationBudget(longest_blocked_read_s=60, longest_blocked_write_s=60, duration_s=600)
@@ -189,7 +189,7 @@ UNADD = 'op.drop_column("orders", "paid")'
 def test_a_column_that_may_be_left_out_passes(database: Database, alembic: Alembic) -> None:
     told: list[str] = []
     seen = rehearsed(database, alembic, ADD, UNADD, say=told.append)
-    assert judge_migration(seen, ROOMY).decision is Decision.ACCEPTED, seen
+    assert judged(seen, ROOMY).decision is Decision.ACCEPTED, seen
     assert seen.migration_class is MigrationClass.EXPAND
     assert [change.sentence.replace("public.", "") for change in seen.changes] == ["column orders.paid is new"]
     assert seen.downgrade is not None and seen.downgrade.is_proven
@@ -223,7 +223,7 @@ def test_not_null_without_a_default_is_refused(database: Database, alembic: Alem
     op.drop_table("kept")
     """
     seen = rehearsed(database, alembic, up, UNADD)
-    verdict = judge_migration(seen, ROOMY)
+    verdict = judged(seen, ROOMY)
     assert verdict.decision is Decision.REFUSED and verdict.rules[0] == "migration-breaks-running"
     assert "paid is new and NOT NULL without a default" in verdict.reasons[0]
     assert seen.migration_class is MigrationClass.CONTRACT  # its downgrade brings every row back
@@ -231,7 +231,7 @@ def test_not_null_without_a_default_is_refused(database: Database, alembic: Alem
 
 def test_not_null_on_rows_that_are_there_fails_in_the_rehearsal(database: Database, alembic: Alembic) -> None:
     up = 'op.add_column("orders", sa.Column("paid", sa.Boolean, nullable=False))'
-    verdict = judge_migration(rehearsed(database, alembic, up, UNADD), ROOMY)
+    verdict = judged(rehearsed(database, alembic, up, UNADD), ROOMY)
     assert verdict.decision is Decision.REFUSED and verdict.rules == ("migration-fails",)
     assert "exit code 1" in verdict.reasons[0] and "null" in verdict.reasons[0].lower()
 
@@ -240,7 +240,7 @@ def test_a_dropped_column_with_values_is_for_a_person(database: Database, alembi
     up = 'op.drop_column("orders", "item")'
     down = 'op.add_column("orders", sa.Column("item", sa.String(40)))'
     seen = rehearsed(database, alembic, up, down)
-    verdict = judge_migration(seen, ROOMY)
+    verdict = judged(seen, ROOMY)
     assert verdict.decision is Decision.NEEDS_PERSON, verdict
     assert {"migration-lossy", "migration-forward-only"} <= set(verdict.rules)
     assert any(f"orders.item had {ROWS} values and is gone" in reason for reason in verdict.reasons)
@@ -252,7 +252,7 @@ def test_a_dropped_column_without_values_loses_nothing(database: Database, alemb
                      'op.add_column("orders", sa.Column("note", sa.Text))',
                      queries=["SELECT id, item FROM orders"])  # fmt: skip
     assert not seen.is_lossy and seen.migration_class is MigrationClass.CONTRACT and seen.queries == 1
-    assert judge_migration(seen, ROOMY).decision is Decision.ACCEPTED
+    assert judged(seen, ROOMY).decision is Decision.ACCEPTED
 
 
 RENAME = 'op.execute("ALTER TABLE orders RENAME COLUMN item TO title")'
@@ -269,7 +269,7 @@ def test_a_rename_that_the_running_release_does_not_survive_is_refused(database:
 
     queries = ["SELECT item FROM orders", "SELECT gone FROM nowhere", "SELECT price FROM orders"]
     seen = rehearsed(database, alembic, RENAME, RENAMED_BACK, serves=serves, queries=queries)
-    verdict = judge_migration(seen, ROOMY)
+    verdict = judged(seen, ROOMY)
     assert verdict.decision is Decision.REFUSED and verdict.rules[0] == "migration-breaks-running"
     assert len(seen.broken) == 2 and seen.queries == 2, "a statement that failed before too says nothing"
     assert "SELECT item FROM orders" in seen.broken[0]
@@ -277,18 +277,18 @@ def test_a_rename_that_the_running_release_does_not_survive_is_refused(database:
 
 
 def test_a_rename_is_for_a_person_where_no_statements_are_known(database: Database, alembic: Alembic) -> None:
-    verdict = judge_migration(rehearsed(database, alembic, RENAME, RENAMED_BACK), ROOMY)
+    verdict = judged(rehearsed(database, alembic, RENAME, RENAMED_BACK), ROOMY)
     assert verdict.decision is Decision.NEEDS_PERSON and verdict.rules == ("migration-unproven",)
 
 
 def test_a_backfill_of_a_new_column_loses_nothing(database: Database, alembic: Alembic) -> None:
     seen = rehearsed(database, alembic, ADD + '\nop.execute("UPDATE orders SET paid = (price > 10)")', UNADD)
-    assert not seen.is_lossy and judge_migration(seen, ROOMY).decision is Decision.ACCEPTED
+    assert not seen.is_lossy and judged(seen, ROOMY).decision is Decision.ACCEPTED
 
 
 def test_values_that_are_rewritten_for_good_are_for_a_person(database: Database, alembic: Alembic) -> None:
     seen = rehearsed(database, alembic, 'op.execute("UPDATE orders SET price = price / 2 WHERE id = 7")', "pass")
-    verdict = judge_migration(seen, ROOMY)
+    verdict = judged(seen, ROOMY)
     assert verdict.decision is Decision.NEEDS_PERSON and seen.changes == ()
     assert any("orders have other values than before" in reason for reason in seen.lost)
     assert any("orders have other values than before" in reason for reason in verdict.reasons)
@@ -315,7 +315,7 @@ def test_what_changes_nothing_is_rehearsed_no_further(database: Database, alembi
 
     seen = database.rehearse(up, once_only, once_only)  # type: ignore[arg-type]
     assert seen.changed_nothing and seen.downgrade is None and seen.behind_transaction is None
-    assert judge_migration(seen, ROOMY).decision is Decision.ACCEPTED
+    assert judged(seen, ROOMY).decision is Decision.ACCEPTED
     assert "changed nothing" in seen.timeline[-1]
 
 
@@ -332,14 +332,14 @@ def test_a_release_is_tried_on_a_copy_of_today(database: Database, alembic: Alem
 
 def test_a_migration_without_a_downgrade_is_for_a_person(database: Database, alembic: Alembic) -> None:
     seen = rehearsed(database, alembic, ADD, None)
-    verdict = judge_migration(seen, ROOMY)
+    verdict = judged(seen, ROOMY)
     assert verdict.decision is Decision.NEEDS_PERSON and verdict.rules == ("migration-forward-only",)
     assert not seen.is_lossy
 
 
 def test_a_migration_that_fails_half_way_is_refused(database: Database, alembic: Alembic) -> None:
     seen = rehearsed(database, alembic, ADD + '\nop.execute("SELECT no_such_column FROM orders")', UNADD)
-    verdict = judge_migration(seen, ROOMY)
+    verdict = judged(seen, ROOMY)
     assert verdict.decision is Decision.REFUSED and "no_such_column" in verdict.reasons[0]
     assert seen.under_load.tries == 1, "no lock was missing"
 
@@ -418,7 +418,7 @@ def test_a_copy_that_is_too_old_is_swept_though_it_is_held(database: Database, a
         return Ran(0)
 
     with contextlib.suppress(DatabaseError):
-        verdict = judge_migration(database.rehearse(up, None, nothing_runs), ROOMY)
+        verdict = judged(database.rehearse(up, None, nothing_runs), ROOMY)
         assert verdict.decision is Decision.REFUSED
 
 
@@ -461,10 +461,10 @@ def test_an_index_keeps_writes_out_of_its_table_alone(server: PostgresDatabase, 
     assert reads == 0 and writes > 0
     assert impact(seen, "public.customers") == (0, 0)
     assert "ShareLock" in next(i.locks for i in seen.under_load.impacts if i.table == "public.orders")
-    verdict = judge_migration(seen, NO_BLOCK)
+    verdict = judged(seen, NO_BLOCK)
     assert verdict.decision is Decision.REFUSED and verdict.rules == ("migration-over-budget",)
     assert "writes of public.orders were blocked" in verdict.reasons[0]
-    assert judge_migration(seen, ROOMY).decision is Decision.ACCEPTED
+    assert judged(seen, ROOMY).decision is Decision.ACCEPTED
 
 
 def test_a_concurrent_index_keeps_nobody_out(server: PostgresDatabase, alembic: Alembic) -> None:
@@ -514,7 +514,7 @@ def test_a_migration_that_takes_its_own_time_for_a_lock_is_cut_off(server: Postg
     behind = seen.behind_transaction
     assert behind is not None and behind.locked_out and behind.tries == 2
     assert behind.seconds < 60, "it was not let wait for the transaction's end"
-    verdict = judge_migration(seen, ROOMY)
+    verdict = judged(seen, ROOMY)
     assert verdict.decision is Decision.NEEDS_PERSON and verdict.rules == ("migration-lock-queue",)
 
 
@@ -645,7 +645,7 @@ def test_whatever_a_database_holds_is_copied_and_compared(
         seen = rehearsed(server, alembic, up, down, queries=['SELECT id FROM "Odd Name" WHERE mail = $1'])
     assert seen.copy_made.method.startswith("pg_dump" if in_use else "a template")
     assert seen.before == seen.source
-    assert judge_migration(seen, ROOMY).decision is Decision.ACCEPTED, seen
+    assert judged(seen, ROOMY).decision is Decision.ACCEPTED, seen
     assert "table sales.here is new" in [change.sentence for change in seen.changes]
     assert {i.table for i in seen.under_load.impacts if i.loaded} >= {"sales.Odd Name", "public.log", "public.parts_1"}
 
@@ -705,6 +705,7 @@ def test_a_role_that_may_make_databases_and_roles_is_enough(postgres_url: str, a
         one = database.model_copy(update={"template_max_bytes": template_max_bytes})
         seen = one.rehearse(alembic.to("head"), None, nothing_runs)
         assert seen.under_load.problem is None and seen.behind_transaction is not None
+        assert any("temporary files of its queries are not bounded" in line for line in seen.timeline)
     assert leftovers(database) == []
     do(admin, f"ALTER ROLE {role} NOCREATEDB")
     assert "may not make copies" in str(database.doctor())
@@ -772,7 +773,7 @@ def test_a_write_that_takes_long_keeps_others_out(file: SqliteDatabase, alembic:
 
     seen = file.rehearse(up, None, nothing_runs)
     assert all(impact.blocked_write_s > 0 for impact in seen.under_load.impacts)
-    verdict = judge_migration(seen, NO_BLOCK)
+    verdict = judged(seen, NO_BLOCK)
     assert verdict.decision is Decision.REFUSED and "writes of orders were blocked" in str(verdict.reasons)
 
 

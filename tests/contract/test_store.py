@@ -266,7 +266,7 @@ def test_what_was_put_survives_kill_9_of_the_server(tmp_path: Path) -> None:
     try:
         weed.start()
         weed.client().create_bucket(Bucket="bucket")
-        store = s3_store(weed, bucket="bucket", connect_timeout_s=1, read_timeout_s=5, attempts=2)
+        store = s3_store(weed, bucket="bucket", connect_timeout_s=1, read_timeout_s=60, attempts=2)
         data = [os.urandom(200_000) for _ in range(200)]
         kept: dict[int, str] = {}
         refused: list[int] = []

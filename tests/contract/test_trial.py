@@ -27,17 +27,18 @@ from pydantic import SecretStr
 
 from blocks.databases.postgres import PostgresDatabase
 from blocks.databases.sqlite import SqliteDatabase
-from blocks.targets import processes
+from blocks.targets import processes, trial_run
 from blocks.targets.files import owned
 from blocks.targets.releases import Place
 from blocks.targets.trial import Trial, confined, sweep, tried
 from blocks.targets.trial_database import place_of
 from domain.errors import DatabaseError, TargetError
-from domain.migration import MigrationBudget, Patience, Rehearsal, judge_migration, nothing_runs
+from domain.migration import MigrationBudget, Patience, Rehearsal, nothing_runs
 from domain.ports import Tree, TreeEntry
 from domain.task import Decision
 from tests.contract.trials import build_of, given, revision, shop, toolchain_at
 from tests.postgres import new_database
+from tests.unit.policy_cases import judged
 
 ONE, TWO = "1" * 40, "2" * 40
 UP, DOWN = "python -m alembic upgrade head", "python -m alembic downgrade -1"
@@ -112,7 +113,12 @@ def address(database: Database) -> str:
 def rehearsed(database: Database, trials: Tries, up: str, down: str = "pass", **more: Any) -> Rehearsal:
     """A second release whose next alembic revision does this, beside the first, which runs."""
     with trials(TWO, revision(up, down)) as new, trials(ONE, start_timeout_s=15) as running:
-        return database.rehearse(new.migrate(UP), new.migrate(DOWN), running.serves, **more)
+
+        def stop() -> None:
+            new.stop()
+            running.stop()
+
+        return database.rehearse(new.migrate(UP), new.migrate(DOWN), running.serves, stop=stop, **more)
 
 
 def program(text: str) -> str:
@@ -125,7 +131,7 @@ def program(text: str) -> str:
 def test_what_only_adds_is_rehearsed_and_applied(database: Database, trials: Tries) -> None:
     up = 'op.add_column("products", sa.Column("stock", sa.Integer))'
     seen = rehearsed(database, trials, up, 'op.drop_column("products", "stock")')
-    assert judge_migration(seen, ROOMY).decision is Decision.ACCEPTED, seen
+    assert judged(seen, ROOMY).decision is Decision.ACCEPTED, seen
     assert seen.downgrade is not None and seen.downgrade.is_proven and not seen.broken
     with trials(TWO, revision(up)) as trial:
         applied = database.apply(trial.migrate(UP), seen)
@@ -137,14 +143,14 @@ def test_a_contraction_that_the_running_release_does_not_survive_is_refused(data
     renamed = 'op.execute("ALTER TABLE products RENAME COLUMN name TO title")'
     back = 'op.execute("ALTER TABLE products RENAME COLUMN title TO name")'
     seen = rehearsed(database, trials, renamed, back)
-    verdict = judge_migration(seen, ROOMY)
+    verdict = judged(seen, ROOMY)
     assert verdict.decision is Decision.REFUSED and "migration-breaks-running" in verdict.rules
     assert "name" in seen.broken[-1] and "status fail" in seen.broken[-1], "its health said so"
 
 
 def test_a_loss_is_for_a_person(database: Database, trials: Tries) -> None:
     seen = rehearsed(database, trials, 'op.execute("UPDATE products SET price_cents = 0")')
-    verdict = judge_migration(seen, ROOMY)
+    verdict = judged(seen, ROOMY)
     assert verdict.decision is Decision.NEEDS_PERSON and "migration-lossy" in verdict.rules
 
 
@@ -157,13 +163,13 @@ def test_where_nothing_is_another_the_rehearsal_ends(database: Database, trials:
             queries=["SELECT 1"],
         )
     assert seen.changed_nothing and seen.behind_transaction is None and seen.downgrade is None
-    assert judge_migration(seen, ROOMY).decision is Decision.ACCEPTED
+    assert judged(seen, ROOMY).decision is Decision.ACCEPTED
 
 
 def test_a_new_revision_that_changes_a_version_alone_is_not_nothing(database: Database, trials: Tries) -> None:
     seen = rehearsed(database, trials, "pass")
     assert not seen.changed_nothing and seen.before == seen.after and seen.behind_transaction is not None
-    assert judge_migration(seen, ROOMY).decision is Decision.ACCEPTED
+    assert judged(seen, ROOMY).decision is Decision.ACCEPTED
 
 
 def test_the_first_release_begins_with_an_empty_file(tmp_path: Path, trials: Tries) -> None:
@@ -296,6 +302,107 @@ def test_output_is_bounded(empty: Database, trials: Tries) -> None:
         ran = trial.migrate("yes | head -c 30000000; echo end")(address(empty))
         assert ran.exit_code == 0 and len(ran.output) <= 64_000 and ran.output.endswith("end\n")
         assert len(str(trial.serves(address(empty)))) < 1000
+
+
+HOG = "import time; x = bytearray(150 << 20); time.sleep(60)"
+
+
+def test_all_processes_together_have_so_much_memory(
+    empty: Database, trials: Tries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_run, "_MEMORY_BYTES", 256 << 20)
+    greedy = program("x = bytearray(400 << 20)")
+    with trials(TWO, build={"run": f"{program(HOG)} & {program(HOG)} & sleep 60"}) as trial:
+        ran = trial.migrate(greedy)(address(empty))
+        assert ran.exit_code == 1 and "MemoryError" in ran.output, "one alone"
+        ran = trial.migrate(f"{program(HOG)} & {program(HOG)} & sleep 60")(address(empty))
+        assert ran.exit_code not in (0, None) and "it took more than 256 MB of memory" in ran.output
+        assert str(trial.serves(address(empty))).startswith("it took more than 256 MB of memory")
+        assert not processes.is_running(trial.mark)
+
+
+def test_there_are_only_so_many_processes(empty: Database, trials: Tries, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial_run, "_PROCESSES", 40)
+    with trials(TWO) as trial:
+        ran = trial.migrate("for n in $(seq 60); do sleep 30 & done; echo all")(address(empty))
+        assert "all" not in ran.output and "annot fork" in ran.output
+
+
+def test_nothing_can_be_filled_but_its_own_small_places(empty: Database, trials: Tries) -> None:
+    places = "for place in / /dev /etc /usr /proc /app /mnt; do touch $place/x 2>/dev/null && echo wrote $place; done"
+    fill = "for place in /tmp /dev/shm; do head -c 300M /dev/zero > $place/x || echo full $place; done"
+    with trials(TWO) as trial:
+        ran = trial.migrate(f"{places}; {fill}")(address(empty))
+    assert "wrote" not in ran.output
+    assert "full /tmp" in ran.output and "full /dev/shm" in ran.output
+
+
+FILLS = {
+    "postgresql": "CREATE TABLE filled AS SELECT generate_series(1, 10000000000) AS n, repeat('x', 1000)",
+    "sqlite": "CREATE TABLE filled AS WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s) "
+    "SELECT n, randomblob(1000) FROM s",
+}
+SMALL = ROOMY.model_copy(update={"growth_bytes": 10_000_000})
+
+
+def engine_of(database: Database) -> str:
+    return "sqlite" if isinstance(database, SqliteDatabase) else "postgresql"
+
+
+def is_stopped(seen: Rehearsal) -> None:
+    problem = str(seen.under_load.problem)
+    assert problem.startswith("it was stopped: a copy grew by") and problem.endswith("and 30,000,000 is the most")
+    verdict = judged(seen, SMALL)
+    assert verdict.decision is Decision.REFUSED
+    assert set(verdict.rules) == {"migration-fails", "migration-over-budget"}
+    assert seen.timeline[-1] == problem
+
+
+def test_a_migration_that_fills_the_disk_is_stopped(database: Database, trials: Tries) -> None:
+    small = database.model_copy(update={"budget": SMALL})
+    is_stopped(rehearsed(small, trials, f'op.execute("{FILLS[engine_of(database)]}")'))
+    assert not processes.marked("lockgate_trial_")
+
+
+def test_so_is_one_whose_downgrade_does(database: Database, trials: Tries) -> None:
+    small = database.model_copy(update={"budget": SMALL})
+    up = 'op.add_column("products", sa.Column("stock", sa.Integer))'
+    is_stopped(rehearsed(small, trials, up, f'op.execute("{FILLS[engine_of(database)]}")'))
+
+
+def test_files_beside_the_database_count_too(tmp_path: Path, trials: Tries) -> None:
+    file = SqliteDatabase(path=tmp_path / "data" / "shop.db", copies=tmp_path / "copies", budget=SMALL).confined(
+        confined
+    )
+    with trials(TWO) as trial:
+        command = "mkdir $DATA_DIR/deep; n=0; while true; do n=$((n+1)); head -c 1M /dev/zero > $DATA_DIR/deep/$n; done"
+        is_stopped(file.rehearse(trial.migrate(command), None, nothing_runs, stop=trial.stop))
+    assert list(file.copies.glob("lockgate_copy_*")) == []
+
+
+PLANTED = """with op.get_context().autocommit_block():
+        op.execute("CREATE TABLE filled (n bigint, x text)")
+        op.execute("CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.filled "
+                   "SELECT generate_series(1, 10000000000), repeat('x', 1000); RETURN NEW; END $$")
+        op.execute("CREATE TRIGGER fill BEFORE UPDATE ON products FOR EACH ROW EXECUTE FUNCTION fill()")
+        op.execute("SELECT pg_sleep(1)")"""
+"""Our load updates a row of each table meanwhile."""
+
+
+def test_what_it_planted_for_our_own_statements_is_stopped_too(postgres_url: str, trials: Tries) -> None:
+    small = postgres(new_database(postgres_url)).model_copy(update={"budget": SMALL})
+    with trials(ONE) as trial:
+        assert trial.migrate(UP)(address(small)).exit_code == 0
+    is_stopped(rehearsed(small, trials, PLANTED))
+    assert small.sweep() == ()
+
+
+def test_what_a_query_sorts_in_is_bounded_by_the_server(postgres_url: str, trials: Tries) -> None:
+    small = postgres(new_database(postgres_url)).model_copy(update={"budget": SMALL})
+    with trials(ONE) as trial:
+        assert trial.migrate(UP)(address(small)).exit_code == 0
+    seen = rehearsed(small, trials, 'op.execute("SELECT count(*) FROM generate_series(1, 10000000000)")')
+    assert "temporary file size exceeds" in str(seen.under_load.problem)
 
 
 # ── whether it serves ──

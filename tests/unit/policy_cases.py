@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from domain.brief import Acceptance, AcceptanceFile, Brief, Scope
-from domain.policy import change_findings
+from domain.migration import MigrationBudget, Rehearsal
+from domain.policy import change_findings, judge
 from domain.ports import Tree, TreeEntry
 from domain.project import ProjectSettings
-from domain.task import Attempt, CaseOutcome, CaseRow, Evidence, Finding, Prepared, Scanned, Tested
+from domain.rehearsed import findings_of, reasons_of
+from domain.task import Attempt, CaseOutcome, CaseRow, Evidence, Finding, Prepared, Rehearsed, Scanned, Tested, Verdict
 
 COMMIT, BASE = "c" * 40, "b" * 40
 ACCEPTANCE = AcceptanceFile(path="tests/test_search.py", content="def test_search():\n    assert search('a') == []\n")
@@ -102,3 +104,11 @@ def evidence(
         tested=Tested(commit=tested, rows=rows, sandbox="fake"),
         scanned=Scanned(commit=scanned, findings=findings, scanners=scanners),
     )
+
+
+def judged(rehearsal: Rehearsal, budget: MigrationBudget) -> Verdict:
+    """What the judge says of a change that has nothing against it but this. `reasons`: those that people are told."""
+    findings, kind = findings_of(rehearsal, budget), rehearsal.migration_class
+    seen = Rehearsed(commit=COMMIT, environment="shop", migration_class=kind, findings=findings, report="d")
+    verdict = judge(prepared(), evidence().model_copy(update={"rehearsed": seen}))
+    return verdict.model_copy(update={"reasons": tuple(reason for _, reason in reasons_of(rehearsal, budget))})

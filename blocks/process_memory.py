@@ -1,4 +1,4 @@
-"""How much memory the processes of a sandbox take together."""
+"""How much memory untrusted processes take together."""
 
 import contextlib
 import re
