@@ -300,7 +300,10 @@ def test_a_downgrade_is_a_persons_act_and_offered_only_where_it_is_proven(there:
         in_a_run(lambda: one_back("down-3", name, ACCEPT, "why", WORKSHOP))
 
 
-def test_a_release_that_cannot_run_on_the_schema_of_today_is_no_rollback_target(there: There) -> None:
+def test_a_release_that_cannot_run_on_the_schema_of_today_is_no_rollback_target(
+    there: There, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.build.START_S", 8)
     name, attempt = there.target.name, changed(there, *EXPAND)
     in_a_run(lambda: rehearse(there.ready, attempt))
     release = released(there, attempt)
