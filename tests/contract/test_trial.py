@@ -361,7 +361,6 @@ def is_stopped(seen: Rehearsal) -> None:
 def test_a_migration_that_fills_the_disk_is_stopped(database: Database, trials: Tries) -> None:
     small = database.model_copy(update={"budget": SMALL})
     is_stopped(rehearsed(small, trials, f'op.execute("{FILLS[engine_of(database)]}")'))
-    assert not processes.marked("lockgate_trial_")
 
 
 def test_so_is_one_whose_downgrade_does(database: Database, trials: Tries) -> None:
