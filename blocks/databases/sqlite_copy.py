@@ -163,15 +163,18 @@ class SqliteCopy:
         return False
 
     def taken_bytes(self) -> int:
-        """Of its directory: whoever writes the file may write beside it."""
+        """Of its directory: whoever writes the file may write beside it, and hide that."""
         taken, folders = 0, [self._path.parent]
         for folder in folders:
-            with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
-                for entry in entries:
-                    with contextlib.suppress(FileNotFoundError):
-                        taken += max(_FILE_BYTES, entry.stat(follow_symlinks=False).st_blocks * 512)
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(Path(entry.path))
+            try:
+                with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+                    for entry in entries:
+                        with contextlib.suppress(FileNotFoundError):
+                            taken += max(_FILE_BYTES, entry.stat(follow_symlinks=False).st_blocks * 512)
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(Path(entry.path))
+            except OSError as err:
+                raise DatabaseError(f"a directory beside the copy cannot be looked into: {err.strerror}") from None
         return taken
 
     def shut(self) -> None:

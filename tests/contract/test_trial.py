@@ -379,6 +379,16 @@ def test_files_beside_the_database_count_too(tmp_path: Path, trials: Tries) -> N
     assert list(file.copies.glob("lockgate_copy_*")) == []
 
 
+def test_nothing_is_hidden_in_a_directory_that_nobody_can_look_into(tmp_path: Path, trials: Tries) -> None:
+    path, copies = tmp_path / "data" / "shop.db", tmp_path / "copies"
+    file = SqliteDatabase(path=path, copies=copies).confined(confined)
+    with trials(TWO) as trial:
+        deep = f"cd $DATA_DIR; for n in $(seq 60); do mkdir {'d' * 100}; cd -P {'d' * 100}; done; sleep 60"
+        seen = file.rehearse(trial.migrate(deep), None, nothing_runs, stop=trial.stop)
+    assert "nobody can see how much of the disk it takes" in str(seen.under_load.problem)
+    assert list(file.copies.glob("lockgate_copy_*")) == []
+
+
 PLANTED = """with op.get_context().autocommit_block():
         op.execute("CREATE TABLE filled (n bigint, x text)")
         op.execute("CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.filled "
