@@ -72,7 +72,7 @@ class Decision(Value):
     allowed: bool
     reason: str = Field(description="The rule that let it through, or why it was denied")
     secrets: tuple[str, ...] = Field((), description="Names of secrets that were put in")
-    status: int | None = Field(None, description="What the server answered, where that was seen")
+    status: int | None = Field(None, description="What the server answered, where that was before this was written")
     count: int = Field(1, description="Equal decisions within one flush, together")
 
 

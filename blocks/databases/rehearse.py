@@ -122,7 +122,7 @@ def rehearse(
     with Bound((copies.first, copies.second), most_bytes, stop) as bound:
         try:
             seen = _on_copies(copies, play, begun, before, tell)
-        except DatabaseError:
+        except LockgateError:  # of a copy that was shut, or of a trial that was ended while it began
             if bound.problem is None:
                 raise
     if bound.problem is not None:  # what came after is about copies that were shut

@@ -25,7 +25,7 @@ from sqlalchemy.exc import OperationalError
 
 from blocks.databases.postgres import PostgresDatabase, names_a_table
 from blocks.databases.sqlite import SqliteDatabase
-from domain.errors import DatabaseError, InputError
+from domain.errors import DatabaseError, InputError, TargetError
 from domain.migration import (
     Migrate,
     MigrationBudget,
@@ -40,6 +40,7 @@ from tests.postgres import new_database
 from tests.unit.policy_cases import judged
 
 ROWS = 2000
+BYTES = {"sqlite": "randomblob(1000)", "postgr": "repeat('x', 1000)"}
 ROOMY = MigrationBudget(longest_blocked_read_s=60, longest_blocked_write_s=60, duration_s=600)
 NO_BLOCK = MigrationBudget(longest_blocked_read_s=0, longest_blocked_write_s=0, duration_s=600)
 """What was never seen waiting is exactly 0."""
@@ -350,6 +351,22 @@ def test_a_release_that_cannot_be_tried_is_an_error_and_leaves_nothing(database:
 
     with pytest.raises(DatabaseError, match="no sandbox"):
         rehearsed(database, alembic, ADD, UNADD, serves=serves)
+
+
+def test_a_release_that_is_ended_while_it_begins_since_its_copy_is_too_large_is_told_so(
+    database: Database, alembic: Alembic
+) -> None:
+    ended = threading.Event()
+
+    def serves(url: str) -> str | None:
+        rows = numbers(url).replace(str(ROWS), "40000")
+        do(url, f"CREATE TABLE large AS SELECT {BYTES[url[:6]]} AS x FROM ({rows}) s")
+        assert ended.wait(60)
+        raise TargetError("its confinement ended without a word")
+
+    small = database.model_copy(update={"budget": MigrationBudget(growth_bytes=10_000_000)})
+    seen = rehearsed(small, alembic, ADD, UNADD, serves=serves, stop=ended.set)
+    assert "a copy grew by" in str(seen.under_load.problem) and seen.timeline[-1] == seen.under_load.problem
 
 
 def test_no_text_holds_the_password_of_the_copy(postgres_url: str, alembic: Alembic) -> None:

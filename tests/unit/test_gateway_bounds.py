@@ -37,6 +37,23 @@ def test_a_line_that_has_ended_is_given_out_at_once() -> None:
     assert Redactor(forms(SECRET)).feed(b"data: 1\n\n") == b"data: 1\n\n"
 
 
+def test_a_decision_has_its_answer_where_that_came_before_it_was_written() -> None:
+    written: list[Decision] = []
+
+    def record(run: str, kind: str, key: str, value: Value) -> None:
+        assert isinstance(value, Decisions)
+        written.extend(value.decisions)
+
+    desk = Audit(Passport(run_id="r", phase="edit"), record)
+    for path in ("/soon", "/late"):
+        note = desk.add(Note("good.example.com", "GET", path, True, "a rule"))
+        note.status = 200 if path == "/soon" else None
+    desk.flush()
+    note.status = 200
+    desk.flush()
+    assert [(d.path, d.status, d.count) for d in written] == [("/soon", 200, 1), ("/late", None, 1)]
+
+
 def test_no_decision_is_dropped_whatever_is_piled_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "MOST", 10)
     written: list[Decision] = []
