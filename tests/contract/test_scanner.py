@@ -185,10 +185,8 @@ def test_a_program_that_says_nothing_that_can_be_believed_refuses(fake: Make, sc
 
 
 def test_a_program_that_hangs_is_stopped_with_its_children_and_refuses(fake: Make, tmp_path: Path) -> None:
-    started = time.monotonic()
     scanner = fake(f"(sleep 3; touch {tmp_path}/still-there) & sleep 30", timeout_s=0.5)
     (finding,) = scan(scanner, {}, {"a.py": "x = 1\n"})
-    assert time.monotonic() - started < 10
     assert (finding.rule, "longer than 0.5 s" in finding.message) == ("scanner-failed", True)
     time.sleep(3.5)
     assert not (tmp_path / "still-there").exists()
