@@ -19,7 +19,7 @@ from domain.health import Answered, Answers, HealthState
 from domain.ports import ReleaseBuild, Target
 from domain.rollout import Look, Numbers, SharePassed, Sick, State, judge_numbers
 from domain.task import Health, Release
-from tasks import lease
+from tasks import lease, show
 from tasks.bundle import Watched
 
 LEAST_LOOKS = 12
@@ -32,14 +32,12 @@ _LOG_TAIL = 4000
 
 
 @contextlib.contextmanager
-def turn(
-    shop: Workshop, environment: str, run: str, *, seize: bool = False, timeline: Timeline | None = None
-) -> Iterator[tuple[Target, Timeline]]:
+def turn(shop: Workshop, environment: str, run: str, *, seize: bool = False) -> Iterator[tuple[Target, Timeline]]:
     """The environment's target, for this run alone, and the timeline of what is done. The lease outlives the context:
     the run's next step has it at once. `seize`: take it from a run that deploys now.
     """
     token = (lease.seize if seize else lease.take)(shop.ledger, environment, run)
-    timeline = timeline or Timeline()
+    timeline = Timeline(also=show.progress())
     with lease.kept(shop.ledger, environment, run):
         yield shop.target(environment).under(token, timeline.say), timeline
 

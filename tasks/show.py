@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
 
+from blocks.targets.timeline import Say, quietly
 from domain.brief import Brief
 from domain.migration import Rehearsal
 from domain.policy.mutation_rules import ranges
@@ -62,16 +64,29 @@ class Output:
             get_run_logger().info("%s │ … the rest is in the transcript", self._who)
 
 
+def progress() -> Say:
+    """Carries what a step does to the run's log, line by line, from any thread. Outside of a run nobody listens."""
+    try:
+        log = get_run_logger()
+    except MissingContextError:
+        return quietly
+    return lambda line: log.info("%s", _printable(line)[:500])
+
+
 def quote(text: str) -> str:
     """Text as Markdown that shows exactly that text: no links, pictures, HTML or control characters.
 
     An address is no Markdown, but pages link it; not where a code span divides it:
     https://github.github.com/gfm/#autolinks-extension-
     """
-    text = "".join(c if c.isprintable() else "�" for c in text.replace("\n", " ")).strip()
+    text = _printable(text).strip()
     text = re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", text)
     text = re.sub(r"^(\d*)([-=.])", r"\1\\\2", text)  # a list, a rule or the underline of a heading
     return re.sub(r"((?:://|www\.|@)+)", r"`\1`", text, flags=re.IGNORECASE)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "�" for c in text.replace("\n", " "))
 
 
 def bullets(items: Sequence[str]) -> str:

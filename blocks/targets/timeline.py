@@ -13,10 +13,11 @@ def quietly(line: str) -> None:
 
 
 class Timeline:
-    """Lines that begin with the UTC time, as `12:00:03.120 traffic shifted to 127.0.0.1:40123`."""
+    """Lines that begin with the UTC time, as `12:00:03.120 traffic shifted to 127.0.0.1:40123`. `also` hears each
+    at once, without the time."""
 
-    def __init__(self, clean: Clean = str) -> None:
-        self._clean = clean
+    def __init__(self, clean: Clean = str, also: Say = quietly) -> None:
+        self._clean, self._also = clean, also
         self._lines: list[str] = []
 
     @property
@@ -24,4 +25,6 @@ class Timeline:
         return tuple(self._lines)
 
     def say(self, what: str) -> None:
-        self._lines.append(f"{datetime.now(UTC).strftime('%H:%M:%S.%f')[:-3]} {self._clean(what)}")
+        what = self._clean(what)
+        self._lines.append(f"{datetime.now(UTC).strftime('%H:%M:%S.%f')[:-3]} {what}")
+        self._also(what)

@@ -133,6 +133,18 @@ class Station:
     def entries(self, run_id: str, kind: str | None = None) -> list[Entry]:
         return list(self.ledger().entries(run_id=run_id, kind=kind))
 
+    def log(self, run_id: str, last: str, timeout_s: float = 60) -> list[str]:
+        """The run's log, once a line holds `last`: it comes in batches."""
+        until = time.monotonic() + timeout_s
+        while True:
+            lines: list[str] = []
+            asked = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_ASC", "limit": 200}
+            while page := self.api("POST", "/logs/filter", {**asked, "offset": len(lines)}):
+                lines += [entry["message"] for entry in page]
+            if any(last in line for line in lines) or time.monotonic() > until:
+                return lines
+            time.sleep(1)
+
     def story(self, run_id: str) -> str:
         return "\n".join(f"{e.kind} {e.key} {json.dumps(e.body)[:300]}" for e in self.entries(run_id))
 

@@ -139,6 +139,16 @@ def test_a_migration_is_rehearsed_judged_applied_and_taken_back(station: Station
     (question,) = station.entries(run_id, "question")
     assert "## The migration, on a copy of" in question.body["text"]
     assert "column items.colour is new" in question.body["text"]
+    log = "\n".join(station.log(run_id, last="live in items at"))
+    for line in (
+        "up under load: exit code 1; it said: Traceback",
+        "the running release on the new schema: not healthy within",
+        "down and up again: proven",
+        "was tried on the new schema and was well: it can be gone back to",
+        "10 % of the traffic go to",
+        "healthy and itself in 20 public answers",
+    ):
+        assert line in log, "the run's log tells what is done"
 
     unasked = station.lockgate("downgrade", "items")
     assert unasked.returncode == 4 and "--accept migration-unproven" in unasked.stdout

@@ -9,6 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from blocks.targets.timeline import Timeline
 from domain.brief import Brief
 from domain.policy import judge
 from domain.task import CaseOutcome, CaseRow, Finding, Severity
@@ -220,3 +221,16 @@ def test_output_is_bounded_in_lines_and_in_length_and_says_once_that_there_is_mo
 def test_output_with_a_percent_sign_is_no_format(log: pytest.LogCaptureFixture) -> None:
     Output()("100%s %d\n")
     assert log.messages == ["agent │ 100%s %d"]
+
+
+def test_what_a_step_does_is_logged_at_once_harmless_and_bounded(log: pytest.LogCaptureFixture) -> None:
+    timeline = Timeline(clean=lambda text: text.replace("secret", "***"), also=show.progress())
+    timeline.say("100%s of the traffic, \x1b[2Jsecret\nmore")
+    assert log.messages == ["100%s of the traffic, �[2J*** more"]
+    assert timeline.lines[0].endswith("\x1b[2J***\nmore")
+    timeline.say("x" * 10_000)
+    assert log.messages[1] == "x" * 500
+
+
+def test_outside_of_a_run_nobody_listens() -> None:
+    show.progress()("a line")
