@@ -1,6 +1,5 @@
 """prepare: the base commit is fixed, the contract is locked, and the brief is refused here if it cannot be judged."""
 
-import json
 import re
 import shlex
 import tomllib
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from blocks.workshop import Workshop, workshop_of
 from domain.bait import bait_in
 from domain.brief import Brief, agents_of
+from domain.detect import detect
 from domain.errors import InputError
 from domain.policy import lint_brief
 from domain.ports import Tree
@@ -170,22 +170,13 @@ def project_settings(shop: Workshop, brief: Brief, tree: Tree) -> tuple[ProjectS
         return brief.project, "the brief"
     if brief.project:
         return shop.project(brief.project), f"block {brief.project}"
-    if any(re.search(r"(^|/)(test_[^/]*|[^/]*_test)\.py$", path) for path in tree):
-        return ProjectSettings(lock=_first(tree, "requirements.txt")), "detected: pytest"
-    if (entry := tree.get("package.json")) and _has_test_script(entry.content):
-        install = "npm ci" if "package-lock.json" in tree else "npm install"
-        setup = f"{install} --ignore-scripts --no-audit --no-fund"
-        return ProjectSettings(test="npm test", setup=setup), "detected: npm test"
-    raise InputError(
-        "nothing tells how this repository is tested: add lockgate.toml on the branch, or project settings to the brief"
-    )
-
-
-def _has_test_script(content: bytes) -> bool:
-    try:
-        return bool(json.loads(content)["scripts"]["test"])
-    except (ValueError, KeyError, TypeError):
-        return False
+    detected = detect(tree)
+    if not detected.kind:
+        raise InputError(
+            "nothing tells how this repository is tested: add lockgate.toml on the branch, or project "
+            "settings to the brief"
+        )
+    return detected.settings, f"detected: {detected.kind}"
 
 
 def _check_names(brief: Brief, tree: Tree) -> None:
@@ -207,7 +198,3 @@ def _check_commands(brief: Brief, settings: ProjectSettings, source: str) -> Non
                 raise ValueError("it is empty")
         except ValueError as err:
             raise InputError(f"{name} is not a command line: {err}") from err
-
-
-def _first(tree: Tree, *names: str) -> str | None:
-    return next((name for name in names if name in tree), None)
