@@ -20,6 +20,7 @@ from domain.reports import BAD
 from domain.task import CaseOutcome, Prepared, Suite
 from domain.trees import shown
 from tasks import show
+from tasks.abreast import abreast
 from tasks.baseline import measured
 from tasks.redaction import spotted
 from tasks.requirements import project_requirements
@@ -66,12 +67,17 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         contract=contract,
         requirements=requirements,
         refusals=(*lint_brief(brief, environments=shop.targets), *_release_refusals(brief, settings)),
-        warnings=tuple(finding.sentence for finding in (*spotted(shop, tree).findings, *bait_in(tree, brief))),
     )
-    if not prepared.refusals:
-        baseline = measured(shop, prepared, tree, attempt)
+    is_tested = not prepared.refusals
+    seen, ran = abreast(
+        lambda: (*spotted(shop, tree).findings, *bait_in(tree, brief)),
+        lambda: measured(shop, prepared, tree, attempt) if is_tested else None,
+    )
+    warnings = tuple(finding.sentence for finding in seen.result())
+    prepared = prepared.model_copy(update={"warnings": warnings})
+    if baseline := ran.result():
         refusals = _contract_refusals(brief, baseline)
-        warnings = (*prepared.warnings, *base_warnings(prepared, baseline))
+        warnings = (*warnings, *base_warnings(prepared, baseline))
         prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
     return shop.ledger.record(run_id, "prepared", key, prepared)

@@ -1,5 +1,6 @@
 """What agents do not get to see of a repository: every tree that goes to one passes through here first."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from domain.spots import Spotted, contents_digest
 from domain.task import Prepared
 from domain.value import digest_of
 
+_looking = threading.Lock()
 WITHHELD = "(not shown: it was not searched for the repository's secrets)"
 
 
@@ -20,10 +22,11 @@ def spotted(shop: Workshop, tree: Tree) -> Spotted:
     What is kept are places and short hashes; the values are read from the tree again. A scan that failed is not kept.
     """
     key = digest_of([contents_digest(tree), shop.secret_scanners])
-    if known := shop.ledger.find("secrets", "spotted", key, Spotted):
-        return known
-    seen = shop.spotted(tree)
-    return seen if seen.problem else shop.ledger.record("secrets", "spotted", key, seen)
+    with _looking:  # who asks for the same tree meanwhile finds it on record
+        if known := shop.ledger.find("secrets", "spotted", key, Spotted):
+            return known
+        seen = shop.spotted(tree)
+        return seen if seen.problem else shop.ledger.record("secrets", "spotted", key, seen)
 
 
 def redacted(shop: Workshop, prepared: Prepared, tree: Tree) -> Redaction:

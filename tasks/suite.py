@@ -1,6 +1,7 @@
-"""Runs a project's tests and checks once, in a fresh sandbox with no agent, no secrets and no network."""
+"""Runs a project's tests and checks once, each in a fresh sandbox with no agent, no secrets and no network."""
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -20,6 +21,7 @@ from domain.project import ProjectSettings
 from domain.reports import Report
 from domain.task import Prepared, Suite
 from domain.value import canonical
+from tasks.abreast import a_place, abreast
 from tasks.canaries import REPORT, canary_problem
 from tasks.checks import run_checks
 from tasks.room import room
@@ -149,32 +151,25 @@ def run_suite(
     Without `ask` this is base: canaries that its set-up keeps from running are no problem, and are told in `canaries`.
     `shown`: what may be kept of a text that the code under test printed.
     """
-    started = time.monotonic()
     ask, is_base = ask or Ask(), ask is None
-    beside = _beside(tree, brief, settings)
-    run = run_of(tree, settings, beside=beside, only=ask.only, without=ask.without)
-    with opened() as workspace:
-        try:
-            for path, content in run.files.items():
-                workspace.write(path, content)
-        except AgentError as err:
-            raise InputError(f"the platform's tests cannot be put beside the project's: {err}") from err
-        done = workspace.run(run.argv, timeout_s=settings.test_timeout_s, env=run.env)
-        report, seen, problem = _read(workspace, run, done)
-        if run.canaries and problem:
-            problem = problem.replace(run.canaries.nonce, "canary")
-        kind = workspace.kind
-    wanted = ask.canaries or (run.canaries.due if run.canaries else {})
-    if not problem and not is_base and (why := canary_problem(seen, wanted)):
-        problem = f"the report cannot be believed: {why}"
-    output = done.output.replace(run.canaries.nonce, "canary") if run.canaries else done.output
+    run = run_of(tree, settings, beside=_beside(tree, brief, settings), only=ask.only, without=ask.without)
     commands = {
         ACCEPTANCE_COMMAND: brief.acceptance.command,
         "build": settings.build,
         "lint": settings.lint,
         "types": settings.types,
     }
-    said = run_checks({} if ask.only else commands, tree, settings, opened, product=(ACCEPTANCE_COMMAND,))
+    tests, checks = abreast(
+        functools.partial(_run_tests, run, settings, opened),
+        functools.partial(
+            run_checks, {} if ask.only else commands, tree, settings, opened, product=(ACCEPTANCE_COMMAND,)
+        ),
+    )
+    (done, report, seen, problem, kind, seconds), said = tests.result(), checks.result()
+    wanted = ask.canaries or (run.canaries.due if run.canaries else {})
+    if not problem and not is_base and (why := canary_problem(seen, wanted)):
+        problem = f"the report cannot be believed: {why}"
+    output = done.output.replace(run.canaries.nonce, "canary") if run.canaries else done.output
     return Suite(
         cases=report.cases,
         messages={name: shown(message) for name, message in {**report.messages, **said.messages}.items()},
@@ -189,8 +184,36 @@ def run_suite(
         canaries=seen,
         output=shop.store.put(shown(output + said.output).encode("utf-8", "replace")),
         sandbox=kind,
-        seconds=round(time.monotonic() - started, 3),
+        seconds=round(seconds + said.seconds, 3),
     )
+
+
+class _Ran(NamedTuple):
+    """What one run of the tests left: `_read`'s three, the kind of sandbox, and the seconds that it was open."""
+
+    done: Completed
+    report: Report
+    canaries: dict[str, str]
+    problem: str | None
+    kind: str
+    seconds: float
+
+
+def _run_tests(run: Run, settings: ProjectSettings, opened: Rooms) -> _Ran:
+    with a_place():
+        started = time.monotonic()
+        with opened() as workspace:
+            try:
+                for path, content in run.files.items():
+                    workspace.write(path, content)
+            except AgentError as err:
+                raise InputError(f"the platform's tests cannot be put beside the project's: {err}") from err
+            done = workspace.run(run.argv, timeout_s=settings.test_timeout_s, env=run.env)
+            report, seen, problem = _read(workspace, run, done)
+            if run.canaries and problem:
+                problem = problem.replace(run.canaries.nonce, "canary")
+            kind = workspace.kind
+        return _Ran(done, report, seen, problem, kind, time.monotonic() - started)
 
 
 def _read(workspace: Workspace, run: Run, done: Completed) -> tuple[Report, dict[str, str], str | None]:

@@ -1,6 +1,7 @@
 """test: the change's product code under base's tests, in a fresh sandbox, compared test by test with base."""
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 
 from blocks.workshop import Workshop, workshop_of
 from domain.errors import InputError
@@ -12,6 +13,7 @@ from domain.ports import Tree
 from domain.reports import BAD
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
 from tasks import show
+from tasks.abreast import abreast
 from tasks.mutate import Bench, mutate
 from tasks.own_requirements import with_its_own
 from tasks.prepare import is_acceptance
@@ -40,9 +42,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
     flaky: dict[str, str] = {}
     try:
         bench.mine = with_its_own(shop, prepared, attempt, base, change)
-        suite = bench.run(without=tuple(path for path in own if path not in base))
-        if own and not suite.problem:
-            suite, tried = _with_own(bench, suite, own, base)
+        suite, tried = _all_runs(bench, own, base)
         if not suite.problem:
             flaky = _flaky(bench, prepared, suite)
     except InputError as err:  # a file where the contract has a directory; or setup does not work with the change
@@ -74,10 +74,10 @@ class _Bench:
 
     def __init__(self, shop: Workshop, prepared: Prepared, head: Tree, base: Tree) -> None:
         self.head, self.base = head, base
-        self.seconds = 0.0
         self.mine = prepared
         self.shown = printable(shop, prepared, head)
         self._shop, self._prepared = shop, prepared
+        self._took: list[float] = []  # runs side by side add to it
 
     def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
         """The suite of `tree`, by default of the change. Raises InputError where it cannot be opened or set up."""
@@ -86,8 +86,12 @@ class _Bench:
         opened = rooms(self._shop, prepared, tree)
         ask = Ask(canaries, only, without)
         suite = run_suite(self._shop, tree, prepared.brief, prepared.settings, opened, ask, self.shown)
-        self.seconds += suite.seconds
+        self._took.append(suite.seconds)
         return suite
+
+    @property
+    def seconds(self) -> float:
+        return sum(self._took)
 
     def noticed(self, change: Change, suite: Suite, own: tuple[str, ...]) -> Noticed:
         """What the tests notice of mutants of the change. Raises as `run`."""
@@ -95,7 +99,7 @@ class _Bench:
         asked = (*(file.path for file in acceptance.files), *(test.split("::")[0] for test in acceptance.tests))
         opened = rooms(self._shop, self.mine, self.head)
         found = mutate(Bench(change, self.head, opened, (*asked, *own), own, suite.seconds), self.shown)
-        self.seconds += found.mutation.seconds
+        self._took.append(found.mutation.seconds)
         return found
 
 
@@ -105,14 +109,25 @@ def _is_green(suite: Suite, rows: tuple[CaseRow, ...]) -> bool:
     return not suite.problem and all(row.kind == "existing" and row.base in BAD for row in failing)
 
 
-def _with_own(bench: _Bench, suite: Suite, own: tuple[str, ...], base: Tree) -> tuple[Suite, Suite]:
+def _all_runs(bench: _Bench, own: tuple[str, ...], base: Tree) -> tuple[Suite, Suite | None]:
     """The change's run with the tests that it brings, and those tests on base's product code.
 
     They run apart from the contract: what a new test does to its process is nothing to the tests that judge the change.
+    All runs are side by side; what the contract's cannot tell, the others do not either.
     """
     brought = tuple(path for path in own if path not in base)
+    runs: list[Callable[[], Suite]] = [functools.partial(bench.run, without=brought)]
+    if own:
+        before = {**bench.base, **{path: bench.head[path] for path in own}}
+        runs += [functools.partial(bench.run, before, only=own)]
     if brought:
-        alone = bench.run(only=brought)
+        runs += [functools.partial(bench.run, only=brought)]
+    ran = abreast(*runs)
+    suite = ran[0].result()
+    if suite.problem or not own:
+        return suite, None
+    if brought:
+        alone = ran[2].result()
         fresh = {test: outcome for test, outcome in alone.cases.items() if test.split("::")[0] in brought}
         suite = suite.model_copy(
             update={
@@ -121,7 +136,7 @@ def _with_own(bench: _Bench, suite: Suite, own: tuple[str, ...], base: Tree) -> 
                 "problem": alone.problem and f"{alone.problem} (the change's own tests)",
             }
         )
-    return suite, bench.run({**bench.base, **{path: bench.head[path] for path in own}}, only=own)
+    return suite, ran[1].result()
 
 
 def _flaky(bench: _Bench, prepared: Prepared, suite: Suite) -> dict[str, str]:
@@ -137,7 +152,8 @@ def _flaky(bench: _Bench, prepared: Prepared, suite: Suite) -> dict[str, str]:
     files = tuple(sorted({test.split("::")[0] for test in fails} & bench.base.keys()))
     if not files or len(fails) > MAX_RERUN:
         return {}
-    again, on_base = bench.run(only=files), bench.run(bench.base, only=files)
+    head, base = abreast(lambda: bench.run(only=files), lambda: bench.run(bench.base, only=files))
+    again, on_base = head.result(), base.result()
     if again.problem or on_base.problem:
         return {}
     return {
