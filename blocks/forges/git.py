@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
@@ -17,21 +17,21 @@ _SETTINGS = {
     "core.hooksPath": NO_HOOKS,
     "core.fsmonitor": "false",
     "core.attributesFile": "/dev/null",
-    # A person names the repository, so who owns its files does not matter. Git takes this only from the command line.
-    "safe.directory": "*",
     "protocol.ext.allow": "never",
     # Clean-up is run in the foreground by the mirror, never by a process that outlives the call.
     "gc.auto": "0",
     "maintenance.auto": "false",
     "submodule.recurse": "false",
 }
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_ATTR_NOSYSTEM": "1",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
+    # An object that is missing is not fetched from wherever a repository's configuration says.
+    "GIT_NO_LAZY_FETCH": "1",
     # A list of what may be spoken; `ext::` and other programs behind an address are not in it.
     "GIT_ALLOW_PROTOCOL": "file:git:http:https:ssh",
     "LC_ALL": "C",
@@ -45,7 +45,8 @@ _OF_THE_PERSON = (
 _A_PERSON_MUST_ACT = re.compile(
     r"not appear to be a git repository|not a git repository|does not exist|repository .*not found|"
     r"authentication failed|could not read (username|password)|permission denied|access denied|"
-    r"host key verification failed|returned error: 40[13]|find remote helper|transport '.*' not allowed",
+    r"host key verification failed|returned error: 40[13]|find remote helper|transport '.*' not allowed|"
+    r"mismatched algorithms|unknown repository extension|expected git repo version",
     re.IGNORECASE,
 )
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
@@ -73,10 +74,20 @@ def git(
     in `expect`, and where it takes longer than `timeout_s` (then everything that it started is ended, too).
     """
     argv = ["git", *(part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")), *arguments]
-    environment = {"PATH": os.environ.get("PATH", os.defpath), **_ENVIRONMENT, **(env or {})}
+    environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **(env or {})}
     if as_person:
         environment |= {name: os.environ[name] for name in _OF_THE_PERSON if name in os.environ}
         environment["GIT_SSH_COMMAND"] = os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+    verb = next(word for before, word in pairwise(("", *arguments)) if word[0] != "-" and before not in ("-c", "-C"))
+    ran = run(argv, environment, stdin, timeout_s, f"git {verb}")
+    if ran.code in expect:
+        return ran
+    kind = InputError if as_person and _A_PERSON_MUST_ACT.search(ran.err) else ForgeError
+    raise kind(f"git {verb} failed ({ran.code}): {ran.err or 'it said nothing'}")
+
+
+def run(argv: Sequence[str], environment: Mapping[str, str], stdin: bytes, timeout_s: float, name: str = "git") -> Ran:
+    """Run a command line, whatever its exit code is. Raises ForgeError: not started, or longer than `timeout_s`."""
     pipe = subprocess.PIPE
     try:
         # A session of its own: no terminal to prompt on, and one group to end.
@@ -87,23 +98,16 @@ def git(
         raise ForgeError(
             f"git could not be started ({err.strerror}): install git 2.39 or newer on this worker"
         ) from err
-    verb = next(word for before, word in pairwise(("", *arguments)) if word[0] != "-" and before not in ("-c", "-C"))
     try:
         out, raw = process.communicate(stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired:
         _end(process)
         # `from None`: the original shows the command line, which may hold a URL with a password.
-        raise ForgeError(
-            f"git {verb} took longer than {timeout_s:g} s and was stopped; git_timeout_s sets it"
-        ) from None
+        raise ForgeError(f"{name} took longer than {timeout_s:g} s and was stopped; git_timeout_s sets it") from None
     except BaseException:
         _end(process)
         raise
-    said = last_lines(raw)
-    if process.returncode in expect:
-        return Ran(process.returncode, out, said)
-    kind = InputError if as_person and _A_PERSON_MUST_ACT.search(said) else ForgeError
-    raise kind(f"git {verb} failed ({process.returncode}): {said or 'it said nothing'}")
+    return Ran(process.returncode, out, last_lines(raw))
 
 
 def last_lines(raw: bytes, count: int = 12) -> str:

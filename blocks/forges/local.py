@@ -6,7 +6,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from blocks.base import LockgateBlock
-from blocks.forges.checkouts import ANY_OWNER, is_bare, receive_pack, refuse_dirty
+from blocks.forges.checkouts import checked, receive_pack, refuse_uncommitted, upload_pack
 from blocks.forges.commits import REVERTS, CommitData, identity, plain
 from blocks.forges.git import git
 from blocks.forges.mirror import Mirror
@@ -39,8 +39,8 @@ class LocalForge(LockgateBlock):
         tip = self._fetch(place, mirror, branch)
         with mirror.locked():
             mirror.tidy()
-        if place.directory and not is_bare(place.directory, self.git_timeout_s):
-            refuse_dirty(place.directory, self.git_timeout_s)
+        if place.directory and not (found := checked(place.directory)).is_bare:
+            refuse_uncommitted(found, self.git_timeout_s)
         return tip
 
     def tree(self, repository: str, commit: str) -> Tree:
@@ -186,12 +186,11 @@ class LocalForge(LockgateBlock):
             raise InputError(self._why_no_branch(place, branch)) from err
 
     def _bring(self, place: Place, mirror: Mirror, what: str, ref: str) -> str:
-        if place.directory:
-            is_bare(place.directory, self.git_timeout_s)
+        upload = _upload_pack(place)
         mirror.ensure()
         try:
             with mirror.locked():
-                mirror.fetch(place.address, f"{what}:{ref}", _upload_pack(place))
+                mirror.fetch(place.address, f"{what}:{ref}", upload)
                 return mirror.commit_at(ref)
         except InputError as err:
             raise InputError(
@@ -216,7 +215,7 @@ class LocalForge(LockgateBlock):
         """Move `branch` from `expected` to `commit` in one step: None, or why it did not (or may not have) happened."""
         ref = f"refs/heads/{branch}"
         flags = ("--no-verify", "--no-follow-tags", "--no-recurse-submodules", f"--force-with-lease={ref}:{expected}")
-        to = receive_pack(place.directory, self.git_timeout_s) if place.directory else ()
+        to = receive_pack(checked(place.directory), self.git_timeout_s) if place.directory else ()
         try:
             mirror.git("push", *flags, *to, "--", place.address, f"{commit}:{ref}", as_person=True)
         except (ForgeError, InputError) as err:
@@ -247,7 +246,7 @@ class LocalForge(LockgateBlock):
 
 
 def _upload_pack(place: Place) -> tuple[str, ...]:
-    return (f"--upload-pack={ANY_OWNER} upload-pack",) if place.directory else ()
+    return upload_pack(checked(place.directory)) if place.directory else ()
 
 
 def _count(number: str) -> int:

@@ -55,7 +55,10 @@ def locate(repository: str) -> Place:
     # git's own rule: a colon before the first slash is host:path, unless there is such a file.
     if _SCP_LIKE.match(repository) and not Path(repository).exists():
         return Place(repository, shown, None)
-    return _directory(Path(os.path.expanduser(repository)))
+    path = Path(os.path.expanduser(repository))
+    if not path.is_absolute():
+        raise InputError(f"repository {shown!r} is a path relative to nothing that the worker knows: give all of it")
+    return _directory(path)
 
 
 def _directory(path: Path) -> Place:

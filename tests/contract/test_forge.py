@@ -408,20 +408,14 @@ def test_a_work_tree_follows_the_merge_and_the_revert(forge: LocalForge, tmp_pat
     assert ann.git("status", "--porcelain") == ""
 
 
-def test_work_that_is_not_committed_is_refused_and_never_overwritten(
-    forge: LocalForge, tmp_path: Path, home: Path
-) -> None:
+def test_work_that_is_not_committed_is_refused_and_never_overwritten(forge: LocalForge, tmp_path: Path) -> None:
     ann = person(tmp_path)
     ann.commits({"a.txt": "1\n"})
     base, commit = change(forge, ann, {"a.txt": "2\n"})
-    (home / ".config" / "git").mkdir(parents=True)
-    (home / ".config" / "git" / "ignore").write_text(".idea/\n")
-    (ann.copy / ".idea").mkdir()
-    (ann.copy / ".idea" / "x").touch()
+    (ann.copy / "notes.txt").touch()
     assert forge.base(ann.address, "main") == base
     (ann.copy / "a.txt").write_text("mine\n")
-    (ann.copy / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"a\.txt, notes\.txt.*commit or stash"):
+    with pytest.raises(InputError, match=r"\(a\.txt\): commit or stash"):
         forge.base(ann.address, "main")
     with pytest.raises(ForgeError, match="unstaged changes"):
         forge.merge(ann.address, "main", base, commit)
@@ -448,17 +442,6 @@ def test_the_hook_of_a_bare_repository_may_refuse_and_is_quoted(forge: LocalForg
     with pytest.raises(ForgeError, match="release freeze"):
         forge.merge(ann.address, "main", *change(forge, ann, {"a.txt": "2\n"}))
     assert ann.history == [base]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_repository_of_another_user_can_be_used(forge: LocalForge, tmp_path: Path) -> None:
-    ann = person(tmp_path)
-    ann.commits({"a.txt": "1\n"})
-    for path in (ann.copy, *ann.copy.rglob("*")):
-        os.chown(path, 65534, 65534)
-    base, commit = change(forge, ann, {"a.txt": "2\n"})
-    assert forge.merge(ann.address, "main", base, commit) is None
-    assert forge.contains(ann.address, "main", commit)
 
 
 # --- main moves, and things die
