@@ -61,8 +61,18 @@ def _rehearsal(body: Body) -> str:
         return "the migration changes nothing of the schema"
     back = body["downgrade"]
     proven = back and back["problem"] is back["again"] is None and not back["differences"]
-    way_back = "with a proven way back" if proven else "without a proven way back"
-    return f"the migration works on a copy in {run['longest_try_s']:.1f} s, {way_back}"
+    way_back = "it has no command for the way back"
+    if back:
+        way_back = "it could be taken back there" if proven else "it could not be taken back there"
+    return f"the migration ran on a copy in {run['longest_try_s']:.1f} s; {way_back}"
+
+
+def _rehearsed(body: Body) -> str:
+    by_weight = sorted(body["findings"], key=lambda finding: finding["severity"] != "refuse")
+    if not by_weight:
+        return "rehearsal: nothing speaks against the migration"
+    word = "refused" if by_weight[0]["severity"] == "refuse" else "for a person"
+    return f"rehearsal: {word}: {by_weight[0]['message'][:200]}"
 
 
 def _migrated(body: Body) -> str:
@@ -107,6 +117,7 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "tested": _tested,
     "scanned": _scanned,
     "rehearsal": _rehearsal,
+    "rehearsed": _rehearsed,
     "migrated": _migrated,
     "verdict": _verdict,
     "raced": lambda body: f"attempt {body['passed']} passed every gate first; the others of its turn may stop",

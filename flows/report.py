@@ -110,12 +110,14 @@ def end(
 def sentence(how: End, brief: Brief, attempts: int, reasons: Sequence[str], url: str | None) -> str:
     """The one line that everybody reads."""
     tries = f"{attempts} attempt{'s' if attempts != 1 else ''}"
-    why = f": {' '.join(reasons[0].split())}" if reasons else ""
+    first, *more = [" ".join(reason.split()) for reason in reasons] or [""]
+    why = f": {first}" if first else ""
+    last = f" (the last reason: {more[0]})" if more and more[0] not in first else ""
     return {
         End.LIVE: f"live in {brief.environment} at {url} after {tries}",
         End.MERGED: f"merged into {brief.branch} after {tries}",
         End.DECLINED: f"declined after {tries}{why}",
-        End.GAVE_UP: f"gave up{why}",
+        End.GAVE_UP: f"gave up{why}{last}",
         End.FROZEN: f"frozen, a person must decide{why}",
         End.REFUSED: f"refused{why}",
     }[how]

@@ -21,7 +21,7 @@ from domain.policy.mutation_rules import MUTATION_RULES
 from domain.policy.suppress import IGNORED
 from domain.policy.test_rules import RAN_RULES
 from domain.sarif import sarif
-from domain.task import Attempt, Finding, Prepared, Scanned, Tested
+from domain.task import Attempt, Finding, Prepared, Rehearsed, Scanned, Tested
 from station.follow import ledger_of, read_run
 
 RULES: tuple[Rule[Any], ...] = (*CHANGE_RULES, *SCAN_RULES, *DEPENDENCY_RULES, *RAN_RULES, *MUTATION_RULES, IGNORED)
@@ -65,8 +65,10 @@ def seen_of(ledger: Ledger, run_id: str, number: int | None = None) -> Seen:
         tested = ledger.find(run_id, "tested", attempt.commit or "", Tested)
         scanned = ledger.find(run_id, "scanned", attempt.commit or "", Scanned)
         if tested and scanned and prepared:
-            repository = Prepared.model_validate(prepared.body).brief.repository
-            return Seen(attempt, repository, (*scanned.findings, *tested.findings), scanned.suppressed)
+            brief = Prepared.model_validate(prepared.body).brief
+            rehearsed = ledger.find(run_id, "rehearsed", f"{brief.environment}/{attempt.commit}", Rehearsed)
+            findings = (*(rehearsed.findings if rehearsed else ()), *scanned.findings, *tested.findings)
+            return Seen(attempt, brief.repository, findings, scanned.suppressed)
     if number is None:
         raise InputError(f"run {run_id} has no attempt that was tested and scanned: there are no findings")
     known = ", ".join(str(attempt.number) for attempt in made) or "none"

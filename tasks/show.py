@@ -181,12 +181,12 @@ def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, 
     """The question that a reviewer sees, as Markdown; also an artifact. `migration`: what its rehearsal says."""
     a, brief = evidence.attempt, prepared.brief
     findings = [f.sentence for f in (*evidence.tested.findings, *evidence.scanned.findings)]
-    where = f"then released to **{quote(brief.environment)}**" if brief.environment else "not released"
+    where = f"and released to **{quote(brief.environment)}**" if brief.environment else "and not released"
     parts = [
         f"# Review: {quote(brief.title)}",
         fence(brief.goal),
-        f"**{verdict.decision}** · attempt {a.number} · +{a.added_lines} −{a.removed_lines} · merged into "
-        f"`{brief.branch}`, {where}",
+        f"**{verdict.decision}** · attempt {a.number} · +{a.added_lines} −{a.removed_lines}",
+        f"Nothing is merged yet: once it is approved it will be merged into `{brief.branch}` {where}.",
         f"## Tests\n{count(evidence.tested.rows)}",
         *_sentences(evidence.tested),
         f"## Findings\n{bullets(findings)}",

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from blocks.ledger.ledger import Ledger
 from domain.errors import InputError
-from domain.task import Attempt, Finding, Scanned, Severity
+from domain.task import Attempt, Finding, Rehearsed, Scanned, Severity
 from domain.task import Tested as OfTests
 from domain.value import Value
 from station import cli
@@ -126,3 +126,21 @@ def test_wrong_use_says_what_is_wrong(words: list[str], why: str) -> None:
 def test_a_run_that_was_not_judged_yet_has_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no attempt that was tested and scanned"):
         station_findings.seen_of(Ledger(url=SecretStr(f"sqlite:///{tmp_path}/empty.db")), RUN)
+
+
+def test_what_the_rehearsal_of_its_migration_found_is_there_too(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    breaks = Finding(
+        gate="migration",
+        rule="migration-breaks-running",
+        severity=Severity.REFUSE,
+        message="the running release breaks",
+    )
+    environment = prepared().brief.environment
+    seen = Rehearsed(
+        commit=SECOND, environment=str(environment), migration_class="expand", findings=(breaks,), report="r"
+    )
+    ledger.record(RUN, "rehearsed", f"{environment}/{SECOND}", seen)
+    show_findings(RUN, as_json=True)
+    assert json.loads(capsys.readouterr().out)["findings"][0]["rule"] == "migration-breaks-running"

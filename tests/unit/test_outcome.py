@@ -31,7 +31,7 @@ ENDS: dict[End, tuple[int, str, StateType, str]] = {
     End.MERGED: (0, "Merged", StateType.COMPLETED, "merged into main after 2 attempts"),
     End.DECLINED: (1, "Declined", StateType.COMPLETED, "declined after 2 attempts: the first reason"),
     End.REFUSED: (2, "Refused", StateType.FAILED, "refused: the first reason"),
-    End.GAVE_UP: (3, "Gave up", StateType.FAILED, "gave up: the first reason"),
+    End.GAVE_UP: (3, "Gave up", StateType.FAILED, "gave up: the first reason (the last reason: the second)"),
     End.FROZEN: (4, "Frozen", StateType.FAILED, "frozen, a person must decide: the first reason"),
 }
 

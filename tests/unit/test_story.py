@@ -24,6 +24,7 @@ from domain.task import (
     Plan,
     Question,
     Raced,
+    Rehearsed,
     Release,
     RolledBack,
     Scanned,
@@ -38,7 +39,7 @@ from tests.unit.test_migration_rules import GOOD, but, run
 
 PROJECT_ROOT = Path(__file__).parents[2]
 BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen",
-               "rehearsed", "downgrade-chosen", "watched"}  # fmt: skip
+               "downgrade-chosen", "watched"}  # fmt: skip
 """Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
 
 
@@ -87,6 +88,18 @@ SCANNED = Scanned(commit="c" * 40, findings=FOUND, scanners=("x",))
 REFUSED = prepared().model_copy(update={"refusals": ("no acceptance",)})
 NO_CHANGE = attempt(PROJECT, commit=None, problem="it ran out of time")
 
+
+def rehearsed(*findings: Finding) -> Rehearsed:
+    return Rehearsed(
+        commit="c" * 40, environment="shop", migration_class=GOOD.migration_class, findings=findings, report="r"
+    )
+
+
+LOSSY = Finding(gate="migration", rule="migration-lossy", severity=Severity.PERSON, message="data is gone")
+BREAKS = Finding(
+    gate="migration", rule="migration-breaks-running", severity=Severity.REFUSE, message="the running release breaks"
+)
+
 LINES: list[tuple[str, Value, str]] = [
     ("prepared", prepared(), "prepared on base bbbbbbbbbbbb (settings from lockgate.toml)"),
     ("prepared", REFUSED, "brief refused: no acceptance"),
@@ -118,10 +131,18 @@ LINES: list[tuple[str, Value, str]] = [
     ("share-passed", SHARE, "well with 10 % of the traffic: 1 of 90 requests failed"),
     ("share-passed", SHARE.model_copy(update={"new": None}), "well with 10 % of the traffic: 0 of 0 requests failed"),
     ("artifact", ARTIFACT, "archive dddddddddddd built and signed"),
-    ("rehearsal", GOOD, "the migration works on a copy in 1.0 s, with a proven way back"),
-    ("rehearsal", but(downgrade=None), "the migration works on a copy in 1.0 s, without a proven way back"),
+    ("rehearsal", GOOD, "the migration ran on a copy in 1.0 s; it could be taken back there"),
+    ("rehearsal", but(downgrade=None), "the migration ran on a copy in 1.0 s; it has no command for the way back"),
+    (
+        "rehearsal",
+        but(downgrade=GOOD.downgrade.model_copy(update={"problem": "x"}) if GOOD.downgrade else None),
+        "the migration ran on a copy in 1.0 s; it could not be taken back there",
+    ),
     ("rehearsal", but(after="a"), "the migration changes nothing of the schema"),
     ("rehearsal", but(under_load=run(problem="x")), "the migration failed on a copy of the database"),
+    ("rehearsed", rehearsed(), "rehearsal: nothing speaks against the migration"),
+    ("rehearsed", rehearsed(LOSSY), "rehearsal: for a person: data is gone"),
+    ("rehearsed", rehearsed(LOSSY, BREAKS), "rehearsal: refused: the running release breaks"),
     ("migrated", MIGRATED, "the database of shop is at schema dddddddddddd: expand, in 1 tries"),
     (
         "migrated",
