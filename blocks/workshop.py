@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 from pydantic import Field
 
@@ -132,6 +132,16 @@ class Workshop(LockgateBlock):
         allowed = (*self.dependencies.may_run_scripts, *brief.may_run_scripts)
         dependencies = self.dependencies.model_copy(update={"may_run_scripts": allowed})
         return tuple(dependencies if scanner is self.dependencies else scanner for scanner in self.scanners)
+
+    def with_examples(self, examples: tuple[str, ...]) -> Self:
+        """This workshop, where the secret scanners pass over what a project lists as examples."""
+        if not examples:
+            return self
+        finders = {
+            name: finder.model_copy(update={"examples": (*finder.examples, *examples)})
+            for name, finder in (("kingfisher", self.kingfisher), ("gitleaks", self.gitleaks))
+        }
+        return self.model_copy(update=finders)
 
     def secrets_in(self, tree: Tree) -> tuple[Finding, ...]:
         """What looks like a secret in a tree, by both secret scanners; what failed is a finding too."""

@@ -48,6 +48,8 @@ class Made(NamedTuple):
     lines: Mapping[str, frozenset[int]] = {}
     mutants: tuple[Mutant, ...] = ()
     problem: str | None = None
+    is_late: bool = False
+    """The time was up before they were made."""
 
 
 def made_of(files: Sequence[MadeOf]) -> Made:
@@ -254,4 +256,5 @@ def mutation_of(made: Made, plan: Plan, ends: Mapping[int, End]) -> Mutation:
         tried=killed + len(survivors),
         survivors=tuple(sorted(survivors, key=lambda one: (one.path, one.line))),
         problem=made.problem,
+        is_late=made.is_late,
     )

@@ -91,6 +91,9 @@ class ProjectSettings(Value):
     suppress: tuple[Suppression, ...] = Field(
         (), description="Findings that the owners live with: rule, path, reason, owner, until"
     )
+    example_secrets: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")], ...] = Field(
+        (), description="Values in documentation that open nothing: the eight hex digits that a finding says of each"
+    )
     reviewers: tuple[str, ...] = Field(
         (), description="Who may approve what CODEOWNERS leaves open; empty means anyone with the API credential"
     )

@@ -152,11 +152,14 @@ class Mutation(Value):
     survivors: tuple[Survivor, ...] = ()
     left_out: str = Field("", description="Why none were made: not Python, not pytest, switched off")
     problem: str | None = Field(None, description="Why it is not known what the tests would have said")
+    is_late: bool = Field(False, description="The time was up before any was made")
     seconds: float = 0.0
 
     @property
     def sentence(self) -> str:
         """One line: how many were tried, and how many of them a test noticed."""
+        if self.is_late and not self.made:
+            return "no mutants: there was no time to make them"
         if self.left_out or not self.made:
             return f"no mutants: {self.problem or self.left_out or 'nothing in the changed lines can be made wrong'}"
         noticed = self.tried - len(self.survivors)

@@ -95,6 +95,7 @@ def mutate(bench: Bench, shown: Callable[[str], str] = str) -> Noticed:
             for one in mutation.survivors
         ),
         problem=shown(problem or mutation.problem or "") or None,
+        is_late=mutation.is_late,
         seconds=seconds,
     )
     return Noticed(mutation, diff_coverage(made.lines, watched) if watched.tests else None)

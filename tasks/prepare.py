@@ -70,7 +70,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     )
     is_tested = not prepared.refusals
     seen, ran = abreast(
-        lambda: (*spotted(shop, tree).findings, *bait_in(tree, brief)),
+        lambda: (*spotted(shop, tree, settings.example_secrets).findings, *bait_in(tree, brief)),
         lambda: measured(shop, prepared, tree, attempt) if is_tested else None,
     )
     warnings = tuple(finding.sentence for finding in seen.result())

@@ -16,16 +16,20 @@ _looking = threading.Lock()
 WITHHELD = "(not shown: it was not searched for the repository's secrets)"
 
 
-def spotted(shop: Workshop, tree: Tree) -> Spotted:
+def spotted(shop: Workshop, tree: Tree, examples: tuple[str, ...] = ()) -> Spotted:
     """The secrets of a tree. Equal contents are scanned once by the same scanners, in this task or another.
+
+    `examples`: what the project lists as none, by the hash that a finding says.
 
     What is kept are places and short hashes; the values are read from the tree again. A scan that failed is not kept.
     """
-    key = digest_of([contents_digest(tree), shop.secret_scanners])
+    told = [sorted(examples)] if examples else []
+    listed = (*shop.kingfisher.examples, *shop.gitleaks.examples)
+    key = digest_of([contents_digest(tree), shop.secret_scanners, *told, *listed])
     with _looking:  # who asks for the same tree meanwhile finds it on record
         if known := shop.ledger.find("secrets", "spotted", key, Spotted):
             return known
-        seen = shop.spotted(tree)
+        seen = shop.with_examples(examples).spotted(tree)
         return seen if seen.problem else shop.ledger.record("secrets", "spotted", key, seen)
 
 
@@ -33,7 +37,8 @@ def redacted(shop: Workshop, prepared: Prepared, tree: Tree) -> Redaction:
     """`tree` for an agent: without its own secrets and those of base. Raises SandboxError where nobody knows them."""
     base = shop.forge.tree(prepared.brief.repository, prepared.base)
     changed = {path: entry for path, entry in tree.items() if base.get(path) != entry}
-    seen = [(part, spotted(shop, part)) for part in (base, changed) if part]
+    examples = prepared.settings.example_secrets
+    seen = [(part, spotted(shop, part, examples)) for part in (base, changed) if part]
     for _, secrets in seen:
         if secrets.problem:
             raise SandboxError(f"no agent may read a tree that was not searched for secrets: {secrets.problem}")

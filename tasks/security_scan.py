@@ -26,7 +26,7 @@ def security_scan(prepared: Prepared, attempt: Attempt) -> Scanned:
     started = time.monotonic()
     base = shop.forge.tree(brief.repository, prepared.base)
     head = shop.forge.tree(brief.repository, attempt.commit)
-    scanners = shop.scanners_for(brief)
+    scanners = shop.with_examples(prepared.settings.example_secrets).scanners_for(brief)
     findings = list(change_findings(prepared, attempt, base, head))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for found in pool.map(lambda scanner: scanner.scan(base, head, attempt.changed_paths), scanners):

@@ -21,7 +21,7 @@ _WORKER = str(Path(__file__).with_name("python_worker.py"))
 def mutants_of(sources: Mapping[str, tuple[str, str]], timeout_s: float) -> Made:
     """The mutants of what changed from base to head, the most telling first. `sources`: path → (base, head).
 
-    What could not be parsed, or not in time, is said in `problem`. Safe to repeat.
+    What could not be parsed is said in `problem`; that the time was up, in `is_late`. Safe to repeat.
     """
     if sum(len(head) for _, head in sources.values()) > MAX_SOURCE:
         return Made(problem=f"the changed files have more than {MAX_SOURCE:,} characters")
@@ -37,7 +37,7 @@ def mutants_of(sources: Mapping[str, tuple[str, str]], timeout_s: float) -> Made
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Made(problem=f"it took longer than {timeout_s:.0f} s to make mutants")
+        return Made(is_late=True)
     try:
         files = [MadeOf.model_validate_json(line) for line in done.stdout.splitlines()]
     except ValidationError:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from blocks.scanners.python_files import CANARY_SOURCE, PythonTool
+from blocks.scanners.python_files import CANARY_SOURCE, PythonTool, code_at
 from blocks.scanners.tool import CANARY, Layout, ScannerFailed, Seen
 from domain.policy import Rule
 from domain.ports import Tree
@@ -18,8 +18,9 @@ NOTES = frozenset(
     ("B101", "B110", "B112", "B311", "B403", "B404", "B405", "B406", "B407", "B408", "B409", "B603", "B607")
 )
 """What is worth a look and most often right: assert, try-pass, random, the mere import of subprocess or pickle."""
-PERSONS = frozenset(("B104", "B108", "B310"))
-"""What depends on where it runs: listening everywhere, a fixed path in /tmp, opening a URL that someone gives."""
+PERSONS = frozenset(("B104", "B108", "B310", "B324", "B608"))
+"""What depends on what it is for: listening everywhere, a fixed path in /tmp, opening a URL that someone gives,
+a weak hash (fine for a cache key), SQL as text (fine around a quoted name)."""
 
 UNPARSED = "bandit/unparsed"
 
@@ -45,6 +46,7 @@ RULES: tuple[Rule[None], ...] = (
 class _Issue(BaseModel):
     filename: str
     line_number: int
+    col_offset: int = 0
     test_id: str
     issue_severity: str
     issue_confidence: str
@@ -103,7 +105,8 @@ def _issue(issue: _Issue, layout: Layout) -> Seen:
     side, path = layout.origin(issue.filename)
     return Seen(
         side=side, path=path, line=issue.line_number, rule=f"bandit/{issue.test_id}", severity=_severity(issue),
-        message=_message(issue), key=layout.line(side, path, issue.line_number), fix=issue.more_info or None,
+        message=_message(issue), key=code_at(layout, side, path, issue.line_number, issue.col_offset),
+        fix=issue.more_info or None,
     )  # fmt: skip
 
 

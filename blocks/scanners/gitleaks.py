@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from blocks.scanners.examples import is_example, mark_of
 from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, own_suffix, planted_secret, within
 from domain.paths import matches
 from domain.policy import Rule
@@ -35,7 +36,8 @@ RULES: tuple[Rule[None], ...] = (
         "gitleaks/*", "scan", Severity.REFUSE,
         "Keys, tokens and passwords of known kinds, in any file, test or not, also in archives and Base64. The finding "
         f"names kind, place and a short hash, never the value. {', '.join(sorted(PERSONS))} go to a person, and do not "
-        "count in lock files.",
+        "count in lock files. Examples that a vendor's documentation prints, and those of `example_secrets` on base, "
+        "are none.",
         "What is committed once is public from then on.",
         "read it from the environment, and revoke it if it ever was real",
         lambda _: (),
@@ -69,6 +71,9 @@ class Gitleaks(Tool):
     name: str = Field("gitleaks", description="How findings call this scanner")
     program: str | None = Field(None, description="Path of gitleaks; empty: the one installed with Lockgate")
     timeout_s: float = Field(300, gt=0, description="A scan that takes longer is stopped and refuses the change")
+    examples: tuple[str, ...] = Field(
+        (), description="Values that are no secrets, by the eight hex digits that a finding says of each"
+    )
 
     def scan_all(self, tree: Tree) -> tuple[Finding, ...]:
         """Every secret in a tree, sorted by path. A tool that fails gives one refusing finding."""
@@ -107,7 +112,11 @@ class Gitleaks(Tool):
             planted = [leak for leak in leaks if PurePosixPath(leak.File).name == "canary.txt"]
             if not any(leak.Secret == planted_secret() for leak in planted):
                 raise ScannerFailed("it missed what was planted for it")
-            found = [(_seen(leak, layout), leak) for leak in leaks if leak not in planted]
+            found = [
+                (_seen(leak, layout), leak)
+                for leak in leaks
+                if leak not in planted and not is_example(leak.Secret.encode(), self.examples)
+            ]
             return [
                 (one, leak)
                 for one, leak in found
@@ -149,9 +158,10 @@ def _suffix(path: str) -> str:
 def _seen(leak: _Leak, layout: Layout) -> Seen:
     place, _, inner = leak.File.partition("!")
     side, path = layout.origin(place)
-    mark = hashlib.sha256(leak.Secret.encode()).hexdigest()
+    value = leak.Secret.encode()
+    mark = hashlib.sha256(value).hexdigest()
     kind = leak.RuleID
-    message = f"a secret of the kind {kind} (hash {mark[:8]})" + (", inside of the archive" if inner else "")
+    message = f"a secret of the kind {kind} (hash {mark_of(value)})" + (", inside of the archive" if inner else "")
     return Seen(
         side=side, path=path, line=0 if inner else leak.StartLine, rule=f"gitleaks/{kind}",
         severity=Severity.PERSON if kind in PERSONS else Severity.REFUSE, message=message, key=mark, fix=RULES[0].fix,

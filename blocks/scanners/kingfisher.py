@@ -11,6 +11,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, ValidationError
 
 from blocks.home import home
+from blocks.scanners.examples import is_example, mark_of
 from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, planted_secret
 from domain.policy import Rule
 from domain.ports import Tree
@@ -27,7 +28,8 @@ RULES: tuple[Rule[None], ...] = (
     Rule(
         "kingfisher/*", "scan", Severity.REFUSE,
         "Keys, tokens and passwords of known kinds, in any file, test or not, also in archives and Base64. The finding "
-        f"names kind, place and a short hash, never the value. {', '.join(PERSONS)} goes to a person.",
+        f"names kind, place and a short hash, never the value. {', '.join(PERSONS)} goes to a person. Examples that a "
+        "vendor's documentation prints, and those of `example_secrets` on base, are none.",
         "What is committed once is public from then on.",
         "read it from the environment, and revoke it if it ever was real",
         lambda _: (),
@@ -77,6 +79,9 @@ class Kingfisher(Tool):
     name: str = Field("kingfisher", description="How findings call this scanner")
     program: str | None = Field(None, description="Path of kingfisher; empty: the one installed with Lockgate")
     timeout_s: float = Field(300, gt=0, description="A scan that takes longer is stopped and refuses the change")
+    examples: tuple[str, ...] = Field(
+        (), description="Values that are no secrets, by the eight hex digits that a finding says of each"
+    )
 
     def scan_all(self, tree: Tree) -> tuple[Finding, ...]:
         """Every secret in a tree, sorted by path. A tool that fails gives one refusing finding."""
@@ -121,7 +126,11 @@ class Kingfisher(Tool):
             planted = [secret for secret in report.findings if Path(secret.finding.path).name == "canary.txt"]
             if not any(secret.finding.snippet == planted_secret() for secret in planted):
                 raise ScannerFailed("it missed what was planted for it")
-            return [(_secret(secret, layout), secret.finding) for secret in report.findings if secret not in planted]
+            return [
+                (_secret(secret, layout), secret.finding)
+                for secret in report.findings
+                if secret not in planted and not is_example(secret.finding.snippet.encode(), self.examples)
+            ]
 
 
 def _values(seen: Seen, place: _Place) -> Iterator[Secret]:
@@ -146,8 +155,9 @@ def _cache() -> Path:
 def _secret(secret: _Secret, layout: Layout) -> Seen:
     place, _, inner = secret.finding.path.partition("!")
     side, path = layout.origin(place)
-    mark = hashlib.sha256(secret.finding.snippet.encode()).hexdigest()
-    message = f"a secret of the kind {secret.rule.name} (hash {mark[:8]})" + (
+    value = secret.finding.snippet.encode()
+    mark = hashlib.sha256(value).hexdigest()
+    message = f"a secret of the kind {secret.rule.name} (hash {mark_of(value)})" + (
         ", inside of the archive" if inner else ""
     )
     return Seen(

@@ -9,14 +9,14 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from blocks.scanners.python_files import CANARY_SOURCE, PythonTool
+from blocks.scanners.python_files import CANARY_SOURCE, PythonTool, code_at
 from blocks.scanners.tool import CANARY, Layout, ScannerFailed, Seen
 from domain.policy import Rule
 from domain.ports import Tree
 from domain.task import Severity
 
 REFUSALS = frozenset(
-    ("invalid-syntax", "S102", "S103", "S202", "S301", "S302", "S306", "S307", "S323", "S324", "S501", "S502", "S503",
+    ("invalid-syntax", "S102", "S103", "S202", "S301", "S302", "S306", "S307", "S323", "S501", "S502", "S503",
      "S504", "S506", "S507", "S602", "S604", "S609", "S611", "S701", "S702")
 )  # fmt: skip
 """Where the syntax alone is enough to say no. ruff knows no severity, so what needs one is left to bandit."""
@@ -47,6 +47,7 @@ RULES: tuple[Rule[None], ...] = (
 
 class _Place(BaseModel):
     row: int
+    column: int = 1
 
 
 class _Issue(BaseModel):
@@ -109,5 +110,5 @@ def _issue(issue: _Issue, layout: Layout) -> Seen:
     severity = Severity.REFUSE if code in REFUSALS else Severity.NOTE if code in NOTES else Severity.PERSON
     return Seen(
         side=side, path=path, line=issue.location.row, rule=f"ruff/{code}", severity=severity, message=issue.message,
-        key=layout.line(side, path, issue.location.row), fix=issue.url,
+        key=code_at(layout, side, path, issue.location.row, issue.location.column - 1), fix=issue.url,
     )  # fmt: skip

@@ -118,6 +118,10 @@ class Layout:
                 return self._names[name]
         raise ScannerFailed(f"it reports on {reported[:200]!r}, which it was not given")
 
+    def content(self, side: str, path: str) -> bytes:
+        """A file of one side as the tree has it."""
+        return self._trees[side][path].content
+
     def line(self, side: str, path: str, number: int) -> str:
         """The text of a line, white space put together; empty where the file has no such line."""
         lines = self._trees[side][path].content.split(b"\n")
@@ -161,7 +165,7 @@ class Tool(LockgateBlock):
             seen = self._look({"base": base, "head": head}, lambda tree: self._wanted(tree, wanted & tree.keys()))
         except (ScannerFailed, OSError) as err:
             return (self._failed(str(err)),)
-        return self._new(seen)
+        return self._new(self._weighed(seen, base, head))
 
     def doctor(self) -> str | None:
         """None where the tool finds its canary on this machine, else what is wrong and the fix."""
@@ -190,6 +194,10 @@ class Tool(LockgateBlock):
 
     def _wanted(self, tree: Tree, paths: Iterable[str]) -> Iterable[str]:
         return paths
+
+    def _weighed(self, seen: list[Seen], base: Tree, head: Tree) -> list[Seen]:
+        """What it saw, with what only a look at both sides tells."""
+        return seen
 
     def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
         """What the tool sees in these files. Raises ScannerFailed."""

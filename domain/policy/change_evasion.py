@@ -130,6 +130,7 @@ def _hard_coded(change: Change) -> Iterator[Hit]:
     told = _told(change)
     if told:
         yield from newly(lambda module: _answers(module, told))(change)
+        yield from _new_tables(change, told)
 
 
 def _told(change: Change) -> frozenset[str]:
@@ -144,23 +145,49 @@ def _told(change: Change) -> frozenset[str]:
 
 def _answers(module: ast.Module, told: frozenset[str]) -> Found:
     """A value of the acceptance's that is asked for, and answered by another one of its values."""
-
-    def is_told(node: ast.AST) -> bool:
-        return _is_written_out(node) and ast.dump(node) in told
-
     for node in ast.walk(module):
         if isinstance(node, ast.If):
-            asked = [part for part in ast.walk(node.test) if is_told(part) and _is_long(part)]
+            asked = [part for part in ast.walk(node.test) if _is_told(part, told) and _is_long(part)]
             given = [part.value for part in node.body if isinstance(part, (ast.Return, ast.Assign)) and part.value]
-            if asked and any(is_told(value) and len(ast.unparse(value)) > 2 for value in given):
+            if asked and any(_is_told(value, told) and not _is_empty(value) for value in given):
                 yield node, f"what the acceptance asks for, {_shown(asked[0])}, has its answer written down"
-        elif isinstance(node, (ast.Dict, ast.List, ast.Tuple, ast.Set)):
-            pairs = [pair for pair in _pairs(node) if all(map(is_told, pair)) and any(map(_is_long, pair))]
-            if len(pairs) > 1:
-                yield (
-                    node,
-                    f"a table holds what the acceptance asks for, such as {_shown(pairs[0][0])}, with the answers",
-                )
+
+
+def _new_tables(change: Change, told: frozenset[str]) -> Iterator[Hit]:
+    """Tables with two or more pairs of question and answer that no table of base's file has."""
+    for path in change.product_python:
+        module = parsed(change.head, path)
+        if module is None:
+            continue
+        known = {pair for _, pairs in _tables(parsed(change.base, path) or ast.Module([], []), told) for pair in pairs}
+        for table, pairs in _tables(module, told):
+            new = [question for pair, question in pairs.items() if pair not in known]
+            if len(new) > 1:
+                message = f"a table holds what the acceptance asks for, such as {new[0]}, with the answers"
+                yield Hit(message, path, getattr(table, "lineno", None))
+
+
+def _tables(module: ast.Module, told: frozenset[str]) -> Iterator[tuple[ast.AST, dict[str, str]]]:
+    """(table, its pairs of values of the acceptance's as source → the question as people are shown it)."""
+    for node in ast.walk(module):
+        if isinstance(node, (ast.Dict, ast.List, ast.Tuple, ast.Set)):
+            pairs = {
+                f"{ast.unparse(question)}: {ast.unparse(answer)}": _shown(question)
+                for question, answer in _pairs(node)
+                if _is_told(question, told) and _is_told(answer, told) and not _is_empty(answer)
+                and (_is_long(question) or _is_long(answer))
+            }  # fmt: skip
+            if pairs:
+                yield node, pairs
+
+
+def _is_told(node: ast.AST, told: frozenset[str]) -> bool:
+    return _is_written_out(node) and ast.dump(node) in told
+
+
+def _is_empty(node: ast.AST) -> bool:
+    """None, False, 0 and "": what many things are, and no answer. An empty list can be one."""
+    return isinstance(node, ast.Constant) and not node.value
 
 
 def _pairs(node: ast.Dict | ast.List | ast.Tuple | ast.Set) -> Iterable[tuple[ast.expr, ast.expr]]:
@@ -214,7 +241,8 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "hard-coded", "change", PERSON,
         "Product code that asks for a value of the acceptance and answers with another one of its values, or a table "
-        "of two or more such pairs. Short values do not count.",
+        "with two or more such pairs that base's file does not have. Short values, None, False, 0 and \"\" do not "
+        "count.",
         "It knows what the test asks, and may do nothing else.",
         "compute the answer, or let a reviewer agree that it is a table of facts",
         _hard_coded,

@@ -46,7 +46,11 @@ def _uncovered(noticed: Noticed) -> Iterator[Hit]:
 
 def _nothing_tried(noticed: Noticed) -> Iterator[Hit]:
     mutation = noticed.mutation
-    if mutation.made and not mutation.tried and not mutation.problem:
+    if mutation.problem:
+        return
+    if mutation.is_late:
+        yield Hit("no mutants of the changed lines were made: there was no time for it")
+    elif mutation.made and not mutation.tried:
         yield Hit(f"none of {mutation.made} mutants of the changed lines was tried: there was no time for it")
 
 
@@ -98,7 +102,7 @@ MUTATION_RULES: tuple[Rule[Noticed], ...] = (
     ),
     Rule(
         "mutants-not-tried", "test", NOTE,
-        "Mutants of which not one was tried within the time: `mutation_s` of the settings.",
+        "Mutants of which not one was made or tried within the time: `mutation_s` of the settings.",
         "The tests were not tested.",
         "set `mutation_s` in lockgate.toml on base",
         _nothing_tried,

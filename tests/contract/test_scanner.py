@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from blocks.scanners import SCAN_RULES, Bandit, Kingfisher, Ruff
+from blocks.scanners.gitleaks import Gitleaks
 from blocks.scanners.tool import Tool
 from domain.ports import Scanner, Tree, TreeEntry
 from domain.task import Finding, Severity
@@ -261,6 +263,36 @@ def test_a_secret_in_place_of_another_is_new() -> None:
     assert [f.rule for f in findings] == ["kingfisher/github-pat"]
 
 
+def in_parts(*parts: str) -> str:
+    """An example that a scanner of this file would find, too."""
+    return "".join(parts)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        in_parts("sk_te", "st_4eC39HqLyjWDarjtT1zdp7dc"),
+        in_parts("gh", "p_16C7e42F292c6912E7710c838347Ae178B4a"),
+        in_parts("https://hooks.sla", "ck.com/services/T00000000/B00000000/", "X" * 24),
+        in_parts("AKI", "AIOSFODNN7EXAMPLE"),
+        in_parts("Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UV", "ErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="),
+    ],
+)
+def test_an_example_of_a_vendors_documentation_is_no_secret(value: str) -> None:
+    for finder in (Kingfisher(), Gitleaks()):
+        assert finder.secrets(tree({"docs/keys.md": f"API_KEY='{value}'\n"})) == ((), ())
+
+
+def test_what_a_project_lists_as_an_example_is_none_and_any_other_value_is() -> None:
+    for kind in (Kingfisher, Gitleaks):
+        head: dict[str, str | bytes] = {"docs/keys.md": f"TOKEN='{secret()}'\n"}
+        (finding,) = scan(kind(), {}, head)
+        listed = re.findall(r"hash ([0-9a-f]{8})", finding.message)
+        assert scan(kind(examples=tuple(listed)), {}, head) == ()
+        (other,) = scan(kind(examples=tuple(listed)), {}, {"docs/keys.md": f"TOKEN='{secret(3)}'\n"})
+        assert other.severity is Severity.REFUSE
+
+
 def test_a_database_on_the_developers_own_machine_goes_to_a_person() -> None:
     address = "postgres://" + "postgres:" + "postgres@db:5432/app"
     findings = scan(Kingfisher(), {}, {"compose.yaml": f"DATABASE_URL: {address}\n"})
@@ -290,7 +322,6 @@ def python_scanner(request: pytest.FixtureRequest) -> Tool:
         "requests.get(text, verify=False, timeout=5)",
         "yaml.load(text)",
         "pickle.loads(text)",
-        "hashlib.md5(text)",
         "exec(text)",
         "tempfile.mktemp()",
         "jinja2.Environment(autoescape=False)",
@@ -301,6 +332,33 @@ def test_a_weakness_is_refused(python_scanner: Tool, line: str) -> None:
     modules = "import hashlib, jinja2, pickle, requests, ssl, subprocess, tempfile, yaml\n"
     weights = [f.severity for f in scan(python_scanner, {"a.py": modules}, {"a.py": modules + line + "\n"})]
     assert Severity.REFUSE in weights
+
+
+SHA1 = "import hashlib\nclass Signer:\n    digest = staticmethod(hashlib.sha1)\n"
+LAZY = (
+    "import hashlib\ndef lazy(text):\n    return hashlib.sha1(text)\nclass Signer:\n    digest = staticmethod(lazy)\n"
+)
+SQL = "def drop(cursor, name):\n    cursor.execute('DELETE FROM {}'.format(quoted(name)))\n"
+SHELL = "import subprocess\ndef a(x):\n    subprocess.run(x, shell=True)\n"
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "weights"),
+    [
+        (SHA1, LAZY, {Severity.NOTE}),  # base used it as often, and did not call it there
+        (SHA1, LAZY + "KEY = hashlib.sha1(SECRET)\n", {Severity.PERSON}),  # once more than base
+        ("import hashlib\n", "import hashlib\nhashlib.md5(text)\n", {Severity.PERSON}),
+        ("import hashlib\nhashlib.new('sha256')\n", "import hashlib\nhashlib.new('md5')\n", {Severity.PERSON}),
+        (SQL, SQL + "    cursor.execute('SELECT a FROM {}'.format(quoted(name)))\n", {Severity.PERSON}),
+        (SHELL, SHELL.replace("(x, shell=True)", "(\n        x,\n        shell=True,\n    )"), set()),
+        (SHELL, "import subprocess\ndef b(x):\n    if x:\n        return subprocess.run(x, shell=True)\n", set()),
+        ("import subprocess\nsubprocess.run(x)\n", "import subprocess\nsubprocess.run(x, shell=True)\n",
+         {Severity.REFUSE}),
+        (SHELL, SHELL + "    subprocess.run(x, shell=True)\n", {Severity.REFUSE}),
+    ],
+)  # fmt: skip
+def test_what_base_already_does_is_not_new(python_scanner: Tool, base: str, head: str, weights: set[Severity]) -> None:
+    assert {f.severity for f in scan(python_scanner, {"a.py": base}, {"a.py": head})} == weights
 
 
 def test_tests_may_assert_and_eval(python_scanner: Tool) -> None:

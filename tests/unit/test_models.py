@@ -180,12 +180,12 @@ def test_a_reservation_that_cannot_be_written_stops_the_call() -> None:
 
 # ── prices ──
 
-ANTHROPIC = ModelProvider(api=Api.ANTHROPIC, key=SecretStr("k"))
+ANTHROPIC = ModelProvider(api=Api.ANTHROPIC, key=SecretStr("key-of-tests"))
 TABLED = {
     "claude-sonnet-4-5": ANTHROPIC,
     "claude-opus-5": ANTHROPIC,
-    "gpt-5.4": ModelProvider(api=Api.OPENAI, key=SecretStr("k")),
-    "gemini-2.5-pro": ModelProvider(api=Api.GEMINI, key=SecretStr("k")),
+    "gpt-5.4": ModelProvider(api=Api.OPENAI, key=SecretStr("key-of-tests")),
+    "gemini-2.5-pro": ModelProvider(api=Api.GEMINI, key=SecretStr("key-of-tests")),
     "own": ANTHROPIC,
 }
 OWN = ModelPolicy(prices={"p/own": Price(input=1, output=2, cache_write=5)})
@@ -545,7 +545,7 @@ def test_a_body_of_endless_parts_is_not_read() -> None:
         json_of(many)
 
 
-@pytest.mark.parametrize("key", ["two\nlines", "tab\there", "späßchen"])
-def test_a_key_on_two_lines_is_none(key: str) -> None:
+@pytest.mark.parametrize("key", ["two\nlines", "tab\there", "späßchen", "x", "7 chars"])
+def test_a_key_that_cannot_be_sent_or_redacted_is_none(key: str) -> None:
     with pytest.raises(ValidationError):
         ModelProvider(api="openai", key=key)

@@ -286,6 +286,7 @@ RULES: dict[str, tuple[Mutation, DiffCoverage | None, list[tuple[str, str, int |
         DiffCoverage(lines=5, uncovered={"a.py": (7,)}, is_whole=False),
         [],
     ),
+    "nothing made in time": (Mutation(is_late=True), None, [("mutants-not-tried", "note", None)]),
     "nothing tried": (Mutation(made=31), None, [("mutants-not-tried", "note", None)]),
     "not known": (Mutation(made=3, tried=3, problem="it broke"), None, [("mutation-unknown", "person", None)]),
 }

@@ -223,13 +223,30 @@ def test_answers_of_the_acceptance_in_product_code_go_to_a_person(code: str) -> 
         "def search(text):\n    if text == 'sofa':\n        return 'Oak sofa 3'\n    return []\n",
         "NAMES = ['a red armchair', 'Armchair 12']\n",
         "KNOWN = {'a red armchair': ['Armchair 12']}\n",
+        "KNOWN = {'a red armchair': None, 'a blue cupboard': False, 'a green lamp 12': 0, 'an oaken table': ''}\n",
+        "def search(text):\n    if text == 'a red armchair':\n        return None\n    return 1\n",
     ],
 )
 def test_values_that_product_code_shares_with_the_acceptance_are_no_answers(code: str) -> None:
     ready = asked(
         "def test():\n    assert search('a red armchair') == ['Armchair 12']\n    assert search('sofa') == 'Oak'\n"
+        "    assert search('a blue cupboard') is None and search('a green lamp 12') == 0 != False\n"
+        "    assert search('an oaken table') == ''\n"
     )
     assert found({"shop/app.py": code}, ready) == ()
+
+
+def test_of_a_table_that_base_has_only_the_new_pairs_count() -> None:
+    ready = asked(
+        "def test():\n    assert KNOWN == {'a red armchair': 1, 'a blue cupboard': 2, 'a green lamp 12': 3}\n"
+    )
+    old = "KNOWN = {\n    'a red armchair': 1,\n    'a blue cupboard': 2,\n}\n"
+    app = PROJECT["shop/app.py"].content.decode()
+    base = {**PROJECT, **tree({"shop/app.py": app + old})}
+    one = tree({**base, "shop/app.py": app + old.replace("}", "    'a green lamp 12': 3,\n}")})
+    assert [f.rule for f in change_findings(ready, attempt(one), base, one)] == []
+    anew = tree({**base, "shop/app.py": app + old.replace("1", "3").replace("2,", "1,")})
+    assert [f.rule for f in change_findings(ready, attempt(anew), base, anew)] == ["hard-coded"]
 
 
 @pytest.mark.parametrize(

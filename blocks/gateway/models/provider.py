@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from blocks.base import LockgateBlock
+from blocks.gateway.secret import SHORTEST
 from domain.models import Api
 
 BASE_URLS = {
@@ -66,6 +67,11 @@ class ModelProvider(LockgateBlock):
             secret = each.get_secret_value()
             if not secret.isascii() or (secret and not secret.isprintable()):
                 raise ValueError("a key must be printable ASCII characters on one line: was it pasted with a line end?")
+            if secret and len(secret) < SHORTEST:
+                raise ValueError(
+                    f"a key must have at least {SHORTEST} characters, since it is redacted from all that comes back; "
+                    "leave it empty for a server that wants none"
+                )
         return value
 
     @field_validator("output_limit_field")
