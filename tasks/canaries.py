@@ -15,6 +15,8 @@ from domain.task import CaseOutcome
 PLATFORM = "/lockgate/platform"
 """Where the platform's own files are in a sandbox; written before anything runs."""
 REPORT = "/lockgate/report.xml"
+WORK = "/work"
+"""The repository in a sandbox; test ids have paths below it."""
 
 _DUE = {
     "assert": CaseOutcome.FAILED,
@@ -84,13 +86,12 @@ class Canaries(NamedTuple):
 
         `directory`: of the tests, relative to the repository root. `only`: the files to collect instead of all.
         """
-        first, last = (f"/work/{directory}/test_{self.nonce}{which}.py".replace("//", "/") for which in "ab")
+        first, last = (f"{WORK}/{directory}/test_{self.nonce}{which}.py".replace("//", "/") for which in "ab")
         told = {
-            "nonce": self.nonce, "token": self.token, "report": REPORT, "roots": list(roots), "first": first,
-            "last": last, "only": [f"/work/{path}" for path in only],
+            "nonce": self.nonce, "token": self.token, "report": REPORT, "roots": list(roots), "work": WORK,
+            "first": first, "last": last, "only": [f"{WORK}/{path}" for path in only],
         }  # fmt: skip
-        program = Path(__file__).with_name(f"{inside}.py").read_bytes()
-        files = {f"{PLATFORM}/lockgate_inside.py": program, f"{PLATFORM}/told.json": json.dumps(told).encode()}
+        files = programs(inside) | {f"{PLATFORM}/told.json": json.dumps(told).encode()}
         if inside == "inside_pytest":
             files |= {path: _source(self, which) for path, which in ((first, "a"), (last, "b"))}
         return files
@@ -121,6 +122,12 @@ class Canaries(NamedTuple):
         if seals != [hashlib.sha256(report).hexdigest()]:
             return "the report was changed after the tests ended"
         return None
+
+
+def programs(inside: str) -> dict[str, bytes]:
+    """Absolute path in the sandbox → what of the platform's runs beside the tests there: `inside`, and what it uses."""
+    own = {"lockgate_inside": inside, "lockgate_collect": "inside_collect"}
+    return {f"{PLATFORM}/{name}.py": Path(__file__).with_name(f"{file}.py").read_bytes() for name, file in own.items()}
 
 
 def _source(canaries: Canaries, which: str) -> bytes:

@@ -22,6 +22,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import pytest
+from lockgate_collect import tests_of
 
 TOLD: dict[str, Any] = json.loads(Path(__file__).with_name("told.json").read_text())
 END = time.monotonic() + TOLD["seconds"]
@@ -255,14 +256,17 @@ def pytest_configure(config: Any) -> None:
         config.option.dist, config.option.tx = "no", []
     if JOB is not None:
         config.args = list(dict.fromkeys(TOLD["tests"][n][1] for n in JOB["tests"]))
-    else:
-        config.args = TOLD["only"] or [*config.args, *TOLD["also"]]
+    elif TOLD["only"]:
+        config.args = TOLD["only"]
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(items: list[Any]) -> Iterator[None]:
+def pytest_collection_modifyitems(session: Any, items: list[Any]) -> Iterator[None]:
     yield
     if JOB is None:
+        known = {str(item.path) for item in items}
+        for path in TOLD["also"]:
+            items += tests_of(session, Path(path), items) if path not in known else []
         items.sort(key=lambda item: str(item.path) not in TOLD["first"])
         say({"collected": len(items), "loaded": _numbered(_loaded), "modules": _others(),
              "statements": {number: _statements(path) for path, number in FILES.items()}})  # fmt: skip

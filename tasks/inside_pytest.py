@@ -23,9 +23,10 @@ import _pytest.reports
 import _pytest.runner
 import pluggy
 import pytest
+from lockgate_collect import tests_of
 
 TOLD: dict[str, Any] = json.loads(Path(__file__).with_name("told.json").read_text())
-NONCE, REPORT, ROOTS = TOLD["nonce"], TOLD["report"], TOLD["roots"]
+NONCE, REPORT, ROOTS, WORK = TOLD["nonce"], TOLD["report"], TOLD["roots"], TOLD["work"]
 OUT = os.dup(1)
 
 os.environ["PYTHONPATH"] = os.pathsep.join(ROOTS)  # programs that tests start see the project as ever
@@ -86,18 +87,47 @@ def pytest_load_initial_conftests() -> Iterator[None]:
     yield
 
 
-@pytest.hookimpl(tryfirst=True)
+_xml: Any = None
+_rootdir = Path()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: Any) -> None:
-    if TOLD["first"] not in config.args:  # workers of xdist get the arguments of their controller
-        config.args = [TOLD["first"], *(TOLD["only"] or config.args), TOLD["last"]]
+    global _xml, _rootdir
+    _xml = config.stash.get(_pytest.junitxml.xml_key, None)  # workers of xdist have none
+    _rootdir = config.rootpath
+    if TOLD["only"]:
+        config.args = TOLD["only"]
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    return True if NONCE in collection_path.name else None
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(items: list[Any]) -> Iterator[None]:
-    first, last = ([item for item in items if f"{NONCE}{which}" in item.nodeid] for which in "ab")
-    items[:] = [item for item in items if NONCE not in item.nodeid]
+def pytest_collection_modifyitems(session: Any, items: list[Any]) -> Iterator[None]:
     yield
+    first, last = (tests_of(session, Path(TOLD[which]), items) for which in ("first", "last"))
     items[:] = [*first, *items, *last]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: Any) -> None:
+    if _xml and (report.when == "call" or not report.passed):
+        _xml.node_reporter(report).add_attribute("id", _id(report.nodeid))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collectreport(report: Any) -> None:
+    if _xml and not report.passed:
+        _xml.node_reporter(report).add_attribute("id", _id(report.nodeid))
+
+
+def _id(node: str) -> str:
+    """A node id with its path below the repository: pytest's own is below its rootdir."""
+    path, colons, rest = node.partition("::")
+    place = os.path.relpath(_rootdir / path, WORK)
+    return f"{place}{colons}{rest}"
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)

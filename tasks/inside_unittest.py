@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 import unittest
@@ -14,7 +15,7 @@ from unittest import case, loader, result, runner, suite
 from xml.etree import ElementTree
 
 TOLD: dict[str, Any] = json.loads(Path(__file__).with_name("told.json").read_text())
-NONCE, ROOTS = TOLD["nonce"], TOLD["roots"]
+NONCE, ROOTS, WORK = TOLD["nonce"], TOLD["roots"], TOLD["work"]
 OUT = os.dup(1)
 os.environ["PYTHONPATH"] = os.pathsep.join(ROOTS)
 os.environ.pop("PYTHONSAFEPATH", None)
@@ -114,12 +115,31 @@ class Program(unittest.TestProgram):
         self.test = unittest.TestSuite([canary("a"), self.test, canary("b")])
 
 
+def _id(test: Any, name: str) -> str:
+    """The test's id as pytest has it: a path below the repository, classes and the method."""
+    if type(test).__name__ == "_FailedTest":  # a module that did not import
+        module, inner = test._testMethodName, ""
+    elif match := re.fullmatch(r"(?:setUp|tearDown)(Class|Module) \((.*)\)", name):
+        module, _, inner = match[2].rpartition(".") if match[1] == "Class" else (match[2], "", "")
+    else:
+        module = type(test).__module__
+        inner = name.removeprefix(f"{module}.")
+    return "::".join([_place(module) or module, *filter(None, inner.split("."))])
+
+
+def _place(module: str) -> str:
+    """The path of a module's file below the repository; empty where it is not in there."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    inner = module.replace(".", "/")
+    files = [file or "", *(f"{root}/{inner}{end}" for root in sys.path for end in (".py", "/__init__.py"))]
+    found = next((os.path.realpath(path) for path in files if path and os.path.isfile(path)), "")
+    return os.path.relpath(found, WORK) if found.startswith(f"{WORK}/") else ""
+
+
 def write(seen: dict[str, tuple[Any, str, str]]) -> None:
     root = ElementTree.Element("testsuite")
     for name, (test, kind, text) in seen.items():
-        whole = type(test).__name__ in ("_FailedTest", "_ErrorHolder")  # a module that did not import, a setUpClass
-        classname, _, method = ("", "", getattr(test, "_testMethodName", name)) if whole else name.rpartition(".")
-        element = ElementTree.SubElement(root, "testcase", classname=classname, name=method)
+        element = ElementTree.SubElement(root, "testcase", id=_id(test, name))
         if kind != "passed":
             clean = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
             ElementTree.SubElement(element, kind).text = clean

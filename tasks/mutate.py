@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from blocks.mutants.python import mutants_of
@@ -28,7 +28,7 @@ from domain.policy.change import Change, text_of
 from domain.policy.mutation_rules import Noticed
 from domain.ports import Completed, Tree, Workspace
 from domain.task import Mutation
-from tasks.canaries import PLATFORM
+from tasks.canaries import PLATFORM, programs
 from tasks.runners import can_choose, environment, roots, run_of
 from tasks.suite import Rooms
 
@@ -202,6 +202,7 @@ def _run(
     usual |= {"roots": roots(environment(bench.tree, bench.change.settings))}
     told = {**usual, "files": [f"/work/{path}" for path in paths], "seconds": max(0.1, left - STARTING_S), **told}
     workspace.write(f"{PLATFORM}/told.json", json.dumps(told).encode())
-    workspace.write(f"{PLATFORM}/lockgate_inside.py", Path(__file__).with_name("inside_mutants.py").read_bytes())
+    for path, content in programs("inside_mutants").items():
+        workspace.write(path, content)
     env = {"PYTHONDONTWRITEBYTECODE": "", **run.env}  # tests are compiled once, and not for every mutant
     return workspace.run(run.argv, timeout_s=max(0.5, left), env=env)

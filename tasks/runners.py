@@ -11,9 +11,9 @@ from typing import NamedTuple
 from domain.errors import AgentError, InputError
 from domain.ports import Completed, Tree, Workspace
 from domain.project import ProjectSettings
-from domain.reports import Report, by_file, by_module, read_jest, read_junit, read_tap
+from domain.reports import Report, by_file, by_id, read_jest, read_junit, read_tap
 from domain.task import CaseOutcome
-from tasks.canaries import PLATFORM, PYTEST, REPORT, UNITTEST, Canaries, release
+from tasks.canaries import PLATFORM, PYTEST, REPORT, UNITTEST, WORK, Canaries, release
 
 MAX_REPORT_BYTES = 50_000_000
 EXIT_CODE = "exit code"
@@ -22,7 +22,8 @@ _PYTEST = (
     "-p", "no:cacheprovider", "-p", "lockgate_inside", f"--junitxml={REPORT}", "-o", "junit_family=xunit1",
     "--continue-on-collection-errors", "--maxfail=0",
 )  # fmt: skip
-"""xunit1 carries the file of a test; no file that does not import, and no canary, may keep the others from running."""
+"""xunit1 keeps the id that the plugin gives a test. No file that does not import, and no canary, may keep the others
+from running."""
 _NODE = ("--test-reporter=junit", f"--test-reporter-destination={REPORT}")
 _JEST = ("--json", f"--outputFile={REPORT}")
 _VITEST = ("--reporter=default", "--reporter=json", f"--outputFile.json={REPORT}")
@@ -51,10 +52,10 @@ def run_of(
     if kind := settings.report:
         return _told(kind, words, env, tree)
     if is_pytest(settings):
-        extra = (*_PYTEST, *(f"--ignore={path}" for path in without))
+        extra = (*_PYTEST, *(f"--ignore={WORK}/{path}" for path in without))
         canaries = release(PYTEST)
         files = canaries.files("inside_pytest", beside, roots(env), only)
-        read = _xml(lambda content: read_junit(content, by_module(tree.keys())))
+        read = _xml(lambda content: read_junit(content, by_id))
         guard = dict(_GUARD)
         if _has_early_plugin(tree, settings):
             guard["PYTHONPATH"] = ":".join((PLATFORM, *roots(env)))
@@ -63,7 +64,7 @@ def run_of(
         if flag == "-m" and module == "unittest" and re.fullmatch(r"python[\d.]*", Path(words[0]).name):
             canaries = release(UNITTEST)
             files = canaries.files("inside_unittest", beside, roots(env))
-            read = _xml(lambda content: read_junit(content, by_module(tree.keys())))
+            read = _xml(lambda content: read_junit(content, by_id))
             argv = (*words[:at], f"{PLATFORM}/lockgate_inside.py", *words[at + 2 :])
             return Run("unittest", argv, {**env, **_GUARD}, read, canaries, files, (0, 1, 5))
     return _node(words, env, tree) or Run(EXIT_CODE, tuple(words), env, _by_exit_code(settings.test))

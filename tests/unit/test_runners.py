@@ -7,7 +7,7 @@ import pytest
 
 from domain.errors import InputError
 from domain.project import ProjectSettings
-from domain.reports import Report, by_file, by_module, read_jest, read_junit, read_tap
+from domain.reports import Report, by_file, by_id, read_jest, read_junit, read_tap
 from domain.task import CaseOutcome
 from tasks.canaries import REPORT
 from tasks.runners import run_of
@@ -53,7 +53,7 @@ def test_node_below_npm_is_asked_by_its_environment() -> None:
 
 def test_pytest_gets_canaries_beside_the_tests_and_the_files_to_run_or_leave_out() -> None:
     run = run_of({}, ProjectSettings(test="pytest tests"), beside="tests/unit", only=["a.py"], without=["b.py"])
-    assert "--ignore=b.py" in run.argv
+    assert "--ignore=/work/b.py" in run.argv
     told = json.loads(run.files["/lockgate/platform/told.json"])
     assert told["only"] == ["/work/a.py"]
     assert (told["first"], told["last"]) == tuple(f"/work/tests/unit/test_{told['nonce']}{which}.py" for which in "ab")
@@ -127,9 +127,9 @@ def test_a_deep_document_is_read_without_recursion() -> None:
     assert read_junit(deep, by_file).cases == {"t": PASSED}
 
 
-def test_a_module_is_found_in_the_tree() -> None:
-    xml = b'<testcase classname="tests.test_a.TestX" name="test_b"/>'
-    assert list(read_junit(xml, by_module({"tests/test_a.py"})).cases) == ["tests/test_a.py::TestX::test_b"]
+def test_a_test_has_the_id_that_the_plugin_gave_it_and_one_that_never_ended_has_none() -> None:
+    xml = b'<x><testcase id="tests/a.py::t[1]" classname="a" name="t[1]"/><testcase/><testcase name="internal"/></x>'
+    assert list(read_junit(xml, by_id).cases) == ["tests/a.py::t[1]", "internal"]
 
 
 # --- TAP
