@@ -1,7 +1,7 @@
 """The brief: what a person wants changed, how they will know, and what it may cost."""
 
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -76,7 +76,7 @@ class Brief(Value):
     repository: Annotated[str, Field(min_length=1, description="A path or a git URL")]
     acceptance: Acceptance = Field(description="How we will know that it is done")
     environment: str | None = Field(None, description="Where to release it; empty ends with a merge")
-    agent: Annotated[str, Field(description="An agent block, as kind/name")] = "command/default"
+    agent: str = Field("", description="An agent block, as kind/name, such as claude-code/mine")
     roles: Roles = Field(Roles(), description="Other agents for single steps")
     race: Annotated[int, Field(ge=1, le=8, description="Tries side by side; the smallest that passes wins")] = 1
     branch: str = Field("main", description="The branch to change")
@@ -92,11 +92,20 @@ class Brief(Value):
     )
 
 
+Part = Literal["plan", "edit", "review"]
+
+
+def parts_of(brief: Brief) -> tuple[tuple[Part, str], ...]:
+    """(step, agent block) for every piece of work that the brief gives to an agent."""
+    roles = brief.roles
+    edits: list[tuple[Part, str]] = [("edit", each) for each in roles.edit or (brief.agent,)]
+    reviews: list[tuple[Part, str]] = [("review", roles.review)] if roles.review else []
+    return (("plan", roles.plan or brief.agent), *edits, *reviews)
+
+
 def agents_of(brief: Brief) -> tuple[str, ...]:
     """Every agent block that a brief names, each once."""
-    roles = brief.roles
-    named = (roles.plan or brief.agent, *(roles.edit or (brief.agent,)), *((roles.review,) if roles.review else ()))
-    return tuple(dict.fromkeys(named))
+    return tuple(dict.fromkeys(reference for _, reference in parts_of(brief)))
 
 
 def entrants(brief: Brief, turn: int) -> dict[int, str]:

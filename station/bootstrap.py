@@ -11,7 +11,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 
-from blocks.agents.command import Command
 from blocks.base import LockgateBlock
 from blocks.home import home
 from blocks.workshop import KINDS, Workshop
@@ -30,8 +29,6 @@ def bootstrap() -> None:
             if isinstance(part, LockgateBlock):
                 part.keep("default")  # so that people find and change each part in the UI
         shop.keep("default")
-    if not _exists(Command, "default"):
-        Command(command="/bin/true").keep("default")
     _deploy()
 
 

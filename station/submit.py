@@ -10,13 +10,23 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
+from blocks.catalogue import unusable
 from domain.brief import Brief
 from domain.errors import InputError, LockgateError
 from station import settings
 
 
 def submit(brief: Brief, key: str | None = None) -> str:
-    """Create a run of `agent-task`; its id. With a key, a second call gives the first run."""
+    """Create a run of `agent-task`; its id. With a key, a second call gives the first run.
+
+    Raises InputError, and nothing is run, where the brief names an agent, model or environment that is not there.
+    """
+    try:
+        wrong = unusable(brief)
+    except (httpx.HTTPError, RuntimeError) as err:
+        raise LockgateError(f"the server at {settings.url()} does not answer: is `make up` running? ({err})") from err
+    if wrong:
+        raise InputError("; ".join(wrong))
     return _run("agent-task/agent-task", {"brief": brief.model_dump(mode="json")}, key)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from blocks.catalogue import unusable_agents
 from blocks.workshop import Workshop, workshop_of
 from domain.bait import bait_in
-from domain.brief import Brief, agents_of
+from domain.brief import Brief
 from domain.detect import detect
 from domain.errors import InputError
 from domain.policy import lint_brief
@@ -40,8 +41,8 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     if known := shop.ledger.find(run_id, "prepared", key, Prepared):
         return known
     try:
-        for reference in agents_of(brief):
-            shop.agent(reference)
+        if wrong := unusable_agents(brief):
+            raise InputError("; ".join(wrong))
         base = shop.forge.base(brief.repository, brief.branch)
         tree = shop.forge.tree(brief.repository, base)
         _check_names(brief, tree)

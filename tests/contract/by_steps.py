@@ -39,7 +39,7 @@ def a_workshop(home: Path) -> Iterator[Workshop]:
         with prefect_test_harness(server_startup_timeout=120):
             Workshop(sandboxes="bubblewrap", registries=()).keep(WORKSHOP)
             workshop.cache_clear()
-            patch.setattr("tasks.prepare.agents_of", lambda _: ())  # there is none here
+            patch.setattr("tasks.prepare.unusable_agents", lambda _: ())  # there is no agent here
             yield workshop(WORKSHOP)
             workshop.cache_clear()
 

@@ -39,7 +39,9 @@ class Station:
             "from blocks.workshop import Workshop\nshop = Workshop.saved('default')\n"
             "shop.sandboxes = 'bubblewrap'\n"  # docker has tests of its own; both are slow
             "shop.registries = tuple(r.model_copy(update={'private': True}) for r in shop.registries)\n"
-            "shop.keep('default')"  # the registries may be mirrors on this machine's network
+            "shop.keep('default')\n"  # the registries may be mirrors on this machine's network
+            "from blocks.agents.command import Command\n"
+            "Command(command='/bin/true').keep('default')"  # for briefs that end before an agent works
         )
 
     def down(self) -> None:

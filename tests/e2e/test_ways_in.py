@@ -28,7 +28,7 @@ def test_the_api_is_closed_to_who_has_no_credential(station: Station) -> None:
 def test_the_same_key_never_starts_a_second_run(station: Station, tmp_path: Path) -> None:
     at = repository(tmp_path / "sums.git")
     file = tmp_path / "brief.json"
-    file.write_text(json.dumps(brief(at, "command/default", environment="nowhere")))
+    file.write_text(json.dumps(brief(at, "command/default", goal="make it better")))
     first, second = (
         json.loads(station.lockgate("run", str(file), "--json", "--key", "once", check=True).stdout) for _ in range(2)
     )
@@ -36,6 +36,23 @@ def test_the_same_key_never_starts_a_second_run(station: Station, tmp_path: Path
     done = station.lockgate("run", str(file), "--json", "--wait", "--key", "once")
     assert done.returncode == 2
     assert json.loads(done.stdout)["end"] == "refused"
+
+
+def test_a_name_of_nothing_is_told_before_there_is_a_run_with_the_names_that_exist(
+    station: Station, tmp_path: Path
+) -> None:
+    at = repository(tmp_path / "sums.git")
+    file = tmp_path / "brief.json"
+    for fields, reason in (
+        ({"environment": "nowhere"}, "there is no environment 'nowhere' in the workshop 'default'"),
+        ({"agent": "command/defualt"}, "there is no agent 'command/defualt': did you mean 'command/default'?"),
+    ):
+        file.write_text(json.dumps({**brief(at, "command/default", title="Add a name of nothing"), **fields}))
+        done = station.lockgate("run", str(file))
+        assert (done.returncode, done.stdout) == (2, ""), done.stdout
+        assert reason in done.stderr
+    wanted = {"flow_runs": {"name": {"any_": ["Add a name of nothing"]}}}
+    assert station.api("POST", "/flow_runs/filter", wanted) == []
 
 
 def test_briefs_in_the_inbox_are_run_once_and_wrong_ones_come_back_with_the_reason(

@@ -139,8 +139,8 @@ def test_a_change_without_an_end_is_refused_unless_it_is_scoped() -> None:
 
 
 def test_an_unknown_agent_is_refused() -> None:
-    (reason,) = lint_brief(brief("Add a `/search` endpoint"), environments=(), agents_known=False)
-    assert "command/default" in reason
+    (reason,) = lint_brief(brief("Add a `/search` endpoint", agent="command/x"), environments=(), agents_known=False)
+    assert "command/x" in reason
 
 
 def test_every_fault_is_named_at_once() -> None:
