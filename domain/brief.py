@@ -1,10 +1,12 @@
 """The brief: what a person wants changed, how they will know, and what it may cost."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from domain.paths import Glob
 from domain.project import ProjectSettings
 from domain.value import Value
 
@@ -21,6 +23,28 @@ def _inside(path: str) -> str:
 RepositoryPath = Annotated[str, AfterValidator(_inside)]
 """A POSIX path relative to the repository root: not absolute, no `..`, nothing under `.git`."""
 
+
+PLAIN_ADDRESS = (
+    r"^(?![hH][tT][tT][pP][sS]?://.*@)"  # a name alone is often a token
+    r"(?![A-Za-z][A-Za-z0-9+.-]*://[^/@]*:[^/]*@)"
+    r"(?![A-Za-z][A-Za-z0-9+.-]*://[^?#]*[?#])"
+    r"(?![^/@]+:[^/@]+@)"
+)
+"""A repository without user, password or query. Also in the schema, so that the server keeps no such parameter."""
+
+
+def _without_secret(repository: str) -> str:
+    if not re.match(PLAIN_ADDRESS, repository):
+        raise ValueError(
+            "a URL may hold no user with password or token, and no query: everybody who sees this run would read it. "
+            "Leave it out, and keep the token in a `repository-credential` block (docs/repositories.md)"
+        )
+    return repository
+
+
+Repository = Annotated[
+    str, Field(min_length=1), AfterValidator(_without_secret), Field(json_schema_extra={"pattern": PLAIN_ADDRESS})
+]
 
 NpmName = Annotated[str, Field(pattern=r"^(@[a-z0-9~._-]+/)?[a-z0-9~._-]+$", max_length=214)]
 """https://docs.npmjs.com/cli/configuring-npm/package-json#name"""
@@ -56,7 +80,9 @@ class Budget(Value):
 class Scope(Value):
     """Where the change may be, and how large."""
 
-    paths: tuple[str, ...] = Field((), description="Globs of paths that may change; empty means anywhere")
+    paths: Annotated[tuple[Glob, ...], Field(max_length=200)] = Field(
+        (), description="Globs of paths that may change; empty means anywhere"
+    )
     max_changed_lines: Annotated[int, Field(ge=1, description="Added plus removed lines")] = 400
 
 
@@ -71,9 +97,11 @@ class Roles(Value):
 class Brief(Value):
     """One small, well-scoped change, as a person asks for it."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
     title: Annotated[str, Field(min_length=3, max_length=120, description="Subject of the commit")]
     goal: Annotated[str, Field(min_length=1, max_length=20_000, description="What should be true afterwards")]
-    repository: Annotated[str, Field(min_length=1, description="A path or a git URL")]
+    repository: Repository = Field(description="A path on the worker's machine or a git URL, without user or token")
     acceptance: Acceptance = Field(description="How we will know that it is done")
     environment: str | None = Field(None, description="Where to release it; empty ends with a merge")
     agent: str = Field("", description="An agent block, as kind/name, such as claude-code/mine")
@@ -86,7 +114,9 @@ class Brief(Value):
     project: ProjectSettings | str | None = Field(
         None, description="Project settings, or the name of a settings block, for a repository without lockgate.toml"
     )
-    may_change_tests: tuple[str, ...] = Field((), description="Globs of existing tests that this change may alter")
+    may_change_tests: Annotated[tuple[Glob, ...], Field(max_length=200)] = Field(
+        (), description="Globs of existing tests that this change may alter"
+    )
     may_run_scripts: tuple[NpmName, ...] = Field(
         (), description="npm packages that may bring install scripts; a reviewer must still agree"
     )

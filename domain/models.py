@@ -25,7 +25,14 @@ class Price(Value):
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     cache_read: float | None = Field(None, ge=0, description="None: as input")
-    cache_write: float | None = Field(None, ge=0, description="None: as input")
+    cache_write: float | None = Field(None, ge=0, description="For five minutes. None: as the dearest")
+    cache_write_1h: float | None = Field(None, ge=0, description="For an hour. None: as the dearest")
+
+    @property
+    def dearest(self) -> float:
+        """What input costs of a kind that has no price here: twice plain input, as an hour of Anthropic's cache does,
+        or more. https://platform.claude.com/docs/en/build-with-claude/prompt-caching#pricing"""
+        return max(2 * self.input, self.cache_read or 0, self.cache_write or 0, self.cache_write_1h or 0)
 
 
 class ModelPolicy(Value):

@@ -3,25 +3,43 @@
 import functools
 import re
 from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+
+Glob = Annotated[str, Field(min_length=1, max_length=400)]
+"""A glob that somebody gives us."""
+
+_DEEP = re.compile(r"((?<![^/])(?:\*\*/)+|\*{2,})")
+"""What crosses directories: `**/` before a name, or `**` anywhere. Several in a row are one."""
 
 
 def matches(path: str, globs: Iterable[str]) -> bool:
-    """Whether a POSIX path matches one of the globs. `dir/**` matches everything below, `**/x` also x at the root."""
+    """Whether a POSIX path matches one of the globs. `dir/**` matches everything below, `**/x` also x at the root.
+
+    The time for one glob grows with the length of the path times that of the glob, whatever is in it.
+    """
     return any(_pattern(glob).fullmatch(path) for glob in globs)
 
 
 @functools.lru_cache(maxsize=1024)
 def _pattern(glob: str) -> re.Pattern[str]:
-    out, rest = "", glob.strip("/")
-    while rest:
-        if rest.startswith("**/"):
-            out, rest = out + "(?:.*/)?", rest[3:]
-        elif rest.startswith("**"):
-            out, rest = out + ".*", rest[2:]
-        elif rest[0] == "*":
-            out, rest = out + "[^/]*", rest[1:]
-        elif rest[0] == "?":
-            out, rest = out + "[^/]", rest[1:]
-        else:
-            out, rest = out + re.escape(rest[0]), rest[1:]
-    return re.compile(out + ("/.*" if glob.endswith("/") else ""), re.DOTALL)
+    """Every gap ends at the first place where what follows it fits, and is never made larger: atomic groups.
+
+    That loses nothing: what could still match after a larger gap can also match after the smaller one.
+    """
+    first, *rest = _DEEP.split(glob.strip("/"))
+    pairs = list(zip(rest[::2], rest[1::2], strict=True))
+    end = r"/.*\Z" if glob.endswith("/") else r"\Z"
+    out = _part(first, "" if pairs else end)
+    for number, (gap, part) in enumerate(pairs, 1):
+        gap_pattern = "(?:.*?/)??" if gap.endswith("/") else ".*?"
+        out += f"(?>{gap_pattern}{_part(part, end if number == len(pairs) else '')})"
+    return re.compile(out, re.DOTALL)
+
+
+def _part(part: str, end: str) -> str:
+    """The expression of a glob without `**`, and what the path has to end with."""
+    fixed = ["".join("[^/]" if c == "?" else re.escape(c) for c in text) for text in part.split("*")]
+    fixed[-1] += end
+    return fixed[0] + "".join(f"(?>[^/]*?{text})" for text in fixed[1:])

@@ -54,11 +54,17 @@ def _files(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _content(file: Path, named: Any) -> str:
+    """The text of a file beside the brief, or below. A brief may come from anybody: it reads nothing else."""
     if not isinstance(named, str):
         raise InputError(f"{file}: {named!r} is not the name of a file")
     try:
-        return (file.parent / named).read_text()
-    except (OSError, ValueError) as err:
+        folder, wanted = file.parent.resolve(), (file.parent / named).resolve()
+        if not wanted.is_relative_to(folder):
+            raise InputError(f"{file}: {named} lies outside of {folder}: copy it to beside the brief")
+        if wanted.exists() and not wanted.is_file():
+            raise InputError(f"{file}: {named}: cannot be read: it is no file")
+        return wanted.read_text()
+    except (OSError, ValueError, RuntimeError) as err:
         raise InputError(f"{file}: {named}: cannot be read: {err}") from err
 
 

@@ -11,18 +11,21 @@ from flows.briefs import read_brief
 
 
 @flow(name="intake")
-def intake(folder: Path | None = None) -> dict[str, str]:
-    """Start one run for each brief in the folder (TOML or JSON); file name → `submitted`, or why it was refused.
+def intake() -> dict[str, str]:
+    """Start one run for each brief in the inbox (TOML or JSON); file name → `submitted`, or why it was refused.
 
     The run's idempotency key is the brief's digest with the file's time: a file is never started twice. Afterwards it
-    lies in `taken/`, or in `refused/` with a `.reason.txt` beside it.
+    lies in `taken/`, or in `refused/` with a `.reason.txt` beside it. It takes no parameter: whoever may start it names
+    no folder of this machine.
     """
-    inbox = folder or home() / "inbox"
+    inbox = home() / "inbox"
     inbox.mkdir(parents=True, exist_ok=True)
     log = get_run_logger()
     done: dict[str, str] = {}
     for file in sorted(path for path in inbox.iterdir() if path.suffix in (".toml", ".json")):
         try:
+            if file.resolve() != inbox.resolve() / file.name or not file.is_file():
+                raise InputError(f"{file}: only a plain file that lies in the inbox itself is taken")
             brief = read_brief(file)
         except InputError as err:
             _file_away(file, "refused")

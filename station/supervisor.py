@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -122,6 +123,7 @@ class Supervisor:
             argv = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", "lockgate"]
             temporary = home() / "tmp"  # Prefect's runner uses one fixed name in there: in /tmp another user may own it
             temporary.mkdir(mode=0o700, exist_ok=True)
+            sweep_runners(temporary)
             env = {**_system_environment(), **settings.client_environment(), "TMPDIR": str(temporary)}
             processes.start("worker", argv, env, settings.PROJECT)
 
@@ -132,6 +134,24 @@ class Supervisor:
                 return
             time.sleep(0.2)
         raise RuntimeError(f"the server does not answer at {settings.url()}; see {processes.log_of('server')}")
+
+
+def sweep_runners(temporary: Path) -> None:
+    """Remove what a killed worker's runners left: files with the API credential in them. A live process names its own.
+
+    https://github.com/PrefectHQ/prefect/blob/main/src/prefect/runner/_workspace_starter.py
+    """
+    commands = b"".join(_command(process) for process in Path("/proc").glob("[0-9]*"))
+    for left in temporary.glob("prefect-workspace-attempt-*"):
+        if os.fsencode(left.name) not in commands:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it ended
+        return b""
 
 
 def _answers() -> bool:

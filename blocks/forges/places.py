@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from blocks.forges.git import masked
+from domain.brief import PLAIN_ADDRESS
 from domain.errors import InputError
 
 _SCHEMES = ("https", "http", "ssh", "git")
@@ -16,7 +17,7 @@ _HELPER = re.compile(r"[A-Za-z0-9+._-]*::")
 
 
 class Place(NamedTuple):
-    """Where a repository is. `address` is for git alone: it may hold a password; `label` is for people."""
+    """Where a repository is. `address` is for git, `label` for people."""
 
     address: str
     label: str
@@ -24,8 +25,8 @@ class Place(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Readable, and one per place: the same whatever the password is."""
-        identity = str(self.directory) if self.directory else re.sub(r"(?<=://)([^/@:]*):[^/]*@", r"\1@", self.address)
+        """Readable, and one per place."""
+        identity = str(self.directory or self.address)
         words = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(re.split(r"[/:]", identity)[-2:])).removesuffix(".git")
         return f"{words.strip('-.')[-60:] or 'root'}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
@@ -33,7 +34,8 @@ class Place(NamedTuple):
 def locate(repository: str) -> Place:
     """The place that `repository` names. Nothing is read yet.
 
-    Raises InputError: empty, looks like an option, a program behind an address (`ext::`), or an unknown scheme.
+    Raises InputError: empty, looks like an option, a program behind an address (`ext::`), an unknown scheme, a relative
+    path, or a password.
     """
     shown = masked(repository)
     if not repository.strip() or not repository.isprintable():
@@ -42,6 +44,8 @@ def locate(repository: str) -> Place:
         raise InputError(f"repository {shown!r} looks like an option: write ./ before a path that begins with '-'")
     if _HELPER.match(repository):
         raise InputError(f"repository {shown!r} names a program behind an address, which is not allowed: use a git URL")
+    if not re.match(PLAIN_ADDRESS, repository):
+        raise InputError(f"repository {shown!r} holds a user or a secret: keep it in a `repository-credential` block")
     if "://" in repository:
         scheme = repository.split("://", 1)[0].lower()
         if scheme == "file":

@@ -386,12 +386,11 @@ def test_a_repository_that_is_no_place_is_refused(forge: LocalForge, tmp_path: P
 
 
 def test_a_password_is_in_no_message_and_no_name(forge: LocalForge, tmp_path: Path) -> None:
-    with pytest.raises(ForgeError, match=r"Connection refused|connect") as raised:
+    with pytest.raises(InputError, match="block") as raised:
         forge.base("http://ann:p%40ss-word@127.0.0.1:1/shop.git", "main")
-    names = [str(path) for path in tmp_path.rglob("*")]
-    config = "".join(path.read_text() for path in tmp_path.rglob("config"))
-    assert "ss-word" not in str(raised.value) + str(raised.value.__cause__) + "".join(names) + config
+    assert "ss-word" not in str(raised.value)
     assert "***@127.0.0.1" in str(raised.value)
+    assert not (tmp_path / "forge").exists()
 
 
 # --- a person's work tree

@@ -1,11 +1,15 @@
 """Briefs from files: what is pulled in from beside them, what replaces what, and errors that name file and field."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from pydantic import ValidationError
 
+from domain.brief import Brief
 from domain.errors import InputError
 from domain.project import ProjectSettings
 from flows.briefs import read_brief
@@ -91,6 +95,13 @@ WRONG: dict[str, tuple[str, str | bytes, str]] = {
     "two faults": ("a.toml", 'title = ""\nrepository = "x"\n[acceptance]\n', "title: .*; goal: "),
     "acceptance of a wrong type": ("a.toml", f'{HEAD}repository = "x"\nacceptance = 3\n', "acceptance"),
     "files of a wrong type": ("a.toml", f'{HEAD}repository = "x"\n[acceptance]\nfiles = 3\n', r"acceptance\.files"),
+    "a file above": ("in/a.toml", FILE_IN + 'from = "../encryption-key"\n', "lies outside of"),
+    "a file by its whole path": ("in/a.toml", FILE_IN + 'from = "/etc/hostname"\n', "lies outside of"),
+    "a file behind a link": ("in/a.toml", FILE_IN + 'from = "link"\n', "lies outside of"),
+    "a device": ("in/a.toml", FILE_IN + 'from = "pipe"\n', "it is no file"),
+    "settings above": ("in/a.toml", f'project_file = "../typo.toml"\n{PLAIN}', "lies outside of"),
+    "a token in the URL": ("a.toml", PLAIN.replace("shop.git", "https://x:s3cret@h/x", 1), "repository: .*block"),
+    "a glob without end": ("a.toml", PLAIN + f'[scope]\npaths = ["{"**/" * 500}"]\n', r"scope\.paths\.0.*at most 400"),
     "a file of a wrong type": ("a.toml", f'{HEAD}repository = "x"\n[acceptance]\nfiles = [3]\n', r"files\.0"),
     "a path outside": ("a.toml", FILE_IN.replace("tests/", "../") + 'content = ""\n', "must be a relative path"),
     "a file that is not there": ("a.toml", FILE_IN + 'from = "nowhere.py"\n', r"nowhere\.py: cannot be read"),
@@ -110,10 +121,15 @@ WRONG: dict[str, tuple[str, str | bytes, str]] = {
 def test_what_is_wrong_with_a_brief_is_said_with_its_file_and_field(tmp_path: Path, name: str) -> None:
     written(tmp_path, "test = ", "broken.toml")
     written(tmp_path, 'tset = "x"', "typo.toml")
+    written(tmp_path, "secret", "encryption-key")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "encryption-key")
+    os.mkfifo(tmp_path / "in" / "pipe")
     file_name, text, told = WRONG[name]
     with pytest.raises(InputError, match=told) as caught:
         read_brief(written(tmp_path, text, file_name))
     assert file_name in str(caught.value) or "repository" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_brief_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -125,3 +141,30 @@ def test_the_examples_brief_is_one(tmp_path: Path) -> None:
     overrides: dict[str, Any] = {"repository": str(tmp_path / "shop.git")}
     brief = read_brief(Path(__file__).parents[2] / "examples" / "shop" / "brief.toml", **overrides)
     assert brief.acceptance.files[0].content.strip()
+
+
+@pytest.mark.parametrize(
+    ("repository", "is_fine"),
+    [
+        ("https://ghp_token@example.org/shop.git", False),
+        ("HTTPS://ann:token@example.org/shop.git", False),
+        ("https://ann:to/ken@example.org/shop.git", False),
+        ("ssh://git:password@example.org/shop.git", False),
+        ("ftp://ann:token@example.org/shop.git", False),
+        ("ann:token@example.org/shop.git", False),
+        ("https://example.org/shop.git?private_token=x", False),
+        ("https://example.org:8443/~ann/shop.git", True),
+        ("ssh://git@example.org:22/shop.git", True),
+        ("git@example.org:ann/shop.git", True),
+        ("/srv/a:b@c/shop.git", True),
+    ],
+)
+def test_no_secret_in_a_repositorys_address_gets_past_the_schema_or_the_brief(repository: str, is_fine: bool) -> None:
+    data = {"title": "Add a search", "goal": "x", "repository": repository, "acceptance": {}}
+    assert jsonschema.Draft202012Validator(Brief.model_json_schema()).is_valid(data) == is_fine
+    if is_fine:
+        assert Brief.model_validate(data).repository == repository
+    else:
+        with pytest.raises(ValidationError) as caught:
+            Brief.model_validate(data)
+        assert "token" not in str(caught.value).replace("password or token", "").replace("keep the token", "")

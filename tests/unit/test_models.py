@@ -220,6 +220,20 @@ def test_the_worst_case_of_anthropic_is_the_long_cache() -> None:
     assert rates_of("claude-opus-5").worst(1_000_000, 1_000_000) == pytest.approx(10 + 25)
 
 
+@pytest.mark.parametrize(
+    ("price", "expected"),
+    [
+        (Price(input=3, output=15, cache_read=0.3, cache_write=3.75), 6.0),
+        (Price(input=3, output=15, cache_write=7), 7.0),
+        (Price(input=3, output=15, cache_write=3.75, cache_write_1h=4.5), 4.5),
+    ],
+)
+def test_an_hour_of_cache_without_a_price_of_its_own_counts_as_the_dearest(price: Price, expected: float) -> None:
+    hour = Usage(input_tokens=10**6, output_tokens=0, cache_write_tokens=10**6, cache_write_1h_tokens=10**6)
+    assert OwnRates(price).usd(hour) == expected
+    assert OwnRates(price).worst(10**6, 0) >= expected
+
+
 def test_a_price_of_the_teams_goes_before_the_tables_and_an_unknown_one_is_none() -> None:
     assert isinstance(rates_of("own"), OwnRates)
     policy = ModelPolicy(prices={"p/claude-opus-5": Price(input=0, output=0)})

@@ -1,5 +1,8 @@
 """Path globs have one meaning everywhere."""
 
+import random
+import re
+
 import pytest
 
 from domain.paths import matches
@@ -41,5 +44,29 @@ def test_one_of_several_globs_is_enough_and_none_matches_nothing() -> None:
     assert not matches("docs/a.md", [])
 
 
-def test_a_long_glob_takes_no_long_time() -> None:
-    assert not matches("a" * 60 + "/b" * 30, ["**/*a" * 3 + "/**/c"])
+@pytest.mark.parametrize(
+    ("glob", "path"),
+    [
+        ("**/" * 500 + "x", "a/" * 200 + "b"),
+        ("**/a/" * 80 + "x", "a/" * 500 + "b"),
+        ("*a" * 200 + "c", "a" * 1000),
+        ("**a" * 130 + "c", "a" * 1000),
+        ("a*/**/" * 60 + "c", "ab/" * 300 + "d"),
+        ("**/*a" * 3 + "/**/c", "a" * 60 + "/b" * 30),
+    ],
+)
+def test_no_glob_takes_for_ever(glob: str, path: str) -> None:
+    """With an expression that tries again, each of these would not end in this century."""
+    assert not matches(path, [glob])
+
+
+def test_a_glob_that_never_tries_again_matches_what_one_that_does_would() -> None:
+    chance = random.Random(7)
+    words = ["a", "b", "/", "*", "**", "**/", "?"]
+    plain = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    for _ in range(20_000):
+        glob = "".join(chance.choices(words, k=chance.randint(1, 7))).strip("/")
+        path = "/".join("".join(chance.choices("ab", k=chance.randint(1, 3))) for _ in range(chance.randint(1, 4)))
+        found = re.findall(r"(?:(?<=/)|^)\*\*/|\*\*|\*|\?|.", glob)
+        expected = re.fullmatch("".join(plain.get(word, word) for word in found), path)
+        assert matches(path, [glob]) == bool(expected and glob), (glob, path)

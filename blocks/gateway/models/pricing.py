@@ -51,12 +51,14 @@ class OwnRates(Rates):
     def usd(self, usage: Usage) -> float:
         tokens, price = tokens_of(usage), self.price
         plain = tokens.input - tokens.cache_read - tokens.cache_write
-        if plain < 0:
+        an_hour = int(usage.cache_write_1h_tokens)
+        if plain < 0 or an_hour > tokens.cache_write:
             raise ValueError(f"{tokens.input} input tokens are told, and more cached ones among them")
         parts = (
             (plain, price.input),
             (tokens.cache_read, price.input if price.cache_read is None else price.cache_read),
-            (tokens.cache_write, price.input if price.cache_write is None else price.cache_write),
+            (tokens.cache_write - an_hour, price.dearest if price.cache_write is None else price.cache_write),
+            (an_hour, price.dearest if price.cache_write_1h is None else price.cache_write_1h),
             (tokens.output, price.output),
         )
         return float(sum((count * Decimal(str(usd)) for count, usd in parts), Decimal(0)) / MTOK)
