@@ -34,6 +34,7 @@ from blocks.ledger.ledger import Ledger
 from blocks.targets.health_probe import serving
 from blocks.targets.process import ProcessTarget
 from blocks.targets.timeline import Timeline
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Target, TreeEntry
 from domain.rollout import Rollout
 from domain.task import Release
@@ -67,7 +68,7 @@ class Bench:
         previous = self.target.pointed()
         made = ship.release(revision, previous, self._build(bad, previous))
         if made.problem is None:
-            health = ship.bake(made, "/health")
+            health = ship.bake(made, HealthCheck())
             if not health.healthy and bad == 0:
                 raise SystemExit(f"{self.kind}: release {self._count} was called sick: {health.reason}")
             self._live.append(revision)
@@ -93,7 +94,7 @@ class Bench:
             "number.txt": TreeEntry(0o100644, str(self._count).encode()),  # each release is an artifact of its own
         }
         run = "python service.py {port}"
-        return ReleaseBuild(tree, self._toolchain, run, "/health", None, {}, previous)
+        return ReleaseBuild(tree, self._toolchain, run, HealthCheck(), None, {}, previous)
 
 
 def measure(bench: Bench, requests: int) -> dict[str, Any]:
@@ -174,7 +175,7 @@ class _Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        while serving(self._address, "/health") != self._wanted:
+        while serving(self._address, HealthCheck()) != self._wanted:
             time.sleep(0.01)
         self._seen.append(time.monotonic())
 

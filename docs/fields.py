@@ -10,6 +10,7 @@ from blocks.base import LockgateBlock
 from blocks.workshop import KINDS, Workshop
 from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Roles, Scope
 from domain.egress import Rule
+from domain.health import HealthCheck
 from domain.migration import MigrationBudget, Patience
 from domain.models import ModelPolicy, Price
 from domain.project import Migrations, ProjectEgress, ProjectSettings, ReviewPolicy
@@ -27,6 +28,8 @@ def settings() -> str:
         INTRODUCTION,
         "## lockgate.toml\n\nAt the root of the repository, read from the base commit: never from the change.\n",
         _fields(ProjectSettings, "settings"),
+        '### `[health]`\n\nSee [releases](targets.md#health). A plain `health = "/path"` is the path alone.\n',
+        _fields(HealthCheck, "settings"),
         "### `[migrate]`\n",
         _fields(Migrations, "settings"),
         "### `[review]`\n",

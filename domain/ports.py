@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from domain.brief import Brief
 from domain.egress import Passport
-from domain.health import Reading
+from domain.health import HealthCheck, Reading
 from domain.migration import Applied, Migrate, MigrationBudget, Rehearsal, Serves
 from domain.rollout import Look, Rollout
 from domain.task import Feedback, Finding, Opinion, Plan
@@ -346,7 +346,7 @@ class ReleaseBuild(NamedTuple):
     tree: Tree
     toolchain: Path
     run: str
-    health: str
+    health: HealthCheck
     migrate_up: str | None
     environment: Mapping[str, str]
     previous: str | None

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from domain.egress import Rule
+from domain.health import HealthCheck
 from domain.suppressions import Suppression
 from domain.value import Value
 
@@ -80,7 +81,9 @@ class ProjectSettings(Value):
         "and 0.4 of what the tests took",
     )
     run: str | None = Field(None, description="Starts the service; {host}, {port} and {release} are filled in")
-    health: str = Field("/health", description="Path that answers application/health+json")
+    health: HealthCheck = Field(
+        HealthCheck(), description="How a release is asked whether it is well: a path, or a table `[health]`"
+    )
     migrate: Migrations | None = Field(None, description="How the database follows a release")
     release_environment: dict[str, str] = Field({}, description="Variables for the running release; never secrets")
     test_paths: tuple[str, ...] = Field(

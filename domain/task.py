@@ -6,6 +6,7 @@ from pydantic import Field
 
 from domain.brief import Brief
 from domain.checks import Problem
+from domain.health import Identity
 from domain.project import ProjectSettings
 from domain.value import Value
 
@@ -304,6 +305,9 @@ class Health(Value):
     healthy: bool
     reason: str
     observations: int
+    identity: Identity | None = Field(
+        None, description="How it was known that the release itself answered; None: it was not"
+    )
     timeline: tuple[str, ...] = ()
     log_tail: str = ""
 

@@ -52,6 +52,7 @@ def lines_of(bundle: dict[str, Any]) -> Iterator[str]:
         ("reason", bundle.get("reason")),
         ("release", release.get("revision") or watched.get("revision")),
         ("before it", release.get("previous")),
+        ("identity", health.get("identity")),
         ("exit code", bundle.get("exit_code")),
         ("numbers", _numbers(watched.get("new"))),
         ("beside", _numbers(watched.get("old"))),
@@ -85,7 +86,8 @@ def _numbers(numbers: dict[str, Any] | None) -> str | None:
 def _answer(answer: dict[str, Any]) -> Iterator[str]:
     reading = answer["reading"]
     code = f"HTTP {reading['code']}, " if reading["code"] else ""
-    yield f"{answer['at'][11:19]} {answer['where']}, {answer['times']} times: {code}{reading['reason']}"
+    who = f" ({reading['identity']})" if reading.get("identity") else ""
+    yield f"{answer['at'][11:19]} {answer['where']}, {answer['times']} times: {code}{reading['reason']}{who}"
     yield from (f"  {line}" for line in reading["body"].splitlines())
 
 

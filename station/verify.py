@@ -5,6 +5,7 @@ from blocks.artifacts.statement import verify as verify_statement
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, digest_of_files
 from domain.errors import InputError, LockgateError
+from domain.health import Identity
 from domain.rehearsed import Migrated
 from domain.task import (
     Approval,
@@ -136,12 +137,16 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
         ),
         Link(
             name="live",
-            proof=f"{environment} says releaseId {commit[:12]}"
-            if serving == commit
-            else "superseded by a later release",
+            proof=_who(environment, commit, health) if serving == commit else "superseded by a later release",
             problem=None if serving == commit else gone,
         ),
     ]
+
+
+def _who(environment: str, commit: str, health: Health) -> str:
+    if health.identity is Identity.SEEN:
+        return f"{environment} answers from {commit[:12]}, as the platform sees: the service says no releaseId"
+    return f"{environment} says releaseId {commit[:12]}"
 
 
 def _schema(shop: Workshop, run: str, environment: str, commit: str, superseded: bool) -> list[Link]:

@@ -15,7 +15,7 @@ from blocks.ledger.ledger import Ledger
 from blocks.targets.timeline import Timeline
 from blocks.workshop import Workshop
 from domain.errors import Inconclusive, LedgerError
-from domain.health import Answered, Answers, HealthState
+from domain.health import Answered, Answers, HealthCheck, HealthState, Identity
 from domain.ports import ReleaseBuild, Target
 from domain.rollout import Look, Numbers, SharePassed, Sick, State, judge_numbers
 from domain.task import Health, Release
@@ -84,21 +84,21 @@ class Ship(NamedTuple):
             timeline=self.timeline.lines,
         )
 
-    def bake(self, release: Release, health_path: str) -> Health:
+    def bake(self, release: Release, check: HealthCheck) -> Health:
         """Watch it with all of the traffic. Where it is sick, the traffic is back before this returns."""
         target = self.target
-        looks, numbers = 0, ""
+        looks, numbers, identity = 0, "", None
         if (known := self._sick(release.revision)) is not None:
             reason: str | None = known.reason
         else:
             seen = self._watch(release.revision, target.rollout.bake_s)
-            looks, reason, numbers = seen.looks, seen.problem, seen.numbers
+            looks, reason, numbers, identity = seen.looks, seen.problem, seen.numbers, seen.identity
             if reason is None and target.artifact(release.revision) != release.artifact:
                 reason = f"what runs is not artifact {release.artifact[:12]}, which was released"
             if reason:
                 self._mark(release.revision, release.artifact, reason, seen, release.previous)
-        sentence = reason or f"healthy and itself in {looks} public answers; {numbers}"
-        self.timeline.say(f"{target.url()}{health_path}: {sentence}")
+        sentence = reason or f"healthy and itself in {looks} public answers ({identity}); {numbers}"
+        self.timeline.say(f"{target.url()}{check.path}: {sentence}")
         if reason:
             target.rollback(release.previous)
         return Health(
@@ -106,6 +106,7 @@ class Ship(NamedTuple):
             healthy=reason is None,
             reason=sentence,
             observations=looks,
+            identity=identity,
             timeline=self.timeline.lines,
             log_tail=target.logs(release.revision)[-_LOG_TAIL:],
         )
@@ -135,6 +136,7 @@ class Ship(NamedTuple):
         begun = time.monotonic()
         looks = sick = 0
         last: HealthState | None = None
+        identity: Identity | None = None
         with contextlib.closing(target.observe(revision)) as window:
             while True:
                 look = window.look()
@@ -143,11 +145,12 @@ class Ship(NamedTuple):
                     if said is not None:
                         answers.add(where, said, datetime.now(UTC))
                 old = look.old if look.old and look.old.requests >= rollout.least_sample else before or look.old
+                reading = look.public if whole or look.private is None else look.private
+                identity = reading.identity if reading.is_healthy else identity
                 state, numbers = judge_numbers(look.new, old, rollout)
-                seen = _Seen(looks, None, numbers, look.new, look.old, share, answers.kept)
+                seen = _Seen(looks, None, numbers, look.new, look.old, share, answers.kept, identity)
                 if look.problem or state is State.SICK:
                     return seen._replace(problem=look.problem or numbers)
-                reading = look.public if whole or look.private is None else look.private
                 if reading.state is not last:
                     self.timeline.say(f"{'in public' if reading is look.public else 'in private'}: {reading.reason}")
                     last = reading.state
@@ -202,7 +205,7 @@ class Ship(NamedTuple):
             raise
 
     def _keep(self, revision: str, seen: "_Seen") -> None:
-        looks, _, _, new, old, share, answers = seen
+        looks, _, _, new, old, share, answers, _ = seen
         watched = Watched(revision=revision, share=share, looks=looks, new=new, old=old, answers=answers)
         self.ledger.record(self.run, "watched", revision, watched)
 
@@ -217,8 +220,9 @@ class _Seen(NamedTuple):
     old: Numbers | None
     share: int
     answers: tuple[Answered, ...]
+    identity: Identity | None
 
 
 def _answers(look: Look, state: HealthState) -> bool:
-    """Whether it was this release that answered: in its own words, and in the access log where there is one."""
+    """Whether it was this release that answered: in its own words or as was seen, and in the access log."""
     return state is HealthState.HEALTHY and look.answered != 0

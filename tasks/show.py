@@ -254,7 +254,10 @@ def health(value: Health, release: Release) -> None:
     """What the public address said."""
     word = "healthy" if value.healthy else "sick"
     head = f"# `{value.revision[:12]}` is {word} in {quote(release.environment)}"
-    parts = [head, quote(value.reason), fence("\n".join(value.timeline))]
+    who = (
+        f"Which release answered: {value.identity}." if value.identity else "No answer was known to be this release's."
+    )
+    parts = [head, quote(value.reason), who, fence("\n".join(value.timeline))]
     if value.log_tail:
         parts += ["## Its log", fence(value.log_tail)]
     _markdown("health", "\n\n".join(parts), "Health")

@@ -19,7 +19,7 @@ def files_of(build: ReleaseBuild) -> dict[str, Member]:
     """Everything that goes in. The toolchain is named alone; what is in it says the SBOM."""
     told = {
         "run": build.run,
-        "health": build.health,
+        "health": str(build.health),
         "toolchain": build.toolchain.name,
         "migrate_up": build.migrate_up,
         "environment": dict(build.environment),

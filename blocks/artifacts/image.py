@@ -95,7 +95,7 @@ def _labels(build: ReleaseBuild, about: Provenance, created: str) -> dict[str, s
         "org.opencontainers.image.source": about.repository,
         "org.opencontainers.image.created": created,
         "io.lockgate.files": about.files,
-        "io.lockgate.health": build.health,
+        "io.lockgate.health": str(build.health),
         "io.lockgate.toolchain": build.toolchain.name,
         "io.lockgate.builder": about.builder,
         "io.lockgate.brief": about.brief,

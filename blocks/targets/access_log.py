@@ -14,11 +14,13 @@ _KEPT = 20_000
 
 
 class Follow:
-    """What each upstream answered since this was made. Requests for the health path are no users'."""
+    """What each upstream answered since this was made. Our probes are no users', nor is what is asked of the path that
+    is for health alone."""
 
     def __init__(self, file: Path, health_path: str) -> None:
         self._path = file
-        self._health_path = health_path
+        path = health_path.partition("?")[0]
+        self._health_path = None if path == "/" else path  # users ask for that one too
         self._file: BinaryIO | None = None
         self._rest = b""
         self._answered: dict[str, int] = defaultdict(int)
@@ -76,7 +78,7 @@ class Follow:
             upstream, status = str(entry["upstream"]), int(entry["status"])
             path, seconds = entry["request"]["uri"].partition("?")[0], float(entry["duration"])
             self._answered[upstream] += 1
-            if path == self._health_path:
+            if entry.get("probe") or path == self._health_path:
                 return
             self._requests[upstream] += 1
             self._errors[upstream] += status >= 500

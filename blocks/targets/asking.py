@@ -1,6 +1,5 @@
-"""Asks for health where `health_probe` does not reach: over TLS, or through a unix socket."""
+"""Connections that `health_probe` asks through: over TLS, or through a unix socket; and asking until it is settled."""
 
-import contextlib
 import http.client
 import os
 import socket
@@ -10,10 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from blocks.targets.health_probe import PROBE_TIMEOUT_S, answer_of
-from domain.health import Clean, HealthState, Reading, read_health, said_release
-
-Connect = Callable[[], http.client.HTTPConnection]
+from blocks.targets.health_probe import PROBE_TIMEOUT_S
+from domain.health import Reading
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -54,24 +51,6 @@ def connection_to(url: str) -> http.client.HTTPConnection:
     if parts.scheme == "https":
         return TlsConnection(parts.netloc, timeout=PROBE_TIMEOUT_S)
     return http.client.HTTPConnection(parts.netloc, timeout=PROBE_TIMEOUT_S)
-
-
-def probe_by(connect: Connect, where: str, path: str, revision: str, clean: Clean, **headers: str) -> Reading:
-    """What `revision` says, on a new connection. No answer is sick. `where` is for the reader."""
-    try:
-        code, body = answer_of(connect(), path, headers)
-    except (OSError, http.client.HTTPException) as err:
-        return Reading(state=HealthState.SICK, reason=f"no answer from {where}{path}: {err or type(err).__name__}")
-    return read_health(code, body, revision, clean)
-
-
-def serving_by(connect: Connect, path: str) -> str | None:
-    """The releaseId that is said there, well or not; asked up to three times. None where none is."""
-    for _ in range(3):
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            return said_release(answer_of(connect(), path, {})[1])
-        time.sleep(0.1)
-    return None
 
 
 def settle_by(

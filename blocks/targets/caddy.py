@@ -7,9 +7,7 @@ in twelve switches. https://caddyserver.com/docs/conventions#placeholders
 import contextlib
 import json
 import math
-import os
 import shutil
-import socket
 import sys
 import time
 from dataclasses import dataclass
@@ -18,12 +16,13 @@ from typing import Any
 
 from blocks.targets import processes
 from blocks.targets.files import trim, write_atomically
+from blocks.targets.health_probe import PROBE, UPSTREAM
+from blocks.targets.listeners import listeners, sockets_of
 from domain.errors import TargetError
 from domain.rollout import SHARES
 
+LOOPBACK = ("127.0.0.0/8", "::1/128")
 _STARTED_WITHIN_S = 15.0
-_LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
-_ANY = {"00000000", "0" * 32}
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ class Caddy:
     folder: Path
     host: str
     port: int
+    trusted: tuple[str, ...]
+    """Networks of what stands before it: it takes their word on whether a user came over TLS, and from where."""
 
     def ensure(self) -> bool:
         """It runs, with this configuration and this address; whether it had to be started. Safe to repeat.
@@ -135,27 +136,11 @@ class Caddy:
         return bool(self._listeners() & self._sockets())
 
     def _listeners(self) -> set[str]:
-        """Inodes of the sockets that listen on our port, at our address or any."""
-        addresses = {*_ANY, _as_in_proc(self.host)}
-        everywhere = _as_in_proc(self.host) in _ANY
-        found = set()
-        for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-            with contextlib.suppress(FileNotFoundError):
-                for fields in map(str.split, Path(table).read_text().splitlines()[1:]):
-                    address, _, port = fields[1].partition(":")
-                    if fields[3] == _LISTENING and int(port, 16) == self.port and (everywhere or address in addresses):
-                        found.add(fields[9])
-        return found
+        return listeners(self.host, self.port)
 
     def _sockets(self) -> set[str]:
         """Inodes of the sockets that our proxy has open."""
-        found = set()
-        for process in processes.marked(*self._mark):
-            with contextlib.suppress(OSError):
-                for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
-                    with contextlib.suppress(OSError):
-                        found.add(os.readlink(descriptor).removeprefix("socket:[").rstrip("]"))
-        return found
+        return sockets_of(process.pid for process in processes.marked(*self._mark))
 
     @property
     def _file(self) -> Path:
@@ -186,6 +171,8 @@ class Caddy:
         }
         routes = [
             {"handle": [{"handler": "log_append", "key": "upstream", "value": _UPSTREAM}]},
+            {"handle": [{"handler": "log_append", "key": "probe", "value": f"{{http.request.header.{PROBE}}}"}]},
+            {"match": [{"header": {PROBE: []}}], "handle": _PROBED},
             {"handle": [{"handler": "vars", "percent": f"{{file.{self._pointers / 'percent'}}}"}]},
             {
                 "match": [{"file": {"root": str(pointer.parent), "try_files": [f"/{pointer.name}"]}}],
@@ -197,6 +184,7 @@ class Caddy:
             "listen": [f"{self.host}:{self.port}"],
             "protocols": ["h1"],
             "automatic_https": {"disable": True},
+            "trusted_proxies": {"source": "static", "ranges": list(self.trusted)},
             "logs": {"default_logger_name": "access"},
             "routes": routes,
             "errors": {"routes": [{"handle": [_answer("{http.error.status_code}", "the release does not answer")]}]},
@@ -229,6 +217,15 @@ class Caddy:
 
 
 _UPSTREAM = "{http.reverse_proxy.upstream.hostport}"
+_PROBED = [
+    {
+        "handler": "headers",
+        "request": {"delete": [PROBE]},
+        # at the very end: whatever the release itself wrote there, this takes its place
+        "response": {"deferred": True, "set": {UPSTREAM: [_UPSTREAM]}},
+    }
+]
+"""Who asks for health is told who answered. A release does not learn from it that it is asked."""
 
 
 def _answer(status: int | str, output: str) -> dict[str, Any]:
@@ -238,14 +235,6 @@ def _answer(status: int | str, output: str) -> dict[str, Any]:
         "headers": {"Content-Type": ["application/health+json"], "Cache-Control": ["no-store"]},
         "body": json.dumps({"status": "fail", "output": output}) + "\n",
     }
-
-
-def _as_in_proc(host: str) -> str:
-    """The address of an IPv4 host as /proc/net/tcp writes it; empty where it has none."""
-    with contextlib.suppress(OSError):
-        packed = socket.inet_aton(socket.gethostbyname(host))
-        return f"{int.from_bytes(packed, sys.byteorder):08X}"
-    return ""
 
 
 def caddy_binary() -> Path:

@@ -15,16 +15,17 @@ from pydantic import Field, PrivateAttr
 from blocks.base import LockgateBlock
 from blocks.home import home
 from blocks.targets.artifact import artifact_of, write_tree
-from blocks.targets.asking import connection_to, probe_by, serving_by, settle_by
+from blocks.targets.asking import connection_to, settle_by
 from blocks.targets.command_platform import NO_CURRENT, Platform, call, called
 from blocks.targets.command_words import Commands
 from blocks.targets.fencing import fenced
 from blocks.targets.files import locked, write_atomically
+from blocks.targets.health_probe import probe_by, serving_by
 from blocks.targets.releases import Deployment, Place, Releases
 from blocks.targets.secrets import Redactor
 from blocks.targets.timeline import Say, quietly
 from domain.errors import TargetError
-from domain.health import HealthState, Reading
+from domain.health import HealthCheck, HealthState, Reading, Sight
 from domain.ports import ReleaseBuild
 from domain.rollout import Look, Numbers, Rollout
 
@@ -126,8 +127,9 @@ class CommandTarget(LockgateBlock):
             place = releases.place(revision)
             problem = self._platform.do("start", place).problem
             if problem is None and self._platform.has("start") and self._platform.has("address"):
-                said = settle_by(lambda: self.probe(revision), 1, self.start_timeout_s, self.rollout.interval_s)
-                problem = said and f"not healthy within {self.start_timeout_s:g} s: {said}"
+                within_s = self._starts_within_s(revision)
+                said = settle_by(lambda: self.probe(revision), 1, within_s, self.rollout.interval_s)
+                problem = said and f"not healthy within {within_s:g} s: {said}"
             if problem:
                 self._clean(place)
             return problem
@@ -140,7 +142,8 @@ class CommandTarget(LockgateBlock):
             return Reading(state=HealthState.SICK, reason=str(err))
         if address is None:
             return Reading(state=HealthState.SICK, reason="`address` printed no address")
-        return probe_by(_to(address), address, place.get().health, revision, self._redactor)
+        sight = Sight(is_it=True, how=f"from {address}, which `address` names")
+        return probe_by(_to(address), address, place.get().health, revision, self._redactor, lambda _: sight)
 
     def shift(self, revision: str, share: int) -> None:
         with self._turn() as releases:
@@ -179,7 +182,7 @@ class CommandTarget(LockgateBlock):
 
     def current(self) -> str | None:
         pointed = self.pointed()
-        return serving_by(_to(self.address), self.health_of(pointed)) if pointed else None
+        return serving_by(_to(self.address), self.health_of(pointed), lambda _: pointed) if pointed else None
 
     def pointed(self) -> str | None:
         return self._platform.ask("current").revision
@@ -231,9 +234,12 @@ class CommandTarget(LockgateBlock):
                 self._serve_nothing(pointed)
             return pointed is not None
 
-    def public(self, revision: str) -> Reading:
-        """What the public address says, asked for a release."""
-        return probe_by(_to(self.address), self.address, self.health_of(revision), revision, self._redactor)
+    def public(self, revision: str, pointed: str | None) -> Reading:
+        """What the public address says, asked for a release. Whose answer it is says `current`, where no other has a
+        share of the traffic."""
+        sight = Sight(is_it=True, how="while `current` named it") if pointed == revision else None
+        check = self.health_of(revision)
+        return probe_by(_to(self.address), self.address, check, revision, self._redactor, lambda _: sight)
 
     def numbers(self, revision: str, since: float) -> tuple[Numbers | None, Numbers | None]:
         """Of a release and the one before it, since a Unix time; None for what the platform does not tell."""
@@ -242,16 +248,23 @@ class CommandTarget(LockgateBlock):
         answer = self._platform.ask("numbers", self._releases.place(revision), since=f"{since:.3f}")
         return (answer.new.numbers if answer.new else None), (answer.old.numbers if answer.old else None)
 
-    def health_of(self, revision: str) -> str:
+    def health_of(self, revision: str) -> HealthCheck:
         deployment = self._releases.place(revision).load()
-        return deployment.health if deployment else "/health"
+        return deployment.health if deployment else HealthCheck()
+
+    def _starts_within_s(self, revision: str) -> float:
+        return self.health_of(revision).starts_within_s(self.start_timeout_s)
 
     def _bring_back(self, place: Place, left: str) -> None:
         place.get()
         self._platform.must("rollback", place, previous=left)
         self._see(place.revision, "rollback")
-        interval_s = self.rollout.interval_s
-        if said := settle_by(lambda: self.public(place.revision), _SEEN_BACK, self.start_timeout_s, interval_s):
+        within_s, interval_s = self._starts_within_s(place.revision), self.rollout.interval_s
+
+        def ask() -> Reading:
+            return self.public(place.revision, self.pointed())
+
+        if said := settle_by(ask, _SEEN_BACK, within_s, interval_s):
             raise TargetError(f"{place.revision} is not seen serving at {self.address}: {said}")
         self._say(f"{place.revision} seen serving in {_SEEN_BACK} public answers in a row")
 
@@ -341,23 +354,25 @@ class CommandWatch:
         new = old = None
         with contextlib.suppress(TargetError):  # too little is known then, and the engine waits for more
             new, old = target.numbers(revision, self._since)
+        problem, pointed = self._moved()
         return Look(
-            public=target.public(revision),
+            public=target.public(revision, pointed),
             private=target.probe(revision) if target.commands.address else None,
             new=new,
             old=old,
-            problem=self._moved(),
+            problem=problem,
         )
 
     def close(self) -> None:
         """Nothing is open."""
 
-    def _moved(self) -> str | None:
-        """Somebody else deploys meanwhile. A `current` that fails once says nothing of the release."""
+    def _moved(self) -> tuple[str | None, str | None]:
+        """Somebody else deploys meanwhile, and what `current` says. One that fails once says nothing of the release."""
         with contextlib.suppress(TargetError):
-            if (now := self._target.pointed()) != self._pointed:
-                return f"the traffic went from {self._pointed or 'none'} to {now or 'none'}, and not by this release"
-        return None
+            if (now := self._target.pointed()) == self._pointed:
+                return None, now
+            return f"the traffic went from {self._pointed or 'none'} to {now or 'none'}, and not by this release", now
+        return None, None
 
 
 def _to(address: str) -> Callable[[], http.client.HTTPConnection]:

@@ -16,7 +16,7 @@ from blocks.targets.reach import out_of_reach
 from blocks.targets.releases import Deployment, Place, Releases
 from blocks.targets.timeline import Say
 from domain.errors import TargetError
-from domain.health import Clean, Reading
+from domain.health import Clean, HttpAnswer, Reading, Sight
 from domain.ports import ReleaseBuild
 
 _LOG_LINES, _LINE_CHARACTERS = 20, 500
@@ -193,12 +193,25 @@ class ContainerService:
         say("healthy in private")
 
     def _wait(self, deployment: Deployment) -> str | None:
-        address, path, revision = deployment.upstream, deployment.health, deployment.revision
+        return started(self.place, self.probe, self._starts_within_s, 0.05, self.is_running)
 
-        def ask() -> Reading:
-            return probe(address, path, revision, self.clean)
+    def probe(self) -> Reading:
+        deployment = self.place.get()
+        return probe(deployment.upstream, deployment.health, deployment.revision, self.clean, self._see)
 
-        return started(self.place, ask, self.start_timeout_s, 0.05, self.is_running)
+    def _see(self, _: HttpAnswer) -> Sight:
+        """By the engine: for whom it publishes the port that the answer came from, and what runs in there."""
+        deployment, container = self.place.get(), self.containers.service()
+        if container is None or not _runs(container["State"]):
+            return Sight(is_it=False, how=f"from {deployment.upstream}, and no container of the release runs")
+        bound = (container["HostConfig"]["PortBindings"] or {}).get(f"{PORT}/tcp") or [{}]
+        is_it = bound[0].get("HostPort") == str(deployment.port) and container["Image"] == deployment.artifact
+        what = f"which the engine publishes for a container of image {_short(container['Image'])}"
+        return Sight(is_it=is_it, how=f"from {deployment.upstream}, {what}")
+
+    @property
+    def _starts_within_s(self) -> float:
+        return self.place.get().health.starts_within_s(self.start_timeout_s)
 
     def _spawn(self, deployment: Deployment) -> Deployment:
         """A new container in the place of any old one, at the port it had before where that is free."""
@@ -229,7 +242,7 @@ class ContainerService:
         }
 
     def _why(self) -> str:
-        return f"not healthy within {self.start_timeout_s:g} s" if self.is_running() else self.ended()
+        return f"not healthy within {self._starts_within_s:g} s" if self.is_running() else self.ended()
 
     def _out_of_reach(self) -> str | None:
         container = self.containers.service()

@@ -156,6 +156,13 @@ class Engine:
                 self.api.create_network(name, driver="bridge", check_duplicate=True, labels={label: name})
         return name
 
+    def gateways(self, name: str) -> tuple[str, ...]:
+        """Where this machine stands in a network; none where there is no such network."""
+        with engine_errors("list its networks"):
+            found = [network for network in self.api.networks(names=[name]) if network["Name"] == name]
+        parts = (part for network in found for part in network["IPAM"]["Config"] or ())
+        return tuple(f"{part['Gateway']}/32" for part in parts if "." in part.get("Gateway", ""))
+
     def has_network(self, name: str) -> bool:
         with engine_errors("list its networks"):
             return any(network["Name"] == name for network in self.api.networks(names=[name]))

@@ -7,15 +7,16 @@ from typing import Any, Self
 from pydantic import PrivateAttr
 
 from blocks.targets import ecs_rollout
-from blocks.targets.asking import connection_to, probe_by, serving_by, settle_by
+from blocks.targets.asking import connection_to, settle_by
 from blocks.targets.ecs_definitions import Definition, Settings, digest_in
 from blocks.targets.ecs_drive import Drive
 from blocks.targets.ecs_service import Progress
 from blocks.targets.ecs_settings import EcsSettings
 from blocks.targets.ecs_watch import EcsWatch
+from blocks.targets.health_probe import probe_by, serving_by
 from blocks.targets.timeline import Say, quietly
 from domain.errors import TargetError
-from domain.health import Reading
+from domain.health import Reading, Sight
 from domain.ports import ReleaseBuild
 
 ImageOf = Callable[[str, ReleaseBuild], str]
@@ -183,7 +184,10 @@ class EcsTarget(EcsSettings):
 
     def current(self) -> str | None:
         serves = self._service.serves()
-        return serving_by(lambda: connection_to(self.public), self._definitions.get(serves).health) if serves else None
+        if serves is None:
+            return None
+        definition = self._definitions.get(serves)
+        return serving_by(lambda: connection_to(self.public), definition.health, lambda _: definition.revision)
 
     def pointed(self) -> str | None:
         serves = self._service.serves()
@@ -234,6 +238,19 @@ class EcsTarget(EcsSettings):
             self._service.scale(0)
         return count > 0
 
+    def public_of(self, definition: Definition, has_all: bool) -> Reading:
+        """What the public address says, asked for a release. Who answered is seen where ECS sends all to that one."""
+        how = f"by way of the load balancer, whose traffic ECS sends to {definition.name} alone"
+        sight = Sight(is_it=True, how=how) if has_all else None
+        url, revision = self.url(), definition.revision or ""
+        return probe_by(lambda: connection_to(url), url, definition.health, revision, str, lambda _: sight)
+
+    def has_all(self, definition: Definition) -> bool:
+        """Whether ECS sends it all of the traffic, and nothing is on its way."""
+        now = self._service.newest()
+        is_there = now is None or now.is_over or (now.target == definition.arn and now.has_all)
+        return is_there and self._service.serves() == definition.arn
+
     def trouble(self, definition: Definition) -> str | None:
         """What ECS does to a release by itself."""
         now = self._service.newest(definition.arn)
@@ -254,13 +271,14 @@ class EcsTarget(EcsSettings):
 
     def _started(self, definition: Definition, begun: Progress) -> str | None:
         """Wait until it is up; a rolling one, until it has the traffic. What does not get there goes back."""
-        now, revision = self._drive.up(begun), definition.revision or ""
+        within_s, revision = definition.health.starts_within_s(self.start_timeout_s), definition.revision or ""
+        now = self._drive._replace(start_timeout_s=within_s).up(begun)
         if now.goes_back or now.status == "STOPPED":
             end = self._taken_back(now)
             return f"ECS took it back ({end.status}): {end.reason} {self._tasks.why(definition)}"
         problem = None
         if not (now.hook or now.has_all):
-            problem = f"not healthy within {self.start_timeout_s:g} s: {self._tasks.why(definition)}"
+            problem = f"not healthy within {within_s:g} s: {self._tasks.why(definition)}"
         elif (primary := self._service.primary()) != definition.arn:
             problem = f"PRIMARY is {primary}, not {definition.name}"
         elif self.asks_tasks:
@@ -283,7 +301,7 @@ class EcsTarget(EcsSettings):
 
     def _see(self, revision: str, definition: Definition) -> None:
         def ask() -> Reading:
-            return probe_by(lambda: connection_to(self.public), self.url(), definition.health, revision, str)
+            return self.public_of(definition, self.has_all(definition))
 
         if said := settle_by(ask, _SEEN, self.back_timeout_s, 0.1):
             raise TargetError(f"{revision} is not seen serving at {self.url()}: {said}")

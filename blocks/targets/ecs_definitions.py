@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from blocks.targets.ecs_api import aws_errors
 from domain.errors import TargetError
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
 from domain.value import digest_of
 
@@ -29,7 +30,7 @@ class Definition(NamedTuple):
 
     arn: str
     revision: str | None
-    health: str
+    health: HealthCheck
     content: str
     migrate: str
     """The command that brings the data to its schema; empty: none."""
@@ -127,7 +128,7 @@ class Definitions:
         if build.migrate_up:
             labels[MIGRATE] = build.migrate_up.replace("{release}", revision)
         labels.update(
-            {REVISION: revision, HEALTH: build.health, NAMES: ",".join(sorted({*variables, *settings.secrets}))}
+            {REVISION: revision, HEALTH: str(build.health), NAMES: ",".join(sorted({*variables, *settings.secrets}))}
         )
         secrets = kept | dict(settings.secrets)
         environment = inherited | variables
@@ -149,9 +150,10 @@ class Definitions:
             own = self._own(shape)
             labels = own.get("dockerLabels", {})
             port = next((int(one["containerPort"]) for one in own.get("portMappings", [])), 0)
-            said = (labels.get(REVISION), labels.get(HEALTH, "/"), labels.get(CONTENT, ""), labels.get(MIGRATE, ""))
+            health = HealthCheck.read(labels.get(HEALTH, "/"))
+            said = (labels.get(REVISION), health, labels.get(CONTENT, ""), labels.get(MIGRATE, ""))
             return Definition(shape["taskDefinitionArn"], *said, port, shape)
-        return Definition(shape["taskDefinitionArn"], None, "/", "", "", 0, shape)
+        return Definition(shape["taskDefinitionArn"], None, HealthCheck(path="/"), "", "", 0, shape)
 
     def _own(self, shape: Mapping[str, Any]) -> Mapping[str, Any]:
         """The container that the release is."""

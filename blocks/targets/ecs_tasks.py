@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from blocks.targets.ecs_api import Access, aws_errors
 from blocks.targets.ecs_definitions import Definition
 from blocks.targets.health_probe import probe
-from domain.health import Clean, HealthState, Reading
+from domain.health import Clean, HealthState, HttpAnswer, Identity, Reading, Sight
 
 _LOG_EVENTS = 400
 _LOG_CHARACTERS = 64_000
@@ -100,7 +100,11 @@ class EcsTasks:
 
     def ask(self, definition: Definition, revision: str, clean: Clean, addresses: Sequence[str]) -> Reading:
         """What its tasks say there; the first that is not well, where one is not."""
-        readings = [probe(address, definition.health, revision, clean) for address in addresses]
+
+        def see(_: HttpAnswer) -> Sight:
+            return Sight(is_it=True, how=f"from a task of {definition.name}, by ECS")
+
+        readings = [probe(address, definition.health, revision, clean, see) for address in addresses]
         if not readings:
             reason = f"no task of {definition.name} runs: {self.why(definition)}"
             return Reading(state=HealthState.SICK, reason=reason)
@@ -112,7 +116,7 @@ class EcsTasks:
         is_well = bool(words) and all(word in (("RUNNING", "HEALTHY"), ("RUNNING", "UNKNOWN")) for word in words)
         said = ", ".join(f"{status} {health}" for status, health in words) or f"no task runs: {self.why(definition)}"
         state = HealthState.HEALTHY if is_well else HealthState.SICK
-        return Reading(state=state, reason=f"ECS says of {definition.name}: {said}")
+        return Reading(state=state, identity=Identity.SEEN, reason=f"ECS says of {definition.name}: {said}")
 
     def why(self, definition: Definition) -> str:
         """Why its newest task stopped."""

@@ -5,34 +5,72 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from domain.health import Clean, HealthState, Reading, read_health, said_release
+from domain.health import Clean, HealthCheck, HealthState, HttpAnswer, Reading, Sight, read_health, said_release
 
 PROBE_TIMEOUT_S = 2.0
+PROBE = "X-Lockgate-Probe"
+"""A question with this header is no user's. Our proxy takes it away, and says in `UPSTREAM` who answered."""
+UPSTREAM = "X-Lockgate-Upstream"
 _BODY_BYTES = 64_000
 
+Connect = Callable[[], http.client.HTTPConnection]
+See = Callable[[HttpAnswer], Sight | None]
+"""What the platform sees of who gave an answer; None: nothing."""
 
-def probe(address: str, path: str, revision: str, clean: Clean) -> Reading:
+
+def unseen(_: HttpAnswer) -> Sight | None:
+    """Where the platform sees nothing of who answers."""
+    return None
+
+
+def probe(address: str, check: HealthCheck, revision: str, clean: Clean, see: See = unseen) -> Reading:
     """What `revision` says at http://ADDRESS PATH, on a new connection, past any proxy. No answer is sick."""
+    return probe_by(lambda: _to(address), address, check, revision, clean, see)
+
+
+def probe_by(
+    connect: Connect, where: str, check: HealthCheck, revision: str, clean: Clean, see: See = unseen, **headers: str
+) -> Reading:
+    """What `revision` says, on a new connection. No answer is sick. `where` is for the reader."""
     try:
-        code, body = _get(address, path)
+        answer = _asked(connect, check, headers)
     except (OSError, http.client.HTTPException) as err:
-        return Reading(state=HealthState.SICK, reason=f"no answer from {address}{path}: {err or type(err).__name__}")
-    return read_health(code, body, revision, clean)
+        why = err or type(err).__name__
+        return Reading(state=HealthState.SICK, reason=f"no answer from {where}{check.path}: {why}")
+    return read_health(answer, check, revision, clean, see(answer))
 
 
-def serving(address: str, path: str) -> str | None:
-    """The releaseId that the address says, well or not; asked up to three times. None where it says none."""
+def serving(address: str, check: HealthCheck, seen: Callable[[HttpAnswer], str | None] = lambda _: None) -> str | None:
+    """The releaseId that the address says, well or not, else the release that was `seen` to answer."""
+    return serving_by(lambda: _to(address), check, seen)
+
+
+def serving_by(
+    connect: Connect, check: HealthCheck, seen: Callable[[HttpAnswer], str | None] = lambda _: None
+) -> str | None:
+    """The same on any connection; asked up to three times. None where nobody says or sees one."""
     for _ in range(3):
         with contextlib.suppress(OSError, http.client.HTTPException):
-            return said_release(_get(address, path)[1])
+            answer = _asked(connect, check, {})
+            return said_release(answer.body) or seen(answer)
         time.sleep(0.1)
     return None
 
 
-def answer_of(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    """Code and body of one GET, whole within PROBE_TIMEOUT_S, then the connection is closed. One that is not open yet
+def _to(address: str) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection(address, timeout=PROBE_TIMEOUT_S)
+    connection.connect()
+    return connection
+
+
+def _asked(connect: Connect, check: HealthCheck, more: Mapping[str, str]) -> HttpAnswer:
+    return answer_of(connect(), check.path, {**check.headers, PROBE: "health", **more})
+
+
+def answer_of(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> HttpAnswer:
+    """The answer to one GET, whole within PROBE_TIMEOUT_S, then the connection is closed. One that is not open yet
     is opened within that time."""
     late = threading.Event()
     line: socket.socket | None = connection.sock
@@ -50,13 +88,12 @@ def answer_of(connection: http.client.HTTPConnection, path: str, headers: Mappin
         if line is None:
             connection.connect()
             line = connection.sock
-        wanted = {"Accept": "application/health+json", "Connection": "close", **headers}
-        connection.request("GET", path, headers=wanted)
+        connection.request("GET", path, headers={"Connection": "close", **headers})
         answer = connection.getresponse()
         body = answer.read(_BODY_BYTES)
         if late.is_set():
             raise TimeoutError(f"no whole answer within {PROBE_TIMEOUT_S:g} s")
-        return answer.status, body
+        return HttpAnswer(answer.status, body, {name.lower(): value for name, value in answer.getheaders()})
     except (OSError, http.client.HTTPException) as err:
         if late.is_set():
             raise TimeoutError(f"no whole answer within {PROBE_TIMEOUT_S:g} s") from err
@@ -64,9 +101,3 @@ def answer_of(connection: http.client.HTTPConnection, path: str, headers: Mappin
     finally:
         clock.cancel()
         connection.close()
-
-
-def _get(address: str, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(address, timeout=PROBE_TIMEOUT_S)
-    connection.connect()
-    return answer_of(connection, path, {})

@@ -76,6 +76,12 @@ def marked(*mark: str) -> tuple[Process, ...]:
     return tuple(found)
 
 
+def within(*mark: str) -> tuple[int, ...]:
+    """Pids of all processes in the namespaces of the marked ones, whatever they call themselves."""
+    spaces = {_space(process.pid) for process in marked(*mark) if process.is_init} - {None}
+    return tuple(pid for pid in _pids() if spaces and _space(pid) in spaces)
+
+
 def is_running(*mark: str) -> bool:
     """Whether one of them is there. Looks twice: between two programs of an exec chain a command line reads empty."""
     if marked(*mark):
@@ -122,6 +128,12 @@ def _services(there: Sequence[Process]) -> Iterator[Process]:
             # a shell that only waits for the service would die of the signal and hand none on
             waits = below.get(command.pid) and not _catches_sigterm(command.pid)
             yield from below[command.pid] if waits else [command]
+
+
+def _space(pid: int) -> str | None:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    return None
 
 
 def _signal(process: Process, number: signal.Signals) -> None:

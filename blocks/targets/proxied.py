@@ -14,15 +14,15 @@ from blocks.base import LockgateBlock
 from blocks.home import home
 from blocks.targets.access_log import Follow
 from blocks.targets.asking import settle_by
-from blocks.targets.caddy import Caddy, caddy_binary
+from blocks.targets.caddy import LOOPBACK, Caddy, caddy_binary
 from blocks.targets.fencing import fenced
 from blocks.targets.files import locked
-from blocks.targets.health_probe import probe, serving
+from blocks.targets.health_probe import UPSTREAM, probe, serving
 from blocks.targets.releases import Deployment, Place, Releases
 from blocks.targets.secrets import Redactor
 from blocks.targets.timeline import Say, quietly
 from domain.errors import TargetError
-from domain.health import Reading
+from domain.health import HttpAnswer, Reading, Sight
 from domain.ports import ReleaseBuild
 from domain.rollout import Look, Rollout
 
@@ -52,6 +52,9 @@ class Service(Protocol):
 
     def is_running(self) -> bool: ...
 
+    def probe(self) -> Reading:
+        """What it says in private."""
+
     def stop(self) -> bool:
         """Whether anything of it ran. Safe to repeat."""
 
@@ -75,6 +78,9 @@ class ProxiedTarget(LockgateBlock):
     root: Path = Field(default_factory=lambda: home() / "targets", description="Directory where targets are kept")
     host: str = Field("127.0.0.1", description="Public IPv4 address; 0.0.0.0 serves other machines too")
     port: int = Field(ge=1, le=65535, description="Public port")
+    trusted_proxies: tuple[str, ...] = Field(
+        LOOPBACK, description="Networks of what stands before this address and ends TLS: its X-Forwarded-* are believed"
+    )
     environment: dict[str, str] = Field({}, description="Variables for releases here; they win over the project's own")
     secrets: SecretDict = Field(
         default_factory=lambda: SecretDict({}), description="Secret variables, granted to releases here and no one else"
@@ -140,8 +146,16 @@ class ProxiedTarget(LockgateBlock):
             return self._service(revision).start(self._say)
 
     def probe(self, revision: str) -> Reading:
-        deployment = self._releases.place(revision).get()
-        return probe(deployment.upstream, deployment.health, revision, self._redactor)
+        return self._service(revision).probe()
+
+    def public(self, deployment: Deployment) -> Reading:
+        """What the public address says, asked for a release."""
+
+        def see(answer: HttpAnswer) -> Sight | None:
+            from_ = answer.headers.get(UPSTREAM.lower())
+            return Sight(is_it=from_ == deployment.upstream, how=f"from {from_}, by the proxy") if from_ else None
+
+        return probe(self.address, deployment.health, deployment.revision, self._redactor, see)
 
     def shift(self, revision: str, share: int) -> None:
         with self._locked():
@@ -180,7 +194,7 @@ class ProxiedTarget(LockgateBlock):
 
     def observe(self, revision: str) -> "ProxiedWatch":
         deployment, before = self._releases.place(revision).get(), self._pointed()
-        return ProxiedWatch(self, deployment, before, Follow(self._caddy.access_log, deployment.health))
+        return ProxiedWatch(self, deployment, before, Follow(self._caddy.access_log, deployment.health.path))
 
     def trouble(self, revision: str) -> str | None:
         """What is wrong with a release, or with the public address, that no answer would say."""
@@ -190,7 +204,12 @@ class ProxiedTarget(LockgateBlock):
 
     def current(self) -> str | None:
         pointed = self._pointed()
-        return serving(self.address, pointed.health) if pointed else None
+        return serving(self.address, pointed.health, self._from) if pointed else None
+
+    def _from(self, answer: HttpAnswer) -> str | None:
+        """The release that an answer came from, by the proxy."""
+        deployment = self._releases.at(answer.headers.get(UPSTREAM.lower()))
+        return deployment.revision if deployment else None
 
     def pointed(self) -> str | None:
         pointed = self._pointed()
@@ -236,22 +255,19 @@ class ProxiedTarget(LockgateBlock):
         """The traffic first where it runs and is well; it is started anew where not."""
         service = self._service(revision)
         is_well = service.is_running() and self.probe(revision).is_healthy
-        if is_well and self._is_seen(revision, self._point(revision).health, _SEEN_SOON_S) is None:
+        if is_well and self._is_seen(self._point(revision), _SEEN_SOON_S) is None:
             return
         if problem := service.start(self._say):
             raise TargetError(f"{revision} cannot serve: {problem}")
-        if said := self._is_seen(revision, self._point(revision).health, self.start_timeout_s):
+        deployment = self._point(revision)
+        if said := self._is_seen(deployment, deployment.health.starts_within_s(self.start_timeout_s)):
             raise TargetError(f"{revision} is not seen serving at {self.address}: {said}")
 
-    def _is_seen(self, revision: str, path: str, within_s: float) -> str | None:
+    def _is_seen(self, deployment: Deployment, within_s: float) -> str | None:
         interval_s = min(self.rollout.interval_s, 0.1)
-
-        def ask() -> Reading:
-            return probe(self.address, path, revision, self._redactor)
-
-        said = settle_by(ask, _SEEN_BACK, within_s, interval_s)
+        said = settle_by(lambda: self.public(deployment), _SEEN_BACK, within_s, interval_s)
         if said is None:
-            self._say(f"{revision} seen serving in {_SEEN_BACK} public answers in a row")
+            self._say(f"{deployment.revision} seen serving in {_SEEN_BACK} public answers in a row")
         return said
 
     def _point(self, revision: str) -> Deployment:
@@ -300,7 +316,7 @@ class ProxiedTarget(LockgateBlock):
 
     @property
     def _caddy(self) -> Caddy:
-        return Caddy(self._folder, self.host, self.port)
+        return Caddy(self._folder, self.host, self.port, self.trusted_proxies)
 
     @property
     def _secrets(self) -> dict[str, str]:
@@ -327,7 +343,7 @@ class ProxiedWatch:
     def look(self) -> Look:
         new, old, target = self._new, self._old, self._target
         return Look(
-            public=probe(target.address, new.health, new.revision, target._redactor),
+            public=target.public(new),
             private=target.probe(new.revision),
             new=self._log.numbers(new.upstream),
             old=self._log.numbers(old.upstream) if old else None,

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from blocks.targets.artifact import artifact_at
 from blocks.targets.files import owned, trim, write_atomically
 from domain.errors import TargetError
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
 from domain.value import Value
 
@@ -26,7 +27,7 @@ class Deployment(Value):
     revision: str
     artifact: str
     run: str
-    health: str
+    health: HealthCheck
     toolchain: Path
     environment: dict[str, str] = Field(description="The project's variables for it; never secrets")
     migrate_up: str | None

@@ -13,11 +13,12 @@ from blocks.targets.artifact import artifact_of, write_tree
 from blocks.targets.confinement import APP, DATA, Ended, Mount
 from blocks.targets.files import owned
 from blocks.targets.health_probe import probe
+from blocks.targets.listeners import listeners, sockets_of
 from blocks.targets.migration import Migration
 from blocks.targets.releases import Deployment, Place, Releases
 from blocks.targets.timeline import Say
 from domain.errors import TargetError
-from domain.health import Clean
+from domain.health import Clean, HttpAnswer, Reading, Sight
 from domain.ports import ReleaseBuild
 
 _LOG_LINES, _LINE_CHARACTERS = 20, 500
@@ -144,19 +145,35 @@ class ProcessService:
             "answers_at_start": answers_of(self.place),
         }
 
+    def probe(self) -> Reading:
+        deployment = self.place.get()
+        return probe(deployment.upstream, deployment.health, deployment.revision, self.clean, self._see)
+
+    def _see(self, _: HttpAnswer) -> Sight:
+        """By the kernel: who listens where the answer came from."""
+        deployment = self.place.get()
+        owners = listeners("127.0.0.1", deployment.port or 0)
+        is_it = bool(owners) and owners <= sockets_of(processes.within(self.place.mark))
+        who = "its process listens" if is_it else "another program listens, or none any more"
+        return Sight(is_it=is_it, how=f"from {deployment.upstream}, where {who}")
+
+    @property
+    def _starts_within_s(self) -> float:
+        return self.place.get().health.starts_within_s(self.start_timeout_s)
+
     def _wait(self, deployment: Deployment) -> str | None:
-        address, path, revision = deployment.upstream, deployment.health, deployment.revision
+        address, check, revision = deployment.upstream, deployment.health, deployment.revision
         return started(
             self.place,
-            lambda: probe(address, path, revision, self.clean),
-            self.start_timeout_s,
+            lambda: probe(address, check, revision, self.clean, self._see),
+            self._starts_within_s,
             0.1,
             self.is_running,
         )
 
     def _why(self, reason: str, alive: bool, say: Say) -> str:
         """Why it was not healthy, with the end of its log."""
-        how = f"not healthy within {self.start_timeout_s:g} s" if alive else "its process ended"
+        how = f"not healthy within {self._starts_within_s:g} s" if alive else "its process ended"
         say(f"{how}; stopped")
         lines = [line[:_LINE_CHARACTERS] for line in self.clean(self.place.tail()).splitlines()[-_LOG_LINES:]]
         return "\n".join([f"{how}: {reason}", *(["the end of its log:", *lines] if lines else [])])

@@ -7,13 +7,15 @@ from blocks.targets.proxied import ProxiedTarget
 from blocks.targets.release_image import FIX, image_of
 from blocks.targets.swarm_engine import Swarm
 from blocks.targets.swarm_proxy import SwarmProxy
-from blocks.targets.swarm_releases import SwarmDeployment, SwarmReleases
+from blocks.targets.swarm_releases import SwarmReleases
 from blocks.targets.swarm_service import SwarmService
 from blocks.targets.swarm_spec import Wish
 from domain.errors import TargetError
-from domain.health import Reading
 from domain.ports import ReleaseBuild
 from domain.value import digest_of
+
+_BRIDGE = "docker_gwbridge"
+"""Through it a published port is reached: https://docs.docker.com/engine/swarm/networking/#customize-the-docker_gwbridge"""
 
 
 class SwarmTarget(ProxiedTarget):
@@ -41,9 +43,6 @@ class SwarmTarget(ProxiedTarget):
     @property
     def migrates(self) -> bool:
         return False
-
-    def probe(self, revision: str) -> Reading:
-        return self._ask(self._releases.place(revision).get())
 
     def trouble(self, revision: str) -> str | None:
         return self._service(revision).trouble()
@@ -83,15 +82,12 @@ class SwarmTarget(ProxiedTarget):
                 start_timeout_s=self.start_timeout_s,
             ),
             image_of=made,
-            ask=self._ask,
+            ask=lambda one: self._caddy.ask(one.upstream, one.health, one.revision, self._redactor),
             settings={**self.environment, **self._secrets},
             start_timeout_s=self.start_timeout_s,
             grace_s=self.drain_s,
             clean=self._redactor,
         )
-
-    def _ask(self, deployment: SwarmDeployment) -> Reading:
-        return self._caddy.ask(deployment.upstream, deployment.health, deployment.revision, self._redactor)
 
     def _with_proxy(self) -> None:
         if self.network is None:
@@ -104,8 +100,9 @@ class SwarmTarget(ProxiedTarget):
 
     @property
     def _caddy(self) -> SwarmProxy:
-        network = self.network or self._mark
-        return SwarmProxy(self._folder, self.host, self.port, self._swarm.engine, f"{self._mark}-proxy", network)
+        network, engine = self.network or self._mark, self._swarm.engine
+        trusted = (*self.trusted_proxies, *engine.gateways(_BRIDGE))  # where this machine's own questions come from
+        return SwarmProxy(self._folder, self.host, self.port, trusted, engine, f"{self._mark}-proxy", network)
 
     @property
     def _swarm(self) -> Swarm:

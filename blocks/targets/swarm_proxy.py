@@ -14,18 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blocks.targets.asking import UnixConnection, probe_by
+from blocks.targets.asking import UnixConnection
 from blocks.targets.caddy import Caddy, caddy_binary
 from blocks.targets.docker_engine import Engine, engine_errors
 from blocks.targets.files import trim, write_atomically
+from blocks.targets.health_probe import probe_by
 from blocks.targets.swarm_engine import Swarm
 from domain.errors import TargetError
-from domain.health import Clean, Reading
+from domain.health import Clean, HealthCheck, HttpAnswer, Reading, Sight
 from domain.value import digest_of
 
 _INSIDE = Path("/target")
 _PORT = 8080
-_UPSTREAM = "X-Lockgate-Upstream"
+_ASKED, _SCHEME = "X-Lockgate-Asked", "X-Lockgate-Scheme"
 _MADE = "lockgate.configuration"
 _STARTED_WITHIN_S = 20.0
 _NO_NETWORK = re.compile("network .* not found")
@@ -80,10 +81,14 @@ class SwarmProxy(Caddy):
         self.engine.remove(container["Id"])
         return True
 
-    def ask(self, upstream: str, path: str, revision: str, clean: Clean) -> Reading:
+    def ask(self, upstream: str, check: HealthCheck, revision: str, clean: Clean) -> Reading:
         """What a release says when it is asked past the public address. Only who may open the socket can ask so."""
-        headers = {_UPSTREAM: upstream}
-        return probe_by(lambda: UnixConnection(self._socket), upstream, path, revision, clean, **headers)
+
+        def see(_: HttpAnswer) -> Sight:
+            return Sight(is_it=True, how=f"from {upstream}, which is the name of its service alone")
+
+        headers = {_ASKED: upstream, _SCHEME: check.scheme}
+        return probe_by(lambda: UnixConnection(self._socket), upstream, check, revision, clean, see, **headers)
 
     def _start(self, image: str, made: str) -> None:
         """A node lets go of an overlay that nothing uses, and for a moment it can be had by nobody."""
@@ -153,7 +158,7 @@ class SwarmProxy(Caddy):
 
         A connection that is kept would stay with its task: a new one goes to any of those that the name has now.
         """
-        inside = Caddy(_INSIDE, "0.0.0.0", _PORT)._configuration()  # noqa: S104  # of the container alone
+        inside = Caddy(_INSIDE, "0.0.0.0", _PORT, self.trusted)._configuration()  # noqa: S104  # of the container alone
         inside["apps"]["http"]["servers"]["private"] = {
             "listen": [f"unix/{_INSIDE / self._socket.name}|0600"],
             "automatic_https": {"disable": True},
@@ -162,7 +167,10 @@ class SwarmProxy(Caddy):
                     "handle": [
                         {
                             "handler": "reverse_proxy",
-                            "upstreams": [{"dial": f"{{http.request.header.{_UPSTREAM}}}"}],
+                            "upstreams": [{"dial": f"{{http.request.header.{_ASKED}}}"}],
+                            "headers": {
+                                "request": {"set": {"X-Forwarded-Proto": [f"{{http.request.header.{_SCHEME}}}"]}}
+                            },
                         }
                     ]
                 }

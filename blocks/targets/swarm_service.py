@@ -102,6 +102,9 @@ class SwarmService:
     def is_running(self) -> bool:
         return any(_runs(task) for task in self.swarm.tasks(self.name))
 
+    def probe(self) -> Reading:
+        return self.ask(self.place.get())
+
     def stop(self) -> bool:
         """Its service stays, with no task: it is back soon. Safe to repeat."""
         ran = self.is_running()
@@ -167,7 +170,8 @@ class SwarmService:
 
     def _wait(self, deployment: SwarmDeployment, before: set[str]) -> str | None:
         """None when every task runs and the release says that it is well and itself; else why not."""
-        deadline = time.monotonic() + self.start_timeout_s
+        within_s = deployment.health.starts_within_s(self.start_timeout_s)
+        deadline = time.monotonic() + within_s
         while True:
             tasks = self.swarm.tasks(self.name)
             running = [task for task in tasks if _runs(task)]
@@ -181,12 +185,12 @@ class SwarmService:
                 break
             if time.monotonic() > deadline:
                 states = ", ".join(f"{task['Status']['State']} ({self._why(task)})" for task in new) or "no task"
-                return f"not all of its tasks run within {self.start_timeout_s:g} s: {states}"
+                return f"not all of its tasks run within {within_s:g} s: {states}"
             time.sleep(0.1)
         left = max(1.0, deadline - time.monotonic())
         gone = lambda: None if self.is_running() else "its tasks ended"  # noqa: E731
         said = settle_by(lambda: self.ask(deployment), self.wish.replicas, left, 0.1, gone)
-        return said and f"not healthy within {self.start_timeout_s:g} s: {said}"
+        return said and f"not healthy within {within_s:g} s: {said}"
 
     def _why(self, task: Mapping[str, Any]) -> str:
         """A failed task may call itself complete: what its health checks saw says more."""

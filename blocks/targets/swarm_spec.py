@@ -2,6 +2,7 @@
 it takes. https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Service/operation/ServiceCreate
 """
 
+import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,14 +19,17 @@ _SECOND = 1_000_000_000
 _USER = "10001"  # as in the image
 _READ = f'. {sealed.INSIDE}; exec /bin/sh -c "$1"'
 
-_CHECK = """import os, sys, urllib.request as r
+_CHECK = """import http.client, json, os, sys
+path, headers, wanted = json.loads(sys.argv[1])
 try:
-    said = r.urlopen("http://127.0.0.1:" + os.environ["PORT"] + sys.argv[1], timeout=5).read(2000)
-except r.HTTPError as err:
-    sys.exit(err.read(2000).decode(errors="replace"))
+    line = http.client.HTTPConnection("127.0.0.1", int(os.environ["PORT"]), timeout=5)
+    line.request("GET", path, headers=headers)
+    answer = line.getresponse()
+    said = answer.read(2000).decode(errors="replace")
 except OSError as err:
     sys.exit(str(err))
-print(said.decode(errors="replace"))
+is_well = answer.status in wanted if wanted else answer.status < 400
+print(said) if is_well else sys.exit("HTTP %d: %s" % (answer.status, said))
 """
 """What the engine runs inside each task to see whether it is well; a sick one is replaced, wherever it runs."""
 
@@ -51,7 +55,9 @@ def spec_of(
     """`network`: its id. `secret`: name and id of the one that holds its environment."""
     run = deployment.run.replace("{port}", str(PORT)).replace("{host}", ANYWHERE)
     command = run.replace("{release}", deployment.revision)
-    check = ["CMD", "/bin/sh", "-c", f'. {sealed.INSIDE}; exec python3 -c "$0" "$1"', _CHECK, deployment.health]
+    health = deployment.health
+    asked = json.dumps([health.path, health.headers, health.status])
+    check = ["CMD", "/bin/sh", "-c", f'. {sealed.INSIDE}; exec python3 -c "$0" "$1"', _CHECK, asked]
     file = {"Name": sealed.INSIDE, "UID": _USER, "GID": _USER, "Mode": 0o400}
     here = [f"node.id=={wish.node()}"] if wish.node else []
     container = {
@@ -70,7 +76,7 @@ def spec_of(
             "Interval": 2 * _SECOND,
             "Timeout": 10 * _SECOND,
             "Retries": 5,
-            "StartPeriod": int(wish.start_timeout_s * _SECOND),
+            "StartPeriod": int(health.starts_within_s(wish.start_timeout_s) * _SECOND),
         },
     }
     return {

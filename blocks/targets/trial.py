@@ -17,15 +17,16 @@ from pathlib import Path
 from blocks.home import home
 from blocks.targets import confinement, processes
 from blocks.targets.artifact import artifact_of, write_tree
-from blocks.targets.asking import probe_by, settle_by
+from blocks.targets.asking import settle_by
 from blocks.targets.confinement import APP, DATA, Mount
 from blocks.targets.files import locked, owned
+from blocks.targets.health_probe import probe_by
 from blocks.targets.releases import Place
 from blocks.targets.trial_database import Place as Database
 from blocks.targets.trial_database import place_of
 from blocks.targets.trial_run import Inside, Line, Tail, begun
 from domain.errors import TargetError
-from domain.health import HealthState, Reading
+from domain.health import HealthState, HttpAnswer, Reading, Sight
 from domain.migration import Migrate, Ran
 from domain.ports import ReleaseBuild
 
@@ -62,7 +63,9 @@ def tried(
     try:
         write_tree(build.tree, place.tree)
         mounts = (*confinement.toolchain_mounts(build.toolchain, keep_out), Mount(place.tree, APP))
-        yield Trial(place, build, revision, mounts, variable, command_timeout_s, start_timeout_s)
+        yield Trial(
+            place, build, revision, mounts, variable, command_timeout_s, build.health.starts_within_s(start_timeout_s)
+        )
     finally:
         _remove(place)
         lock.close()
@@ -182,11 +185,15 @@ class Trial:
             return Reading(state=HealthState.SICK, reason=f"none of {_LINES} answers in a row was healthy")
         before, where = len(lines), f"127.0.0.1:{_SERVICE_PORT}"
         reading = probe_by(
-            lambda: Line(lines, _SERVICE_PORT), where, self._build.health, self._revision, database.clean
+            lambda: Line(lines, _SERVICE_PORT), where, self._build.health, self._revision, database.clean, _in_there
         )
         if not reading.is_healthy and len(lines) < before:
             time.sleep(self._start_timeout_s / _LINES)  # so that they last for the whole time
         return reading
+
+
+def _in_there(_: HttpAnswer) -> Sight:
+    return Sight(is_it=True, how="from a network in which nothing but the release runs")
 
 
 def _remove(place: Place) -> None:

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
 from blocks.workshop import Workshop
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Target
 from domain.task import Health, Release
 from tasks.engine import Ship, turn
@@ -47,11 +48,11 @@ def release(
 
 
 def bake(
-    target: Any, made: Release, health_path: str = "/health", run: str = RUN, ledger: Ledger | None = None
+    target: Any, made: Release, check: HealthCheck | None = None, run: str = RUN, ledger: Ledger | None = None
 ) -> Health:
     """Watch it in public, as the step does: a sick one has lost the traffic afterwards."""
     with ship_of(target, run, ledger) as ship:
-        return ship.bake(made, health_path)
+        return ship.bake(made, check or HealthCheck())
 
 
 def rollback(target: Any, revision: str | None, run: str = RUN, ledger: Ledger | None = None) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ from blocks.targets.artifact import artifact_of
 from blocks.toolchains.wheels import WheelToolchains
 from domain.artifact import Artifact, ArtifactKind, Provenance, digest_of_files, outdated, referred_to
 from domain.errors import TargetError
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Tree, TreeEntry
 from domain.trees import FILE, LINK, PROGRAM
 from domain.value import canonical
@@ -82,7 +83,7 @@ def build(toolchain: Path) -> ReleaseBuild:
         tree=TREE,
         toolchain=toolchain,
         run="python main.py {port} {release}",
-        health="/health",
+        health=HealthCheck(),
         migrate_up=None,
         environment={"MODE": "production"},
         previous=None,

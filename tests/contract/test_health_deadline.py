@@ -5,7 +5,9 @@ import socket
 import threading
 from pathlib import Path
 
-from blocks.targets.asking import UnixConnection, probe_by
+from blocks.targets.asking import UnixConnection
+from blocks.targets.health_probe import probe_by
+from domain.health import HealthCheck
 
 
 def test_a_body_that_trickles_is_given_up_on(tmp_path: Path) -> None:
@@ -27,7 +29,7 @@ def test_a_body_that_trickles_is_given_up_on(tmp_path: Path) -> None:
     server = threading.Thread(target=trickle)
     server.start()
     try:
-        reading = probe_by(lambda: UnixConnection(path), "there", "/health", "1" * 40, str)
+        reading = probe_by(lambda: UnixConnection(path), "there", HealthCheck(), "1" * 40, str)
     finally:
         over.set()
         server.join()

@@ -37,7 +37,7 @@ from blocks.targets.secrets import Redactor
 from blocks.workshop import Workshop
 from domain.brief import Acceptance, Brief
 from domain.errors import InputError, LedgerError, TargetError
-from domain.health import Answers, read_health
+from domain.health import Answers, HealthCheck, read_health
 from domain.ports import ReleaseBuild, TreeEntry
 from domain.rollout import Rollout
 from domain.task import Health, Release, RolledBack
@@ -513,7 +513,7 @@ def deploys(target: ProxiedTarget, given: Given) -> None:
         before = ship.target.pointed()
         made = ship.release(run * 20, before, given.build._replace(previous=before))
     with ship_of(target, run) as ship:
-        assert ship.bake(made, "/health").healthy
+        assert ship.bake(made, HealthCheck()).healthy
         ledger.record(run, "live", made.revision, made)
     lease.give_back(ledger, target.name, run)
 

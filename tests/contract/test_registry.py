@@ -35,6 +35,7 @@ from blocks.targets.ecs import EcsTarget
 from blocks.workshop import Workshop, _pushed
 from domain.artifact import Provenance
 from domain.errors import TargetError
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Tree, TreeEntry
 from domain.rollout import Rollout
 from domain.trees import FILE
@@ -455,7 +456,7 @@ def test_a_release_is_built_pushed_pulled_and_serves(
     tmp_path: Path,
 ) -> None:
     tree: Tree = {"main.py": TreeEntry(FILE, SERVICE)}
-    build = ReleaseBuild(tree, toolchain, "python main.py {port}", "/health", None, {"MODE": "production"}, None)
+    build = ReleaseBuild(tree, toolchain, "python main.py {port}", HealthCheck(), None, {"MODE": "production"}, None)
     login = json.dumps({"username": "lockgate", "password": PASSWORD})
     values = {"arn:token": "s3cr3t", "arn:registry": login}
     with FakeEcs(tmp_path / "ecs", speed=SPEED, health_path="/health", secrets=values) as fake:

@@ -23,6 +23,7 @@ from uv import find_uv_bin
 from blocks.targets import processes
 from blocks.targets.process import ProcessTarget
 from domain.errors import TargetError
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Tree, TreeEntry
 from domain.rollout import Rollout
 from domain.task import Release
@@ -118,7 +119,7 @@ def build(toolchain: Path) -> Any:
             tree=tree_of(migration, then, **health),
             toolchain=toolchain,
             run="python service.py {port}",
-            health="/health",
+            health=HealthCheck(),
             migrate_up="python migrate.py" if migrate else None,
             environment={"COLOUR": "blue"},
             previous=None,

@@ -26,12 +26,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
-from blocks.targets.asking import connection_to, probe_by
+from blocks.targets.asking import connection_to
 from blocks.targets.command import CommandTarget
 from blocks.targets.command_calls import Ran, mark_of, processes_of
 from blocks.targets.command_words import Commands
+from blocks.targets.health_probe import probe_by
 from domain.errors import Fenced, TargetError
-from domain.health import HealthState
+from domain.health import HealthCheck, HealthState
 from domain.ports import ReleaseBuild
 from domain.rollout import Numbers
 from tests.contract.command_platform import Playground
@@ -417,9 +418,9 @@ def test_health_is_asked_over_tls_and_only_of_whom_the_machine_trusts(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"https://127.0.0.1:{server.server_address[1]}"
     to_it = functools.partial(connection_to, url)
-    assert "certificate verify failed" in probe_by(to_it, url, "/health", ONE, str).reason
+    assert "certificate verify failed" in probe_by(to_it, url, HealthCheck(), ONE, str).reason
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    assert probe_by(to_it, url, "/health", ONE, str).is_healthy
+    assert probe_by(to_it, url, HealthCheck(), ONE, str).is_healthy
     server.shutdown()
     server.server_close()
 
@@ -439,7 +440,7 @@ def test_who_answers_byte_by_byte_is_given_up_on(hangs: str) -> None:
                     time.sleep(0.1)
 
         threading.Thread(target=drip, daemon=True).start()
-        reading = probe_by(lambda: connection_to(url), url, "/health", ONE, str)
+        reading = probe_by(lambda: connection_to(url), url, HealthCheck(), ONE, str)
     assert reading.state is HealthState.SICK and "no whole answer within 2 s" in reading.reason
 
 

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from blocks.targets.ecs import EcsTarget
 from blocks.targets.ecs_rollout import paused, shares_problem
 from domain.errors import TargetError
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from station.fake_ecs import FakeEcs
@@ -91,7 +92,7 @@ def build(previous: str | None = None, migrate_up: str | None = None, **how: Any
         tree={},
         toolchain=Path("/nowhere"),
         run="python3 /service.py {port}",
-        health="/health",
+        health=HealthCheck(),
         migrate_up=migrate_up,
         environment={"HOW": json.dumps(how)},
         previous=previous,

@@ -22,6 +22,7 @@ from blocks.targets.docker_engine import Engine
 from blocks.targets.swarm import SwarmTarget
 from blocks.targets.swarm_engine import Swarm, covers
 from domain.errors import TargetError
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Target, TreeEntry
 from domain.rollout import Rollout
 from tests.contract.image_registry import ImageRegistry
@@ -82,7 +83,7 @@ def build(toolchain: Path) -> Callable[..., ReleaseBuild]:
             tree={path: TreeEntry(0o100644, text.encode()) for path, text in files.items()},
             toolchain=toolchain,
             run="python service.py {port}",
-            health="/health",
+            health=HealthCheck(),
             migrate_up=None,
             environment={"COLOUR": "blue"},
             previous=previous,

@@ -11,6 +11,7 @@ from typing import Any
 
 from uv import find_uv_bin
 
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Tree, TreeEntry
 
 CANARY = "canary-7f3a-of-the-secret"
@@ -118,7 +119,7 @@ def tiny_build(migration: str | None = None, then: str = "", run: str = "", **ho
         tree=tree_of(migration or "select 1", then, **how),
         toolchain=toolchain(),
         run=run or "python service.py {host} {port}",
-        health="/health",
+        health=HealthCheck(),
         migrate_up="python migrate.py" if migration else None,
         environment={"COLOUR": "blue"},
         previous=None,

@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from uv import find_uv_bin
 
 from blocks.targets.processes import RELEASE_UID
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Tree, TreeEntry
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop" / "repository"
@@ -72,7 +73,7 @@ def build_of(tree: Tree, toolchain: Path, run: str = RUN, **environment: str) ->
         tree=tree,
         toolchain=toolchain,
         run=run,
-        health="/health",
+        health=HealthCheck(),
         migrate_up=None,
         environment=environment,
         previous=None,
