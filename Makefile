@@ -1,4 +1,5 @@
 # Two commands do all: `make demo` and `make test`. Everything is installed into this directory.
+# `make test-all` is `make test` and then `make test-rest`: what needs Docker, PostgreSQL or root, and more of the same.
 UV := .tools/bin/uv
 BIN := .venv/bin
 export UV_PROJECT_ENVIRONMENT := .venv
@@ -7,7 +8,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo up down test lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship install clean
+.PHONY: demo up down test test-rest test-all lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship install clean
 
 demo: install
 	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes)
@@ -19,8 +20,16 @@ down: install
 	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate down
 	@$(BIN)/lockgate down
 
+# More workers than cores, for tests wait more than they compute.
+PYTEST := $(BIN)/python -m pytest -n 5
+
 test: install
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) -m "not rest" $(ARGS)
+
+test-rest: install
+	$(PYTEST) -m rest $(ARGS)
+
+test-all: test test-rest
 
 lint: install
 	$(BIN)/ruff check .

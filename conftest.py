@@ -1,3 +1,3 @@
 """Plugins of the whole test suite."""
 
-pytest_plugins = ["tests.postgres"]
+pytest_plugins = ["tests.sharing", "tests.made_once", "tests.postgres"]

@@ -21,6 +21,7 @@ from tasks.prepare import prepare
 from tasks.security_scan import security_scan
 from tasks.test import test as run_tests
 from tests.e2e.briefs import brief as of_sums
+from tests.made_once import toolchains
 
 T = TypeVar("T")
 WORKSHOP = "by-steps"
@@ -37,7 +38,7 @@ def a_workshop(home: Path) -> Iterator[Workshop]:
         patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
         patch.setenv("LOCKGATE_HOME", str(home))
         with prefect_test_harness(server_startup_timeout=120):
-            Workshop(sandboxes="bubblewrap", registries=()).keep(WORKSHOP)
+            Workshop(sandboxes="bubblewrap", registries=(), toolchains=toolchains()).keep(WORKSHOP)
             workshop.cache_clear()
             patch.setattr("tasks.prepare.unusable_agents", lambda _: ())  # there is no agent here
             yield workshop(WORKSHOP)

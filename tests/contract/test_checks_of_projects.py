@@ -1,19 +1,18 @@
 """Build, lint and types under attack: the real programs in real sandboxes, and what a change puts in their way."""
 
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from blocks.sandboxes.bubblewrap import Bubblewrap
-from blocks.toolchains.wheels import WheelToolchains
 from domain.brief import Acceptance
 from domain.policy.rule import apply
 from domain.policy.test_rules import RAN_RULES, Ran
 from domain.task import Suite
 from tasks.suite import Ask, locked, under_contract
 from tests.contract.test_contract_of_tests import Bench, brief
+from tests.made_once import toolchains
 from tests.unit.policy_cases import tree
 
 TOOLS = ("ruff==0.15.0", "mypy==1.19.0", "flake8==7.3.0", "pylint==4.0.4", "setuptools==80.9.0", "build==1.3.0")
@@ -34,11 +33,8 @@ LIES = "import sys\nprint('All checks passed!')\nsys.exit(0)\n"
 
 
 @pytest.fixture(scope="module")
-def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("programs")
-    place.chmod(0o755)
-    yield WheelToolchains(root=place / "toolchains").ensure(TOOLS, Bubblewrap(root=place / "sandboxes"))
-    shutil.rmtree(place, ignore_errors=True)
+def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toolchains().ensure(TOOLS, Bubblewrap(root=tmp_path_factory.mktemp("sandboxes")))
 
 
 class Checks(Bench):

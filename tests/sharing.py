@@ -1,0 +1,115 @@
+"""A pytest plugin: how tests are shared among the workers of pytest-xdist, and what `make test` leaves to the rest.
+
+Tests of one group run one after another in one worker, in the order of their file. A file is a group, for its tests
+share what is made once, unless the tables say otherwise.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+GROUPS = {
+    r"e2e/test_boundary": "station of agents",
+    r"e2e/test_(agents|migrations|real_projects|releases|ways_in)": "station of inputs",
+    r"e2e/(?!test_pypi_inputs)": "station of crashes",
+    r"\[swarm|test_target_swarm": "swarm",
+    r"test_targets\.py.*\[([\w, ]+)": r"targets of \1",
+}
+"""Pattern in a test's id → its group: what shares a station, or a swarm."""
+
+SPREAD = r"tests/contract/test_(escapes|agents_real|agents_more)\.py"
+"""Files whose tests share nothing that is dear: any worker may take any of them."""
+
+FIRST = ()
+"""Groups that take longest begin first, so that none is left alone at the end."""
+
+REST = {
+    "need a Docker Engine": r"docker|registry\.py|\[(docker.*|ecs)\b|_ecs|artifacts.*(image|engine)|stop_targets",
+    "need root, and Docker Engines of their own": r"swarm",
+    "need PostgreSQL": r"\[.*postgres|_postgres|encrypted",
+    "drive agents with their real programs": r"agents_(real|more)",
+    "tell more of a real station": r"e2e/(?!test_demo|test_durability.*both_back|test_pypi_inputs)",
+}
+"""Why `make test` leaves tests to the rest → pattern in their ids."""
+
+LEFT_OUT: Counter[str] = Counter()
+"""Why tests were left out → how many."""
+
+
+def group_of(test: str) -> str:
+    """A test's group, by its id."""
+    for pattern, group in GROUPS.items():
+        if match := re.search(pattern, test):
+            return match.expand(group)
+    return test if re.search(SPREAD, test) else test.partition("::")[0]
+
+
+def rest_of(test: str, fixtures: Iterable[str] = ()) -> str | None:
+    """Why a test is not in `make test`; None if it is."""
+    if "postgres_url" in fixtures:
+        return "need PostgreSQL"
+    return next((why for why, pattern in REST.items() if re.search(pattern, test)), None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "rest(why): not in `make test`, for it needs this, or shows more of the same")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False  # in the order of their collection
+    return Groups(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if why := rest_of(item.nodeid, getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.rest(why))
+    order = {group: number for number, group in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(group_of(item.nodeid), len(order)))
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    LEFT_OUT.update(mark.args[0] for item in items if (mark := item.get_closest_marker("rest")))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (told := getattr(session.config, "workeroutput", None)) is not None:
+        told["left_out"] = dict(LEFT_OUT)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """All workers leave out the same."""
+    if found := getattr(node, "workeroutput", {}).get("left_out"):
+        LEFT_OUT.clear()
+        LEFT_OUT.update(found)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if LEFT_OUT and config.option.markexpr == "not rest":
+        terminalreporter.section("left out: `make test-rest` runs them, `make test-all` runs all")
+        for why, count in LEFT_OUT.most_common():
+            terminalreporter.line(f"{count:5} {why}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """In CI nothing may be missing, so a skip is a failure."""
+    report = yield
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and in CI nothing is: {report.longrepr}"
+    return report
