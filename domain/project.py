@@ -37,6 +37,9 @@ class ReviewPolicy(Value):
     )
     alone: bool = Field(False, description="A still smaller one passes although nobody reviewed it")
     alone_lines: Annotated[int, Field(ge=1, le=100, description="Changed lines that `alone` lets pass at most")] = 20
+    least_passing: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5, description="Share of the tests on base that must pass, or a person is asked before the agent starts"
+    )
     teams: dict[str, tuple[str, ...]] = Field(
         {}, description='Members of the teams and roles that CODEOWNERS names: "@org/web" = ["ann", "bob"]'
     )
@@ -71,7 +74,9 @@ class ProjectSettings(Value):
     report: Annotated[str, Field(pattern=r"^(tap|junit:[^/].*)$")] | None = Field(
         None, description="What the test command reports: tap (printed), or junit:PATH of the file that it writes"
     )
-    known_failures: tuple[str, ...] = Field((), description="Test ids that fail on base and are not counted")
+    known_failures: tuple[str, ...] = Field(
+        (), description="What fails on base and is not counted: ids of tests, functions without parameters, or files"
+    )
     build: str | None = Field(None, description="Must succeed on the change, if it does on base")
     lint: str | None = Field(None, description="Must succeed on the change, if it does on base")
     types: str | None = Field(None, description="Must succeed on the change, if it does on base")

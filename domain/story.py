@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from domain.policy.baseline import standing
+from domain.task import Prepared
+
 Body = dict[str, Any]
 
 
@@ -24,7 +27,9 @@ def _short(commit: str | None) -> str:
 def _prepared(body: Body) -> str:
     if body["refusals"]:
         return f"brief refused: {body['refusals'][0]}"
-    return f"prepared on base {_short(body['base'])} (settings from {body['settings_source']})"
+    stands = standing(Prepared.model_validate(body)).sentence
+    prepared = f"prepared on base {_short(body['base'])} (settings from {body['settings_source']})"
+    return f"{stands}; {prepared}" if stands else prepared
 
 
 def _attempt(body: Body) -> str:

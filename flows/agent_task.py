@@ -15,7 +15,7 @@ from tasks.prepare import prepare
 from tasks.questions import agreed_plan, helped
 from tasks.rehearse import with_rehearsal
 from tasks.review import review
-from tasks.review_gate import review_gate
+from tasks.review_gate import base_gate, review_gate
 from tasks.rollback import production_feedback, rollback
 from tasks.security_scan import security_scan
 from tasks.test import test
@@ -39,6 +39,8 @@ def _turns(run: str, brief: Brief) -> State:
         if why := stuck(prepared, earlier, feedback):
             return end(run, brief, End.GAVE_UP, (why, *feedback[-1].points))
         if intent is None:
+            if declined := base_gate(prepared):
+                return end(run, brief, End.DECLINED, declined)
             first_release(prepared)
             intent = agreed_plan(prepared)
         passed = race(prepared, intent, turn, feedback, earlier, _gates)
@@ -67,9 +69,7 @@ def _gates(prepared: Prepared, attempt: Attempt, earlier: list[Attempt]) -> Pass
     scan = security_scan.submit(prepared, attempt)
     evidence = Evidence(attempt=attempt, tested=test(prepared, attempt), scanned=scan.result())
     verdict = judged(prepared, evidence)
-    if verdict.is_refused:
-        return turned_back(evidence, verdict)
-    return Passed(evidence, verdict)
+    return turned_back(evidence, verdict) if verdict.is_refused else Passed(evidence, verdict)
 
 
 def _through(

@@ -4,7 +4,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
@@ -14,11 +14,12 @@ from domain.bait import bait_in
 from domain.brief import Brief
 from domain.detect import detect
 from domain.errors import InputError
+from domain.paths import matches
 from domain.policy import lint_brief
+from domain.policy.baseline import base_refusals, base_warnings
 from domain.ports import Tree
 from domain.project import ProjectSettings
-from domain.reports import BAD
-from domain.task import CaseOutcome, Prepared, Suite
+from domain.task import Prepared
 from domain.trees import shown
 from tasks import show
 from tasks.abreast import abreast
@@ -27,7 +28,7 @@ from tasks.redaction import spotted
 from tasks.requirements import project_requirements
 from tasks.runners import run_of
 from tasks.step import step
-from tasks.suite import ACCEPTANCE_COMMAND, locked, pack
+from tasks.suite import locked, pack
 
 
 @step("prepare", "prepare-{attempt}")
@@ -77,62 +78,17 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     warnings = tuple(finding.sentence for finding in seen.result())
     prepared = prepared.model_copy(update={"warnings": warnings})
     if baseline := ran.result():
-        refusals = _contract_refusals(brief, baseline)
+        refusals = base_refusals(brief, settings, baseline, _test_files(tree, settings))
         warnings = (*warnings, *base_warnings(prepared, baseline))
         prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
     return shop.ledger.record(run_id, "prepared", key, prepared)
 
 
-def _contract_refusals(brief: Brief, baseline: Suite) -> tuple[str, ...]:
-    """Why this acceptance cannot tell a done change from an undone one."""
-    if baseline.problem:
-        return (f"the tests cannot be run on base: {baseline.problem}",)
-    green = (CaseOutcome.PASSED, CaseOutcome.SKIPPED)
-    items: dict[str, tuple[set[str], tuple[str, ...]]] = {f.path: ({f.path}, ()) for f in brief.acceptance.files}
-    items |= {test: (set[str](), (test,)) for test in brief.acceptance.tests}
-    found = {
-        name: [outcome for test, outcome in baseline.cases.items() if is_acceptance(test, files, tests)]
-        for name, (files, tests) in items.items()
-    }
-    passing = [name for name, outcomes in found.items() if outcomes and all(o in green for o in outcomes)]
-    if baseline.checks.get(ACCEPTANCE_COMMAND) == 0:
-        passing.append(brief.acceptance.command or ACCEPTANCE_COMMAND)
-    if passing:
-        names = ", ".join(passing)
-        return (f"the acceptance already passes on base ({names}): nothing is left to do, or it tests something else",)
-    if not any(found.values()) and not brief.acceptance.tests and brief.acceptance.command is None:
-        return ("no acceptance test was found by the project's test command: check their paths and names",)
-    return ()
-
-
-def base_warnings(prepared: Prepared, baseline: Suite) -> tuple[str, ...]:
-    """What fails on base already and is not counted. Acceptance and known failures are meant to."""
-    acceptance = prepared.brief.acceptance
-    files, known = {file.path for file in acceptance.files}, prepared.settings.known_failures
-    failing = [
-        test
-        for test, outcome in baseline.cases.items()
-        if outcome in BAD and test not in known and not is_acceptance(test, files, acceptance.tests)
-    ]
-    told = []
-    if failing:
-        more = f" and {len(failing) - 5} more" if len(failing) > 5 else ""
-        told.append(
-            f"tests fail on base, and do not count for the change: {', '.join(failing[:5])}{more} (mend them, or name "
-            "them under known_failures)"
-        )
-    for name, code in baseline.checks.items():
-        if code and name != ACCEPTANCE_COMMAND:
-            told.append(f"{name} fails on base (exit code {code}), so only what it says anew counts for the change")
-    return tuple(told)
-
-
-def is_acceptance(test: str, files: set[str], tests: tuple[str, ...]) -> bool:
-    """Whether a test id belongs to the acceptance: in one of its files, or named by it."""
-    return test.split("::")[0] in files or any(
-        test == named or test.startswith((f"{named}::", f"{named}[")) for named in tests
-    )
+def _test_files(tree: Tree, settings: ProjectSettings) -> list[str]:
+    """Test files in Python, as their names tell."""
+    named = [path for path in sorted(tree) if re.fullmatch(r"test_.*\.py|.*_test\.py", PurePosixPath(path).name)]
+    return [path for path in named if matches(path, settings.test_paths)]
 
 
 def _release_refusals(brief: Brief, settings: ProjectSettings) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from pydantic import Field
 
 from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop_of
+from domain.policy.baseline import least_passing, standing
 from domain.policy.change import Change
 from domain.policy.feedback import one_line
 from domain.policy.passing import passes
-from domain.policy.reviewers import POLICY, canonical_name, may_approve, missing, needs, owners_of
+from domain.policy.reviewers import POLICY, canonical_name, from_base, may_approve, missing, needs, owners_of
 from domain.task import Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict
 from domain.value import digest_of
 from tasks import show
@@ -94,11 +95,42 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
 def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Approval:
     """What a person answered, or the policy. Suspends the flow run until there is an answer, and until everybody whose
     approval is needed gave it; never asks twice for one fingerprint."""
-    ledger = workshop_of(prepared.brief).ledger
-    run = prepared.run_id
     question = ask(prepared, evidence, verdict)
-    if isinstance(question, Approval):
-        return question
+    return question if isinstance(question, Approval) else _decided(prepared, question)
+
+
+@step("review_gate", "review_gate-base")
+def ask_of_base(prepared: Prepared) -> Question | None:
+    """The question whether to begin at all, on record, where too few of base's tests pass; None where enough do."""
+    shop, stands = workshop_of(prepared.brief), standing(prepared)
+    least = least_passing(prepared, from_base(prepared))
+    if stands.share >= least:
+        return None
+    asked = needs(prepared, owners_of(shop.forge.tree(prepared.brief.repository, prepared.base)), ())
+    question = Question(
+        fingerprint=digest_of([prepared.brief.digest, prepared.base, stands]),
+        attempt=0,
+        commit=prepared.base,
+        text=show.doubt(prepared, least),
+        reviewers=tuple(dict.fromkeys(name for need in asked for name in need.names)),
+        needs=asked,
+    )
+    shop.ledger.record(prepared.run_id, "question", question.fingerprint, question)
+    return question
+
+
+def base_gate(prepared: Prepared) -> tuple[str, ...]:
+    """Why the agent does not start: what a person answered where too few of base's tests pass; empty means go."""
+    question = ask_of_base(prepared)
+    answer = _decided(prepared, question) if question else None
+    if answer is None or answer.is_approved:
+        return ()
+    return (f"{answer.reviewer}: {answer.comment or answer.answer}", standing(prepared).sentence)
+
+
+def _decided(prepared: Prepared, question: Question) -> Approval:
+    """The answer of everybody whose approval is needed. Suspends the flow run until it is there."""
+    ledger, run = workshop_of(prepared.brief).ledger, prepared.run_id
     mark = question.fingerprint
     for turn in range(100):
         known = ledger.find(run, "approval", mark, Approval)

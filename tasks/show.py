@@ -12,6 +12,7 @@ from prefect.exceptions import MissingContextError
 from blocks.targets.timeline import Say, quietly
 from domain.brief import Brief
 from domain.migration import Rehearsal
+from domain.policy.baseline import standing
 from domain.policy.mutation_rules import ranges
 from domain.prompts import fence
 from domain.task import (
@@ -181,9 +182,11 @@ def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, 
     """The question that a reviewer sees, as Markdown; also an artifact. `migration`: what its rehearsal says."""
     a, brief = evidence.attempt, prepared.brief
     findings = [f.sentence for f in (*evidence.tested.findings, *evidence.scanned.findings)]
+    stands = standing(prepared).sentence
     where = f"and released to **{quote(brief.environment)}**" if brief.environment else "and not released"
     parts = [
         f"# Review: {quote(brief.title)}",
+        *([f"**{quote(stands)}**, and what fails there is not counted."] if stands else []),
         fence(brief.goal),
         f"**{verdict.decision}** · attempt {a.number} · +{a.added_lines} −{a.removed_lines}",
         f"Nothing is merged yet: once it is approved it will be merged into `{brief.branch}` {where}.",
@@ -198,6 +201,21 @@ def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, 
     ]
     text = "\n\n".join(parts)
     _markdown("review", text, "Review")
+    return text
+
+
+def doubt(prepared: Prepared, least: float) -> str:
+    """The question whether an agent should start on a base of which too little passes, as Markdown."""
+    parts = [
+        f"# Begin? {quote(prepared.brief.title)}",
+        f"**{quote(standing(prepared).sentence)}**, and below {int(100 * least)} % a person is asked. Nobody has been "
+        "paid yet. What fails on base is not counted, so a change can break more of it and nobody would see it.",
+        fence(prepared.brief.goal),
+        bullets(prepared.warnings),
+        "Approve to begin all the same. Reject to end it, and mend the tests or what lockgate.toml installs first.",
+    ]
+    text = "\n\n".join(parts)
+    _markdown("review", text, "Begin?")
     return text
 
 

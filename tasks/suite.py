@@ -16,6 +16,7 @@ from blocks.workshop import Workshop
 from domain.brief import Brief
 from domain.errors import AgentError, InputError
 from domain.paths import matches
+from domain.policy.baseline import ACCEPTANCE_COMMAND
 from domain.ports import Completed, Tree, TreeEntry, Workspace
 from domain.project import ProjectSettings
 from domain.reports import Report
@@ -26,8 +27,6 @@ from tasks.canaries import REPORT, canary_problem
 from tasks.checks import run_checks
 from tasks.room import room
 from tasks.runners import EXIT_CODE, Run, run_of
-
-ACCEPTANCE_COMMAND = "acceptance command"
 
 
 def tree_digest(tree: Tree) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 
 from blocks.workshop import Workshop, workshop_of
 from domain.errors import InputError
+from domain.policy.baseline import ACCEPTANCE_COMMAND, is_acceptance, is_named
 from domain.policy.change import Change
 from domain.policy.mutation_rules import MUTATION_RULES, Noticed
 from domain.policy.rule import apply
@@ -16,11 +17,10 @@ from tasks import show
 from tasks.abreast import abreast
 from tasks.mutate import Bench, mutate
 from tasks.own_requirements import with_its_own
-from tasks.prepare import is_acceptance
 from tasks.redaction import printable
 from tasks.runners import can_choose
 from tasks.step import step
-from tasks.suite import ACCEPTANCE_COMMAND, Ask, own_tests, rooms, run_suite, under_contract, unpack
+from tasks.suite import Ask, own_tests, rooms, run_suite, under_contract, unpack
 
 MAX_RERUN = 20
 """More failures than this are no flakiness, and are not run again."""
@@ -147,7 +147,10 @@ def _flaky(bench: _Bench, prepared: Prepared, suite: Suite) -> dict[str, str]:
     fails = [
         row.test
         for row in compare(prepared, prepared.baseline, suite)
-        if row.kind == "existing" and row.base is CaseOutcome.PASSED and row.head in BAD and row.test not in known
+        if row.kind == "existing"
+        and row.base is CaseOutcome.PASSED
+        and row.head in BAD
+        and not is_named(row.test, known)
     ]
     files = tuple(sorted({test.split("::")[0] for test in fails} & bench.base.keys()))
     if not files or len(fails) > MAX_RERUN:
@@ -172,15 +175,13 @@ def compare(
     `own`: the change's tests on base's product code. A flaky test counts as failing on base, where it was seen to fail.
     """
     acceptance = prepared.brief.acceptance
-    files = {f.path for f in acceptance.files}
     rows = []
     for test_id in {**base.cases, **head.cases}:
         before = base.cases.get(test_id) or base.cases.get(test_id.split("::")[0], CaseOutcome.MISSING)
         after = head.cases.get(test_id, CaseOutcome.MISSING)
-        if is_acceptance(test_id, files, acceptance.tests):
+        kind = "existing" if test_id in base.cases else "new"
+        if is_acceptance(test_id, acceptance):
             kind = "acceptance"
-        else:
-            kind = "existing" if test_id in base.cases else "new"
         if kind == "new" and own and before is CaseOutcome.MISSING:
             before = own.cases.get(test_id) or own.cases.get(test_id.split("::")[0], CaseOutcome.MISSING)
         elif test_id in flaky:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from domain.checks import Problem, new_problems
+from domain.policy.baseline import ACCEPTANCE_COMMAND
 from domain.policy.rule import Hit, Rule
 from domain.task import CaseOutcome, CaseRow, Severity, Suite
 
@@ -17,7 +18,6 @@ class Ran(NamedTuple):
     own: Suite | None = None
     flaky: Mapping[str, str] = {}
     """Test → what was seen of it when it ran again on base."""
-    acceptance_command: str = "acceptance command"
 
 
 def _did_not_run(ran: Ran) -> Iterator[Hit]:
@@ -67,7 +67,7 @@ def _unclear(ran: Ran) -> Iterator[Hit]:
 
 
 def _failing(ran: Ran) -> list[tuple[str, int]]:
-    return [(name, code) for name, code in ran.head.checks.items() if code and name != ran.acceptance_command]
+    return [(name, code) for name, code in ran.head.checks.items() if code and name != ACCEPTANCE_COMMAND]
 
 
 def _is_as_before(name: str, ran: Ran) -> bool:

@@ -1,5 +1,6 @@
 """What a task starts from: where the settings come from, what is installed, and which acceptance proves something."""
 
+import re
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,11 +9,11 @@ import pytest
 from blocks.workshop import Workshop
 from domain.brief import Acceptance, AcceptanceFile, Brief
 from domain.errors import InputError
+from domain.policy.baseline import ACCEPTANCE_COMMAND, base_refusals, base_warnings, least_passing, standing
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
-from tasks.prepare import _check_commands, _contract_refusals, base_warnings, project_settings
+from tasks.prepare import _check_commands, project_settings
 from tasks.requirements import project_requirements
-from tasks.suite import ACCEPTANCE_COMMAND
 from tests.unit.policy_cases import prepared, tree
 
 FILE = "tests/test_new.py"
@@ -203,10 +204,20 @@ CONTRACTS: dict[str, tuple[Acceptance | None, Suite, str | None]] = {
     "green": (None, base({f"{FILE}::test_it": "passed"}), f"already passes on base ({FILE})"),
     "skipped": (None, base({f"{FILE}::test_it": "skipped"}), f"already passes on base ({FILE})"),
     "not found": (None, base({"tests/test_a.py::a": "passed"}), "no acceptance test was found"),
+    "both of two files are green": (
+        Acceptance(files=TWO),
+        base({f"{FILE}::a": "passed", "tests/test_two.py::b": "passed"}),
+        f"already passes on base ({FILE}, tests/test_two.py)",
+    ),
+    "a named test is green and the command fails": (
+        Acceptance(tests=NAMED.tests, command="grep x y"),
+        base({"tests/test_a.py::test_x": "passed"}, checks={ACCEPTANCE_COMMAND: 1}),
+        None,
+    ),
     "one of two files is green": (
         Acceptance(files=TWO),
         base({f"{FILE}::a": "failed", "tests/test_two.py::b": "passed"}),
-        "already passes on base (tests/test_two.py)",
+        None,
     ),
     "a file without tests beside a red one": (
         Acceptance(files=(TWO[0], OTHER)),
@@ -234,7 +245,7 @@ CONTRACTS: dict[str, tuple[Acceptance | None, Suite, str | None]] = {
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_an_acceptance_that_proves_nothing_is_refused_with_the_reason(name: str) -> None:
     acceptance, suite, told = CONTRACTS[name]
-    refusals = _contract_refusals(brief(acceptance), suite)
+    refusals = base_refusals(brief(acceptance), ProjectSettings(), suite)
     assert len(refusals) == (told is not None), refusals
     assert (told or "") in " ".join(refusals)
 
@@ -243,7 +254,62 @@ def test_what_fails_on_base_and_is_not_meant_to_is_told() -> None:
     ready = prepared(known_failures=("tests/test_a.py::known",))
     outcomes = {f"tests/test_a.py::test_{n}": "failed" for n in range(6)} | {"tests/test_b.py": "error"}
     meant = {"tests/test_a.py::known": "failed", "tests/test_search.py::test_search": "failed", "a.py::fine": "passed"}
-    failing, lint = base_warnings(ready, base(outcomes | meant, checks={"lint": 2, "build": 0, ACCEPTANCE_COMMAND: 1}))
-    assert "tests/test_a.py::test_4 and 2 more (mend them" in failing
+    shares, lint = base_warnings(ready, base(outcomes | meant, checks={"lint": 2, "build": 0, ACCEPTANCE_COMMAND: 1}))
+    assert shares.startswith("on base only 1 of 8 tests pass (12 %); these do not count for the change: tests/test_a")
+    assert "tests/test_a.py::test_4 and 2 more (mend them" in shares
     assert lint == "lint fails on base (exit code 2), so only what it says anew counts for the change"
     assert base_warnings(ready, base(meant)) == ()
+
+
+RUNS: dict[str, tuple[dict[str, str], dict[str, Any], str | None]] = {
+    "some pass": ({"tests/test_a.py::a": "passed", "tests/test_a.py::b": "failed"}, {}, None),
+    "a module is not imported": (
+        {"tests/test_a.py::a": "passed", "tests/test_b.py": "error", "tests/test_c.py": "error"},
+        {},
+        r"tests/test_b\.py cannot be imported on base \(and 1 more\): ModuleNotFoundError: No module named 'yaml'; see",
+    ),
+    "one that is known": (
+        {"tests/test_a.py::a": "passed", "tests/test_b.py": "error"},
+        {"known_failures": ("tests/test_b.py",)},
+        None,
+    ),
+    "one that skips itself": ({"tests/test_a.py::a": "passed", "tests/test_b.py": "skipped"}, {}, None),
+    "none passes": (
+        {"tests/test_a.py::a": "failed"},
+        {},
+        r"none of 1 tests passes on base, .* tests/test_a\.py::a: 1;",
+    ),
+    "all skip themselves": ({"tests/test_a.py::a": "skipped"}, {}, "none of 1 tests passes on base, .* is skipped"),
+    "nothing is collected": ({}, {}, r"runs no test of the project's own on base, and tests/test_a\.py looks like one"),
+    "the command fails": (
+        {"make check": "failed"},
+        {"runner": "exit code", "by": BY_COMMAND},
+        "none of 1 tests passes",
+    ),
+    "it may fail by the acceptance file": ({"make check": "failed"}, {"runner": "exit code"}, None),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_suite_that_does_not_run_is_refused_before_anybody_is_paid(name: str) -> None:
+    cases, told, reason = RUNS[name]
+    told = {"runner": "pytest", "by": None, "known_failures": (), **told}
+    red = {f"{FILE}::test_it": "failed"} if told["runner"] == "pytest" else {}
+    messages = {"tests/test_b.py": "E   ModuleNotFoundError: No module named 'yaml'", "tests/test_a.py::a": "E 1"}
+    suite = base({**red, **cases}, runner=told["runner"], messages=messages, checks={ACCEPTANCE_COMMAND: 1})
+    settings = ProjectSettings(known_failures=told["known_failures"])
+    refusals = base_refusals(brief(told["by"]), settings, suite, [FILE, "tests/test_a.py"])
+    if reason is None:
+        assert refusals == () or "no acceptance test was found" in refusals[0]
+    else:
+        assert re.search(reason, " ".join(refusals)), refusals
+
+
+def test_below_the_limit_a_person_is_asked_and_a_brief_only_raises_it() -> None:
+    cases = {f"tests/test_a.py::test_{n}": "failed" if n else "passed" for n in range(3)}
+    known = {"tests/test_a.py::test_1": "failed", "tests/test_search.py::test_search": "failed"}
+    ready = prepared(known_failures=("tests/test_a.py::test_1",)).model_copy(update={"baseline": base(cases | known)})
+    assert standing(ready).share == 0.5
+    assert standing(ready).sentence == "on base only 1 of 2 tests pass (50 %)"
+    low = prepared(review={"least_passing": 0.1})
+    assert (least_passing(low, from_base=True), least_passing(low, from_base=False)) == (0.1, 0.5)

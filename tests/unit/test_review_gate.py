@@ -30,7 +30,7 @@ from domain.task import (
     Verdict,
 )
 from tasks import review_gate as gate
-from tasks.review_gate import Review, fingerprint, review_gate
+from tasks.review_gate import Review, base_gate, fingerprint, review_gate
 from tests.unit.policy_cases import BASE, COMMIT, PROJECT, attempt, evidence, head, prepared, tree
 
 OWNERS = tree({"CODEOWNERS": "/shop/app.py @ann\n/shop/auth.py @bob @eve\n"})
@@ -74,6 +74,7 @@ def station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Station
     monkeypatch.setattr(gate, "workshop_of", lambda brief: made)
     monkeypatch.setattr(gate, "answered", made.answered)
     monkeypatch.setattr(gate, "ask", cast("Task[..., Any]", gate.ask).fn)
+    monkeypatch.setattr(gate, "ask_of_base", cast("Task[..., Any]", gate.ask_of_base).fn)
     monkeypatch.setattr(gate, "get_run_logger", lambda: logging.getLogger("review"))
     yield made
     assert made.people == [], "somebody answered and was not asked"
@@ -241,3 +242,20 @@ def test_without_a_word_of_base_a_person_decides(station: Station) -> None:
     station.says("ann")
     assert review_gate(told, evidence_, judge(told, evidence_)).reviewer == "ann"
     assert "Why a person" not in station.questions()[0].text
+
+
+# --- before the agent starts
+
+
+def test_where_too_little_passes_on_base_a_person_says_whether_to_begin(station: Station) -> None:
+    cases = {f"tests/test_a.py::test_{n}": CaseOutcome.FAILED if n else CaseOutcome.PASSED for n in range(3)}
+    ready = prepared().model_copy(update={"baseline": Suite(cases=cases, exit_code=1)})
+    assert base_gate(prepared()) == ()
+    station.says("ann")
+    assert base_gate(ready) == base_gate(ready) == (), "it is asked once"
+    assert station.shown[0].startswith("# Begin?")
+    assert "on base only 1 of 3 tests pass" in station.shown[0].replace("\\", "")
+    other = ready.model_copy(update={"base": BASE[::-1].replace("b", "c")})
+    station.base, station.forge.tree = {}, lambda repository, commit: {}
+    station.says("ann", decision="reject", comment="mend them first")
+    assert base_gate(other)[0] == "ann: mend them first"
