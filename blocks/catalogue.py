@@ -35,6 +35,12 @@ def unusable_agents(brief: Brief) -> tuple[str, ...]:
     return tuple(dict.fromkeys(why for why in wrong if why))
 
 
+def names(kind: str) -> list[str]:
+    """The saved blocks of a kind, sorted."""
+    with get_client(sync_client=True) as client:
+        return _names(client, kind)
+
+
 def _environment(brief: Brief, shop: dict[str, Any]) -> str | None:
     environments = sorted(shop.get("targets", {}))
     if brief.environment is None or brief.environment in environments:

@@ -131,6 +131,8 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "answers": lambda body: str(body["points"][-1]),
     "approval": _approval,
     "merged": lambda body: f"merged as {_short(body['commit'])}",
+    "lacking": lambda body: f"approved, and cannot be merged yet: {body['reason'][:200]}",
+    "ready": lambda body: f"{body['by']} says that this is mended",
     "waits-for-window": lambda body: f"waits until {body['until'][:16]} UTC: {body['reason']}",
     "opened-window": lambda body: f"{body['by']} let it go at once" + (f": {body['why']}" if body["why"] else ""),
     "share-passed": _share_passed,

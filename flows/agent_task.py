@@ -13,13 +13,13 @@ from tasks.health_check import health_check
 from tasks.merge import conflict, merge, rebase
 from tasks.prepare import prepare
 from tasks.questions import agreed_plan, helped
+from tasks.ready import until_ready
 from tasks.rehearse import with_rehearsal
 from tasks.review import review
 from tasks.review_gate import base_gate, review_gate
 from tasks.rollback import production_feedback, rollback
 from tasks.security_scan import security_scan
 from tasks.test import test
-from tasks.window import until_open
 
 
 @flow(name="agent-task", flow_run_name="{brief.title}", persist_result=True, result_serializer="json")
@@ -87,7 +87,7 @@ def _through(
         return [review_feedback(approval, attempt)]
     if not approval.is_approved:
         return approval
-    until_open(prepared, evidence)
+    until_ready(prepared, evidence)
     merged = merge(prepared, evidence, approval)
     if merged.commit:
         return prepared, merged

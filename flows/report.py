@@ -1,21 +1,18 @@
 """How a task ends: one sentence, the same in the ledger, the UI and the CLI."""
 
-import asyncio
-import inspect
+import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from httpx import HTTPError
 from prefect import get_run_logger
-from prefect.blocks.abstract import NotificationBlock
-from prefect.blocks.core import Block
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
-from prefect.states import Completed, Failed
+from prefect.states import Completed, Crashed, Failed
 
 from blocks.workshop import workshop_of
 from domain.brief import Brief
-from domain.errors import AgentError, LockgateError
+from domain.errors import AgentError, LedgerError, LockgateError
 from domain.policy import judge
 from domain.progress import no_progress
 from domain.story import told
@@ -33,6 +30,7 @@ from tasks import lease, show
 from tasks.bill import bill_of, publish
 from tasks.desk import is_repetition, used_up
 from tasks.memory import remember
+from tasks.pager import page
 from tasks.questions import HELP
 
 STATE_NAMES = {
@@ -45,12 +43,36 @@ STATE_NAMES = {
 }
 
 
+LEDGER_PAUSES_S = (1.0, 3.0, 10.0, 30.0)
+"""How long a run waits for a ledger that fails, before each of its next tries."""
+
+
 def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> State:
-    """How `attempts` ends, whatever happens in it. Without the server nothing can be said: the run crashes, and is
-    resumed when it is back."""
+    """How `attempts` ends, whatever happens in it.
+
+    Where the ledger fails, the run goes on from its last finished step once the ledger is back; where it does not come
+    back, or without the server, nothing can be said: the run crashes, and is resumed by the supervisor.
+    """
+    for pause_s in LEDGER_PAUSES_S:
+        try:
+            return _ended(run, brief, attempts)
+        except LedgerError as trouble:
+            get_run_logger().warning("%s; the run goes on in %.0f s", trouble, pause_s)
+            time.sleep(pause_s)
+    try:
+        return _ended(run, brief, attempts)
+    except LedgerError as trouble:
+        try:  # one that can be written, and still does not give what was asked for, will not do so later
+            return end(run, brief, End.FROZEN, (str(trouble),))
+        except LedgerError:
+            return Crashed(message=f"{trouble}; the run is resumed when the ledger is back")
+
+
+def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> State:
+    """How `attempts` ends. Raises LedgerError where the ledger failed."""
     try:
         return attempts(run, brief)
-    except (HTTPError, PrefectException):
+    except (HTTPError, PrefectException, LedgerError):
         raise
     except AgentError as broken:
         return end(run, brief, End.GAVE_UP, (str(broken),))
@@ -101,8 +123,8 @@ def end(
     ]
     show.outcome(outcome, story)
     publish(bill)
-    if outcome.end is End.FROZEN and shop.pager:
-        _page(shop.pager, outcome)
+    if outcome.end is End.FROZEN:
+        page(shop.pager, f"Lockgate: {outcome.title}", "\n".join([outcome.sentence, *outcome.reasons]))
     make = Completed if outcome.end in (End.LIVE, End.MERGED, End.DECLINED) else Failed
     return make(name=STATE_NAMES[outcome.end], message=outcome.sentence)
 
@@ -166,14 +188,3 @@ def review_feedback(approval: Approval, attempt: Attempt) -> Feedback:
     """A reviewer's wish, for the agent."""
     point = f"{approval.reviewer} asks for changes: {approval.comment or 'no comment'}"
     return Feedback(attempt=attempt.number, source="reviewer", points=(point,), last_commit=attempt.commit)
-
-
-def _page(pager: str, outcome: Outcome) -> None:
-    try:
-        block = cast(NotificationBlock, Block.load(pager))
-        text = "\n".join([outcome.sentence, *outcome.reasons])
-        sent = block.notify(body=text, subject=f"Lockgate: {outcome.title}")
-        if inspect.iscoroutine(sent):
-            asyncio.run(sent)
-    except Exception as err:  # a pager that is down must not hide the outcome itself
-        get_run_logger().error("the pager %s could not be called: %s", pager, err)

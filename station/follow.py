@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from blocks.catalogue import names
 from blocks.ledger.ledger import Ledger
 from blocks.ledger.rows import Entry
 from blocks.workshop import workshop
@@ -41,13 +42,35 @@ def ledger_of(run: FlowRun | None) -> Ledger:
         return workshop("default").ledger
 
 
+DELETED = "Deleted"
+"""The state of a run that is gone from Prefect, and that the ledger still tells of."""
+
+
 def read_run(run_id: str) -> FlowRun:
-    """A run by id. Raises InputError for one that does not exist."""
+    """A run by id; one that was deleted in Prefect as far as the ledger knows it, without a state.
+
+    Raises InputError for one that neither knows.
+    """
     try:
         with get_client(sync_client=True) as client:
             return client.read_flow_run(UUID(run_id))
     except (ObjectNotFound, ValueError) as err:
+        if isinstance(err, ObjectNotFound) and (known := _from_ledgers(run_id)):
+            return known
         raise InputError(f"there is no run {run_id!r}: `lockgate status` lists them") from err
+
+
+def _from_ledgers(run_id: str) -> FlowRun | None:
+    """The run as its first entry tells of it, from the ledger of whichever workshop has it."""
+    for name in names("workshop"):
+        if entries := workshop(name).ledger.entries(run_id=run_id):
+            told_at_prepare = (entry.body["brief"] for entry in entries if entry.kind == "prepared")
+            brief = next(told_at_prepare, {"title": run_id, "workshop": name})
+            parameters = {"brief": brief}
+            return FlowRun(
+                id=UUID(run_id), flow_id=UUID(int=0), name=brief["title"], parameters=parameters, state_name=DELETED
+            )
+    return None
 
 
 Reviewer = Callable[[Question], tuple[str, str, str]]
@@ -89,7 +112,7 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
                 spinner.stop()
                 _review(run_id, reviewer)
                 spinner.start()
-            if run.state and run.state.is_final() and not run.state.is_crashed():
+            if run.state_name == DELETED or (run.state and run.state.is_final() and not run.state.is_crashed()):
                 return outcome_of(run)
             time.sleep(0.4)
 

@@ -154,6 +154,13 @@ def test_when_main_moves_under_an_approved_change_it_is_tested_and_reviewed_agai
     assert len(station.entries(run_id, "question")) == 2, "an approval dies when what it was given for changes"
     assert git(at, "log", "--format=%s", "main").splitlines() == ["Add a double function", "notes", "start"]
     assert station.lockgate("verify", run_id).returncode == 0, station.lockgate("verify", run_id).stdout
+    station.api("DELETE", f"/flow_runs/{run_id}")
+    for words in (("verify", run_id), ("bill", run_id)):
+        done = station.lockgate(*words)
+        assert done.returncode == 0, f"{words}: what Prefect forgot is in the ledger: {done.stdout}{done.stderr}"
+    told = json.loads(station.lockgate("status", run_id, "--json", check=True).stdout)
+    assert told["state"] == "Deleted"
+    assert told["timeline"][-1]["line"] == f"outcome: {outcome.sentence}"
 
 
 SECRETIVE = {

@@ -1,19 +1,21 @@
 """How a task ends: the same words in the ledger, the UI and the CLI, for each of its ends."""
 
+import logging
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
 from domain.brief import Acceptance, Brief
 from domain.errors import InputError
-from domain.task import Answer, Approval, BillLine, End, Outcome
+from domain.task import Answer, Approval, BillLine, End, Feedback, Outcome
 from flows import report
-from flows.report import STATE_NAMES, end, review_feedback, sentence, turned_down
+from flows.report import STATE_NAMES, end, ended, review_feedback, sentence, turned_down
 from tasks.bill import bill_of
 from tests.unit.policy_cases import PROJECT, attempt
 
@@ -130,3 +132,63 @@ def test_a_reviewers_wish_reaches_the_agent_with_the_name() -> None:
     asked = Approval(answer=Answer.CHANGES, reviewer="ann", comment="shorter, please", fingerprint="f")
     told = review_feedback(asked, attempt(PROJECT))
     assert (told.source, told.points) == ("reviewer", ("ann asks for changes: shorter, please",))
+
+
+def test_a_ledger_that_fails_for_a_while_delays_a_run_and_ends_none(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Outside of a step: the flow's own reads and writes, those of its end among them."""
+    file, away, waited = tmp_path / "ledger.db", tmp_path / "away.db", []
+
+    def fail() -> None:
+        file.rename(away)
+        file.mkdir()
+
+    def back(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            file.rmdir()
+            away.rename(file)
+
+    began = []
+
+    def attempts(run: str, brief: Brief) -> State[Any]:
+        began.append(run)
+        if len(began) == 1:
+            fail()
+        return end(run, brief, End.GAVE_UP, WHY)
+
+    monkeypatch.setattr(report, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(report, "time", SimpleNamespace(sleep=back))
+    state = ended("run", BRIEF, attempts)
+    assert (state.name, state.type) == ("Gave up", StateType.FAILED)
+    assert (len(began), waited) == (3, [1.0, 3.0])
+    assert len(ledger.entries(run_id="run", kind="outcome")) == 1
+
+
+def test_a_run_whose_ledger_stays_away_is_left_to_be_resumed(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def attempts(run: str, brief: Brief) -> State[Any]:
+        return end(run, brief, End.FROZEN, WHY)
+
+    (tmp_path / "ledger.db").unlink()
+    (tmp_path / "ledger.db").mkdir()
+    monkeypatch.setattr(report, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(report, "time", SimpleNamespace(sleep=lambda _: None))
+    state = ended("run", BRIEF, attempts)
+    assert state.type is StateType.CRASHED, "the supervisor resumes what crashed, and nothing that failed"
+    assert "the run is resumed when the ledger is back" in (state.message or "")
+
+
+def test_a_ledger_that_has_something_else_there_is_for_a_person(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attempts(run: str, brief: Brief) -> State[Any]:
+        ledger.record(run, "attempt", "1", Feedback(attempt=1, source="policy", points=()))
+        raise AssertionError("a value of another type stands there")
+
+    monkeypatch.setattr(report, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(report, "time", SimpleNamespace(sleep=lambda _: None))
+    state = ended("run", BRIEF, attempts)
+    assert (state.name, state.type) == ("Frozen", StateType.FAILED)

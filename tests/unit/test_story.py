@@ -33,6 +33,7 @@ from domain.task import (
 )
 from domain.value import Value
 from tasks.breaker import Holding
+from tasks.ready import Lacking, Ready
 from tasks.window import Opened, Waits
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 from tests.unit.test_migration_rules import GOOD, but, run
@@ -125,6 +126,8 @@ LINES: list[tuple[str, Value, str]] = [
     ("approval", APPROVAL, "ann answered: approve"),
     ("approval", REJECTION, "bob answered: reject: not now"),
     ("merged", Merged(commit="c" * 40), "merged as cccccccccccc"),
+    ("lacking", Lacking(environment="shop", reason="no target"), "approved, and cannot be merged yet: no target"),
+    ("ready", Ready(by="ann"), "ann says that this is mended"),
     ("waits-for-window", WAITS, "waits until 2026-11-28T06:00 UTC: the sale"),
     ("opened-window", Opened(by="ann", why=""), "ann let it go at once"),
     ("opened-window", Opened(by="ann", why="it loses orders"), "ann let it go at once: it loses orders"),

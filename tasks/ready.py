@@ -1,0 +1,78 @@
+"""Waits, before the merge, until everything that merge and release need is there, and the environment is open."""
+
+from prefect.input import RunInput
+from pydantic import Field
+
+from blocks.workshop import workshop_of
+from domain.errors import LockgateError
+from domain.task import Evidence, Prepared
+from domain.value import Value
+from tasks.asking import answered
+from tasks.pager import page
+from tasks.review_gate import fingerprint
+from tasks.show import quote
+from tasks.window import until_open
+
+
+class Mended(RunInput):
+    """The form in the UI under ⋮ → Resume."""
+
+    mended_by: str = Field(min_length=1, description="Your name, for the record: it is looked at again")
+
+
+class Lacking(Value):
+    """An approved change waits: merge or release would fail."""
+
+    environment: str | None
+    reason: str
+
+
+class Ready(Value):
+    """Who said that what was lacking is there again."""
+
+    by: str
+
+
+def until_ready(prepared: Prepared, evidence: Evidence) -> None:
+    """Suspend while the environment is frozen, and while merge or release would fail for want of something; a person is
+    paged then. Raises Held where nothing may be released there at all."""
+    brief, run = prepared.brief, prepared.run_id
+    shop = workshop_of(brief)
+    mark = fingerprint(prepared, evidence)
+    for turn in range(100):
+        until_open(prepared, evidence)
+        if (why := lacking(prepared)) is None:
+            return
+        key = f"ready-{mark[:16]}-{turn}"
+        if shop.ledger.find(run, "lacking", key, Lacking) is None:
+            page(shop.pager, f"Lockgate: {brief.title}", f"approved, and cannot be merged yet: {why}")
+        shop.ledger.record(run, "lacking", key, Lacking(environment=brief.environment, reason=why))
+        text = (
+            f"# {quote(brief.title)}: approved, and cannot be merged yet\n\n{quote(why)}\n\nNothing was merged. Mend "
+            "that, then resume."
+        )
+        if form := answered(Mended, text, key):
+            shop.ledger.record(run, "ready", key, Ready(by=form.mended_by))
+    raise RuntimeError("a hundred times something was lacking; the run stops waiting")
+
+
+def lacking(prepared: Prepared) -> str | None:
+    """Why merge or release would fail now; None where all that they need is there."""
+    brief, settings = prepared.brief, prepared.settings
+    shop = workshop_of(brief)
+    try:
+        shop.forge.base(brief.repository, brief.branch)
+        if brief.environment is None:
+            return None
+        target = shop.target(brief.environment)
+        if problem := target.preflight():
+            return problem
+        if settings.migrate and not target.migrates and shop.database(brief.environment) is None:
+            return (
+                f"the project has migrations, and the target of {brief.environment!r} has no way to run one: name its "
+                "database in the workshop's `databases`"
+            )
+        shop.database(brief.environment)
+    except LockgateError as err:
+        return str(err)
+    return None
