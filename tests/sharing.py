@@ -32,6 +32,9 @@ REST = {
     "need root, and Docker Engines of their own": r"swarm",
     "need PostgreSQL": r"\[.*postgres|_postgres|encrypted",
     "drive agents with their real programs": r"agents_(real|more)",
+    "release by commands of another platform": r"_command\.py|\[command, ",
+    "show that gates, releases and migrations hold whatever happens": r"test_(must_hold\w*|baseline|trial)\.py",
+    "judge tests and checks of more projects": r"test_(checks_of_projects|mutation|own_requirements)\.py",
     "tell more of a real station": r"e2e/(?!test_demo|test_durability.*both_back|test_pypi_inputs)",
 }
 """Why `make test` leaves tests to the rest → pattern in their ids."""
