@@ -107,7 +107,7 @@ class Brief(Value):
     agent: str = Field("", description="An agent block, as kind/name, such as claude-code/mine")
     roles: Roles = Field(Roles(), description="Other agents for single steps")
     race: Annotated[int, Field(ge=1, le=8, description="Tries side by side; the smallest that passes wins")] = 1
-    branch: str = Field("main", description="The branch to change")
+    branch: str = Field("", description="The branch to change; empty: the default branch of the repository")
     workshop: str = Field("default", description="The workshop block: sandbox, forge, scanners and targets")
     budget: Budget = Field(Budget(), description="What it may use")
     scope: Scope = Field(Scope(), description="Where the change may be, and how large")

@@ -209,6 +209,9 @@ class Agent(Protocol):
 class Forge(Protocol):
     """A place where repositories live. The platform works in a bare repository of its own."""
 
+    def default_branch(self, repository: str) -> str:
+        """What is checked out where nobody names a branch. Raises InputError: missing, empty, or none is."""
+
     def base(self, repository: str, branch: str) -> str:
         """Commit id at the tip. Raises InputError: missing, empty, not a repository, dirty, no such branch."""
 

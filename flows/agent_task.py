@@ -34,6 +34,7 @@ def _turns(run: str, brief: Brief) -> State:
     intent: Plan | None = None
     for turn in range(1, brief.budget.attempts + 1):
         prepared = prepare(run, brief, turn)
+        brief = prepared.brief  # now it names its branch
         if prepared.refusals:
             return end(run, brief, End.REFUSED, prepared.refusals)
         if why := stuck(prepared, earlier, feedback):

@@ -44,6 +44,8 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     try:
         if wrong := unusable_agents(brief):
             raise InputError("; ".join(wrong))
+        if not brief.branch:
+            brief = brief.model_copy(update={"branch": shop.forge.default_branch(brief.repository)})
         base = shop.forge.base(brief.repository, brief.branch)
         tree = shop.forge.tree(brief.repository, base)
         _check_names(brief, tree)

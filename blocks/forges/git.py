@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -45,10 +46,13 @@ _OF_THE_PERSON = (
 _A_PERSON_MUST_ACT = re.compile(
     r"not appear to be a git repository|not a git repository|does not exist|repository .*not found|"
     r"authentication failed|could not read (username|password)|permission denied|access denied|"
-    r"host key verification failed|returned error: 40[13]|find remote helper|transport '.*' not allowed|"
+    r"host key verification failed|returned error: 4(01|03|04|10)|not valid: is this a git repository|"
+    r"SSL certificate problem|certificate verification failed|"
+    r"find remote helper|transport '.*' not allowed|"
     r"mismatched algorithms|unknown repository extension|expected git repo version",
     re.IGNORECASE,
 )
+_UNRESOLVED = re.compile(r"(?:could not resolve host(?:name)?:?|unable to look up) ([^\s:]+)", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 
 
@@ -82,7 +86,8 @@ def git(
     ran = run(argv, environment, stdin, timeout_s, f"git {verb}")
     if ran.code in expect:
         return ran
-    kind = InputError if as_person and _A_PERSON_MUST_ACT.search(ran.err) else ForgeError
+    must_act = as_person and (_A_PERSON_MUST_ACT.search(ran.err) or _is_no_host(ran.err))
+    kind = InputError if must_act else ForgeError
     raise kind(f"git {verb} failed ({ran.code}): {ran.err or 'it said nothing'}")
 
 
@@ -108,6 +113,15 @@ def run(argv: Sequence[str], environment: Mapping[str, str], stdin: bytes, timeo
         _end(process)
         raise
     return Ran(process.returncode, out, last_lines(raw))
+
+
+def _is_no_host(said: str) -> bool:
+    """Whether a host was looked up and does not exist. libcurl says the same where nobody could be asked."""
+    found = _UNRESOLVED.search(said)
+    try:
+        return bool(found and not socket.getaddrinfo(found[1], None))
+    except socket.gaierror as err:
+        return err.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
 
 
 def last_lines(raw: bytes, count: int = 12) -> str:

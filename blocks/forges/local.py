@@ -1,5 +1,6 @@
 """The forge that needs no service: any repository that plain git can fetch from and push to."""
 
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,6 +33,20 @@ class LocalForge(LockgateBlock):
     author_name: str = Field("Lockgate", description="Committer of the platform's commits")
     author_email: str = Field("lockgate@localhost", description="The committer's e-mail address")
     git_timeout_s: float = Field(300, gt=0, description="Longest time for one git command, in seconds")
+
+    def default_branch(self, repository: str) -> str:
+        """What HEAD names: in a work tree, the branch that is checked out. Raises InputError: none, or empty."""
+        place = locate(repository)
+        try:
+            lines = self._list(place, "--symref", "HEAD")
+        except InputError as err:
+            raise _unreadable(place, err) from err
+        for line in lines:
+            if found := re.fullmatch(r"ref: refs/heads/(.+)\tHEAD", line):
+                return found[1]
+        if not lines:
+            raise InputError(f"{place.label} is empty: commit something first, and name its `branch`")
+        raise InputError(f"{place.label} has no default branch (HEAD is detached): name `branch` in the brief")
 
     def base(self, repository: str, branch: str) -> str:
         """Commit id at the tip. Raises InputError: missing, empty, not a repository, dirty, no such branch."""
@@ -193,19 +208,19 @@ class LocalForge(LockgateBlock):
                 mirror.fetch(place.address, f"{what}:{ref}", upload)
                 return mirror.commit_at(ref)
         except InputError as err:
-            raise InputError(
-                f"{place.label} cannot be read: check the address, and what the worker may read ({err})"
-            ) from err
+            raise _unreadable(place, err) from err
         except ForgeError as err:
             raise ForgeError(f"{place.label} could not be read: {err}") from err
 
     def _why_no_branch(self, place: Place, branch: str) -> str:
-        argv = ("ls-remote", "--heads", *_upload_pack(place), "--", place.address)
-        listed = git(*argv, as_person=True, timeout_s=self.git_timeout_s).out.decode("utf-8", "replace")
-        heads = [line.split("\t")[1].removeprefix("refs/heads/") for line in listed.splitlines()]
+        heads = [line.split("\t")[1].removeprefix("refs/heads/") for line in self._list(place, "--heads")]
         if not heads:
             return f"{place.label} is empty: commit something on {branch} first"
         return f"{place.label} has no branch {branch}; it has {', '.join(heads[:10])}: name one of them"
+
+    def _list(self, place: Place, flag: str, *patterns: str) -> list[str]:
+        argv = ("ls-remote", flag, *_upload_pack(place), "--", place.address, *patterns)
+        return git(*argv, as_person=True, timeout_s=self.git_timeout_s).out.decode("utf-8", "replace").splitlines()
 
     def _stands_elsewhere(self, place: Place, mirror: Mirror, branch: str, commit: str) -> str | None:
         tip = self._fetch(place, mirror, branch)
@@ -243,6 +258,10 @@ class LocalForge(LockgateBlock):
         commit = mirror.write_commit(data, self._committer)
         mirror.keep(commit)
         return commit
+
+
+def _unreadable(place: Place, err: InputError) -> InputError:
+    return InputError(f"{place.label} cannot be read: check the address, and what the worker may read ({err})")
 
 
 def _upload_pack(place: Place) -> tuple[str, ...]:

@@ -182,6 +182,10 @@ def test_of_two_merges_from_one_base_one_wins_and_the_other_is_told_where_main_s
 
 def test_what_is_not_there_is_said_with_what_to_do(forge: LocalForge, ann: Person) -> None:
     with pytest.raises(InputError, match="empty: commit something"):
+        forge.default_branch(ann.address)
+    with pytest.raises(InputError, match=r"read|no repository"):
+        forge.default_branch(ann.address + "x")
+    with pytest.raises(InputError, match="empty: commit something"):
         forge.base(ann.address, "main")
     ann.commits({"a.txt": "1\n"})
     with pytest.raises(InputError, match="no branch develop; it has main"):
@@ -190,6 +194,38 @@ def test_what_is_not_there_is_said_with_what_to_do(forge: LocalForge, ann: Perso
         forge.base(ann.address + "x", "main")
     with pytest.raises(InputError, match="cannot be the name"):
         forge.base(ann.address, "a..b")
+
+
+def test_the_default_branch_is_what_head_says(forge: LocalForge, ann: Person) -> None:
+    ann.commits({"a.txt": "1\n"})
+    assert forge.default_branch(ann.address) == "main"
+    at = ann.bare or ann.copy
+    ann.git("branch", "trunk/neu", at=at)
+    ann.git("symbolic-ref", "HEAD", "refs/heads/trunk/neu", at=at)
+    assert forge.default_branch(ann.address) == "trunk/neu"
+    ann.git("update-ref", "--no-deref", "HEAD", "main", at=at)
+    with pytest.raises(InputError, match="name `branch` in the brief"):
+        forge.default_branch(ann.address)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://no-such-host.invalid/x.git", "ssh://git@no-such-host.invalid/x.git", "git://no-such.invalid/x"]
+)
+def test_a_mistyped_host_is_the_persons_error_and_a_silent_one_is_not(
+    forge: LocalForge, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", _nobody_of_that_name)
+    with pytest.raises(InputError, match="check the address"):
+        forge.default_branch(address)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        down = f"{address.partition('://')[0]}://127.0.0.1:{closed.getsockname()[1]}/x.git"
+        with pytest.raises(ForgeError, match=r"refused|connect"):
+            forge.base(down, "main")
+
+
+def _nobody_of_that_name(*_: object) -> list[object]:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 # --- content is exact
