@@ -88,8 +88,11 @@ class Workspace(Protocol):
     def read(self, path: str, max_bytes: int = 10_000_000) -> bytes | None:
         """A regular file under /work or /lockgate; None where there is none, or it is no regular file."""
 
-    def collect(self) -> Tree:
-        """Everything under /work, validated. Raises AgentError for what is not a tree git should hold."""
+    def collect(self, ignored: Callable[[str, bool], bool] | None = None) -> Tree:
+        """Everything under /work but what is new and `ignored` (path, is it a directory), validated.
+
+        Raises AgentError for what is not a tree git should hold.
+        """
 
     def save(self, directory: str, max_bytes: int = 50_000_000) -> bytes | None:
         """A directory under /lockgate as a tar of plain files and directories; None where it is not there, is larger,

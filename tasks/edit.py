@@ -5,6 +5,7 @@ import time
 from blocks.memory import Memory
 from blocks.workshop import Workshop, workshop_of
 from domain.errors import AgentError
+from domain.ignored import Ignored
 from domain.ports import Completed, Tree, Workspace
 from domain.task import Attempt, BillLine, Feedback, Plan, Prepared, Raced, Scratchpad
 from tasks import show
@@ -41,7 +42,7 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
         try:
             worked = agent.edit(desk, workspace)
             session, output = worked.session, worked.completed.output
-            attempt = _result(shop, prepared, number, opened, worked.completed)
+            attempt = _result(shop, prepared, number, opened, worked.completed, Ignored(tree))
         except AgentError as err:
             attempt = Attempt(number=number, base=prepared.base, commit=None, problem=str(err))
         logger.flush()
@@ -94,7 +95,9 @@ class _Stop:
         return f"attempt {won.passed} passed every gate first" if won else None
 
 
-def _result(shop: Workshop, prepared: Prepared, number: int, opened: Room, done: Completed) -> Attempt:
+def _result(
+    shop: Workshop, prepared: Prepared, number: int, opened: Room, done: Completed, ignored: Ignored
+) -> Attempt:
     none = Attempt(number=number, base=prepared.base, commit=None)
     if wish := _note(opened.workspace, HELP):
         return none.model_copy(update={"help": wish.decode("utf-8", "replace")[:4000].strip()})
@@ -104,7 +107,14 @@ def _result(shop: Workshop, prepared: Prepared, number: int, opened: Room, done:
     if done.exit_code:
         tail = done.output[-800:].strip()
         return none.model_copy(update={"problem": f"the agent ended with exit code {done.exit_code}: {tail}"})
-    return commit_attempt(shop, prepared, number, opened.hidden.restored(opened.workspace.collect()))
+    tree = opened.hidden.restored(opened.workspace.collect(ignored))
+    show.left_behind(number, ignored.found)
+    try:
+        return commit_attempt(shop, prepared, number, tree)
+    except AgentError as err:
+        if not ignored.found:
+            raise
+        raise AgentError(f"{err} but {', '.join(ignored.found[:5])}, which .gitignore on base leaves out") from err
 
 
 def commit_attempt(shop: Workshop, prepared: Prepared, number: int, tree: Tree) -> Attempt:

@@ -133,6 +133,15 @@ def attempt(value: Attempt, diff: str) -> None:
     _markdown("diff", f"{head}\n\n{bullets(value.changed_paths)}\n\n{fence(_shorten(diff), 'diff')}", "Change")
 
 
+def left_behind(number: int, paths: Sequence[str]) -> None:
+    """What the agent left in the working copy that is no part of its change."""
+    if paths:
+        more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
+        names = ", ".join(_printable(path) for path in paths[:5])
+        said = "attempt %s: %d ignored files or folders are no part of the change: %s%s"
+        get_run_logger().info(said, number, len(paths), names, more)
+
+
 def tested(value: Tested, number: int) -> None:
     """Every test on base and on the change. The UI renders a table's cells as Markdown."""
     rows = [

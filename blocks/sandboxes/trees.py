@@ -3,7 +3,7 @@
 import bisect
 import os
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,24 +59,33 @@ def directories(tree: Iterable[str]) -> set[str]:
 
 
 def collect(
-    directory: Path, opened: Tree, limits: Limits, *, below: bool = False, left_out: Collection[str] = ()
+    directory: Path,
+    opened: Tree,
+    limits: Limits,
+    *,
+    below: bool = False,
+    left_out: Collection[str] = (),
+    ignored: Callable[[str, bool], bool] | None = None,
 ) -> Tree:
     """Everything in `directory` as a tree. Only file, program and link survive: setuid and the like are dropped.
 
     `below`: `directory` is the upper layer of an overlay whose lower layer is `opened`. `left_out`: paths that are not
-    looked at, nor what is below them. Left out too: empty directories, a `.git` at the top, and JUNK that `opened` has
-    not. Raises AgentError with the path and the reason.
+    looked at, nor what is below them. Left out too: empty directories, a `.git` at the top, and JUNK and what `ignored`
+    (path, is it a directory) says yes to, as far as `opened` has it not. Raises AgentError with path and reason.
     """
     kept = directories(opened)
     tree = dict(opened) if below else {}
     names = sorted(opened) if below else []
     added = added_bytes = 0
 
-    def is_left_out(path: str) -> bool:
+    def is_left_out(path: str, is_directory: bool) -> bool:
         if path == ".git" or path in left_out:
             return True
-        junk = path.endswith(".pyc") or not JUNK.isdisjoint(path.split("/"))
-        return junk and path not in opened and path not in kept
+        if path in opened or path in kept:
+            return False
+        if path.endswith(".pyc") or not JUNK.isdisjoint(path.split("/")):
+            return True
+        return ignored is not None and ignored(path, is_directory)
 
     def hide(path: str) -> None:
         for name in names[bisect.bisect_left(names, path) :]:
@@ -84,8 +93,8 @@ def collect(
                 break
             tree.pop(name, None)
 
-    for path, fd, entry in hostile.walk(directory, lambda path: not is_left_out(path)):
-        if is_left_out(path):
+    for path, fd, entry in hostile.walk(directory, lambda path: not is_left_out(path, True)):
+        if is_left_out(path, entry.is_dir(follow_symlinks=False)):
             continue
         info = entry.stat(follow_symlinks=False)
         if below:

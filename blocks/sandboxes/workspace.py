@@ -190,11 +190,13 @@ class BubblewrapWorkspace:
             return merged.get(top, parts, max_bytes, self._below)
         return hostile.get(top, parts, max_bytes)
 
-    def collect(self) -> Tree:
-        """Everything under /work, validated. Raises AgentError for what is not a tree git should hold."""
-        work = self.directory / "work"
-        below = self._below is not None
-        return trees.collect(work, self._tree, self._bounds.tree, below=below, left_out=self._left_out)
+    def collect(self, ignored: Callable[[str, bool], bool] | None = None) -> Tree:
+        """Everything under /work but what is new and `ignored` (path, is it a directory), validated.
+
+        Raises AgentError for what is not a tree git should hold.
+        """
+        work, below = self.directory / "work", self._below is not None
+        return trees.collect(work, self._tree, self._bounds.tree, below=below, left_out=self._left_out, ignored=ignored)
 
     def save(self, directory: str, max_bytes: int = 50_000_000) -> bytes | None:
         """A directory under /lockgate as a tar; None where it is not there, larger, or holds more than plain files."""
