@@ -71,8 +71,10 @@ class ProjectSettings(Value):
     secrets: tuple[str, ...] = Field((), description="Names of secrets that its sandboxes get placeholders for")
     environment: dict[str, str] = Field({}, description="Variables for tests and builds; never secrets")
     test: str = Field("python -m pytest", description="The test command; pytest is read test by test")
-    report: Annotated[str, Field(pattern=r"^(tap|junit:[^/].*)$")] | None = Field(
-        None, description="What the test command reports: tap (printed), or junit:PATH of the file that it writes"
+    report: Annotated[str, Field(pattern=r"^(tap|go|cargo|junit:[^/].*)$")] | None = Field(
+        None,
+        description="What the test command reports, where it starts none of the known runners: tap, go or cargo "
+        "(printed), or junit:PATH of the file that it writes",
     )
     known_failures: tuple[str, ...] = Field(
         (), description="What fails on base and is not counted: ids of tests, functions without parameters, or files"
@@ -93,7 +95,10 @@ class ProjectSettings(Value):
     release_environment: dict[str, str] = Field({}, description="Variables for the running release; never secrets")
     test_paths: tuple[str, ...] = Field(
         ("tests/**", "test/**", "**/test_*.py", "**/*_test.py", "**/conftest.py", "conftest.py", "pytest.ini",
-         "tox.ini", "setup.cfg"), description="What is locked: taken from base whatever the change says"
+         "tox.ini", "setup.cfg", "**/*.test.*", "**/*.spec.*", "**/__tests__/**", "**/__snapshots__/**",
+         "**/jest.config.*", "**/vitest.config.*", "**/vitest.workspace.*", "**/.mocharc*", "**/ava.config.*",
+         "**/.taprc", "**/*_test.go", "**/testdata/**", "**/tests/**"),
+        description="What is locked: taken from base whatever the change says"
     )  # fmt: skip
     sensitive_paths: tuple[str, ...] = Field(SENSITIVE_PATHS, description="A change here needs a named reviewer")
     suppress: tuple[Suppression, ...] = Field(

@@ -16,10 +16,11 @@ BAD = (CaseOutcome.FAILED, CaseOutcome.ERROR)
 
 
 class Report(NamedTuple):
-    """Test id → outcome, and test id → why it failed."""
+    """Test id → outcome, and test id → why it failed. `runner`: who says so, where only the report tells."""
 
     cases: dict[str, CaseOutcome]
     messages: dict[str, str]
+    runner: str = ""
 
     @property
     def is_failing(self) -> bool:

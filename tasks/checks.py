@@ -2,7 +2,6 @@
 
 import functools
 import json
-import shlex
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from domain.checks import Problem, read_problems
+from domain.commands import argv_of
 from domain.errors import AgentError, InputError
 from domain.ports import Completed, Tree, Workspace
 from domain.project import ProjectSettings
@@ -87,5 +87,5 @@ def _run(
                 workspace.write(f"{PLATFORM}/told.json", json.dumps(told).encode())
             except AgentError as err:
                 raise InputError(f"the platform's files cannot be put beside the project's: {err}") from err
-            done = workspace.run(shlex.split(command), timeout_s=settings.test_timeout_s, env={**env, **_GUARD})
+            done = workspace.run(argv_of(command), timeout_s=settings.test_timeout_s, env={**env, **_GUARD})
         return done, time.monotonic() - started

@@ -1,10 +1,10 @@
 """prepare: the base commit is fixed, the contract is locked, and the brief is refused here if it cannot be judged."""
 
 import re
-import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from posixpath import join, normpath
 
 from pydantic import ValidationError
 
@@ -12,6 +12,7 @@ from blocks.catalogue import unusable_agents
 from blocks.workshop import Workshop, workshop_of
 from domain.bait import bait_in
 from domain.brief import Brief
+from domain.commands import argv_of, commands_in
 from domain.detect import detect
 from domain.errors import InputError
 from domain.paths import matches
@@ -106,12 +107,22 @@ def with_locked_commands(settings: ProjectSettings, brief: Brief, tree: Tree) ->
     `sh check.sh` would otherwise run the change's own check.sh.
     """
     commands = [settings.test, settings.build, settings.lint, settings.types, brief.acceptance.command]
-    named = {path for command in commands if command for path in _made_of(shlex.split(command)) if path in tree}
+    named = {path for command in commands if command for path in _paths_of(command) if path in tree}
     return settings.model_copy(update={"test_paths": (*settings.test_paths, *sorted(named))})
 
 
 _INTERPRETERS = re.compile(r"sh|bash|dash|zsh|python[\d.]*|node|perl|ruby|env")
 _READ_BY = {"make": ("Makefile", "makefile", "GNUmakefile"), "nox": ("noxfile.py",), "just": ("justfile",)}
+
+
+def _paths_of(command: str) -> Iterator[str]:
+    """The same for each command of a line, in the directory that `cd` went to."""
+    directory = ""
+    for words in commands_in(command):
+        if words[0] == "cd" and len(words) > 1:
+            directory = normpath(join(directory, words[1]))
+        else:
+            yield from (normpath(join(directory, path)) for path in _made_of(words))
 
 
 def _made_of(words: list[str]) -> Iterator[str]:
@@ -159,7 +170,7 @@ def _check_commands(brief: Brief, settings: ProjectSettings, source: str) -> Non
     commands |= {f"test ({source})": settings.test or " ", "acceptance.command (the brief)": brief.acceptance.command}
     for name, command in commands.items():
         try:
-            if command and not shlex.split(command):
-                raise ValueError("it is empty")
+            if command:
+                argv_of(command)
         except ValueError as err:
             raise InputError(f"{name} is not a command line: {err}") from err

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import shlex
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from blocks.layers import layer
 from blocks.workshop import Workshop
+from domain.commands import argv_of
 from domain.egress import Passport, Phase, Rule
 from domain.errors import InputError
 from domain.models import model_for
@@ -126,7 +126,7 @@ def _set_up(shop: Workshop, prepared: Prepared, tree: Tree) -> AbstractContextMa
     settings = prepared.settings
     if not settings.setup:
         return contextlib.nullcontext(None)
-    command = shlex.split(settings.setup)
+    command = argv_of(settings.setup)
     # Setup sees nothing but what its layer is named after: a change elsewhere in the tree cannot get into a layer that
     # other tasks use.
     files: Tree = {path: entry for path, entry in tree.items() if matches(path, settings.setup_files)}

@@ -1,22 +1,27 @@
 """How each test runner is asked for a report of its own, and how that is read. What is not known says an exit code."""
 
+import io
 import itertools
-import json
 import re
 import shlex
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from domain.commands import argv_of, is_for_shell
 from domain.errors import AgentError, InputError
 from domain.ports import Completed, Tree, Workspace
+from domain.program_reports import read_cargo, read_go, read_programs
 from domain.project import ProjectSettings
-from domain.reports import Report, by_file, by_id, read_jest, read_junit, read_tap
+from domain.reports import Report, by_file, by_id, read_junit, read_tap
 from domain.task import CaseOutcome
 from tasks.canaries import PLATFORM, PYTEST, REPORT, UNITTEST, WORK, Canaries, release
 
 MAX_REPORT_BYTES = 50_000_000
 EXIT_CODE = "exit code"
+PROGRAMS = "programs"
+"""What a run is called until its reports say which programs they are."""
 
 _PYTEST = (
     "-p", "no:cacheprovider", "-p", "lockgate_inside", f"--junitxml={REPORT}", "-o", "junit_family=xunit1",
@@ -24,9 +29,10 @@ _PYTEST = (
 )  # fmt: skip
 """xunit1 keeps the id that the plugin gives a test. No file that does not import, and no canary, may keep the others
 from running."""
-_NODE = ("--test-reporter=junit", f"--test-reporter-destination={REPORT}")
-_JEST = ("--json", f"--outputFile={REPORT}")
-_VITEST = ("--reporter=default", "--reporter=json", f"--outputFile.json={REPORT}")
+_PROGRAMS = f"{PLATFORM}/bin"
+"""Where `node`, `go` and `cargo` are that ask for reports."""
+_REPORTS = "/lockgate/reports"
+_INSIDE = Path(__file__).with_name("inside_programs")
 
 
 class Run(NamedTuple):
@@ -47,7 +53,7 @@ def run_of(
     """How the project's tests are run. `beside`: the directory that canaries are put into; `only`, `without`: paths
     of test files, for runners that `can_choose`. Raises InputError for a report that the tree brings along.
     """
-    words = shlex.split(settings.test)
+    words = argv_of(settings.test)
     env = environment(tree, settings)
     if kind := settings.report:
         return _told(kind, words, env, tree)
@@ -67,7 +73,7 @@ def run_of(
             read = _xml(lambda content: read_junit(content, by_id))
             argv = (*words[:at], f"{PLATFORM}/lockgate_inside.py", *words[at + 2 :])
             return Run("unittest", argv, {**env, **_GUARD}, read, canaries, files, (0, 1, 5))
-    return _node(words, env, tree) or Run(EXIT_CODE, tuple(words), env, _by_exit_code(settings.test))
+    return _programs(settings.test, words, env, tree)
 
 
 def can_choose(settings: ProjectSettings) -> bool:
@@ -76,7 +82,9 @@ def can_choose(settings: ProjectSettings) -> bool:
 
 
 def is_pytest(settings: ProjectSettings) -> bool:
-    return any(Path(word).name in ("pytest", "py.test") for word in shlex.split(settings.test))
+    return not is_for_shell(settings.test) and any(
+        Path(word).name in ("pytest", "py.test") for word in shlex.split(settings.test)
+    )
 
 
 def environment(tree: Tree, settings: ProjectSettings) -> dict[str, str]:
@@ -114,6 +122,9 @@ def _told(kind: str, words: list[str], env: dict[str, str], tree: Tree) -> Run:
     """A report that the settings name."""
     if kind == "tap":
         return Run("tap", tuple(words), env, lambda _, done: read_tap(done.output))
+    if kind in ("go", "cargo"):
+        printed = read_go if kind == "go" else read_cargo
+        return Run(kind, tuple(words), env, lambda _, done: printed(done.output, tree))
     path = kind.removeprefix("junit:")
     if path in tree:
         raise InputError(f"the report {path} is a file of the repository: take it out, so that it can be told apart")
@@ -121,33 +132,34 @@ def _told(kind: str, words: list[str], env: dict[str, str], tree: Tree) -> Run:
     return Run("junit", tuple(words), env, read)
 
 
-def _node(words: list[str], env: dict[str, str], tree: Tree) -> Run | None:
-    """Node's own runner, jest or vitest: called by themselves, by npx, or by the `test` script of package.json."""
-    script = _script(words, tree)
-    called = script or words
-    program = next((Path(word).name for word in called if Path(word).name != "npx"), "")
-    dashes = ("--",) if script and Path(words[0]).name == "npm" else ()
-    if program in ("jest", "vitest"):
-        extra = _JEST if program == "jest" else _VITEST
-        return Run(program, (*words, *dashes, *extra), env, _xml(read_jest))
-    if program == "node" and "--test" in called:
-        read = _xml(lambda content: read_junit(content, by_file))
-        if not script:
-            return Run("node", (*words[:1], *_NODE, *words[1:]), env, read)
-        options = " ".join(filter(None, (env.get("NODE_OPTIONS", ""), *_NODE)))
-        return Run("node", tuple(words), {**env, "NODE_OPTIONS": options}, read)
-    return None
+def _programs(command: str, words: list[str], env: dict[str, str], tree: Tree) -> Run:
+    """Whatever the command starts: Node's runners, `go test` and `cargo test` are each asked for a report, however deep
+    they are called. Where none of them is, and where what is around them fails, the exit code is what is known."""
+    options = " ".join(filter(None, (env.get("NODE_OPTIONS", ""), f"--require {_PROGRAMS}/node_loaded.cjs")))
+    env = {"CI": "true", **env, "NODE_OPTIONS": options}
+    files = {f"{_PROGRAMS}/{path.name}": path.read_bytes() for path in sorted(_INSIDE.iterdir())}
+    start = files.pop(f"{_PROGRAMS}/start")
+    files |= {f"{PLATFORM}/start": start, f"{_REPORTS}/of": command.encode()}
+    argv = ("sh", f"{PLATFORM}/start", *words)
+    return Run(PROGRAMS, argv, env, _read_programs(command, tree), files=files)
 
 
-def _script(words: list[str], tree: Tree) -> list[str] | None:
-    """The words of package.json's test script where `words` run it, and it is one plain command."""
-    if words[1:] not in (["test"], ["run", "test"]) or Path(words[0]).name not in ("npm", "pnpm", "yarn"):
-        return None
-    try:
-        script = json.loads(tree["package.json"].content)["scripts"]["test"]
-        return shlex.split(script) if not re.search(r"[;&|<>`$()\n]", script) else None
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return None
+def _read_programs(command: str, tree: Tree) -> Callable[[Workspace, Completed], Report]:
+    def reader(workspace: Workspace, done: Completed) -> Report:
+        saved = workspace.save(_REPORTS, MAX_REPORT_BYTES)
+        if saved is None:
+            raise ValueError(f"there are none in {_REPORTS}, more than {MAX_REPORT_BYTES >> 20} MB, or no plain files")
+        with tarfile.open(fileobj=io.BytesIO(saved)) as tar:
+            contents = {member.name: tar.extractfile(member) for member in tar if member.isreg()}
+            report = read_programs({name: file.read() for name, file in contents.items() if file}, tree)
+        if not report.runner:
+            return _by_exit_code(command)(workspace, done)
+        if done.exit_code and not done.problem and not report.is_failing:
+            # coverage below its limit, a linter after the tests: it has no test of its own
+            report.add(f"exit code of {command}", CaseOutcome.FAILED, done.output)
+        return report
+
+    return reader
 
 
 def _xml(read: Callable[[bytes], Report], path: str = REPORT) -> Callable[[Workspace, Completed], Report]:
@@ -165,7 +177,7 @@ def _xml(read: Callable[[bytes], Report], path: str = REPORT) -> Callable[[Works
 
 def _by_exit_code(command: str) -> Callable[[Workspace, Completed], Report]:
     def reader(workspace: Workspace, done: Completed) -> Report:
-        report = Report({}, {})
+        report = Report({}, {}, EXIT_CODE)
         is_fine = done.exit_code == 0 and not done.problem
         report.add(command, CaseOutcome.PASSED if is_fine else CaseOutcome.FAILED, done.output)
         return report

@@ -179,7 +179,7 @@ def run_suite(
             for name, problems in said.problems.items()
         },
         problem=problem and shown(problem),
-        runner=run.name,
+        runner=report.runner or run.name,
         canaries=seen,
         output=shop.store.put(shown(output + said.output).encode("utf-8", "replace")),
         sandbox=kind,
@@ -234,7 +234,7 @@ def _read(workspace: Workspace, run: Run, done: Completed) -> tuple[Report, dict
         content = workspace.read(REPORT, max_bytes=50_000_000) or b""
         if why := run.canaries.seal_problem(done.output, content):
             problem = f"the report cannot be believed: {why}"
-    if not problem and run.name != EXIT_CODE and is_failing != (done.exit_code not in (0, 5)):
+    if not problem and (report.runner or run.name) != EXIT_CODE and is_failing != (done.exit_code not in (0, 5)):
         problem = f"the report and exit code {done.exit_code} contradict each other"
     return report, seen, problem
 

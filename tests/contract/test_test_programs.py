@@ -1,0 +1,140 @@
+"""Test programs are asked for their reports however deep a command calls them: the real ones, in real sandboxes."""
+
+import contextlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from blocks.sandboxes.bubblewrap import Bubblewrap
+from domain.ports import Workspace
+from domain.task import CaseOutcome, Suite
+from tasks.suite import Ask, Rooms
+from tests.contract.test_contract_of_tests import Bench, brief
+from tests.unit.policy_cases import tree
+
+PASSED, FAILED, ERROR, SKIPPED = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR, CaseOutcome.SKIPPED
+RUNNERS = {"mocha": "11.7.5", "ava": "6.4.1", "vitest": "4.1.12", "jest": "30.5.2", "cross-env": "10.1.0"}
+
+
+class Alone(Bench):
+    """Runs a project's tests without a toolchain, over what its setup made."""
+
+    def __init__(self, root: Path, test: str, layer: Path | None = None) -> None:
+        super().__init__(Bubblewrap(root=root / "sandboxes"), root, test=test, requirements=())
+        self.layer = layer
+
+    def seen(self, files: Mapping[str, str]) -> Suite:
+        laid = tree(files)
+
+        @contextlib.contextmanager
+        def room() -> Iterator[Workspace]:
+            with contextlib.closing(self.sandbox.open(laid, label="test", layer=self.layer)) as workspace:
+                yield workspace
+
+        opened: Rooms = room
+        self.opened = lambda files: opened  # type: ignore[method-assign]
+        return self.run(laid, brief(), Ask())
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("installed")
+    (place / "package.json").write_text(json.dumps({"dependencies": RUNNERS}))
+    words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
+    subprocess.run(words, cwd=place, check=True, capture_output=True, timeout=300)
+    (place / "package.json").unlink()
+    for path in (place.parent, place):
+        path.chmod(0o755)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def package(test: str) -> str:
+    return json.dumps({"scripts": {"test": test}})
+
+
+DESCRIBED = "describe('sums', () => { it('adds', () => {}); it('fails', () => { throw new Error('no') }) })\n"
+PROJECT = {
+    "package.json": package("make test"),
+    # a shell in make in npm: all of them run, whatever fails
+    "Makefile": "test:\n\tfor d in api web lib old node; do (cd $$d && CI=1 npm test) || bad=1; done; "
+    '[ -z "$$bad" ]\n',
+    "api/package.json": package("mocha --reporter dot 'test/*.js'"), "api/test/a.js": DESCRIBED,
+    "web/package.json": package("../node_modules/.bin/vitest run --globals"), "web/a.test.js": DESCRIBED,
+    # NODE_OPTIONS set anew, as jest asks for with ES modules
+    "lib/package.json": package("cross-env NODE_OPTIONS=--experimental-vm-modules jest --rootDir ."),
+    "lib/a.test.js": DESCRIBED,
+    "old/package.json": json.dumps({"type": "module", "scripts": {"test": "ava"}}),
+    "old/test.js": "import test from 'ava'\ntest('adds', t => t.pass())\ntest('fails', t => t.fail('no'))\n",
+    "node/package.json": package("node --test --test-reporter=dot"),
+    "node/test/a.js": "const {describe, it} = require('node:test')\n" + DESCRIBED,
+    "node/test/b.js": "require('./not-there')\n",
+}  # fmt: skip
+
+
+def test_a_workspace_behind_make_is_read_test_by_test(tmp_path: Path, installed: Path) -> None:
+    bench = Alone(tmp_path, "env CI=1 npm test", installed)
+    suite = bench.seen(PROJECT)
+    assert suite.problem is None, bench.outputs
+    assert suite.runner == "ava, jest, mocha, node, vitest"
+    assert suite.cases == {
+        "api/test/a.js::sums::adds": PASSED, "api/test/a.js::sums::fails": FAILED,
+        "web/a.test.js::sums adds": PASSED, "web/a.test.js::sums fails": FAILED,
+        "lib/a.test.js::sums adds": PASSED, "lib/a.test.js::sums fails": FAILED,
+        "old/test.js::adds": PASSED, "old/test.js::fails": FAILED,
+        "node/test/a.js::sums::adds": PASSED, "node/test/a.js::sums::fails": FAILED, "node/test/b.js": ERROR,
+    }, bench.outputs  # fmt: skip
+    assert "no" in suite.messages["api/test/a.js::sums::fails"]
+
+
+def test_a_runner_that_is_ended_by_what_it_tests_is_not_believed(tmp_path: Path, installed: Path) -> None:
+    ends = {"a.test.js": "it('ends', () => process.exit(0))\nit('fails', () => { throw new Error('no') })\n"}
+    suite = Alone(tmp_path, "npx mocha a.test.js", installed).seen(ends)
+    assert suite.problem == "programs's report cannot be read: mocha in the root did not come to its end"
+
+
+def test_what_fails_around_the_tests_is_told_beside_them(tmp_path: Path) -> None:
+    fine = {"a.test.js": "require('node:test').test('fine', () => {})\n"}
+    suite = Alone(tmp_path, "node --test && echo too little && exit 3").seen(fine)
+    command = "exit code of node --test && echo too little && exit 3"
+    assert (suite.problem, suite.cases) == (None, {"a.test.js::fine": PASSED, command: FAILED})
+    assert "too little" in suite.messages[command]
+
+
+GO = {
+    "go.mod": "module example.com/shop\n\ngo 1.19\n",
+    "calc/calc.go": "package calc\n\nfunc Add(a, b int) int { return a + b }\n",
+    "calc/calc_test.go": 'package calc\n\nimport "testing"\n\nfunc TestAdd(t *testing.T) {\n\tif Add(1, 2) != 3 {\n'
+    '\t\tt.Fatal("no")\n\t}\n}\n\nfunc TestNo(t *testing.T) {\n'
+    '\tt.Run("inner", func(t *testing.T) { t.Fatal("bad") })\n}\n',
+    "deep/deep_test.go": 'package deep\n\nimport "testing"\n\nfunc TestDeep(t *testing.T) { undefined() }\n',
+}
+RUST = {
+    "Cargo.toml": '[package]\nname = "shop"\nversion = "0.1.0"\nedition = "2021"\n',
+    "src/lib.rs": "/// ```\n/// assert_eq!(shop::add(1, 2), 3);\n/// ```\n"
+    "pub fn add(a: i32, b: i32) -> i32 { a + b }\n"
+    "#[test]\nfn adds() { assert_eq!(add(1, 2), 3) }\n#[test]\nfn fails() { assert_eq!(add(1, 2), 4) }\n",
+    "tests/all.rs": "#[test]\nfn whole() { assert_eq!(shop::add(0, 0), 0) }\n",
+}
+
+
+def test_go_and_cargo_as_debian_packages_them_are_read_test_by_test(tmp_path: Path) -> None:
+    both = {"Makefile": "test:\n\t-cd go && go test ./...\n\tcd rust && cargo test --offline\n"}
+    both |= {f"go/{path}": text for path, text in GO.items()} | {f"rust/{path}": text for path, text in RUST.items()}
+    bench = Alone(tmp_path, "make test")
+    suite = bench.seen(both)
+    assert (suite.problem, suite.runner) == (None, "cargo, go"), bench.outputs
+    assert suite.cases == {
+        "go/calc/calc_test.go::TestAdd": PASSED,
+        "go/calc/calc_test.go::TestNo": FAILED,
+        "go/calc/calc_test.go::TestNo::inner": FAILED,
+        "go/deep": ERROR,
+        "rust/src/lib.rs::adds": PASSED,
+        "rust/src/lib.rs::fails": FAILED,
+        "rust/src/lib.rs::doc add": PASSED,
+        "rust/tests/all.rs::whole": PASSED,
+    }, bench.outputs
