@@ -1,10 +1,13 @@
 """`make demo`: the example from its brief to a live release, with everything that goes wrong on the way."""
 
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
+import threading
 import time
+import tomllib
 from pathlib import Path
 
 from rich.console import Console
@@ -13,10 +16,14 @@ from rich.prompt import Prompt
 
 from blocks.home import home
 from domain.errors import InputError, LockgateError
+from domain.project import ProjectSettings
+from domain.rollout import Rollout
 from domain.task import End, Question
 from station import processes, settings, supervisor
 
 console = Console(highlight=False, soft_wrap=True)
+SHORT = Rollout(share_s=1.0, bake_s=2.0)
+"""Nobody uses the example: it is watched for less time than what people use."""
 SHOP = settings.PROJECT / "examples" / "shop"
 
 
@@ -28,6 +35,8 @@ def demo(interactive: bool) -> int:
 
     started = time.monotonic()
     console.print("[bold]Lockgate demo[/]: starting the Prefect server and a worker")
+    ahead = threading.Thread(target=_make_ahead, name="make-ahead", daemon=True)
+    ahead.start()
     supervisor.up()
     console.print(f"Prefect UI: {settings.url()} (credential in {home() / 'credentials' / 'api-credential'})")
     url = _set_up()
@@ -52,6 +61,22 @@ def demo(interactive: bool) -> int:
     return outcome.end.exit_code
 
 
+def _make_ahead() -> None:
+    """What prepare would make first, while the server starts: the example's environment and the scanner's rules.
+
+    Whatever fails here fails there again, and is told there.
+    """
+    from blocks.sandboxes.bubblewrap import Bubblewrap
+    from blocks.scanners import Kingfisher
+    from blocks.toolchains.wheels import WheelToolchains
+
+    told = ProjectSettings.model_validate(tomllib.loads((SHOP / "repository" / "lockgate.toml").read_text()))
+    with contextlib.suppress(Exception):
+        WheelToolchains().ensure(sorted(told.requirements), Bubblewrap())
+    with contextlib.suppress(Exception):
+        Kingfisher().doctor()
+
+
 def _set_up() -> str:
     """A fresh repository, agent and environment for the example; the public address."""
     from blocks.agents.replay import Replay
@@ -69,7 +94,7 @@ def _set_up() -> str:
         ProcessTarget(name="shop", port=1).stop()
         shutil.rmtree(old)
     port = processes.free_port(8080)
-    target = ProcessTarget(name="shop", port=port)
+    target = ProcessTarget(name="shop", port=port, rollout=SHORT)
     target.keep("shop")
     SqliteDatabase(path=target.data / "shop.db").keep("shop")
     Replay(recording=SHOP / "attempts").keep("shop")

@@ -127,9 +127,10 @@ class Supervisor:
             env = {**_system_environment(), **settings.client_environment(), "TMPDIR": str(temporary)}
             processes.start("worker", argv, env, settings.PROJECT)
 
-    def _wait_for_server(self, timeout_s: float = 90) -> None:
+    def _wait_for_server(self, timeout_s: float = 250) -> None:
+        """It takes 7 s, and minutes on a machine with much else to do. One that has ended is not waited for."""
         until = time.monotonic() + timeout_s
-        while time.monotonic() < until and not self.stopping:
+        while time.monotonic() < until and processes.running("server") and not self.stopping:
             if _answers():
                 return
             time.sleep(0.2)
