@@ -6,7 +6,9 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 import psycopg
@@ -22,7 +24,7 @@ from domain.errors import DatabaseError, InputError
 from domain.ports import Tree
 from domain.rehearsed import Migrated
 from domain.rollout import Rollout
-from domain.task import Attempt, Evidence, Merged, Prepared, Release
+from domain.task import Attempt, Evidence, Merged, Prepared, Rehearsed, Release
 from flows.downgrade import one_back
 from flows.rollback import to_release
 from tasks import lease
@@ -116,10 +118,15 @@ def start(shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 @pytest.fixture
-def there(start: Prepared, postgres_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[There]:
-    """A fresh environment, database and repository; base was released to it."""
-    name = f"env-{abs(hash(request.node.name)) % 10**8}"
-    url = new_database(postgres_url)
+def there(start: Prepared, postgres_url: str, tmp_path: Path) -> Iterator[There]:
+    with an_environment(start, new_database(postgres_url), tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def an_environment(start: Prepared, url: str, folder: Path) -> Iterator[There]:
+    """With a repository of its own; base was released to it."""
+    name = f"env-{token_hex(4)}"
     rollout = Rollout(shares=(), bake_s=0.2, interval_s=0.05)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -132,7 +139,7 @@ def there(start: Prepared, postgres_url: str, tmp_path: Path, request: pytest.Fi
     known.databases = {**known.databases, name: f"postgres-database/{name}"}
     known.keep(WORKSHOP)
     workshop.cache_clear()
-    at = shutil.copytree(start.brief.repository, tmp_path / "items.git")
+    at = shutil.copytree(start.brief.repository, folder / "items.git")
     told = start.brief.model_copy(update={"repository": str(at), "environment": name})
     ready = start.model_copy(update={"run_id": f"run-{name}", "brief": told})
     workshop(WORKSHOP).ledger.record(ready.run_id, "prepared", "1", ready)
@@ -142,6 +149,26 @@ def there(start: Prepared, postgres_url: str, tmp_path: Path, request: pytest.Fi
         yield There(workshop(WORKSHOP), ready, base, url, target)
     finally:
         target.stop()
+
+
+class Expanded(NamedTuple):
+    """An environment whose change was rehearsed and released; what was seen of it."""
+
+    there: There
+    attempt: Attempt
+    seen: Rehearsed
+    release: Release
+
+
+@pytest.fixture(scope="module")
+def expanded(start: Prepared, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Expanded]:
+    """For tests that begin there. The last one of them changes it."""
+    with an_environment(start, new_database(postgres_url), tmp_path_factory.mktemp("expanded")) as there:
+        assert versions(there) == [1]
+        attempt = changed(there, *EXPAND)
+        seen = in_a_run(lambda: rehearse(there.ready, attempt))
+        assert versions(there) == [1], "nothing happened to the database itself"
+        yield Expanded(there, attempt, seen, released(there, attempt))
 
 
 def changed(there: There, up: str, down: str) -> Attempt:
@@ -174,13 +201,9 @@ def versions(there: There) -> list[int]:
     return [row[0] for row in sql(there, "SELECT version FROM schema_migrations ORDER BY version")]
 
 
-def test_a_rehearsed_migration_is_applied_and_known_with_what_can_be_gone_back_to(there: There) -> None:
-    assert versions(there) == [1]
-    attempt = changed(there, *EXPAND)
-    seen = in_a_run(lambda: rehearse(there.ready, attempt))
+def test_a_rehearsed_migration_is_applied_and_known_with_what_can_be_gone_back_to(expanded: Expanded) -> None:
+    there, attempt, seen, release = expanded
     assert (seen.migration_class, seen.findings) == ("expand", ())
-    assert versions(there) == [1], "nothing happened to the database itself"
-    release = released(there, attempt)
     assert release.problem is None, release
     told = " ".join(release.timeline)
     assert f"{there.base.revision[:12]} was tried on the new schema and was well: it can be gone back to" in told
@@ -193,6 +216,47 @@ def test_a_rehearsed_migration_is_applied_and_known_with_what_can_be_gone_back_t
     assert len(there.shop.ledger.entries(run_id=there.ready.run_id, kind="rehearsal")) == 2, "base's and the change's"
     assert there.target.current() == attempt.commit
     assert copies_swept(there.shop) == []
+
+
+def test_evidence_of_a_rehearsal_is_bound_to_the_approval(expanded: Expanded) -> None:
+    there, attempt, seen, _ = expanded
+    whole: Evidence = evidence().model_copy(update={"attempt": attempt, "rehearsed": seen})
+    worse = whole.model_copy(update={"rehearsed": seen.model_copy(update={"migration_class": "forward-only"})})
+    without = whole.model_copy(update={"rehearsed": None})
+    assert len({fingerprint(there.ready, one) for one in (whole, worse, without)}) == 3
+
+
+def test_traffic_can_go_back_while_the_database_does_not_answer(
+    expanded: Expanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, name = expanded.there, expanded.there.target.name
+
+    def down(_: object) -> str:
+        raise DatabaseError("it is down")
+
+    monkeypatch.setattr(PostgresDatabase, "current_schema", down)
+    assert why_not_back(there.shop, "r", name, there.base.revision) is None
+    assert "it is down" in (why_not_back(there.shop, "r", name, "f" * 40) or "")
+
+
+def test_a_release_that_cannot_run_on_the_schema_of_today_is_no_rollback_target(
+    expanded: Expanded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.build.START_S", 8)
+    there, _, _, release = expanded
+    name = there.target.name
+    there.shop.ledger.record(there.ready.run_id, "live", release.revision, release)
+    sql(there, "ALTER TABLE items RENAME COLUMN name TO label")  # by hand, past every gate
+    assert "cannot run on the database as it is now" in (why_not_back(there.shop, "r", name, there.base.revision) or "")
+    with pytest.raises(InputError, match="can run on its database"):
+        in_a_run(lambda: to_release("back-1", name, None, "why", WORKSHOP))
+    with pytest.raises(InputError, match="cannot run on the database"):
+        in_a_run(lambda: to_release("back-2", name, there.base.revision, "why", WORKSHOP))
+    sql(there, "ALTER TABLE items RENAME COLUMN label TO name")
+    sql(there, "CREATE TABLE by_hand (id integer)")  # a schema that nobody knows, and the release is well on a copy
+    back = in_a_run(lambda: to_release("back-3", name, None, "why", WORKSHOP))
+    assert back.serving == there.base.revision == there.target.current()
+    assert why_not_back(there.shop, "r", name, there.base.revision) is None
 
 
 def of(there: There, attempt: Attempt) -> Migrated:
@@ -298,46 +362,3 @@ def test_a_downgrade_is_a_persons_act_and_offered_only_where_it_is_proven(there:
     assert again == done and versions(there) == [1], "once per run"
     with pytest.raises(InputError, match="no downgrade is offered"):
         in_a_run(lambda: one_back("down-3", name, ACCEPT, "why", WORKSHOP))
-
-
-def test_a_release_that_cannot_run_on_the_schema_of_today_is_no_rollback_target(
-    there: There, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasks.build.START_S", 8)
-    name, attempt = there.target.name, changed(there, *EXPAND)
-    in_a_run(lambda: rehearse(there.ready, attempt))
-    release = released(there, attempt)
-    there.shop.ledger.record(there.ready.run_id, "live", release.revision, release)
-    sql(there, "ALTER TABLE items RENAME COLUMN name TO label")  # by hand, past every gate
-    assert "cannot run on the database as it is now" in (why_not_back(there.shop, "r", name, there.base.revision) or "")
-    with pytest.raises(InputError, match="can run on its database"):
-        in_a_run(lambda: to_release("back-1", name, None, "why", WORKSHOP))
-    with pytest.raises(InputError, match="cannot run on the database"):
-        in_a_run(lambda: to_release("back-2", name, there.base.revision, "why", WORKSHOP))
-    sql(there, "ALTER TABLE items RENAME COLUMN label TO name")
-    sql(there, "CREATE TABLE by_hand (id integer)")  # a schema that nobody knows, and the release is well on a copy
-    back = in_a_run(lambda: to_release("back-3", name, None, "why", WORKSHOP))
-    assert back.serving == there.base.revision == there.target.current()
-    assert why_not_back(there.shop, "r", name, there.base.revision) is None
-
-
-def test_traffic_can_go_back_while_the_database_does_not_answer(there: There, monkeypatch: pytest.MonkeyPatch) -> None:
-    name, attempt = there.target.name, changed(there, *EXPAND)
-    in_a_run(lambda: rehearse(there.ready, attempt))
-    assert released(there, attempt).problem is None
-
-    def down(_: object) -> str:
-        raise DatabaseError("it is down")
-
-    monkeypatch.setattr(PostgresDatabase, "current_schema", down)
-    assert why_not_back(there.shop, "r", name, there.base.revision) is None
-    assert "it is down" in (why_not_back(there.shop, "r", name, "f" * 40) or "")
-
-
-def test_evidence_of_a_rehearsal_is_bound_to_the_approval(there: There) -> None:
-    attempt = changed(there, *EXPAND)
-    seen = in_a_run(lambda: rehearse(there.ready, attempt))
-    whole: Evidence = evidence().model_copy(update={"attempt": attempt, "rehearsed": seen})
-    worse = whole.model_copy(update={"rehearsed": seen.model_copy(update={"migration_class": "forward-only"})})
-    without = whole.model_copy(update={"rehearsed": None})
-    assert len({fingerprint(there.ready, one) for one in (whole, worse, without)}) == 3
