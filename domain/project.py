@@ -6,7 +6,7 @@ from pydantic import Field
 
 from domain.egress import Rule
 from domain.health import HealthCheck
-from domain.suppressions import Suppression
+from domain.suppressions import Quarantine, Suppression
 from domain.value import Value
 
 SENSITIVE_PATHS = (
@@ -103,6 +103,9 @@ class ProjectSettings(Value):
     sensitive_paths: tuple[str, ...] = Field(SENSITIVE_PATHS, description="A change here needs a named reviewer")
     suppress: tuple[Suppression, ...] = Field(
         (), description="Findings that the owners live with: rule, path, reason, owner, until"
+    )
+    quarantine: tuple[Quarantine, ...] = Field(
+        (), description="Tests that fail by chance and are not counted for a while: test, reason, owner, until"
     )
     example_secrets: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")], ...] = Field(
         (), description="Values in documentation that open nothing: the eight hex digits that a finding says of each"

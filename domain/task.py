@@ -133,6 +133,7 @@ class CaseRow(Value):
     base: CaseOutcome
     head: CaseOutcome
     message: str = ""
+    is_flaky: bool = Field(False, description="Two runs of one tree disagree, or it is in quarantine: not counted")
 
 
 class Survivor(Value):

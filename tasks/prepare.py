@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from posixpath import join, normpath
 
@@ -82,10 +83,16 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     prepared = prepared.model_copy(update={"warnings": warnings})
     if baseline := ran.result():
         refusals = base_refusals(brief, settings, baseline, _test_files(tree, settings))
-        warnings = (*warnings, *base_warnings(prepared, baseline))
+        warnings = (*warnings, *base_warnings(prepared, baseline), *_ended(settings))
         prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
     return shop.ledger.record(run_id, "prepared", key, prepared)
+
+
+def _ended(settings: ProjectSettings) -> list[str]:
+    """Quarantines that do not count, and why."""
+    problems = [(one.test, one.problem(datetime.now(UTC).date())) for one in settings.quarantine]
+    return [f"the quarantine of {test} does not count: {problem}" for test, problem in problems if problem]
 
 
 def _test_files(tree: Tree, settings: ProjectSettings) -> list[str]:

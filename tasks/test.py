@@ -2,28 +2,27 @@
 
 import functools
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 
 from blocks.workshop import Workshop, workshop_of
 from domain.errors import InputError
-from domain.policy.baseline import ACCEPTANCE_COMMAND, is_acceptance, is_named
+from domain.policy.baseline import ACCEPTANCE_COMMAND, is_acceptance
 from domain.policy.change import Change
 from domain.policy.mutation_rules import MUTATION_RULES, Noticed
 from domain.policy.rule import apply
-from domain.policy.test_rules import RAN_RULES, Ran
+from domain.policy.test_rules import RAN_RULES, Again, Ran
 from domain.ports import Tree
 from domain.reports import BAD
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
 from tasks import show
 from tasks.abreast import abreast
+from tasks.again import by_function, seen_again, unstable
 from tasks.mutate import Bench, mutate
 from tasks.own_requirements import with_its_own
 from tasks.redaction import printable
 from tasks.runners import can_choose
 from tasks.step import step
 from tasks.suite import Ask, own_tests, rooms, run_suite, under_contract, unpack
-
-MAX_RERUN = 20
-"""More failures than this are no flakiness, and are not run again."""
 
 
 @step("test", "test-{attempt.number}")
@@ -39,15 +38,19 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
     bench = _Bench(shop, prepared, under_contract(change, base, contract, brief), {**base, **contract})
     own = own_tests(change, base, contract, prepared.settings) if can_choose(prepared.settings) else ()
     tried: Suite | None = None
-    flaky: dict[str, str] = {}
+    baseline, again = prepared.baseline, Again()
     try:
         bench.mine = with_its_own(shop, prepared, attempt, base, change)
         suite, tried = _all_runs(bench, own, base)
-        if not suite.problem:
-            flaky = _flaky(bench, prepared, suite)
+        if not suite.problem and can_choose(prepared.settings):
+            changing = unstable(bench, baseline, suite)
+            baseline, suite = by_function(baseline, suite, changing)
+            rows, brought = compare(prepared, baseline, suite), tuple(path for path in own if path not in base)
+            again = seen_again(bench, prepared.settings, rows, datetime.now(UTC).date(), brought)
+            again = again._replace(unstable=changing)
     except InputError as err:  # a file where the contract has a directory; or setup does not work with the change
         suite = Suite(cases={}, exit_code=-1, problem=f"the change cannot be tested: {bench.shown(str(err))}")
-    rows = compare(prepared, prepared.baseline, suite, tried, flaky)
+    rows = compare(prepared, baseline, suite, tried, again.uncounted)
     noticed = bench.noticed(Change(prepared, attempt, base, change), suite, own) if _is_green(suite, rows) else None
     line = BillLine(run_id=run, step="test", attempt=attempt.number, sandbox_s=round(bench.seconds, 3))
     shop.ledger.record(run, "bill", f"test-{attempt.commit}", line)
@@ -55,7 +58,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
         commit=attempt.commit,
         rows=rows,
         findings=(
-            *apply(RAN_RULES, Ran(prepared.baseline, suite, rows, tried, flaky)),
+            *apply(RAN_RULES, Ran(baseline, suite, rows, tried, again)),
             *(apply(MUTATION_RULES, noticed) if noticed else ()),
         ),
         mutation=noticed and noticed.mutation,
@@ -106,7 +109,7 @@ class _Bench:
 def _is_green(suite: Suite, rows: tuple[CaseRow, ...]) -> bool:
     """Whether mutants would tell anything: the change passes all that it is judged by."""
     failing = [row for row in rows if row.head in BAD]
-    return not suite.problem and all(row.kind == "existing" and row.base in BAD for row in failing)
+    return not suite.problem and all(row.kind == "existing" and (row.base in BAD or row.is_flaky) for row in failing)
 
 
 def _all_runs(bench: _Bench, own: tuple[str, ...], base: Tree) -> tuple[Suite, Suite | None]:
@@ -139,40 +142,12 @@ def _all_runs(bench: _Bench, own: tuple[str, ...], base: Tree) -> tuple[Suite, S
     return suite, ran[1].result()
 
 
-def _flaky(bench: _Bench, prepared: Prepared, suite: Suite) -> dict[str, str]:
-    """Tests that passed on base, fail on the change, and fail on base, too, when their files run once more."""
-    if prepared.baseline is None or not can_choose(prepared.settings):
-        return {}
-    known = prepared.settings.known_failures
-    fails = [
-        row.test
-        for row in compare(prepared, prepared.baseline, suite)
-        if row.kind == "existing"
-        and row.base is CaseOutcome.PASSED
-        and row.head in BAD
-        and not is_named(row.test, known)
-    ]
-    files = tuple(sorted({test.split("::")[0] for test in fails} & bench.base.keys()))
-    if not files or len(fails) > MAX_RERUN:
-        return {}
-    head, base = abreast(lambda: bench.run(only=files), lambda: bench.run(bench.base, only=files))
-    again, on_base = head.result(), base.result()
-    if again.problem or on_base.problem:
-        return {}
-    return {
-        test: f"{suite.cases[test]} on the change, then {again.cases.get(test, CaseOutcome.MISSING)}; passed on base, "
-        f"then {on_base.cases[test]}"
-        for test in fails
-        if on_base.cases.get(test) in BAD
-    }
-
-
 def compare(
     prepared: Prepared, base: Suite, head: Suite, own: Suite | None = None, flaky: Collection[str] = ()
 ) -> tuple[CaseRow, ...]:
     """One row a test: acceptance first, then existing, then new ones.
 
-    `own`: the change's tests on base's product code. A flaky test counts as failing on base, where it was seen to fail.
+    `own`: the change's tests on base's product code. `flaky`: tests that are not counted.
     """
     acceptance = prepared.brief.acceptance
     rows = []
@@ -184,11 +159,12 @@ def compare(
             kind = "acceptance"
         if kind == "new" and own and before is CaseOutcome.MISSING:
             before = own.cases.get(test_id) or own.cases.get(test_id.split("::")[0], CaseOutcome.MISSING)
-        elif test_id in flaky:
-            before = CaseOutcome.FAILED
         if kind == "acceptance" and after is CaseOutcome.MISSING and "::" not in test_id:
             continue  # the file did not import on base; on the change its tests are rows of their own
-        rows.append(CaseRow(test=test_id, kind=kind, base=before, head=after, message=head.messages.get(test_id, "")))
+        message = head.messages.get(test_id, "")
+        rows.append(
+            CaseRow(test=test_id, kind=kind, base=before, head=after, message=message, is_flaky=test_id in flaky)
+        )
     name = ACCEPTANCE_COMMAND
     if name in head.checks:
         before, after = (CaseOutcome.PASSED if s.checks.get(name) == 0 else CaseOutcome.FAILED for s in (base, head))

@@ -29,6 +29,8 @@ def _detection(module: ast.Module) -> Found:
             where = dotted(node.comparators[0]) or dotted(getattr(node.comparators[0], "value", None))
             if where in ("sys.modules", "modules", "sys.argv", "argv") and _is_runner(node.left, where):
                 yield node, "product code asks whether tests are running"
+            elif _asks_the_command(node):
+                yield node, "product code asks which program was started"
         elif isinstance(node, ast.Call) and dotted(node.func) == "sys.modules.get" and node.args:
             if _is_runner(node.args[0], "modules"):
                 yield node, "product code asks whether tests are running"
@@ -51,9 +53,16 @@ def _is_runner(node: ast.AST, where: str) -> bool:
     return text_in(node) in words
 
 
+def _asks_the_command(node: ast.AST) -> bool:
+    """Whether the words of Python's own command line are compared with a test runner's name."""
+    parts = list(ast.walk(node))
+    is_asked = any(dotted(part) in ("sys.orig_argv", "orig_argv") for part in parts)
+    return is_asked and any(text_in(part) in RUNNERS for part in parts)
+
+
 def _walks_modules(node: ast.expr) -> bool:
     parts = {dotted(part) for part in ast.walk(node)}
-    return bool(parts & {"sys.modules", "modules"})
+    return bool(parts & {"sys.modules", "modules", "sys.orig_argv", "orig_argv"})
 
 
 def _loops(node: ast.AST) -> list[ast.comprehension]:

@@ -122,7 +122,7 @@ def _regression(case: Case) -> Iterator[Hit]:
 
     def is_lost(row: CaseRow) -> bool:
         was_fine = row.base is CaseOutcome.PASSED and row.head is not CaseOutcome.PASSED
-        return row.kind not in ("acceptance", "new") and was_fine and not is_named(row.test, known)
+        return row.kind not in ("acceptance", "new") and was_fine and not row.is_flaky and not is_named(row.test, known)
 
     yield from _told("passed on base: ", case, filter(is_lost, case.evidence.tested.rows))
 

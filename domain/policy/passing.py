@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from domain.paths import matches
-from domain.policy.change import Change
+from domain.policy.change import Change, is_python
 from domain.policy.change_paths import AGENT_INSTRUCTIONS, CHECK_FILES, DEPENDENCY_FILES
 from domain.policy.reviewers import Owners, from_base, owned
 from domain.policy.rule import Hit, Rule, apply
@@ -61,7 +61,7 @@ def _not_accepted(case: Passing) -> Iterator[Hit]:
 
 
 _OF_TIME = "mutants-not-tried"
-"""It says how busy the machine was, and nothing of the change."""
+"""It says how busy the machine was, and nothing of the change. Where nobody looks, `hold-untried` counts it."""
 
 
 def _findings(case: Passing) -> Iterator[Hit]:
@@ -149,6 +149,37 @@ def _unscoped(case: Passing) -> Iterator[Hit]:
         yield Hit("the brief has no scope.paths")
 
 
+def _untried(case: Passing) -> Iterator[Hit]:
+    code = [path for path in case.change.changed if _is_code(path) and not case.change.is_test(path)]
+    mutation = case.evidence.tested.mutation
+    if not code:
+        return
+    if mutation is None or mutation.left_out or mutation.problem or mutation.is_late:
+        why = mutation.sentence if mutation else "no mutants were tried"
+        yield Hit(f"what the tests notice of this change is not known: {why}", code[0])
+    elif mutation.tried < mutation.made:
+        yield Hit(mutation.sentence, code[0])
+    elif other := [path for path in code if not path.endswith(".py")]:
+        yield Hit("only Python has mutants", other[0])
+
+
+def _kinds(case: Passing) -> Iterator[Hit]:
+    for path in case.change.changed:
+        if not (_is_code(path) or matches(path, _DOCUMENTATION) or (is_python(path) and case.change.is_test(path))):
+            yield Hit("neither product code, nor a test, nor documentation", path)
+
+
+_CODE = (".py", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".go", ".rs", ".java", ".kt", ".rb", ".c", ".h", ".cc",
+         ".cpp", ".cs")  # fmt: skip
+_DOCUMENTATION = (
+    "**/*.md", "**/*.rst", "docs/**/*.txt", "README*", "CHANGELOG*", "CHANGES*", "HISTORY*", "AUTHORS*", "NEWS*",
+)  # fmt: skip
+
+
+def _is_code(path: str) -> bool:
+    return path.endswith(_CODE)
+
+
 def _files(case: Passing) -> Iterator[Hit]:
     for path in case.change.changed:
         gone, new = path not in case.change.head, path not in case.change.base
@@ -220,6 +251,14 @@ HOLDING: tuple[Rule[Passing], ...] = (
         _evidence,
     ),
     _rule(
+        "hold-kind",
+        "A changed file that is neither product code, nor a test in Python, nor documentation: data, templates, "
+        "configuration.",
+        "Tests read such files, and no mutant and few rules know what is in them.",
+        "a reviewer looks at this file",
+        _kinds,
+    ),
+    _rule(
         "hold-intervention",
         "Somebody asked for changes in this run, a release of it was sick, or prepare warned of something on base.",
         "A person has this run in hand, or should.",
@@ -248,6 +287,14 @@ AGENT_RULES: tuple[Rule[Passing], ...] = (
 
 ALONE_RULES: tuple[Rule[Passing], ...] = (
     *HOLDING,
+    _rule(
+        "hold-untried",
+        "Changed product code of which not every mutant was tried: there was no time, mutants are switched off, the "
+        "tests are not run by pytest, or it is not Python.",
+        "Nobody knows then whether a test would notice a mistake in it, and nobody looks.",
+        "set `mutation_s` in lockgate.toml on base, or a reviewer reads it",
+        _untried,
+    ),
     _rule(
         "hold-unscoped",
         "A brief without scope.paths.",

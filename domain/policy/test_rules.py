@@ -9,6 +9,22 @@ from domain.policy.rule import Hit, Rule
 from domain.task import CaseOutcome, CaseRow, Severity, Suite
 
 
+class Again(NamedTuple):
+    """What was seen of tests that do not say the same in each run: test → a few words."""
+
+    flaky: Mapping[str, str] = {}
+    """They fail on base too, when they run there again."""
+    unsteady: Mapping[str, str] = {}
+    """They fail and pass on the change, and were not seen to fail on base."""
+    quarantined: Mapping[str, str] = {}
+    unstable: Mapping[str, str] = {}
+    """Functions whose parameters have other ids in each run."""
+
+    @property
+    def uncounted(self) -> set[str]:
+        return {*self.flaky, *self.unsteady, *self.quarantined}
+
+
 class Ran(NamedTuple):
     """What ran, under the same locked tests. `own`: the change's tests on base's product code."""
 
@@ -16,8 +32,7 @@ class Ran(NamedTuple):
     head: Suite
     rows: tuple[CaseRow, ...] = ()
     own: Suite | None = None
-    flaky: Mapping[str, str] = {}
-    """Test → what was seen of it when it ran again on base."""
+    again: Again = Again()
 
 
 def _did_not_run(ran: Ran) -> Iterator[Hit]:
@@ -88,9 +103,12 @@ def _proves_nothing(ran: Ran) -> Iterator[Hit]:
             yield Hit(f"{row.test} passes without the change, too", row.test.split("::")[0])
 
 
-def _flaky(ran: Ran) -> Iterator[Hit]:
-    for test, seen in ran.flaky.items():
-        yield Hit(f"{test} is flaky: {seen}", test.split("::")[0])
+def _seen(which: str, lead: str) -> Callable[[Ran], Iterable[Hit]]:
+    def check(ran: Ran) -> Iterator[Hit]:
+        for test, seen in getattr(ran.again, which).items():
+            yield Hit(f"{test} {lead}: {seen}", test.split("::")[0])
+
+    return check
 
 
 def _exit_code_only(ran: Ran) -> Iterator[Hit]:
@@ -146,7 +164,29 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
         "An existing test that passed on base, fails on the change, and fails on base when it runs there again.",
         "It is not the change that breaks it; somebody should mend it all the same.",
         "nothing to do in this change",
-        _flaky,
+        _seen("flaky", "is flaky"),
+    ),
+    Rule(
+        "flaky-on-change", "test", PERSON,
+        "An existing test that passed on base, fails on the change, and passes on the change when all tests run again.",
+        "It may fail by chance as before, or because the change made something unsteady.",
+        "see which of the two it is; one that fails by chance goes into [[quarantine]] of lockgate.toml on base",
+        _seen("unsteady", "is flaky"),
+    ),
+    Rule(
+        "quarantined", "test", NOTE,
+        "An existing test that passed on base and fails on the change, and that [[quarantine]] of lockgate.toml names.",
+        "It is not counted until its end date.",
+        "mend the test in a change of its own",
+        _seen("quarantined", "is in quarantine"),
+    ),
+    Rule(
+        "ids-unstable", "test", NOTE,
+        "A test with parameters whose ids are others in each run: a time, a random number, an address. Its cases are "
+        "compared together, by the worst of them.",
+        "Which case is which cannot be told.",
+        "give its parameters fixed ids",
+        _seen("unstable", "has ids that change from run to run"),
     ),
     Rule(
         "broken-on-base", "test", NOTE,

@@ -500,9 +500,41 @@ def test_a_test_that_fails_on_base_too_when_it_runs_again_is_flaky_and_told(
     bench.environment = lambda: {"TURN": next(turns)}
     seen = by_the_step(bench, monkeypatch, {"shop/app.py": GOOD}, counted)
     flaky = row(seen, "tests/test_flaky.py::test_flaky")
-    assert (flaky.base, flaky.head) == (FAILED, FAILED)
+    assert (flaky.base, flaky.head, flaky.is_flaky) == (PASSED, FAILED, True)
     assert rules(seen) == [("flaky", "note", "tests/test_flaky.py")]
     assert "passed on base, then failed" in seen.findings[0].message
+
+
+def test_a_test_that_fails_and_passes_on_the_change_is_no_regression_and_a_person_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = {**BASE, "tests/test_flaky.py": FLAKY.format("os.environ.get('TURN') != '2'")}
+    turns = iter("12" + "3" * 20)  # red in the change's first run alone
+    bench.environment = lambda: {"TURN": next(turns)}
+    seen = by_the_step(bench, monkeypatch, {"shop/app.py": GOOD}, counted)
+    assert row(seen, "tests/test_flaky.py::test_flaky").is_flaky
+    assert rules(seen) == [("flaky-on-change", "person", "tests/test_flaky.py")]
+
+
+UNSTABLE = (
+    "import uuid\nimport pytest\nfrom shop.app import price\n\n\n"
+    "@pytest.mark.parametrize('n', [1, 2], ids=lambda n: str(uuid.uuid4()))\n"
+    "def test_each(n):\n    assert price(n) == 2 * n\n"
+)
+
+
+def test_ids_that_change_from_run_to_run_are_compared_by_function_and_said(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = {**BASE, "tests/test_each.py": UNSTABLE}
+    seen = by_the_step(bench, monkeypatch, {"shop/app.py": GOOD}, base)
+    each = row(seen, "tests/test_each.py::test_each")
+    assert (each.kind, each.base, each.head) == ("existing", PASSED, PASSED)
+    assert rules(seen) == [("ids-unstable", "note", "tests/test_each.py")]
+    seen = by_the_step(bench, monkeypatch, {"shop/app.py": GOOD.replace("2 * n", "n + 1")}, base)
+    each = row(seen, "tests/test_each.py::test_each")
+    assert (each.base, each.head, each.is_flaky) == (PASSED, FAILED, False)
+    assert "price(2)" in each.message
 
 
 def test_a_test_that_only_the_change_breaks_stays_broken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from domain.brief import Acceptance, AcceptanceFile
 from domain.checks import read_problems
 from domain.policy import judge
 from domain.policy.rule import apply
-from domain.policy.test_rules import RAN_RULES, Ran
+from domain.policy.test_rules import RAN_RULES, Again, Ran
 from domain.task import CaseOutcome, CaseRow, Decision, Finding, Prepared, Severity, Suite
 from tasks.suite import ACCEPTANCE_COMMAND
 from tasks.test import compare
@@ -283,17 +283,18 @@ def test_what_is_new_is_named_with_its_place_and_other_commands_are_told_apart()
     ]
 
 
-def test_an_own_test_has_bases_word_and_a_flaky_one_fails_there() -> None:
+def test_an_own_test_has_bases_word_and_a_flaky_one_is_marked() -> None:
     base = suite({"a.py::a": "passed"})
     head = suite({"a.py::a": "failed", "b.py::b": "passed", "c.py::c": "passed"})
     rows = compare(task(), base, head, suite({"b.py::b": "passed", "c.py": "error"}), {"a.py::a": "seen"})
     assert short(rows) == [
-        ("a.py::a", "existing", "failed", "failed"),
+        ("a.py::a", "existing", "passed", "failed"),
         ("b.py::b", "new", "passed", "passed"),
         ("c.py::c", "new", "error", "passed"),
     ]
+    assert [row.test for row in rows if row.is_flaky] == ["a.py::a"]
     own = suite({"b.py::b": "passed", "c.py": "error"})
-    found = findings_of(base, head, rows=rows, own=own, flaky={"a.py::a": "failed, then passed"})
+    found = findings_of(base, head, rows=rows, own=own, again=Again({"a.py::a": "failed, then passed"}))
     assert [(f.rule, f.severity, f.path) for f in found] == [
         ("new-test-proves-nothing", Severity.PERSON, "b.py"),
         ("flaky", Severity.NOTE, "a.py"),

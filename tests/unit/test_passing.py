@@ -11,13 +11,14 @@ from domain.policy.passing import AGENT_REVIEW, AGENT_RULES, ALONE, ALONE_RULES,
 from domain.policy.reviewers import owners_of
 from domain.ports import Tree
 from domain.project import ProjectSettings, ReviewPolicy
-from domain.task import CaseOutcome, Decision, Evidence, Finding, Opinion, Prepared, Severity, Suite, Verdict
+from domain.task import CaseOutcome, Decision, Evidence, Finding, Mutation, Opinion, Prepared, Severity, Suite, Verdict
 from tests.unit.policy_cases import GOOD_ROWS, PROJECT, attempt, evidence, head, prepared, row, tree
 
 EDIT: dict[str, Any] = {"shop/app.py": "import sys\n\n\ndef search(text):\n    return [text]\n"}
 BASELINE = Suite(cases={"tests/test_app.py::test_nothing": CaseOutcome.PASSED}, exit_code=1)
 FINE = Opinion(summary="It does what is asked")
 SCANNERS = ("lockgate rules", "ruff 1")
+MUTATION = Mutation(made=3, tried=3)
 NOTE = Finding(gate="change", rule="executable", severity=Severity.NOTE, message="it is executable")
 
 
@@ -44,6 +45,7 @@ def tried(
     scanners: tuple[str, ...] = SCANNERS,
     suppressed: tuple[str, ...] = (),
     policy: dict[str, Any] | None = None,
+    mutation: Mutation | None = MUTATION,
     **settings: Any,
 ) -> tuple[str | None, set[str]]:
     """(way or None, rules that hold it back)."""
@@ -53,7 +55,8 @@ def tried(
     did = attempt(after, **{"agent": "codex/e", **(made or {})})
     seen: Evidence = evidence(findings, rows, of=did, scanners=scanners)
     scanned = seen.scanned.model_copy(update={"suppressed": suppressed})
-    seen = seen.model_copy(update={"opinion": opinion, "scanned": scanned})
+    tested = seen.tested.model_copy(update={"mutation": mutation})
+    seen = seen.model_copy(update={"opinion": opinion, "scanned": scanned, "tested": tested})
     change = Change(told, did, PROJECT, after)
     way_, held = passes(change, seen, verdict or judge(told, seen), owners_of(base or PROJECT), interventions)
     return way_, {finding.rule for finding in held}
@@ -64,9 +67,25 @@ def test_a_small_plain_change_passes_where_base_says_so(way: str) -> None:
     assert tried(way) == (way, set())
 
 
-def test_mutants_for_which_there_was_no_time_hold_nothing() -> None:
+def test_mutants_for_which_there_was_no_time_hold_only_what_nobody_reviews() -> None:
     late = Finding(gate="test", rule="mutants-not-tried", severity=Severity.NOTE, message="3 of 9 were tried")
+    assert tried(findings=(late,), mutation=Mutation(made=9, tried=3)) == (AGENT_REVIEW, set())
     assert tried(ALONE, findings=(late,)) == (ALONE, set())
+
+
+UNTRIED = {
+    "some": Mutation(made=9, tried=3),
+    "none were made": Mutation(left_out="switched off by mutation_s"),
+    "late": Mutation(is_late=True),
+    "unknown": Mutation(made=9, tried=9, problem="the run wrote something else"),
+    "the tests did not pass": None,
+}
+
+
+@pytest.mark.parametrize("why", UNTRIED)
+def test_alone_needs_every_mutant_of_its_code_tried(why: str) -> None:
+    assert tried(ALONE, mutation=UNTRIED[why]) == (None, {"hold-untried"})
+    assert tried(ALONE, mutation=UNTRIED[why], edit={"README.md": "# Shop, again\n"}, scope=("**",)) == (ALONE, set())
 
 
 def test_nothing_passes_unless_base_says_so() -> None:
@@ -95,6 +114,8 @@ HELD: dict[str, tuple[dict[str, Any], str]] = {
     "one that the settings name": ({"sensitive_paths": ("shop/app.py",)}, "hold-sensitive"),
     "a manifest": ({"edit": {"package.json": "{}\n"}}, "hold-sensitive"),
     "agent instructions": ({"edit": {"shop/GEMINI.md": "x\n"}}, "hold-sensitive"),
+    "data that tests read": ({"edit": {"shop/prices.json": "{}\n"}}, "hold-kind"),
+    "a snapshot below tests": ({"edit": {"tests/snapshots/a.json": "{}\n"}}, "hold-kind"),
     "too many lines": ({"made": {"added_lines": 101}}, "hold-size"),
     "an existing test": ({"edit": {"tests/test_app.py": "x = 1\n"}}, "hold-tests"),
     "an existing test taken out": ({"edit": {"tests/test_gone.py": None}}, "hold-tests"),
@@ -163,6 +184,6 @@ def test_an_opinion_lets_nothing_pass() -> None:
 
 
 def test_every_rule_holds_something_back_and_is_listed_once() -> None:
-    shown = {rule for _, rule in HELD.values()} | {"hold-unreviewed", "hold-unscoped", "hold-files"}
+    shown = {rule for _, rule in HELD.values()} | {"hold-unreviewed", "hold-unscoped", "hold-files", "hold-untried"}
     assert {rule.name for rule in PASS_RULES} == shown
     assert len(PASS_RULES) == len(shown) == len({*AGENT_RULES, *ALONE_RULES})

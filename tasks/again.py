@@ -1,0 +1,141 @@
+"""Tests that run again because two runs of one tree may disagree: ids that are new each time, outcomes by chance."""
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from domain.policy.baseline import is_named
+from domain.policy.test_rules import Again
+from domain.ports import Tree
+from domain.project import ProjectSettings
+from domain.reports import BAD
+from domain.suppressions import Quarantine
+from domain.task import CaseOutcome, CaseRow, Suite
+from tasks.abreast import abreast
+
+MAX_RERUN = 20
+"""More failures than this are no flakiness, and are not run again."""
+
+_WORST_FIRST = (CaseOutcome.ERROR, CaseOutcome.FAILED, CaseOutcome.MISSING, CaseOutcome.PASSED, CaseOutcome.SKIPPED)
+
+
+class Runs(Protocol):
+    """Runs the tests of base, or of the change where no tree is given."""
+
+    base: Tree
+
+    def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite: ...
+
+
+# --- ids
+
+
+def function_of(test: str) -> str:
+    """The id without its parameters."""
+    return test.partition("[")[0]
+
+
+def unstable(runs: Runs, baseline: Suite, head: Suite) -> dict[str, str]:
+    """Test functions whose parameters have other ids in each run of one tree → what was seen. Base runs again for it,
+    where tests with parameters are gone on the change."""
+    lost = {function_of(test) for test in baseline.cases.keys() - head.cases.keys() if "[" in test}
+    files = _files(lost, runs.base)
+    if not files:
+        return {}
+    again = runs.run(runs.base, only=files)
+    if again.problem:
+        return {}
+    before, after = (_by_function(suite) for suite in (baseline, again))
+    return {
+        name: f"{len(before[name] - after[name])} of its {len(before[name])} ids on base are others when it runs again"
+        for name in sorted(lost)
+        if after.get(name) and after[name] != before[name]
+    }
+
+
+def by_function(baseline: Suite, head: Suite, names: Iterable[str]) -> tuple[Suite, Suite]:
+    """Both suites with one case for each of these functions: its worst outcome. It is missing on the change where that
+    has fewer cases of it than base."""
+    before, after = (_by_function(suite) for suite in (baseline, head))
+    fewer = {name for name in names if len(after.get(name, ())) < len(before.get(name, ()))}
+    folded = _folded(head, names)
+    missing = {name: CaseOutcome.MISSING for name in fewer if folded.cases.get(name) not in BAD}
+    return _folded(baseline, names), folded.model_copy(update={"cases": {**folded.cases, **missing}})
+
+
+def _by_function(suite: Suite) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for test in suite.cases:
+        found.setdefault(function_of(test), set()).add(test)
+    return found
+
+
+def _folded(suite: Suite, names: Iterable[str]) -> Suite:
+    cases, messages, wanted = dict[str, CaseOutcome](), dict(suite.messages), set(names)
+    for test, outcome in suite.cases.items():
+        name = function_of(test)
+        if name not in wanted:
+            cases[test] = outcome
+            continue
+        cases[name] = min(outcome, cases.get(name, outcome), key=_WORST_FIRST.index)
+        if test in suite.messages:
+            messages.setdefault(name, suite.messages[test])
+    return suite.model_copy(update={"cases": cases, "messages": messages})
+
+
+# --- outcomes
+
+
+def seen_again(
+    runs: Runs, settings: ProjectSettings, rows: Sequence[CaseRow], today: datetime.date, brought: tuple[str, ...] = ()
+) -> Again:
+    """What is known of the existing tests that pass on base and fail on the change. `brought`: test files of the
+    change's own, which the contract's run leaves out."""
+    fails = [row.test for row in rows if row.kind == "existing" and _is_lost(row)]
+    fails = [test for test in fails if not is_named(test, settings.known_failures)]
+    quarantined = {
+        test: f"{one.reason} ({one.owner}, until {one.until})"
+        for test in fails
+        for one in counted(settings.quarantine, today)
+        if is_named(test, (one.test,))
+    }
+    fails = [test for test in fails if test not in quarantined]
+    files = _files(fails, runs.base)
+    if not files or len(fails) > MAX_RERUN:
+        return Again(quarantined=quarantined)
+    head, base = abreast(lambda: runs.run(only=files), lambda: runs.run(runs.base, only=files))
+    on_base = base.result()
+    flaky = {
+        test: f"passed on base, then {on_base.cases[test]}"
+        for test in fails
+        if not on_base.problem and on_base.cases.get(test) in BAD
+    }
+    left = [test for test in fails if test not in flaky]
+    passing = _passing(left, (lambda _: head.result(), lambda some: runs.run(only=_files(some, runs.base))))
+    # One that fails among all others and passes without them may be broken by the change all the same.
+    steady = _passing(passing, (lambda _: runs.run(without=brought), lambda _: runs.run(without=brought)))
+    return Again(flaky, dict.fromkeys(steady, "failed and passed on the change"), quarantined)
+
+
+def _passing(tests: Sequence[str], runs: Iterable[Callable[[Sequence[str]], Suite]]) -> list[str]:
+    """Which of them pass in one of the runs at least; each run is for those that did not yet."""
+    left, passing = list(tests), list[str]()
+    for run in runs:
+        suite = run(left) if left else None
+        if suite and not suite.problem:
+            passing += [test for test in left if suite.cases.get(test) is CaseOutcome.PASSED]
+            left = [test for test in left if test not in passing]
+    return passing
+
+
+def _is_lost(row: CaseRow) -> bool:
+    return row.base is CaseOutcome.PASSED and row.head in BAD
+
+
+def _files(tests: Iterable[str], tree: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(sorted({test.split("::")[0] for test in tests} & tree.keys()))
+
+
+def counted(quarantine: Iterable[Quarantine], today: datetime.date) -> list[Quarantine]:
+    """Those that count today."""
+    return [one for one in quarantine if one.problem(today) is None]

@@ -1,0 +1,99 @@
+"""Two runs of one tree that disagree: which tests run again, what is seen of them, and whose word leaves them out."""
+
+import datetime
+from collections.abc import Iterator
+
+import pytest
+
+from domain.policy.judge import judge
+from domain.ports import Tree
+from domain.project import ProjectSettings
+from domain.suppressions import Quarantine
+from domain.task import CaseOutcome, Decision, Suite
+from tasks.again import by_function, seen_again, unstable
+from tests.unit.policy_cases import GOOD_ROWS, evidence, prepared, row, tree
+
+TODAY = datetime.date(2026, 5, 1)
+OUT = {"P": CaseOutcome.PASSED, "F": CaseOutcome.FAILED, "M": CaseOutcome.MISSING, "S": CaseOutcome.SKIPPED}
+
+
+def suite(cases: dict[str, str], problem: str | None = None) -> Suite:
+    return Suite(cases={test: OUT[out] for test, out in cases.items()}, exit_code=0, problem=problem)
+
+
+class Runs:
+    """Outcomes of a.py::t, one letter a run: `base` runs of base, `only` of its file on the change, `whole` of all."""
+
+    def __init__(self, base: str = "", only: str = "", whole: str = "") -> None:
+        self.base = tree({"a.py": ""})
+        self.left = {"base": iter(base), "only": iter(only), "whole": iter(whole)}
+
+    def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
+        kind = "base" if tree is not None else "only" if only else "whole"
+        return suite({"a.py::t": next(self.left[kind])})
+
+    def rest(self) -> Iterator[str]:
+        for outcomes in self.left.values():
+            yield from outcomes
+
+
+LOST = (row("a.py::t", "passed", "failed"),)
+SEEN = {
+    "fails on base too": (Runs("F", "F"), ["flaky"]),
+    "fails each time": (Runs("P", "FF"), []),
+    "passes alone, and with all": (Runs("P", "P", "P"), ["unsteady"]),
+    "passes at the third time": (Runs("P", "FP", "FP"), ["unsteady"]),
+    "passes alone, and fails with all": (Runs("P", "P", "FF"), []),
+    "is gone when it runs again": (Runs("P", "MM"), []),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_is_seen_when_a_failing_test_runs_again(name: str) -> None:
+    runs, kinds = SEEN[name]
+    again = seen_again(runs, ProjectSettings(), LOST, TODAY)
+    assert [kind for kind in ("flaky", "unsteady", "quarantined") if getattr(again, kind)] == kinds
+    assert list(runs.rest()) == [], "it ran less often than it should"
+
+
+def test_a_quarantine_counts_until_its_end_and_only_with_an_owner() -> None:
+    def of(**fields: object) -> ProjectSettings:
+        word = {"test": "a.py::t", "reason": "a race", "owner": "ann", "until": "2026-05-01", **fields}
+        return ProjectSettings(quarantine=(Quarantine.model_validate(word),))
+
+    again = seen_again(Runs(), of(), LOST, TODAY)
+    assert again.quarantined == {"a.py::t": "a race (ann, until 2026-05-01)"}
+    assert seen_again(Runs(), of(test="a.py"), LOST, TODAY).uncounted == {"a.py::t"}
+    for wrong in ({"until": "2026-04-30"}, {"owner": ""}, {"until": None}, {"test": "b.py::t"}):
+        assert not seen_again(Runs("P", "FF"), of(**wrong), LOST, TODAY).uncounted
+
+
+def test_more_failures_than_a_few_and_known_ones_do_not_run_again() -> None:
+    many = tuple(row(f"a.py::t{n}", "passed", "failed") for n in range(21))
+    assert seen_again(Runs(), ProjectSettings(), many, TODAY).uncounted == set()
+    assert seen_again(Runs(), ProjectSettings(known_failures=("a.py",)), LOST, TODAY).uncounted == set()
+
+
+def test_what_is_not_counted_is_no_regression() -> None:
+    flaky = row("tests/test_app.py::test_x", "passed", "failed")
+    assert judge(prepared(), evidence(rows=(*GOOD_ROWS, flaky))).decision is Decision.REFUSED
+    kept = flaky.model_copy(update={"is_flaky": True})
+    assert judge(prepared(), evidence(rows=(*GOOD_ROWS, kept))).decision is Decision.ACCEPTED
+
+
+class Base(Runs):
+    def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
+        return suite({"a.py::t[3]": "P", "a.py::t[4]": "P", "a.py::u[x]": "P"})
+
+
+def test_ids_that_base_does_not_repeat_are_compared_by_function() -> None:
+    base = suite({"a.py::t[1]": "P", "a.py::t[2]": "S", "a.py::u[x]": "P", "a.py::v": "P"})
+    head = suite({"a.py::t[5]": "P", "a.py::t[6]": "F", "a.py::v": "P"})
+    seen = unstable(Base(), base, head)
+    assert seen == {"a.py::t": "2 of its 2 ids on base are others when it runs again"}
+    before, after = by_function(base, head, seen)
+    assert before.cases == suite({"a.py::t": "P", "a.py::u[x]": "P", "a.py::v": "P"}).cases
+    assert after.cases == suite({"a.py::t": "F", "a.py::v": "P"}).cases
+    _, fewer = by_function(base, suite({"a.py::t[7]": "P"}), seen)
+    assert fewer.cases == suite({"a.py::t": "M"}).cases
+    assert unstable(Base(), base, suite({**dict.fromkeys(base.cases, "P")})) == {}
