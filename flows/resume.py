@@ -5,15 +5,15 @@ between; so a run is resumed once its crash is `SETTLED` old, and looked at agai
 """
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import OrchestrationResult
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Failed
+
+from flows.processes import has_process
 
 SETTLED = timedelta(seconds=10)
 NEVER_STARTED = timedelta(seconds=90)
@@ -57,19 +57,7 @@ def _runs(client: SyncPrefectClient, *types: StateType) -> list[FlowRun]:
 
 def _is_orphan(run: FlowRun, now: datetime) -> bool:
     """Whether a run has lost its process. All workers of a station run on its machine, as the same user."""
-    if run.state is None or _has_process(run.id):
+    if run.state is None or has_process(run.id):
         return False
     patience = NEVER_STARTED if run.state.type is StateType.PENDING else JUST_STARTED
     return now - run.state.timestamp > patience
-
-
-def _has_process(run: UUID) -> bool:
-    """Whether some process here was started for this run: the worker tells it by a variable, pids are used again."""
-    mark = f"PREFECT__FLOW_RUN_ID={run}".encode()
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark in environ.read_bytes():
-                return True
-        except OSError:  # it ended, or is somebody else's
-            continue
-    return False

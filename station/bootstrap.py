@@ -3,12 +3,14 @@
 import contextlib
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.exceptions import ObjectAlreadyExists
 
 from blocks.base import LockgateBlock
@@ -19,8 +21,7 @@ from station import settings
 
 def bootstrap() -> None:
     """Safe to repeat; existing blocks are left as they are."""
-    with get_client(sync_client=True) as client, contextlib.suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=settings.POOL, type="process"))
+    _make_work_pool()
     _register_block_types()
     if not _exists(Workshop, "default"):
         shop = Workshop()
@@ -30,6 +31,29 @@ def bootstrap() -> None:
                 part.keep("default")  # so that people find and change each part in the UI
         shop.keep("default")
     _deploy()
+
+
+def job_template() -> dict[str, Any]:
+    """The work pool's: how a flow run is started here, and that nobody who creates one may say how.
+
+    Command, working directory and environment are no variables, and no others exist: the server refuses a flow run or a
+    deployment with job variables, and the worker would not look at them.
+    """
+    client = settings.PROJECT / "station" / "warm" / "client.py"
+    command = [sys.executable, "-I", "-S", str(client), str(home() / "run")]
+    fixed = {"command": shlex.join(command), "working_dir": str(settings.PROJECT), "stream_output": True}
+    nothing = {"type": "object", "properties": {}, "additionalProperties": False}
+    return {"job_configuration": fixed, "variables": nothing}
+
+
+def _make_work_pool() -> None:
+    with get_client(sync_client=True) as client:
+        with contextlib.suppress(ObjectAlreadyExists):
+            client.create_work_pool(
+                WorkPoolCreate(name=settings.POOL, type="process", base_job_template=job_template())
+            )
+            return
+        client.update_work_pool(settings.POOL, WorkPoolUpdate(base_job_template=job_template()))
 
 
 def _register_block_types() -> None:

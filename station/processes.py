@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blocks.home import home
 from domain.errors import InputError
+from flows.processes import started
 
 
 def start(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> int:
@@ -65,15 +66,6 @@ def stop(name: str, grace_s: float = 15.0) -> bool:
         reap(pid)
     (_folder() / f"{name}.json").unlink(missing_ok=True)
     return True
-
-
-def started(pid: int) -> int | None:
-    """Start time of a live process in clock ticks since boot (proc(5), field 22); None for none or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
 
 
 def reap(pid: int) -> None:

@@ -41,7 +41,7 @@ def up(timeout_s: float = 300) -> bool:
 
 def down() -> list[str]:
     """Stop everything that `up` and its releases started; what was stopped."""
-    stopped = [name for name in ("supervisor", "worker", "gateway", "server") if processes.stop(name)]
+    stopped = [name for name in ("supervisor", "worker", "zygote", "gateway", "server") if processes.stop(name)]
     (home() / "run" / "ready").unlink(missing_ok=True)
     return stopped
 
@@ -56,6 +56,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._keep_server()
+        self._keep_zygote()  # imports while the server starts
         self._wait_for_server()
         from station.bootstrap import bootstrap  # imports prefect, which reads the settings that `up` gave us
 
@@ -66,7 +67,7 @@ class Supervisor:
         log.info("ready at %s", settings.url())
         self._keep_serving()
         self._watch()
-        for name in ("worker", "gateway", "server"):
+        for name in ("worker", "zygote", "gateway", "server"):
             processes.stop(name)
 
     def _watch(self) -> None:
@@ -79,6 +80,7 @@ class Supervisor:
             time.sleep(2)
             self._keep_server()
             self._keep_gateway()
+            self._keep_zygote()
             self._keep_worker()
             try:
                 with get_client(sync_client=True) as client:
@@ -117,15 +119,17 @@ class Supervisor:
             env = {**_system_environment(), **settings.client_environment()}
             processes.start("gateway", [PYTHON, "-m", "station.gateway"], env, settings.PROJECT)
 
+    def _keep_zygote(self) -> None:
+        if not processes.running("zygote") and not self.stopping:
+            log.info("starting the zygote")
+            processes.start("zygote", [PYTHON, "-m", "station.warm.zygote"], _worker_environment(), settings.PROJECT)
+
     def _keep_worker(self) -> None:
         if not processes.running("worker") and not self.stopping:
             log.info("starting the worker")
             argv = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", "lockgate"]
-            temporary = home() / "tmp"  # Prefect's runner uses one fixed name in there: in /tmp another user may own it
-            temporary.mkdir(mode=0o700, exist_ok=True)
-            sweep_runners(temporary)
-            env = {**_system_environment(), **settings.client_environment(), "TMPDIR": str(temporary)}
-            processes.start("worker", argv, env, settings.PROJECT)
+            sweep_runners(home() / "tmp")
+            processes.start("worker", argv, _worker_environment(), settings.PROJECT)
 
     def _wait_for_server(self, timeout_s: float = 250) -> None:
         """It takes 7 s, and minutes on a machine with much else to do. One that has ended is not waited for."""
@@ -165,6 +169,13 @@ def _answers() -> bool:
 
 def _is_ready() -> bool:
     return (home() / "run" / "ready").exists() and _answers()
+
+
+def _worker_environment() -> dict[str, str]:
+    """The worker's, and with it that of flow runs and of the zygote that they are forks of."""
+    temporary = home() / "tmp"  # Prefect's runner uses one fixed name in there: in /tmp another user may own it
+    temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return {**_system_environment(), **settings.client_environment(), "TMPDIR": str(temporary)}
 
 
 def _system_environment() -> dict[str, str]:

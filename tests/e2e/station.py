@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ class Station:
         self.home = home
         self.port = free_port()
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        self.env = {**kept, "LOCKGATE_HOME": str(home), "LOCKGATE_PORT": str(self.port)}
+        probe = str(Path(__file__).with_name("killer.py"))
+        self.env = {
+            **kept, "LOCKGATE_HOME": str(home), "LOCKGATE_PORT": str(self.port), "LOCKGATE_TEST_PROBE": probe,
+        }  # fmt: skip
         self._url = f"sqlite:///{home}/ledger.db"
         self._python = Preloaded(self.env, PROJECT)
         # one client, since each reads every certificate when it is made; no connection outlives a server that dies
@@ -86,11 +90,19 @@ class Station:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def submit(self, brief: dict[str, Any], job_variables: dict[str, Any] | None = None) -> str:
+    def submit(self, brief: dict[str, Any]) -> str:
         """Create a run by the API alone, as the README's curl does; its id."""
         deployment = self.api("GET", "/deployments/name/agent-task/agent-task")
-        body = {"parameters": {"brief": brief}, "job_variables": job_variables or {}, "state": {"type": "SCHEDULED"}}
+        body = {"parameters": {"brief": brief}, "state": {"type": "SCHEDULED"}}
         return str(self.api("POST", f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
+
+    def kill(self, run_id: str, at: Iterable[str]) -> Path:
+        """The run's process kills itself with SIGKILL once at each named point, see killer.py; where that is noted."""
+        points = self.home / "kill" / run_id
+        points.mkdir(parents=True)
+        for point in at:
+            (points / point).touch()
+        return points
 
     def run(self, run_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.api("GET", f"/flow_runs/{run_id}")
@@ -174,13 +186,6 @@ class Station:
             f"shop.targets = {{**shop.targets, {environment!r}: 'process-target/{environment}'}}\n"
             "shop.keep('default')"
         )
-
-
-def killer(at: str, marks: Path) -> dict[str, Any]:
-    """Job variables for a run whose process kills itself with SIGKILL once at each named point; see killer/."""
-    marks.mkdir(parents=True, exist_ok=True)
-    folder = Path(__file__).parent / "killer"
-    return {"env": {"PYTHONPATH": str(folder), "KILL_AT": at, "KILL_MARKS": str(marks)}}
 
 
 def free_port() -> int:

@@ -10,7 +10,7 @@ import httpx
 
 from domain.task import End
 from tests.e2e.briefs import GOOD, brief, git, repository
-from tests.e2e.station import PROJECT, Station, free_port, killer
+from tests.e2e.station import PROJECT, Station, free_port
 
 POINTS = (
     "edit-before", "edit-after", "approval-before", "approval-after", "merge-before", "merge-after",
@@ -30,10 +30,10 @@ def test_a_run_killed_at_every_step_resumes_by_itself_and_nothing_happens_twice(
         f"b = read_brief(SHOP / 'brief.toml', repository={str(shop)!r}, environment='killed', agent='replay/killed')\n"
         "print(b.model_dump_json())"
     )
-    marks = tmp_path / "marks"
-    run_id = station.submit(json.loads(told), killer(",".join(POINTS), marks))
+    run_id = station.submit(json.loads(told))
+    points = station.kill(run_id, POINTS)
     outcome = station.wait(run_id, timeout_s=580)
-    assert {mark.name for mark in marks.iterdir()} == set(POINTS), "it was killed at every point"
+    assert {mark.name for mark in points.iterdir()} == {f"{point}.done" for point in POINTS}, "killed at every point"
     assert outcome.end is End.LIVE, f"{outcome.sentence}\n{station.story(run_id)}"
     kinds = [entry.kind for entry in station.entries(run_id)]
     assert kinds.count("question") == 2

@@ -1,0 +1,58 @@
+"""Which process on this machine runs a flow run: noted by pid and start time, since pids are used again."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from uuid import UUID
+
+from blocks.home import home
+
+
+def note(run: str, pid: int) -> None:
+    """Before the run does anything. Only a pid that lives can be noted."""
+    path = _path(run)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps({"pid": pid, "started": started(pid)}))
+    draft.replace(path)
+
+
+def forget(run: str) -> None:
+    """When it has ended. Safe to repeat."""
+    _path(run).unlink(missing_ok=True)
+
+
+def has_process(run: UUID | str) -> bool:
+    """Whether a process here runs it: one that was noted, or one that was started with the run in its environment."""
+    return _is_noted(str(run)) or _was_started_for(str(run))
+
+
+def started(pid: int) -> int | None:
+    """Start time of a live process in clock ticks since boot (proc(5), field 22); None for none or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def _is_noted(run: str) -> bool:
+    try:
+        mark = json.loads(_path(run).read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    return mark["started"] is not None and started(int(mark["pid"])) == mark["started"]
+
+
+def _was_started_for(run: str) -> bool:
+    mark = f"PREFECT__FLOW_RUN_ID={run}".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it ended, or is somebody else's
+            if mark in environ.read_bytes():
+                return True
+    return False
+
+
+def _path(run: str) -> Path:
+    return home() / "run" / "flow-runs" / f"{run}.json"
