@@ -1,26 +1,22 @@
 """Answers to suspended runs, by the API call that the UI's form makes."""
 
 from typing import Any
-from uuid import UUID
-
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.responses import SetStateStatus
 
 from domain.errors import InputError
 from domain.policy.reviewers import may_approve
 from domain.task import Plan, Question
-from station.follow import ledger_of, read_run
+from station import api
+from station.status import ledger_of, read_run
 
 
 def question(run_id: str) -> Question:
     """The open question of a run. Raises InputError where nothing waits."""
     run = read_run(run_id)
-    ledger = ledger_of(run)
-    entries = ledger.entries(run_id=str(run.id), kind="question")
-    answered = {e.key for e in ledger.entries(run_id=str(run.id), kind="approval")}
-    waiting = [e for e in entries if e.key not in answered]
-    if not waiting or not (run.state and run.state.is_paused()):
-        raise InputError(f"run {run_id} does not wait for a review: it is {run.state_name}")
+    entries = ledger_of(run).entries(run["id"], ("question", "approval"))
+    answered = {e.key for e in entries if e.kind == "approval"}
+    waiting = [e for e in entries if e.kind == "question" and e.key not in answered]
+    if not waiting or run["state_type"] != "PAUSED":
+        raise InputError(f"run {run_id} does not wait for a review: it is {run['state_name']}")
     return Question.model_validate(waiting[-1].body)
 
 
@@ -32,25 +28,28 @@ def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
     _resume(run_id, {"decision": decision, "reviewer": reviewer, "comment": comment, "mark": asked.fingerprint[:16]})
 
 
+def questions(run_id: str) -> tuple[str, ...]:
+    """What the agent asks now. Raises InputError where it has no open questions."""
+    run = read_run(run_id)
+    entries = ledger_of(run).entries(run["id"], ("plan", "attempt", "answers"))
+    answered = {e.key for e in entries if e.kind == "answers"}
+    asked = {e.key: Plan.model_validate(e.body).questions for e in entries if e.kind == "plan"}
+    asked |= {f"help-{e.body['number']}": (e.body["help"],) for e in entries if e.kind == "attempt" and e.body["help"]}
+    still_open = [points for key, points in asked.items() if points and key not in answered]
+    if not still_open or run["state_type"] != "PAUSED":
+        raise InputError(f"run {run_id} has no open questions: it is {run['state_name']}")
+    return still_open[-1]
+
+
 def answer(run_id: str, text: str, by: str) -> None:
     """Answer the agent's questions. Raises InputError where it has none open."""
-    run = read_run(run_id)
-    ledger = ledger_of(run)
-    plans = ledger.entries(run_id=str(run.id), kind="plan")
-    attempts = ledger.entries(run_id=str(run.id), kind="attempt")
-    asked = [e.key for e in plans if Plan.model_validate(e.body).questions]
-    asked += [f"help-{e.body['number']}" for e in attempts if e.body["help"]]
-    if not any(ledger.last("answers", key, str(run.id)) is None for key in asked) or not (
-        run.state and run.state.is_paused()
-    ):
-        raise InputError(f"run {run_id} has no open questions: it is {run.state_name}")
+    questions(run_id)
     _resume(run_id, {"answers": text, "answered_by": by})
 
 
 def _resume(run_id: str, content: dict[str, Any]) -> None:
     """Prefect tells in the body, not by the HTTP code, whether it took the answer."""
-    with get_client(sync_client=True) as client:
-        taken = client.resume_flow_run(UUID(run_id), run_input=content)
-    if taken.status is not SetStateStatus.ACCEPT:
-        reason = getattr(taken.details, "reason", None) or taken.status.value
+    taken = api.post(f"/flow_runs/{run_id}/resume", {"run_input": content}) or {}
+    if taken.get("status") != "ACCEPT":
+        reason = (taken.get("details") or {}).get("reason") or taken.get("status") or "the run is gone"
         raise InputError(f"the answer was not taken: {reason}")

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from domain.bill import KINDS, Bill, By, Line, bill, dollars, unmetered
 from domain.errors import InputError
-from station.follow import ledger_of, read_run
-from tasks.bill import Bill, By, Line, bill_of, dollars, unmetered
+from station.status import ledger_of, read_run
 
 OF_A_RUN = (By.STEP, By.MODEL)
 WIDE = 120
@@ -25,7 +25,7 @@ def show_bill(
     """Print the bill of a run, or of all. Raises InputError for a run, column or day that is none."""
     columns = (_column(by),) if by else OF_A_RUN if run_id else OF_ALL
     first_day = _day(since) if since else None
-    made = bill_of(ledger_of(read_run(run_id) if run_id else None), run_id, first_day)
+    made = bill(ledger_of(read_run(run_id) if run_id else None).entries(run_id, KINDS), first_day)
     if as_json:
         print(json.dumps(as_data(made, columns)))
         return

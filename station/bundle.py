@@ -11,7 +11,7 @@ from rich.text import Text
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError
 from domain.task import RolledBack
-from station.follow import read_run
+from station.runs import read_run
 
 
 def show_bundle(run_id: str, release: str | None = None, as_json: bool = False) -> None:

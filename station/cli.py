@@ -3,11 +3,11 @@
 import contextlib
 import errno
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 
 from blocks.home import home
@@ -23,6 +23,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 
 def main() -> None:
     """The entry point. Errors of ours end with one line on stderr: 2 for wrong input, 4 for trouble of the platform."""
+    for name in ("EventsWorker", "APILogWorker"):  # Prefect's: at the end they warn that they are still sending
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         settings.use(always="demo" in sys.argv[1:2])
         app()
@@ -30,14 +32,17 @@ def main() -> None:
         _fail(str(err), 2)
     except LockgateError as err:
         _fail(str(err), 4)
-    except httpx.HTTPError as err:
-        _fail(f"the server at {settings.url()} does not answer {home()}: is `make up` running? ({err})", 4)
     except OSError as err:
         if err.errno not in UNUSABLE:
             raise
         _fail(f"{err}: is {home()} a directory that you may write? LOCKGATE_HOME names another one", 4)
     except RuntimeError as err:
         _fail(str(err), 4)
+    except Exception as err:
+        httpx = sys.modules.get("httpx")  # who has not imported it has no error of it
+        if httpx is None or not isinstance(err, httpx.HTTPError):
+            raise
+        _fail(f"the server at {settings.url()} does not answer {home()}: is `make up` running? ({err})", 4)
 
 
 @app.command()
@@ -100,23 +105,36 @@ def status(
     run_id: Annotated[str | None, typer.Argument(help="A run; empty lists the newest")] = None, as_json: Json = False
 ) -> None:
     """What a run has done so far, or the newest runs."""
-    from station import follow
+    from station.status import show_run, show_runs
 
     if run_id:
-        follow.show_run(run_id, as_json)
+        show_run(run_id, as_json)
     else:
-        follow.show_runs(as_json)
+        show_runs(as_json)
+
+
+@app.command()
+def inbox(as_json: Json = False) -> None:
+    """What waits for a person, oldest first, with the command that answers it."""
+    from station.inbox import show
+
+    show(as_json)
 
 
 @app.command()
 def review(
-    run_id: str,
+    run_id: Annotated[str | None, typer.Argument(help="A run; empty lists what waits for a person")] = None,
     approve: Annotated[bool, typer.Option("--approve")] = False,
     changes: Annotated[str | None, typer.Option("--changes", help="Ask for changes, with a comment")] = None,
     reject: Annotated[str | None, typer.Option("--reject", help="Reject, with a reason")] = None,
     reviewer: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
 ) -> None:
     """Show what waits for a review, or answer it."""
+    if run_id is None:
+        if approve or changes or reject:
+            raise InputError("which run? `lockgate inbox` lists what waits")
+        inbox()
+        return
     from station import answers
 
     chosen = [
@@ -136,10 +154,19 @@ def review(
 
 
 @app.command()
-def answer(run_id: str, text: str, by: Annotated[str, typer.Option("--as", help="Your name, for the record")]) -> None:
-    """Answer the agent's questions."""
+def answer(
+    run_id: str,
+    text: Annotated[str | None, typer.Argument(help="Your answer; empty shows what is asked")] = None,
+    by: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
+) -> None:
+    """Show the agent's questions, or answer them."""
     from station import answers
 
+    if text is None:
+        print("\n".join(answers.questions(run_id)))
+        return
+    if not by:
+        raise InputError("give your name with --as")
     answers.answer(run_id, text, by)
     print(f"answered: run {run_id} goes on")
 
@@ -156,8 +183,8 @@ def rollback(
     from station import submit
 
     state = submit.roll_back(environment, revision, reason)
-    print(state.message)
-    raise typer.Exit(0 if state.is_completed() else 4)
+    print(state["message"])
+    raise typer.Exit(0 if state["type"] == "COMPLETED" else 4)
 
 
 @app.command()
@@ -172,8 +199,8 @@ def downgrade(
     from station import submit
 
     state = submit.downgrade(environment, accept or [], reason)
-    print(state.message)
-    raise typer.Exit(0 if state.is_completed() else 4)
+    print(state["message"])
+    raise typer.Exit(0 if state["type"] == "COMPLETED" else 4)
 
 
 @app.command()

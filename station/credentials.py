@@ -6,8 +6,6 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.fernet import Fernet
-
 from blocks.home import home
 
 
@@ -18,6 +16,8 @@ def api_credential() -> str:
 
 def encryption_key() -> str:
     """The Fernet key that block secrets are encrypted with. It must not lie in the database that it protects."""
+    from cryptography.fernet import Fernet  # late: it takes a while to import, and most commands need no key
+
     return _kept("encryption-key", lambda: Fernet.generate_key().decode())
 
 

@@ -30,7 +30,8 @@ SHOP = settings.PROJECT / "examples" / "shop"
 def demo(interactive: bool) -> int:
     """Play it; the exit code of the outcome."""
     from station.bill import show_bill
-    from station.follow import follow, ledger_of
+    from station.follow import follow
+    from station.status import ledger_of
     from station.submit import run_url, submit
 
     started = time.monotonic()
@@ -47,7 +48,7 @@ def demo(interactive: bool) -> int:
     console.print(f"brief submitted: [bold]{brief.title}[/]\nrun: {run_url(run_id)}\n")
     outcome = follow(run_id, reviewer=_ask if interactive else _approve_as_demo)
     console.print(f"\n[bold]{outcome.sentence}[/]")
-    lives = [e.body["revision"] for e in ledger_of(None).entries(run_id=run_id, kind="live")]
+    lives = [e.body["revision"] for e in ledger_of(None).entries(run_id, ("live",))]
     if len(lives) > 1:
         console.print(f"releases: {lives[0][:12]} (before) → {lives[-1][:12]} (now, as {url}/health says)")
     console.print("\n[bold]Bill[/]")

@@ -7,7 +7,7 @@ from domain.egress import Passport, Phase
 from domain.egress_rules import explain
 from domain.errors import InputError
 from domain.task import Prepared
-from station.follow import ledger_of, read_run
+from station.runs import ledger_of, read_run
 from tasks.room import passport_of
 
 

@@ -22,7 +22,7 @@ from domain.policy.suppress import IGNORED
 from domain.policy.test_rules import RAN_RULES
 from domain.sarif import sarif
 from domain.task import Attempt, Finding, Prepared, Rehearsed, Scanned, Tested
-from station.follow import ledger_of, read_run
+from station.runs import ledger_of, read_run
 
 RULES: tuple[Rule[Any], ...] = (*CHANGE_RULES, *SCAN_RULES, *DEPENDENCY_RULES, *RAN_RULES, *MUTATION_RULES, IGNORED)
 """What documents the findings; those of the judge are in its verdict."""

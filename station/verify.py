@@ -22,7 +22,7 @@ from domain.task import (
     Tested,
 )
 from domain.value import Value
-from station.follow import ledger_of, read_run
+from station.runs import ledger_of, read_run
 from tasks.deploy import provenance
 from tasks.review_gate import fingerprint
 

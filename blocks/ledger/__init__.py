@@ -1,6 +1,4 @@
-"""The ledger: what happened, in one append-only, hash-chained table on SQLite or PostgreSQL, and the leases."""
+"""The ledger: what happened, in one append-only, hash-chained table on SQLite or PostgreSQL, and the leases.
 
-from blocks.ledger.ledger import Ledger
-from blocks.ledger.rows import Entry
-
-__all__ = ["Entry", "Ledger"]
+`ledger.py` is the block; `reading.py` reads it without importing Prefect, for commands that answer at once.
+"""

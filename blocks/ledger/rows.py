@@ -3,28 +3,16 @@
 import hashlib
 import json
 from datetime import UTC, datetime
-from typing import Any
 
-from pydantic import Field as Described
 from sqlmodel import Field, SQLModel, UniqueConstraint
 
-from domain.value import Value, canonical
+from domain.entry import Entry
+from domain.value import canonical
+
+__all__ = ["GENESIS", "Entry", "EntryRow", "LeaseRow", "utc_text"]
 
 GENESIS = "0" * 64
 """What the first entry follows."""
-
-
-class Entry(Value):
-    """One thing that happened, as it stands in the ledger."""
-
-    number: int = Described(description="Place in the chain: 1, 2, 3 and so on without a gap")
-    at: datetime = Described(description="When it was recorded, in UTC")
-    run_id: str
-    kind: str
-    key: str
-    type: str = Described(description="Class name of the value that was recorded")
-    body: dict[str, Any] = Described(description="The value as JSON data")
-    hash: str = Described(description="SHA-256 over the entry before and this one, in hexadecimal")
 
 
 class EntryRow(SQLModel, table=True):

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from blocks.gateway.models.account import Account
 from blocks.gateway.models.addon import Models
 from blocks.gateway.models.provider import ModelProvider
-from blocks.ledger import Ledger
+from blocks.ledger.ledger import Ledger
 from domain.egress import Passport
 from domain.errors import InputError
 from domain.models import Api, Metered, ModelPolicy, Price, Reserved

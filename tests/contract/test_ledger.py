@@ -18,8 +18,9 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
-from blocks.ledger import Ledger
 from blocks.ledger.database import VERSION_TABLE, parse, transaction
+from blocks.ledger.ledger import Ledger
+from blocks.ledger.reading import Reader
 from blocks.ledger.rows import EntryRow
 from domain.errors import LedgerError
 from domain.value import Value
@@ -391,3 +392,25 @@ def test_the_default_ledger_is_a_private_file_in_lockgates_home(
     path = tmp_path / "home 100%" / "ledger.db"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_reader_without_prefect_reads_what_was_written(ledger: Ledger) -> None:
+    """`lockgate status`, `bill` and `review` read so; the whole entry is the same, and so is each selection."""
+    for run, kind, key in (("a", "plan", "1"), ("b", "plan", "1"), ("a", "tested", "ä'?%s")):
+        ledger.record(run, kind, key, Note(text=f"{run} {kind} ?%s 'quoted'"))
+    reader = Reader(ledger.url.get_secret_value())
+    assert reader.entries() == ledger.entries()
+    assert reader.entries("a") == ledger.entries(run_id="a")
+    assert reader.entries("a", ("tested", "nothing")) == ledger.entries(run_id="a", kind="tested")
+    assert reader.entries(after=1) == ledger.entries(after=1)
+
+
+def test_a_reader_makes_no_ledger_and_says_what_is_wrong_without_the_password(tmp_path: Path) -> None:
+    assert Reader(f"sqlite:///{tmp_path}/none.db").entries() == ()
+    assert not (tmp_path / "none.db").exists()
+    (tmp_path / "broken.db").write_text("this is no database, whatever its name says, and it is long enough")
+    with pytest.raises(LedgerError, match="could not be read"):
+        Reader(f"sqlite:///{tmp_path}/broken.db").entries()
+    with pytest.raises(LedgerError, match="could not be read") as told:
+        Reader("postgresql://someone:hunter2@127.0.0.1:1/none").entries()
+    assert "hunter2" not in str(told.value)

@@ -179,8 +179,9 @@ def test_a_run_dies_with_its_client_though_nobody_else_can_act(machine: Machine)
 
 
 def test_a_run_dies_with_its_keeper_and_its_client_says_killed(machine: Machine) -> None:
-    client = machine.start().client("time.sleep(99)")
+    client = machine.start().client("print('on', flush=True); time.sleep(99)")
     pid = machine.begun()
+    assert client.stdout and client.stdout.readline() == "on\n"
     os.kill(parent_of(pid), signal.SIGKILL)
     client.communicate(timeout=60)
     assert client.returncode == -signal.SIGKILL

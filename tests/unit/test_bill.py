@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from blocks.ledger.ledger import Ledger
+from blocks.ledger.reading import Reader
 from blocks.ledger.rows import Entry
 from domain.errors import InputError
 from domain.models import Metered, Reserved, Tokens
@@ -243,7 +244,7 @@ def test_what_a_terminal_would_obey_is_not_printed() -> None:
 @pytest.fixture
 def of_all(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """A ledger that the command finds without a server."""
-    monkeypatch.setattr(station_bill, "ledger_of", lambda run: ledger)
+    monkeypatch.setattr(station_bill, "ledger_of", lambda run: Reader(ledger.url.get_secret_value()))
     monkeypatch.setattr(station_bill, "read_run", lambda run: None)
     return ledger
 

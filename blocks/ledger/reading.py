@@ -1,0 +1,78 @@
+"""Reads the ledger without importing Prefect, SQLAlchemy or alembic, for commands that answer at once.
+
+What it reads is what `Ledger` has written; nothing is made, upgraded or verified here.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
+
+from domain.entry import Entry
+from domain.errors import LedgerError
+
+COLUMNS = "id, at, run_id, kind, key, type, body, hash"
+WAIT_S = 10
+
+
+class Reader(NamedTuple):
+    """The entries of the ledger at a URL."""
+
+    url: str
+
+    def entries(self, run_id: str | None = None, kinds: Sequence[str] = (), after: int = 0) -> tuple[Entry, ...]:
+        """Oldest first, whose number is above `after`; of one run, of some kinds, or all.
+
+        Raises LedgerError where the database does not answer.
+        """
+        wanted, values = ["id > ?"], list[str | int]([after])
+        if run_id is not None:
+            wanted.append("run_id = ?")
+            values.append(run_id)
+        if kinds:
+            wanted.append(f"kind IN ({', '.join('?' * len(kinds))})")
+            values += kinds
+        rows = self._read(f"SELECT {COLUMNS} FROM entries WHERE {' AND '.join(wanted)} ORDER BY id", values)  # noqa: S608
+        return tuple(map(_entry, rows))
+
+    def _read(self, query: str, values: Sequence[str | int]) -> Iterable[Sequence[Any]]:
+        if self.url.startswith("sqlite:"):
+            return _sqlite(Path(unquote(self.url.partition("///")[2].partition("?")[0])), query, values)
+        return _postgresql(self.url, query, values)
+
+
+def _sqlite(path: Path, query: str, values: Sequence[str | int]) -> Iterable[Sequence[Any]]:
+    if not path.exists():
+        return ()  # the first record makes it
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=WAIT_S)) as found:
+            return found.execute(query, values).fetchall()
+    except sqlite3.Error as err:
+        raise LedgerError(f"the ledger at {path} could not be read: {err}") from err
+
+
+def _postgresql(url: str, query: str, values: Sequence[str | int]) -> Iterable[Sequence[Any]]:
+    import psycopg
+
+    _, _, place = url.partition("://")
+    try:
+        with psycopg.connect(f"postgresql://{place}", connect_timeout=WAIT_S) as connection:
+            connection.read_only = True
+            return connection.execute(query.replace("?", "%s").encode(), values).fetchall()
+    except psycopg.Error as err:
+        said = (str(err).strip().splitlines() or [type(err).__name__])[0]
+        raise LedgerError(
+            f"the ledger at {place.rpartition('@')[2].partition('?')[0]} could not be read: {said}"
+        ) from err
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    number, at, run_id, kind, key, type_, body, hash_ = row
+    return Entry(
+        number=number, at=datetime.fromisoformat(at), run_id=run_id, kind=kind, key=key, type=type_,
+        body=json.loads(body), hash=hash_,
+    )  # fmt: skip

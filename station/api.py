@@ -1,0 +1,132 @@
+"""Prefect's API by plain HTTP, for commands that answer at once: importing Prefect takes seconds.
+
+Only what can be asked twice is asked here, or what Prefect itself takes once.
+"""
+
+import base64
+import http.client
+import json
+import os
+import sys
+import threading
+import time
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from domain.errors import InputError, LockgateError
+from station import settings
+
+PATIENCE_S = 30.0
+SILENCE_S = 3.0
+"""After that long a person is told what is waited for."""
+BUSY = (503, 429)
+PAGE = 200
+"""As many as Prefect gives at once."""
+
+
+class NoAnswer(LockgateError):
+    """The server does not answer."""
+
+
+class Refused(LockgateError):
+    """The server answered that it will not."""
+
+
+def get(path: str) -> Any:
+    """What stands there; None where there is nothing. Raises NoAnswer or Refused."""
+    return _asked("GET", path, None)
+
+
+def post(path: str, body: Any) -> Any:
+    """The same for what is asked by POST."""
+    return _asked("POST", path, body)
+
+
+def run(run_id: str) -> dict[str, Any]:
+    """A flow run by id. Raises InputError for one that does not exist."""
+    try:
+        found = get(f"/flow_runs/{UUID(run_id)}")
+    except ValueError:
+        found = None
+    if found is None:
+        raise InputError(f"there is no run {run_id!r}: `lockgate status` lists them")
+    return dict(found)
+
+
+def runs(wanted: dict[str, Any], sort: str, limit: int | None = None) -> list[dict[str, Any]]:
+    """Flow runs that a filter finds; all of them without a limit."""
+    found: list[dict[str, Any]] = []
+    while limit is None or len(found) < limit:
+        size = PAGE if limit is None else min(PAGE, limit - len(found))
+        page = post("/flow_runs/filter", {"flow_runs": wanted, "sort": sort, "limit": size, "offset": len(found)})
+        found += page
+        if len(page) < size:
+            break
+    return found
+
+
+def ledger_url(workshop: str = "default") -> str:
+    """Where the ledger of a workshop is; of `default` if that one does not exist."""
+    for name in (workshop, "default"):
+        path = f"/block_types/slug/lockgate-workshop/block_documents/name/{name}?include_secrets=true"
+        found = get(path) if name.replace("-", "").isalnum() else None
+        if found:
+            return str(found["data"]["ledger"]["url"])
+    raise InputError("there is no workshop block 'default': `make up` makes it")
+
+
+def ledger_urls() -> dict[str, str]:
+    """Workshop → where its ledger is."""
+    found = get("/block_types/slug/lockgate-workshop/block_documents?include_secrets=true") or []
+    return {one["name"]: str(one["data"]["ledger"]["url"]) for one in found if one["name"]}
+
+
+def workshop_of(flow_run: dict[str, Any]) -> str:
+    """The workshop that the brief of a run names."""
+    brief = flow_run["parameters"].get("brief")
+    return str(brief.get("workshop", "default")) if isinstance(brief, dict) else "default"
+
+
+def _asked(method: str, path: str, body: Any) -> Any:
+    told = threading.Timer(SILENCE_S, _tell)
+    told.daemon = True
+    told.start()
+    try:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            status, content = _once(method, path, body)
+            if status not in BUSY or time.monotonic() > until:
+                break
+            time.sleep(0.3)
+    except (OSError, http.client.HTTPException) as err:
+        why = f"nothing for {PATIENCE_S:.0f} s" if isinstance(err, TimeoutError) else str(err) or type(err).__name__
+        raise NoAnswer(f"the server at {settings.url()} does not answer: is `make up` running? ({why})") from err
+    finally:
+        told.cancel()
+    if status == 404:
+        return None
+    if status >= 400:
+        raise LockgateError(
+            f"the server at {settings.url()} answered {status}: {content.decode(errors='replace')[:300]}"
+        )
+    return json.loads(content) if content else None
+
+
+def _once(method: str, path: str, body: Any) -> tuple[int, bytes]:
+    place = urlsplit(os.environ["PREFECT_API_URL"])  # of this station, or what the person set
+    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
+    headers = {"Content-Type": "application/json"}
+    if credential := os.environ.get("PREFECT_API_AUTH_STRING"):
+        headers["Authorization"] = f"Basic {base64.b64encode(credential.encode()).decode()}"
+    connection = kind(place.hostname or "", place.port, timeout=PATIENCE_S)
+    try:
+        connection.request(method, place.path + path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _tell() -> None:
+    print(f"lockgate: waiting for the server at {settings.url()}", file=sys.stderr)

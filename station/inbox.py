@@ -1,0 +1,67 @@
+"""What waits for a person, oldest first, with the command that answers it: `lockgate inbox`."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from station import api
+
+KINDS = {"review": "lockgate review {run}", "questions": "lockgate answer {run}"}
+"""How the key of a suspended run begins, and what shows what it asks."""
+
+
+class Waiting(NamedTuple):
+    """A run that goes on once somebody has answered."""
+
+    run_id: str
+    title: str
+    asks: str
+    since: datetime
+    command: str
+
+
+def waiting() -> list[Waiting]:
+    """Oldest first. Raises LockgateError where the server does not answer."""
+    wanted = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED"]}}}
+    found = [one for run in api.runs(wanted, "EXPECTED_START_TIME_ASC") if (one := _asked(run))]
+    return sorted(found, key=lambda one: one.since)
+
+
+def show(as_json: bool) -> None:
+    """Print them."""
+    found = waiting()
+    if as_json:
+        print(json.dumps([{**one._asdict(), "since": one.since.isoformat()} for one in found]))
+        return
+    console = Console(highlight=False)
+    if not found:
+        console.print("nothing waits for a person")
+        return
+    table = Table("waits", "for", "title", "look at it, and answer", box=None, pad_edge=False)
+    for one in found:
+        title = "".join(c if c.isprintable() else "�" for c in one.title)
+        table.add_row(_age(one.since), one.asks, Text(title), Text(one.command, no_wrap=True, overflow="fold"))
+    if not console.is_terminal:
+        console.width = 160  # for a file or a pipe: nothing is cut
+    console.print(table)
+
+
+def _asked(run: dict[str, Any]) -> Waiting | None:
+    """None for what goes on by itself, such as a release that waits for the end of a freeze window."""
+    state = run["state"] or {}
+    kind = str((state.get("state_details") or {}).get("pause_key") or "").partition("-")[0]
+    if kind not in KINDS:
+        return None
+    since = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
+    return Waiting(run["id"], run["name"], kind, since, KINDS[kind].format(run=run["id"]))
+
+
+def _age(since: datetime) -> str:
+    minutes = int((datetime.now(UTC) - since).total_seconds() // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"

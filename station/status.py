@@ -1,0 +1,85 @@
+"""What runs did, and which are the newest: `lockgate status`."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from blocks.ledger.reading import Reader
+from domain.entry import Entry
+from domain.errors import InputError
+from domain.story import told
+from station import api, settings
+
+console = Console(highlight=False, soft_wrap=True)
+DELETED = "Deleted"
+"""The state of a run that is gone from Prefect, and that the ledger still tells of."""
+
+
+def read_run(run_id: str) -> dict[str, Any]:
+    """A run by id; one that was deleted in Prefect as far as the ledger knows it, without a state.
+
+    Raises InputError for one that neither knows.
+    """
+    try:
+        return api.run(run_id)
+    except InputError:
+        for workshop, url in api.ledger_urls().items():
+            if entries := Reader(url).entries(run_id):
+                briefs = (entry.body["brief"] for entry in entries if entry.kind == "prepared")
+                brief = next(briefs, {"title": run_id, "workshop": workshop})
+                gone = {"state": None, "state_type": None, "state_name": DELETED, "parameters": {"brief": brief}}
+                return {"id": run_id, "name": brief["title"], **gone}
+        raise
+
+
+def show_run(run_id: str, as_json: bool) -> None:
+    """State and timeline of one run."""
+    run = read_run(run_id)
+    entries = ledger_of(run).entries(run_id=str(run["id"]))
+    if as_json:
+        story = [{"at": e.at.isoformat(), "kind": e.kind, "line": told(e.kind, e.body)} for e in entries]
+        print(json.dumps({**_row(run), "timeline": story}))
+        return
+    console.print(f"[bold]{run['name']}[/] · {run['state_name']}\n{settings.url()}/runs/flow-run/{run['id']}")
+    for entry in entries:
+        say(entry)
+
+
+def show_runs(as_json: bool, limit: int = 20) -> None:
+    """The newest runs."""
+    rows = [
+        {"run_id": row.pop("run_id"), "title": run["name"], **row}
+        for run in api.runs({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", limit)
+        if (row := _row(run))
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table("run", "title", "state", "message")
+    for row in rows:
+        table.add_row(*(str(value or "") for value in row.values()))
+    console.print(table)
+
+
+def ledger_of(run: dict[str, Any] | None) -> Reader:
+    """The ledger of the run's workshop; of the default one for none."""
+    return Reader(api.ledger_url(api.workshop_of(run) if run else "default"))
+
+
+def say(entry: Entry) -> None:
+    """The line of an entry, where it has one."""
+    if line := told(entry.kind, entry.body):
+        print_line(line, at=f"{entry.at.astimezone():%H:%M:%S} ")
+
+
+def print_line(line: str, at: str = "") -> None:
+    """In one go, or a spinner wipes the first part away; agents' words without what commands a terminal."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "�" for c in line)
+    console.print(Text.assemble((at, "dim"), shown))
+
+
+def _row(run: dict[str, Any]) -> dict[str, Any]:
+    return {"run_id": run["id"], "state": run["state_name"], "message": (run["state"] or {}).get("message")}
