@@ -220,6 +220,9 @@ class Forge(Protocol):
 
     def tree(self, repository: str, commit: str) -> Tree: ...
 
+    def left_out(self, repository: str, commit: str) -> tuple[str, ...]:
+        """What `tree` has not, and why, sorted: submodules, and names or links that are not plain. Commits keep it."""
+
     def commit(self, repository: str, base: str, tree: Tree, message: str, author: str) -> tuple[str, str]:
         """Make (commit id, tree id) on top of `base`. Same input, same ids: safe to repeat."""
 

@@ -12,6 +12,20 @@ MAX_PATH_BYTES = 1024
 _GIT_READS_THESE = {".gitmodules", ".gitattributes", ".gitignore", ".mailmap"}
 
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""
+
+
+def is_pointer(entry: TreeEntry | None) -> bool:
+    """Whether this is a file of Git LFS: what git holds only says where its content is."""
+    return entry is not None and entry.mode != LINK and entry.content.startswith(LFS_POINTER)
+
+
+def check_entry(path: str, mode: int, content: bytes) -> str | None:
+    """None where a sandbox, the ledger and a reviewer's screen can hold this file, else why not."""
+    return check_path(path) or (check_link(path, content) if mode == LINK else None)
+
+
 def check_path(path: str) -> str | None:
     """None where `path` is a name git may hold, else why not. Relative, `/` between the parts.
 

@@ -22,7 +22,7 @@ from domain.policy.baseline import base_refusals, base_warnings
 from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.task import Prepared
-from domain.trees import shown
+from domain.trees import is_pointer
 from tasks import show
 from tasks.abreast import abreast
 from tasks.baseline import measured
@@ -50,7 +50,6 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
             brief = brief.model_copy(update={"branch": shop.forge.default_branch(brief.repository)})
         base = shop.forge.base(brief.repository, brief.branch)
         tree = shop.forge.tree(brief.repository, base)
-        _check_names(brief, tree)
         settings, source = project_settings(shop, brief, tree)
         settings = with_locked_commands(settings, brief, tree)
         _check_commands(brief, settings, source)
@@ -72,14 +71,17 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         settings_source=source,
         contract=contract,
         requirements=requirements,
-        refusals=(*lint_brief(brief, environments=shop.targets), *_release_refusals(brief, settings)),
+        refusals=(*lint_brief(brief, environments=shop.targets), *_release_refusals(brief, settings, tree)),
     )
     is_tested = not prepared.refusals
     seen, ran = abreast(
         lambda: (*spotted(shop, tree, settings.example_secrets).findings, *bait_in(tree, brief)),
         lambda: measured(shop, prepared, tree, attempt) if is_tested else None,
     )
-    warnings = tuple(finding.sentence for finding in seen.result())
+    warnings = (
+        *_left_out(shop.forge.left_out(brief.repository, base), tree),
+        *(finding.sentence for finding in seen.result()),
+    )
     prepared = prepared.model_copy(update={"warnings": warnings})
     if baseline := ran.result():
         refusals = base_refusals(brief, settings, baseline, _test_files(tree, settings))
@@ -101,11 +103,33 @@ def _test_files(tree: Tree, settings: ProjectSettings) -> list[str]:
     return [path for path in named if matches(path, settings.test_paths)]
 
 
-def _release_refusals(brief: Brief, settings: ProjectSettings) -> tuple[str, ...]:
+def _left_out(reasons: tuple[str, ...], tree: Tree) -> tuple[str, ...]:
+    """What of the repository neither the agent nor the tests see."""
+    pointers = [path for path in sorted(tree) if is_pointer(tree[path])]
+    told = (
+        ("left out of the work, and kept as it is", reasons),
+        ("only a pointer of Git LFS is here, not the content", pointers),
+    )
+    more = {what: f" and {len(names) - 10} more" if len(names) > 10 else "" for what, names in told}
+    return tuple(f"{what}: {'; '.join(names[:10])}{more[what]}" for what, names in told if names)
+
+
+def _release_refusals(brief: Brief, settings: ProjectSettings, tree: Tree) -> tuple[str, ...]:
     """Why it could be merged and then not be released, which is better known before."""
-    if brief.environment is None or settings.run:
+    if brief.environment is None:
         return ()
-    return (f"the project settings have no `run`, so nothing can be released to {brief.environment!r}: add it",)
+    refusals = []
+    if not settings.run:
+        refusals.append(
+            f"the project settings have no `run`, so nothing can be released to {brief.environment!r}: add it"
+        )
+    pointers = [path for path in sorted(tree) if is_pointer(tree[path]) and not matches(path, settings.test_paths)]
+    if pointers:
+        refusals.append(
+            f"a release would have pointers of Git LFS in place of {', '.join(pointers[:5])}: store what is released "
+            "in git itself, or leave out `environment` and release the merged commit by your own means"
+        )
+    return tuple(refusals)
 
 
 def with_locked_commands(settings: ProjectSettings, brief: Brief, tree: Tree) -> ProjectSettings:
@@ -160,15 +184,6 @@ def project_settings(shop: Workshop, brief: Brief, tree: Tree) -> tuple[ProjectS
             "settings to the brief"
         )
     return detected.settings, f"detected: {detected.kind}"
-
-
-def _check_names(brief: Brief, tree: Tree) -> None:
-    """Raises InputError for a name that neither the ledger nor a reviewer's screen can show."""
-    for path in tree:
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{shown(path)} on {brief.branch}: the name is not UTF-8; rename the file first") from None
 
 
 def _check_commands(brief: Brief, settings: ProjectSettings, source: str) -> None:

@@ -59,17 +59,23 @@ class LocalForge(LockgateBlock):
         return tip
 
     def tree(self, repository: str, commit: str) -> Tree:
-        """The files of `commit`, exact bytes; submodules are left out. Names that are not UTF-8: surrogateescape."""
-        return self._having(repository, commit).read_tree(commit)
+        """The files of `commit`, exact bytes, without what `left_out` names."""
+        return self._having(repository, commit).read_tree(commit)[0]
+
+    def left_out(self, repository: str, commit: str) -> tuple[str, ...]:
+        """What `tree` has not, and why, sorted: submodules, and what no step or reviewer could handle. A change on top
+        of `commit` keeps it as it is."""
+        carried = self._having(repository, commit).read_tree(commit)[1]
+        return tuple(carried[path].reason for path in sorted(carried))
 
     def commit(self, repository: str, base: str, tree: Tree, message: str, author: str) -> tuple[str, str]:
-        """Make (commit id, tree id) on top of `base`; its submodules stay as they are. Same input, same ids.
+        """Make (commit id, tree id) on top of `base`; what is left out of its tree stays. Same input, same ids.
 
         `author` is `Name` or `Name <email>`. Raises AgentError: nothing changed, or `tree` is none git should hold.
         """
         mirror = self._having(repository, base)
         parent = mirror.read_commit(base)
-        tree_id = mirror.write_tree(tree, mirror.gitlinks(base))
+        tree_id = mirror.write_tree(tree, mirror.read_tree(base)[1])
         if tree_id == parent.tree:
             raise AgentError("the agent changed nothing")
         name, _, email = author.partition("<")

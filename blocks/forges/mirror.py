@@ -12,17 +12,27 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from blocks.forges.commits import CommitData, parsed, stored
 from blocks.forges.git import Ran, git
 from domain.errors import AgentError, ForgeError
 from domain.ports import Tree, TreeEntry
+from domain.trees import check_entry, shown
 
 REGULAR, EXECUTABLE, LINK, GITLINK = 0o100644, 0o100755, 0o120000, 0o160000
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 # C-style quoting of every byte that fast-import could read as something else:
 # https://git-scm.com/docs/git-fast-import#Documentation/git-fast-import.txt-path
 _QUOTED = tuple(chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\{byte:03o}" for byte in range(256))
+
+
+class Carried(NamedTuple):
+    """What no step can work on: a submodule, or a file or link with a name or target that is not plain."""
+
+    mode: int
+    oid: str
+    reason: str
 
 
 class Mirror:
@@ -121,20 +131,24 @@ class Mirror:
         found = (commit for commit, _, values in (line.partition(" ") for line in lines) if after in values.split(","))
         return next(found, None)
 
-    def read_tree(self, commit: str) -> Tree:
-        """The files with their exact bytes, submodules left out; names are decoded with surrogateescape."""
-        # Old repositories hold modes such as 100664, which git itself reads as one of the two of a regular file.
-        files = [
-            (path, mode if mode == LINK else EXECUTABLE if mode & 0o100 else REGULAR, oid)
-            for path, mode, oid in self._list(commit)
-            if mode != GITLINK
-        ]
+    def read_tree(self, commit: str) -> tuple[Tree, dict[str, Carried]]:
+        """The files with their exact bytes; and what is no plain file of a plain name, which only git can carry on."""
+        files, carried = [], {}
+        for path, mode, oid in self._list(commit):
+            if mode == GITLINK:
+                carried[path] = Carried(mode, oid, f"{shown(path)}: a submodule")
+                continue
+            # Old repositories hold modes such as 100664, which git itself reads as one of the two of a regular file.
+            mode = mode if mode == LINK else EXECUTABLE if mode & 0o100 else REGULAR
+            files.append((path, mode, oid))
         contents = self._read_blobs(dict.fromkeys(oid for _, _, oid in files))
-        return {path: TreeEntry(mode, contents[oid]) for path, mode, oid in files}
-
-    def gitlinks(self, commit: str) -> dict[str, str]:
-        """Where submodules are: path → commit id."""
-        return {path: oid for path, mode, oid in self._list(commit) if mode == GITLINK}
+        tree: Tree = {}
+        for path, mode, oid in files:
+            if reason := check_entry(path, mode, contents[oid]):
+                carried[path] = Carried(mode, oid, reason)
+            else:
+                tree[path] = TreeEntry(mode, contents[oid])
+        return tree, carried
 
     def _list(self, commit: str) -> Iterator[tuple[str, int, str]]:
         for line in self.git("ls-tree", "-r", "-z", "--full-tree", commit).out.split(b"\0")[:-1]:
@@ -159,15 +173,19 @@ class Mirror:
             at = end + 1 + size + 1
         return blobs
 
-    def write_tree(self, tree: Tree, gitlinks: Mapping[str, str]) -> str:
-        """Store a whole tree; its id. Raises AgentError for what git should not hold."""
-        _refuse_untreelike(tree, gitlinks)
+    def write_tree(self, tree: Tree, carried: Mapping[str, Carried]) -> str:
+        """Store a whole tree, with what is `carried` unless `tree` has that path; its id.
+
+        Raises AgentError for what git should not hold.
+        """
+        carried = {path: one for path, one in carried.items() if path not in tree or one.mode == GITLINK}
+        _refuse_untreelike(tree, carried)
         # fast-import writes trees only by way of a commit on a ref; the ref is deleted in the same stream.
         ref = f"refs/draft/{uuid.uuid4().hex}"
         stream = [b"feature done\ncommit %b\ncommitter - <> 0 +0000\ndata 0\n" % ref.encode()]
         for path, (mode, content) in tree.items():
             stream += [b"M %o inline %b\ndata %d\n" % (mode, _quote(path), len(content)), content, b"\n"]
-        stream += [b"M 160000 %b %b\n" % (oid.encode(), _quote(path)) for path, oid in gitlinks.items()]
+        stream += [b"M %o %b %b\n" % (one.mode, one.oid.encode(), _quote(path)) for path, one in carried.items()]
         stream.append(b'ls ""\nreset %b\nfrom %b\n\ndone\n' % (ref.encode(), b"0" * 40))
         return self.git("fast-import", "--quiet", stdin=b"".join(stream)).out.decode().split()[2]
 
@@ -186,7 +204,7 @@ def _quote(path: str) -> bytes:
     return b'"' + "".join(_QUOTED[byte] for byte in path.encode("utf-8", "surrogateescape")).encode() + b'"'
 
 
-def _refuse_untreelike(tree: Tree, gitlinks: Mapping[str, str]) -> None:
+def _refuse_untreelike(tree: Tree, carried: Mapping[str, Carried]) -> None:
     """What the object format itself cannot hold, or what a checkout could follow out of its directory."""
     for path, entry in tree.items():
         parts = path.split("/")
@@ -194,11 +212,17 @@ def _refuse_untreelike(tree: Tree, gitlinks: Mapping[str, str]) -> None:
             raise AgentError(f"{path!r} is not a path that a tree may hold")
         if entry.mode not in (REGULAR, EXECUTABLE, LINK):
             raise AgentError(f"{path!r} has mode {entry.mode:o}: only files and symbolic links can be committed")
-        if path in gitlinks or any("/".join(parts[:depth]) in gitlinks for depth in range(1, len(parts))):
-            raise AgentError(f"{path!r} is inside a submodule, which a change may not touch")
-        if any("/".join(parts[:depth]) in tree for depth in range(1, len(parts))):
+        above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+        if stands := next((one for one in (*above, path) if one in carried), None):
+            what = "a submodule" if carried[stands].mode == GITLINK else shown(stands)
+            raise AgentError(f"{path!r} is inside {what}, which a change may not touch")
+        if any(one in tree for one in above):
             raise AgentError(f"{path!r} is inside what is also a file")
         try:
             path.encode("utf-8", "surrogateescape")
         except UnicodeEncodeError as err:
             raise AgentError(f"{path!r} is not a name that can be stored") from err
+    for path in carried:
+        parts = path.split("/")
+        if stands := next((one for n in range(1, len(parts)) if (one := "/".join(parts[:n])) in tree), None):
+            raise AgentError(f"{stands!r} is a file now, but {shown(path)} is in that directory and cannot be removed")

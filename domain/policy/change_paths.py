@@ -1,5 +1,7 @@
 """Change rules over paths: what may be touched, how much of it, and what a person has to look at."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,7 +9,7 @@ from domain.paths import matches
 from domain.policy.change import Change, sections_of, table_of, text_of
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
-from domain.trees import LINK, PROGRAM, check_tree
+from domain.trees import LINK, PROGRAM, check_tree, is_pointer
 
 AGENT_INSTRUCTIONS = (
     "**/AGENTS.md", "**/CLAUDE.md", "**/GEMINI.md", "**/.claude/**", "**/.mcp.json", "**/.cursor/**", "**/.cursorrules",
@@ -36,8 +38,7 @@ CHECK_TABLES = tuple(
 )
 CHECK_SECTIONS = ("flake8", "mypy", "coverage:run", "coverage:report", "pycodestyle", "pylint")
 
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-"""https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""
+ABOUT_ENDINGS = re.compile(r"\bline[ -]?end|\bnewlines?\b|\bcrlf\b|\beol\b|gitattributes", re.IGNORECASE)
 MAX_FILE_BYTES = 500_000
 MAX_LINE_CHARS = 2_000
 """More than a reviewer can read: generated, minified or hidden code."""
@@ -76,8 +77,37 @@ def _binary(change: Change) -> Iterator[Hit]:
     for path in change.present:
         if text_of(change.head, path) is None:
             yield Hit("not readable as UTF-8 text", path)
-        elif change.head[path].content.startswith(LFS_POINTER):
+        elif is_pointer(change.head[path]):
             yield Hit("a Git LFS pointer to a file that is stored elsewhere", path)
+
+
+def _lfs(change: Change) -> Iterator[Hit]:
+    for path in change.present:
+        if is_pointer(change.base.get(path)) and not is_pointer(change.head[path]):
+            yield Hit("base keeps this file in Git LFS; the change puts other content in place of the pointer", path)
+        elif is_pointer(change.head[path]) and change.prepared.brief.environment:
+            yield Hit("a release would have the pointer of Git LFS, not the content", path)
+
+
+def _line_endings(change: Change) -> Iterator[Hit]:
+    if ABOUT_ENDINGS.search(f"{change.prepared.brief.title}\n{change.prepared.brief.goal}"):
+        return
+    for path in change.present:
+        base, head = text_of(change.base, path), text_of(change.head, path)
+        if not base or not head:
+            continue
+        (before, plain_before), (after, plain_after) = _endings(base), _endings(head)
+        if before and after and before != after:
+            real = sum((Counter(plain_after) - Counter(plain_before)).values())
+            yield Hit(f"the whole file's line endings changed from {before} to {after}; {real} lines differ", path)
+
+
+def _endings(text: str) -> tuple[str, list[str]]:
+    """How (nearly) all lines of two or more end, empty where they end in both ways; and the lines without it."""
+    lines = text.split("\n")[:-1]
+    windows = sum(line.endswith("\r") for line in lines)
+    share = windows / len(lines) if len(lines) > 1 else 0.5
+    return "CRLF" if share > 0.9 else "LF" if share < 0.1 else "", [line.rstrip("\r") for line in lines]
 
 
 def _symlink(change: Change) -> Iterator[Hit]:
@@ -164,6 +194,20 @@ SCOPE_RULES: tuple[Rule[Change], ...] = (
         "The person who briefed said where the change may be.",
         "put this path back as it is on base",
         _out_of_scope,
+    ),
+    Rule(
+        "line-endings", "change", REFUSE,
+        "A file whose lines all end in another way than on base, unless the brief speaks of line endings.",
+        "Every line looks changed, and what was really changed is not seen.",
+        "keep the line endings that the file has on base",
+        _line_endings,
+    ),
+    Rule(
+        "lfs", "change", REFUSE,
+        "A pointer of Git LFS that is replaced by content, or one that would be released.",
+        "Nobody saw the content that was replaced, and a pointer is no picture.",
+        "leave files of Git LFS to a person, who has their content",
+        _lfs,
     ),
     Rule(
         "tree", "change", REFUSE,

@@ -17,6 +17,7 @@ from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place
 from domain.errors import AgentError, ForgeError, InputError
 from domain.ports import Forge, Tree, TreeEntry
+from domain.trees import check_path
 
 AUTHOR = "Agent <agent@example.org>"
 ROOT = Path(__file__).parents[2]
@@ -252,7 +253,10 @@ def test_a_tree_is_what_was_committed_to_the_byte(forge: LocalForge, tmp_path: P
     base = forge.base(ann.git("clone", "--quiet", "--bare", ".", "../c.git") or f"{tmp_path}/c.git", "main")
     expected = {name: file(content) for name, content in contents.items()}
     expected |= {"crlf.txt": file("a\r\nb\n"), "run.sh": file("#!/bin/sh\n", 0o100755)}
-    assert forge.tree(f"{tmp_path}/c.git", base) == expected | {"link": file("../outside", 0o120000)}
+    assert forge.tree(f"{tmp_path}/c.git", base) == expected
+    assert forge.left_out(f"{tmp_path}/c.git", base) == (
+        "'link': the symbolic link's target '../outside' leaves the tree",
+    )
 
 
 NAMES = [
@@ -275,7 +279,9 @@ def test_odd_names_and_content_come_back_as_they_went_in(forge: LocalForge, tmp_
     tree: Tree = {name: file(f"{index}\r\n\0") for index, name in enumerate(NAMES)}
     tree |= {"run": file("x", 0o100755), "link": file(b"../\xff", 0o120000), "empty": file("")}
     commit, tree_id = forge.commit(ann.address, base, tree, 'Say "hi"\n\ndata 5\nfrom\0 me ü', 'A\n"B" <a@b>')
-    assert forge.tree(ann.address, commit) == tree
+    seen = {path: entry for path, entry in tree.items() if path != "link" and check_path(path) is None}
+    assert forge.tree(ann.address, commit) == seen
+    assert len(forge.left_out(ann.address, commit)) == len(tree) - len(seen) == 5
     assert [path for path, *_ in forge.changes(ann.address, base, commit)] == sorted([*tree, "a.txt"])
     assert forge.diff(ann.address, base, commit)
     assert forge.tree_id(ann.address, commit) == tree_id
@@ -320,8 +326,29 @@ def test_submodules_are_left_out_of_the_tree_and_survive_a_change(forge: LocalFo
     base, commit = change(forge, ann, {"a.txt": "2\n"})
     assert "vendor/lib" not in forge.tree(ann.address, base)
     assert ann.git("ls-tree", commit, "vendor/lib", at=next((tmp_path / "forge").glob("*.git"))).split()[2] == first
-    with pytest.raises(AgentError, match="inside a submodule"):
-        change(forge, ann, {"vendor/lib/x.py": "x"})
+    assert forge.left_out(ann.address, base) == ("'vendor/lib': a submodule",)
+    for name in ("vendor/lib/x.py", "vendor/lib"):
+        with pytest.raises(AgentError, match="inside a submodule"):
+            change(forge, ann, {name: "x"})
+    with pytest.raises(AgentError, match="cannot be removed"):
+        change(forge, ann, {"vendor": "x"})
+
+
+def test_what_no_step_can_name_survives_a_change(forge: LocalForge, tmp_path: Path) -> None:
+    ann = person(tmp_path, bare=True)
+    ann.commits({"a.txt": "1\n", "d/b.txt": "1\r\n", "d/caf\udce9.txt": "latin\n", "d/tab\there": "x\n"})
+    (ann.copy / "out").symlink_to("/etc/hostname")
+    (ann.copy / "in").symlink_to("d/b.txt")
+    base, commit = change(forge, ann, {"a.txt": "2\n"}, ann.commits({}, "links"))
+    assert forge.changes(ann.address, base, commit) == (("a.txt", 1, 1),)
+    assert set(forge.tree(ann.address, commit)) == {"a.txt", "d/b.txt", "in"}
+    assert [reason.partition(":")[0] for reason in forge.left_out(ann.address, commit)] == [
+        r"'d/caf\udce9.txt'", r"'d/tab\there'", "'out'",
+    ]  # fmt: skip
+    assert forge.merge(ann.address, "main", base, commit) is None
+    assert ann.git("ls-tree", "-r", "-z", "main", at=ann.bare).count("\0") == 6
+    _, mended = change(forge, ann, {"out": "a file now\n"}, commit)
+    assert forge.changes(ann.address, commit, mended) == (("out", 1, 1),)
 
 
 @pytest.mark.parametrize(

@@ -167,10 +167,11 @@ def test_what_fails_on_base_is_said_before_the_work_and_is_not_the_changes(shop:
     assert prepared_by("meant", brief(meant)).warnings == ()
 
 
-def test_a_name_that_is_not_utf_8_is_refused_by_its_name(shop: Workshop, tmp_path: Path) -> None:
-    at = made(tmp_path / "repository", {b"caf\xe9.txt": b"x\n"})
-    (reason,) = prepared_by("a name", brief(at)).refusals
-    assert reason == "'caf\\udce9.txt' on main: the name is not UTF-8; rename the file first"
+def test_a_name_that_is_not_utf_8_is_left_out_by_its_name_and_none_may_be_added(shop: Workshop, tmp_path: Path) -> None:
+    at = made(tmp_path / "repository", {**FILES, b"caf\xe9.txt": b"x\n"})
+    ready = prepared_by("a name", brief(at))
+    assert ready.refusals == ()
+    assert "left out of the work, and kept as it is: 'caf\\udce9.txt': the name is not UTF-8" in ready.warnings
     workspace = shop.sandbox.open({}, label="a name", toolchain=None)
     try:
         writes = "open(b'/work/caf\\xe9.txt', 'w').write('x')"

@@ -144,6 +144,7 @@ REFUSED: dict[str, tuple[Changes, str]] = {
     "a name with a newline": ({"shop/a\nb.py": ""}, "tree"),
     "a name in another case": ({"shop/APP.py": ""}, "tree"),
     "a link out of the tree": ({"shop/etc": TreeEntry(0o120000, b"../../etc")}, "tree"),
+    "another line ending in each line": ({"shop/app.py": APP.replace("\n", "\r\n")}, "line-endings"),
     "nothing at all": ({}, "no-change"),
 }  # fmt: skip
 
@@ -198,6 +199,34 @@ def test_a_change_that_only_a_person_can_judge_goes_to_a_person(name: str) -> No
     verdict = judge(prepared(), evidence(findings))
     assert verdict.decision is Decision.NEEDS_PERSON
     assert rule in verdict.rules
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\nsize 1\n"
+
+
+def test_a_file_of_git_lfs_is_neither_overwritten_nor_released() -> None:
+    ready = prepared()
+    brief = ready.brief.model_copy(update={"environment": None})
+    base = {**PROJECT, "logo.png": TreeEntry(0o100644, POINTER.encode())}
+
+    def rules(environment: str | None, content: str) -> set[str]:
+        asked = ready.model_copy(update={"brief": brief.model_copy(update={"environment": environment})})
+        tree = {**base, "logo.png": TreeEntry(0o100644, content.encode())}
+        return {finding.rule for finding in change_findings(asked, attempt(tree), base, tree)}
+
+    assert "lfs" in rules(None, "P1 1 1 0")
+    assert "lfs" in rules("shop", POINTER + "\n")
+    assert "lfs" not in rules(None, POINTER + "\n")
+
+
+def test_line_endings_may_change_where_the_brief_says_so_and_the_real_lines_are_counted() -> None:
+    windows = APP.replace("\n", "\r\n") + "x = 3\r\n"
+    (hit,) = [finding for finding in found({"shop/app.py": windows}) if finding.rule == "line-endings"]
+    assert "from LF to CRLF; 1 lines differ" in hit.message
+    ready = prepared()
+    told = ready.model_copy(update={"brief": ready.brief.model_copy(update={"goal": "Line endings are CRLF"})})
+    changed = {**PROJECT, "shop/app.py": TreeEntry(0o100644, windows.encode())}
+    assert "line-endings" not in {f.rule for f in change_findings(told, attempt(changed), PROJECT, changed)}
 
 
 def asked(test: str) -> Prepared:

@@ -49,7 +49,7 @@ SOURCES: dict[str, tuple[dict[str, str], ProjectSettings | str | None, str, str]
 @pytest.mark.parametrize("name", SOURCES)
 def test_settings_come_from_the_repository_then_the_brief_then_what_is_found(name: str) -> None:
     files, project, test, source = SOURCES[name]
-    settings, came_from = project_settings(SHOP, brief(project=project), tree(files))
+    settings, came_from = project_settings(SHOP, brief(project=project, branch="main"), tree(files))
     assert (settings.test, came_from) == (test, source)
 
 
@@ -73,7 +73,7 @@ WRONG: dict[str, tuple[dict[str, str | bytes], str | None, str]] = {
 def test_settings_that_are_wrong_say_what_and_where(name: str) -> None:
     files, project, told = WRONG[name]
     with pytest.raises(InputError, match=told):
-        project_settings(SHOP, brief(project=project), tree(files))
+        project_settings(SHOP, brief(project=project, branch="main"), tree(files))
 
 
 @pytest.mark.parametrize(
