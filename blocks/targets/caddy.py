@@ -200,13 +200,14 @@ class Caddy:
 
     @property
     def _all(self) -> dict[str, Any]:
-        return {"handle": [{"handler": "reverse_proxy", "upstreams": [self._dial("stable")]}]}
+        return {"handle": [{"handler": "reverse_proxy", "transport": _TRANSPORT, "upstreams": [self._dial("stable")]}]}
 
     def _split(self, percent: int) -> dict[str, Any]:
         part = math.gcd(100, percent)  # in the smallest numbers: each release in turn, not a hundred of one
         policy = {"policy": "weighted_round_robin", "weights": [(100 - percent) // part, percent // part]}
         proxy = {
             "handler": "reverse_proxy",
+            "transport": _TRANSPORT,
             "upstreams": [self._dial("stable"), self._dial("canary")],
             "load_balancing": {"selection_policy": policy},
         }
@@ -216,6 +217,18 @@ class Caddy:
         return {"dial": f"{{file.{self._pointers / name}}}"}
 
 
+IDLE_S = 0.2
+_TRANSPORT = {
+    "protocol": "http",
+    "keep_alive": {
+        "enabled": True,
+        "probe_interval": "30s",
+        "max_idle_conns_per_host": 32,
+        "idle_timeout": f"{IDLE_S:g}s",
+    },
+}
+"""A connection is closed so soon after its last request that one which is open is a request under way: so it is seen
+when a release that lost the traffic has answered its last one."""
 _UPSTREAM = "{http.reverse_proxy.upstream.hostport}"
 _PROBED = [
     {

@@ -11,6 +11,7 @@ from blocks.targets.confinement import DATA, Ended, Mount
 from blocks.targets.containers import LABEL, PORT, Containers, PortTaken
 from blocks.targets.files import owned
 from blocks.targets.health_probe import probe
+from blocks.targets.listeners import connections
 from blocks.targets.migration import Migration
 from blocks.targets.reach import out_of_reach
 from blocks.targets.releases import Deployment, Place, Releases
@@ -105,6 +106,10 @@ class ContainerService:
     def is_running(self) -> bool:
         container = self.containers.service()
         return container is not None and _runs(container["State"])
+
+    def requests(self) -> int:
+        deployment = self.place.get()
+        return connections([("127.0.0.1", deployment.port)]) if deployment.port else 0
 
     def stop(self) -> bool:
         self.containers.end_tasks()

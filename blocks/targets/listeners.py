@@ -1,13 +1,14 @@
-"""Who listens on a port of this machine, as the kernel tells it."""
+"""Who listens on a port of this machine, and who is connected, as the kernel tells it."""
 
 import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 _LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
+_ESTABLISHED = "01"
 _ANY = {"00000000", "0" * 32}
 
 
@@ -23,6 +24,13 @@ def listeners(host: str, port: int) -> set[str]:
                 if fields[3] == _LISTENING and int(number, 16) == port and (everywhere or address in addresses):
                     found.add(fields[9])
     return found
+
+
+def connections(to: Collection[tuple[str, int]], table: Path = Path("/proc/net/tcp")) -> int:
+    """How many connections are open to any of these IPv4 addresses and ports, as one network's table has it."""
+    wanted = {f"{_as_in_proc(host)}:{port:04X}" for host, port in to}
+    lines = table.read_text().splitlines()[1:]
+    return sum(fields[3] == _ESTABLISHED and fields[2] in wanted for fields in map(str.split, lines))
 
 
 def sockets_of(pids: Iterable[int]) -> set[str]:

@@ -25,6 +25,6 @@ class ProcessTarget(ProxiedTarget):
             settings={**self.environment, **self._secrets},
             start_timeout_s=self.start_timeout_s,
             migrate_timeout_s=self.migrate_timeout_s,
-            grace_s=self.drain_s,
+            grace_s=self.stop_s,
             clean=self._redactor,
         )

@@ -14,7 +14,7 @@ from blocks.base import LockgateBlock
 from blocks.home import home
 from blocks.targets.access_log import Follow
 from blocks.targets.asking import settle_by
-from blocks.targets.caddy import LOOPBACK, Caddy, caddy_binary
+from blocks.targets.caddy import IDLE_S, LOOPBACK, Caddy, caddy_binary
 from blocks.targets.fencing import fenced
 from blocks.targets.files import locked
 from blocks.targets.health_probe import UPSTREAM, probe, serving
@@ -28,6 +28,7 @@ from domain.rollout import Look, Rollout
 
 _SEEN_BACK = 5
 """So many public answers in a row say that a release serves again."""
+_LOOK_S = 0.05
 _SEEN_SOON_S = 3.0
 """One that ran all the time is seen within this, or started anew."""
 
@@ -54,6 +55,9 @@ class Service(Protocol):
 
     def probe(self) -> Reading:
         """What it says in private."""
+
+    def requests(self) -> int | None:
+        """How many requests it has under way, open WebSockets and event streams among them; None: nobody can see."""
 
     def stop(self) -> bool:
         """Whether anything of it ran. Safe to repeat."""
@@ -89,7 +93,10 @@ class ProxiedTarget(LockgateBlock):
     start_timeout_s: float = Field(30, gt=0, description="Seconds in which a release must become healthy")
     migrate_timeout_s: float = Field(300, gt=0, description="Seconds that a migration may take")
     keep_releases: int = Field(3, ge=2, description="Releases that are kept on disk for going back")
-    drain_s: float = Field(2.0, ge=0, description="Seconds for requests under way once the traffic has left a release")
+    drain_s: float = Field(
+        30.0, ge=0, description="Seconds at most for requests under way once the traffic has left a release"
+    )
+    stop_s: float = Field(5.0, ge=0, description="Seconds that a release has to end by itself after SIGTERM")
 
     _token: int | None = PrivateAttr(None)
     _say: Say = PrivateAttr(default_factory=lambda: quietly)
@@ -142,7 +149,7 @@ class ProxiedTarget(LockgateBlock):
             if self._caddy.split()[1]:  # left by a worker that was killed
                 self._caddy.point(self._caddy.pointed())
                 self._say("no release has a share of the traffic any more")
-                time.sleep(self.drain_s)
+                self._drain([place.revision for place in self._releases.all() if place.revision != self._serving()])
             return self._service(revision).start(self._say)
 
     def probe(self, revision: str) -> Reading:
@@ -179,16 +186,15 @@ class ProxiedTarget(LockgateBlock):
                 self._say("the traffic goes nowhere: the public address answers 503, no release is serving")
             else:
                 self._bring_back(revision)
-            later = [other for other in self._releases.after(revision) if self._service(other).is_running()]
-            if later:
-                time.sleep(self.drain_s)  # the traffic has left them, requests under way have not
-            self._stop(later)
+            later = self._releases.after(revision)
+        self._retire(later)
 
     def cleanup(self, keep: Collection[str]) -> None:
         with self._locked():
             revisions = [place.revision for place in self._releases.all()]
-            others = [revision for revision in revisions if revision not in keep]
-            self._stop(others)
+        others = [revision for revision in revisions if revision not in keep]
+        self._retire(others)
+        with self._locked():
             for revision in others[max(0, self.keep_releases - (len(revisions) - len(others))) :]:
                 self._service(revision).forget()
 
@@ -248,7 +254,7 @@ class ProxiedTarget(LockgateBlock):
         if not self._folder.is_dir():
             return False
         with self._locked():
-            ran = self._caddy.stop(grace_s=self.drain_s)
+            ran = self._caddy.stop(grace_s=min(self.drain_s, self.stop_s))
             return self._stop([place.revision for place in self._releases.all()]) or ran
 
     def _bring_back(self, revision: str) -> None:
@@ -276,6 +282,31 @@ class ProxiedTarget(LockgateBlock):
             self._caddy.point(deployment.upstream)
             self._say(f"the traffic goes to {deployment.upstream}")
         return deployment
+
+    def _retire(self, revisions: list[str]) -> None:
+        """Stop releases that have lost the traffic, when their last request is answered. Others may act meanwhile: what
+        got traffic again is left alone."""
+        self._drain(revisions)
+        with self._locked():
+            has_traffic = {self._caddy.pointed(), self._caddy.split()[0]} - {None}
+            places = ((revision, self._releases.place(revision).load()) for revision in revisions)
+            self._stop([revision for revision, known in places if known and known.upstream not in has_traffic])
+
+    def _drain(self, revisions: list[str]) -> None:
+        """Until they have no request under way, `drain_s` at most. What is cut then is counted and said."""
+        running = [service for revision in revisions if (service := self._service(revision)).is_running()]
+        begun, at_first = time.monotonic(), 0
+        for service in running:
+            while (left := service.requests()) is None or left:
+                at_first = max(at_first, left or 0)
+                if time.monotonic() - begun > max(self.drain_s, 2 * IDLE_S):
+                    many = "requests under way, if any, are" if left is None else _counted(left, "is", "are")
+                    self._say(f"{many} cut after {self.drain_s:g} s: drain_s gives them longer")
+                    break
+                time.sleep(_LOOK_S)
+            else:
+                waited = f" after {time.monotonic() - begun:.1f} s" if at_first else ""
+                self._say(f"{service.place.revision} has no request under way any more{waited}")
 
     def _stop(self, revisions: list[str]) -> bool:
         stopped = [revision for revision in revisions if self._service(revision).stop()]
@@ -331,6 +362,10 @@ class ProxiedTarget(LockgateBlock):
         with locked(self._folder):
             fenced(self._folder / "token", self._token, self.name)
             yield
+
+
+def _counted(requests: int, one: str, more: str) -> str:
+    return f"{requests} {'request' if requests == 1 else 'requests'} under way {one if requests == 1 else more}"
 
 
 class ProxiedWatch:

@@ -13,7 +13,7 @@ from blocks.targets.artifact import artifact_of, write_tree
 from blocks.targets.confinement import APP, DATA, Ended, Mount
 from blocks.targets.files import owned
 from blocks.targets.health_probe import probe
-from blocks.targets.listeners import listeners, sockets_of
+from blocks.targets.listeners import connections, listeners, sockets_of
 from blocks.targets.migration import Migration
 from blocks.targets.releases import Deployment, Place, Releases
 from blocks.targets.timeline import Say
@@ -119,6 +119,10 @@ class ProcessService:
 
     def is_running(self) -> bool:
         return processes.is_running(self.place.mark)
+
+    def requests(self) -> int:
+        deployment = self.place.get()
+        return connections([("127.0.0.1", deployment.port)]) if deployment.port else 0
 
     def stop(self) -> bool:
         return processes.end(self.place.mark, grace_s=self.grace_s)

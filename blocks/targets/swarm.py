@@ -78,14 +78,15 @@ class SwarmTarget(ProxiedTarget):
                 node=None if self.registry else lambda: swarm.node,
                 memory_mb=self.memory_mb,
                 cpus=self.cpus,
-                grace_s=self.drain_s,
+                grace_s=self.stop_s,
                 start_timeout_s=self.start_timeout_s,
             ),
             image_of=made,
             ask=lambda one: self._caddy.ask(one.upstream, one.health, one.revision, self._redactor),
+            requests_at=lambda addresses: self._caddy.requests(addresses),
             settings={**self.environment, **self._secrets},
             start_timeout_s=self.start_timeout_s,
-            grace_s=self.drain_s,
+            grace_s=self.stop_s,
             clean=self._redactor,
         )
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from blocks.targets.caddy import Caddy, caddy_binary
 from blocks.targets.docker_engine import Engine, engine_errors
 from blocks.targets.files import trim, write_atomically
 from blocks.targets.health_probe import probe_by
+from blocks.targets.listeners import connections
 from blocks.targets.swarm_engine import Swarm
 from domain.errors import TargetError
 from domain.health import Clean, HealthCheck, HttpAnswer, Reading, Sight
@@ -89,6 +91,14 @@ class SwarmProxy(Caddy):
 
         headers = {_ASKED: upstream, _SCHEME: check.scheme}
         return probe_by(lambda: UnixConnection(self._socket), upstream, check, revision, clean, see, **headers)
+
+    def requests(self, addresses: Collection[tuple[str, int]]) -> int | None:
+        """How many connections it has to any of these; None: its network cannot be looked into from here."""
+        container = self._container()
+        pid = container["State"]["Pid"] if container else 0
+        with contextlib.suppress(OSError):
+            return connections(addresses, Path(f"/proc/{pid}/net/tcp")) if pid else 0
+        return None
 
     def _start(self, image: str, made: str) -> None:
         """A node lets go of an overlay that nothing uses, and for a moment it can be had by nobody."""

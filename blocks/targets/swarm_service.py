@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -37,6 +37,7 @@ class SwarmService:
     image_of: Callable[[str, ReleaseBuild], tuple[str, str]]
     """The ID of a build's image, and what a service is to call it. Made unless it is there."""
     ask: Callable[[SwarmDeployment], Reading]
+    requests_at: Callable[[Collection[tuple[str, int]]], int | None]
     settings: Mapping[str, str]
     start_timeout_s: float
     grace_s: float
@@ -104,6 +105,11 @@ class SwarmService:
 
     def probe(self) -> Reading:
         return self.ask(self.place.get())
+
+    def requests(self) -> int | None:
+        """At its tasks' addresses in the network of the proxy."""
+        attached = (one for task in self.swarm.tasks(self.name) for one in task.get("NetworksAttachments") or ())
+        return self.requests_at({(address.split("/")[0], PORT) for one in attached for address in one["Addresses"]})
 
     def stop(self) -> bool:
         """Its service stays, with no task: it is back soon. Safe to repeat."""
