@@ -38,6 +38,9 @@ class Patience(Value):
     tries: int = Field(12, ge=1, description="Tries, each with the lock timeout")
     first_pause_s: float = Field(0.5, ge=0, description="Seconds before the second try; half as long again each time")
     longest_pause_s: float = Field(10, ge=0, description="Seconds that a pause grows to")
+    concurrent_s: float = Field(
+        600, gt=0, description="Seconds that CREATE INDEX CONCURRENTLY and the like may wait, which keeps nobody out"
+    )
 
     def pause_s(self, tried: int) -> float:
         """Seconds to wait after the try of this number, from 1."""
@@ -76,6 +79,7 @@ class MigrationRun(Value):
     longest_try_s: float
     problem: str | None = Field(None, description="Why it is not through; None: it is")
     locked_out: bool = Field(False, description="The problem is that it did not get its locks in time")
+    concurrent: bool = Field(False, description="It was seen at work on an index CONCURRENTLY")
     impacts: tuple[TableImpact, ...] = ()
     unmeasured: tuple[str, ...] = Field((), description="What should have been measured and was not, with the reason")
     timeline: tuple[str, ...] = ()

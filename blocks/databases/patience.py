@@ -21,34 +21,48 @@ class Watcher(Protocol):
     def end_try(self) -> bool:
         """Sessions that the command left are ended; whether it was cut off since it waited too long for a lock."""
 
+    @property
+    def concurrent(self) -> bool:
+        """Whether it was seen at work on an index CONCURRENTLY, which waits for others and keeps nobody out."""
+
+    def drop_invalid(self) -> tuple[str, ...]:
+        """What became of the invalid indexes that a try made and left, in sentences; empty: it left none."""
+
 
 def run_patiently(
     migrate: Migrate,
-    url: str,
+    url_for: Callable[[bool], str],
     patience: Patience,
     watcher: Watcher,
     clean: Clean,
+    *,
+    concurrent: bool = False,
     pause: Callable[[float], None] = time.sleep,
 ) -> MigrationRun:
     """Run the command until it is through, fails for another reason than a lock, or its tries are used up.
 
-    `url` carries the lock timeout; every try gets it. What is measured is added by who watches.
+    `url_for` gives the URL with the lock timeout, every try gets it; True: with that of what keeps nobody out. That one
+    is for what builds an index concurrently, as was known before (`concurrent`) or is seen in a try. Invalid indexes
+    that a try left are dropped: the next would fail on them, or take them for done. What is measured is added by who
+    watches.
     """
     began, longest_s, timeline = time.monotonic(), 0.0, []
     for tried in range(1, patience.tries + 1):
         started = time.monotonic()
-        ran = migrate(url)
+        ran = migrate(url_for(concurrent))
         was_cut = watcher.end_try()
+        concurrent = concurrent or watcher.concurrent
         seconds = time.monotonic() - started
         longest_s = max(longest_s, seconds)
         problem, locked_out = _why(ran, clean), was_cut or _says_lock(ran)
+        dropped = watcher.drop_invalid() if problem else ()
         if problem is None:
             timeline.append(f"try {tried}: through after {seconds:.2f} s")
             break
         if not locked_out:
-            timeline.append(f"try {tried}: failed after {seconds:.2f} s")
+            timeline += [f"try {tried}: failed after {seconds:.2f} s", *dropped]
             break
-        timeline.append(f"try {tried}: did not get a lock, given up after {seconds:.2f} s")
+        timeline += [f"try {tried}: did not get a lock, given up after {seconds:.2f} s", *dropped]
         if tried < patience.tries:
             pause(patience.pause_s(tried))
     return MigrationRun(
@@ -57,6 +71,7 @@ def run_patiently(
         longest_try_s=longest_s,
         problem=problem,
         locked_out=problem is not None and locked_out,
+        concurrent=concurrent,
         timeline=tuple(timeline),
     )
 

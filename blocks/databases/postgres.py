@@ -99,16 +99,21 @@ class PostgresDatabase(LockgateBlock):
             run = MigrationRun(tries=0, seconds=0, longest_try_s=0, problem=reason)
             return Applied(run=run, before=before, after=before)
         mark = f"lockgate migration {time.time_ns():x}"
-        url = with_query(with_lock_timeout(server.url, patience), {"application_name": mark})
+
+        def url_for(concurrent: bool) -> str:
+            return with_query(with_lock_timeout(server.url, patience, concurrent), {"application_name": mark})
+
+        behind = rehearsal.behind_transaction
+        concurrent = rehearsal.under_load.concurrent or bool(behind and behind.concurrent)
 
         def is_migrations(session: Session) -> bool:
             # a migration may name itself otherwise; who asks for a lock like that, and is new, is taken for one
             return session.application == mark or (session.is_newer and session.wants_strong)
 
         connection = server.connect(name="lockgate watch")
-        watch = Watch(connection, is_migrations, patience.lock_timeout_s, poll_s=_POLL_S)
+        watch = Watch(connection, is_migrations, patience.lock_timeout_s, poll_s=_POLL_S, is_first=concurrent)
         try:
-            run = run_patiently(up, url, patience, watch, server.clean)
+            run = run_patiently(up, url_for, patience, watch, server.clean, concurrent=concurrent)
         finally:
             watch.close()
         after = self.current_schema()

@@ -65,6 +65,16 @@ JOIN pg_namespace n ON n.oid = i.relnamespace
 WHERE NOT x.indisvalid AND i.relkind = 'i' AND OURS(i.oid, pg_class) ORDER BY 1
 """
 
+_MADE = """
+SELECT n.nspname || '.' || i.relname, x.xmin <> i.xmin FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+JOIN pg_namespace n ON n.oid = i.relnamespace WHERE i.relkind = 'i' AND OURS(i.oid, pg_class)
+"""
+
+_BEING_BUILT = b"""
+SELECT n.nspname || '.' || i.relname FROM pg_stat_progress_create_index p JOIN pg_class i ON i.oid = p.index_relid
+JOIN pg_namespace n ON n.oid = i.relnamespace WHERE p.datname = current_database()
+"""
+
 _OTHERS = """
 SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized ' ELSE 'foreign ' END
        || n.nspname || '.' || c.relname,
@@ -155,6 +165,22 @@ def read_schema(connection: Connection[Any]) -> Schema:
 def invalid_indexes(connection: Connection[Any]) -> tuple[str, ...]:
     """What a concurrent build has left behind, sorted."""
     return tuple(str(name) for (name,) in _rows(connection, _INVALID))
+
+
+def indexes(connection: Connection[Any]) -> dict[str, bool]:
+    """Index → whether it was made in several transactions, as CONCURRENTLY does it."""
+    return {str(name): bool(several) for name, several in _rows(connection, _MADE)}
+
+
+def drop_invalid_index(connection: Connection[Any], name: str) -> None:
+    """As gently as it was built. Raises psycopg's Error where others keep it for longer than our lock timeout."""
+    schema, _, index = name.partition(".")
+    connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(sql.Identifier(schema, index)))
+
+
+def being_built(connection: Connection[Any]) -> frozenset[str]:
+    """Indexes that somebody builds now: they are not valid yet."""
+    return frozenset(str(name) for (name,) in connection.execute(_BEING_BUILT).fetchall())
 
 
 def read_contents(connection: Connection[Any], columns: Mapping[str, Sequence[str]], seed: int) -> dict[str, Content]:

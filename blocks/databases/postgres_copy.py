@@ -35,7 +35,8 @@ class PostgresCopy:
         return self._server.account_url(self._account, self._database)
 
     def migration_url(self, patience: Patience) -> str:
-        return with_lock_timeout(self.url, patience)
+        """The watch of the load cuts off what keeps others out; what keeps nobody out is seen to wait."""
+        return with_lock_timeout(self.url, patience, concurrent=True)
 
     def schema(self) -> Schema:
         with self._reading("the schema"):
@@ -106,6 +107,14 @@ class PostgresCopy:
             finally:
                 watch.close()
 
+    @property
+    def concurrent(self) -> bool:
+        return False
+
+    def drop_invalid(self) -> tuple[str, ...]:
+        """They stay, for who looks at what is left."""
+        return ()
+
     def taken_bytes(self) -> int:
         with self._reading("the size"):
             row = self._administrator.execute(b"SELECT pg_database_size(%s::name)", (self._database,)).fetchone()
@@ -132,6 +141,11 @@ class PostgresCopy:
             yield
 
 
-def with_lock_timeout(url: str, patience: Patience) -> str:
-    """libpq hands `options` to the server: every session that the command opens starts with the timeout."""
-    return with_query(url, {"options": f"-c lock_timeout={int(patience.lock_timeout_s * 1000)}"})
+def with_lock_timeout(url: str, patience: Patience, concurrent: bool = False) -> str:
+    """libpq hands `options` to the server: every session that the command opens starts with the timeout.
+
+    The server has one timeout for all waits. Where some of them keep nobody out it is a long one, and the watch cuts
+    off the others.
+    """
+    seconds = patience.concurrent_s if concurrent else patience.lock_timeout_s
+    return with_query(url, {"options": f"-c lock_timeout={int(seconds * 1000)}"})

@@ -126,6 +126,13 @@ class PostgresLoad:
     def end_try(self) -> bool:
         return self._watch.end_try()
 
+    @property
+    def concurrent(self) -> bool:
+        return self._watch.concurrent
+
+    def drop_invalid(self) -> tuple[str, ...]:
+        return self._watch.drop_invalid()
+
     def stop(self) -> tuple[tuple[TableImpact, ...], tuple[str, ...]]:
         self._stop_lanes()
         impacts = []

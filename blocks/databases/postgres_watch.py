@@ -13,19 +13,24 @@ from typing import Any, NamedTuple, Protocol
 import psycopg
 from psycopg import Connection
 
+from blocks.databases.postgres_catalog import being_built, drop_invalid_index, indexes, invalid_indexes
+
 _END_POLL_S = 0.02
 _GRACE_S = 0.25
-"""Over the lock timeout: the server's own is to act first."""
+"""Over the lock timeout, where the server's own is to act first."""
 _END_WITHIN_S = 10.0
 
 BLOCKS_READS = frozenset({"AccessExclusiveLock"})
 BLOCKS_WRITES = frozenset({"ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock"})
 """Modes that keep SELECT, or INSERT, UPDATE and DELETE, out of a table.
 https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-TABLES"""
+_OF_ROWS = frozenset({"transactionid", "tuple"})
+"""Who waits for these has changed rows, and keeps others out of them. Who waits for anything else, such as for the
+transactions that began before an index is built concurrently, keeps nobody out, unless by a strong lock that it has."""
 
 _SAMPLE = b"""
 SELECT l.pid, coalesce(l.relation, 0)::bigint, l.locktype, l.mode, l.granted, coalesce(a.application_name, ''),
-       a.backend_start >= %s
+       a.backend_start >= %s, a.query ~* '\\mconcurrently\\M' AND a.state = 'active'
 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND l.pid <> pg_backend_pid()
   AND (l.locktype = 'relation' OR NOT l.granted)
@@ -66,10 +71,13 @@ class Watch:
         lock_timeout_s: float,
         lanes: Callable[[], Mapping[int, Waits]] = dict,
         poll_s: float = 0.02,
+        *,
+        is_first: bool = True,
     ) -> None:
+        """`is_first`: the server has no such timeout for these sessions, so nobody else is to act first."""
         self._poll_s = poll_s
         self._connection, self._is_migrations, self._lanes = connection, is_migrations, lanes
-        self._limit_s = lock_timeout_s + _GRACE_S
+        self._limit_s = lock_timeout_s + (0.0 if is_first else _GRACE_S)
         self._tables: dict[int, str] = {int(oid): str(name) for oid, name in connection.execute(_TABLES).fetchall()}
         now = connection.execute(b"SELECT clock_timestamp()").fetchone()
         self._since = now[0] if now else None
@@ -79,6 +87,9 @@ class Watch:
         self._longest: dict[tuple[str, str], float] = defaultdict(float)
         self.locks: dict[str, set[str]] = defaultdict(set)
         self.problem: str | None = None
+        self.concurrent = False
+        self._indexes = frozenset(indexes(connection))
+        self._invalid = frozenset(invalid_indexes(connection))
         self._was_cut = False
         self._ended = threading.Event()
         self._mutex = threading.Lock()
@@ -102,6 +113,8 @@ class Watch:
         with self._mutex:
             deadline = time.monotonic() + _END_WITHIN_S
             try:
+                new = indexes(self._connection)
+                self.concurrent |= any(several for name, several in new.items() if name not in self._indexes)
                 while left := self._sessions():
                     for pid in left:
                         self._connection.execute(b"SELECT pg_terminate_backend(%s)", (pid,))
@@ -114,6 +127,25 @@ class Watch:
             was_cut, self._was_cut = self._was_cut, False
             self._waiting.clear()
             return was_cut
+
+    def drop_invalid(self) -> tuple[str, ...]:
+        """Drop invalid indexes that were not there at the start, and that nobody builds now; what became of each."""
+        said = []
+        with self._mutex:
+            try:
+                others = self._invalid | being_built(self._connection)
+                for name in (each for each in invalid_indexes(self._connection) if each not in others):
+                    if name in self._indexes:  # the next try goes on with that
+                        said.append(f"the index {name} is not valid any more: it began to drop it, or to build it anew")
+                        continue
+                    try:
+                        drop_invalid_index(self._connection, name)
+                        said.append(f"dropped the invalid index {name}, which it left")
+                    except psycopg.Error as err:
+                        said.append(f"the invalid index {name} stays: DROP INDEX CONCURRENTLY it ({_line(err)})")
+            except psycopg.Error as err:
+                said.append(f"nobody could look for invalid indexes: {_line(err)}")
+        return tuple(said)
 
     def stop(self) -> None:
         """No more looks; what was seen stays."""
@@ -138,7 +170,8 @@ class Watch:
     def _look(self) -> None:
         asked_at = time.monotonic()
         lanes, seen, waiting = self._lanes(), set(), set()
-        for pid, oid, kind, mode, granted, application, is_newer in self._connection.execute(
+        holds_strong, waits = set(), set()
+        for pid, oid, kind, mode, granted, application, is_newer, concurrently in self._connection.execute(
             _SAMPLE, (self._since,)
         ).fetchall():
             if pid in lanes:
@@ -149,12 +182,18 @@ class Watch:
             if pid not in self._known and not self._is_migrations(Session(pid, application, bool(is_newer), strong)):
                 continue
             self._known.add(pid)
-            if strong:
+            self.concurrent = self.concurrent or bool(concurrently)
+            if strong or (not granted and kind in _OF_ROWS):
                 waiting.add((pid, oid))
+            elif not granted:
+                waits.add((pid, oid))
+            elif mode in BLOCKS_WRITES:
+                holds_strong.add(pid)
             if (table := self._tables.get(oid)) is not None:
                 self.locks[table].add(mode)
                 seen |= {(table, "reads")} if mode in BLOCKS_READS else set()
                 seen |= {(table, "writes")} if mode in BLOCKS_WRITES else set()
+        waiting |= {(pid, oid) for pid, oid in waits if pid in holds_strong}
         for key in seen:
             self._open.setdefault(key, asked_at)
         self._close(asked_at, seen)

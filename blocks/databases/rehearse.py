@@ -48,7 +48,7 @@ class Copy(Watcher, Protocol):
         """For programs that run on it; its password opens this copy alone."""
 
     def migration_url(self, patience: Patience) -> str:
-        """The same with the lock timeout."""
+        """The same with a lock timeout: that of what keeps nobody out, where the load itself sees to the other."""
 
     def schema(self) -> Schema: ...
 
@@ -223,8 +223,9 @@ def _on_copies(copies: Copies, play: Play, seen: Rehearsal, before: Schema, tell
 
 
 def _under_load(copy: Copy, play: Play) -> MigrationRun:
+    url = copy.migration_url(play.patience)
     with copy.under_load(play.patience) as load:
-        run = run_patiently(play.up, copy.migration_url(play.patience), play.patience, load, play.clean)
+        run = run_patiently(play.up, lambda _: url, play.patience, load, play.clean)
         impacts, unmeasured = load.stop()
     return run.model_copy(update={"impacts": impacts, "unmeasured": unmeasured})
 

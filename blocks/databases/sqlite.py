@@ -109,7 +109,8 @@ class SqliteDatabase(LockgateBlock):
             return Applied(run=run, before=before, after=before)
         backup = self._backup(rehearsal.digest, needed=before == rehearsal.source)
         database = SqliteCopy(self._worker(self.path.parent), self.path)
-        run = run_patiently(up, database.migration_url(self.patience), self.patience, database, str)
+        url = database.migration_url(self.patience)
+        run = run_patiently(up, lambda _: url, self.patience, database, str)
         after = self.current_schema()
         if run.problem is None and after != rehearsal.after:
             run = run.model_copy(update={"problem": "it ended well and left another schema than in its rehearsal"})

@@ -85,6 +85,13 @@ class Working:
     def end_try(self) -> bool:
         return False  # a lock of a file goes with the process that held it
 
+    @property
+    def concurrent(self) -> bool:
+        return False
+
+    def drop_invalid(self) -> tuple[str, ...]:
+        return ()
+
     def kill(self) -> None:
         self._process.kill()
 
@@ -161,6 +168,13 @@ class SqliteCopy:
 
     def end_try(self) -> bool:
         return False
+
+    @property
+    def concurrent(self) -> bool:
+        return False
+
+    def drop_invalid(self) -> tuple[str, ...]:
+        return ()
 
     def taken_bytes(self) -> int:
         """Of its directory: whoever writes the file may write beside it, and hide that."""

@@ -494,6 +494,121 @@ def test_a_concurrent_index_keeps_nobody_out(server: PostgresDatabase, alembic: 
     assert impact(seen, "public.orders") == (0, 0)
 
 
+CONCURRENTLY = """
+with op.get_context().autocommit_block():
+    op.create_index("by_item", "orders", ["item"], postgresql_concurrently=True)
+"""
+
+ADVICE: dict[str, tuple[str, str]] = {
+    "an index, concurrently, after a new column": (
+        ADD + CONCURRENTLY, 'op.drop_index("by_item")\n' + UNADD
+    ),
+    "an index dropped concurrently": (
+        CONCURRENTLY + """
+with op.get_context().autocommit_block():
+    op.drop_index("by_item", postgresql_concurrently=True)
+    op.create_index("by_price", "orders", ["price"], postgresql_concurrently=True)
+""",
+        'op.drop_index("by_price")',
+    ),
+    "a constraint, not valid first": (
+        """
+op.execute("ALTER TABLE orders ADD CONSTRAINT dear CHECK (price >= 0) NOT VALID")
+op.execute("COMMIT")
+op.execute("ALTER TABLE orders VALIDATE CONSTRAINT dear")
+""",
+        'op.drop_constraint("dear", "orders")',
+    ),
+    "a foreign key, not valid first": (
+        """
+op.add_column("orders", sa.Column("customer", sa.Integer))
+op.execute("ALTER TABLE orders ADD CONSTRAINT of_customer FOREIGN KEY (customer) REFERENCES customers (id) NOT VALID")
+op.execute("COMMIT")
+op.execute("ALTER TABLE orders VALIDATE CONSTRAINT of_customer")
+""",
+        'op.drop_column("orders", "customer")',
+    ),
+    "not null, by way of a check": (
+        """
+op.add_column("orders", sa.Column("kind", sa.Text, server_default="plain"))
+op.execute("ALTER TABLE orders ADD CONSTRAINT has_kind CHECK (kind IS NOT NULL) NOT VALID")
+op.execute("COMMIT")
+op.execute("ALTER TABLE orders VALIDATE CONSTRAINT has_kind")
+op.execute("ALTER TABLE orders ALTER COLUMN kind SET NOT NULL")
+op.execute("ALTER TABLE orders DROP CONSTRAINT has_kind")
+""",
+        'op.drop_column("orders", "kind")',
+    ),
+    "a unique constraint, of an index that is there": (
+        """
+with op.get_context().autocommit_block():
+    op.create_index("one_id", "orders", ["id", "item"], unique=True, postgresql_concurrently=True)
+op.execute("ALTER TABLE orders ADD CONSTRAINT one_id UNIQUE USING INDEX one_id")
+""",
+        'op.drop_constraint("one_id", "orders")',
+    ),
+    "rows filled in small batches": (
+        ADD + """
+op.execute("COMMIT")
+for first in range(0, 2100, 300):
+    op.execute(f"UPDATE orders SET paid = true WHERE id BETWEEN {first} AND {first + 299}")
+    op.execute("COMMIT")
+""",
+        UNADD,
+    ),
+}  # fmt: skip
+"""What squawk and our own rules tell people to do."""
+
+
+@pytest.mark.parametrize("name", ADVICE)
+def test_who_follows_the_advice_passes(server: PostgresDatabase, alembic: Alembic, name: str) -> None:
+    up, down = ADVICE[name]
+    seen = rehearsed(server.model_copy(update={"long_transaction_s": 2}), alembic, up, down)
+    verdict = judged(seen, ROOMY)
+    assert verdict.decision is not Decision.REFUSED and "migration-lock-queue" not in verdict.rules, (seen, verdict)
+    assert seen.behind_transaction is not None and seen.behind_transaction.problem is None, seen
+    builds = "CONCURRENTLY" in name.upper() or "of an index" in name
+    assert seen.under_load.concurrent == seen.behind_transaction.concurrent == builds
+    assert seen.invalid_indexes == ()
+
+
+def test_an_index_that_waits_longer_than_it_may_leaves_nothing_invalid(
+    server: PostgresDatabase, alembic: Alembic
+) -> None:
+    short = QUICK.model_copy(update={"tries": 1, "concurrent_s": 0.7})
+    seen = rehearsed(server.model_copy(update={"patience": short, "long_transaction_s": 0.1}), alembic,
+                     CONCURRENTLY, 'op.drop_index("by_item")')  # fmt: skip
+    assert seen.under_load.concurrent
+    assert seen.behind_transaction is not None and seen.behind_transaction.problem is None
+    few = server.model_copy(update={"patience": short})
+    with locked(server, "ROW EXCLUSIVE") as holder:
+        before = do(address(server), "SELECT count(*) FROM pg_index WHERE NOT indisvalid")
+        timer = threading.Timer(8, holder.rollback)
+        timer.start()
+        applied = few.apply(alembic.to("head"), seen)
+        timer.join()
+    assert applied.run.locked_out, applied
+    assert applied.run.timeline[1] == "dropped the invalid index public.by_item, which it left"
+    assert do(address(server), "SELECT count(*) FROM pg_index WHERE NOT indisvalid") == before == [(0,)]
+    assert applied.after == applied.before
+    assert few.apply(alembic.to("head"), seen).problem is None
+
+
+def test_what_waits_for_rows_is_cut_off_though_it_builds_concurrently(
+    server: PostgresDatabase, alembic: Alembic
+) -> None:
+    """It has locked rows itself, and keeps others out of them while it waits for more."""
+    up = 'op.execute("UPDATE orders SET price = price")' + CONCURRENTLY
+    seen = rehearsed(server.model_copy(update={"long_transaction_s": 2}), alembic, up, 'op.drop_index("by_item")')
+    assert seen.behind_transaction is not None and seen.behind_transaction.concurrent
+    few = server.model_copy(update={"patience": QUICK.model_copy(update={"tries": 1})})
+    with psycopg.connect(address(server).replace("+psycopg", "")) as holder:
+        holder.execute("UPDATE orders SET price = price WHERE id = 1")
+        applied = few.apply(alembic.to("head"), seen)
+        holder.rollback()
+    assert applied.run.locked_out and applied.run.tries == 1, applied
+
+
 def test_rows_that_are_locked_keep_writes_out(server: PostgresDatabase, alembic: Alembic) -> None:
     up = f'{ADD}\nop.execute("COMMIT")\nop.execute("UPDATE orders SET price = price")\n{HOLD}'
     seen = rehearsed(server, alembic, up, UNADD)
