@@ -5,7 +5,7 @@ from pydantic import Field
 
 from blocks.workshop import workshop_of
 from domain.errors import LockgateError
-from domain.task import Evidence, Prepared
+from domain.task import Evidence, Merged, Prepared
 from domain.value import Value
 from tasks.asking import answered
 from tasks.pager import page
@@ -38,6 +38,8 @@ def until_ready(prepared: Prepared, evidence: Evidence) -> None:
     paged then. Raises Held where nothing may be released there at all."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
+    if shop.ledger.find(run, "merged", evidence.attempt.commit or "", Merged):
+        return  # this run was here before, and was killed after its merge
     mark = fingerprint(prepared, evidence)
     for turn in range(100):
         until_open(prepared, evidence)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from blocks.ledger.ledger import Ledger
 from domain.errors import ForgeError, InputError, TargetError
 from domain.project import Migrations, ProjectSettings
+from domain.task import Merged
 from tasks import ready
 from tasks.ready import Lacking, Mended, Ready, lacking, until_ready
 from tests.unit.policy_cases import evidence, prepared
@@ -104,3 +105,15 @@ def test_the_run_waits_until_it_is_mended_and_pages_for_each_try_once(
     assert [entry.kind for entry in kept] == ["lacking", "lacking", "ready"]
     assert Lacking.model_validate(kept[0].body).environment == "shop"
     assert Ready.model_validate(kept[2].body).by == "ann"
+
+
+def test_a_run_that_is_resumed_after_its_merge_does_not_wait_for_it(
+    shop: FakeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(ready, "answered", lambda form, text, key: asked.append(text))
+    seen = evidence()
+    shop.ledger.record(PLAIN.run_id, "merged", str(seen.attempt.commit), Merged(commit=seen.attempt.commit))
+    shop.errors["target"] = TargetError("no engine answers")
+    until_ready(PLAIN, seen)
+    assert asked == []
