@@ -24,7 +24,28 @@ GROUPS = {
 SPREAD = r"tests/contract/test_(escapes|agents_real|agents_more)\.py"
 """Files whose tests share nothing that is dear: any worker may take any of them."""
 
-FIRST = ()
+FIRST = (
+    "station of crashes",
+    "station of agents",
+    "station of inputs",
+    "swarm",
+    "targets of ecs",
+    "tests/contract/test_target_ecs.py",
+    "tests/contract/test_fake_ecs.py",
+    "tests/contract/test_must_hold_release.py",
+    "tests/contract/test_migration_steps.py",
+    "tests/contract/test_must_hold.py",
+    "tests/contract/test_trial.py",
+    "tests/contract/test_target_docker_host.py",
+    "targets of docker_host",
+    "tests/contract/test_databases.py",
+    "tests/contract/test_contract_of_tests.py",
+    "targets of process",
+    "tests/contract/test_target.py",
+    "tests/contract/test_sandbox_docker.py",
+    "tests/contract/test_scanner.py",
+    "tests/contract/test_gate_bench.py",
+)
 """Groups that take longest begin first, so that none is left alone at the end."""
 
 REST = {
@@ -34,8 +55,11 @@ REST = {
     "drive agents with their real programs": r"agents_(real|more)",
     "release by commands of another platform": r"_command\.py|\[command, ",
     "show that gates, releases and migrations hold whatever happens": r"test_(must_hold\w*|baseline|trial)\.py",
-    "judge tests and checks of more projects": r"test_(checks_of_projects|mutation|own_requirements)\.py",
-    "tell more of a real station": r"e2e/(?!test_demo|test_durability.*both_back|test_pypi_inputs)",
+    "judge tests, checks and services of more projects": (
+        r"test_(checks_of_projects|mutation|own_requirements|pytest_versions|services_as_they_are)\.py"
+    ),
+    "show what agents remember, and that secrets are kept from them": r"contract/test_(memory|redaction)\.py",
+    "tell more of a real station": r"e2e/(?!test_demo|test_durability.*both_back|test_pypi_inputs)|gateway_process",
 }
 """Why `make test` leaves tests to the rest → pattern in their ids."""
 
