@@ -131,7 +131,7 @@ class Playground:
             "root": root,
             "address": self.address,
             "secrets": SecretDict({"TOKEN": CANARY}),
-            "rollout": Rollout(interval_s=0.05),
+            "rollout": Rollout(interval_s=0.05, latency_floor_ms=20_000),
             "start_timeout_s": 5,
             "timeout_s": 20,
         }

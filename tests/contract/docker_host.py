@@ -11,7 +11,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -45,7 +44,7 @@ def docker_target(root: Path, engine: str, **fields: Any) -> Iterator[DockerHost
         "port": free_port(),
         "environment": {"SHOP": "here"},
         "secrets": SecretDict({"TOKEN": CANARY}),
-        "rollout": Rollout(shares=(50,), share_s=0.2, bake_s=0.5, interval_s=0.05),
+        "rollout": Rollout(shares=(50,), share_s=0.2, bake_s=0.5, interval_s=0.05, latency_floor_ms=20_000),
         "start_timeout_s": 10,
         "memory_mb": 128,
         "drain_s": 0.6,
@@ -199,13 +198,3 @@ def own_engine(size_mb: int | None = None) -> Iterator[OwnEngine]:
 def _enter(namespace: int) -> None:
     if ctypes.CDLL(None, use_errno=True).setns(namespace, 0x40000000):  # CLONE_NEWNET
         raise OSError(ctypes.get_errno(), "setns")
-
-
-PROJECT = Path(__file__).parents[2]
-
-
-def run_worker(program: str, given: bytes) -> subprocess.CompletedProcess[bytes]:
-    """A worker in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-c", program], input=given, cwd=PROJECT, stderr=subprocess.PIPE, check=False
-    )

@@ -127,7 +127,7 @@ def there(start: Prepared, postgres_url: str, tmp_path: Path) -> Iterator[There]
 def an_environment(start: Prepared, url: str, folder: Path) -> Iterator[There]:
     """With a repository of its own; base was released to it."""
     name = f"env-{token_hex(4)}"
-    rollout = Rollout(shares=(), bake_s=0.2, interval_s=0.05)
+    rollout = Rollout(shares=(), bake_s=0.2, interval_s=0.05, latency_floor_ms=20_000)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

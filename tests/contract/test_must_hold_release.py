@@ -6,7 +6,6 @@ Real releases behind a real proxy, users who ask all the time, and real kills.
 import contextlib
 import http.server
 import json
-import multiprocessing
 import os
 import signal
 import socket
@@ -52,6 +51,7 @@ from tests.contract.docker_host import container, docker_target, engine_that_pub
 from tests.contract.shipping import RUN, bake, ledger_of, release, rollback, ship_of
 from tests.contract.tiny_service import CANARY, SERVICE, tiny_build
 from tests.contract.users import Hammer, ask, free_port, until
+from tests.contract.workers import forkserver
 from tests.postgres import new_database
 
 ONE, TWO = "1" * 40, "2" * 40
@@ -181,13 +181,6 @@ def killed_at(
             return {mark.name for mark in marks.iterdir()}
         assert process.exitcode == -signal.SIGKILL, process.exitcode
     raise AssertionError(f"never at its end: {sorted(mark.name for mark in marks.iterdir())}")
-
-
-def forkserver() -> Any:
-    """Processes with all imports done, and without this one's threads."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def both(*names: str) -> set[str]:

@@ -470,7 +470,7 @@ def test_a_release_is_built_pushed_pulled_and_serves(
             registry_username="lockgate",
             registry_password=SecretStr(PASSWORD),
             template=with_login(ecs, "arn:registry"),
-            rollout=Rollout(shares=(50,), share_s=0.1, bake_s=0.5),
+            rollout=Rollout(shares=(50,), share_s=0.1, bake_s=0.5, latency_floor_ms=20_000),
         )
 
         ledger = Ledger(url=SecretStr(f"sqlite:///{tmp_path / 'ledger.db'}"))

@@ -31,8 +31,9 @@ from tests.contract.environments import processes_of as running
 from tests.contract.shipping import bake, release, rollback
 from tests.contract.tiny_service import CANARY
 from tests.contract.users import Hammer, ask, free_port
+from tests.contract.workers import run_worker
 
-QUICK = Rollout(shares=(), bake_s=1.0, interval_s=0.08)
+QUICK = Rollout(shares=(), bake_s=1.0, interval_s=0.08, latency_floor_ms=20_000)
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
 PROJECT = Path(__file__).parents[2]
 
@@ -401,8 +402,8 @@ def test_a_worker_that_is_killed_is_followed_by_another(target: ProcessTarget, b
     fields = target.model_dump(exclude={"secrets", "block_type_slug"})
     given = pickle.dumps((fields, TWO, ONE, build(migrate=True, migration=ONE_ROW), moment))
     with Hammer(target) as users:
-        killed = subprocess.run([sys.executable, "-c", WORKER], input=given, cwd=PROJECT, stderr=subprocess.PIPE)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()[-2000:]
+        killed = run_worker(WORKER, given)
+        assert killed.exit_code == -signal.SIGKILL, killed.said
         assert ask(target, "/")[1]["releaseId"] in (ONE, TWO)
         made = release(target, TWO, ONE, build(migrate=True, migration=ONE_ROW))
 
@@ -416,9 +417,9 @@ def test_a_worker_that_is_killed_is_followed_by_another(target: ProcessTarget, b
 def test_proxy_and_release_outlive_the_worker(target: ProcessTarget, build: Any) -> None:
     fields = target.model_dump(exclude={"secrets", "block_type_slug"})
     given = pickle.dumps((fields, ONE, None, build(), "before the old ones stop"))
-    worker = subprocess.run([sys.executable, "-c", WORKER], input=given, cwd=PROJECT, stderr=subprocess.PIPE)
+    worker = run_worker(WORKER, given)
 
-    assert worker.returncode == -signal.SIGKILL
+    assert worker.exit_code == -signal.SIGKILL, worker.said
     assert ask(target) == (200, {"releaseId": ONE, "status": "pass"})
     assert target.preflight() is None
     assert target.ensure() == ()

@@ -75,7 +75,7 @@ def target_of(url: str, public: str, image: str, **fields: Any) -> EcsTarget:
         "region": "eu-west-1",
         "access_key_id": SecretStr(KEY),
         "secret_access_key": SecretStr(SECRET),
-        "rollout": Rollout(shares=(25, 50), share_s=0.1, bake_s=0.5),
+        "rollout": Rollout(shares=(25, 50), share_s=0.1, bake_s=0.5, latency_floor_ms=20_000),
         "breaker_failures": 2,
         "start_timeout_s": 150,
         "back_timeout_s": 150,

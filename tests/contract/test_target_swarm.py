@@ -107,7 +107,7 @@ def make(nodes: list[Node], tmp_path: Path) -> Iterator[Callable[..., SwarmTarge
             "replicas": 2,
             "memory_mb": 256,
             "secrets": SecretDict({"TOKEN": CANARY}),
-            "rollout": Rollout(interval_s=0.05),
+            "rollout": Rollout(interval_s=0.05, latency_floor_ms=20_000),
             "start_timeout_s": 60,
             "drain_s": 0.6,
         }
