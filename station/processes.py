@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -66,6 +67,30 @@ def stop(name: str, grace_s: float = 15.0) -> bool:
         reap(pid)
     (_folder() / f"{name}.json").unlink(missing_ok=True)
     return True
+
+
+def kill(name: str, *, alone: bool = False) -> None:
+    """End it by SIGKILL at once, with what it has started unless `alone`. Safe to repeat."""
+    pid = running(name)
+    if pid is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        (os.kill if alone else os.killpg)(pid, signal.SIGKILL)
+    until = time.monotonic() + 5
+    while time.monotonic() < until and running(name):
+        reap(pid)
+        time.sleep(0.02)
+
+
+def rotate(limit: int = 5_000_000) -> None:
+    """Move what is in a log that has grown too long to `NAME.log.1`, over what was there.
+
+    It is copied and cut, since its writer goes on with the file that it has open, at its end.
+    """
+    for log in _folder().glob("*.log"):
+        if log.stat().st_size > limit:
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+            os.truncate(log, 0)
 
 
 def reap(pid: int) -> None:

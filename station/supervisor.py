@@ -1,21 +1,38 @@
-"""Keeps one machine's Lockgate alive: server, gateway, worker, deployments, crashed runs."""
+"""Keeps one machine's Lockgate alive: server, gateway, zygote, worker, releases, deployments, crashed runs."""
 
 import logging
 import os
 import shutil
 import signal
+import socket
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blocks.home import home
 from station import processes, settings
+from station.keeping import Keeper, Program
+
+if TYPE_CHECKING:
+    from blocks.workshop import Workshop
 
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
 PREFECT = str(Path(sys.executable).with_name("prefect"))
+NAMES = ("worker", "zygote", "gateway", "server")
+"""In the order in which they are stopped."""
+ROUND_S = 2.0
+ASK_S = 10.0
+FRESH_S = 15.0
+"""So old may be what we know of the workshop: its targets change while we watch."""
+HEARTBEAT_S = 15
+"""The worker's. It is late when four of them are missing."""
 
 
 def up(timeout_s: float = 300) -> bool:
@@ -41,104 +58,160 @@ def up(timeout_s: float = 300) -> bool:
 
 def down() -> list[str]:
     """Stop everything that `up` and its releases started; what was stopped."""
-    stopped = [name for name in ("supervisor", "worker", "zygote", "gateway", "server") if processes.stop(name)]
+    stopped = [name for name in ("supervisor", *NAMES) if processes.stop(name)]
     (home() / "run" / "ready").unlink(missing_ok=True)
     return stopped
 
 
 class Supervisor:
-    """Start, watch, start again. Everything it starts is found again by pid, so it can itself be killed and started."""
+    """Start, watch, start again. Everything it starts is found again by pid, so it can itself be killed and started.
+
+    Each duty has a thread of its own: one that waits for something that hangs keeps no other from being done.
+    """
 
     def __init__(self) -> None:
-        self.stopping = False
+        self.over = threading.Event()
+        self.keepers = {program.name: Keeper(program) for program in programs()}
+        self._shop: Workshop | None = None
+        self._shop_read = float("-inf")
+        self._reading = threading.Lock()
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        self._keep_server()
-        self._keep_zygote()  # imports while the server starts
+            signal.signal(number, lambda *_: self.over.set())
+        self.keepers["server"].keep()
+        self.keepers["zygote"].keep()  # imports while the server starts
         self._wait_for_server()
         from station.bootstrap import bootstrap  # imports prefect, which reads the settings that `up` gave us
 
         bootstrap()
-        self._keep_gateway()
-        self._keep_worker()
+        for keeper in self.keepers.values():
+            keeper.keep()
         (home() / "run" / "ready").write_text(str(os.getpid()))
         log.info("ready at %s", settings.url())
-        self._keep_serving()
-        self._watch()
-        for name in ("worker", "zygote", "gateway", "server"):
+        for keeper in self.keepers.values():
+            self._in_background(keeper.question, ASK_S)
+        self._in_background(self._look_after_runs, ROUND_S)
+        self._in_background(self._watch_releases, ROUND_S)
+        self._in_background(processes.rotate, 60)
+        while not self.over.wait(1):
+            for keeper in self.keepers.values():
+                keeper.keep()
+        for name in NAMES:
             processes.stop(name)
 
-    def _watch(self) -> None:
+    def _in_background(self, duty: Callable[[], None], every_s: float) -> None:
+        def again_and_again() -> None:
+            while not self.over.wait(every_s):
+                try:
+                    duty()
+                except Exception as err:  # the server may be gone for a moment; the next round tells
+                    log.warning("%s: %s: %s", getattr(duty, "__name__", duty), type(err).__name__, err)
+
+        threading.Thread(target=again_and_again, daemon=True).start()
+
+    def _look_after_runs(self) -> None:
+        """Crashed runs go on, and runs that wait for a slot take a free one."""
         from prefect.client.orchestration import get_client
 
-        from blocks.workshop import workshop
-        from flows.resume import resume_crashed
+        from flows.resume import resume_crashed, take_free_slots
 
-        while not self.stopping:
-            time.sleep(2)
-            self._keep_server()
-            self._keep_gateway()
-            self._keep_zygote()
-            self._keep_worker()
-            try:
-                with get_client(sync_client=True) as client:
-                    done = resume_crashed(client)
-                if done:  # what crashed may have left a sandbox behind
-                    done += workshop("default").sweep(lambda _: False)
-                for line in done:
-                    log.info(line)
-            except Exception as err:  # the server may be gone for a moment; the next round tells
-                log.warning("could not look after crashed runs: %s", err)
-
-    def _keep_serving(self) -> None:
-        """Releases and proxies come back with us, as after a reboot."""
-        from blocks.workshop import workshop
-        from flows.housekeeping import keep_serving
-
-        try:
-            for line in keep_serving(workshop("default")):
+        with get_client(sync_client=True) as client:
+            done = resume_crashed(client)
+            if done:  # what crashed may have left a sandbox behind
+                done += self.shop().sweep(lambda _: False)
+            for line in (*done, *take_free_slots(client)):
                 log.info(line)
-        except Exception as err:  # a release that does not start must not keep the platform from starting
-            log.warning("could not look after the releases: %s", err)
 
-    def _stop(self, *_: object) -> None:
-        self.stopping = True
+    def _watch_releases(self) -> None:
+        """Releases and proxies come back at once, and with us, as after a reboot. Returns when all is over."""
+        from flows.serving import watch
 
-    def _keep_server(self) -> None:
-        if not processes.running("server") and not self.stopping:
-            log.info("starting the server on port %s", settings.port())
-            argv = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
-            env = {**_system_environment(), **settings.server_environment()}
-            processes.start("server", argv, env, home())
+        watch(self.shop, self.over, log.info)
 
-    def _keep_gateway(self) -> None:
-        if not processes.running("gateway") and not self.stopping:
-            log.info("starting the gateway")
-            env = {**_system_environment(), **settings.client_environment()}
-            processes.start("gateway", [PYTHON, "-m", "station.gateway"], env, settings.PROJECT)
+    def shop(self) -> "Workshop":
+        """The default workshop as it was a moment ago; as it was last known while the server does not answer."""
+        from blocks.workshop import workshop
 
-    def _keep_zygote(self) -> None:
-        if not processes.running("zygote") and not self.stopping:
-            log.info("starting the zygote")
-            processes.start("zygote", [PYTHON, "-m", "station.warm.zygote"], _worker_environment(), settings.PROJECT)
-
-    def _keep_worker(self) -> None:
-        if not processes.running("worker") and not self.stopping:
-            log.info("starting the worker")
-            argv = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", "lockgate"]
-            sweep_runners(home() / "tmp")
-            processes.start("worker", argv, _worker_environment(), settings.PROJECT)
+        with self._reading:
+            if self._shop is None or time.monotonic() - self._shop_read > FRESH_S:
+                self._shop_read = time.monotonic()
+                workshop.cache_clear()
+                try:
+                    self._shop = workshop("default")
+                except Exception:
+                    if self._shop is None:
+                        raise
+            return self._shop
 
     def _wait_for_server(self, timeout_s: float = 250) -> None:
         """It takes 7 s, and minutes on a machine with much else to do. One that has ended is not waited for."""
         until = time.monotonic() + timeout_s
-        while time.monotonic() < until and processes.running("server") and not self.stopping:
-            if _answers():
+        while time.monotonic() < until and processes.running("server") and not self.over.is_set():
+            if ask_server() is None:
                 return
             time.sleep(0.2)
         raise RuntimeError(f"the server does not answer at {settings.url()}; see {processes.log_of('server')}")
+
+
+def programs() -> tuple[Program, ...]:
+    """What the supervisor keeps running. Settings are read at each start: the port is chosen by `up`."""
+    server = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
+    worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", "lockgate"]
+    return (
+        Program("server", server, _server_environment, home(), ask_server, silent_for_s=90),
+        Program("gateway", [PYTHON, "-m", "station.gateway"], _client_environment, settings.PROJECT, ask_gateway),
+        Program("zygote", [PYTHON, "-m", "station.warm.zygote"], _worker_environment, settings.PROJECT, ask_zygote),
+        # Runs go on without the worker that has started them, and are found by the next one.
+        Program("worker", worker, _workers_own_environment, settings.PROJECT, ask_worker, alone=True),
+    )
+
+
+def ask_server() -> str | None:
+    """Whether it answers HTTP; that it wants a credential is an answer."""
+    try:
+        with urllib.request.urlopen(f"{settings.url()}/api/health", timeout=10):  # noqa: S310 - loopback
+            return None
+    except urllib.error.HTTPError as err:
+        return None if err.code == 401 else str(err)
+    except OSError as err:
+        return str(err)
+
+
+def ask_gateway() -> str | None:
+    """A ping over its control socket."""
+    from blocks.gateway.gateway import EgressGateway
+
+    return EgressGateway().doctor()
+
+
+def ask_zygote() -> str | None:
+    """Its greeting; one that is stale says so, and ends by itself."""
+    place = os.open(home() / "run", os.O_PATH)
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(f"/proc/self/fd/{place}/zygote.sock")
+            return None if connection.recv(1) else "it hung up"
+    except OSError as err:
+        return str(err)
+    finally:
+        os.close(place)
+
+
+def ask_worker() -> str | None:
+    """The age of its last heartbeat at the server. While the server does not answer, the worker is not to blame."""
+    from station import api
+
+    try:
+        found = api.post(f"/work_pools/{settings.POOL}/workers/filter", {"workers": {"name": {"any_": ["lockgate"]}}})
+    except Exception:
+        return None
+    ages = [datetime.now(UTC) - datetime.fromisoformat(w["last_heartbeat_time"].replace("Z", "+00:00")) for w in found]
+    if not ages:
+        return "it has never sent a heartbeat"
+    late_s = min(ages).total_seconds()
+    return f"its last heartbeat was {late_s:.0f} s ago" if late_s > 4 * HEARTBEAT_S else None
 
 
 def sweep_runners(temporary: Path) -> None:
@@ -159,23 +232,28 @@ def _command(process: Path) -> bytes:
         return b""
 
 
-def _answers() -> bool:
-    try:
-        with urllib.request.urlopen(f"{settings.url()}/api/health", timeout=2) as answer:  # noqa: S310 - loopback
-            return bool(answer.status == 200)
-    except (urllib.error.HTTPError, OSError) as err:
-        return isinstance(err, urllib.error.HTTPError) and err.code == 401
-
-
 def _is_ready() -> bool:
-    return (home() / "run" / "ready").exists() and _answers()
+    return (home() / "run" / "ready").exists() and ask_server() is None
+
+
+def _client_environment() -> dict[str, str]:
+    return {**_system_environment(), **settings.client_environment()}
+
+
+def _server_environment() -> dict[str, str]:
+    return {**_system_environment(), **settings.server_environment()}
+
+
+def _workers_own_environment() -> dict[str, str]:
+    sweep_runners(home() / "tmp")
+    return _worker_environment()
 
 
 def _worker_environment() -> dict[str, str]:
     """The worker's, and with it that of flow runs and of the zygote that they are forks of."""
     temporary = home() / "tmp"  # Prefect's runner uses one fixed name in there: in /tmp another user may own it
     temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return {**_system_environment(), **settings.client_environment(), "TMPDIR": str(temporary)}
+    return {**_client_environment(), "TMPDIR": str(temporary), "PREFECT_WORKER_HEARTBEAT_SECONDS": str(HEARTBEAT_S)}
 
 
 def _system_environment() -> dict[str, str]:
@@ -189,4 +267,6 @@ def _system_environment() -> dict[str, str]:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    for noisy in ("httpx", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     Supervisor().run()

@@ -2,11 +2,13 @@
 
 import asyncio
 import inspect
+import logging
 from typing import cast
 
 from prefect import get_run_logger
 from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
+from prefect.exceptions import MissingContextError
 
 
 def page(pager: str | None, subject: str, body: str) -> None:
@@ -18,4 +20,12 @@ def page(pager: str | None, subject: str, body: str) -> None:
         if inspect.iscoroutine(sent):
             asyncio.run(sent)
     except Exception as err:
-        get_run_logger().error("the pager %s could not be called: %s", pager, err)
+        _log().error("the pager %s could not be called: %s", pager, err)
+
+
+def _log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    """The run's; the supervisor's, which pages too, outside of runs."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("lockgate")

@@ -1,0 +1,102 @@
+"""Watches what serves: a proxy or live release that ends is brought back at once, on record; flapping is paged."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from blocks.targets.process import ProcessTarget
+from blocks.workshop import Workshop
+from domain.errors import LockgateError
+from domain.value import Value
+from tasks.pager import page
+
+LOOK_S = 1.0
+LOOK_AT_ENGINE_S = 10.0
+"""Between two looks where an engine restarts releases by itself, and a look is a request to it."""
+FLAPS = 3
+WITHIN_S = 300.0
+"""So many returns within that time are flapping: a person is paged, once until it has been quiet for as long."""
+MAX_PAUSE_S = 60.0
+
+
+class BroughtBack(Value):
+    """What was down in an environment, and serves again."""
+
+    environment: str
+    lines: tuple[str, ...]
+    seconds: float
+
+
+class Watch:
+    """One environment, looked at by one thread."""
+
+    def __init__(self, environment: str, say: Callable[[str], None]) -> None:
+        self.environment = environment
+        self._say = say
+        self._returns: deque[float] = deque(maxlen=50)
+        self._problem = ""
+        self._failures = 0
+        self._paged_at = float("-inf")
+
+    def look(self, shop: Workshop) -> float:
+        """Bring back what is down; seconds until the next look, more and more where it keeps going down."""
+        started = time.monotonic()
+        try:
+            target = shop.target(self.environment)
+            lines = target.ensure()
+        except LockgateError as err:
+            return self._failed(shop, str(err))
+        self._problem, self._failures = "", 0
+        quiet_s = LOOK_S if isinstance(target, ProcessTarget) else LOOK_AT_ENGINE_S
+        if not lines:
+            return quiet_s
+        now = time.monotonic()
+        self._returns.append(now)
+        back = BroughtBack(environment=self.environment, lines=lines, seconds=round(now - started, 2))
+        self._say(f"{self.environment} is back after {back.seconds} s: {'; '.join(lines)}")
+        shop.ledger.record("watch", "brought-back", f"{self.environment}/{datetime.now(UTC).isoformat()}", back)
+        lately = sum(now - at < WITHIN_S for at in self._returns)
+        if lately >= FLAPS:
+            self._page(shop, f"{self.environment} went down {lately} times in {WITHIN_S / 60:.0f} minutes", lines)
+        return quiet_s if lately < FLAPS else min(MAX_PAUSE_S, 2.0 ** (lately - FLAPS + 1))
+
+    def _failed(self, shop: Workshop, problem: str) -> float:
+        self._failures += 1
+        if problem != self._problem:
+            self._say(f"{self.environment} does not serve: {problem}")
+        self._problem = problem
+        if self._failures >= FLAPS:
+            self._page(shop, f"{self.environment} does not serve", (problem,))
+        return min(MAX_PAUSE_S, 2.0 ** min(self._failures, 10))
+
+    def _page(self, shop: Workshop, what: str, lines: tuple[str, ...]) -> None:
+        now = time.monotonic()
+        if now - self._paged_at < WITHIN_S:
+            self._paged_at = now  # it goes on: nothing new
+            return
+        self._paged_at = now
+        self._say(f"{what}: {'a person is paged' if shop.pager else 'nobody is paged, for the workshop has no pager'}")
+        page(shop.pager, f"Lockgate: {what}", "\n".join([what, *lines]))
+
+
+def watch(shop: Callable[[], Workshop], over: threading.Event, say: Callable[[str], None]) -> None:
+    """Look after every environment of the workshop until `over`; each in a thread of its own, for some are slow."""
+    known: dict[str, threading.Thread] = {}
+    while not over.is_set():
+        for environment in shop().targets:
+            if environment not in known or not known[environment].is_alive():
+                known[environment] = threading.Thread(
+                    target=_watch_one, args=(environment, shop, over, say), name=f"watch {environment}", daemon=True
+                )
+                known[environment].start()
+        over.wait(5)
+
+
+def _watch_one(
+    environment: str, shop: Callable[[], Workshop], over: threading.Event, say: Callable[[str], None]
+) -> None:
+    one = Watch(environment, say)
+    while not over.is_set() and environment in (now := shop()).targets:
+        over.wait(one.look(now))

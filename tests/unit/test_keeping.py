@@ -1,0 +1,200 @@
+"""What the supervisor keeps alive: started again, replaced when it hangs, and not in a hurry where it ends at once."""
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from blocks.ledger.ledger import Ledger
+from domain.errors import TargetError
+from flows import serving
+from flows.resume import take_free_slots
+from flows.serving import Watch
+from station import processes
+from station.keeping import Keeper, Program
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    yield tmp_path
+    processes.stop("nap", grace_s=0)
+
+
+def keeper(clock: Clock, ask: Callable[[], str | None] = lambda: None, argv: str = "/bin/sleep 300") -> Keeper:
+    program = Program("nap", argv.split(), lambda: {"PATH": "/usr/bin:/bin"}, Path("/"), ask, 240, 60)
+    return Keeper(program, clock)
+
+
+def ended() -> bool:
+    until = time.monotonic() + 10
+    while time.monotonic() < until and (pid := processes.running("nap")):
+        processes.reap(pid)
+        time.sleep(0.02)
+    return processes.running("nap") is None
+
+
+def test_what_ends_is_started_again_at_once_and_then_less_and_less_often(home: Path) -> None:
+    clock = Clock()
+    kept = keeper(clock, argv="/bin/true")
+    starts = []
+    for _ in range(400):
+        before = processes.log_of("nap").exists() and (home / "run" / "nap.json").stat().st_mtime_ns
+        kept.keep()
+        if (home / "run" / "nap.json").stat().st_mtime_ns != before:
+            starts.append(clock.now - 1000)
+            assert ended()
+        clock.now += 1
+    assert starts[:6] == [0, 1, 3, 7, 15, 31]
+    assert {later - earlier for earlier, later in itertools.pairwise(starts[6:])} == {60}
+
+
+def test_what_ran_for_long_is_started_again_at_once(home: Path) -> None:
+    clock = Clock()
+    kept = keeper(clock)
+    for _ in range(3):
+        kept.keep()
+        pid = processes.running("nap")
+        assert pid
+        clock.now += 1000
+        os.kill(pid, signal.SIGKILL)
+        assert ended()
+    kept.keep()
+    assert processes.running("nap")
+
+
+def test_what_hangs_is_replaced_once_it_was_silent_for_too_long(home: Path) -> None:
+    clock, said = Clock(), [None]  # type: tuple[Clock, list[str | None]]
+    kept = keeper(clock, lambda: said[0])
+    kept.keep()
+    first = processes.running("nap")
+    assert first
+    kept.question()
+    os.kill(first, signal.SIGSTOP)
+    said[0] = "timed out"
+    clock.now += 50
+    kept.question()
+    assert processes.running("nap") == first, "it may be busy"
+    clock.now += 20
+    kept.question()
+    assert processes.running("nap") is None
+    kept.keep()
+    second = processes.running("nap")
+    assert second and second != first
+    clock.now += 200
+    kept.question()
+    assert processes.running("nap") == second, "it may be starting"
+    clock.now += 100
+    kept.question()
+    assert processes.running("nap") is None
+
+
+def test_a_log_is_cut_and_its_writer_goes_on(home: Path) -> None:
+    processes.start("nap", ["/bin/sh", "-c", "while read -r line; do :; done; cat"], {"PATH": "/bin"}, Path("/"))
+    with processes.log_of("nap").open("a") as writer:
+        writer.write("x" * 2000 + "\n")
+        writer.flush()
+        processes.rotate(limit=1000)
+        writer.write("after\n")
+    assert processes.log_of("nap").read_text() == "after\n"
+    assert (home / "run" / "nap.log.1").stat().st_size == 2001
+    processes.rotate(limit=1000)
+    assert (home / "run" / "nap.log.1").stat().st_size == 2001
+
+
+class Place:
+    """A target whose `ensure` gives what the test says."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def ensure(self) -> tuple[str, ...]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return tuple(answer)
+
+
+@pytest.fixture
+def paged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    pages: list[str] = []
+    monkeypatch.setattr(serving, "page", lambda pager, subject, body: pages.append(subject))
+    return pages
+
+
+def shop_of(ledger: Ledger, place: Place) -> Any:
+    return SimpleNamespace(ledger=ledger, pager="slack-webhook/oncall", target=lambda name: place)
+
+
+def test_what_is_brought_back_is_on_record_and_flapping_pages_once(tmp_path: Path, paged: list[str]) -> None:
+    ledger = Ledger(url=f"sqlite:///{tmp_path}/ledger.db")
+    said: list[str] = []
+    place = Place((), ("started the proxy",), (), *[("started abc",)] * 5)
+    one, shop = Watch("shop", said.append), shop_of(ledger, place)
+    pauses = [one.look(shop) for _ in range(8)]
+    assert pauses[:4] == [serving.LOOK_AT_ENGINE_S] * 4
+    assert pauses[4:] == [2, 4, 8, 16], "what keeps going down is brought back less and less often"
+    assert paged == ["Lockgate: shop went down 3 times in 5 minutes"]
+    kept = ledger.entries(kind="brought-back")
+    assert [entry.body["lines"] for entry in kept] == [["started the proxy"], *[["started abc"]] * 5]
+    assert any("started the proxy" in line for line in said)
+
+
+def test_what_cannot_be_brought_back_is_said_once_and_pages_once(tmp_path: Path, paged: list[str]) -> None:
+    said: list[str] = []
+    place = Place(*[TargetError("the port is taken")] * 6, ("started the proxy",))
+    one, shop = Watch("shop", said.append), shop_of(Ledger(url=f"sqlite:///{tmp_path}/ledger.db"), place)
+    assert [one.look(shop) for _ in range(6)] == [2, 4, 8, 16, 32, 60]
+    assert said.count("shop does not serve: the port is taken") == 1
+    assert paged == ["Lockgate: shop does not serve"]
+    assert one.look(shop) == serving.LOOK_AT_ENGINE_S
+
+
+def test_runs_that_wait_for_a_slot_take_a_free_one_oldest_first() -> None:
+    from datetime import UTC, datetime, timedelta
+
+    now = datetime.now(UTC)
+    full, roomy = uuid4(), uuid4()
+    later = now + timedelta(seconds=25)
+    runs = [
+        SimpleNamespace(
+            id=f"{name} {n}", deployment_id=of, created=now - timedelta(minutes=n), next_scheduled_start_time=at
+        )
+        for name, of, n, at in (
+            ("roomy", roomy, 1, later), ("roomy", roomy, 2, later), ("roomy", roomy, 3, now), ("full", full, 1, later),
+        )
+    ]  # fmt: skip
+    taken = {full: 1, roomy: 2}
+    moved = []
+
+    class Client:
+        def read_flow_runs(self, flow_run_filter: Any, **_: Any) -> list[Any]:
+            if flow_run_filter.deployment_id is None:
+                return runs
+            of: UUID = flow_run_filter.deployment_id.any_[0]
+            return [None] * taken[of]
+
+        def read_deployment(self, of: UUID) -> Any:
+            return SimpleNamespace(global_concurrency_limit=SimpleNamespace(limit={full: 1, roomy: 4}[of]))
+
+        def set_flow_run_state(self, run: str, state: Any, force: bool) -> None:
+            moved.append((run, state.name, state.state_details.scheduled_time <= now))
+
+    client: Any = Client()
+    take_free_slots(client, now)
+    assert moved == [("roomy 2", "AwaitingConcurrencySlot", True)], "two are free: the oldest is on its way already"
