@@ -11,6 +11,7 @@ from domain.health import HealthCheck, Reading
 from domain.migration import Applied, Migrate, MigrationBudget, Rehearsal, Serves
 from domain.rollout import Look, Rollout
 from domain.task import Feedback, Finding, Opinion, Plan
+from domain.toolchain import BuiltWheel
 from domain.value import Value
 
 
@@ -141,11 +142,30 @@ class Sandbox(Protocol):
 class Toolchains(Protocol):
     """Environments made of published packages alone, cached, mounted read-only. Nothing of them runs on the host."""
 
-    def ensure(self, requirements: Iterable[str], sandbox: Sandbox, *, dependencies: bool = True) -> Path:
+    def ensure(
+        self,
+        requirements: Iterable[str],
+        sandbox: Sandbox,
+        *,
+        dependencies: bool = True,
+        python: str | None = None,
+        wheels: Mapping[str, bytes] | None = None,
+    ) -> Path:
         """A virtual environment with `requirements`, from wheels. Safe to repeat: same lines, same path.
 
-        `dependencies=False` installs exactly the lines and nothing that they depend on.
+        Lines with hashes are a lock's, and are installed alone; `-c LINE` is a bound. `dependencies=False` installs
+        exactly the lines and nothing that they depend on. `wheels`: file name → content of what is installed too.
         """
+
+    def wheel(
+        self, tree: Tree, directory: str, sandbox: Sandbox, *, python: str | None, version: str | None
+    ) -> BuiltWheel:
+        """The wheel of the project in `directory` of a tree, built in a sandbox without a network."""
+
+    def export(
+        self, tree: Tree, lock: str, sandbox: Sandbox, *, words: Iterable[str], python: str | None
+    ) -> tuple[str, ...]:
+        """What a uv.lock wants installed, as requirement lines; `-e DIRECTORY` for projects of the repository."""
 
     def packages(self, npm: Mapping[str, str]) -> Path:
         """A directory with `node_modules/NAME` for each npm package `NAME@VERSION` → sha512 integrity, unpacked and

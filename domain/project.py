@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from domain.egress import Rule
 from domain.health import HealthCheck
@@ -15,6 +15,13 @@ SENSITIVE_PATHS = (
     "requirements*.txt", "uv.lock", "poetry.lock", "package-lock.json", "setup.py", "CODEOWNERS", "**/CODEOWNERS",
     "AGENTS.md", "CLAUDE.md", ".claude/**", ".mcp.json", ".cursorrules", ".gitattributes", ".gitmodules",
 )  # fmt: skip
+
+
+def _inside(path: str) -> str:
+    plain = path.removeprefix("./").strip("/") if not path.startswith("/") else path
+    if plain.startswith("/") or ".." in plain.split("/"):
+        raise ValueError(f"{path!r} must be a directory of the repository, relative to its root")
+    return "" if plain == "." else plain
 
 
 class Migrations(Value):
@@ -57,8 +64,38 @@ class ProjectEgress(Value):
 class ProjectSettings(Value):
     """The content of `lockgate.toml`."""
 
+    directory: Annotated[str, AfterValidator(_inside)] = Field(
+        "",
+        description="Directory of the project in its repository, such as services/api: its commands run there, and "
+        "`lock` and the other files of its installation are looked for there",
+    )
+    install: bool = Field(
+        False, description="Build the Python project itself in a sandbox, so that its metadata and scripts are there"
+    )
+    python: str | None = Field(
+        None,
+        pattern=r"^[0-9<>=!~., *]+$",
+        description="The Python it runs on, such as 3.12 or >=3.10,<3.13; default: the worker's own",
+    )
+    version: str | None = Field(
+        None,
+        pattern=r"^[0-9A-Za-z.+!-]+$",
+        description="What it is built as, where version control tells its version; default: as PKG-INFO says, or 0.0.0",
+    )
     requirements: tuple[str, ...] = Field((), description="PEP 508 requirements to install (wheels only)")
-    lock: str | None = Field(None, description="A requirements.txt-style lock file in the repository")
+    requirement_files: tuple[str, ...] = Field(
+        (), description="Requirements files of pip whose lines are installed too"
+    )
+    lock: str | None = Field(
+        None, description="The lock file: uv.lock, poetry.lock, pdm.lock, pylock.toml, Pipfile.lock or requirements.txt"
+    )
+    sources: tuple[str, ...] = Field(
+        (),
+        description="Directories that packages are imported from, beside the project's own and its src; `install` "
+        "finds them by itself",
+    )
+    extras: tuple[str, ...] = Field((), description="Extras of the project that its tests need")
+    groups: tuple[str, ...] = Field((), description="Dependency groups (PEP 735, poetry, pdm, uv) that its tests need")
     setup: str | None = Field(
         None, description="Run once for each state of the lock files, with the package registries: such as npm ci"
     )

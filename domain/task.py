@@ -8,6 +8,7 @@ from domain.brief import Brief
 from domain.checks import Problem
 from domain.health import Identity
 from domain.project import ProjectSettings
+from domain.toolchain import BuiltProject
 from domain.value import Value
 
 
@@ -47,6 +48,7 @@ class Prepared(Value):
     settings_source: str = Field(description="lockgate.toml, brief, block NAME, or detected")
     contract: str = Field(description="Digest in the store of the locked tests, configuration and acceptance")
     requirements: tuple[str, ...] = Field(description="Requirement lines to install, resolved from the settings")
+    projects: tuple[BuiltProject, ...] = Field((), description="The repository's own projects, as they are installed")
     baseline: Suite | None = Field(None, description="Acceptance and existing tests as they are on base")
     refusals: tuple[str, ...] = Field((), description="Why the brief cannot be worked on; empty means go")
     warnings: tuple[str, ...] = ()

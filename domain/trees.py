@@ -1,10 +1,14 @@
 """What a tree may hold so that git, any file system and a reviewer's screen read it alike. Data in, reason out."""
 
+import base64
+import hashlib
+import json
 import posixpath
 import unicodedata
 from collections.abc import Collection, Mapping
 
-from domain.ports import TreeEntry
+from domain.ports import Tree, TreeEntry
+from domain.value import canonical
 
 FILE, PROGRAM, LINK = 0o100644, 0o100755, 0o120000
 MAX_DEPTH = 40
@@ -116,3 +120,21 @@ def check_tree(tree: Mapping[str, TreeEntry], known: Collection[str] = ()) -> st
 def shown(name: str) -> str:
     """A hostile name, safe to print."""
     return ascii(name)
+
+
+def tree_digest(tree: Tree) -> str:
+    """SHA-256 over paths, modes and contents: equal trees, equal digest."""
+    whole = hashlib.sha256()
+    for path, entry in sorted(tree.items()):
+        whole.update(f"{entry.mode:o} {hashlib.sha256(entry.content).hexdigest()} {path}\0".encode("utf-8", "replace"))
+    return whole.hexdigest()
+
+
+def pack(tree: Tree) -> bytes:
+    """A tree as canonical JSON, for the store."""
+    return canonical({p: [e.mode, base64.b64encode(e.content).decode()] for p, e in tree.items()}).encode()
+
+
+def unpack(data: bytes) -> Tree:
+    """The tree that `pack` wrote."""
+    return {p: TreeEntry(mode, base64.b64decode(content)) for p, (mode, content) in json.loads(data).items()}

@@ -75,6 +75,20 @@ def down() -> None:
 
 
 @app.command()
+def init(
+    repository: Annotated[str, typer.Argument(help="A path or a git URL")] = ".",
+    directory: Annotated[str, typer.Option(help="Of the project in its repository, such as services/api")] = "",
+    branch: Annotated[str | None, typer.Option(help="Default: main, else master")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write lockgate.toml there, for you to commit")] = False,
+    as_json: Json = False,
+) -> None:
+    """How a repository is installed and tested, proven in a sandbox; prints its lockgate.toml. Never pushes."""
+    from station.init import init as look
+
+    raise typer.Exit(look(repository, branch, directory, write, as_json))
+
+
+@app.command()
 def run(
     brief: Annotated[Path, typer.Argument(help="A brief: TOML or JSON")],
     wait: Annotated[

@@ -3,10 +3,11 @@
 from blocks.workshop import Workshop
 from domain.ports import Tree
 from domain.task import BillLine, Prepared, Suite
+from domain.trees import tree_digest
 from domain.value import digest_of
 from tasks.redaction import printable
 from tasks.room import passport_of, toolchain_of
-from tasks.suite import locked, rooms, run_suite, tree_digest
+from tasks.suite import locked, rooms, run_suite
 
 _MADE = "with canaries, and checks line by line"
 """How baselines are made; one that was made otherwise is made again."""

@@ -11,7 +11,7 @@ from domain.ports import ReleaseBuild
 from domain.project import Migrations
 from domain.task import Prepared
 from tasks.prepare import project_settings
-from tasks.requirements import project_requirements
+from tasks.requirements import beside, installation
 from tasks.room import toolchain_of
 
 COMMAND_S, START_S = 900, 30
@@ -26,9 +26,10 @@ def build_of(shop: Workshop, prepared: Prepared, revision: str, previous: str | 
             "the project settings have no `run`: add the command that starts the service to lockgate.toml"
         )
     tree = shop.forge.tree(brief.repository, revision)
-    wanted = prepared.model_copy(update={"requirements": project_requirements(settings, tree)})
+    installed = installation(shop, settings, tree)
+    wanted = prepared.model_copy(update={"requirements": installed.requirements, "projects": installed.projects})
     return ReleaseBuild(
-        tree=tree,
+        tree={**beside(shop, installed.projects), **tree},
         toolchain=toolchain_of(shop, wanted),
         run=settings.run,
         health=settings.health,

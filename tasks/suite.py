@@ -1,8 +1,6 @@
 """Runs a project's tests and checks once, each in a fresh sandbox with no agent, no secrets and no network."""
 
-import base64
 import functools
-import hashlib
 import json
 import re
 import time
@@ -21,20 +19,14 @@ from domain.ports import Completed, Tree, TreeEntry, Workspace
 from domain.project import ProjectSettings
 from domain.reports import Report
 from domain.task import Prepared, Suite
-from domain.value import canonical
+from domain.trees import pack as pack
+from domain.trees import tree_digest as tree_digest
+from domain.trees import unpack as unpack
 from tasks.abreast import a_place, abreast
 from tasks.canaries import REPORT, canary_problem
 from tasks.checks import run_checks
 from tasks.room import room
 from tasks.runners import EXIT_CODE, Run, run_of
-
-
-def tree_digest(tree: Tree) -> str:
-    """SHA-256 over paths, modes and contents: equal trees, equal digest."""
-    whole = hashlib.sha256()
-    for path, entry in sorted(tree.items()):
-        whole.update(f"{entry.mode:o} {hashlib.sha256(entry.content).hexdigest()} {path}\0".encode("utf-8", "replace"))
-    return whole.hexdigest()
 
 
 def locked(tree: Tree, brief: Brief, settings: ProjectSettings) -> Tree:
@@ -97,16 +89,6 @@ def own_tests(head: Tree, base: Tree, contract: Tree, settings: ProjectSettings)
         if path not in contract and head[path] != base.get(path) and matches(path, settings.test_paths)
         and re.fullmatch(r"test_.*\.py|.*_test\.py", PurePosixPath(path).name)
     )  # fmt: skip
-
-
-def pack(tree: Tree) -> bytes:
-    """A tree as canonical JSON, for the store."""
-    return canonical({p: [e.mode, base64.b64encode(e.content).decode()] for p, e in tree.items()}).encode()
-
-
-def unpack(data: bytes) -> Tree:
-    """The tree that `pack` wrote."""
-    return {p: TreeEntry(mode, base64.b64decode(content)) for p, (mode, content) in json.loads(data).items()}
 
 
 Rooms = Callable[[], AbstractContextManager[Workspace]]

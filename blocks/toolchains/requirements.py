@@ -14,31 +14,40 @@ _SHOWN = 120
 
 
 class Requirements(NamedTuple):
-    """Requirement lines in canonical form, sorted, each once; `hashed` where every one of them names its hashes."""
+    """Requirement lines in canonical form, sorted, each once."""
 
-    lines: tuple[str, ...]
-    hashed: bool
+    exact: tuple[str, ...]
+    """With hashes: of a lock, which is whole, so nothing that they depend on is looked for."""
+    loose: tuple[str, ...]
+    """Without: what they depend on is installed too."""
+    constraints: tuple[str, ...]
+    """Bounds on what others ask for."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return (*self.exact, *self.loose, *(f"-c {line}" for line in self.constraints))
 
 
 def read(lines: Iterable[str]) -> Requirements:
     """Read requirement lines, or the lines of a lock file with `\\` continuations, comments and `--hash=`.
 
-    Raises InputError for options, URLs, paths and editable installs, and where only some lines have hashes.
+    `-c LINE` is a constraint. Raises InputError for other options, URLs, paths and editable installs.
     """
-    found: dict[str, bool] = {}
+    exact: set[str] = set()
+    loose: set[str] = set()
+    constraints: set[str] = set()
     for line in re.sub(r"\\\s*\n", " ", "\n".join(lines)).splitlines():
         text = re.sub(r"(^|\s)#.*$", "", line).strip()
         if not text:
             continue
+        if text.startswith("-c "):
+            constraints.add(_requirement(text[3:].strip()))
+            continue
         hashes = _HASHES.search(text)
         requirement = _requirement(text[: hashes.start()] if hashes else text)
         pins = sorted(set(_HASH.findall(hashes[1]))) if hashes else []
-        found[" ".join([requirement, *(f"--hash={pin}" for pin in pins)])] = bool(pins)
-    if bare := [line for line, pinned in found.items() if not pinned]:
-        if len(bare) < len(found):
-            raise InputError(f"requirement {bare[0][:_SHOWN]!r} has no --hash, and others have: lock all of them")
-        return Requirements(tuple(sorted(found)), hashed=False)
-    return Requirements(tuple(sorted(found)), hashed=bool(found))
+        (exact if pins else loose).add(" ".join([requirement, *(f"--hash={pin}" for pin in pins)]))
+    return Requirements(tuple(sorted(exact)), tuple(sorted(loose)), tuple(sorted(constraints)))
 
 
 def _requirement(text: str) -> str:

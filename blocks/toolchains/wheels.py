@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import platform
 import re
@@ -10,19 +11,25 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from pydantic import Field, SecretStr
 from uv import find_uv_bin
 
 from blocks.base import LockgateBlock
 from blocks.home import home
+from blocks.toolchains import build
 from blocks.toolchains import npm as npm_packages
 from blocks.toolchains import requirements as requirement_lines
+from domain.detect.build_system import build_system, version_of
+from domain.detect.reading import View
 from domain.errors import InputError, SandboxError
-from domain.ports import Sandbox
+from domain.ports import Sandbox, Tree
+from domain.toolchain import BuiltWheel
 from domain.value import digest_of
 
 _PASSED_ON = (
@@ -74,23 +81,66 @@ class WheelToolchains(LockgateBlock):
     )
     timeout_s: float = Field(900, gt=0, description="Longest installation")
 
-    def ensure(self, requirements: Iterable[str], sandbox: Sandbox, *, dependencies: bool = True) -> Path:
+    def ensure(
+        self,
+        requirements: Iterable[str],
+        sandbox: Sandbox,
+        *,
+        dependencies: bool = True,
+        python: str | None = None,
+        wheels: Mapping[str, bytes] | None = None,
+    ) -> Path:
         """A virtual environment with `requirements`. Safe to repeat: same lines, same path, also after a crash.
 
-        `dependencies=False` installs exactly the lines and nothing that they depend on.
-        Raises InputError for lines that are no plain requirements and where uv cannot install them as wheels.
+        Lines with hashes are a lock's: exactly they are installed, and nothing that they depend on. `-c LINE` bounds
+        what others ask for. `dependencies=False` installs exactly the lines. `python`: which one, such as 3.12 or
+        >=3.10. `wheels`: file name → content, installed as they are; the index is not asked for their names.
+        Raises InputError for lines that are no plain requirements, where uv cannot install them as wheels, and where
+        this machine has no such Python.
         """
         wanted = requirement_lines.read(requirements)
-        environment = self.root.absolute() / self._key(wanted.lines, dependencies)
+        interpreter = self._interpreter(python)
+        environment = self.root.absolute() / self._key(wanted.lines, dependencies, interpreter, wheels)
         done = environment.with_suffix(".complete")
         with self._locked(environment):
             if not done.exists() or not (environment / "bin" / "python").exists():
                 done.unlink(missing_ok=True)
                 shutil.rmtree(environment, ignore_errors=True)
-                self._make(environment, wanted, dependencies)
+                self._make(environment, wanted, dependencies, interpreter, wheels or {})
                 _compile(environment, sandbox)
                 done.write_text("\n".join(wanted.lines) + "\n")
         return environment
+
+    def wheel(
+        self, tree: Tree, directory: str, sandbox: Sandbox, *, python: str | None, version: str | None
+    ) -> BuiltWheel:
+        """The wheel of the project in `directory` of a tree, built in a sandbox without a network, from build
+        requirements that are wheels. `version`: what it is built as, where version control tells its version.
+
+        Raises InputError where nothing says how it is built, and where it cannot be built.
+        """
+        view = View(tree, directory)
+        system = build_system(view)
+        if system is None:
+            raise InputError(f"{directory or 'the project'} has no [build-system] in pyproject.toml and no setup.py")
+        return build.wheel(
+            tree,
+            directory,
+            system,
+            version_of(view, version),
+            sandbox,
+            lambda requires: self.ensure(requires, sandbox, python=python),
+        )
+
+    def export(
+        self, tree: Tree, lock: str, sandbox: Sandbox, *, words: Iterable[str], python: str | None
+    ) -> tuple[str, ...]:
+        """What a uv.lock wants installed, as requirement lines with hashes; `-e DIRECTORY` for projects of the same
+        repository. uv exports it, in a sandbox. `words`: options of `uv export`.
+
+        Raises InputError for a lock that uv refuses.
+        """
+        return tuple(build.exported(tree, lock, words, sandbox, self.ensure((), sandbox, python=python)).splitlines())
 
     def packages(self, npm: Mapping[str, str]) -> Path:
         """A directory with `node_modules/NAME` for each `NAME@VERSION`, or `NAME@npm:OTHER@VERSION`, → integrity.
@@ -114,10 +164,44 @@ class WheelToolchains(LockgateBlock):
                     shutil.rmtree(making, ignore_errors=True)
         return directory
 
-    def _key(self, lines: tuple[str, ...], dependencies: bool = True) -> str:
+    def _key(
+        self,
+        lines: tuple[str, ...],
+        dependencies: bool = True,
+        interpreter: str | None = None,
+        wheels: Mapping[str, bytes] | None = None,
+    ) -> str:
         index = self.index_url.get_secret_value() if self.index_url else None
         python = self.python or f"{_interpreter()} {platform.python_version()}"
-        return digest_of([lines, python, sysconfig.get_platform(), index, *([] if dependencies else ["alone"])])[:24]
+        more = [] if dependencies else ["alone"]
+        if interpreter not in (None, self.python or _interpreter()):
+            more.append(f"python {interpreter}")
+        more += [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in sorted((wheels or {}).items())]
+        return digest_of([lines, python, sysconfig.get_platform(), index, *more])[:24]
+
+    def _interpreter(self, python: str | None) -> str:
+        """The interpreter for a wish: the one of the block, the worker's own if it will do, else one of the machine."""
+        if self.python or not python or _will_do(python):
+            return self.python or _interpreter()
+        words = [find_uv_bin(), "--no-progress", "--color", "never", "python", "find", "--no-project", python]
+        variables = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+        done = subprocess.run(
+            words,
+            env={**variables, "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        if done.returncode or not done.stdout.strip():
+            wanted = python if python[0].isdigit() else "VERSION"
+            raise InputError(
+                f"this machine has no Python {python}, which the project asks for (the worker runs "
+                f"{platform.python_version()}): install one, such as by `uv python install {wanted}`, or name another "
+                "under `python`"
+            )
+        return done.stdout.decode().strip()
 
     @contextlib.contextmanager
     def _locked(self, environment: Path) -> Iterator[None]:
@@ -131,19 +215,22 @@ class WheelToolchains(LockgateBlock):
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _make(self, environment: Path, wanted: requirement_lines.Requirements, dependencies: bool) -> None:
+    def _make(
+        self,
+        environment: Path,
+        wanted: requirement_lines.Requirements,
+        dependencies: bool,
+        interpreter: str,
+        wheels: Mapping[str, bytes],
+    ) -> None:
         # At its final path: the scripts of an environment name their interpreter. uv asks the new interpreter about
         # itself once, before there is a package in it; from then on only sandboxes run it.
-        self._uv(["venv", "--no-project", "--python", self.python or _interpreter(), str(environment)], environment)
-        if not wanted.lines:
-            return
+        self._uv(["venv", "--no-project", "--python", interpreter, str(environment)], environment)
         untouched = _skeleton(environment)
-        lines = environment.with_suffix(".txt")
-        lines.write_text("\n".join(wanted.lines) + "\n")
-        words = ["pip", "install", "--only-binary", ":all:", "--no-compile-bytecode"]
-        words += ["--require-hashes"] if wanted.hashed else []
-        words += [] if dependencies else ["--no-deps"]
-        self._uv([*words, "--python", str(environment / "bin" / "python"), "-r", str(lines)], environment)
+        with tempfile.TemporaryDirectory(prefix="installing-", dir=environment.parent) as directory:
+            for words in _installations(Path(directory), wanted, dependencies, wheels):
+                install = ["pip", "install", "--only-binary", ":all:", "--no-compile-bytecode"]
+                self._uv([*install, "--python", str(environment / "bin" / "python"), *words], environment)
         if _skeleton(environment) != untouched:
             shutil.rmtree(environment, ignore_errors=True)
             raise InputError("a wheel replaces the environment's interpreter or pyvenv.cfg: name another package")
@@ -184,6 +271,38 @@ class WheelToolchains(LockgateBlock):
 
 _UNREACHABLE = re.compile(r"error sending request|dns error|tcp connect|timed? ?out|\b50[234] ", re.IGNORECASE)
 """What uv says of a network that is down: trouble that passes, unlike a requirement that does not exist."""
+
+
+def _installations(
+    directory: Path, wanted: requirement_lines.Requirements, dependencies: bool, wheels: Mapping[str, bytes]
+) -> Iterator[list[str]]:
+    """Words for `uv pip install`, one installation after another: the lock, what stands beside it, the own wheels."""
+
+    def file(name: str, lines: Iterable[str]) -> str:
+        (directory / name).write_text("\n".join(lines) + "\n")
+        return str(directory / name)
+
+    own = []
+    for name, content in wheels.items():
+        (directory / name).write_bytes(content)
+        own.append(f"{name.split('-')[0]} @ {(directory / name).as_uri()}")
+    if wanted.exact:
+        yield ["--require-hashes", "--no-deps", "-r", file("exact.txt", wanted.exact)]
+    if wanted.loose:
+        pins = [re.sub(r"\s--hash=\S+", "", line) for line in wanted.exact]
+        words = ["-r", file("loose.txt", wanted.loose), "-c", file("bounds.txt", [*pins, *wanted.constraints])]
+        yield [*words, *(["--override", file("own.txt", own)] if own else []), *([] if dependencies else ["--no-deps"])]
+    if own:
+        yield ["--no-deps", "--reinstall", "-r", file("own.txt", own)]
+
+
+def _will_do(python: str) -> bool:
+    """Whether the worker's own interpreter is what `python` asks for: a version, or specifiers of PEP 440."""
+    try:
+        wanted = SpecifierSet(f"=={python}.*" if re.fullmatch(r"\d+(\.\d+)?", python) else python)
+    except InvalidSpecifier:
+        return False
+    return wanted.contains(platform.python_version())
 
 
 def _interpreter() -> str:

@@ -1,16 +1,152 @@
-"""Python projects: pytest where there are test files by its names."""
+"""Python projects: how the tests are run, what they need, and which Python, from a project's files as data.
 
-from domain.detect.reading import Detected, Found, View
+In this order: what tox, nox or hatch say of the test run; else extras, groups and requirements files by their usual
+names. A lock, where there is one, says the versions.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from domain.detect import locks, pip_files
+from domain.detect.metadata import Metadata, read, tests_require
+from domain.detect.python_runs import PytestRun, pytest_run
+from domain.detect.reading import Detected, Found, Missing, View
+from domain.errors import InputError
 from domain.project import ProjectSettings
+
+LOCKS = ("uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "Pipfile.lock")
+"""The first that is there counts."""
+_IS_TEST = re.compile(r"(^|[-_.])(tests?|testing|pytest|unittest)([-_.]|$)", re.IGNORECASE)
+_IS_DEV = re.compile(r"^(dev|devel|develop|development|all)$", re.IGNORECASE)
+_FILES = (
+    "requirements/*.txt", "requirements/*.in", "requirements*.txt", "*requirements.txt", "requirements*.in",
+    "tests/requirements*.txt", "test/requirements*.txt", "reqs/*.txt",
+)  # fmt: skip
 
 
 def detect(view: View) -> Detected | None:
     """Settings of a Python project; None where no file looks like its tests."""
-    tests = next(view.find("**/test_*.py", "**/*_test.py"), None)
+    tests = next(view.find("**/test_*.py", "**/*_test.py", "**/tests.py"), None)
     if tests is None:
         return None
-    lock = view.first("requirements.txt")
-    found = [Found(what="tests", value="pytest", path=view.full(tests))]
+    try:
+        metadata = read(view)
+    except InputError as err:
+        metadata = Metadata()
+        view.unread.append(str(err))
+    found: list[Found] = []
+
+    def tell(what: str, value: str, path: str) -> None:
+        found.append(Found(what=what, value=value, path=path if "/" in path or path in view.tree else view.full(path)))
+
+    run = pytest_run(view)
+    tell("tests", " ".join(["pytest", *run.arguments]), view.full(run.path) if run.path else view.full(tests))
+    lock = next((path for path in _lock_places(view)), None)
+    extras, groups, files, lines = _wanted(view, metadata, run, tell)
     if lock:
-        found.append(Found(what="requirements", value=lock, path=view.full(lock)))
-    return Detected(settings=ProjectSettings(lock=lock), kind="pytest", found=tuple(found))
+        tell("lock", lock, view.full(lock))
+        files = () if _is_whole(lock) else files
+    elif lock := view.first(
+        "requirements.txt", "requirements/base.txt", "requirements/main.txt", "requirements/prod.txt"
+    ):
+        tell("requirements", lock, view.full(lock))
+        files = tuple(path for path in files if path != lock)
+    python, told_by = _python(view, metadata)
+    if python:
+        tell("Python", python, view.full(told_by))
+    if metadata.is_package:
+        tell("the project itself", metadata.name or "name known when it is built", metadata.path)
+    missing = tuple(
+        Missing(what=problem, how="mend the file, or write the settings by hand") for problem in view.unread
+    )
+    settings = ProjectSettings(
+        directory=view.directory,
+        lock=lock,
+        install=metadata.is_package,
+        python=python,
+        extras=extras,
+        groups=groups,
+        requirement_files=files,
+        requirements=lines,
+        test=" ".join(["python -m pytest", *run.arguments]),
+        environment=dict(run.environment),
+    )
+    return Detected(settings=settings, kind="pytest", found=tuple(found), missing=missing)
+
+
+def _lock_places(view: View) -> Iterator[str]:
+    """Whole locks in the directory, then that of the workspace above it."""
+    for lock in (*LOCKS, *(path for path in view.paths if re.fullmatch(r"pylock\..+\.toml", path))):
+        if lock in view:
+            yield lock
+    depth = len(view.directory.split("/")) if view.directory else 0
+    for up in range(1, depth + 1):
+        if (path := "../" * up + locks.UV) in view:
+            yield path
+
+
+def _is_whole(lock: str) -> bool:
+    return lock.rpartition("/")[2] == locks.UV or locks.reader_of(lock) is not None
+
+
+def _wanted(
+    view: View, metadata: Metadata, run: PytestRun, tell: Callable[[str, str, str], None]
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """(extras, groups, requirements files, requirement lines) that the tests need."""
+    extras = [name for name in run.extras if _has(metadata.extras, name) or metadata.is_computed]
+    groups = [name for name in run.groups if _has(metadata.groups, name)]
+    files = [path for path in run.files if path in view]
+    lines = list(run.lines)
+    for name in (*extras, *groups, *files, *lines):
+        tell("for tests", name, view.full(run.path))
+    if not (extras or groups or files or lines):
+        extras = _by_name(metadata.extras)
+        groups = _by_name(metadata.groups)
+        files = _by_name({path: path for path in view.find(*_FILES)})
+        lines = list(tests_require(view))
+        for name in extras:
+            tell("extra for tests", name, metadata.path)
+        for name in groups:
+            tell("group for tests", name, metadata.path)
+        for path in files:
+            tell("requirements for tests", path, view.full(path))
+        for line in lines:
+            tell("for tests", line, view.full("setup.py" if "setup.py" in view else "setup.cfg"))
+    groups += [name for name in metadata.default_groups if name not in groups and not _has(dict.fromkeys(groups), name)]
+    return tuple(extras), tuple(groups), tuple(files), tuple(_readable(lines))
+
+
+def _by_name(names: Mapping[str, object]) -> list[str]:
+    """Those that are for tests by their names, else those for development. A file that another includes is enough."""
+    stems = {
+        name: re.sub(r"^(requirements|reqs|tests?)/|requirements|\.(txt|in)$", "", name).strip("-_./") for name in names
+    }
+    for wanted in (_IS_TEST, _IS_DEV):
+        chosen = [name for name, stem in stems.items() if stem and wanted.search(stem)]
+        chosen += (
+            [name for name in names if re.fullmatch(r"tests?/requirements\.txt", name)] if wanted is _IS_TEST else []
+        )
+        compiled = {name.removesuffix(".txt") for name in chosen if name.endswith(".txt")}
+        if chosen := [name for name in chosen if not (name.endswith(".in") and name.removesuffix(".in") in compiled)]:
+            return chosen
+    return []
+
+
+def _has(names: Mapping[str, object], name: str) -> bool:
+    return name in names or name.lower().replace("_", "-") in {one.lower().replace("_", "-") for one in names}
+
+
+def _readable(lines: Iterable[str]) -> Iterator[str]:
+    return (line for line in lines if pip_files.is_requirement(line))
+
+
+def _python(view: View, metadata: Metadata) -> tuple[str | None, str]:
+    """Which Python it runs on, and the file that tells it."""
+    if pinned := re.match(r"\s*(?:cpython[-@])?(\d+\.\d+)(?:\.\d+)?\s*(?:$|\n)", view.text(".python-version")):
+        return pinned[1], ".python-version"
+    if ".python-version" in view and (text := view.text(".python-version").strip()):
+        view.unread.append(f"{view.full('.python-version')} asks for {text[:40]!r}, which is no version of CPython")
+    spec = metadata.requires_python.replace(" ", "")
+    if re.fullmatch(r"[0-9<>=!~.,*]+", spec):
+        return spec, metadata.path.removeprefix(view.prefix)
+    return None, ""

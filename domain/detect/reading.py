@@ -1,6 +1,7 @@
 """What detection says, and the files of a tree as text, TOML and JSON. What cannot be read is empty, and is told."""
 
 import json
+import posixpath
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -50,7 +51,7 @@ class View:
         """Files that should have told something and could not be read, as sentences."""
 
     def __contains__(self, path: str) -> bool:
-        return self.prefix + path in self.tree
+        return self.full(path) in self.tree
 
     def find(self, *globs: str) -> Iterator[str]:
         """Paths that match one of the globs, sorted."""
@@ -61,12 +62,12 @@ class View:
         return next((path for path in paths if path in self), None)
 
     def full(self, path: str) -> str:
-        """The same path relative to the root of the repository."""
-        return self.prefix + path
+        """The same path relative to the root of the repository; `../lib` lies beside the project."""
+        return posixpath.normpath(self.prefix + path)
 
     def text(self, path: str) -> str:
         """A file as text; empty where it is not there."""
-        entry = self.tree.get(self.prefix + path)
+        entry = self.tree.get(self.full(path))
         return entry.content.decode("utf-8", "replace") if entry else ""
 
     def toml(self, path: str) -> dict[str, Any]:

@@ -216,7 +216,6 @@ REFUSED = {
     "$(id)": "cannot be read",
     "${HOME}": "cannot be read",
     "a b": "cannot be read",
-    f"a==1 --hash=sha256:{'1' * 64}\nb==1": "'b==1' has no --hash",
 }
 
 

@@ -1,22 +1,281 @@
-"""How Python projects are detected: from their files as data."""
+"""How Python projects are detected, and what their files ask for: as data, with nothing run."""
+
+from typing import Any
 
 import pytest
 
 from domain.detect import detect
+from domain.detect.asked import Asked, asked, uv_words
+from domain.detect.pip_files import Local
+from domain.errors import InputError
+from domain.project import ProjectSettings
 from tests.unit.policy_cases import tree
 
-FOUND: dict[str, tuple[dict[str, str], str, str, str | None]] = {
-    "tests at the root": ({"test_a.py": ""}, "", "pytest", None),
-    "a requirements file": ({"tests/test_a.py": "", "requirements.txt": "flask"}, "", "pytest", "requirements.txt"),
-    "a project in a directory": ({"api/a_test.py": "", "requirements.txt": ""}, "api", "pytest", None),
-    "no tests": ({"latest.py": ""}, "", "", None),
-}
+HASH = "sha256:" + "a" * 64
+TEST = {"tests/test_a.py": ""}
+BUILD = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+SHOP = '[project]\nname = "shop"\nversion = "1"\n'
+
+FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "tests at the root": ({"test_a.py": ""}, {}),
+    "a requirements file": ({"requirements.txt": "flask"}, {"lock": "requirements.txt"}),
+    "a folder of requirements": (
+        {f"requirements/{name}": "" for name in ("base.txt", "dev.txt", "tests.txt", "tests.in")},
+        {"lock": "requirements/base.txt", "requirement_files": ("requirements/tests.txt",)},
+    ),
+    "requirements for development where none is for tests": (
+        {"requirements-dev.txt": "", "requirements-docs.txt": ""}, {"requirement_files": ("requirements-dev.txt",)}
+    ),
+    "uv's lock, and its dev group": (
+        {"uv.lock": "", "requirements.txt": "",
+         "pyproject.toml": SHOP + '[dependency-groups]\ndev = ["pytest"]\ndocs = []'},
+        {"lock": "uv.lock", "groups": ("dev",)},
+    ),
+    "poetry's lock": ({"poetry.lock": "", "pyproject.toml": SHOP}, {"lock": "poetry.lock"}),
+    "an extra for tests": (
+        {"pyproject.toml": SHOP + '[project.optional-dependencies]\ntest = ["x"]\ndocs = ["y"]'}, {"extras": ("test",)}
+    ),
+    "a package": ({"pyproject.toml": SHOP + BUILD}, {"install": True}),
+    "uv's virtual project": ({"pyproject.toml": SHOP + BUILD + "[tool.uv]\npackage = false"}, {}),
+    "the oldest Python": ({"pyproject.toml": SHOP + 'requires-python = ">= 3.10, <4"'}, {"python": ">=3.10,<4"}),
+    "the pinned Python": (
+        {".python-version": "3.12.4\n", "pyproject.toml": SHOP + 'requires-python = ">=3.10"'}, {"python": "3.12"}
+    ),
+    "setup.cfg": (
+        {"setup.cfg": "[metadata]\nname = shop\n[options]\npython_requires = >=3.9\n"
+         "[options.extras_require]\ntests = x\n"},
+        {"install": True, "extras": ("tests",), "python": ">=3.9"},
+    ),
+    "setup.py, read and not run": (
+        {"setup.py": "1/0\nfrom setuptools import setup\nneeds = ['x']\n"
+         "setup(name='shop', extras_require={'test': needs + ['y']}, python_requires='>=3.8')"},
+        {"install": True, "extras": ("test",), "python": ">=3.8"},
+    ),
+    "tox": (
+        {"tox.ini": "[testenv]\nextras = tests\ndeps =\n  -r needs.txt\n  py39: old\n  mock>=1  # why\n"
+         "setenv = MODE=test\ncommands = pytest --cov=shop -n auto -m 'not slow' {posargs:tests}",
+         "needs.txt": "", "pyproject.toml": SHOP + BUILD + "[project.optional-dependencies]\ntests = []"},
+        {"install": True, "extras": ("tests",), "requirement_files": ("needs.txt",), "requirements": ("mock>=1",),
+         "test": "python -m pytest -m 'not slow' tests", "environment": {"MODE": "test"}},
+    ),
+    "nox, read and not run": (
+        {"noxfile.py": "import nox\n@nox.session\ndef docs(session): session.install('sphinx')\n@nox.session\n"
+         "def tests(session):\n  session.install('-e', '.[test]', '-r', 'needs.txt', 'mock')\n"
+         "  session.run('pytest', 'tests', *session.posargs)", "needs.txt": "",
+         "pyproject.toml": SHOP + BUILD + "[project.optional-dependencies]\ntest = []"},
+        {"install": True, "extras": ("test",), "requirement_files": ("needs.txt",), "requirements": ("mock",),
+         "test": "python -m pytest tests"},
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_python_project_is_detected_by_its_files(name: str) -> None:
-    files, directory, kind, lock = FOUND[name]
-    detected = detect(tree(files), directory)
-    assert (detected.kind, detected.settings.lock) == (kind, lock)
-    assert all(found.path in files for found in detected.found)
-    assert bool(detected.missing) == (not kind)
+    files, wanted = FOUND[name]
+    detected = detect(tree({**TEST, **files}))
+    assert detected.settings.model_dump(exclude_defaults=True) == wanted
+    assert all(found.path in {**TEST, **files} for found in detected.found), detected.found
+    assert not detected.missing
+
+
+def test_a_project_in_a_directory_is_detected_there_with_the_lock_of_its_workspace() -> None:
+    files = {"uv.lock": "", "services/api/tests/test_a.py": "", "services/api/pyproject.toml": SHOP + BUILD}
+    settings = detect(tree(files), "services/api").settings
+    assert (settings.directory, settings.lock, settings.install) == ("services/api", "../../uv.lock", True)
+    assert asked(tree(files), settings).uv_lock == "uv.lock"
+    assert uv_words(settings) == ["--directory", "services/api"]
+
+
+def test_where_nothing_tells_how_it_is_tested_it_is_said_how_to_name_it() -> None:
+    (missing,) = detect(tree({"latest.py": ""})).missing
+    assert "test = " in missing.how
+
+
+POETRY = f"""
+[[package]]
+name = "flask"
+version = "3.0"
+optional = false
+groups = ["main"]
+files = [{{file = "f.whl", hash = "{HASH}"}}]
+[[package]]
+name = "win"
+version = "1"
+optional = false
+groups = ["main"]
+markers = "sys_platform == 'win32'"
+files = []
+[[package]]
+name = "pytest"
+version = "9"
+optional = false
+groups = ["dev"]
+files = []
+[[package]]
+name = "sphinx"
+version = "8"
+optional = false
+groups = ["docs"]
+files = []
+[[package]]
+name = "redis"
+version = "5"
+optional = true
+groups = ["main"]
+markers = 'extra == "cache"'
+files = []
+[extras]
+cache = ["redis"]
+"""
+POETRY_PROJECT = '[tool.poetry]\nname = "shop"\n[tool.poetry.group.dev.dependencies]\npytest = "^9"\n' \
+    '[tool.poetry.group.docs]\noptional = true\n[tool.poetry.group.docs.dependencies]\nsphinx = "*"\n'  # fmt: skip
+OLD_POETRY = """
+[[package]]
+name = "flask"
+version = "3.0"
+category = "main"
+optional = false
+[[package]]
+name = "pytest"
+version = "9"
+category = "dev"
+optional = false
+[metadata.files]
+flask = [{file = "f.whl", hash = "HASH"}]
+pytest = []
+""".replace("HASH", HASH)
+PDM = f"""
+[[package]]
+name = "flask"
+version = "3.0"
+groups = ["default"]
+files = [{{file = "f.whl", hash = "{HASH}"}}]
+[[package]]
+name = "pytest"
+version = "9"
+groups = ["test"]
+marker = "python_version >= '3.9'"
+[[package]]
+name = "sphinx"
+version = "8"
+groups = ["docs"]
+"""
+PYLOCK = f"""
+lock-version = "1.0"
+created-by = "a tool"
+default-groups = ["dev"]
+[[packages]]
+name = "flask"
+version = "3.0"
+wheels = [{{url = "https://x/f.whl", hashes = {{sha256 = "{"a" * 64}"}}}}]
+[[packages]]
+name = "pytest"
+version = "9"
+marker = "'dev' in dependency_groups"
+[[packages]]
+name = "sphinx"
+version = "8"
+marker = "'docs' in extras"
+[[packages]]
+name = "shop"
+directory = {{path = "."}}
+"""
+PIPFILE = f'{{"default": {{"flask": {{"version": "==3.0", "hashes": ["{HASH}"]}}}}, ' \
+    '"develop": {"pytest": {"version": "==9", "markers": "python_version >= \'3.9\'"}, ' \
+    '"shop": {"path": "."}}}'  # fmt: skip
+GROUPS = """
+[dependency-groups]
+test = ["pytest", {include-group = "types"}]
+types = ["mypy"]
+[project.optional-dependencies]
+http = ["httpx ; python_version >= '3.9'"]
+test = ["shop[http]", "shop[more] ; sys_platform == 'linux'", "hypothesis"]
+more = ["attrs"]
+"""
+ASKED: dict[str, tuple[dict[str, str], dict[str, Any], Asked]] = {
+    "poetry": (
+        {"poetry.lock": POETRY, "pyproject.toml": POETRY_PROJECT}, {"lock": "poetry.lock"},
+        Asked((f"flask==3.0 --hash={HASH}", "win==1 ; sys_platform == 'win32'", "pytest==9"), is_whole=True),
+    ),
+    "poetry with a group and an extra": (
+        {"poetry.lock": POETRY, "pyproject.toml": POETRY_PROJECT},
+        {"lock": "poetry.lock", "groups": ("docs",), "extras": ("cache",)},
+        Asked((f"flask==3.0 --hash={HASH}", "win==1 ; sys_platform == 'win32'", "pytest==9", "sphinx==8", "redis==5"),
+              is_whole=True),
+    ),
+    "an old poetry": (
+        {"poetry.lock": OLD_POETRY, "pyproject.toml": '[tool.poetry]\nname = "shop"'}, {"lock": "poetry.lock"},
+        Asked((f"flask==3.0 --hash={HASH}",), is_whole=True),
+    ),
+    "pdm": (
+        {"pdm.lock": PDM, "pyproject.toml": SHOP}, {"lock": "pdm.lock", "groups": ("test",)},
+        Asked((f"flask==3.0 --hash={HASH}", "pytest==9 ; python_version >= '3.9'"), is_whole=True),
+    ),
+    "pylock": (
+        {"pylock.toml": PYLOCK}, {"lock": "pylock.toml"},
+        Asked((f"flask==3.0 --hash={HASH}", "pytest==9"), is_whole=True),
+    ),
+    "Pipfile": (
+        {"Pipfile.lock": PIPFILE}, {"lock": "Pipfile.lock"},
+        Asked(("pytest==9 ; python_version >= '3.9'", f"flask==3.0 --hash={HASH}"), is_whole=True),
+    ),
+    "requirements that include others": (
+        {"requirements/dev.txt": "-r base.txt\n-c ../limits.txt\n--no-binary :all:\n-e .\n./lib[x]\nb>=1 # why\n",
+         "requirements/base.txt": "a==1", "limits.txt": "b<2", "setup.py": "", "lib/setup.py": ""},
+        {"requirement_files": ("requirements/dev.txt",)},
+        Asked(("a==1", "b>=1"), ("b<2",), (Local("."), Local("lib", ("x",)))),
+    ),
+    "extras that name the project, and groups that include others": (
+        {"pyproject.toml": SHOP + GROUPS}, {"extras": ("test",), "groups": ("test",)},
+        Asked(("httpx ; python_version >= '3.9'", 'attrs ; sys_platform == "linux"', "hypothesis", "pytest", "mypy")),
+    ),
+    "groups of poetry without a lock": (
+        {"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.9"\na = "~1.2"\n'
+         'b = {version = "^0.3.1", extras = ["x"]}\n'
+         '[tool.poetry.group.test.dependencies]\nc = "1.*"\nd = "*"\n'},
+        {"groups": ("test",)},
+        Asked(("a>=1.2,<1.3", "b[x]>=0.3.1,<0.4", "c==1.*", "d")),
+    ),
+    "the project itself": ({"pyproject.toml": SHOP + BUILD}, {"install": True}, Asked(local=(Local("."),))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_installed_is_what_the_files_say(name: str) -> None:
+    files, settings, wanted = ASKED[name]
+    assert asked(tree(files), ProjectSettings(**settings)) == wanted
+
+
+REFUSED: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
+    "an index of its own": ({"r.txt": "--extra-index-url https://x"}, {"lock": "r.txt"}, "r.txt has --extra-index-url"),
+    "an unknown option": ({"r.txt": "--frobnicate"}, {"lock": "r.txt"}, "'--frobnicate' is not known here"),
+    "a file that is not there": ({"r.txt": "-r gone.txt"}, {"lock": "r.txt"}, "r.txt names gone.txt, which is not in"),
+    "an address that is included": ({"r.txt": "-r https://x/r.txt"}, {"lock": "r.txt"}, "an address"),
+    "a project that is not there": ({"r.txt": "-e ./gone"}, {"lock": "r.txt"}, "names no project of the repository"),
+    "half of the hashes": ({"r.txt": f"a==1 --hash={HASH}\nb==1"}, {"lock": "r.txt"}, "'b==1' has no --hash"),
+    "an unknown group": (
+        {"pyproject.toml": SHOP},
+        {"groups": ("test",)},
+        "no dependency group 'test' in pyproject.toml",
+    ),
+    "a group that includes itself": (
+        {"pyproject.toml": '[dependency-groups]\na = [{include-group = "a"}]'},
+        {"groups": ("a",)},
+        "includes itself",
+    ),
+    "an unknown extra": ({"pyproject.toml": SHOP}, {"extras": ("x",)}, "no extra 'x' in pyproject.toml"),
+    "an empty lock": ({"poetry.lock": ""}, {"lock": "poetry.lock"}, "poetry.lock is empty"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_refused_with_the_file(name: str) -> None:
+    files, settings, told = REFUSED[name]
+    with pytest.raises(InputError, match=told):
+        asked(tree(files), ProjectSettings(**settings))
+
+
+@pytest.mark.parametrize("directory", ["/etc", "../other", "a/../../b"])
+def test_a_directory_outside_of_the_repository_is_refused(directory: str) -> None:
+    with pytest.raises(ValueError, match="must be a directory of the repository"):
+        ProjectSettings(directory=directory)

@@ -13,7 +13,7 @@ from domain.policy.baseline import ACCEPTANCE_COMMAND, base_refusals, base_warni
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
 from tasks.prepare import _check_commands, project_settings
-from tasks.requirements import project_requirements
+from tasks.requirements import installation
 from tests.unit.policy_cases import prepared, tree
 
 FILE = "tests/test_new.py"
@@ -104,14 +104,13 @@ def test_commands_with_quotes_and_settings_without_checks_are_fine() -> None:
 
 LOCK = """\
 # made by a tool
---index-url https://index.example/simple
 flask==3.0 \\
     --hash=sha256:aaaa \\
     --hash=sha256:bbbb
     # via shop
-jinja2==3.1  # via flask
+jinja2==3.1 --hash=sha256:cccc  # via flask
 
-colorama==0.4 ; sys_platform == 'win32'
+colorama==0.4 ; sys_platform == 'win32' --hash=sha256:dddd
 """
 METADATA = """
 [project]
@@ -137,7 +136,9 @@ REQUIREMENTS: dict[str, tuple[dict[str, Any], dict[str, str], set[str]]] = {
     "a list, whatever the metadata say": ({"requirements": ("flask",)}, {"pyproject.toml": METADATA}, {
         "flask", "pytest"
     }),
-    "metadata": ({}, {"pyproject.toml": METADATA}, {"flask>=3", "jinja2", "pytest>=8", "hypothesis", "responses"}),
+    "metadata": ({}, {"pyproject.toml": METADATA}, {
+        "flask>=3", "jinja2", "pytest>=8", "hypothesis", "responses", "ruff"
+    }),
     "metadata without dependencies": ({}, {"pyproject.toml": "[tool.ruff]\n"}, {"pytest"}),
     "a list and a lock": ({"requirements": ("gunicorn",), "lock": "r.txt"}, {"r.txt": "flask==3.0\n"}, {
         "gunicorn", "flask==3.0", "pytest"
@@ -149,18 +150,17 @@ REQUIREMENTS: dict[str, tuple[dict[str, Any], dict[str, str], set[str]]] = {
 @pytest.mark.parametrize("name", REQUIREMENTS)
 def test_requirements_come_from_the_list_the_lock_or_the_metadata(name: str) -> None:
     settings, files, wanted = REQUIREMENTS[name]
-    lines = project_requirements(ProjectSettings(**settings), tree(files))
+    lines = installation(SHOP, ProjectSettings(**settings), tree(files)).requirements
     assert set(lines) == wanted
     assert list(lines) == sorted(lines)
 
 
-def test_a_lock_is_read_line_by_line_without_its_comments() -> None:
-    lines = project_requirements(ProjectSettings(lock="r.txt"), tree({"r.txt": LOCK}))
+def test_a_lock_is_read_line_by_line_with_its_hashes() -> None:
+    lines = installation(SHOP, ProjectSettings(lock="r.txt"), tree({"r.txt": LOCK})).requirements
     assert set(lines) == {
-        "--index-url https://index.example/simple",  # the toolchain refuses options
-        "flask==3.0",
-        "jinja2==3.1",
-        "colorama==0.4 ; sys_platform == 'win32'",
+        "flask==3.0 --hash=sha256:aaaa --hash=sha256:bbbb",
+        "jinja2==3.1 --hash=sha256:cccc",
+        "colorama==0.4 ; sys_platform == 'win32' --hash=sha256:dddd",
         "pytest",
     }
 
@@ -182,7 +182,7 @@ def test_requirements_that_cannot_be_read_say_why(
     settings: dict[str, Any], files: dict[str, str | bytes], told: str
 ) -> None:
     with pytest.raises(InputError, match=told):
-        project_requirements(ProjectSettings(**settings), tree(files))
+        installation(SHOP, ProjectSettings(**settings), tree(files))
 
 
 # --- the acceptance on base

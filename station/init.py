@@ -1,0 +1,166 @@
+"""`lockgate init`: what a repository is, proven by running its suite once, and the lockgate.toml that says so."""
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from blocks.workshop import Workshop, workshop
+from domain.detect import Detected, detect
+from domain.errors import InputError, LockgateError
+from domain.ports import Tree
+from domain.project import ProjectSettings
+from domain.task import CaseOutcome
+from tasks.prove import Proof, prove
+
+_SHOWN = 10
+_FAILING = (CaseOutcome.FAILED, CaseOutcome.ERROR)
+
+
+def init(repository: str, branch: str | None, directory: str, write: bool, as_json: bool) -> int:
+    """Look, prove, tell. Returns the exit code: 0 where the suite runs and something passes, else 1.
+
+    `write`: into the work tree at `repository`, for a person to commit. Nothing is committed or pushed.
+    """
+    target = Path(repository) / "lockgate.toml"
+    if write and not Path(repository).is_dir():
+        raise InputError("--write needs a work tree on this machine: leave it out, and the file is printed")
+    if write and target.exists():
+        raise InputError(f"{target} is there already: remove it first, or leave out --write")
+    shop = _shop()
+    commit, tree = _newest(shop, repository, branch)
+    detected = detect(tree, directory)
+    proof = prove(shop, repository, tree, detected.settings) if detected.kind else Proof(problem="nothing was detected")
+    text = toml_of(detected.settings)
+    missing = [*(f"{one.what}: {one.how}" for one in detected.missing), *missing_of(proof)]
+    if as_json:
+        print(json.dumps(_told(commit, detected, proof, missing, text)))
+    else:
+        _show(commit, detected, proof, missing)
+        if not write:
+            print(f"\n# lockgate.toml\n{text}", end="")
+    if write and detected.kind:
+        target.write_text(text)
+        if not as_json:
+            print(f"\nwrote {target}: read it, and commit it on the branch that briefs name")
+    return 0 if proof.suite and not proof.suite.problem and _counts(proof)["passed"] else 1
+
+
+def toml_of(settings: ProjectSettings) -> str:
+    """The settings as lockgate.toml: the test command, and what is not as it is by default."""
+    chosen: dict[str, Any] = settings.model_dump(mode="json", exclude_defaults=True)
+    chosen = {"test": settings.test, **chosen}
+    plain = {key: value for key, value in chosen.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in chosen.items() if isinstance(value, dict)}
+    lines = [f"{key} = {_toml(value)}" for key, value in plain.items()]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{_key(key)} = {_toml(value)}" for key, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def missing_of(proof: Proof) -> list[str]:
+    """What the proving run says is missing, and how to name it."""
+    if proof.suite is None:
+        return []
+    texts = [*proof.suite.messages.values(), proof.suite.problem or ""]
+    found: dict[str, None] = {}
+    for text in texts:
+        for module in re.findall(r"No module named '([\w.]+)'", text):
+            top = module.split(".")[0]
+            found[f'the module {top!r}: name what brings it, such as `requirements = ["{top}"]`'] = None
+        for fixture in re.findall(r"fixture '(\w+)' not found", text):
+            found[f"the fixture {fixture!r}: name the pytest plugin that brings it under `requirements`"] = None
+        for program in re.findall(r"No such file or directory: '([\w.+-]+)'", text):
+            found[f"the program {program!r}: name an `image` that has it, or a package under `requirements`"] = None
+        if re.search(r"Name or service not known|Temporary failure in name resolution|Network is unreachable", text):
+            found["a network: tests reach nothing unless `[[egress.test]]` names the hosts"] = None
+    return list(found)[:_SHOWN]
+
+
+def _shop() -> Workshop:
+    """The default workshop, or one with its defaults where no server runs: looking needs none."""
+    try:
+        return workshop("default")
+    except (LockgateError, RuntimeError, OSError, ValueError):
+        return Workshop()
+    except Exception as err:
+        if type(err).__module__.split(".")[0] in ("httpx", "httpcore", "prefect"):
+            return Workshop()
+        raise
+
+
+def _newest(shop: Workshop, repository: str, branch: str | None) -> tuple[str, Tree]:
+    for name in [branch] if branch else ["main", "master"]:
+        try:
+            commit = shop.forge.base(repository, name)
+        except InputError:
+            if branch or name == "master":
+                raise
+            continue
+        return commit, shop.forge.tree(repository, commit)
+    raise AssertionError("unreachable")
+
+
+def _counts(proof: Proof) -> Counter[str]:
+    return Counter(outcome.value for outcome in proof.suite.cases.values()) if proof.suite else Counter()
+
+
+def _show(commit: str, detected: Detected, proof: Proof, missing: list[str]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title=f"Detected at {commit[:12]}", title_justify="left")
+    for column in ("what", "value", "told by"):
+        table.add_column(column, overflow="fold")
+    for found in detected.found:
+        table.add_row(escape(found.what), escape(found.value), escape(found.path))
+    if proof.installed:
+        for project in proof.installed.projects:
+            table.add_row("built in a sandbox", escape(project.filename), escape(project.directory or "."))
+        table.add_row("installed", f"{len(proof.installed.requirements)} requirements", "")
+    console.print(table)
+    if proof.suite:
+        counts = _counts(proof)
+        said = ", ".join(f"{counts[word]} {word}" for word in ("passed", "failed", "error", "skipped") if counts[word])
+        by = f"{proof.suite.runner}, {proof.suite.sandbox}, {proof.suite.seconds:.0f} s"
+        console.print(f"Suite: {said or 'no test was found'} ({by})")
+        failing = [test for test, outcome in proof.suite.cases.items() if outcome in _FAILING]
+        for test in failing[:_SHOWN]:
+            reason = (proof.suite.messages.get(test, "").strip().splitlines() or [""])[-1]
+            console.print(escape(f"  {test}: {reason[:160]}"))
+        if len(failing) > _SHOWN:
+            console.print(f"  and {len(failing) - _SHOWN} more")
+    if problem := proof.problem or (proof.suite and proof.suite.problem):
+        console.print(escape(f"The suite cannot be run: {problem}"))
+    for line in missing:
+        console.print(escape(f"Missing: {line}"))
+
+
+def _told(commit: str, detected: Detected, proof: Proof, missing: list[str], text: str) -> dict[str, Any]:
+    return {
+        "commit": commit,
+        "detected": [found.model_dump() for found in detected.found],
+        "tests": dict(_counts(proof)),
+        "problem": proof.problem or (proof.suite.problem if proof.suite else None),
+        "missing": missing,
+        "lockgate_toml": text,
+    }
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML: its basic strings, numbers, booleans and arrays are those of JSON, but for DEL."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(key)} = {_toml(one)}" for key, one in value.items() if one is not None) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
