@@ -55,6 +55,9 @@ class AcceptanceFile(Value):
 
     path: RepositoryPath = Field(description="Where it goes in the repository")
     content: str = Field(description="The whole file")
+    keep: bool = Field(
+        True, description="It is merged with the change, as it is here; false: the agent never sees it, nor the branch"
+    )
 
 
 class Acceptance(Value):

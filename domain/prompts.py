@@ -158,7 +158,10 @@ def _joined(*parts: str) -> str:
 def _task(material: Material) -> tuple[str, ...]:
     brief, settings = material.prepared.brief, material.prepared.settings
     done = [f"- the test `{_line(test)}` passes" for test in brief.acceptance.tests]
-    done += [f"- every test in `{f.path}` passes (given, also at /lockgate/acceptance)" for f in brief.acceptance.files]
+    given = [file for file in brief.acceptance.files if file.keep]
+    done += [f"- every test in `{f.path}` passes (it will be there; read it at /lockgate/acceptance)" for f in given]
+    if len(given) < len(brief.acceptance.files):
+        done.append("- tests that you are not shown pass: do all that the goal says")
     done += [f"- `{_line(brief.acceptance.command)}` succeeds"] if brief.acceptance.command else []
     checks = [command for command in (settings.build, settings.lint, settings.types) if command]
     done += [
@@ -240,7 +243,7 @@ def _points(feedback: Feedback) -> str:
 
 
 def _acceptance_files(material: Material) -> str:
-    files = material.prepared.brief.acceptance.files
+    files = [file for file in material.prepared.brief.acceptance.files if file.keep]
     parts = [f"### {file.path}\n{fence(_head(file.content, MAX_FILE))}" for file in files[:5]]
     return "## The tests that decide\n" + "\n\n".join(parts) if parts else ""
 

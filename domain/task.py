@@ -88,7 +88,7 @@ class Attempt(Value):
     commit: str | None = Field(description="None: no usable change; see `problem`")
     tree: str | None = None
     changed_paths: tuple[str, ...] = ()
-    added_lines: int = 0
+    added_lines: int = Field(0, description="As git counts them, without the acceptance files that the brief gives")
     removed_lines: int = 0
     problem: str | None = Field(None, description="Why there is no usable change")
     help: str | None = Field(None, description="What the agent needs a person for; it stopped there")

@@ -62,7 +62,7 @@ def desk_for(
     )
     prompt = hidden.text(PROMPTS[phase](material))
     lay("/lockgate/brief.md", prompt)
-    for file in brief.acceptance.files:
+    for file in (file for file in brief.acceptance.files if file.keep):
         lay(f"/lockgate/acceptance/{file.path}", file.content)
     if plan:
         lay("/lockgate/plan.json", plan.model_dump_json(indent=2))

@@ -1,12 +1,15 @@
 """edit: the agent works in a sandbox; what leaves it is a commit that the platform made."""
 
 import time
+from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 from blocks.memory import Memory
 from blocks.workshop import Workshop, workshop_of
+from domain.brief import Brief
 from domain.errors import AgentError
 from domain.ignored import Ignored
-from domain.ports import Completed, Tree, Workspace
+from domain.ports import Completed, Tree, TreeEntry, Workspace
 from domain.task import Attempt, BillLine, Feedback, Plan, Prepared, Raced, Scratchpad
 from tasks import show
 from tasks.desk import HELP, MEMORY, SCRATCHPAD, desk_for, time_left_s, used_up
@@ -118,23 +121,46 @@ def _result(
 
 
 def commit_attempt(shop: Workshop, prepared: Prepared, number: int, tree: Tree) -> Attempt:
-    """The tree as a commit on base. Raises AgentError where nothing changed."""
+    """The tree as a commit on base, with the acceptance files that the brief keeps. Raises AgentError where nothing
+    changed but those."""
     brief = prepared.brief
+    base = shop.forge.tree(brief.repository, prepared.base)
+    tree = tree if tree == base else with_acceptance(tree, base, brief)
     message = (
         f"{brief.title}\n\n{brief.goal.strip()}\n\n"
         f"Lockgate-Run: {prepared.run_id}\nLockgate-Attempt: {number}\nLockgate-Brief: {brief.digest}\n"
     )
     commit, tree_id = shop.forge.commit(brief.repository, prepared.base, tree, message, f"lockgate/{brief.agent}")
     changes = shop.forge.changes(brief.repository, prepared.base, commit)
+    given = {file.path: file.content.encode() for file in brief.acceptance.files}
+    own = [(added, removed) for path, added, removed in changes if path not in given or _is_other(tree, path, given)]
     return Attempt(
         number=number,
         base=prepared.base,
         commit=commit,
         tree=tree_id,
         changed_paths=tuple(path for path, _, _ in changes),
-        added_lines=sum(added for _, added, _ in changes),
-        removed_lines=sum(removed for _, _, removed in changes),
+        added_lines=sum(added for added, _ in own),
+        removed_lines=sum(removed for _, removed in own),
     )
+
+
+def _is_other(tree: Tree, path: str, given: Mapping[str, bytes]) -> bool:
+    return path not in tree or tree[path].content != given[path]
+
+
+def with_acceptance(tree: Tree, base: Tree, brief: Brief) -> Tree:
+    """The tree with the brief's acceptance files in it. Where the agent put something else in such a place it stays:
+    the rules over the change say so."""
+    given = {file.path: file.content.encode() for file in brief.acceptance.files if file.keep}
+    below = {str(parent) for path in tree for parent in PurePosixPath(path).parents}
+
+    def is_free(path: str) -> bool:
+        parents = (str(parent) for parent in PurePosixPath(path).parents)
+        return tree.get(path) == base.get(path) and path not in below and not any(parent in tree for parent in parents)
+
+    mode = 0o100644
+    return {**tree, **{path: TreeEntry(mode, content) for path, content in given.items() if is_free(path)}}
 
 
 def _note(workspace: Workspace, path: str) -> bytes | None:

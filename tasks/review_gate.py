@@ -158,9 +158,8 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
 def _passed(shop: Workshop, change: Change, evidence: Evidence, way: str, mark: str) -> Approval:
     """The policy's approval, on record; a person's that was there before stands."""
     count, reviewer = len(change.changed), change.prepared.brief.roles.review
-    comment = (
-        f"{change.changed_lines} changed lines in {count} file{'s' if count != 1 else ''}, and nothing holds it back"
-    )
+    where = f"{count} file{'s' if count != 1 else ''}"
+    comment = f"{change.attempt.changed_lines} changed lines in {where}, and nothing holds it back"
     if evidence.opinion:
         comment += f"; {reviewer} has no concerns"
     approval = Approval(answer=Answer.APPROVE, reviewer=POLICY, comment=f"{way}: {comment}", fingerprint=mark, rule=way)

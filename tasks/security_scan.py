@@ -6,9 +6,11 @@ from datetime import UTC, date, datetime
 
 from blocks.scanners.gitleaks import merged
 from blocks.workshop import Workshop, workshop_of
+from domain.brief import Brief
 from domain.policy import change_findings
 from domain.policy.suppress import Suppressed, apply_suppressions
-from domain.task import Attempt, Prepared, Scanned
+from domain.ports import Tree
+from domain.task import Attempt, Finding, Prepared, Scanned, Severity
 from tasks import show
 from tasks.step import step
 
@@ -31,7 +33,8 @@ def security_scan(prepared: Prepared, attempt: Attempt) -> Scanned:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for found in pool.map(lambda scanner: scanner.scan(base, head, attempt.changed_paths), scanners):
             findings += found
-    kept, suppressed = apply_suppressions(merged(findings), prepared.settings.suppress, _day(shop, run))
+    of_brief = [_of_brief(finding, brief, head) for finding in merged(findings)]
+    kept, suppressed = apply_suppressions(of_brief, prepared.settings.suppress, _day(shop, run))
     scanned = Scanned(
         commit=attempt.commit,
         findings=kept,
@@ -47,6 +50,16 @@ def _day(shop: Workshop, run: str) -> date:
     """The day on which the run began, in UTC: what ends at midnight ends for the next run."""
     begun = shop.ledger.entries(run_id=run, kind="prepared")
     return (begun[0].at if begun else datetime.now(UTC)).date()
+
+
+def _of_brief(finding: Finding, brief: Brief, head: Tree) -> Finding:
+    """What is found in a test that the brief gives goes to a person: the agent did not write it and cannot mend it."""
+    content = {file.path: file.content.encode() for file in brief.acceptance.files}.get(finding.path or "")
+    is_given = content is not None and finding.path in head and head[finding.path].content == content
+    if not is_given or finding.severity is not Severity.REFUSE:
+        return finding
+    said = f"in a test that the brief gives: {finding.message}"
+    return finding.model_copy(update={"severity": Severity.PERSON, "message": said})
 
 
 def _told(one: Suppressed) -> str:

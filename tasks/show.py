@@ -192,12 +192,14 @@ def review(prepared: Prepared, evidence: Evidence, verdict: Verdict, diff: str, 
     a, brief = evidence.attempt, prepared.brief
     findings = [f.sentence for f in (*evidence.tested.findings, *evidence.scanned.findings)]
     stands = standing(prepared).sentence
+    given = [file.path for file in brief.acceptance.files if file.keep]
     where = f"and released to **{quote(brief.environment)}**" if brief.environment else "and not released"
     parts = [
         f"# Review: {quote(brief.title)}",
         *([f"**{quote(stands)}**, and what fails there is not counted."] if stands else []),
         fence(brief.goal),
         f"**{verdict.decision}** · attempt {a.number} · +{a.added_lines} −{a.removed_lines}",
+        *([f"From the brief, merged as given: {', '.join(map(quote, given))}."] if given else []),
         f"Nothing is merged yet: once it is approved it will be merged into `{brief.branch}` {where}.",
         f"## Tests\n{count(evidence.tested.rows)}",
         *_sentences(evidence.tested),

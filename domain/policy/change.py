@@ -53,12 +53,6 @@ class Change:
         """Changed Python files outside of the tests."""
         return tuple(path for path in self.present if is_python(path) and not self.is_test(path))
 
-    @cached_property
-    def changed_lines(self) -> int:
-        """Added plus removed lines as git counts them, without acceptance files that were put in place unaltered."""
-        brought = [p for p in self.acceptance if p in self.attempt.changed_paths and self._is_the_acceptance(p)]
-        return max(0, self.attempt.changed_lines - sum(self._line_difference(path) for path in brought))
-
     def is_test(self, path: str) -> bool:
         return matches(path, self.settings.test_paths)
 
@@ -84,10 +78,6 @@ class Change:
     def _is_the_acceptance(self, path: str) -> bool:
         entry = self.head.get(path)
         return entry is not None and entry.mode != LINK and entry.content == self.acceptance.get(path)
-
-    def _line_difference(self, path: str) -> int:
-        old, new = (Counter(_lines(text_of(tree, path) or "")) for tree in (self.base, self.head))
-        return ((new - old) + (old - new)).total()
 
 
 def is_python(path: str) -> bool:

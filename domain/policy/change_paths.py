@@ -135,7 +135,7 @@ def _program(change: Change) -> Iterator[Hit]:
 
 
 def _budget(change: Change) -> Iterator[Hit]:
-    lines, most = change.changed_lines, change.prepared.brief.scope.max_changed_lines
+    lines, most = change.attempt.changed_lines, change.prepared.brief.scope.max_changed_lines
     if lines > most:
         yield Hit(f"{lines} changed lines are more than the {most} that the brief allows")
 
@@ -218,7 +218,25 @@ SCOPE_RULES: tuple[Rule[Change], ...] = (
     ),
 )  # fmt: skip
 
+
+def _given_elsewhere(change: Change) -> Iterator[Hit]:
+    for file in change.prepared.brief.acceptance.files:
+        is_there = file.keep and file.path in change.head and file.path not in change.changed
+        if not is_there or change.head[file.path] == change.base.get(file.path):
+            continue
+        if not change.is_test(file.path) or matches(file.path, change.settings.sensitive_paths):
+            yield Hit("the brief brings this file as acceptance, and it is no plain test", file.path)
+
+
 PERSON_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "acceptance-elsewhere", "change", Severity.PERSON,
+        "An acceptance file of the brief outside of test_paths, or under sensitive_paths, that is merged with the "
+        "change.",
+        "Who briefs may say what is tested; what else is merged is a reviewer's to say.",
+        "look at this file as at any other, or give it `keep = false` in the brief",
+        _given_elsewhere,
+    ),
     Rule(
         "sensitive-path", "change", PERSON,
         "A changed path that the settings' sensitive_paths on base match; always lockgate.toml.",

@@ -90,8 +90,9 @@ def _sensitive(case: Passing) -> Iterator[Hit]:
 
 
 def _size(case: Passing) -> Iterator[Hit]:
-    if case.change.changed_lines > case.most_lines:
-        yield Hit(f"{case.change.changed_lines} changed lines are more than the {case.most_lines} that may pass")
+    lines = case.evidence.attempt.changed_lines
+    if lines > case.most_lines:
+        yield Hit(f"{lines} changed lines are more than the {case.most_lines} that may pass")
 
 
 def _tests(case: Passing) -> Iterator[Hit]:

@@ -337,11 +337,18 @@ def test_a_change_larger_than_its_budget_is_refused() -> None:
     assert change_findings(ready, attempt(changed, added_lines=7, removed_lines=3), PROJECT, changed) == ()
 
 
-def test_the_acceptance_put_in_place_is_not_paid_from_the_budget() -> None:
-    changed = head({"shop/app.py": "X = 1\n", ACCEPTANCE.path: ACCEPTANCE.content})
-    ready = prepared(scope=Scope(paths=("shop/**",), max_changed_lines=10))
-    assert change_findings(ready, attempt(changed, added_lines=12), PROJECT, changed) == ()
-    assert change_findings(ready, attempt(changed, added_lines=13), PROJECT, changed) != ()
+def test_an_acceptance_file_that_is_no_plain_test_is_shown_to_a_person() -> None:
+    def told(path: str, keep: bool = True) -> list[str]:
+        ready, file = prepared(), AcceptanceFile(path=path, content="x = 1\n", keep=keep)
+        brief = ready.brief.model_copy(update={"acceptance": Acceptance(files=(file,))})
+        changed = head({"shop/app.py": "X = 1\n", **({path: file.content} if keep else {})})
+        seen = change_findings(ready.model_copy(update={"brief": brief}), attempt(changed), PROJECT, changed)
+        return [f"{finding.rule} {finding.severity} {finding.path}" for finding in seen]
+
+    assert told("tests/test_new.py") == []
+    assert told(".github/workflows/x.yml") == ["acceptance-elsewhere person .github/workflows/x.yml"]
+    assert told("shop/new.py") == ["acceptance-elsewhere person shop/new.py"]
+    assert told("shop/new.py", keep=False) == []
 
 
 def test_what_base_has_already_is_not_held_against_the_change() -> None:
