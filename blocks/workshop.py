@@ -18,6 +18,7 @@ from blocks.artifacts.signing_key import SigningKey
 from blocks.base import LockgateBlock
 from blocks.databases.postgres import PostgresDatabase
 from blocks.databases.sqlite import SqliteDatabase
+from blocks.forges.credential import RepositoryCredential
 from blocks.forges.local import LocalForge
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.models.provider import ModelProvider
@@ -203,6 +204,7 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "aider": Aider,
     "provider": ModelProvider,
     "secret": Secret,
+    "repository-credential": RepositoryCredential,
     "memory": Memory,
     "process-target": ProcessTarget,
     "docker-host-target": DockerHostTarget,

@@ -6,10 +6,11 @@ import signal
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 from typing import NamedTuple
 
+from blocks.forges.credential import Given, RepositoryCredential
 from domain.errors import ForgeError, InputError
 
 NO_HOOKS = "/dev/null"
@@ -71,19 +72,23 @@ def git(
     expect: tuple[int, ...] = (0,),
     as_person: bool = False,
     env: Mapping[str, str] | None = None,
+    credential: RepositoryCredential | None = None,
 ) -> Ran:
-    """Run git. `as_person`: with what the worker's user signs in with, for that person's own repository.
+    """Run git. `as_person`: with what the worker's user signs in with, for that person's own repository; `credential`
+    goes before that.
 
     Raises InputError where git's words say that a person must act, ForgeError for any other exit code that is not
     in `expect`, and where it takes longer than `timeout_s` (then everything that it started is ended, too).
     """
-    argv = ["git", *(part for key, value in _SETTINGS.items() for part in ("-c", f"{key}={value}")), *arguments]
     environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **(env or {})}
     if as_person:
         environment |= {name: os.environ[name] for name in _OF_THE_PERSON if name in os.environ}
         environment["GIT_SSH_COMMAND"] = os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
     verb = next(word for before, word in pairwise(("", *arguments)) if word[0] != "-" and before not in ("-c", "-C"))
-    ran = run(argv, environment, stdin, timeout_s, f"git {verb}")
+    with credential.given() if credential else nullcontext(Given((), {}, ())) as given:
+        settings = [*(f"{key}={value}" for key, value in _SETTINGS.items()), *given.settings]
+        argv = ["git", *(word for one in settings for word in ("-c", one)), *arguments]
+        ran = run(argv, environment | given.environment, stdin, timeout_s, f"git {verb}", given.descriptors)
     if ran.code in expect:
         return ran
     must_act = as_person and (_A_PERSON_MUST_ACT.search(ran.err) or _is_no_host(ran.err))
@@ -91,14 +96,22 @@ def git(
     raise kind(f"git {verb} failed ({ran.code}): {ran.err or 'it said nothing'}")
 
 
-def run(argv: Sequence[str], environment: Mapping[str, str], stdin: bytes, timeout_s: float, name: str = "git") -> Ran:
+def run(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    stdin: bytes,
+    timeout_s: float,
+    name: str = "git",
+    descriptors: Sequence[int] = (),
+) -> Ran:
     """Run a command line, whatever its exit code is. Raises ForgeError: not started, or longer than `timeout_s`."""
     pipe = subprocess.PIPE
     try:
         # A session of its own: no terminal to prompt on, and one group to end.
         process = subprocess.Popen(
-            argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=environment, start_new_session=True
-        )
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=environment, start_new_session=True,
+            pass_fds=descriptors,
+        )  # fmt: skip
     except OSError as err:
         raise ForgeError(
             f"git could not be started ({err.strerror}): install git 2.39 or newer on this worker"

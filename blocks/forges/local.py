@@ -9,6 +9,7 @@ from pydantic import Field
 from blocks.base import LockgateBlock
 from blocks.forges.checkouts import checked, receive_pack, refuse_uncommitted, upload_pack
 from blocks.forges.commits import REVERTS, CommitData, identity, plain
+from blocks.forges.credential import RepositoryCredential
 from blocks.forges.git import git
 from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place, locate
@@ -30,6 +31,9 @@ class LocalForge(LockgateBlock):
     _description = "Repositories by path or git URL, read and written with plain git."
 
     root: Path = Field(default_factory=lambda: home() / "forge", description="Where the mirrors are kept")
+    credentials: tuple[str, ...] = Field(
+        (), description="Names of repository-credential blocks; each is used at the URLs that it says, and nowhere else"
+    )
     author_name: str = Field("Lockgate", description="Committer of the platform's commits")
     author_email: str = Field("lockgate@localhost", description="The committer's e-mail address")
     git_timeout_s: float = Field(300, gt=0, description="Longest time for one git command, in seconds")
@@ -170,6 +174,19 @@ class LocalForge(LockgateBlock):
     def _committer(self) -> bytes:
         return identity(self.author_name, "Lockgate", self.author_email)
 
+    def _credential(self, place: Place) -> RepositoryCredential | None:
+        """The first of `credentials` that is for this place."""
+        if place.directory:
+            return None
+        for name in self.credentials:
+            try:
+                credential = RepositoryCredential.saved(name)
+            except ValueError as err:
+                raise InputError(f"there is no block repository-credential/{name}, which the forge names") from err
+            if credential.is_for(place.address):
+                return credential
+        return None
+
     def _open(self, repository: str) -> tuple[Place, Mirror]:
         place = locate(repository)
         return place, Mirror(self.root.expanduser().absolute() / f"{place.name}.git", self.git_timeout_s)
@@ -211,7 +228,7 @@ class LocalForge(LockgateBlock):
         mirror.ensure()
         try:
             with mirror.locked():
-                mirror.fetch(place.address, f"{what}:{ref}", upload)
+                mirror.fetch(place.address, f"{what}:{ref}", upload, self._credential(place))
                 return mirror.commit_at(ref)
         except InputError as err:
             raise _unreadable(place, err) from err
@@ -226,7 +243,9 @@ class LocalForge(LockgateBlock):
 
     def _list(self, place: Place, flag: str, *patterns: str) -> list[str]:
         argv = ("ls-remote", flag, *_upload_pack(place), "--", place.address, *patterns)
-        return git(*argv, as_person=True, timeout_s=self.git_timeout_s).out.decode("utf-8", "replace").splitlines()
+        credential = self._credential(place)
+        listed = git(*argv, as_person=True, credential=credential, timeout_s=self.git_timeout_s)
+        return listed.out.decode("utf-8", "replace").splitlines()
 
     def _stands_elsewhere(self, place: Place, mirror: Mirror, branch: str, commit: str) -> str | None:
         tip = self._fetch(place, mirror, branch)
@@ -238,7 +257,8 @@ class LocalForge(LockgateBlock):
         flags = ("--no-verify", "--no-follow-tags", "--no-recurse-submodules", f"--force-with-lease={ref}:{expected}")
         to = receive_pack(checked(place.directory), self.git_timeout_s) if place.directory else ()
         try:
-            mirror.git("push", *flags, *to, "--", place.address, f"{commit}:{ref}", as_person=True)
+            words = ("push", *flags, *to, "--", place.address, f"{commit}:{ref}")
+            mirror.git(*words, as_person=True, credential=self._credential(place))
         except (ForgeError, InputError) as err:
             return str(err)
         return None

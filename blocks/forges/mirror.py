@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blocks.forges.commits import CommitData, parsed, stored
+from blocks.forges.credential import RepositoryCredential
 from blocks.forges.git import Ran, git
 from domain.errors import AgentError, ForgeError
 from domain.ports import Tree, TreeEntry
@@ -42,13 +43,21 @@ class Mirror:
         self.path = path
         self._timeout_s = timeout_s
 
-    def git(self, *arguments: str, stdin: bytes = b"", expect: tuple[int, ...] = (0,), as_person: bool = False) -> Ran:
+    def git(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        expect: tuple[int, ...] = (0,),
+        as_person: bool = False,
+        credential: RepositoryCredential | None = None,
+    ) -> Ran:
         return git(
             f"--git-dir={self.path}",
             *arguments,
             stdin=stdin,
             expect=expect,
             as_person=as_person,
+            credential=credential,
             timeout_s=self._timeout_s,
         )
 
@@ -76,12 +85,15 @@ class Mirror:
     def _is_whole(self) -> bool:
         return (self.path / "HEAD").is_file() and all((self.path / part).is_dir() for part in ("objects", "refs"))
 
-    def fetch(self, address: str, refspec: str, options: Iterable[str] = ()) -> None:
+    def fetch(
+        self, address: str, refspec: str, options: Iterable[str] = (), credential: RepositoryCredential | None = None
+    ) -> None:
         """Bring one ref of `address` here. Call it with the lock held."""
         self._drop_stale_locks()
         flags = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--update-shallow")
         # A pack appears whole or not at all; loose objects of a killed fetch could be a commit without its tree.
-        self.git("-c", "fetch.unpackLimit=1", "fetch", *flags, *options, "--", address, refspec, as_person=True)
+        words = ("-c", "fetch.unpackLimit=1", "fetch", *flags, *options, "--", address, refspec)
+        self.git(*words, as_person=True, credential=credential)
 
     def tidy(self) -> None:
         """Repack when git finds it worth it; objects that no ref holds are kept for two weeks. Hold the lock."""
