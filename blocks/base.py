@@ -2,10 +2,13 @@
 
 import copy
 import functools
+import os
 from typing import Any, Self, cast
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, model_validator
+
+from blocks import kept
 
 
 class LockgateBlock(Block):
@@ -34,6 +37,8 @@ class LockgateBlock(Block):
     @classmethod
     def saved(cls, name: str) -> Self:
         """The saved block of that name. Raises ValueError where there is none."""
+        if os.environ.get(kept.OFFLINE):
+            return cls.model_validate(kept.fields(cls.get_block_type_slug(), name))
         return cast(Self, cls.load(name))
 
     def keep(self, name: str) -> None:

@@ -46,8 +46,8 @@ class Watch:
         try:
             target = shop.target(self.environment)
             lines = target.ensure()
-        except LockgateError as err:
-            return self._failed(shop, str(err))
+        except Exception as err:  # whatever it is, what serves is looked at again
+            return self._failed(shop, str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}")
         self._problem, self._failures = "", 0
         quiet_s = LOOK_S if isinstance(target, ProcessTarget) else LOOK_AT_ENGINE_S
         if not lines:

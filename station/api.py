@@ -82,6 +82,27 @@ def ledger_urls() -> dict[str, str]:
     return {one["name"]: str(one["data"]["ledger"]["url"]) for one in found if one["name"]}
 
 
+def blocks() -> dict[str, Any]:
+    """What all of Lockgate's blocks hold, as `slug/name` → fields, secrets and all."""
+    found: dict[str, Any] = {}
+    offset = 0
+    while page := post("/block_documents/filter", {"include_secrets": True, "limit": PAGE, "offset": offset}):
+        offset += len(page)
+        for one in page:
+            slug = one["block_type"]["slug"]
+            if slug.startswith("lockgate-") and one["name"]:
+                found[f"{slug}/{one['name']}"] = one["data"]
+    return found
+
+
+def answers(within_s: float) -> bool:
+    """Whether the server answers at all, within a time."""
+    try:
+        return _once("GET", "/health", None, within_s)[0] not in BUSY
+    except (OSError, http.client.HTTPException):
+        return False
+
+
 def workshop_of(flow_run: dict[str, Any]) -> str:
     """The workshop that the brief of a run names."""
     brief = flow_run["parameters"].get("brief")
@@ -113,13 +134,13 @@ def _asked(method: str, path: str, body: Any) -> Any:
     return json.loads(content) if content else None
 
 
-def _once(method: str, path: str, body: Any) -> tuple[int, bytes]:
+def _once(method: str, path: str, body: Any, timeout_s: float = PATIENCE_S) -> tuple[int, bytes]:
     place = urlsplit(os.environ["PREFECT_API_URL"])  # of this station, or what the person set
     kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
     headers = {"Content-Type": "application/json"}
     if credential := os.environ.get("PREFECT_API_AUTH_STRING"):
         headers["Authorization"] = f"Basic {base64.b64encode(credential.encode()).decode()}"
-    connection = kind(place.hostname or "", place.port, timeout=PATIENCE_S)
+    connection = kind(place.hostname or "", place.port, timeout=timeout_s)
     try:
         connection.request(method, place.path + path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()

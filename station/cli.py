@@ -193,9 +193,15 @@ def rollback(
     ] = None,
     reason: Annotated[str, typer.Option(help="For the record")] = "asked for on the command line",
 ) -> None:
-    """Bring an environment back to a release that was seen live."""
-    from station import submit
+    """Bring an environment back to a release that was seen live; directly on this machine if the server is down."""
+    from station import api, submit
 
+    if not api.answers(within_s=10):
+        from station import directly
+
+        print(f"the server at {settings.url()} does not answer: rolling back without it", file=sys.stderr)
+        print(directly.roll_back(environment, revision, reason))
+        return
     state = submit.roll_back(environment, revision, reason)
     print(state["message"])
     raise typer.Exit(0 if state["type"] == "COMPLETED" else 4)

@@ -31,6 +31,7 @@ ROUND_S = 2.0
 ASK_S = 10.0
 FRESH_S = 15.0
 """So old may be what we know of the workshop: its targets change while we watch."""
+WORKER = "lockgate"
 HEARTBEAT_S = 15
 """The worker's. It is late when four of them are missing."""
 
@@ -94,6 +95,7 @@ class Supervisor:
         self._in_background(self._look_after_runs, ROUND_S)
         self._in_background(self._watch_releases, ROUND_S)
         self._in_background(processes.rotate, 60)
+        self._in_background(keep_blocks, 30)
         while not self.over.wait(1):
             for keeper in self.keepers.values():
                 keeper.keep()
@@ -157,13 +159,13 @@ class Supervisor:
 def programs() -> tuple[Program, ...]:
     """What the supervisor keeps running. Settings are read at each start: the port is chosen by `up`."""
     server = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
-    worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", "lockgate"]
+    worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", WORKER]
     return (
         Program("server", server, _server_environment, home(), ask_server, silent_for_s=90),
         Program("gateway", [PYTHON, "-m", "station.gateway"], _client_environment, settings.PROJECT, ask_gateway),
         Program("zygote", [PYTHON, "-m", "station.warm.zygote"], _worker_environment, settings.PROJECT, ask_zygote),
         # Runs go on without the worker that has started them, and are found by the next one.
-        Program("worker", worker, _workers_own_environment, settings.PROJECT, ask_worker, alone=True),
+        Program("worker", worker, _workers_own_environment, settings.PROJECT, ask_worker, 240, 20, alone=True),
     )
 
 
@@ -204,14 +206,23 @@ def ask_worker() -> str | None:
     from station import api
 
     try:
-        found = api.post(f"/work_pools/{settings.POOL}/workers/filter", {"workers": {"name": {"any_": ["lockgate"]}}})
-    except Exception:
+        found = api.post(f"/work_pools/{settings.POOL}/workers/filter", {})
+    except api.NoAnswer:
         return None
-    ages = [datetime.now(UTC) - datetime.fromisoformat(w["last_heartbeat_time"].replace("Z", "+00:00")) for w in found]
+    beats = [one["last_heartbeat_time"] for one in found or () if one["name"] == WORKER]
+    ages = [datetime.now(UTC) - datetime.fromisoformat(beat.replace("Z", "+00:00")) for beat in beats]
     if not ages:
         return "it has never sent a heartbeat"
     late_s = min(ages).total_seconds()
     return f"its last heartbeat was {late_s:.0f} s ago" if late_s > 4 * HEARTBEAT_S else None
+
+
+def keep_blocks() -> None:
+    """A copy of the blocks in the home, for a rollback while the server is down."""
+    from blocks import kept
+    from station import api
+
+    kept.keep(api.blocks())
 
 
 def sweep_runners(temporary: Path) -> None:

@@ -1,0 +1,56 @@
+"""The blocks as they were a moment ago, for a rollback while Prefect's server is down.
+
+The supervisor keeps them in the home, encrypted with the key that the server's own database is encrypted with.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from blocks.home import home
+from domain.errors import InputError
+
+OFFLINE = "LOCKGATE_OFFLINE"
+"""Set in a process that must do without the server: blocks come from here."""
+
+
+def keep(documents: Mapping[str, Any]) -> None:
+    """Keep what blocks hold, as `slug/name` → fields. Written anew only when something has changed."""
+    if documents == _read():
+        return
+    path = _path()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(_key().encrypt(json.dumps(documents).encode()))
+    draft.replace(path)
+
+
+def fields(slug: str, name: str) -> dict[str, Any]:
+    """What the block holds. Raises InputError where nothing was kept, ValueError for a block that was not there."""
+    documents = _read()
+    if documents is None:
+        raise InputError(f"no blocks were kept in {home()}: the server has to be up for this")
+    if f"{slug}/{name}" not in documents:
+        raise ValueError(f"there was no block {slug}/{name}")
+    return dict(documents[f"{slug}/{name}"])
+
+
+def _read() -> dict[str, Any] | None:
+    try:
+        sealed = _path().read_bytes()
+    except FileNotFoundError:
+        return None
+    return dict(json.loads(_key().decrypt(sealed)))
+
+
+def _key() -> Any:
+    from cryptography.fernet import Fernet
+
+    return Fernet((home() / "credentials" / "encryption-key").read_text().strip())
+
+
+def _path() -> Path:
+    return home() / "prefect" / "blocks.kept"

@@ -1,0 +1,66 @@
+"""`lockgate rollback` while Prefect's server is down: by blocks that were kept, under the lease, on the record."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks import kept
+from blocks.base import LockgateBlock
+from blocks.workshop import Workshop
+from domain.errors import InputError
+from station import credentials
+from tests.contract.environment import CANARY
+from tests.contract.environments_of_processes import ProcessEnvironment
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def fields(block: LockgateBlock) -> Any:
+    """As Prefect's API gives them with `include_secrets`."""
+    return block.model_dump(mode="json", context={"include_secrets": True})
+
+
+def test_an_environment_goes_back_although_the_server_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path / "home"))
+    credentials.encryption_key()
+    environment = ProcessEnvironment(tmp_path / "targets")
+    try:
+        first, second = environment.released(), environment.released()
+        ledger = environment.ledger
+        for made in (first, second):
+            ledger.record("run", "live", made.revision, made)
+        shop = Workshop(ledger=ledger, targets={"shop": "process-target/shop"})
+        documents = {
+            "lockgate-workshop/default": fields(shop),
+            "lockgate-process-target/shop": fields(environment.target),
+        }
+        with pytest.raises(InputError, match="no blocks were kept"):
+            kept.fields("lockgate-workshop", "default")
+        kept.keep(documents)
+        file = tmp_path / "home" / "prefect" / "blocks.kept"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert CANARY.encode() not in file.read_bytes(), "it is encrypted"
+        written = file.stat().st_ino
+        kept.keep(documents)
+        assert file.stat().st_ino == written, "nothing has changed"
+
+        code = "from station.cli import main\nmain()"
+        env = {**os.environ, "PREFECT_API_URL": "http://127.0.0.1:1/api", "PREFECT_API_AUTH_STRING": "me:secret"}
+        done = subprocess.run(
+            [sys.executable, "-c", code, "rollback", "shop", "--reason", "it is sick"],
+            env=env, cwd=PROJECT, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "rolling back without it" in done.stderr
+        assert f"shop was seen serving {first.revision[:12]} again" in done.stdout
+        assert environment.target.current() == first.revision
+        (back,) = ledger.entries(kind="rolled_back")
+        assert (back.body["failed"], back.body["serving"]) == (second.revision, first.revision)
+        assert ledger.holder_of("environment/shop") is None
+    finally:
+        environment.target.stop()
