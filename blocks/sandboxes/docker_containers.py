@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from blocks.sandboxes import docker_seccomp, relay
+from blocks.host import docker_seccomp
+from blocks.sandboxes import relay
 from blocks.sandboxes.confinement import EXCHANGE, GATEWAY, HOME, TMP, WORK, Bind, Caps
 from blocks.sandboxes.docker_engine import Engine, Stream, engine_errors
 from blocks.sandboxes.image import PLATFORM_ID

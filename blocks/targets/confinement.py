@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from blocks.host import seccomp
 from blocks.targets import processes
-from domain.errors import TargetError
+from domain.errors import SandboxError, TargetError
 
 APP, DATA = "/app", "/data"
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -37,6 +38,13 @@ class Mount(NamedTuple):
     source: Path
     inside: str
     writable: bool = False
+
+
+class Sealed(NamedTuple):
+    """Descriptors of a confined program: its environment, and the filter of its system calls."""
+
+    environment: int
+    calls: int
 
 
 class Ended(NamedTuple):
@@ -67,8 +75,8 @@ def attached(
 
     `options`: more of bwrap's, before the mounts. Raises TargetError where it cannot be started.
     """
-    with _sealed(environment) as descriptor:
-        argv = _argv(command, mounts, descriptor, network, "--die-with-parent", *options)
+    with _sealed(environment) as sealed:
+        argv = _argv(command, mounts, sealed, network, "--die-with-parent", *options)
         try:
             process = subprocess.Popen(
                 argv,
@@ -76,7 +84,7 @@ def attached(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(descriptor, *descriptors),
+                pass_fds=(*sealed, *descriptors),
                 start_new_session=True,
             )
         except OSError as err:
@@ -115,24 +123,35 @@ def start(
     command: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str], *, mark: str, log: Path
 ) -> None:
     """Start a service that outlives us; `processes.marked(mark)` finds it. Its output is appended to `log`."""
-    with _sealed(environment) as descriptor:
+    with _sealed(environment) as sealed:
         # the mark comes as a variable because that is the one word of its command line bwrap does not care about
-        argv = _argv(command, mounts, descriptor, True, "--setenv", "LOCKGATE_RELEASE", mark)
-        processes.start(argv, {"PATH": _SYSTEM_PATH}, log, Path("/"), [descriptor])
+        argv = _argv(command, mounts, sealed, True, "--setenv", "LOCKGATE_RELEASE", mark)
+        processes.start(argv, {"PATH": _SYSTEM_PATH}, log, Path("/"), sealed)
 
 
 @contextlib.contextmanager
-def _sealed(environment: Mapping[str, str]) -> Iterator[int]:
-    """A descriptor that bwrap reads the environment from: in no command line, in no file, and not in force for the
-    programs before bwrap, where LD_PRELOAD would run on the host."""
+def _sealed(environment: Mapping[str, str]) -> Iterator[Sealed]:
+    """What bwrap reads from descriptors. The environment: in no command line, in no file, and not in force for the
+    programs before bwrap, where LD_PRELOAD would run on the host. The system call filter: that of sandboxes."""
     for name, value in environment.items():
         if not name.isidentifier() or not name.isascii() or "\0" in value:
             raise TargetError(f"environment variable {name!r} has no usable name or value: use letters, digits and _")
     words = (word for name, value in environment.items() for word in ("--setenv", name, value))
-    descriptor = os.memfd_create("environment")
+    try:
+        program = seccomp.program()
+    except SandboxError as err:
+        raise TargetError(str(err)) from err
+    options = b"".join(word.encode(errors="surrogateescape") + b"\0" for word in words)
+    with _held("environment", options) as arguments, _held("seccomp", program) as calls:
+        yield Sealed(arguments, calls)
+
+
+@contextlib.contextmanager
+def _held(name: str, content: bytes) -> Iterator[int]:
+    descriptor = os.memfd_create(name)
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(b"".join(word.encode(errors="surrogateescape") + b"\0" for word in words))
+            file.write(content)
         os.lseek(descriptor, 0, os.SEEK_SET)
         yield descriptor
     finally:
@@ -140,13 +159,13 @@ def _sealed(environment: Mapping[str, str]) -> Iterator[int]:
 
 
 def _argv(
-    command: Sequence[str], mounts: Sequence[Mount], descriptor: int | None, network: bool, *options: str
+    command: Sequence[str], mounts: Sequence[Mount], sealed: Sealed | None, network: bool, *options: str
 ) -> list[str]:
     """The whole command line. Root first gives up what it is: a mount namespace of its own, where the directories are
     within reach of another user (as /root is not), then that user without any capability."""
     bwrap = bwrap_binary()
     if os.geteuid() != 0:
-        return [*_bwrap(str(bwrap), descriptor, network), *options, *_views(mounts), "--", *command]
+        return [*_bwrap(str(bwrap), sealed, network), *options, *_views(mounts), "--", *command]
     staged = [mount._replace(source=Path(f"/mnt/{number}")) for number, mount in enumerate(mounts)]
     pairs = [(str(mount.source), str(number)) for number, mount in enumerate(mounts)]
     program = str(bwrap)
@@ -160,16 +179,17 @@ def _argv(
         "--",
         *("setpriv", f"--reuid={processes.RELEASE_UID}", f"--regid={processes.RELEASE_UID}", "--clear-groups"),
         *("--no-new-privs", "--bounding-set=-all", "prlimit", "--nproc=4096", "--core=0"),
-        *_bwrap(program, descriptor, network, "--uid", "65534", "--gid", "65534"),
+        *_bwrap(program, sealed, network, "--uid", "65534", "--gid", "65534"),
         *(*options, *_views(staged), "--", *command),
     ]
 
 
-def _bwrap(program: str, descriptor: int | None, network: bool, *options: str) -> list[str]:
+def _bwrap(program: str, sealed: Sealed | None, network: bool, *options: str) -> list[str]:
     argv = [program, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     argv += [] if network else ["--unshare-net"]
     argv += ["--disable-userns", "--new-session", "--cap-drop", "ALL", *options]
-    argv += ["--clearenv"] if descriptor is None else ["--clearenv", "--args", str(descriptor)]
+    argv += ["--clearenv"]
+    argv += ["--args", str(sealed.environment), "--seccomp", str(sealed.calls)] if sealed else []
     argv += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
     for folder in ("/tmp", "/dev/shm"):  # noqa: S108  # its own
         argv += ["--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", folder]

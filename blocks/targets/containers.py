@@ -13,6 +13,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from blocks.host import docker_seccomp
 from blocks.targets import sealed
 from blocks.targets.confinement import APP, DATA, Ended, Mount
 from blocks.targets.docker_engine import Engine, engine_errors
@@ -199,7 +200,7 @@ class Containers:
             read_only=True,
             init=True,
             cap_drop=["ALL"],
-            security_opt=["no-new-privileges:true"],
+            security_opt=["no-new-privileges:true", f"seccomp={docker_seccomp.profile()}"],
             pids_limit=self.limits.processes,
             mem_limit=self.limits.memory_mb * MB,
             memswap_limit=self.limits.memory_mb * MB,

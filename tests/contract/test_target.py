@@ -3,9 +3,11 @@
 What holds for every target is in test_targets.py.
 """
 
+import errno
 import json
 import os
 import pickle
+import platform
 import signal
 import socket
 import sqlite3
@@ -20,7 +22,7 @@ import pytest
 from prefect.blocks.fields import SecretDict
 from uv import find_uv_bin
 
-from blocks.targets import processes
+from blocks.targets import confinement, processes
 from blocks.targets.process import ProcessTarget
 from domain.errors import TargetError
 from domain.health import HealthCheck
@@ -30,7 +32,7 @@ from domain.task import Release
 from tests.contract.environments import processes_of as running
 from tests.contract.shipping import bake, release, rollback
 from tests.contract.tiny_service import CANARY
-from tests.contract.users import Hammer, ask, free_port
+from tests.contract.users import Hammer, ask, free_port, until
 from tests.contract.workers import run_worker
 
 QUICK = Rollout(shares=(), bake_s=1.0, interval_s=0.08, latency_floor_ms=20_000)
@@ -246,6 +248,38 @@ def test_a_release_sees_nothing_of_the_host(target: ProcessTarget, build: Any, t
     assert ask(target, "/read?/app/package/data%20file.txt")[1]["read"] is None  # not decoded: no such name
     assert ask(target, "/read?/app/migrate.sql")[1]["read"] == "select 1"
     assert {str(path): ask(target, f"/read?{path}")[1]["read"] for path in hidden} == dict.fromkeys(map(str, hidden))
+
+
+CALLS = """
+import ctypes, json, socket
+call = ctypes.CDLL(None, use_errno=True).syscall
+said = {}
+for name, number in {"add_key": 248, "keyctl": 250, "bpf": 321, "userfaultfd": 323, "io_uring_setup": 425}.items():
+    ctypes.set_errno(0)
+    call(number, 0, 0, 0, 0, 0)
+    said[name] = ctypes.get_errno()
+for family in (40, 38, 17):  # AF_VSOCK, AF_ALG, AF_PACKET
+    try:
+        socket.socket(family, socket.SOCK_STREAM)
+        said[str(family)] = 0
+    except OSError as err:
+        said[str(family)] = err.errno
+status = open("/proc/self/status").read()
+print(json.dumps([said, "Seccomp:\\t2" in status]))
+"""
+
+
+def test_what_is_confined_has_the_system_calls_of_a_sandbox(target: ProcessTarget, build: Any, tmp_path: Path) -> None:
+    """Migrations and trials by way of `run`, releases by way of `start`."""
+    log = tmp_path / "log"
+    ran = confinement.run(["/usr/bin/python3", "-c", CALLS], [], {"A": "b"}, network=False, timeout_s=60)
+    confinement.start(["/usr/bin/python3", "-c", CALLS], [], {"A": "b"}, mark="lockgate-test-calls", log=log)
+    until(lambda: log.exists() and "]" in log.read_text())
+    for said, is_filtered in map(json.loads, (ran.output, log.read_text())):
+        assert is_filtered
+        numbers = {name: number for name, number in said.items() if not name.isdigit()}
+        assert platform.machine() != "x86_64" or numbers == dict.fromkeys(numbers, errno.ENOSYS)
+        assert {said[family] for family in ("40", "38", "17")} == {errno.EAFNOSUPPORT}
 
 
 def test_a_secret_reaches_the_release_and_nothing_else(target: ProcessTarget, build: Any) -> None:

@@ -10,7 +10,7 @@ import functools
 import json
 from typing import Any
 
-from blocks.sandboxes.seccomp import FAMILIES
+from blocks.host.seccomp import FAMILIES
 
 _ALLOWED = """
 read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask rt_sigreturn

@@ -1,4 +1,4 @@
-"""The system call filter of a sandbox, as classic BPF for `bwrap --seccomp`.
+"""The system call filter of sandboxes and releases, as classic BPF for `bwrap --seccomp`.
 
 Namespaces do not cover everything: an AF_VSOCK socket reaches the hypervisor from any network namespace, the kernel's
 key rings are shared, and io_uring makes sockets that no filter sees. So sockets are of four families, and the rest of

@@ -1,0 +1,1 @@
+"""What more than one family needs of this machine. It knows none of them."""
