@@ -6,13 +6,14 @@ whatever selects and orders the project's tests, remembers what Python and the r
 
 import builtins
 import datetime
+import functools
 import hashlib
 import json
 import os
 import sys
 import time
 import unittest
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,8 @@ def pytest_configure(config: Any) -> None:
     global _xml, _rootdir
     _xml = config.stash.get(_pytest.junitxml.xml_key, None)  # workers of xdist have none
     _rootdir = config.rootpath
+    if _xml:
+        _xml._opentestcase = functools.partial(_with_id, _xml._opentestcase)
     if TOLD["only"]:
         config.args = TOLD["only"]
 
@@ -111,16 +114,11 @@ def pytest_collection_modifyitems(session: Any, items: list[Any]) -> Iterator[No
     items[:] = [*first, *items, *last]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: Any) -> None:
-    if _xml and (report.when == "call" or not report.passed):
-        _xml.node_reporter(report).add_attribute("id", _id(report.nodeid))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collectreport(report: Any) -> None:
-    if _xml and not report.passed:
-        _xml.node_reporter(report).add_attribute("id", _id(report.nodeid))
+def _with_id(opened: Callable[[Any], Any], report: Any) -> Any:
+    """Every line of the report; a test that fails and then fails to clean up has two."""
+    reporter = opened(report)
+    reporter.add_attribute("id", _id(report.nodeid))
+    return reporter
 
 
 def _id(node: str) -> str:

@@ -218,16 +218,16 @@ def test_the_key_goes_in_and_what_a_sandbox_chose_does_not(fake: FakeModel, tmp_
         def request(self, flow: Any) -> None:
             seen.append(dict(flow.request.headers) | {"path": flow.request.path})
 
-    blocks = providers(fake.url, headers={"X-Team": "ours"})
+    blocks = providers(fake.url, headers={"X-Team": "our-team"})
     with bench(tmp_path, blocks) as gate:
         gate.proxy._loop.call_soon_threadsafe(gate.proxy._master.addons.add, Look())
         with gate.proxy.client() as client:
             headers = ANTHROPIC_KEY | {"openai-organization": "theirs", "cookie": "a=b", "accept-encoding": "gzip"}
             answer = client.post(ASKS["messages"].url + "?beta=true&key=theirs", headers=headers, json=MESSAGES)
             assert answer.status_code == 200
-        assert gate.redacted.redact == [[KEY.encode(), b"ours"]]
+        assert gate.redacted.redact == [[KEY.encode(), b"our-team"]]
     (sent,) = seen
-    assert sent["x-api-key"] == KEY and sent["x-team"] == "ours" and sent["accept-encoding"] == "identity"
+    assert sent["x-api-key"] == KEY and sent["x-team"] == "our-team" and sent["accept-encoding"] == "identity"
     assert sent["path"] == "/v1/messages?beta=true" and TOKEN not in str(sent)
     assert not {"openai-organization", "cookie", "authorization"} & sent.keys()
     assert sent["host"] == f"127.0.0.1:{fake.port}"

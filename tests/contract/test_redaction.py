@@ -106,7 +106,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def repository(home: Path) -> Path:
     """A repository with secrets of many forms."""
-    at = home / "shop"
+    at = home.with_name(f"{home.name}-shop")  # beside what is Lockgate's own
     at.mkdir()
     git(at, "init", "--quiet", "-b", "main")
     for path, content in FILES.items():

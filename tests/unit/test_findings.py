@@ -31,7 +31,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     ready = ready.model_copy(
         update={
             "run_id": RUN,
-            "brief": ready.brief.model_copy(update={"repository": "https://ann:word@git.example.org/shop.git"}),
+            "brief": ready.brief.model_copy(update={"repository": "https://git.example.org/shop.git"}),
         }
     )
     eval_ = Finding(

@@ -57,7 +57,14 @@ def test_each_end_is_in_the_table() -> None:
 @pytest.mark.parametrize("how", End)
 def test_each_end_has_its_exit_code_state_and_sentence(ledger: Ledger, how: End) -> None:
     code, name, kind, line = ENDS[how]
-    state = end("run", BRIEF, how, () if how in (End.LIVE, End.MERGED) else WHY, commit=COMMIT, url=URL)
+    state = end(
+        "run",
+        BRIEF.model_copy(update={"branch": "main"}),
+        how,
+        () if how in (End.LIVE, End.MERGED) else WHY,
+        commit=COMMIT,
+        url=URL,
+    )
     assert how.exit_code == code
     assert (state.name, state.type, state.message) == (name, kind, line)
     kept = ledger.find("run", "outcome", "outcome", Outcome)

@@ -286,9 +286,7 @@ def test_of_a_table_that_base_has_only_the_new_pairs_count() -> None:
     assert [f.rule for f in change_findings(ready, attempt(anew), base, anew)] == ["hard-coded"]
 
 
-@pytest.mark.parametrize(
-    "path", ["shop/__snapshots__/a.txt", "samples/golden/a.json", "web/app.snap", "a.approved.txt"]
-)
+@pytest.mark.parametrize("path", ["shop/snapshots/a.txt", "samples/golden/a.json", "web/app.snap", "a.approved.txt"])
 def test_an_answer_that_is_recorded_again_goes_to_a_person(path: str) -> None:
     base, after = tree({path: "1\n"}), tree({path: "2\n"})
     seen = change_findings(prepared(), attempt(after), base, after)

@@ -83,6 +83,6 @@ def test_what_a_checking_command_is_made_of_is_locked(
 
 def test_a_release_without_a_run_command_is_refused_before_anything_is_merged() -> None:
     released = BRIEF.model_copy(update={"environment": "production"})
-    assert "no `run`" in _release_refusals(released, ProjectSettings())[0]
-    assert _release_refusals(released, ProjectSettings(run="x {port}")) == ()
-    assert _release_refusals(BRIEF, ProjectSettings()) == ()
+    assert "no `run`" in _release_refusals(released, ProjectSettings(), TREE)[0]
+    assert _release_refusals(released, ProjectSettings(run="x {port}"), TREE) == ()
+    assert _release_refusals(BRIEF, ProjectSettings(), TREE) == ()

@@ -154,7 +154,7 @@ def report(*cases: str) -> bytes:
 
 
 def case(name: str, inside: str = "", file: str = "tests/test_a.py", classname: str = "tests.test_a") -> str:
-    return f'<testcase classname="{classname}" name="{name}" file="{file}">{inside}</testcase>'
+    return f'<testcase id="{file}::{name}" classname="{classname}" name="{name}" file="{file}">{inside}</testcase>'
 
 
 FAILING = '<failure message="no">why</failure>'
@@ -286,11 +286,11 @@ def test_what_passes_says_nothing(real: Suite) -> None:
 # --- reports that cannot be believed
 
 
-def test_a_report_without_the_file_of_a_test_finds_it_in_the_tree() -> None:
+def test_a_test_without_an_id_of_ours_goes_by_its_names() -> None:
     xml = report('<testcase classname="tests.test_a.TestX" name="test_b"/>', '<testcase name="tests.test_c"/>',
                  '<testcase classname="elsewhere" name="test_d"/>')  # fmt: skip
     suite, _ = run(FakeWorkspace({}, xml), files=tree({"tests/test_a.py": ""}))
-    assert set(suite.cases) == {"tests/test_a.py::TestX::test_b", "tests/test_c.py", "elsewhere::test_d"}
+    assert set(suite.cases) == {"tests.test_a.TestX::test_b", "tests.test_c", "elsewhere::test_d"}
 
 
 BELIEVED = [
