@@ -41,6 +41,8 @@ class LocalForge(LockgateBlock):
     def default_branch(self, repository: str) -> str:
         """What HEAD names: in a work tree, the branch that is checked out. Raises InputError: none, or empty."""
         place = locate(repository)
+        if place.directory:
+            checked(place.directory)
         try:
             lines = self._list(place, "--symref", "HEAD")
         except InputError as err:
