@@ -44,8 +44,8 @@ def main() -> None:
         station = Station(Path(folder) / "home")
         station.home.mkdir()
         print("starting a station and building the project's environment …", flush=True)
-        station.up()
         try:
+            station.up()
             compare(station, Path(folder))
         finally:
             station.down()
