@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from domain.egress import Rule
 from domain.health import HealthCheck
+from domain.services import Service
 from domain.suppressions import Quarantine, Suppression
 from domain.value import Value
 
@@ -100,9 +101,12 @@ class ProjectSettings(Value):
         None, description="Run once for each state of the lock files, with the package registries: such as npm ci"
     )
     setup_files: tuple[str, ...] = Field(
-        ("**/package.json", "**/package-lock.json", "**/npm-shrinkwrap.json", "**/.npmrc"),
-        description="Globs of the files that `setup` sees; it runs again when one of them changes",
-    )
+        ("**/package.json", "**/package-lock.json", "**/npm-shrinkwrap.json", "**/.npmrc", "**/pnpm-lock.yaml",
+         "**/pnpm-workspace.yaml", "**/.pnpmfile.*", "**/yarn.lock", "**/.yarnrc", "**/.yarnrc.yml",
+         "**/.yarn/releases/**", "**/.yarn/plugins/**", "**/.yarn/patches/**", "**/patches/**", "**/.nvmrc",
+         "**/go.mod", "**/go.sum", "**/go.work", "**/go.work.sum"),
+        description="Globs of the files that `setup` sees; it runs again when one of them changes"
+    )  # fmt: skip
     image: str | None = Field(None, description="Image for docker sandboxes; default: the base image")
     egress: ProjectEgress = Field(ProjectEgress(), description="What its sandboxes may reach")
     secrets: tuple[str, ...] = Field((), description="Names of secrets that its sandboxes get placeholders for")
@@ -112,6 +116,9 @@ class ProjectSettings(Value):
         None,
         description="What the test command reports, where it starts none of the known runners: tap, go or cargo "
         "(printed), or junit:PATH of the file that it writes",
+    )
+    services: dict[str, Service] = Field(
+        {}, description="`[services.NAME]`: servers that tests need, new and empty for each command"
     )
     known_failures: tuple[str, ...] = Field(
         (), description="What fails on base and is not counted: ids of tests, functions without parameters, or files"

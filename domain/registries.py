@@ -3,6 +3,6 @@
 from domain.egress import Rule
 
 PYTHON = Rule(hosts=("pypi.org", "files.pythonhosted.org"))
-NPM = Rule(hosts=("registry.npmjs.org",))
+NPM = Rule(hosts=("registry.npmjs.org", "registry.yarnpkg.com", "repo.yarnpkg.com"))  # the last two are what yarn asks
 REGISTRIES = (PYTHON, NPM)
 """Read only: GET and HEAD. A package can be named, so a name can carry words out; nothing that is secret is inside."""

@@ -21,6 +21,7 @@ from domain.policy import lint_brief
 from domain.policy.baseline import base_refusals, base_warnings
 from domain.ports import Tree
 from domain.project import ProjectSettings
+from domain.services import looked_for
 from domain.task import Prepared
 from domain.trees import is_pointer
 from tasks import show
@@ -86,9 +87,15 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         *(finding.sentence for finding in seen.result()),
     )
     prepared = prepared.model_copy(update={"warnings": warnings})
-    if baseline := ran.result():
+    try:
+        baseline = ran.result()
+    except InputError as err:  # its setup fails, a service does not start
+        baseline = None
+        prepared = prepared.model_copy(update={"refusals": (*prepared.refusals, str(err))})
+    if baseline:
         refusals = base_refusals(brief, settings, baseline, _test_files(tree, settings))
         warnings = (*warnings, *base_warnings(prepared, baseline), *_ended(settings))
+        refusals = (*refusals, *(looked_for(baseline.messages.values(), settings.services) if refusals else ()))
         prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
     return shop.ledger.record(run_id, "prepared", key, prepared)

@@ -22,11 +22,25 @@ from domain.value import digest_of
 from tasks.redaction import redacted
 from tasks.requirements import beside, wheels_of
 from tasks.runners import in_directory
+from tasks.services import ServedWorkspace
 
 SETUP_S = 1800.0
 """Longest setup of a project."""
+_SETUP = "/lockgate/platform/setup"
+_CACHES = {
+    "COREPACK_ENABLE_DOWNLOAD_PROMPT": "0",
+    "COREPACK_NPM_REGISTRY": "https://registry.npmjs.org",  # yarn 2 and newer are fetched from elsewhere otherwise
+    "XDG_CACHE_HOME": "/lockgate/cache",
+    "XDG_DATA_HOME": "/lockgate/cache",
+    "npm_config_cache": "/lockgate/cache/npm",
+}
+"""Where a setup's caches are: on disk, for the home directory is memory, and not in what it leaves."""
 AGENTS: tuple[Phase, ...] = ("plan", "edit", "review")
 """Phases in which an agent reads the tree: it gets none of its secrets. Tests and setup need the real one."""
+
+
+SERVED: tuple[Phase, ...] = ("edit", "test")
+"""Phases whose commands find the project's services."""
 
 
 class Room(NamedTuple):
@@ -61,7 +75,7 @@ def room(
     toolchain = toolchain_of(shop, prepared)
     below = contextlib.nullcontext(None) if phase == "setup" else _set_up(shop, prepared, hidden.tree)
     with below as layer_below, shop.gateway.admit(passport) as egress:
-        workspace = shop.sandbox.open(
+        workspace: Workspace = shop.sandbox.open(
             hidden.tree,
             label=prepared.run_id,
             toolchain=toolchain,
@@ -71,6 +85,8 @@ def room(
             image=prepared.settings.image,
         )
         try:
+            if phase in SERVED and prepared.settings.services:
+                workspace = ServedWorkspace(workspace, prepared.settings.services)
             yield Room(workspace, model, egress.token if egress else "", hidden)
         finally:
             workspace.close()
@@ -147,7 +163,10 @@ def _set_up(shop: Workshop, prepared: Prepared, tree: Tree) -> AbstractContextMa
 
     def make(place: Path) -> None:
         with room(shop, prepared, "setup", files) as opened:
-            done = opened.workspace.run(in_directory(settings, command), timeout_s=SETUP_S, env=settings.environment)
+            opened.workspace.write(_SETUP, Path(__file__).with_name("inside_setup.sh").read_bytes())
+            env = {**_CACHES, **settings.environment}
+            words = ["sh", _SETUP, *in_directory(settings, command)]
+            done = opened.workspace.run(words, timeout_s=SETUP_S, env=env)
             if done.exit_code or done.problem:
                 why = done.problem or f"exit code {done.exit_code}"
                 raise InputError(f"the project's setup failed ({settings.setup}): {why}: {done.output[-1500:]}")

@@ -9,6 +9,7 @@ INSIDE = "/run/lockgate"
 _CERTIFICATES = (
     "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS",
     "CARGO_HTTP_CAINFO", "npm_config_cafile", "AWS_CA_BUNDLE", "PIP_CERT",
+    "YARN_HTTPS_CA_FILE_PATH",
 )  # fmt: skip
 
 
@@ -21,6 +22,7 @@ def variables(placeholders: Mapping[str, str]) -> dict[str, str]:
     return {
         **told,
         "NODE_USE_ENV_PROXY": "1",  # Node's fetch ignores proxies otherwise
+        **dict.fromkeys(("YARN_HTTP_PROXY", "YARN_HTTPS_PROXY"), proxy),  # yarn 2 and newer know no other
         **dict.fromkeys(_CERTIFICATES, f"{INSIDE}/ca.pem"),
         **placeholders,
     }

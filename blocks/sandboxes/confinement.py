@@ -27,6 +27,8 @@ WORK, EXCHANGE = "/work", "/lockgate"
 GATEWAY, RELAY = "/run/lockgate", "/run/relay.py"
 TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108 (a sandbox's own)
 HOME = TMP + "/home"
+KEPT = ".lockgate"
+"""Below /work: what a setup fetches for later commands beside packages. It is in the harvest, and never collected."""
 
 _TOP_LEVEL = ("bin", "lib", "lib32", "lib64", "sbin")
 _ETC = (
@@ -55,6 +57,19 @@ _STAGE = (
     'mount --rbind "$1" "$stage/$i"; i=$((i+1)); shift; done; shift; exec "$@"'
 )
 _STAGES = ("/mnt", "/media", "/srv", "/opt")
+
+
+def kept(path: str) -> dict[str, str]:
+    """Variables that tell programs where that is; `path`: the PATH without it. pnpm and yarn, which corepack fetches,
+    come last on the PATH: nothing there takes the place of a program of the machine's."""
+    place = f"{WORK}/{KEPT}"
+    return {
+        "COREPACK_HOME": f"{place}/corepack",
+        "YARN_GLOBAL_FOLDER": f"{place}/yarn",
+        "GOMODCACHE": f"{place}/go",
+        "CARGO_HOME": f"{place}/cargo",
+        "PATH": f"{path}:{place}/bin",
+    }
 
 
 class Bind(NamedTuple):

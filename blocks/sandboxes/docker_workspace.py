@@ -64,6 +64,8 @@ class DockerWorkspace(BubblewrapWorkspace):
         }
         if toolchain:
             self._env["VIRTUAL_ENV"] = str(toolchain)
+        if self._layer:
+            self._env |= confinement.kept(self._env["PATH"])
         if egress:
             self._env |= egress.environment
         self._below = merged.Below(self._tree, self._layer) if self._held else None

@@ -63,6 +63,8 @@ class BubblewrapWorkspace:
         }
         if toolchain:
             self._env["VIRTUAL_ENV"] = str(toolchain)
+        if self._layer:
+            self._env |= confinement.kept(self._env["PATH"])
         self._binds = [Bind(directory / "etc" / name, f"/etc/{name}") for name in confinement.ETC_FILES]
         self._binds += [Bind(directory / "lockgate", EXCHANGE, True), *binds]
         self._launcher: list[str] = []

@@ -25,7 +25,8 @@ def detect(tree: Tree, directory: str = "") -> Detected:
     Where nothing tells how it is tested, `settings` are the default and `missing` says what to write.
     """
     view = View(tree, directory)
-    return next((found for language in LANGUAGES if (found := language(view))), NOTHING)
+    found = next((found for language in LANGUAGES if (found := language(view))), None)
+    return other.with_services(view, found) if found else NOTHING
 
 
 NOTHING = Detected(
