@@ -136,7 +136,7 @@ _USES: tuple[Literal["postgresql", "redis"], ...] = ("postgresql", "redis")
 
 
 def with_services(view: View, detected: Detected) -> Detected:
-    """The same with the services that compose files and CI start for the tests, and the variable they are told in."""
+    """The same in its directory, with the services that compose files and CI start for tests, and their variables."""
     services, found, missing = dict(detected.settings.services), list(detected.found), list(detected.missing)
     texts = {path: view.text(path) for path in view.find(*_NAMED_IN)}
     for use in _USES:
@@ -152,7 +152,7 @@ def with_services(view: View, detected: Detected) -> Detected:
         url = None if scheme == usual else f"{scheme}:{rest}"
         services[use] = Service(use=use, variable=variable, url=url)
         found.append(Found(what="service", value=f"{KNOWN[use].title} in {variable}", path=view.full(path)))
-    settings = detected.settings.model_copy(update={"services": services})
+    settings = detected.settings.model_copy(update={"services": services, "directory": view.directory})
     return detected.model_copy(update={"settings": settings, "found": tuple(found), "missing": tuple(missing)})
 
 

@@ -104,6 +104,11 @@ def test_the_node_that_is_asked_for_comes_as_a_wheel(files: dict[str, str], whee
     )
 
 
+def test_a_project_in_a_directory_is_run_there() -> None:
+    settings = detect(tree({"web/package.json": package(), "web/package-lock.json": "{}"}), "web").settings
+    assert (settings.directory, settings.test) == ("web", "npm test")
+
+
 COMPOSE = "services:\n  db:\n    image: postgres:16\n  cache:\n    image: redis:7\n"
 CI = "env:\n  DATABASE_URL: postgresql+asyncpg://u:p@localhost:5432/x\n  REDIS_URL: redis://localhost\n"
 
