@@ -384,7 +384,7 @@ def test_nodes_own_runner_is_read_test_by_test_also_below_npm(tmp_path: Path) ->
             "tests/a.test.js::later": CaseOutcome.SKIPPED,
             "tests/a.test.js::group::inner": PASSED,
             "tests/b.test.js::fine": PASSED,
-            "tests/c.test.js": FAILED,
+            "tests/c.test.js": ERROR,
         }
         assert "1 == 2" in suite.messages["tests/a.test.js::bad"]
         assert suite.checks == {"acceptance command": 1}
