@@ -119,12 +119,17 @@ def roots(env: Mapping[str, str]) -> list[str]:
 _EARLY = re.compile(r"(?<![\w-])-p[\s=\"',]*(?!no\b)([A-Za-z_][\w.]*)")
 _CONFIGURES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
 
+_TELLS = ("pyproject.toml", "setup.cfg", "setup.py")
+
 
 def _has_early_plugin(tree: Tree, settings: ProjectSettings) -> bool:
     """Whether the command or the configuration loads a plugin of the tree's by `-p`: before a plugin of ours could make
     the tree importable. Then it is so from the start, and only the rules over the change keep shadows out."""
     texts = [settings.test, settings.environment.get("PYTEST_ADDOPTS", "")]
     texts += [tree[path].content.decode("utf-8", "replace") for path in _CONFIGURES if path in tree]
+    told = [tree[path].content for path in _TELLS if path in tree]
+    if settings.install and any(b"pytest11" in content for content in told):
+        return True  # the project is a plugin of pytest itself: its entry point is installed, its code is the tree's
     named = [name for text in texts for name in _EARLY.findall(text)]
     named += settings.environment.get("PYTEST_PLUGINS", "").split(",")
     places = [f"{root}{name.strip().replace('.', '/')}" for name in named if name.strip() for root in ("", "src/")]

@@ -186,3 +186,9 @@ def test_jests_json() -> None:
 def test_json_that_is_not_jests_is_not_believed(content: bytes) -> None:
     with pytest.raises(ValueError):
         read_jest(content)
+
+
+def test_a_project_that_is_a_plugin_of_pytest_is_importable_when_pytest_starts() -> None:
+    plugin = tree({"pyproject.toml": '[project.entry-points.pytest11]\nshop = "shop.plugin"', "src/shop/plugin.py": ""})
+    for install, seen in ((True, "/lockgate/platform:/work:/work/src"), (False, "/lockgate/platform")):
+        assert run_of(plugin, ProjectSettings(install=install), beside="").env["PYTHONPATH"] == seen
