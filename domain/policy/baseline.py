@@ -12,8 +12,8 @@ from domain.reports import BAD
 from domain.task import CaseOutcome, Prepared, Suite
 
 ACCEPTANCE_COMMAND = "acceptance command"
-BY_FILE = ("pytest", "unittest", "node", "jest", "vitest")
-"""Runners whose test ids begin with a path, and that report a file without `::` where it does not import."""
+NAMES_ALONE = ("", "exit code", "tap", "junit")
+"""Reports in which a test need not begin with the path of its file."""
 GREEN = (CaseOutcome.PASSED, CaseOutcome.SKIPPED)
 
 
@@ -63,10 +63,11 @@ def _does_not_run(
     brief: Brief, settings: ProjectSettings, baseline: Suite, test_files: Collection[str]
 ) -> tuple[str, ...]:
     cases = _own(brief, settings, baseline)
-    if baseline.runner in BY_FILE:
+    if baseline.runner not in NAMES_ALONE:
         asked = {test.split("::")[0] for test in brief.acceptance.tests}
-        broken = [test for test, out in cases.items() if out in BAD and "::" not in test and test not in asked]
-        if broken:
+        has_tests = {test.split("::")[0] for test in cases if "::" in test}
+        whole_files = [test for test, outcome in cases.items() if outcome in BAD and "::" not in test]
+        if broken := [path for path in whole_files if path not in asked | has_tests]:
             return (
                 f"{broken[0]} cannot be imported on base{_more(broken)}: {_why(baseline, broken[0])}; see that what it "
                 "needs is installed (requirements or lock in lockgate.toml) and in the repository, or name the file "

@@ -273,6 +273,11 @@ RUNS: dict[str, tuple[dict[str, str], dict[str, Any], str | None]] = {
         {"known_failures": ("tests/test_b.py",)},
         None,
     ),
+    "a file that fails by its tests": (
+        {"a.js::a": "passed", "a.js::b": "failed", "a.js": "failed"},
+        {"runner": "node"},
+        None,
+    ),
     "one that skips itself": ({"tests/test_a.py::a": "passed", "tests/test_b.py": "skipped"}, {}, None),
     "none passes": (
         {"tests/test_a.py::a": "failed"},
