@@ -6,7 +6,7 @@ The task is the example: three attempts, two releases, one rollback. Its seconds
 - raw: the commands that the task needs (git, pytest, ruff, bandit, kingfisher, alembic, uvicorn), one after the other,
   with no sandbox, no record and no review, on the same machine in the same run;
 - observation: what policy asks to be waited for, as the ledger has it (windows of the canary, the bake window, mutants
-  within their time, the drain of a release that leaves);
+  within their time);
 - the platform's own: all the rest, process starts among it.
 
 The environment with the project's requirements is built before both. The last line is one JSON object.
@@ -30,7 +30,6 @@ import httpx
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from blocks.targets.process import ProcessTarget
 from domain.rollout import Rollout
 from domain.task import End
 from tests.e2e.station import Station, free_port
@@ -96,8 +95,6 @@ def observation_seconds(station: Station, run_id: str) -> dict[str, float]:
             seen["deploy"] += rollout.share_s
         elif entry.kind == "health" and entry.body["healthy"]:
             seen["health_check"] += rollout.bake_s
-        elif entry.kind == "health":  # its rollback drained it
-            seen["health_check"] += ProcessTarget.model_fields["drain_s"].default
     return seen
 
 
