@@ -168,7 +168,7 @@ def test_what_fails_on_base_is_said_before_the_work_and_is_not_the_changes(shop:
 
 
 def test_a_name_that_is_not_utf_8_is_left_out_by_its_name_and_none_may_be_added(shop: Workshop, tmp_path: Path) -> None:
-    at = made(tmp_path / "repository", {**FILES, b"caf\xe9.txt": b"x\n"})
+    at = made(tmp_path / "repository", {b"caf\xe9.txt": b"x\n"})
     ready = prepared_by("a name", brief(at))
     assert ready.refusals == ()
     assert "left out of the work, and kept as it is: 'caf\\udce9.txt': the name is not UTF-8" in ready.warnings
