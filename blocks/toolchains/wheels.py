@@ -223,17 +223,24 @@ class WheelToolchains(LockgateBlock):
         interpreter: str,
         wheels: Mapping[str, bytes],
     ) -> None:
-        # At its final path: the scripts of an environment name their interpreter. uv asks the new interpreter about
-        # itself once, before there is a package in it; from then on only sandboxes run it.
+        # At its final path: the scripts of an environment name their interpreter. uv asks that interpreter about itself
+        # before each installation, outside of a sandbox. So whatever an earlier one brought that would run as it starts
+        # is put aside until the last one is done; from then on only sandboxes run it.
         self._uv(["venv", "--no-project", "--python", interpreter, str(environment)], environment)
         untouched = _skeleton(environment)
         with tempfile.TemporaryDirectory(prefix="installing-", dir=environment.parent) as directory:
+            aside: dict[Path, Path] = {}
             for words in _installations(Path(directory), wanted, dependencies, wheels):
                 install = ["pip", "install", "--only-binary", ":all:", "--no-compile-bytecode"]
                 self._uv([*install, "--python", str(environment / "bin" / "python"), *words], environment)
-        if _skeleton(environment) != untouched:
-            shutil.rmtree(environment, ignore_errors=True)
-            raise InputError("a wheel replaces the environment's interpreter or pyvenv.cfg: name another package")
+                if _skeleton(environment) != untouched:
+                    shutil.rmtree(environment, ignore_errors=True)
+                    raise InputError("a wheel replaces the environment's interpreter or pyvenv.cfg: name another one")
+                for path in _started_with(environment):
+                    aside[path] = Path(directory, f"aside-{len(aside)}")
+                    path.rename(aside[path])
+            for path, kept in aside.items():
+                kept.rename(path)
 
     def _uv(self, words: list[str], environment: Path) -> None:
         variables = {name: value for name, value in os.environ.items() if name in _PASSED_ON or _is_login(name)}
@@ -318,6 +325,12 @@ def _skeleton(environment: Path) -> dict[str, bytes | str]:
     """What decides which interpreter runs and what a sandbox mounts for it."""
     interpreters = {str(path): os.readlink(path) for path in environment.glob("bin/python*") if path.is_symlink()}
     return {**interpreters, "pyvenv.cfg": (environment / "pyvenv.cfg").read_bytes()}
+
+
+def _started_with(environment: Path) -> list[Path]:
+    """What runs whenever the interpreter starts: https://docs.python.org/3/library/site.html"""
+    names = ("*.pth", "sitecustomize*", "usercustomize*")
+    return sorted(path for name in names for path in environment.glob(f"lib/python3*/site-packages/{name}"))
 
 
 def _compile(environment: Path, sandbox: Sandbox) -> None:

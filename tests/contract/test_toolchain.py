@@ -156,6 +156,22 @@ def test_nothing_of_a_wheel_runs_on_the_host(
     assert not (tmp_path / "ran").exists()
 
 
+def test_nothing_of_a_wheel_runs_on_the_host_when_more_is_installed_after_it(
+    tmp_path: Path, index: Path, toolchains: WheelToolchains, sandbox: Bubblewrap
+) -> None:
+    touch = f"import os; os.path.isdir({str(tmp_path)!r}) and open({str(tmp_path / 'ran')!r}, 'w')\n"
+    files = {"evil.pth": touch, "sitecustomize.py": touch, "starts.pth": "import sys; sys.began = 1\n"}
+    pin = wheel(index, "evil", files)
+    name = "own-1.0-py3-none-any.whl"
+    wheel(tmp_path / "own", "own", {"own.py": "", "evil-own.pth": touch})
+    own = {name: (tmp_path / "own" / name).read_bytes()}
+    wheel(index, "late", {"late.py": ""}, needs="own")
+    environment = toolchains.ensure([f"evil==1.0 --hash=sha256:{pin}", "plain", "late"], sandbox, wheels=own)
+    assert not (tmp_path / "ran").exists()
+    assert run(sandbox, environment, "python", "-c", "import sys, plain, late, own; print(sys.began)") == "1"
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("file", ["pyvenv.cfg", "bin/python"])
 def test_a_wheel_does_not_choose_what_a_sandbox_mounts(
     index: Path, toolchains: WheelToolchains, sandbox: Bubblewrap, tmp_path: Path, file: str
