@@ -111,7 +111,7 @@ class ProjectSettings(Value):
     egress: ProjectEgress = Field(ProjectEgress(), description="What its sandboxes may reach")
     secrets: tuple[str, ...] = Field((), description="Names of secrets that its sandboxes get placeholders for")
     environment: dict[str, str] = Field({}, description="Variables for tests and builds; never secrets")
-    test: str = Field("python -m pytest", description="The test command; pytest is read test by test")
+    test: str = Field("python -m pytest", description="The test command; the known runners are read test by test")
     report: Annotated[str, Field(pattern=r"^(tap|go|cargo|junit:[^/].*)$")] | None = Field(
         None,
         description="What the test command reports, where it starts none of the known runners: tap, go or cargo "
