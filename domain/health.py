@@ -10,7 +10,9 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_serializer, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_serializer, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from domain.value import Value, canonical
 
@@ -46,6 +48,11 @@ class HealthCheck(Value):
     start_timeout_s: float | None = Field(
         None, gt=0, le=3600, description="Seconds that a release may take to start, where the target gives it fewer"
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A path or a table, as it is read: who creates a run by the API may give either."""
+        return {"anyOf": [{"type": "string", "pattern": "^/[!-~]*$"}, handler(core)]}
 
     @model_validator(mode="before")
     @classmethod

@@ -139,7 +139,7 @@ class ProjectSettings(Value):
     release_environment: dict[str, str] = Field({}, description="Variables for the running release; never secrets")
     test_paths: tuple[str, ...] = Field(
         ("tests/**", "test/**", "**/test_*.py", "**/*_test.py", "**/conftest.py", "conftest.py", "pytest.ini",
-         "tox.ini", "setup.cfg", "**/*.test.*", "**/*.spec.*", "**/__tests__/**", "**/__snapshots__/**",
+         "tox.ini", "setup.cfg", "**/*.test.*", "**/*.spec.*", "**/__tests__/**",
          "**/jest.config.*", "**/vitest.config.*", "**/vitest.workspace.*", "**/.mocharc*", "**/ava.config.*",
          "**/.taprc", "**/*_test.go", "**/testdata/**", "**/tests/**"),
         description="What is locked: taken from base whatever the change says"
