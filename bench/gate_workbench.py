@@ -15,6 +15,7 @@ from typing import Any
 from prefect.logging import disable_run_logger
 
 import blocks.workshop
+import tasks.prepare
 from bench.gate_cases.case import Case, Seen, laid
 from bench.gate_cases.projects import Project, project
 from bench.gate_result import Result, answered
@@ -52,16 +53,18 @@ class Shop(Workshop):
 def workbench(folder: Path, registry: Registry) -> Iterator["Workbench"]:
     """A home of its own below `folder`, and real workshops in it, while the context is open."""
     folder.chmod(0o755)  # whoever the sandbox runs as must reach the hands
-    before = blocks.workshop.workshop, os.environ.get("LOCKGATE_HOME")
+    before = blocks.workshop.workshop, os.environ.get("LOCKGATE_HOME"), tasks.prepare.unusable_agents
     os.environ["LOCKGATE_HOME"] = str(folder / "home")
     (folder / "home").mkdir()
     shops = _shops(folder, registry)
     blocks.workshop.workshop = shops.__getitem__  # type: ignore[assignment]
+    tasks.prepare.unusable_agents = lambda _: ()  # the hands are no block, and there is no server to ask
     try:
         with disable_run_logger():
             yield Workbench(folder)
     finally:
         blocks.workshop.workshop = before[0]
+        tasks.prepare.unusable_agents = before[2]
         os.environ.pop("LOCKGATE_HOME")
         if before[1] is not None:
             os.environ["LOCKGATE_HOME"] = before[1]

@@ -437,7 +437,7 @@ def by_the_step(
     prepared = Prepared(
         run_id="run", brief=told, base="b" * 40, settings_source="the test",
         settings=bench.settings.model_copy(update={"mutation_s": 300}),  # enough, however busy the machine is
-        contract=store.put(pack(locked(tree(base), told, bench.settings))), requirements=PYTEST,
+        contract=store.put(pack(locked(tree(base), told, bench.settings))), requirements=tuple(sorted(PYTEST)),
         baseline=bench.base(base),
     )  # fmt: skip
     attempt = Attempt(number=1, base="b" * 40, commit="c" * 40)

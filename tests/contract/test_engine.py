@@ -45,7 +45,7 @@ THIRD_FAILS = (
 )
 SLOW = (
     'elif self.path == "/slow":',
-    'elif self.path == "/":\n            time.sleep(2)\n        elif self.path == "/slow":',
+    'elif self.path == "/":\n            time.sleep(1)\n        elif self.path == "/slow":',
 )
 
 
@@ -90,7 +90,7 @@ def test_a_release_that_answers_with_errors_loses_its_share_and_few_requests_are
 def test_a_release_that_is_slow_beside_the_one_before_loses_its_share(shop: ProcessTarget, build: Any) -> None:
     slow = shop.model_copy(update={"rollout": STEPS.model_copy(update={"share_s": 4.0, "latency_floor_ms": 250})})
     release(slow, ONE, None, build())
-    with Hammer(slow, paths=("/",) * 12):
+    with Hammer(slow, paths=("/",) * 16):
         made = release(slow, TWO, ONE, with_service(build(), *SLOW))
     assert "slow: 95 % of its answers" in (made.problem or "")
     assert slow.current() == ONE

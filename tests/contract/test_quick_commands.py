@@ -36,7 +36,7 @@ def run(number: int, name: str, pause_key: str | None, minutes: int) -> dict[str
 
 
 RUNS = [
-    run(0, "A young review", "review-abc-0", 5),
+    run(0, "A young review", "review-abc-0", 65),
     run(1, "Questions\x1b[2J", "questions-1-0", 200),
     run(2, "An old review", "review-def-0", 5000),
     run(3, "Waits for a window", "window-ghi-0", 9000),
@@ -128,7 +128,7 @@ def test_what_waits_for_a_person_is_listed_oldest_first_with_its_command(desk: D
     told = desk.lockgate("inbox")
     assert told.stdout == desk.lockgate("review").stdout, "a review of nothing in particular is the same list"
     assert "\x1b" not in told.stdout
-    assert [line.split("  ")[0] for line in told.stdout.splitlines()[1:]] == ["3 days", "3 h", "5 min"]
+    assert [line.split("  ")[0] for line in told.stdout.splitlines()[1:]] == ["3 days", "3 h", "1 h"]
 
 
 def test_the_quick_commands_need_no_prefect(desk: Desk) -> None:
