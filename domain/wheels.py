@@ -17,8 +17,11 @@ from domain.errors import InputError
 
 _MAX_FILES = 50_000
 _MAX_BYTES = 1_000_000_000
-_NEVER = re.compile(r"[^/]*\.pth|(site|user)customize\.py")
-"""They would run whenever the interpreter starts, before the tests: https://docs.python.org/3/library/site.html"""
+_NEVER = re.compile(r"(.*/)?([^/]*\.pth|(site|user)customize\.[^/]*|conftest\.py)|[^/]+\.egg-info(/.*)?")
+"""They would run whenever the interpreter or pytest starts, before the tests, or name plugins to load:
+https://docs.python.org/3/library/site.html"""
+_PACKAGES = re.compile(r"[^/]+\.data/(?:purelib|platlib)/")
+"""What lies below is installed among the packages like all else: https://peps.python.org/pep-0427/"""
 
 
 class Split(NamedTuple):
@@ -35,7 +38,8 @@ class Split(NamedTuple):
 
 def split(content: bytes, paths: Collection[str], directory: str = "") -> Split:
     """Split the wheel of the project in `directory` of a tree with these paths. Raises InputError for no wheel."""
-    files = _files(content)
+    files = {_PACKAGES.sub("", name): content for name, content in _files(content).items()}
+    files = {name: content for name, content in files.items() if not _NEVER.fullmatch(name)}
     info = next((name.split("/")[0] for name in files if re.fullmatch(r"[^/]+\.dist-info/METADATA", name)), None)
     if info is None:
         raise InputError("the project's wheel has no metadata")
@@ -48,7 +52,7 @@ def split(content: bytes, paths: Collection[str], directory: str = "") -> Split:
     beside: dict[str, bytes] = {}
     rest = {name: files[name] for name in files if name not in code and name != f"{info}/RECORD"}
     for name in code:
-        if name in root_of or _NEVER.fullmatch(name):
+        if name in root_of:
             continue
         home = next((below[above] for above in _above(name) if above in below), None)
         if home:
@@ -88,6 +92,20 @@ def metadata_of(content: bytes) -> Metadata:
         is_package=True,
         path="METADATA",
     )
+
+
+def started_by(content: bytes) -> frozenset[str]:
+    """What of a wheel programs start by its name: `pytest11 NAME` for a plugin of pytest, `bin NAME` for a script."""
+    files = _files(content)
+    found = {f"bin {name.rpartition('/')[2]}" for name in files if re.match(r"[^/]+\.data/(scripts|data/bin)/", name)}
+    group = ""
+    for name in files:
+        for line in files[name].decode("utf-8", "replace").splitlines() if name.endswith("/entry_points.txt") else ():
+            if heading := re.fullmatch(r"\s*\[(.*)\]\s*", line):
+                group = {"console_scripts": "bin", "gui_scripts": "bin"}.get(heading[1].strip(), heading[1].strip())
+            elif group in ("bin", "pytest11") and (key := re.match(r"\s*([^\s=:#;][^=:]*?)\s*[=:]", line)):
+                found.add(f"{group} {key[1]}")
+    return frozenset(found)
 
 
 def _files(content: bytes) -> dict[str, bytes]:

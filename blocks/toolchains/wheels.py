@@ -1,6 +1,7 @@
 """Virtual environments of wheels, made by uv. Wheels are unpacked, never run: no build backend, no `.pth`."""
 
 import contextlib
+import csv
 import fcntl
 import hashlib
 import os
@@ -241,6 +242,9 @@ class WheelToolchains(LockgateBlock):
                     path.rename(aside[path])
             for path, kept in aside.items():
                 kept.rename(path)
+        if taken := _taken(environment, wheels):
+            shutil.rmtree(environment, ignore_errors=True)
+            raise InputError(f"the wheel of an own project replaces {taken}: install it under another name")
 
     def _uv(self, words: list[str], environment: Path) -> None:
         variables = {name: value for name, value in os.environ.items() if name in _PASSED_ON or _is_login(name)}
@@ -331,6 +335,21 @@ def _started_with(environment: Path) -> list[Path]:
     """What runs whenever the interpreter starts: https://docs.python.org/3/library/site.html"""
     names = ("*.pth", "sitecustomize*", "usercustomize*")
     return sorted(path for name in names for path in environment.glob(f"lib/python3*/site-packages/{name}"))
+
+
+def _taken(environment: Path, wheels: Iterable[str]) -> str | None:
+    """A file of another package that own wheels brought too, and otherwise. The records of both tell."""
+    own, others = dict[str, str](), dict[str, tuple[str, str]]()
+    names = {name.split("-")[0].lower().replace(".", "_") for name in wheels}
+    for record in sorted(environment.glob("lib/python3*/site-packages/*.dist-info/RECORD")):
+        package = record.parent.name.split("-")[0]
+        for path, digest, *_ in filter(None, csv.reader(record.read_text("utf-8", "replace").splitlines())):
+            if package.lower().replace(".", "_") in names:
+                own[os.path.normpath(path)] = digest
+            else:
+                others[os.path.normpath(path)] = (digest, package)
+    both = sorted(path for path in own.keys() & others.keys() if not own[path] or own[path] != others[path][0])
+    return f"{both[0]} of the package {others[both[0]][1]}" if both else None
 
 
 def _compile(environment: Path, sandbox: Sandbox) -> None:

@@ -172,6 +172,16 @@ def test_nothing_of_a_wheel_runs_on_the_host_when_more_is_installed_after_it(
     assert not (tmp_path / "ran").exists()
 
 
+def test_an_own_wheel_replaces_no_file_of_another_package(
+    tmp_path: Path, index: Path, toolchains: WheelToolchains, sandbox: Bubblewrap
+) -> None:
+    name = "own-1.0-py3-none-any.whl"
+    wheel(tmp_path / "own", "own", {"plain/__init__.py": "VALUE = 2\n"})
+    with pytest.raises(InputError, match=r"replaces plain/__init__\.py of the package plain"):
+        toolchains.ensure(["plain"], sandbox, wheels={name: (tmp_path / "own" / name).read_bytes()})
+    assert not list(toolchains.root.glob("*/pyvenv.cfg"))
+
+
 @pytest.mark.parametrize("file", ["pyvenv.cfg", "bin/python"])
 def test_a_wheel_does_not_choose_what_a_sandbox_mounts(
     index: Path, toolchains: WheelToolchains, sandbox: Bubblewrap, tmp_path: Path, file: str
