@@ -47,7 +47,7 @@ def main() -> None:
 
 @app.command()
 def up() -> None:
-    """Start server, gateway, worker and supervisor; prints where they are."""
+    """Start server, gateway, zygote, worker and supervisor; prints where they are."""
     from blocks.workshop import workshop
     from station import credentials, supervisor
 
@@ -129,7 +129,7 @@ def status(
 
 @app.command()
 def inbox(as_json: Json = False) -> None:
-    """What waits for a person, oldest first, with the command that answers it."""
+    """Reviews and questions that wait for a person, oldest first, with the command that answers each."""
     from station.inbox import show
 
     show(as_json)
