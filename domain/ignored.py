@@ -22,7 +22,7 @@ class Ignored:
     """
 
     def __init__(self, base: Mapping[str, TreeEntry]) -> None:
-        self.found: list[str] = []
+        self._found: dict[str, None] = {}
         self._rules = {
             posixpath.dirname(path): _rules_of(entry.content)
             for path, entry in base.items()
@@ -34,9 +34,13 @@ class Ignored:
         """Whether `path`, which base does not have, is ignored: itself, or a directory that it is in."""
         above = posixpath.dirname(path)
         is_ignored = self._is_below_ignored(above) or self._is_named(path, is_directory)
-        if is_ignored and path not in self.found:
-            self.found.append(path)
+        if is_ignored:
+            self._found[path] = None
         return is_ignored
+
+    @property
+    def found(self) -> list[str]:
+        return list(self._found)
 
     def _is_below_ignored(self, directory: str) -> bool:
         if directory not in self._directories:

@@ -79,6 +79,10 @@ def _read_tap(content: bytes, begun: Begun, tree: Tree) -> Report:
 _POINT = re.compile(r"(not )?ok\b\s*\d*\s*(?:-\s*)?(.*?)\s*(?:#\s*(skip|todo|time)\b.*?)?\s*(\{)?", re.IGNORECASE)
 
 
+_MAX_POINT = 1000
+"""Characters of a line that count: what a test prints does not decide how long it is read."""
+
+
 def read_nested_tap(text: str, directory: str = "") -> Report:
     """TAP with subtests, as node-tap writes it: a file, its tests, their tests. Assertions count for the test around.
 
@@ -95,7 +99,11 @@ def read_nested_tap(text: str, directory: str = "") -> Report:
             raise ValueError(word[:200])
         if word.startswith("# Subtest: ") and len(line) - len(line.lstrip(" ")) == 4 * len(names):
             names.append(word.removeprefix("# Subtest: "))
-        elif (match := _POINT.fullmatch(word)) and depth in (len(names), len(names) - 1) and not line.startswith("\t"):
+        elif (
+            (match := _POINT.fullmatch(" ".join(word[:_MAX_POINT].split())))
+            and depth in (len(names), len(names) - 1)
+            and not line.startswith("\t")
+        ):
             if match[4]:  # what was announced follows in braces
                 continue
             has_points = has_points or depth == 0

@@ -121,7 +121,9 @@ class ProjectSettings(Value):
         {}, description="`[services.NAME]`: servers that tests need, new and empty for each command"
     )
     known_failures: tuple[str, ...] = Field(
-        (), description="What fails on base and is not counted: ids of tests, functions without parameters, or files"
+        (),
+        description="What fails on base and is not counted: ids of tests, functions without parameters, or files. What "
+        "passes on base counts, unless its id or function is named",
     )
     build: str | None = Field(None, description="Must succeed on the change, if it does on base")
     lint: str | None = Field(None, description="Must succeed on the change, if it does on base")

@@ -27,7 +27,11 @@ class Report(NamedTuple):
         return any(outcome in BAD for outcome in self.cases.values())
 
     def add(self, test: str, outcome: CaseOutcome, message: str = "") -> None:
-        """A test that is reported twice keeps its failure: it passed, and then failed in its teardown."""
+        """A test that is reported twice keeps its failure: it passed, and then failed in its teardown.
+
+        JSON may hold half of a surrogate pair, which no database and no digest takes: it becomes a `?`.
+        """
+        test, message = (text.encode("utf-8", "replace").decode() for text in (test, message))
         if self.cases.get(test) in BAD:
             return
         self.cases[test] = outcome

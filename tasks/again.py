@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from domain.policy.baseline import is_named
+from domain.policy.baseline import is_named, is_named_alone
 from domain.policy.test_rules import Again
 from domain.ports import Tree
 from domain.project import ProjectSettings
@@ -92,7 +92,7 @@ def seen_again(
     """What is known of the existing tests that pass on base and fail on the change. `brought`: test files of the
     change's own, which the contract's run leaves out."""
     fails = [row.test for row in rows if row.kind == "existing" and _is_lost(row)]
-    fails = [test for test in fails if not is_named(test, settings.known_failures)]
+    fails = [test for test in fails if not is_named_alone(test, settings.known_failures)]
     quarantined = {
         test: f"{one.reason} ({one.owner}, until {one.until})"
         for test in fails

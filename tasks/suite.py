@@ -53,20 +53,22 @@ def under_contract(head: Tree, base: Tree, contract: Tree, brief: Brief) -> Tree
         name = PurePosixPath(path).name
         if path in base and name in _TABLES and not is_open(path) and _tables(base, path) != _tables(head, path):
             kept[path] = base[path]
-        elif path in base or is_open(path) or (name not in _CONFIGURES and not name.endswith(".pth")):
+        elif path in base or is_open(path) or not _CONFIGURES.fullmatch(name):
             kept[path] = entry
     return {**kept, **contract}
 
 
-_CONFIGURES = (
-    "conftest.py", "pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "sitecustomize.py", "usercustomize.py",
-    ".npmrc",
-)  # fmt: skip
+_CONFIGURES = re.compile(
+    r"conftest\.py|\.?pytest\.(ini|toml)|(site|user)customize\.py|.*\.pth|\.npmrc|\.yarnrc(\.yml)?|\.pnpmfile\.c?js"
+    r"|(jest|vitest|ava)\.(config|workspace)\..*|\.mocharc(\..*)?|\.taprc|GNUmakefile|makefile|\.justfile"
+)
+"""Names of files that decide how tests run, some before the files of other names that base has."""
 _TABLES = {
     "pyproject.toml": ("pytest",), "package.json": ("scripts", "jest", "vitest", "mocha", "ava", "c8"), ".npmrc": (),
+    ".yarnrc": (), ".yarnrc.yml": (),
 }  # fmt: skip
 """Files with settings of the test run among others → those settings; below [tool] in pyproject.toml. An .npmrc names
-the shell that scripts run in: https://docs.npmjs.com/cli/using-npm/config#script-shell"""
+the shell that scripts run in, and a .yarnrc the file that is run as yarn: https://docs.npmjs.com/cli/using-npm/config#script-shell"""
 
 
 def _tables(tree: Tree, path: str) -> object:

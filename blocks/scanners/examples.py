@@ -27,8 +27,9 @@ https://jwt.io, https://docs.slack.dev/messaging/sending-messages-using-incoming
 https://docs.github.com/en/rest/apps/apps, https://learn.microsoft.com/azure/storage/common/storage-connect-azurite,
 https://learn.microsoft.com/azure/cosmos-db/emulator"""
 
-_MADE_UP = re.compile(rb"EXAMPLE(?:KEY)?$|[xX*]{12}")
-"""How vendors mark what nobody can use: an end that says so, or a row of x, X or stars."""
+_MADE_UP = re.compile(rb"[A-Za-z0-9+/_-]{0,60}EXAMPLE(?:KEY)?|[!-~]{0,80}(?:[xX]{12}|\*{12})[xX*._-]*")
+"""How vendors mark what nobody can use: an end that says so, or one that is a row of x, X or stars. In the middle of a
+key or an address it says nothing."""
 
 
 def mark_of(value: bytes) -> str:
@@ -39,4 +40,4 @@ def mark_of(value: bytes) -> str:
 def is_example(value: bytes, listed: tuple[str, ...] = ()) -> bool:
     """Whether a value is known to open nothing. `listed`: marks that a project names in its settings."""
     digest = hashlib.sha256(value).hexdigest()
-    return digest in KNOWN or digest[:8] in listed or bool(_MADE_UP.search(value))
+    return digest in KNOWN or digest[:8] in listed or bool(_MADE_UP.fullmatch(value))

@@ -147,6 +147,11 @@ def is_named(test: str, names: Iterable[str]) -> bool:
     return any(test == name or test.startswith((f"{name}::", f"{name}[")) for name in names)
 
 
+def is_named_alone(test: str, names: Iterable[str]) -> bool:
+    """Whether it is named by its id or its function: not by a file or a class, of which others pass."""
+    return any(test == name or test.startswith(f"{name}[") for name in names)
+
+
 def is_acceptance(test: str, acceptance: Acceptance) -> bool:
     """Whether a test belongs to the acceptance: in one of its files, or named by it."""
     return is_named(test, (*(file.path for file in acceptance.files), *acceptance.tests))

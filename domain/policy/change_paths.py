@@ -32,6 +32,8 @@ CHECK_FILES = (
     "**/ruff.toml", "**/.ruff.toml", "**/.flake8", "**/mypy.ini", "**/.mypy.ini", "**/.pylintrc", "**/pylintrc",
     "**/.bandit", "**/.coveragerc", "**/.pre-commit-config.yaml", "**/pyrightconfig.json", "**/.eslintrc*",
     "**/eslint.config.*", "**/tsconfig*.json", "**/.importlinter", "**/.semgrepignore", "**/.gitleaks*",
+    "**/jest.config.*", "**/vitest.config.*", "**/vitest.workspace.*", "**/.mocharc*", "**/ava.config.*", "**/.taprc",
+    "**/GNUmakefile", "**/makefile", "**/.justfile", "**/.yarnrc", "**/.yarnrc.yml", "**/.pnpmfile.*",
 )  # fmt: skip
 CHECK_TABLES = tuple(
     ("tool", name) for name in ("ruff", "mypy", "pyright", "flake8", "pylint", "coverage", "bandit", "importlinter")
@@ -253,7 +255,8 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "check-config", "change", PERSON,
-        "Configuration of linters, type checkers, coverage and scanners.",
+        "Configuration of linters, type checkers, coverage and scanners, of Node's test runners, yarn and pnpm; and a "
+        "GNUmakefile, makefile or .justfile, which are read before files of the usual names.",
         "A check that was loosened is green without the code being better.",
         "a reviewer agrees, or it is put back",
         _settings_changed(CHECK_FILES, CHECK_TABLES, CHECK_SECTIONS, "configuration of a check is"),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from domain.policy.baseline import GREEN, is_named
+from domain.policy.baseline import GREEN, is_named, is_named_alone
 from domain.policy.change_code import CODE_PERSON_RULES, CODE_RULES
 from domain.policy.change_evasion import EVASION_PERSON_RULES, EVASION_RULES
 from domain.policy.change_paths import BUDGET_RULES, PERSON_RULES, SCOPE_RULES
@@ -122,7 +122,8 @@ def _regression(case: Case) -> Iterator[Hit]:
 
     def is_lost(row: CaseRow) -> bool:
         was_fine = row.base is CaseOutcome.PASSED and row.head is not CaseOutcome.PASSED
-        return row.kind not in ("acceptance", "new") and was_fine and not row.is_flaky and not is_named(row.test, known)
+        is_counted = not row.is_flaky and not is_named_alone(row.test, known)
+        return row.kind not in ("acceptance", "new") and was_fine and is_counted
 
     yield from _told("passed on base: ", case, filter(is_lost, case.evidence.tested.rows))
 

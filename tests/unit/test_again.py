@@ -71,7 +71,7 @@ def test_a_quarantine_counts_until_its_end_and_only_with_an_owner() -> None:
 def test_more_failures_than_a_few_and_known_ones_do_not_run_again() -> None:
     many = tuple(row(f"a.py::t{n}", "passed", "failed") for n in range(21))
     assert seen_again(Runs(), ProjectSettings(), many, TODAY).uncounted == set()
-    assert seen_again(Runs(), ProjectSettings(known_failures=("a.py",)), LOST, TODAY).uncounted == set()
+    assert seen_again(Runs(), ProjectSettings(known_failures=("a.py::t",)), LOST, TODAY).uncounted == set()
 
 
 def test_what_is_not_counted_is_no_regression() -> None:

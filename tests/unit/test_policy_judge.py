@@ -61,6 +61,13 @@ def test_what_was_broken_before_and_guards_in_the_acceptance_do_not_refuse(rows:
     assert judge(ready, evidence(rows=tuple(rows))).decision is Decision.ACCEPTED
 
 
+def test_a_file_of_known_failures_hides_no_test_of_it_that_passes_on_base() -> None:
+    ready = prepared(known_failures=("tests/test_app.py",))
+    lost = row("tests/test_app.py::fine", "passed", "failed")
+    assert judge(ready, evidence(rows=(ACCEPTED, lost))).is_refused
+    assert not judge(ready, evidence(rows=(ACCEPTED, row(lost.test, "failed", "failed")))).is_refused
+
+
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [

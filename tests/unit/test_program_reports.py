@@ -5,6 +5,7 @@ import json
 import pytest
 
 from domain.program_reports import read_cargo, read_go, read_nested_tap, read_programs
+from domain.reports import Report
 from domain.task import CaseOutcome
 from tests.unit.policy_cases import tree
 
@@ -101,6 +102,14 @@ def test_nested_tap_is_read_by_its_tests() -> None:
 def test_nested_tap_that_is_not_whole_is_not_believed(text: str) -> None:
     with pytest.raises(ValueError):
         read_nested_tap(text)
+
+
+def test_what_a_test_prints_neither_holds_the_reader_up_nor_breaks_what_is_kept() -> None:
+    lines = ("ok a" + " " * 20_000 + "b", "ok " + "# skip " * 20_000 + "\x0b")  # minutes, were each gap tried
+    assert read_nested_tap("\n".join(f"# Subtest: a\n{line}" for line in lines)).cases == {"a": SKIPPED}
+    report = Report({}, {})
+    report.add("a \ud83d", FAILED, "half \ude00 a pair")
+    assert report.messages == {"a ?": "half ? a pair"}
 
 
 # --- Go

@@ -529,6 +529,16 @@ UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
         {".npmrc": "script-shell=./yes\n", "web/.npmrc": "script-shell=./yes\n"},
         {".npmrc": "audit=false\n", "web/.npmrc": None},
     ),
+    "yarn's and Node's test runners' own, and files that make reads first, are not": (
+        {
+            ".yarnrc.yml": "yarnPath: y.js\n",
+            "jest.config.js": "",
+            "a/vitest.config.ts": "",
+            "GNUmakefile": "",
+            ".mocharc": "",
+        },
+        dict.fromkeys((".yarnrc.yml", "jest.config.js", "a/vitest.config.ts", "GNUmakefile", ".mocharc")),
+    ),
     "npm's scripts are base's": (
         {"package.json": '{"scripts": {"test": "true"}}'},
         {"package.json": '{"scripts": {"test": "jest"}}'},
