@@ -18,7 +18,7 @@ OFFLINE = "LOCKGATE_OFFLINE"
 
 def keep(documents: Mapping[str, Any]) -> None:
     """Keep what blocks hold, as `slug/name` → fields. Written anew only when something has changed."""
-    if documents == _read():
+    if documents == _known():
         return
     path = _path()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -36,6 +36,16 @@ def fields(slug: str, name: str) -> dict[str, Any]:
     if f"{slug}/{name}" not in documents:
         raise ValueError(f"there was no block {slug}/{name}")
     return dict(documents[f"{slug}/{name}"])
+
+
+def _known() -> dict[str, Any] | None:
+    """As `_read`; None for a copy that another key sealed, or that was cut short: a new one takes its place."""
+    from cryptography.fernet import InvalidToken
+
+    try:
+        return _read()
+    except (InvalidToken, ValueError):
+        return None
 
 
 def _read() -> dict[str, Any] | None:

@@ -89,7 +89,10 @@ def _of_lock(view: View, settings: ProjectSettings) -> Asked:
         return Asked(is_whole=True, uv_lock=view.full(lock))
     if reader := locks.reader_of(lock):
         about = metadata.read(view)
-        locked = reader(view, lock, about, settings.extras, settings.groups)
+        try:
+            locked = reader(view, lock, about, settings.extras, settings.groups)
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
+            raise InputError(f"the lock file {view.full(lock)!r} is not made as its tool makes it: {err!r}") from err
         return Asked(locked.lines, (), locked.local, is_whole=True)
     return _of_file(view, lock, "lock file")
 

@@ -300,7 +300,7 @@ def _of_setup_py(view: View) -> Metadata:
     """Literal arguments of `setup(...)`, also those that a variable of the module names."""
     try:
         module = ast.parse(view.text("setup.py"))
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Metadata(is_package=True, is_computed=True, path=view.full("setup.py"))
     known: dict[str, Any] = {}
     is_computed = False
@@ -338,7 +338,7 @@ def tests_require(view: View) -> tuple[str, ...]:
     try:
         config.read_string(view.text("setup.cfg"))
         module = ast.parse(view.text("setup.py"))
-    except (configparser.Error, SyntaxError, ValueError, RecursionError):
+    except (configparser.Error, SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     lines = list(_cfg_lines(config.get("options", "tests_require", fallback="")))
     known = {

@@ -161,7 +161,7 @@ def _wanted(path: str, text: str) -> str:
         try:
             tools = tomllib.loads(text).get("tools", {})
             return str(tools.get("node") or "") if isinstance(tools, dict) else ""
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""
     if path == ".tool-versions":
         told = re.search(r"^nodejs\s+(\S+)", text, re.MULTILINE)

@@ -160,7 +160,7 @@ def _of_tox(
 def _nox(view: View) -> PytestRun:
     try:
         module = ast.parse(view.text("noxfile.py"))
-    except (SyntaxError, ValueError, RecursionError) as err:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
         view.unread.append(f"{view.full('noxfile.py')} cannot be parsed: {err}")
         return PytestRun()
     constants = {

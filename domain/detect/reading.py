@@ -74,7 +74,7 @@ class View:
         """A TOML file; empty where it is not there or cannot be read."""
         try:
             return tomllib.loads(self.text(path))
-        except ValueError as err:
+        except (ValueError, RecursionError) as err:
             self.unread.append(f"{self.full(path)} is not valid TOML: {err}")
             return {}
 

@@ -111,9 +111,9 @@ def _config(change: Change) -> Iterator[Hit]:
 
 def _shadow(change: Change) -> Iterator[Hit]:
     for path in change.changed:
-        if path in change.base or path not in change.head or change.is_named(path):
-            continue
         name = PurePosixPath(path).name
+        if (path in change.base and name != "entry_points.txt") or path not in change.head or change.is_named(path):
+            continue
         if name in START_FILES or name.endswith(".pth"):
             yield Hit("this file would run before the tests and could change how they run", path)
         elif matches(path, ("**/*.dist-info/**", "**/*.egg-info/**")):
