@@ -105,16 +105,25 @@ def seen_again(
         return Again(quarantined=quarantined)
     head, base = abreast(lambda: runs.run(only=files), lambda: runs.run(runs.base, only=files))
     on_base = base.result()
-    flaky = {
-        test: f"passed on base, then {on_base.cases[test]}"
-        for test in fails
-        if not on_base.problem and on_base.cases.get(test) in BAD
-    }
+    failing = [test for test in fails if not on_base.problem and on_base.cases.get(test) in BAD]
+    flaky = {test: f"passed on base, then {on_base.cases[test]}" for test in _by_chance(failing, runs)}
     left = [test for test in fails if test not in flaky]
     passing = _passing(left, (lambda _: head.result(), lambda some: runs.run(only=_files(some, runs.base))))
     # One that fails among all others and passes without them may be broken by the change all the same.
     steady = _passing(passing, (lambda _: runs.run(without=brought), lambda _: runs.run(without=brought)))
     return Again(flaky, dict.fromkeys(steady, "failed and passed on the change"), quarantined)
+
+
+def _by_chance(tests: Sequence[str], runs: Runs) -> list[str]:
+    """Which of the tests that failed on base without the other files fail there by chance, or with all of them too. One
+    that fails by itself each time and passes among all others needs them: the change may break it all the same."""
+    if not tests:
+        return []
+    again = runs.run(runs.base, only=_files(tests, runs.base))
+    alone = [test for test in tests if again.problem or again.cases.get(test) is not CaseOutcome.PASSED]
+    whole = runs.run(runs.base) if alone else again
+    broken = {test for test in alone if not whole.problem and whole.cases.get(test) in BAD}
+    return [test for test in tests if test not in alone or test in broken]
 
 
 def _passing(tests: Sequence[str], runs: Iterable[Callable[[Sequence[str]], Suite]]) -> list[str]:

@@ -161,7 +161,8 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
     ),
     Rule(
         "flaky", "test", NOTE,
-        "An existing test that passed on base, fails on the change, and fails on base when it runs there again.",
+        "An existing test that passed on base, fails on the change, and fails on base when it runs there again: by "
+        "chance, or also among all others. One that only fails without the others is not meant.",
         "It is not the change that breaks it; somebody should mend it all the same.",
         "nothing to do in this change",
         _seen("flaky", "is flaky"),

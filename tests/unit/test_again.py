@@ -39,7 +39,10 @@ class Runs:
 
 LOST = (row("a.py::t", "passed", "failed"),)
 SEEN = {
-    "fails on base too": (Runs("F", "F"), ["flaky"]),
+    "fails on base by chance": (Runs("FP", "F"), ["flaky"]),
+    "fails on base from now on": (Runs("FFF", "F"), ["flaky"]),
+    "needs others on base, and fails": (Runs("FFP", "FF"), []),
+    "needs others on base, and passes": (Runs("FFP", "P", "P"), ["unsteady"]),
     "fails each time": (Runs("P", "FF"), []),
     "passes alone, and with all": (Runs("P", "P", "P"), ["unsteady"]),
     "passes at the third time": (Runs("P", "FP", "FP"), ["unsteady"]),
