@@ -10,8 +10,12 @@ from rich.text import Text
 
 from station import api
 
-KINDS = {"review": "lockgate review {run}", "questions": "lockgate answer {run}"}
-"""How the key of a suspended run begins, and what shows what it asks."""
+KINDS = {
+    "review": ("review", "lockgate review {run}"),
+    "questions": ("questions", "lockgate answer {run}"),
+    "ready": ("something that is lacking", "lockgate status {run}"),
+}
+"""How the key of a suspended run begins → what it waits for, and what shows that."""
 
 
 class Waiting(NamedTuple):
@@ -57,7 +61,8 @@ def _asked(run: dict[str, Any]) -> Waiting | None:
     if kind not in KINDS:
         return None
     since = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
-    return Waiting(run["id"], run["name"], kind, since, KINDS[kind].format(run=run["id"]))
+    asks, command = KINDS[kind]
+    return Waiting(run["id"], run["name"], asks, since, command.format(run=run["id"]))
 
 
 def _age(since: datetime) -> str:

@@ -24,25 +24,30 @@ def with_its_own(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tre
 
     Raises InputError where no rule refuses it and it cannot be installed.
     """
-    known = prepared.projects
-    if known and needs_build(known, prepared.settings, base, change):
-        known = ()
+    is_built_anew = needs_build(prepared.projects, prepared.settings, base, change) if prepared.projects else False
+    if is_built_anew and _is_refused(shop, prepared, attempt, base, change):
+        return prepared  # before its build requirements are fetched
     try:
-        wanted = installation(shop, prepared.settings, change, known)
+        wanted = installation(shop, prepared.settings, change, () if is_built_anew else prepared.projects)
     except InputError as err:
-        if not known and prepared.projects:
+        if is_built_anew:
             raise InputError(f"the change cannot be installed: {err}") from err
         return prepared  # the rules say what is wrong with it
     if wanted == (prepared.requirements, prepared.projects):
         return prepared
-    scanners = shop.scanners_for(prepared.brief)
-    dependencies = next(scanner for scanner in scanners if scanner.name == shop.dependencies.name)
-    if any(one.severity is Severity.REFUSE for one in dependencies.scan(base, change, attempt.changed_paths)):
+    if not is_built_anew and _is_refused(shop, prepared, attempt, base, change):
         return prepared
     _refuse_takeovers(shop, prepared, wanted.projects)
     changed = prepared.model_copy(update={"requirements": wanted.requirements, "projects": wanted.projects})
     toolchain_of(shop, changed)
     return changed
+
+
+def _is_refused(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tree, change: Tree) -> bool:
+    """Whether a rule over dependencies refuses the change."""
+    scanners = shop.scanners_for(prepared.brief)
+    dependencies = next(scanner for scanner in scanners if scanner.name == shop.dependencies.name)
+    return any(one.severity is Severity.REFUSE for one in dependencies.scan(base, change, attempt.changed_paths))
 
 
 _BESIDE_PYTHON = ("node", "npm", "npx", "go", "cargo", "pytest", "py.test", "coverage", "tox", "nox", "make")

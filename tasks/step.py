@@ -15,7 +15,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def step(name: str, run_name: str, *, retries: int = 2) -> Callable[[Callable[P, R]], Task[P, R]]:
+def step(name: str, run_name: str, *, retries: int = 3) -> Callable[[Callable[P, R]], Task[P, R]]:
     """A pipeline step called `name` in the UI.
 
     The result is persisted as JSON under step + inputs + run: Prefect's own INPUTS + RUN_ID leaves the task's identity

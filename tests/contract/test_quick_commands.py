@@ -18,7 +18,7 @@ from domain.task import Plan, Question
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC)
-IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(5)]
+IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(6)]
 GONE = "00000000-0000-4000-8000-00000000000f"
 """Deleted in Prefect; the ledger knows it."""
 
@@ -41,6 +41,7 @@ RUNS = [
     run(2, "An old review", "review-def-0", 5000),
     run(3, "Waits for a window", "window-ghi-0", 9000),
     run(4, "Done", None, 1),
+    run(5, "Its target is gone", "ready-jkl-0", 1600),
 ]
 
 
@@ -122,13 +123,14 @@ def test_what_waits_for_a_person_is_listed_oldest_first_with_its_command(desk: D
     found = json.loads(desk.lockgate("inbox", "--json").stdout)
     assert [(one["title"], one["command"]) for one in found] == [
         ("An old review", f"lockgate review {IDS[2]}"),
+        ("Its target is gone", f"lockgate status {IDS[5]}"),
         ("Questions\x1b[2J", f"lockgate answer {IDS[1]}"),
         ("A young review", f"lockgate review {IDS[0]}"),
     ]
     told = desk.lockgate("inbox")
     assert told.stdout == desk.lockgate("review").stdout, "a review of nothing in particular is the same list"
     assert "\x1b" not in told.stdout
-    assert [line.split("  ")[0] for line in told.stdout.splitlines()[1:]] == ["3 days", "3 h", "1 h"]
+    assert [line.split("  ")[0] for line in told.stdout.splitlines()[1:]] == ["3 days", "26 h", "3 h", "1 h"]
 
 
 def test_the_quick_commands_need_no_prefect(desk: Desk) -> None:

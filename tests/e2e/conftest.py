@@ -1,4 +1,4 @@
-"""One station for all end-to-end tests of a session; it costs about 20 s."""
+"""One station for the end-to-end tests of a worker; it costs about 20 s, and is stopped after the last of them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.station import Station
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     """Server, worker and supervisor in a home of their own, stopped at the end."""
     made = Station(tmp_path_factory.mktemp("station") / "home")

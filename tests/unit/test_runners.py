@@ -134,6 +134,10 @@ ok
 """
 
 
+def test_a_line_of_tap_that_is_made_to_be_slow_is_cut() -> None:
+    assert list(read_tap("ok 1 - a" + " " * 500_000 + "b\n1..1\n").cases) == ["a"]
+
+
 def test_tap_is_read_at_its_top_level() -> None:
     report = read_tap(TAP)
     assert report.cases == {"fine": PASSED, "bad": FAILED, "later": SKIPPED, "someday": PASSED, "test 5": PASSED}

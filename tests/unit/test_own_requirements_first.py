@@ -1,0 +1,38 @@
+"""What a change wants built anew is judged before any of it is fetched."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from domain.task import Severity
+from domain.toolchain import BuiltProject
+from tasks import own_requirements
+from tests.unit.policy_cases import PROJECT, attempt, prepared
+
+BUILT = BuiltProject(directory="", name="shop", filename="shop-1-py3-none-any.whl", wheel="w", roots=(), sources=())
+
+
+def shop(severity: Severity) -> Any:
+    found = SimpleNamespace(severity=severity)
+    scanner = SimpleNamespace(name="dependencies", scan=lambda *_: (found,))
+    return SimpleNamespace(scanners_for=lambda _: (scanner,), dependencies=scanner)
+
+
+def test_a_refused_change_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+    monkeypatch.setattr(own_requirements, "needs_build", lambda *_: True)
+    monkeypatch.setattr(own_requirements, "installation", lambda *given: fetched.append(given) or ((), ()))
+    monkeypatch.setattr(own_requirements, "toolchain_of", lambda *_: None)
+    monkeypatch.setattr(own_requirements, "_refuse_takeovers", lambda *_: None)
+    ready = prepared().model_copy(update={"projects": (BUILT,), "requirements": ("a==1",)})
+    given = (ready, attempt(PROJECT), PROJECT, {**PROJECT})
+    assert own_requirements.with_its_own(shop(Severity.REFUSE), *given) is ready
+    assert fetched == []
+    monkeypatch.setattr(
+        own_requirements,
+        "installation",
+        lambda *given: fetched.append(given) or SimpleNamespace(requirements=("b==1",), projects=(BUILT,)),
+    )
+    made = own_requirements.with_its_own(shop(Severity.PERSON), *given)
+    assert (made.requirements, len(fetched)) == (("b==1",), 1)
