@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from docker.errors import APIError
 from prefect.blocks.fields import SecretDict
 
 from blocks.sandboxes import image
@@ -67,7 +68,18 @@ def remove(target: DockerHostTarget) -> None:
             network["Name"].startswith(f"lockgate-{target.name}-")
             and not api.inspect_network(network["Id"])["Containers"]
         ):
-            api.remove_network(network["Id"])
+            _remove_network(api, network["Id"])
+
+
+def _remove_network(api: Any, network: str) -> None:
+    """A busy engine forgets a container's place in it a moment after the container."""
+    for pause_s in (0.2, 0.5, 1, 2, 4):
+        try:
+            api.remove_network(network)
+            return
+        except APIError:
+            time.sleep(pause_s)
+    api.remove_network(network)
 
 
 def service(target: DockerHostTarget, revision: str) -> ContainerService:

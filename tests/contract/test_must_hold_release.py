@@ -4,6 +4,7 @@ Real releases behind a real proxy, users who ask all the time, and real kills.
 """
 
 import contextlib
+import functools
 import http.server
 import json
 import os
@@ -36,7 +37,7 @@ from blocks.targets.secrets import Redactor
 from blocks.workshop import Workshop
 from domain.brief import Acceptance, Brief
 from domain.errors import InputError, LedgerError, TargetError
-from domain.health import Answers, HealthCheck, read_health
+from domain.health import Answers, HealthCheck, HttpAnswer, read_health
 from domain.ports import ReleaseBuild, TreeEntry
 from domain.rollout import Rollout
 from domain.task import Health, Release, RolledBack
@@ -696,8 +697,9 @@ def test_of_many_answers_the_last_few_different_ones_are_kept_and_none_shows_hal
     answers, now = Answers(), datetime.now(UTC)
     for number in range(40):
         body = json.dumps({"status": "fail", "output": "x" * (1935 + number) + CANARY, "number": number // 2})
-        answers.add("in public", read_health(503, body.encode(), ONE, Redactor({"TOKEN": CANARY})), now)
-        answers.add("in public", read_health(503, b"no", ONE), now)
+        read = functools.partial(read_health, check=HealthCheck(), revision=ONE)
+        answers.add("in public", read(HttpAnswer(503, body.encode()), clean=Redactor({"TOKEN": CANARY})), now)
+        answers.add("in public", read(HttpAnswer(503, b"no")), now)
 
     assert len(answers.kept) == 8
     assert answers.kept[-1].times == 40

@@ -77,7 +77,7 @@ def noticed(tmp_path: Path, toolchain: Path) -> Noticing:
         own = own_tests(head, before, contract, project)
         under = under_contract(head, before, contract, told)
         prepared = Prepared(run_id="run", brief=told, base="b" * 40, settings=project, settings_source="the test",
-                            contract="c" * 64, requirements=PYTEST)  # fmt: skip
+                            contract="c" * 64, requirements=tuple(sorted(PYTEST)))  # fmt: skip
         change = Change(prepared, Attempt(number=1, base="b" * 40, commit="c" * 40), before, head)
 
         @contextlib.contextmanager
@@ -195,7 +195,8 @@ def test_tests_see_a_mutant_also_in_programs_that_they_start(noticed: Noticing) 
 def test_the_step_keeps_what_was_noticed_of_a_change_that_passes(
     tmp_path: Path, toolchain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suites = Suites(Bubblewrap(root=tmp_path / "sandboxes"), toolchain, mutation_s=AMPLE_S, requirements=PYTEST)
+    bubblewrap, wanted = Bubblewrap(root=tmp_path / "sandboxes"), tuple(sorted(PYTEST))
+    suites = Suites(bubblewrap, toolchain, mutation_s=AMPLE_S, requirements=wanted)
     unused = GOOD.replace("    return [", "    unused = 1 + 2 + 3\n    return [")
     seen = by_the_step(suites, monkeypatch, {"shop/app.py": unused})
     assert seen.mutation is not None
@@ -209,7 +210,8 @@ def test_the_step_keeps_what_was_noticed_of_a_change_that_passes(
 def test_the_step_tries_nothing_on_a_change_that_fails(
     tmp_path: Path, toolchain: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suites = Suites(Bubblewrap(root=tmp_path / "sandboxes"), toolchain, mutation_s=AMPLE_S, requirements=PYTEST)
+    bubblewrap, wanted = Bubblewrap(root=tmp_path / "sandboxes"), tuple(sorted(PYTEST))
+    suites = Suites(bubblewrap, toolchain, mutation_s=AMPLE_S, requirements=wanted)
     seen = by_the_step(suites, monkeypatch, {"shop/app.py": GOOD.replace("apple", "pear")})
     assert (seen.mutation, seen.coverage) == (None, None)
 

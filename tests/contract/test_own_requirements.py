@@ -53,9 +53,9 @@ def test_a_dependency_that_a_rule_refuses_is_never_fetched(
     asked: list[tuple[str, ...]] = []
     ensure = type(shop.toolchains).ensure
 
-    def noted(self: object, wanted: tuple[str, ...], sandbox: object) -> Path:
+    def noted(self: object, wanted: tuple[str, ...], sandbox: object, **more: object) -> Path:
         asked.append(wanted)
-        return ensure(self, wanted, sandbox)  # type: ignore[arg-type]
+        return ensure(self, wanted, sandbox, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(shop.toolchains), "ensure", noted)
     seen = gated(shop, ready, brings("six==99.98.97\n", WITH_SIX))

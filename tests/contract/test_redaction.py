@@ -183,7 +183,9 @@ def test_what_it_did_not_touch_is_as_it_was_and_a_moved_line_has_its_secret(
     assert {path: left[path].content for path in untouched} == {path: FILES[path] for path in untouched}
     lines = FILES["app.py"].decode().split("\n")
     assert left["app.py"].content.decode() == f"import os\n\n# moved\n{lines[2]}\n    {lines[1]}\n"
-    assert first.changed_paths == ("README.md", "app.py", "nested.txt", "other.py")
+    assert first.changed_paths == ("README.md", "app.py", "nested.txt", "other.py", "test_app.py"), (
+        "with the acceptance"
+    )
 
 
 def test_a_replacement_in_another_file_is_not_filled_in_and_a_person_is_asked(

@@ -1,5 +1,6 @@
 """Users of a public address: who asks once, and who asks without a pause."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -18,12 +19,15 @@ class Public(Protocol):
 
 
 def ask(public: Public, path: str = "/health", method: str = "GET") -> tuple[int, dict[str, Any]]:
-    """Status and JSON of one answer."""
+    """Status and JSON of one answer; an empty object if it is none."""
     connection = _to(public)
     try:
         connection.request(method, path, body=b"x" if method == "POST" else None)
         answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        body = answer.read()
+        with contextlib.suppress(ValueError):  # a balancer without a target says no JSON
+            return answer.status, json.loads(body)
+        return answer.status, {}
     finally:
         connection.close()
 
