@@ -12,6 +12,7 @@ from bench.gate_result import Result
 from domain.task import Decision
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "gate-bench.md"
+UPSTREAM_PAGE = PAGE.with_name("gate-bench-upstream.md")
 DECISIONS = (Decision.ACCEPTED, Decision.NEEDS_PERSON, Decision.REFUSED)
 
 INTRODUCTION = """# The gate bench
@@ -30,6 +31,31 @@ the work.
 
 `python bench/gates.py --only NAME --project NAME` runs some of them; `--write` makes this page again.
 """
+
+
+UPSTREAM_INTRODUCTION = """# Honest changes at large
+
+`make bench-gates` also sends what neighbouring releases of packages changed through the gates: nobody here wrote the
+packages, the changes or the tests. A pair of releases is taken if tests of the newer one are red on the older and green
+on the newer, and the change has at most 500 lines of code; not by what the gates say. Those tests are the acceptance.
+Only a refusal is a miss: a person may be asked. `python bench/gates.py --upstream --write` makes this page again.
+"""
+
+
+def upstream_page(results: Sequence[Result]) -> str:
+    """The text of docs/gate-bench-upstream.md."""
+    packages = {result.case.project.split()[0] for result in results}
+    counted = Counter(result.verdict.decision for result in results)
+    said = ", ".join(f"{counted[decision]} {decision}" for decision in DECISIONS)
+    return "\n".join(
+        [
+            UPSTREAM_INTRODUCTION,
+            f"{len(results)} changes of {len(packages)} packages: {said}.\n",
+            "| change | project | what it does | answer | rules that decided |\n|---|---|---|---|---|",
+            *(_honest_row(result) for result in results),
+            "",
+        ]
+    )
 
 
 def matrix(results: Sequence[Result]) -> list[str]:

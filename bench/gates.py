@@ -1,11 +1,13 @@
 """Hostile and honest changes through the real gates: what they answer, whether that is right, and how long it takes.
 
     make bench-gates
-    python bench/gates.py [--only NAME] [--project NAME] [--write]
+    python bench/gates.py [--only NAME] [--project NAME] [--upstream] [--write]
 
 Every case is made in a real sandbox, collected and committed by the platform, tested and scanned side by side, and
-judged. `--only` takes a part of a case's name and may be given more than once, as may `--project`. `--write` puts the
-result of a whole run into docs/gate-bench.md. Package archives come from the package index, pinned by SHA-256. The last
+judged. `--only` takes a part of a case's name and may be given more than once, as may `--project`. `--upstream`
+takes only what neighbouring releases of packages changed. `--write` puts the result of a whole run into
+docs/gate-bench.md and docs/gate-bench-upstream.md. Package archives come from the package index, pinned by
+SHA-256. The last
 line is one JSON object.
 """
 
@@ -21,9 +23,9 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from bench.gate_cases import CASES, HONEST, Case, supply
+from bench.gate_cases import CASES, HONEST, UPSTREAM, Case, supply
 from bench.gate_cases.projects import NAMES
-from bench.gate_report import PAGE, matrix, misses, page, seconds, summary
+from bench.gate_report import PAGE, UPSTREAM_PAGE, matrix, misses, page, seconds, summary, upstream_page
 from bench.gate_result import Result
 from bench.gate_workbench import workbench
 from domain.task import Decision
@@ -34,20 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Hostile and honest changes through the real gates.")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="part of a case's name")
     parser.add_argument("--project", action="append", default=[], choices=NAMES, help="cases of one project")
-    parser.add_argument("--write", action="store_true", help="put the result of a whole run into docs/gate-bench.md")
+    parser.add_argument("--upstream", action="store_true", help="only what releases of packages changed")
+    parser.add_argument("--write", action="store_true", help="put the result of a whole run into the docs")
     asked = parser.parse_args(arguments)
     chosen = [
         case
-        for case in CASES
+        for case in (UPSTREAM if asked.upstream else (*CASES, *UPSTREAM))
         if (not asked.only or any(part in case.name for part in asked.only))
         and (not asked.project or case.project in asked.project)
     ]
-    if asked.write and len(chosen) != len(CASES):
+    if asked.write and (asked.only or asked.project):
         parser.error("--write is for a whole run: leave --only and --project out")
     results = run(chosen)
     print("\n".join(["", *matrix(results), "", *seconds(results), "", *misses(results)]))
     if asked.write:
-        PAGE.write_text(page(results))
+        UPSTREAM_PAGE.write_text(upstream_page([result for result in results if result.case in UPSTREAM]))
+        if not asked.upstream:
+            PAGE.write_text(page([result for result in results if result.case not in UPSTREAM]))
     print(json.dumps(summary(results)))
 
 
@@ -60,7 +65,7 @@ def run(cases: Sequence[Case]) -> list[Result]:
         supply.publish(registry)
         with workbench(Path(folder), registry) as bench:
             for number, case in enumerate(cases, 1):
-                result = bench.run(case, with_raw=case in HONEST)
+                result = bench.run(case, with_raw=case in (*HONEST, *UPSTREAM))
                 results.append(result)
                 print(f"{number:>4}/{len(cases)} {time.monotonic() - started:>6.0f} s  {_line(result)}", flush=True)
     return results

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.gate_cases import honest_upstream
 from bench.gate_cases.shop_beside import BESIDE
 from domain.brief import Brief
 from flows.briefs import read_brief
@@ -18,6 +19,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 SHOP = PROJECT / "examples" / "shop"
 PYPI = ("h11", "parse", "sqlparse", "xmltodict")
 NAMES = ("shop", *PYPI)
+"""Projects with hostile and honest cases. Those of `honest_upstream` have one honest case each."""
 
 
 class Project(NamedTuple):
@@ -34,7 +36,7 @@ def project(name: str) -> Project:
     """Fetched when it is asked for, pinned by SHA-256. Raises what `sdists.files` raises."""
     if name == "shop":
         return _shop()
-    found = next(one for one in pypi_projects.PROJECTS if one.name == name)
+    found = honest_upstream.projects().get(name) or next(one for one in pypi_projects.PROJECTS if one.name == name)
     older, _ = pypi_projects.fetch(found)
     base = {path: content for path, content in sorted(older.items()) if not _is_packaging(path)}
     return Project(name, base, pypi_projects.change(found), pypi_projects.brief(found, Path(name)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.gate_cases import CASES, HONEST, HOSTILE, Case, supply
+from bench.gate_cases import CASES, HONEST, HOSTILE, UPSTREAM, Case, supply
 from bench.gate_cases.case import FINE, NEUTRALISED, PERSON, REFUSED, Expect, Seen
 from bench.gate_cases.items import ELSEWHERE, ITEMS
 from bench.gate_cases.projects import PYPI
@@ -44,6 +44,11 @@ def test_there_are_enough_cases_on_enough_projects_each_with_a_name_of_its_own()
     for cases in (HOSTILE, HONEST):
         assert {case.project for case in cases} >= {"shop", *PYPI}
     assert len(PYPI) >= 3
+
+
+def test_there_is_enough_honest_work_of_others() -> None:
+    assert len(UPSTREAM) >= 25
+    assert len({case.project.split()[0] for case in UPSTREAM} - set(PYPI)) >= 10
 
 
 def test_every_item_of_the_checklist_has_a_case_and_every_hostile_case_an_item() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import Field
 
 from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Scope
+from domain.paths import matches
 from domain.project import ProjectSettings
 from domain.task import Plan
 from domain.value import Value
@@ -51,6 +52,7 @@ class Project(Value):
     tests: str = "tests"
     """The directory of the tests: what the test command runs, and never part of the recorded change."""
     known_failures: tuple[str, ...] = ()
+    max_changed_lines: int = 400
     has_test_keys: bool = False
     """Its tests carry private keys, which a secret scan of the repository must find."""
 
@@ -192,7 +194,7 @@ def brief(project: Project, repository: Path) -> Brief:
         environment=None,
         agent=f"replay/{project.name}",
         budget=Budget(attempts=1),
-        scope=Scope(max_changed_lines=400),
+        scope=Scope(max_changed_lines=project.max_changed_lines),
         project=settings(project),
     )
 
@@ -218,6 +220,7 @@ def change(project: Project) -> dict[str, bytes | None]:
         if older.get(path) != newer.get(path)
         and not path.startswith(f"{project.tests}/")
         and not any(fnmatchcase(path, pattern) for pattern in NOT_RECORDED)
+        and not matches(path, settings(project).test_paths)
     }
 
 
