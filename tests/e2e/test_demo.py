@@ -54,6 +54,7 @@ def played(station: Station) -> dict[str, object]:
     thread = threading.Thread(target=play)
     thread.start()
     url = _wait_for_shop(station, thread)
+    assert url, f"the demo ended before the shop answered: {done.get('demo')}"
     with Hammer(f"{url}/search?q=tea") as hammer:
         thread.join()
         done["hammer"] = hammer
@@ -64,7 +65,7 @@ def played(station: Station) -> dict[str, object]:
     return done
 
 
-def _wait_for_shop(station: Station, demo: threading.Thread) -> str:
+def _wait_for_shop(station: Station, demo: threading.Thread) -> str | None:
     config = station.home / "targets" / "shop" / "caddy.json"
     while demo.is_alive():
         if config.is_file():
@@ -76,7 +77,7 @@ def _wait_for_shop(station: Station, demo: threading.Thread) -> str:
             except httpx.HTTPError:
                 pass
         time.sleep(0.2)
-    raise AssertionError("the demo ended before the shop answered")
+    return None
 
 
 def test_the_demo_ends_live_and_says_everything_that_the_readme_promises(played: dict) -> None:
