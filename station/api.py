@@ -20,7 +20,9 @@ from station import settings
 PATIENCE_S = 30.0
 SILENCE_S = 3.0
 """After that long a person is told what is waited for."""
-BUSY = (503, 429)
+BUSY = (429, 500, 502, 503)
+BROKEN = (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected, http.client.IncompleteRead)
+"""The server, or what is before it, was there and let go: asked again, unlike an address where nobody listens."""
 PAGE = 200
 """As many as Prefect gives at once."""
 
@@ -30,7 +32,7 @@ class NoAnswer(LockgateError):
 
 
 class Refused(LockgateError):
-    """The server answered that it will not."""
+    """The server answered that it will not: what was asked is wrong."""
 
 
 def get(path: str) -> Any:
@@ -116,9 +118,13 @@ def _asked(method: str, path: str, body: Any) -> Any:
     try:
         until = time.monotonic() + PATIENCE_S
         while True:
-            status, content = _once(method, path, body)
-            if status not in BUSY or time.monotonic() > until:
-                break
+            try:
+                status, content = _once(method, path, body)
+                if status not in BUSY or time.monotonic() > until:
+                    break
+            except BROKEN:
+                if time.monotonic() > until:
+                    raise
             time.sleep(0.3)
     except (OSError, http.client.HTTPException) as err:
         why = f"nothing for {PATIENCE_S:.0f} s" if isinstance(err, TimeoutError) else str(err) or type(err).__name__
@@ -128,9 +134,8 @@ def _asked(method: str, path: str, body: Any) -> Any:
     if status == 404:
         return None
     if status >= 400:
-        raise LockgateError(
-            f"the server at {settings.url()} answered {status}: {content.decode(errors='replace')[:300]}"
-        )
+        kind = NoAnswer if status in BUSY else Refused
+        raise kind(f"the server at {settings.url()} answered {status}: {content.decode(errors='replace')[:300]}")
     return json.loads(content) if content else None
 
 

@@ -64,7 +64,7 @@ def _review(run_id: str, reviewer: Reviewer) -> None:
     try:
         decision, name, comment = reviewer(answers.question(run_id))
         answers.review(run_id, decision, name, comment)
-    except InputError as err:  # somebody else was faster, in the UI say
+    except (InputError, api.NoAnswer) as err:  # somebody else was faster, in the UI say, or the server is busy
         print_line(f"         {err}")
         time.sleep(1)
 

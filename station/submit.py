@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 from domain.brief import Brief
-from domain.errors import InputError, LockgateError
+from domain.errors import InputError
 from station import api, settings
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
@@ -16,15 +16,7 @@ def submit(brief: Brief, key: str | None = None) -> str:
 
     Raises InputError, and nothing is run, where the brief names an agent, model or environment that is not there.
     """
-    import httpx
-
-    from blocks.catalogue import unusable  # late: it imports Prefect and every block, which takes seconds
-
-    try:
-        wrong = unusable(brief)
-    except (httpx.HTTPError, RuntimeError) as err:
-        raise LockgateError(f"the server at {settings.url()} does not answer: is `make up` running? ({err})") from err
-    if wrong:
+    if wrong := _unusable(brief):
         raise InputError("; ".join(wrong))
     return _run("agent-task/agent-task", {"brief": brief.model_dump(mode="json")}, key)
 
@@ -54,6 +46,24 @@ def wait(run_id: str) -> dict[str, Any]:
 def run_url(run_id: str) -> str:
     """The run in the UI."""
     return f"{settings.url()}/runs/flow-run/{run_id}"
+
+
+def _unusable(brief: Brief) -> tuple[str, ...]:
+    import httpx
+
+    from blocks.catalogue import unusable  # late: it imports Prefect and every block, which takes seconds
+
+    for pause_s in (1, 3, None):  # a server that is busy may be late
+        try:
+            return unusable(brief)
+        except (httpx.HTTPError, RuntimeError) as err:
+            if pause_s is None or isinstance(err, httpx.ConnectError):
+                why = f"{type(err).__name__}: {err}"
+                raise api.NoAnswer(
+                    f"the server at {settings.url()} does not answer: is `make up` running? ({why})"
+                ) from err
+            time.sleep(pause_s)
+    raise AssertionError("unreachable")
 
 
 def _run(deployment: str, parameters: dict[str, Any], key: str | None) -> str:

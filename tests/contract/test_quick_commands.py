@@ -48,8 +48,13 @@ RUNS = [
 class Api(BaseHTTPRequestHandler):
     ledger = ""
     asked: list[tuple[str, Any]]
+    troubles: list[int]
+    """What the next requests get instead of an answer: a status, or 0 for a connection that is cut."""
 
     def do_GET(self) -> None:
+        if self.troubles:
+            self.fail(self.troubles.pop(0))
+            return
         if self.path.startswith("/api/flow_runs/"):
             found = [one for one in RUNS if one["id"] == self.path.rsplit("/", 1)[1]]
             self.answer(found[0] if found else None)
@@ -76,6 +81,13 @@ class Api(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def fail(self, status: int) -> None:
+        if status:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         pass
@@ -109,11 +121,12 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         ledger.record(IDS[number], "question", asks.fingerprint, asks)
     ledger.record(GONE, "question", "f", Question(fingerprint="f", attempt=3, commit="c", text=""))
     ledger.record(IDS[1], "plan", "1", Plan(steps=("s",), questions=("which one?", "why?")))
-    handler = type("Handler", (Api,), {"ledger": url, "asked": []})
+    handler = type("Handler", (Api,), {"ledger": url, "asked": [], "troubles": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     made = Desk(tmp_path, server.server_port)
     made.asked = handler.asked  # type: ignore[attr-defined]
+    made.troubles = handler.troubles  # type: ignore[attr-defined]
     yield made
     server.shutdown()
     server.server_close()
@@ -172,3 +185,13 @@ def test_a_server_that_is_not_there_is_said_in_one_line(desk: Desk) -> None:
         assert (done.returncode, done.stdout) == (4, "")
         assert "does not answer: is `make up` running?" in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_busy_server_is_asked_again_and_one_that_says_no_is_not(desk: Desk) -> None:
+    desk.troubles += [0, 500, 503, 0]  # type: ignore[attr-defined]
+    done = desk.lockgate("status", IDS[0])
+    assert (done.returncode, done.stderr) == (0, "")
+    desk.troubles += [409]  # type: ignore[attr-defined]
+    done = desk.lockgate("status", IDS[0])
+    assert done.returncode != 0
+    assert "answered 409" in done.stderr
