@@ -92,8 +92,7 @@ def _set_up() -> str:
         )
     make_repository(home() / "demo" / "shop.git")
     if old.exists():
-        ProcessTarget(name="shop", port=1).stop()
-        shutil.rmtree(old)
+        ProcessTarget(name="shop", port=1).remove()
     port = processes.free_port(8080)
     target = ProcessTarget(name="shop", port=port, rollout=SHORT)
     target.keep("shop")

@@ -19,10 +19,15 @@ def locked(folder: Path) -> Iterator[None]:
     """One at a time acts on a target, whichever worker; the kernel lets go of the lock of one that is killed."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    with open(folder / "lock", "ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _reserve(folder / _RESERVE)
-        yield
+    while True:
+        with open(folder / "lock", "ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "lock").exists() or not os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
+                folder.mkdir(parents=True, exist_ok=True)  # what we waited for took the target away
+                continue
+            _reserve(folder / _RESERVE)
+            yield
+            return
 
 
 def write_atomically(file: Path, content: bytes) -> None:

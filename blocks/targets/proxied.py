@@ -1,6 +1,7 @@
 """A target on one machine behind one Caddy: everything but how a release runs, which is a `Service`."""
 
 import contextlib
+import shutil
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -242,6 +243,8 @@ class ProxiedTarget(LockgateBlock):
         again = self.model_copy()
         again._say = lines.append
         with again._locked():
+            if not again._releases.all():
+                return ()  # nothing was released here, or all of it was taken away while we waited
             again._with_proxy()
             pointed = again._pointed()
             if pointed and not again._service(pointed.revision).is_running():
@@ -254,8 +257,21 @@ class ProxiedTarget(LockgateBlock):
         if not self._folder.is_dir():
             return False
         with self._locked():
-            ran = self._caddy.stop(grace_s=min(self.drain_s, self.stop_s))
-            return self._stop([place.revision for place in self._releases.all()]) or ran
+            return self._end()
+
+    def _end(self) -> bool:
+        ran = self._caddy.stop(grace_s=min(self.drain_s, self.stop_s))
+        return self._stop([place.revision for place in self._releases.all()]) or ran
+
+    def remove(self) -> None:
+        """End what runs and take all of it away: releases, data and proxy. Safe to repeat."""
+        gone = self._folder.with_name(f".{self._folder.name}.gone")
+        if self._folder.is_dir():
+            with self._locked():
+                self._end()
+                shutil.rmtree(gone, ignore_errors=True)
+                self._folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _bring_back(self, revision: str) -> None:
         """The traffic first where it runs and is well; it is started anew where not."""

@@ -13,6 +13,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,6 +227,32 @@ def test_a_port_in_use_is_named_before_anything_is_done(target: ProcessTarget, b
     assert problem is not None
     assert f"port {target.port}" in problem
     assert "give this target another port" in problem
+
+
+def test_what_is_removed_is_not_brought_back_by_whoever_watches_it(target: ProcessTarget, build: Any) -> None:
+    release(target, ONE, None, build())
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            target.ensure()
+
+    watchers = [threading.Thread(target=watch) for _ in range(2)]
+    for watcher in watchers:
+        watcher.start()
+    try:
+        target.remove()
+        time.sleep(0.3)
+        assert target.current() is None
+        assert not (folder(target) / "releases" / ONE).exists()
+        assert not running(target, ONE)
+        target.remove()
+        assert release(target, TWO, None, build()).problem is None
+    finally:
+        over.set()
+        for watcher in watchers:
+            watcher.join()
+    assert target.current() == TWO
 
 
 def test_two_targets_do_not_share_a_port(target: ProcessTarget, build: Any) -> None:
