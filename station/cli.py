@@ -318,6 +318,8 @@ egress = typer.Typer(no_args_is_help=True, help="What leaves the sandboxes.")
 app.add_typer(egress, name="egress")
 image = typer.Typer(no_args_is_help=True, help="The base image of docker sandboxes.")
 app.add_typer(image, name="image")
+token = typer.Typer(no_args_is_help=True, help="Who may come in at the door, and for what.")
+app.add_typer(token, name="token")
 
 
 @egress.command()
@@ -342,6 +344,36 @@ def build() -> None:
     from station.image import build as make
 
     make()
+
+
+@token.command("add")
+def add_token(
+    name: Annotated[str, typer.Argument(help="Of the person or program, as CODEOWNERS and reviewers have it")],
+    role: Annotated[
+        list[str] | None, typer.Option(help="submit, answer, review, release or administer; may be given again")
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Default: until it is revoked")] = None,
+) -> None:
+    """Make a token; its value is printed once and kept nowhere."""
+    from station import tokens
+
+    tokens.add(name, role or [], days)
+
+
+@token.command("list")
+def list_tokens(as_json: Json = False) -> None:
+    """Who has one, for what and until when; not the values, which nobody has."""
+    from station import tokens
+
+    tokens.show(as_json)
+
+
+@token.command("revoke")
+def revoke_token(name: str) -> None:
+    """Take a token back: it opens nothing from this moment on."""
+    from station import tokens
+
+    tokens.revoke(name)
 
 
 @app.command("fake-model")

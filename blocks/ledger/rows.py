@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 from sqlmodel import Field, SQLModel, UniqueConstraint
 
+from domain.access import Role, Token
 from domain.entry import Entry
 from domain.value import canonical
 
-__all__ = ["GENESIS", "Entry", "EntryRow", "LeaseRow", "utc_text"]
+__all__ = ["GENESIS", "Entry", "EntryRow", "LeaseRow", "SignedAnswerRow", "TokenRow", "utc_text"]
 
 GENESIS = "0" * 64
 """What the first entry follows."""
@@ -59,6 +60,44 @@ class LeaseRow(SQLModel, table=True):
     holder: str | None = None
     token: int
     expires_at: float = Field(description="Unix seconds")
+
+
+class TokenRow(SQLModel, table=True):
+    """A line of `lockgate_tokens`. Times are ISO 8601 in UTC."""
+
+    __tablename__ = "lockgate_tokens"
+
+    id: str = Field(primary_key=True)
+    name: str
+    hash: str = Field(unique=True)
+    roles: str = Field(description="Separated by spaces")
+    added_at: str
+    expires_at: str | None = None
+    revoked_at: str | None = None
+
+    def token(self) -> Token:
+        """The row as a value."""
+        return Token(
+            id=self.id,
+            name=self.name,
+            roles=tuple(map(Role, self.roles.split())),
+            added_at=datetime.fromisoformat(self.added_at),
+            expires_at=datetime.fromisoformat(self.expires_at) if self.expires_at else None,
+            revoked_at=datetime.fromisoformat(self.revoked_at) if self.revoked_at else None,
+        )
+
+
+class SignedAnswerRow(SQLModel, table=True):
+    """A line of `lockgate_signed_answers`: the door saw this answer come in with this token."""
+
+    __tablename__ = "lockgate_signed_answers"
+
+    run_id: str = Field(primary_key=True)
+    question: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+    by: str
+    token_id: str
+    at: str
 
 
 def utc_text(unix_seconds: float) -> str:

@@ -1,0 +1,113 @@
+"""Tokens of the front door, and the answers that came in with one, in the ledger's database beside the chain.
+
+A token is 256 random bits; of it only the SHA-256 is kept, which for such a value is as good as a slow hash. Rows stay
+when a token is revoked: they tell who it was.
+"""
+
+import hashlib
+import secrets
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sqlmodel import Session, col, select
+
+from blocks.ledger.database import transaction
+from blocks.ledger.rows import SignedAnswerRow, TokenRow
+from domain.access import Role, Token, why_no_name
+from domain.errors import InputError
+from domain.policy.reviewers import canonical_name
+
+PREFIX = "lockgate_"
+"""So that secret scanners and people know one when they see it."""
+BYTES = 32
+
+
+class Tokens(NamedTuple):
+    """Those of the ledger at a URL. Every method raises LedgerError where the database does not answer."""
+
+    url: str
+
+    def add(self, name: str, roles: Collection[Role], expires_at: datetime | None = None) -> tuple[Token, str]:
+        """A new token, and its value, which is kept nowhere. Raises InputError for a name that is no name or taken."""
+        if wrong := why_no_name(name):
+            raise InputError(wrong)
+        if not roles:
+            raise InputError(f"a token without a role opens nothing: give --role, one or more of {', '.join(Role)}")
+        value, now = f"{PREFIX}{secrets.token_urlsafe(BYTES)}", datetime.now(UTC)
+        if expires_at is not None and expires_at <= now:
+            raise InputError(f"{name} would have expired already: give a time that is still to come")
+        with self._open(write=True) as session:
+            if _valid(session, name, now):
+                raise InputError(f"{name} has a token already: `lockgate token revoke {name}` takes it back")
+            row = TokenRow(
+                id=str(uuid.uuid4()),
+                name=name,
+                hash=hashed(value),
+                roles=" ".join(role for role in Role if role in roles),
+                added_at=now.isoformat(),
+                expires_at=expires_at.isoformat() if expires_at else None,
+            )
+            session.add(row)
+            return row.token(), value
+
+    def revoke(self, name: str) -> Token:
+        """It opens nothing from now on. Raises InputError where nobody of this name has one."""
+        now = datetime.now(UTC)
+        with self._open(write=True) as session:
+            row = _valid(session, name, now)
+            if row is None:
+                raise InputError(f"nobody called {name!r} has a token: `lockgate token list` shows who has")
+            row.revoked_at = now.isoformat()
+            session.add(row)
+            return row.token()
+
+    def all(self) -> tuple[Token, ...]:
+        """Every one there ever was, oldest first."""
+        with self._open() as session:
+            return tuple(row.token() for row in session.exec(select(TokenRow).order_by(col(TokenRow.added_at))))
+
+    def of(self, value: str) -> Token | None:
+        """The token with this value, also one that is over; None where there is none."""
+        with self._open() as session:
+            row = session.exec(select(TokenRow).where(TokenRow.hash == hashed(value))).first()
+            return row.token() if row else None
+
+    def sign(self, run_id: str, question: str, digest: str, token: Token) -> None:
+        """Note that this answer came in with this token. Safe to repeat: the first one stays."""
+        with self._open(write=True) as session:
+            if session.get(SignedAnswerRow, (run_id, question, digest)) is None:
+                session.add(
+                    SignedAnswerRow(
+                        run_id=run_id,
+                        question=question,
+                        digest=digest,
+                        by=token.name,
+                        token_id=token.id,
+                        at=datetime.now(UTC).isoformat(),
+                    )
+                )
+
+    def signer(self, run_id: str, question: str, digest: str) -> str | None:
+        """Whose token exactly this answer to this question came in with; None where the door has not seen it."""
+        with self._open() as session:
+            row = session.get(SignedAnswerRow, (run_id, question, digest))
+            return row.by if row else None
+
+    @contextmanager
+    def _open(self, *, write: bool = False) -> Iterator[Session]:
+        with transaction(self.url, write=write) as session:
+            yield session
+
+
+def hashed(value: str) -> str:
+    """How a token is kept."""
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _valid(session: Session, name: str, now: datetime) -> TokenRow | None:
+    rows = session.exec(select(TokenRow).where(col(TokenRow.revoked_at).is_(None)))
+    same = (row for row in rows if canonical_name(row.name) == canonical_name(name))
+    return next((row for row in same if row.token().why_not(now) is None), None)

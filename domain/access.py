@@ -1,0 +1,61 @@
+"""Who may do what at the front door: roles, tokens, and what a signed-in answer is known by."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field
+
+from domain.policy.reviewers import POLICY, canonical_name
+from domain.value import Value, digest_of
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,62}")
+"""As forges and CODEOWNERS call people: a login or an address."""
+
+
+class Role(StrEnum):
+    """What a token is for. Each may also read runs, logs and artifacts, without secrets."""
+
+    SUBMIT = "submit"
+    ANSWER = "answer"
+    REVIEW = "review"
+    RELEASE = "release"
+    ADMINISTER = "administer"
+
+
+class Token(Value):
+    """A person's or a program's key to the door. Its value is nowhere: only the hash is kept."""
+
+    id: str
+    name: str
+    roles: tuple[Role, ...]
+    added_at: datetime
+    expires_at: datetime | None = Field(None, description="None: it does not expire")
+    revoked_at: datetime | None = None
+
+    def may(self, role: Role) -> bool:
+        """Who administers may do everything."""
+        return role in self.roles or Role.ADMINISTER in self.roles
+
+    def why_not(self, now: datetime) -> str | None:
+        """Why it opens nothing any more; None where it does."""
+        if self.revoked_at is not None:
+            return f"was revoked on {self.revoked_at:%Y-%m-%d}"
+        if self.expires_at is not None and self.expires_at <= now:
+            return f"expired on {self.expires_at:%Y-%m-%d}"
+        return None
+
+
+def why_no_name(name: str) -> str | None:
+    """Why nobody can be called so; None where it is a name."""
+    if not NAME.fullmatch(name):
+        return f"{name!r} is no name for a token: 1 to 63 letters, digits and . _ + @ -, a letter or digit first"
+    if canonical_name(name) == POLICY:
+        return f"nobody may be called {POLICY!r}: that is who approves where no person is asked"
+    return None
+
+
+def answer_digest(answer: Mapping[str, str]) -> str:
+    """What an answer says, for telling whether it is the one that somebody gave at the door."""
+    return digest_of(dict(answer))
