@@ -1,41 +1,52 @@
 """Detection on projects that nobody here wrote: source archives of the package index, as they are.
 
-Each archive is a repository without lockgate.toml. It is detected, installed and its suite run in a sandbox, then the
-same test command runs in a plain virtual environment beside it: `uv pip install -e` of the archive with the same
-extras, groups and files. The last line is JSON: {"projects", "ran_as_plain", "refused_with_reason", "wrong"}.
+Each archive is a repository without lockgate.toml. It is detected, installed and its suite run in a sandbox. Beside it
+the project's own instructions (`detect_projects.py`) are followed in a plain virtual environment. What passes there
+must pass here, test by test. The last line is JSON: {"projects", "ran_as_plain", "refused_with_reason", "wrong"}.
 
-`python bench/detect.py [--only NAME] [--write]`. The plain side runs the project's code with your rights: use a machine
-that you can throw away.
+`python bench/detect.py [--only NAME] [--again] [--write]`. Each row is kept in $LOCKGATE_HOME as soon as it is there,
+so a run that was stopped goes on where it was, and two runs at once share the work. A row is made anew if the archive,
+the instructions or what was detected changed, and with --again. The plain side runs the projects' code with your
+rights: use a machine that you can throw away.
 """
 
 import argparse
+import fcntl
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from defusedxml import ElementTree
-from packaging.requirements import Requirement
 from uv import find_uv_bin
 
-from bench.detect_projects import PROJECTS
+from bench.detect_projects import PROJECTS, Project
 from blocks.workshop import Workshop
 from domain.detect import detect
+from domain.detect.reading import Detected
+from domain.errors import LockgateError
 from domain.ports import Tree, TreeEntry
-from domain.project import ProjectSettings
+from domain.value import digest_of
+from station.init import missing_of
 from tasks.prove import Proof, prove
 from tests.e2e import sdists
 
 PAGE = Path(__file__).parent.parent / "docs" / "detect-bench.md"
-PLAIN_S = 900
+INSTALL_S = 900
+SUITE_S = 900
 COUNTED = ("passed", "failed", "error")
+LOST = 0.02
+"""Share of the tests that pass plainly and may miss here, for tests that pass by chance."""
 
 
 class Row(NamedTuple):
@@ -47,106 +58,218 @@ class Row(NamedTuple):
     here: str
     plain: str
     reason: str = ""
+    lost: tuple[str, ...] = ()
+    """Some of the tests that pass plainly and not here, with what they said."""
+    key: str = ""
+
+
+class Plain(NamedTuple):
+    """The plain side. `passed`: how often each test function passed; "" where only the number is known."""
+
+    passed: dict[str, int]
+    counts: dict[str, int]
+    problem: str = ""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", action="append", default=[])
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     home = Path(os.environ.setdefault("LOCKGATE_HOME", str(Path.home() / ".lockgate" / "bench-detect")))
-    home.mkdir(parents=True, exist_ok=True)
-    kept = home / "detect-bench.json"
-    known = {row[0]: Row(*row) for row in json.loads(kept.read_text())} if kept.exists() else {}
-    shop = Workshop()
-    for name, sha256 in PROJECTS.items():
+    rows = home / "rows"
+    rows.mkdir(parents=True, exist_ok=True)
+    shop = Workshop(sandboxes="bubblewrap")
+    for name, project in PROJECTS.items():
         if arguments.only and name not in arguments.only:
             continue
-        started = time.monotonic()
-        known[name] = row = compared(shop, name, sha256)
-        kept.write_text(json.dumps(list(known.values())))
-        said = f"{row.verdict:9} {name}: {row.here} | plain {row.plain} {row.reason}"
-        print(f"{said} ({time.monotonic() - started:.0f} s)", flush=True)
-    rows = [known[name] for name in PROJECTS if name in known]
+        with open(rows / f"{name}.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue  # another run has it
+            try:
+                measure(shop, name, project, rows, again=arguments.again)
+            except (LockgateError, OSError) as err:  # trouble of this machine is no row: the next run tries again
+                print(f"no row    {name}: {err}", flush=True)
+    known = [row for name in PROJECTS if (row := kept(rows / f"{name}.json"))]
     if arguments.write:
-        PAGE.write_text(page(rows))
-    print(json.dumps(result(rows)))
+        PAGE.write_text(page(known))
+    print(json.dumps(result(known)))
 
 
-def compared(shop: Workshop, name: str, sha256: str) -> Row:
-    """One project in the sandbox and in a plain environment."""
-    tree: Tree = {path: TreeEntry(0o100644, content) for path, content in sdists.files(name, sha256).items()}
+def measure(shop: Workshop, name: str, project: Project, rows: Path, *, again: bool) -> None:
+    started, place = time.monotonic(), rows / f"{name}.json"
+    content = sdists.files(name, project.sha256)
+    tree: Tree = {path: TreeEntry(0o100644, content) for path, content in content.items()}
     detected = detect(tree)
-    settings = detected.settings
+    key = digest_of([project.sha256, project.install, project.test, project.environment, detected.settings.digest])
+    known = kept(place)
+    if known and known.key == key and not again:
+        return
+    row = compared(shop, name, project, tree, detected, rows)._replace(key=key)
+    write(place, row._asdict())
+    print(
+        f"{row.verdict:9} {name}: {row.here} | plain {row.plain} {row.reason} ({time.monotonic() - started:.0f} s)",
+        flush=True,
+    )
+
+
+def compared(shop: Workshop, name: str, project: Project, tree: Tree, detected: Detected, rows: Path) -> Row:
+    """One project in the sandbox and in a plain environment."""
     said = ", ".join(f"{found.value} ({found.path})" for found in detected.found)
+    beside = plain_of(name, project, tree, rows)
+    plainly = counted(beside.counts) if beside.counts else f"nothing ran: {' '.join(beside.problem.split())[:200]}"
     if not detected.kind:
-        return Row(name, "refused", "", "nothing detected", "not run", detected.missing[0].how)
-    proof = prove(shop, name, tree, settings)
-    outcomes = plain(tree, settings)
-    here = counted(Counter(outcome.value for outcome in proof.suite.cases.values()) if proof.suite else Counter())
-    beside = counted(Counter(outcomes.values()))
+        return Row(name, "refused", "", "nothing detected", plainly, detected.missing[0].how)
+    proof = prove(shop, name, tree, detected.settings)
+    cases = {test: outcome.value for test, outcome in proof.suite.cases.items()} if proof.suite else {}
+    here = Counter(_function(test) for test, outcome in cases.items() if outcome == "passed")
+    lost = missed(beside.passed, here)
     reason = proof.problem or (proof.suite.problem if proof.suite else None) or ""
-    return Row(name, verdict(proof, outcomes, reason), said, here, beside, " ".join(reason.split())[:300])
+    if not reason and not here:
+        reason = first_of(proof, cases)
+    if not reason and sum(lost.values()) > LOST * sum(beside.passed.values()):
+        reason = "; ".join(missing_of(proof)) if _is_told(lost, cases) else ""
+        verdict = "refused" if reason else "wrong"
+    else:
+        verdict = "refused" if reason else "as plain"
+    shown = tuple(f"{test}: {_said(proof, cases, test)}" for test in list(lost)[:40])
+    return Row(name, verdict, said, counted(Counter(cases.values())), plainly, " ".join(reason.split())[:400], shown)
 
 
-def verdict(proof: Proof, outcomes: dict[str, str], reason: str) -> str:
-    """As plain, where as many tests pass, fail and break; refused, where a reason was given instead; else wrong."""
-    if reason:
-        return "refused"
-    assert proof.suite is not None
-    here = Counter(outcome.value for outcome in proof.suite.cases.values())
-    there = Counter(outcomes.values())
-    passed, plainly = here["passed"], there["passed"]
-    if not passed:
-        return "refused" if not plainly else "wrong"
-    return "as plain" if passed >= plainly * 0.98 else "wrong"
+def missed(plainly: dict[str, int], here: dict[str, int]) -> dict[str, int]:
+    """How many passes of which function there are plainly and not here."""
+    if plainly.keys() == {""}:
+        lost = {"": plainly[""] - sum(here.values())}
+    else:
+        lost = {function: count - here.get(function, 0) for function, count in plainly.items()}
+    return {function: count for function, count in lost.items() if count > 0}
 
 
-def plain(tree: Tree, settings: ProjectSettings) -> dict[str, str]:
-    """Test → outcome in a plain virtual environment; empty where it cannot be installed or reports nothing."""
+def _is_told(lost: Iterable[str], cases: dict[str, str]) -> bool:
+    """Whether all that is missed failed here, and is not just absent."""
+    failing = {_function(test) for test, outcome in cases.items() if outcome in ("failed", "error")}
+    return all(function in failing or not function for function in lost)
+
+
+def first_of(proof: Proof, cases: dict[str, str]) -> str:
+    messages = proof.suite.messages if proof.suite else {}
+    return next((messages[test] for test in cases if messages.get(test)), "no test was found")
+
+
+def _said(proof: Proof, cases: dict[str, str], function: str) -> str:
+    tests = [test for test in cases if _function(test) == function]
+    messages = proof.suite.messages if proof.suite else {}
+    said = next((messages[test] for test in tests if test in messages), "")
+    outcomes = counted(Counter(cases[test] for test in tests), ("passed", "failed", "error", "skipped"))
+    return f"{outcomes if tests else 'absent'} {' '.join(said.split())[-300:]}"
+
+
+def _function(test: str) -> str:
+    """`tests/test_a.py::TestB::test_c[1]` → `test_a.py::TestB::test_c`: rootdir and parameters may differ."""
+    path, _, rest = test.partition("::")
+    return f"{path.rpartition('/')[2]}::{rest.partition('[')[0].partition('(')[0]}"
+
+
+# --- the plain side
+
+
+def plain_of(name: str, project: Project, tree: Tree, rows: Path) -> Plain:
+    """What passes in a plain environment by the project's own instructions. Kept, for it does not change."""
+    key = digest_of([project.sha256, project.install, project.test, project.environment])
+    place = rows / f"{name}.plain.json"
+    if place.exists() and (known := json.loads(place.read_text()))["key"] == key:
+        return Plain(*known["plain"])
+    found = run_plainly(project, tree)
+    write(place, {"key": key, "plain": list(found)})
+    return found
+
+
+REPORTER = """
+import json, pathlib
+outcomes = {}
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" or report.outcome != "passed":
+        known = outcomes.get(report.nodeid)
+        outcome = "error" if report.failed and report.when != "call" else report.outcome
+        if known in (None, "passed") or outcome in ("failed", "error"):
+            outcomes[report.nodeid] = outcome
+
+def pytest_collectreport(report):
+    if report.failed:
+        outcomes[report.nodeid] = "error"
+
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):
+        pathlib.Path(__file__).with_name("plain_report.json").write_text(json.dumps(outcomes))
+"""
+
+
+def run_plainly(project: Project, tree: Tree) -> Plain:
     with tempfile.TemporaryDirectory(prefix="plain-") as directory:
-        work, venv, report = Path(directory, "work"), Path(directory, "venv"), Path(directory, "report.xml")
+        work, venv = Path(directory, "work"), Path(directory, "venv")
         for path, entry in tree.items():
             target = work / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(entry.content)
-        python = venv / "bin" / "python"
         environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("LOCKGATE", "PYTEST"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("LOCKGATE", "PYTEST", "VIRTUAL_ENV", "UV_PROJECT"))
+            },
+            **project.environment,
             "VIRTUAL_ENV": str(venv),
             "PATH": f"{venv}/bin:{os.environ['PATH']}",
             "SETUPTOOLS_SCM_PRETEND_VERSION": _version(tree),
         }
-        if not _ran([find_uv_bin(), "venv", "-q", "--python", sys.executable, str(venv)], work, environment):
-            return {}
-        if settings.lock and settings.lock.endswith("uv.lock"):
-            words = [word for group in settings.groups for word in ("--group", group)]
-            words += [word for extra in settings.extras for word in ("--extra", extra)]
-            _ran([find_uv_bin(), "sync", "-q", "--frozen", "--active", *words], work, environment)
+        uv = find_uv_bin()
+        words = shlex.split(project.install)
+        if words[0] == "sync":
+            install = [uv, "sync", "-q", "--frozen", "--active", *words[1:]]
         else:
-            own = f".[{','.join(settings.extras)}]" if settings.extras else "."
-            words = ["-e", own] if settings.install else []
-            words += [
-                word for path in (*settings.requirement_files, *filter(None, [settings.lock])) for word in ("-r", path)
-            ]
-            words += [word for group in settings.groups for word in ("--group", group)]
-            words += [str(Requirement(line)) for line in settings.requirements]
-            _ran([find_uv_bin(), "pip", "install", "-q", "pytest", *words], work, environment)
-        command = settings.test.replace("python -m", f"{python} -m", 1)
-        _ran(
-            ["sh", "-c", f"{command} -p no:cacheprovider --junitxml={report} -q"],
-            work,
-            {**environment, **settings.environment},
-        )
-        if not report.exists():
-            return {}
-        cases = ElementTree.fromstring(report.read_bytes()).iter("testcase")
-        return {f"{case.get('classname')}::{case.get('name')}": _outcome(case) for case in cases}
+            install = [uv, "pip", "install", "-q", *words]
+        for argv in ([uv, "venv", "-q", "--seed", "--python", sys.executable, str(venv)], install):
+            if said := _failed(argv, work, environment, INSTALL_S):
+                return Plain({}, {}, f"cannot be installed: {said}")
+        packages = next(venv.glob("lib/python3*/site-packages"))
+        (packages / "plain_report.py").write_text(REPORTER)
+        test = re.sub(r"^pytest\b", "pytest -p plain_report", project.test)
+        try:
+            done = subprocess.run(
+                shlex.split(test),
+                cwd=work,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=SUITE_S,
+                check=False,
+            )
+        except (subprocess.TimeoutExpired, OSError) as err:
+            return Plain({}, {}, f"{type(err).__name__}: {str(err)[-200:]}")
+        output = done.stdout.decode("utf-8", "replace")
+        report = packages / "plain_report.json"
+        if report.exists():
+            outcomes = json.loads(report.read_text())
+            passed = Counter(_function(test) for test, outcome in outcomes.items() if outcome == "passed")
+            return Plain(dict(passed), dict(Counter(outcomes.values())), "" if passed else output[-300:])
+        counts = of_text(output)
+        return Plain({"": counts["passed"]} if counts.get("passed") else {}, counts, output[-300:])
 
 
-def _outcome(case: "ElementTree.Element") -> str:
-    found = next((child.tag for child in case if child.tag in ("failure", "error", "skipped")), "passed")
-    return {"failure": "failed"}.get(found, found)
+def of_text(output: str) -> dict[str, int]:
+    """Counts of what unittest, or a runner like it, prints last."""
+    ran = re.findall(r"^Ran (\d+) tests?", output, re.MULTILINE)
+    if not ran:
+        return {}
+    parts = {word: int(number) for word, number in re.findall(r"(\w+)=(\d+)", output[output.rfind("Ran ") :])}
+    failed, errors = parts.get("failures", 0), parts.get("errors", 0)
+    passed = parts.get("successes", int(ran[-1]) - failed - errors - parts.get("skipped", 0))
+    return {"passed": passed, "failed": failed, "error": errors}
 
 
 def _version(tree: Tree) -> str:
@@ -155,15 +278,30 @@ def _version(tree: Tree) -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("Version:")), "0.0.0")
 
 
-def _ran(argv: list[str], work: Path, environment: dict[str, str]) -> bool:
+def _failed(argv: list[str], work: Path, environment: dict[str, str], timeout_s: float) -> str:
+    """What a command that failed said last; empty where it went well."""
     try:
-        return subprocess.run(argv, cwd=work, env=environment, capture_output=True, timeout=PLAIN_S).returncode == 0
+        done = subprocess.run(argv, cwd=work, env=environment, capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        return False
+        return f"it took over {timeout_s} s"
+    return " ".join(done.stderr.decode("utf-8", "replace").split())[-300:] or "failed" if done.returncode else ""
 
 
-def counted(counts: Counter[str]) -> str:
-    return ", ".join(f"{counts[word]} {word}" for word in COUNTED if counts[word]) or "nothing ran"
+# --- rows and the page
+
+
+def kept(place: Path) -> Row | None:
+    return Row(**json.loads(place.read_text())) if place.exists() else None
+
+
+def write(place: Path, content: Any) -> None:
+    part = place.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1))
+    part.replace(place)
+
+
+def counted(counts: dict[str, int], words: Iterable[str] = COUNTED) -> str:
+    return ", ".join(f"{counts[word]} {word}" for word in words if counts.get(word)) or "nothing ran"
 
 
 def result(rows: list[Row]) -> dict[str, int]:
@@ -176,23 +314,45 @@ def result(rows: list[Row]) -> dict[str, int]:
     }
 
 
+RULE = """
+# Detection on real projects
+
+Written by `python bench/detect.py --write`; do not edit. Source archives of the package index, as they are, with no
+lockgate.toml: detected, installed and tested in a bubblewrap sandbox of a machine with a C compiler, without Rust in
+reach and with no server running. Beside it what the project's own documents say was done in a plain virtual
+environment: `bench/detect_projects.py` has it, written down by hand.
+
+**How they were chosen**, before any of them was run: much used names of the index for each build backend (setuptools
+with and without extension modules, hatchling, flit, poetry, pdm, uv_build, maturin, meson, scikit-build, backends of
+the project's own), those that need a server, and those whose suites are no pytest. Of each the newest archive that
+Python 3.11 may install, or the one that was pinned before. Left out are archives without tests, and those whose
+suites are known to take over ten minutes. None was taken out for how it went.
+
+- **as plain**: of the tests that pass plainly, at most 2 % do not pass here, compared function by function.
+- **refused**: Lockgate says why it cannot be run, or names what the tests miss.
+- **wrong**: tests that pass plainly do not pass here, and nothing says so.
+"""
+
+
 def page(rows: list[Row]) -> str:
     lines = [
-        "# Detection on real projects",
-        "",
-        "Written by `python bench/detect.py --write`; do not edit. Source archives of the package index, as they are,",
-        "with no lockgate.toml: detected, installed and tested in a sandbox, then with the same command in a plain",
-        "virtual environment. `as plain`: at least 98 % as many tests pass as there.",
+        RULE.strip(),
         "",
         f"`{json.dumps(result(rows))}`",
         "",
-        "| project | verdict | in the sandbox | plain | detected, or why not |",
-        "|---|---|---|---|---|",
+        "| project | built by | verdict | in the sandbox | plain | detected, or why not |",
+        "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        why = (row.reason or row.detected).replace("|", "/")
-        lines.append(f"| {row.project} | {row.verdict} | {row.here} | {row.plain} | {why} |")
+        cells = (row.project, backend_of(row.project), row.verdict, row.here, row.plain, row.reason or row.detected)
+        lines.append("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def backend_of(name: str) -> str:
+    content = sdists.files(name, PROJECTS[name].sha256).get("pyproject.toml", b"")
+    backend = tomllib.loads(content.decode()).get("build-system", {}).get("build-backend", "setuptools")
+    return "setuptools" if backend.startswith("setuptools") else backend.removesuffix(".build")
 
 
 if __name__ == "__main__":

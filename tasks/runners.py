@@ -9,7 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from packaging.utils import canonicalize_name
+
 from domain.commands import argv_of, is_for_shell
+from domain.detect.metadata import read as read_metadata
+from domain.detect.reading import View
 from domain.errors import AgentError, InputError
 from domain.ports import Completed, Tree, Workspace
 from domain.program_reports import read_cargo, read_go, read_programs
@@ -119,6 +123,8 @@ def roots(env: Mapping[str, str]) -> list[str]:
 _EARLY = re.compile(r"(?<![\w-])-p[\s=\"',]*(?!no\b)([A-Za-z_][\w.]*)")
 _CONFIGURES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg")
 
+_UNDER_PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments", "exceptiongroup", "tomli", "colorama")
+"""What pytest imports as it starts: https://github.com/pytest-dev/pytest/blob/main/pyproject.toml"""
 _TELLS = ("pyproject.toml", "setup.cfg", "setup.py")
 
 
@@ -130,6 +136,8 @@ def _has_early_plugin(tree: Tree, settings: ProjectSettings) -> bool:
     told = [tree[path].content for path in _TELLS if path in tree]
     if settings.install and any(b"pytest11" in content for content in told):
         return True  # the project is a plugin of pytest itself: its entry point is installed, its code is the tree's
+    if settings.install and canonicalize_name(read_metadata(View(tree, settings.directory)).name) in _UNDER_PYTEST:
+        return True  # pytest itself imports the project: its metadata is installed, its code is the tree's
     named = [name for text in texts for name in _EARLY.findall(text)]
     named += settings.environment.get("PYTEST_PLUGINS", "").split(",")
     places = [f"{root}{name.strip().replace('.', '/')}" for name in named if name.strip() for root in ("", "src/")]

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from domain.detect import locks, pip_files
-from domain.detect.metadata import Metadata, read, tests_require
-from domain.detect.python_runs import PytestRun, pytest_run
+from domain.detect.metadata import Metadata, expanded, grouped, read, tests_require
+from domain.detect.python_runs import SuiteRun, suite_run
 from domain.detect.reading import Detected, Found, Missing, View
 from domain.errors import InputError
 from domain.project import ProjectSettings
@@ -39,8 +39,8 @@ def detect(view: View) -> Detected | None:
     def tell(what: str, value: str, path: str) -> None:
         found.append(Found(what=what, value=value, path=path if "/" in path or path in view.tree else view.full(path)))
 
-    run = pytest_run(view)
-    tell("tests", " ".join(["pytest", *run.arguments]), view.full(run.path) if run.path else view.full(tests))
+    run = suite_run(view)
+    tell("tests", " ".join([run.program, *run.arguments]), view.full(run.path) if run.path else view.full(tests))
     lock = next((path for path in _lock_places(view)), None)
     extras, groups, files, lines = _wanted(view, metadata, run, tell)
     if lock:
@@ -68,10 +68,10 @@ def detect(view: View) -> Detected | None:
         groups=groups,
         requirement_files=files,
         requirements=lines,
-        test=" ".join(["python -m pytest", *run.arguments]),
+        test=" ".join(["python", "-m", run.program, *run.arguments]),
         environment=dict(run.environment),
     )
-    return Detected(settings=settings, kind="pytest", found=tuple(found), missing=missing)
+    return Detected(settings=settings, kind=run.program, found=tuple(found), missing=missing)
 
 
 def _lock_places(view: View) -> Iterator[str]:
@@ -90,7 +90,7 @@ def _is_whole(lock: str) -> bool:
 
 
 def _wanted(
-    view: View, metadata: Metadata, run: PytestRun, tell: Callable[[str, str, str], None]
+    view: View, metadata: Metadata, run: SuiteRun, tell: Callable[[str, str, str], None]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """(extras, groups, requirements files, requirement lines) that the tests need."""
     extras = [name for name in run.extras if _has(metadata.extras, name) or metadata.is_computed]
@@ -99,21 +99,41 @@ def _wanted(
     lines = list(run.lines)
     for name in (*extras, *groups, *files, *lines):
         tell("for tests", name, view.full(run.path))
-    if not (extras or groups or files or lines):
-        extras = _by_name(metadata.extras)
-        groups = _by_name(metadata.groups)
-        files = _by_name({path: path for path in view.find(*_FILES)})
-        lines = list(tests_require(view))
-        for name in extras:
+    if not (extras or groups or files or lines) or not _brings_runner(view, metadata, run, extras, groups, files):
+        more_extras = [name for name in _by_name(metadata.extras) if name not in extras]
+        more_groups = [name for name in _by_name(metadata.groups) if name not in groups]
+        more_files = [path for path in _by_name({path: path for path in view.find(*_FILES)}) if path not in files]
+        more_lines = [line for line in tests_require(view) if line not in lines]
+        for name in more_extras:
             tell("extra for tests", name, metadata.path)
-        for name in groups:
+        for name in more_groups:
             tell("group for tests", name, metadata.path)
-        for path in files:
+        for path in more_files:
             tell("requirements for tests", path, view.full(path))
-        for line in lines:
+        for line in more_lines:
             tell("for tests", line, view.full("setup.py" if "setup.py" in view else "setup.cfg"))
+        extras, groups, files, lines = (
+            [*extras, *more_extras],
+            [*groups, *more_groups],
+            [*files, *more_files],
+            [*lines, *more_lines],
+        )
     groups += [name for name in metadata.default_groups if name not in groups and not _has(dict.fromkeys(groups), name)]
     return tuple(extras), tuple(groups), tuple(files), tuple(_readable(lines))
+
+
+def _brings_runner(
+    view: View, metadata: Metadata, run: SuiteRun, extras: list[str], groups: list[str], files: list[str]
+) -> bool:
+    """Whether what is named brings pytest, where pytest runs the tests; what cannot be read might."""
+    if run.program != "pytest":
+        return True
+    try:
+        lines = [*run.lines, *expanded(metadata, extras), *grouped(metadata, groups)]
+        lines += [line for path in files for line in pip_files.read(view, path).lines]
+    except InputError:
+        return True
+    return (metadata.is_computed and bool(extras)) or any(re.match(r"pytest\b", line.lower()) for line in lines)
 
 
 def _by_name(names: Mapping[str, object]) -> list[str]:

@@ -8,17 +8,21 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from packaging.requirements import Requirement
+
 from domain.detect.pip_files import is_requirement, local_of
 from domain.detect.reading import View
 
 
-class PytestRun(NamedTuple):
+class SuiteRun(NamedTuple):
     """What one of the tools says of the test run. Empty where none says anything."""
 
     path: str = ""
     """The file that told it, relative to the project's directory."""
+    program: str = "pytest"
+    """Module that runs the tests: pytest, or unittest where only that is named."""
     arguments: tuple[str, ...] = ()
-    """Of pytest, quoted for a command line: paths, and which tests are meant."""
+    """Of the program, quoted for a command line: paths, and which tests are meant."""
     lines: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
@@ -27,19 +31,20 @@ class PytestRun(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        return not (self.arguments or self.lines or self.files or self.extras or self.groups)
+        named = self.arguments or self.lines or self.files or self.extras or self.groups
+        return not named and self.program == "pytest"
 
 
-def pytest_run(view: View) -> PytestRun:
+def suite_run(view: View) -> SuiteRun:
     """What tox says, else nox, else hatch: the first that says anything."""
     runs = (reader(view) for reader in (_tox_ini, _tox_toml, _nox, _hatch))
-    return next((run for run in runs if not run.is_empty), PytestRun())
+    return next((run for run in runs if not run.is_empty), SuiteRun())
 
 
 # --- tox: https://tox.wiki/en/latest/config.html
 
 
-def _tox_ini(view: View) -> PytestRun:
+def _tox_ini(view: View) -> SuiteRun:
     for path, prefix in (("tox.ini", ""), ("setup.cfg", "tox:")):
         if path not in view:
             continue
@@ -49,40 +54,137 @@ def _tox_ini(view: View) -> PytestRun:
         except configparser.Error as err:
             view.unread.append(f"{view.full(path)} cannot be read: {str(err).splitlines()[0]}")
             continue
-        section = _test_section(config, prefix)
+        section, factors = _test_section(config, prefix)
         if section is None:
             continue
-        about = {key: config.get(section, key) for key in config.options(section)}
+        about = {key: _tox_lines(config.get(section, key), factors) for key in config.options(section)}
         return _of_tox(
             view,
             path,
-            deps=_tox_lines(about.get("deps", "")),
-            extras=re.split(r"[\s,]+", " ".join(_tox_lines(about.get("extras", "")))),
-            groups=re.split(r"[\s,]+", " ".join(_tox_lines(about.get("dependency_groups", "")))),
-            commands=_tox_lines(about.get("commands", "")),
-            environment=dict(_assignments(_tox_lines(about.get("setenv", about.get("set_env", ""))))),
+            deps=about.get("deps", []),
+            extras=_names(about.get("extras", [])),
+            groups=_names(about.get("dependency_groups", [])),
+            commands=about.get("commands", []),
+            environment=dict(_assignments(about.get("setenv", about.get("set_env", [])))),
         )
-    return PytestRun()
+    return SuiteRun()
 
 
-def _test_section(config: configparser.RawConfigParser, prefix: str) -> str | None:
-    """The section whose commands run pytest: [testenv], else [testenv:tests] and the like."""
+def _names(lines: Iterable[str]) -> list[str]:
+    """Names in lists of them; one that is for some versions of Python is for all."""
+    return [name for line in lines for name in re.split(r"[\s,]+", line.partition(";")[0]) if name]
+
+
+def _test_section(config: configparser.RawConfigParser, prefix: str) -> tuple[str | None, frozenset[str]]:
+    """The section whose commands run tests, [testenv] or else [testenv:tests] and the like, and the factors of the
+    first environment of `env_list` that runs them there."""
     sections = [name for name in config.sections() if name.startswith("testenv")]
     sections.sort(key=lambda name: (name != "testenv", not re.search(r"test|py\d*$", name.partition(":")[2])))
-    runs = [name for name in sections if re.search(r"\bpy\.?test\b", config.get(name, "commands", fallback=""))]
-    return next(iter(runs), "testenv" if "testenv" in sections else None)
+    listed = config.get(f"{prefix}tox", "env_list", fallback="") or config.get(f"{prefix}tox", "envlist", fallback="")
+    for name in sections:
+        commands = config.get(name, "commands", fallback="")
+        for factors in [*_factors_listed(listed), _NO_FACTORS]:
+            if any(_RUNS_TESTS.search(line) for line in _tox_lines(commands, factors)):
+                return name, factors
+    return ("testenv" if "testenv" in sections else None), _NO_FACTORS
 
 
-def _tox_lines(text: str) -> list[str]:
-    """Lines without conditions, and those whose condition is a Python version, as `py: coverage`, are for."""
+_RUNS_TESTS = re.compile(r"\bpy\.?test\b|-m unittest\b")
+_NO_FACTORS = frozenset({"test", "tests"})
+"""Of an environment that nothing names."""
+
+
+def _factors_listed(text: str) -> list[frozenset[str]]:
+    """The factors of each environment that is for some version of CPython, beside that version."""
+    names = [name for part in _braces(re.sub(r"#.*", "", text)) for name in part.split()]
+    split = [name.split("-") for name in names]
+    return list(
+        dict.fromkeys(frozenset(f for f in one if not _PYTHON.fullmatch(f)) for one in split if _is_python(one))
+    )
+
+
+_PYTHON = re.compile(r"py|py3|py3?(?P<minor>\d{1,2})t?|(?:py)?3\.(?P<dotted>\d+)t?|(?P<other>pypy.*|jython.*|py2\d*)")
+
+
+def _is_python(factors: Iterable[str]) -> bool:
+    found = [_PYTHON.fullmatch(factor) for factor in factors]
+    return any(found) and not any(one and one["other"] for one in found)
+
+
+def _braces(text: str) -> list[str]:
+    """`py{310,311}-{a,b}` as tox expands it, and a list split at its commas."""
+    parts = [part.strip() for part in re.split(r"[,\n](?![^{]*\})", text) if part.strip()]
+    found = []
+    for part in parts:
+        inner = re.search(r"\{([^{}]*)\}", part)
+        if inner is None:
+            found.append(part)
+            continue
+        for one in _ranged(inner[1]):
+            found += _braces(part[: inner.start()] + one + part[inner.end() :]) or [""]
+    return found
+
+
+def _ranged(text: str) -> Iterator[str]:
+    for one in text.split(","):
+        bounds = re.fullmatch(r"\s*(\d+)-(\d+)\s*", one)
+        yield from (
+            map(str, range(int(bounds[1]), min(int(bounds[2]), int(bounds[1]) + 50) + 1)) if bounds else (one.strip(),)
+        )
+
+
+def _tox_lines(text: str, factors: frozenset[str]) -> list[str]:
+    """Lines without conditions, and those whose condition holds for the factors. A condition on the version of Python
+    becomes a marker. https://tox.wiki/en/latest/config.html#conditional-settings"""
     lines = []
     for line in re.sub(r"\\\s*\n\s*", " ", text).splitlines():
-        line = re.sub(r"(^|\s)#.*$", "", line).strip()
-        condition = re.match(r"(?P<factors>[a-z0-9,!{}\-_]+)\s*:\s+(?P<rest>.+)", line)
-        if condition and not re.fullmatch(r"(py|tests?|!.*)", condition["factors"]):
+        line = _filled(re.sub(r"(^|\s)#.*$", "", line)).strip()
+        condition = re.match(r"(?P<factors>[a-zA-Z0-9,.!{}\-_]+)\s*:\s+(?P<rest>.+)", line)
+        if condition is None:
+            lines.append(line)
             continue
-        lines.append(condition["rest"] if condition else line)
+        held = [one for part in _braces(condition["factors"]) if (one := _holds(part, factors)) is not None]
+        if held and not all(held):
+            lines.append(condition["rest"])
+        elif held:
+            lines.append(_for_versions(condition["rest"], held))
     return [line for line in lines if line and not line.startswith("{")]
+
+
+def _filled(text: str) -> str:
+    """`text` with what tox puts in by itself: the interpreter, and defaults of variables that are not set."""
+    text = text.replace("{envpython}", "python").replace("{env_python}", "python")
+    while (filled := re.sub(r"\{env:\w+:?([^{}]*)\}", r"\1", text)) != text:
+        text = filled
+    return text
+
+
+def _holds(condition: str, factors: frozenset[str]) -> str | None:
+    """Whether `a-!b-py39` holds: None for no, else the minor version of Python that it asks for, or empty."""
+    version = ""
+    for factor in condition.split("-"):
+        is_wanted = not factor.startswith("!")
+        python = _PYTHON.fullmatch(factor.removeprefix("!"))
+        if python is None:
+            if (factor.removeprefix("!") in factors) is not is_wanted:
+                return None
+        elif python["other"]:
+            if is_wanted:
+                return None
+        elif is_wanted:
+            version = python["minor"] or python["dotted"] or version
+    return version
+
+
+def _for_versions(line: str, minors: Iterable[str]) -> str:
+    """A requirement for these versions of Python 3 alone; what else may stand there is for any."""
+    if not is_requirement(line):
+        return line
+    requirement = Requirement(line)
+    asked = " or ".join(f"python_version == '3.{minor}'" for minor in dict.fromkeys(minors))
+    marker = f"({requirement.marker}) and ({asked})" if requirement.marker else asked
+    requirement.marker = None
+    return f"{requirement} ; {marker}"
 
 
 def _assignments(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -92,7 +194,7 @@ def _assignments(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _tox_toml(view: View) -> PytestRun:
+def _tox_toml(view: View) -> SuiteRun:
     for path, data in (
         ("tox.toml", view.toml("tox.toml")),
         ("pyproject.toml", _dig(view.toml("pyproject.toml"), "tool", "tox")),
@@ -105,7 +207,7 @@ def _tox_toml(view: View) -> PytestRun:
             commands = [
                 " ".join(str(word) for word in one) for one in about.get("commands", []) if isinstance(one, list)
             ]
-            if not any("pytest" in command for command in commands):
+            if not any(_RUNS_TESTS.search(command) for command in commands):
                 continue
             return _of_tox(
                 view,
@@ -116,7 +218,7 @@ def _tox_toml(view: View) -> PytestRun:
                 commands=commands,
                 environment={},
             )
-    return PytestRun()
+    return SuiteRun()
 
 
 class _Legacy(View):
@@ -142,11 +244,12 @@ def _of_tox(
     groups: Iterable[str],
     commands: Iterable[str],
     environment: Mapping[str, str],
-) -> PytestRun:
+) -> SuiteRun:
     asked = _asked(view, [word.replace("{toxinidir}/", "").replace("{tox_root}/", "") for word in deps])
-    arguments = next((found for command in commands if (found := pytest_arguments(view, command)) is not None), ())
+    program, arguments = first_suite_command(view, commands) or ("pytest", ())
     return asked._replace(
         path=path,
+        program=program,
         arguments=arguments,
         extras=tuple(dict.fromkeys([*asked.extras, *filter(None, extras)])),
         groups=tuple(filter(None, groups)),
@@ -157,12 +260,12 @@ def _of_tox(
 # --- nox: https://nox.thea.codes/en/stable/config.html
 
 
-def _nox(view: View) -> PytestRun:
+def _nox(view: View) -> SuiteRun:
     try:
         module = ast.parse(view.text("noxfile.py"))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
         view.unread.append(f"{view.full('noxfile.py')} cannot be parsed: {err}")
-        return PytestRun()
+        return SuiteRun()
     constants = {
         node.targets[0].id: words
         for node in module.body
@@ -175,17 +278,17 @@ def _nox(view: View) -> PytestRun:
     for function in functions:
         installs: list[str] = []
         groups: list[str] = []
-        arguments: tuple[str, ...] | None = None
+        command: tuple[str, tuple[str, ...]] | None = None
         for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
             does = getattr(call.func, "attr", "")
             words = _constants(call.args, constants)
             if does == "install":
                 installs += words
-            elif does in ("run", "run_install", "run_always") and arguments is None:
+            elif does in ("run", "run_install", "run_always") and command is None:
                 groups += [value for flag, value in itertools.pairwise(words) if flag in ("--group", "--only-group")]
                 installs += [f".[{value}]" for flag, value in itertools.pairwise(words) if flag == "--extra"]
-                arguments = pytest_arguments(view, shlex.join(words)) if does == "run" else None
-        if arguments is not None:
+                command = suite_command(view, shlex.join(words)) if does == "run" else None
+        if command is not None:
             groups += [value for flag, value in itertools.pairwise(installs) if flag == "--group"]
             files = [value for flag, value in itertools.pairwise(installs) if flag == "-r"]
             plain = [
@@ -194,8 +297,10 @@ def _nox(view: View) -> PytestRun:
                 if before not in ("-r", "--group", "-c") and not word.startswith("--")
             ]
             asked = _asked(view, [*plain, *(f"-r {path}" for path in files)])
-            return asked._replace(path="noxfile.py", arguments=arguments, groups=tuple(dict.fromkeys(groups)))
-    return PytestRun()
+            program, arguments = command
+            groups_once = tuple(dict.fromkeys(groups))
+            return asked._replace(path="noxfile.py", program=program, arguments=arguments, groups=groups_once)
+    return SuiteRun()
 
 
 def _constants(nodes: Iterable[ast.expr], known: Mapping[str, list[str]]) -> list[str]:
@@ -216,7 +321,7 @@ def _constants(nodes: Iterable[ast.expr], known: Mapping[str, list[str]]) -> lis
 # --- hatch: https://hatch.pypa.io/latest/config/environment/overview/
 
 
-def _hatch(view: View) -> PytestRun:
+def _hatch(view: View) -> SuiteRun:
     inside = _dig(view.toml("pyproject.toml"), "tool", "hatch", "envs")
     places = (("hatch.toml", _dig(view.toml("hatch.toml"), "envs")), ("pyproject.toml", inside))
     for path, envs in places:
@@ -227,19 +332,20 @@ def _hatch(view: View) -> PytestRun:
                 for value in _dig(about, "scripts").values()
                 for script in ([value] if isinstance(value, str) else _words(value))
             ]
-            is_test = "test" in name or any("pytest" in script for script in scripts)
+            is_test = "test" in name or any(_RUNS_TESTS.search(script) for script in scripts)
             lines = [*_words(about.get("dependencies")), *_words(about.get("extra-dependencies"))]
             asked = (*lines, *_words(about.get("features")), *_words(about.get("dependency-groups")))
             if is_test and asked:
-                arguments = next((found for one in scripts if (found := pytest_arguments(view, one)) is not None), ())
-                return PytestRun(
+                program, arguments = first_suite_command(view, scripts) or ("pytest", ())
+                return SuiteRun(
                     path=path,
+                    program=program,
                     arguments=arguments,
                     lines=tuple(line for line in lines if is_requirement(line)),
                     extras=tuple(_words(about.get("features"))),
                     groups=tuple(_words(about.get("dependency-groups"))),
                 )
-    return PytestRun()
+    return SuiteRun()
 
 
 # --- what they share
@@ -256,11 +362,25 @@ _KEPT_LONG = (
     "--strict",
     "--rootdir",
     "--asyncio-mode",
+    "--benchmark-disable",
 )
+_LEFT_WITH_VALUE = (
+    "-n", "-r", "--cov", "--cov-config", "--cov-report", "--cov-fail-under", "--numprocesses", "--dist", "--maxfail",
+    "--durations", "--durations-min", "--basetemp", "--junitxml", "--junit-xml", "--tb", "--color", "--log-level",
+    "--log-cli-level", "--html", "--timeout", "--reruns", "--confcutdir", "--verbosity",
+)  # fmt: skip
+"""Options of pytest whose value may look like the path of a test."""
 
 
-def pytest_arguments(view: View, command: str) -> tuple[str, ...] | None:
-    """The arguments of pytest in a command that say which tests are meant; None where it does not run pytest.
+def first_suite_command(view: View, commands: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
+    """(program, arguments) of the first command that runs pytest, else of the first that runs unittest."""
+    found = [command for one in commands if (command := suite_command(view, one)) is not None]
+    found.sort(key=lambda command: command[0] != "pytest")
+    return next(iter(found), None)
+
+
+def suite_command(view: View, command: str) -> tuple[str, tuple[str, ...]] | None:
+    """(program, arguments): which tests a command of pytest or unittest means; None where it runs neither.
 
     Coverage, workers, reports and verbosity are left out: they belong to whoever runs it.
     """
@@ -273,21 +393,38 @@ def pytest_arguments(view: View, command: str) -> tuple[str, ...] | None:
     except ValueError:
         return None
     at = next((n for n, word in enumerate(words) if re.search(r"(^|/)py\.?test$", word)), None)
-    if at is None:
-        return None
+    if at is not None:
+        return "pytest", _pytest_arguments(view, words[at + 1 :])
+    for at, pair in enumerate(itertools.pairwise(words)):
+        if pair == ("-m", "unittest"):
+            return "unittest", _unittest_arguments(words[at + 2 :])
+    return None
+
+
+def _pytest_arguments(view: View, rest: list[str]) -> tuple[str, ...]:
     kept: list[str] = []
-    rest = words[at + 1 :]
     while rest:
         word = rest.pop(0)
         if "{" in word or "$" in word:
             continue
-        if word in _KEPT and rest:
+        if word in _LEFT_WITH_VALUE and rest and not rest[0].startswith("-"):
+            rest.pop(0)
+        elif word in _KEPT and rest:
             value = rest.pop(0)
             if "{" not in value and "$" not in value and not (word == "-p" and "cov" in value):
                 kept += [word, value]
+        elif word in (".", "./"):
+            kept.append(".")
         elif word.startswith(_KEPT_LONG) or (not word.startswith("-") and _is_there(view, word.split("::")[0])):
             kept.append(word)
     return tuple(shlex.quote(word) for word in kept)
+
+
+def _unittest_arguments(words: Iterable[str]) -> tuple[str, ...]:
+    plain = [word for word in words if "{" not in word and "$" not in word]
+    return tuple(
+        shlex.quote(word) for word in plain if word not in ("-v", "--verbose", "-q", "--quiet", "-b", "--buffer")
+    )
 
 
 def _is_there(view: View, path: str) -> bool:
@@ -295,7 +432,7 @@ def _is_there(view: View, path: str) -> bool:
     return bool(plain) and (plain in view or any(one.startswith(f"{plain}/") for one in view.paths))
 
 
-def _asked(view: View, words: Iterable[str]) -> PytestRun:
+def _asked(view: View, words: Iterable[str]) -> SuiteRun:
     """What words for pip name: lines, files, and extras of the project itself."""
     lines: list[str] = []
     files: list[str] = []
@@ -309,7 +446,7 @@ def _asked(view: View, words: Iterable[str]) -> PytestRun:
             extras += local.extras if local and not local.directory else ()
         elif is_requirement(word):
             lines.append(word)
-    return PytestRun(
+    return SuiteRun(
         lines=tuple(dict.fromkeys(lines)), files=tuple(dict.fromkeys(files)), extras=tuple(dict.fromkeys(extras))
     )
 

@@ -55,7 +55,8 @@ FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"tox.ini": "[testenv]\nextras = tests\ndeps =\n  -r needs.txt\n  py39: old\n  mock>=1  # why\n"
          "setenv = MODE=test\ncommands = pytest --cov=shop -n auto -m 'not slow' {posargs:tests}",
          "needs.txt": "", "pyproject.toml": SHOP + BUILD + "[project.optional-dependencies]\ntests = []"},
-        {"install": True, "extras": ("tests",), "requirement_files": ("needs.txt",), "requirements": ("mock>=1",),
+        {"install": True, "extras": ("tests",), "requirement_files": ("needs.txt",),
+         "requirements": ("old ; python_version == '3.9'", "mock>=1"),
          "test": "python -m pytest -m 'not slow' tests", "environment": {"MODE": "test"}},
     ),
     "nox, read and not run": (
@@ -65,6 +66,23 @@ FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
          "pyproject.toml": SHOP + BUILD + "[project.optional-dependencies]\ntest = []"},
         {"install": True, "extras": ("test",), "requirement_files": ("needs.txt",), "requirements": ("mock",),
          "test": "python -m pytest tests"},
+    ),
+    "tox that runs unittest": (
+        {"tox.ini": "[testenv]\ncommands = {envpython} -m unittest discover -v -s tests {posargs}"},
+        {"test": "python -m unittest discover -s tests"},
+    ),
+    "the first environment of tox's list that runs tests, with what its factors bring": (
+        {"tox.ini": "[tox]\nenvlist = lint, py3{10-12}-{crypto,plain}  # all\n[testenv]\ndeps =\n  lint: ruff\n"
+         "  crypto,other: c\n  plain: p\n  !plain: n\n  pypy3: q\n  py3{9-10}-crypto: o>1\n  {py311}: -r n.txt\n"
+         "extras = crypto: crypto\ncommands =\n  lint: ruff check\n  crypto: {env:RUN:pytest} --cov src src/a.py .",
+         "n.txt": "", "src/a.py": "", "pyproject.toml": SHOP + "[project.optional-dependencies]\ncrypto = ['pytest']"},
+        {"extras": ("crypto",), "requirement_files": ("n.txt",), "test": "python -m pytest src/a.py .",
+         "requirements": ("c", "n", "o>1 ; python_version == '3.9' or python_version == '3.10'")},
+    ),
+    "a tool that names all but pytest: the group for tests too": (
+        {"tox.ini": "[testenv]\ndeps = coverage\ncommands = coverage run -m pytest",
+         "pyproject.toml": SHOP + "[dependency-groups]\ntest = ['pytest', 'mock']"},
+        {"requirements": ("coverage",), "groups": ("test",)},
     ),
 }  # fmt: skip
 

@@ -196,3 +196,9 @@ def test_a_project_that_is_a_plugin_of_pytest_is_importable_when_pytest_starts()
     plugin = tree({"pyproject.toml": '[project.entry-points.pytest11]\nshop = "shop.plugin"', "src/shop/plugin.py": ""})
     for install, seen in ((True, "/lockgate/platform:/work:/work/src"), (False, "/lockgate/platform")):
         assert run_of(plugin, ProjectSettings(install=install), beside="").env["PYTHONPATH"] == seen
+
+
+def test_a_project_that_pytest_itself_needs_is_importable_when_pytest_starts() -> None:
+    for name, seen in (("Pluggy", "/lockgate/platform:/work:/work/src"), ("shop", "/lockgate/platform")):
+        needed = tree({"pyproject.toml": f'[project]\nname = "{name}"', "src/x.py": ""})
+        assert run_of(needed, ProjectSettings(install=True), beside="").env["PYTHONPATH"] == seen
