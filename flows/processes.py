@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import time
 from pathlib import Path
 from uuid import UUID
 
@@ -24,8 +25,22 @@ def forget(run: str) -> None:
 
 
 def has_process(run: UUID | str) -> bool:
-    """Whether a process here runs it: one that was noted, or one that was started with the run in its environment."""
+    """Whether a process here runs it: one that was noted, else one that was started with the run in its environment,
+    for which all of /proc is read."""
     return _is_noted(str(run)) or _was_started_for(str(run))
+
+
+def noted() -> list[str]:
+    """Runs that have a note: those under way, and those that were killed."""
+    return [path.stem for path in _path("").parent.glob("*.json")]
+
+
+def sweep(older_than_s: float = 3600.0) -> None:
+    """Remove old notes of processes that are gone: nobody was left to do so."""
+    for run in noted():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - _path(run).stat().st_mtime > older_than_s and not _is_noted(run):
+                forget(run)
 
 
 def started(pid: int) -> int | None:

@@ -4,6 +4,7 @@ A crash is reported twice, the second time 2 to 8 s later, and the second report
 between; so a run is resumed once its crash is `SETTLED` old, and looked at again on the next round.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,8 +37,8 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
         after: State[Any] = Cancelled() if wanted else Crashed(message="its process is gone")
         client.set_flow_run_state(run.id, after, force=True)
         done.append(f"run {run.id}: its process is gone; marked {after.type.value.lower()}")
-    for run in _runs(client, StateType.CRASHED):
-        if run.state is None or now - run.state.timestamp < SETTLED or "lockgate" not in run.tags:
+    for run in _runs(client, StateType.CRASHED, tags=("lockgate",)):
+        if run.state is None or now - run.state.timestamp < SETTLED:
             continue
         if run.run_count > MAX_RESUMES:
             why = f"it crashed again after {run.run_count} starts: see the logs, then retry it"
@@ -49,6 +50,16 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
         )
         done.append(f"run {run.id}: resumed from its last finished step ({answer.status.value})")
     return done
+
+
+def has_open_runs(client: SyncPrefectClient) -> bool:
+    """Whether a run is under way, has crashed or waits for a slot: else there is nothing to look after."""
+    queued = FlowRunFilter.model_validate({"state": {"name": {"any_": ["AwaitingConcurrencySlot"]}}})
+    return bool(
+        _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, limit=1)
+        or _runs(client, StateType.CRASHED, tags=("lockgate",), limit=1)
+        or client.read_flow_runs(flow_run_filter=queued, limit=1)
+    )
 
 
 def take_free_slots(client: SyncPrefectClient, now: datetime | None = None) -> list[str]:
@@ -76,16 +87,22 @@ def _age(run: FlowRun) -> datetime:
     return run.created or datetime.now(UTC)
 
 
-def _runs(client: SyncPrefectClient, *types: StateType) -> list[FlowRun]:
+def _runs(
+    client: SyncPrefectClient,
+    *types: StateType,
+    tags: Sequence[str] = ("lockgate", "lockgate-platform"),
+    limit: int = 200,
+) -> list[FlowRun]:
+    """Runs in these states. What the platform does by itself comes again by its schedule, and stays crashed."""
     wanted = FlowRunFilter.model_validate(
-        {"state": {"type": {"any_": [t.value for t in types]}}, "tags": {"any_": ["lockgate", "lockgate-platform"]}}
+        {"state": {"type": {"any_": [t.value for t in types]}}, "tags": {"any_": list(tags)}}
     )
-    return client.read_flow_runs(flow_run_filter=wanted, limit=200)
+    return client.read_flow_runs(flow_run_filter=wanted, limit=limit)
 
 
 def _is_orphan(run: FlowRun, now: datetime) -> bool:
     """Whether a run has lost its process. All workers of a station run on its machine, as the same user."""
-    if run.state is None or has_process(run.id):
+    if run.state is None:
         return False
     patience = NEVER_STARTED if run.state.type is StateType.PENDING else JUST_STARTED
-    return now - run.state.timestamp > patience
+    return now - run.state.timestamp > patience and not has_process(run.id)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from blocks.targets.process import ProcessTarget
 from blocks.workshop import Workshop
 from domain.errors import LockgateError
+from domain.ports import Target
 from domain.value import Value
 from tasks.pager import page
 
@@ -39,12 +40,13 @@ class Watch:
         self._problem = ""
         self._failures = 0
         self._paged_at = float("-inf")
+        self._known: tuple[Workshop, Target] | None = None
 
     def look(self, shop: Workshop) -> float:
         """Bring back what is down; seconds until the next look, more and more where it keeps going down."""
         started = time.monotonic()
         try:
-            target = shop.target(self.environment)
+            target = self._target(shop)
             lines = target.ensure()
         except Exception as err:  # whatever it is, what serves is looked at again
             return self._failed(shop, str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}")
@@ -62,7 +64,14 @@ class Watch:
             self._page(shop, f"{self.environment} went down {lately} times in {WITHIN_S / 60:.0f} minutes", lines)
         return quiet_s if lately < FLAPS else min(MAX_PAUSE_S, 2.0 ** (lately - FLAPS + 1))
 
+    def _target(self, shop: Workshop) -> Target:
+        """Its block is read as often as the workshop's, not at each look."""
+        if self._known is None or self._known[0] is not shop:
+            self._known = shop, shop.target(self.environment)
+        return self._known[1]
+
     def _failed(self, shop: Workshop, problem: str) -> float:
+        self._known = None  # its block may be what was wrong
         self._failures += 1
         if problem != self._problem:
             self._say(f"{self.environment} does not serve: {problem}")

@@ -12,6 +12,7 @@ from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Se
 from blocks.targets.caddy import caddy_binary
 from domain.errors import LockgateError
 from station import processes, settings
+from station.supervisor import ask_zygote
 
 
 class Check(NamedTuple):
@@ -36,6 +37,7 @@ def checks() -> Iterator[Check]:
     yield Check(f"disk at {home()}", _disk())
     for name in ("supervisor", "server", "gateway", "worker"):
         yield Check(name, None if processes.running(name) else "not running: `make up` starts it")
+    yield Check("zygote (warm starts; without it each run starts a Python of its own)", _zygote(), needed=False)
     problem = _api()
     yield Check("API", problem)
     if problem is None:
@@ -77,6 +79,17 @@ def _disk() -> str | None:
     home().mkdir(parents=True, exist_ok=True)
     free_gb = shutil.disk_usage(home()).free / 1e9
     return None if free_gb > 2 else f"only {free_gb:.1f} GB free: clean up, or set LOCKGATE_HOME to another disk"
+
+
+def _zygote() -> str | None:
+    if not processes.running("zygote"):
+        return "not running: `make up` starts it"
+    problem = ask_zygote()
+    return (
+        f"it does not answer ({problem}): the supervisor replaces it within minutes, see run/zygote.log"
+        if problem
+        else None
+    )
 
 
 def _api() -> str | None:

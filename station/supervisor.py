@@ -1,5 +1,6 @@
 """Keeps one machine's Lockgate alive: server, gateway, zygote, worker, releases, deployments, crashed runs."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -20,6 +21,8 @@ from station import processes, settings
 from station.keeping import Keeper, Program
 
 if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
     from blocks.workshop import Workshop
 
 log = logging.getLogger("lockgate")
@@ -28,6 +31,8 @@ PREFECT = str(Path(sys.executable).with_name("prefect"))
 NAMES = ("worker", "zygote", "gateway", "server")
 """In the order in which they are stopped."""
 ROUND_S = 2.0
+IDLE_ROUND_S = 10.0
+"""Between two looks at the server's runs where none is under way: one that begins here is seen by its note."""
 ASK_S = 10.0
 FRESH_S = 15.0
 """So old may be what we know of the workshop: its targets change while we watch."""
@@ -76,6 +81,7 @@ class Supervisor:
         self._shop: Workshop | None = None
         self._shop_read = float("-inf")
         self._reading = threading.Lock()
+        self._runs = RunsWatch(self.shop)
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,7 +98,7 @@ class Supervisor:
         log.info("ready at %s", settings.url())
         for keeper in self.keepers.values():
             self._in_background(keeper.question, ASK_S)
-        self._in_background(self._look_after_runs, ROUND_S)
+        self._in_background(self._runs.look, ROUND_S)
         self._in_background(self._watch_releases, ROUND_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, 30)
@@ -111,19 +117,6 @@ class Supervisor:
                     log.warning("%s: %s: %s", getattr(duty, "__name__", duty), type(err).__name__, err)
 
         threading.Thread(target=again_and_again, daemon=True).start()
-
-    def _look_after_runs(self) -> None:
-        """Crashed runs go on, and runs that wait for a slot take a free one."""
-        from prefect.client.orchestration import get_client
-
-        from flows.resume import resume_crashed, take_free_slots
-
-        with get_client(sync_client=True) as client:
-            done = resume_crashed(client)
-            if done:  # what crashed may have left a sandbox behind
-                done += self.shop().sweep(lambda _: False)
-            for line in (*done, *take_free_slots(client)):
-                log.info(line)
 
     def _watch_releases(self) -> None:
         """Releases and proxies come back at once, and with us, as after a reboot. Returns when all is over."""
@@ -154,6 +147,56 @@ class Supervisor:
                 return
             time.sleep(0.2)
         raise RuntimeError(f"the server does not answer at {settings.url()}; see {processes.log_of('server')}")
+
+
+class RunsWatch:
+    """Crashed runs go on, and runs that wait for a slot take a free one. Keeps one client, and asks little while there
+    is nothing to do."""
+
+    def __init__(self, shop: "Callable[[], Workshop]") -> None:
+        self._shop = shop
+        self._client: SyncPrefectClient | None = None
+        self._not_before = 0.0
+
+    def look(self) -> None:
+        """One round; from one thread."""
+        from flows import processes as runs
+
+        if time.monotonic() < self._not_before and not runs.noted():
+            return
+        try:
+            self._look(self._connected())
+        except BaseException:
+            self._disconnect()  # whatever is wrong with it: the next round has a new one
+            raise
+
+    def _look(self, client: "SyncPrefectClient") -> None:
+        from flows import processes as runs
+        from flows.resume import has_open_runs, resume_crashed, take_free_slots
+
+        if not has_open_runs(client):
+            self._not_before = time.monotonic() + IDLE_ROUND_S
+            runs.sweep()
+            return
+        self._not_before = 0.0
+        done = resume_crashed(client)
+        if done:  # what crashed may have left a sandbox behind
+            done += self._shop().sweep(lambda _: False)
+        for line in (*done, *take_free_slots(client)):
+            log.info(line)
+
+    def _connected(self) -> "SyncPrefectClient":
+        if self._client is None:
+            from prefect.client.orchestration import get_client
+
+            self._client = get_client(sync_client=True).__enter__()
+        return self._client
+
+    def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            with contextlib.suppress(Exception):
+                client.__exit__(None, None, None)
 
 
 def programs() -> tuple[Program, ...]:

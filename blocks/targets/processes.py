@@ -18,6 +18,8 @@ from domain.errors import TargetError
 RELEASE_UID = 65533
 """What a release runs as where Lockgate is root. Not `nobody`: sandboxes may use up that one's process limit."""
 
+_seen: dict[tuple[str, ...], int] = {}
+"""Mark → pid of one that had it. What is asked every second reads one process, not all of /proc."""
 _KILLED_WITHIN_S = 5.0
 _POLL_S = 0.05
 
@@ -65,15 +67,18 @@ def marked(*mark: str) -> tuple[Process, ...]:
 
     What runs inside a release can name itself as it likes, so only the first of a namespace counts there.
     """
+    found = (_marked(pid, mark) for pid in _pids())
+    return tuple(process for process in found if process)
+
+
+def _marked(pid: int, mark: Sequence[str]) -> Process | None:
     wanted = "\0" + "\0".join(mark) + "\0"
-    found = []
-    for pid in _pids():
-        with contextlib.suppress(OSError, ValueError):
-            if wanted in "\0" + Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"):
-                process, uid = _look(pid)
-                if uid in (os.geteuid(), RELEASE_UID) and (len(process.ids) == 1 or process.is_init):
-                    found.append(process)
-    return tuple(found)
+    with contextlib.suppress(OSError, ValueError):
+        if wanted in "\0" + Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"):
+            process, uid = _look(pid)
+            if uid in (os.geteuid(), RELEASE_UID) and (len(process.ids) == 1 or process.is_init):
+                return process
+    return None
 
 
 def within(*mark: str) -> tuple[int, ...]:
@@ -83,11 +88,17 @@ def within(*mark: str) -> tuple[int, ...]:
 
 
 def is_running(*mark: str) -> bool:
-    """Whether one of them is there. Looks twice: between two programs of an exec chain a command line reads empty."""
-    if marked(*mark):
+    """Whether one of them is there: who was the last time is looked at first, all others only if it is gone. Looks
+    twice: between two programs of an exec chain a command line reads empty."""
+    if (pid := _seen.get(mark)) is not None and _marked(pid, mark):
         return True
-    time.sleep(_POLL_S)
-    return bool(marked(*mark))
+    for pause_s in (0, _POLL_S):
+        time.sleep(pause_s)
+        if there := marked(*mark):
+            _seen[mark] = there[0].pid
+            return True
+    _seen.pop(mark, None)
+    return False
 
 
 def end(*mark: str, grace_s: float) -> bool:

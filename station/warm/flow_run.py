@@ -13,6 +13,8 @@ import warnings
 
 import anyio
 
+from flows import processes
+
 FLOWS = {
     "agent-task": "flows.agent_task.agent_task",
     "rollback": "flows.rollback.rollback_environment",
@@ -59,4 +61,5 @@ def refresh() -> None:
 
 
 if __name__ == "__main__":
+    processes.note(os.environ.get("PREFECT__FLOW_RUN_ID", "unknown"), os.getpid())  # a fork is noted by its keeper
     main()
