@@ -158,9 +158,17 @@ class Toolchains(Protocol):
         """
 
     def wheel(
-        self, tree: Tree, directory: str, sandbox: Sandbox, *, python: str | None, version: str | None
+        self,
+        tree: Tree,
+        directory: str,
+        sandbox: Sandbox,
+        *,
+        python: str | None,
+        version: str | None,
+        may_compute: Collection[str] | None = None,
     ) -> BuiltWheel:
-        """The wheel of the project in `directory` of a tree, built in a sandbox without a network."""
+        """The wheel of the project in `directory` of a tree, built in a sandbox without a network. `may_compute`: names
+        of packages that its build may ask for beside those that it declares; None: any."""
 
     def export(
         self, tree: Tree, lock: str, sandbox: Sandbox, *, words: Iterable[str], python: str | None

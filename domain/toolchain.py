@@ -12,6 +12,8 @@ class BuiltWheel(NamedTuple):
     """Of the project, normalised."""
     filename: str
     content: bytes
+    needs: tuple[str, ...] = ()
+    """Normalised names of what its build needed, sorted."""
 
 
 class BuiltProject(Value):
@@ -26,6 +28,8 @@ class BuiltProject(Value):
     """Digest in the store: files that the build made, as a tree to lay under the repository's; empty: none."""
     roots: tuple[str, ...] = ()
     """Directories of the repository that its packages are imported from."""
+    needs: tuple[str, ...] = ()
+    """Normalised names of the packages that its build needed, sorted."""
     sources: tuple[str, ...] = ()
     """Paths whose content is imported from the tree as it is, sorted: a change to one of them needs no new build."""
 

@@ -11,7 +11,7 @@ from domain.ports import ReleaseBuild
 from domain.project import Migrations
 from domain.task import Prepared
 from tasks.prepare import project_settings
-from tasks.requirements import beside, installation
+from tasks.requirements import beside, installation, names_of
 from tasks.room import toolchain_of
 
 COMMAND_S, START_S = 900, 30
@@ -26,7 +26,8 @@ def build_of(shop: Workshop, prepared: Prepared, revision: str, previous: str | 
             "the project settings have no `run`: add the command that starts the service to lockgate.toml"
         )
     tree = shop.forge.tree(brief.repository, revision)
-    installed = installation(shop, settings, tree)
+    base_has = names_of(prepared.requirements, prepared.projects)
+    installed = installation(shop, settings, tree, may_compute=base_has)
     wanted = prepared.model_copy(update={"requirements": installed.requirements, "projects": installed.projects})
     return ReleaseBuild(
         tree={**beside(shop, installed.projects), **tree},

@@ -197,7 +197,7 @@ def _run(
     bench: Bench, workspace: Workspace, paths: Sequence[str], told: Mapping[str, object], left: float
 ) -> Completed:
     """The test command with the plugin `inside_mutants` and what it is told."""
-    run = run_of(bench.tree, bench.change.settings, beside="")
+    run = run_of(bench.tree, bench.change.settings, beside="", base=bench.change.base)
     usual: dict[str, object] = {"first": [], "only": [], "also": [], "jobs": [], "tests": [], "modules": []}
     usual |= {"roots": roots(environment(bench.tree, bench.change.settings))}
     told = {**usual, "files": [f"/work/{path}" for path in paths], "seconds": max(0.1, left - STARTING_S), **told}

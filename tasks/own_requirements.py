@@ -15,7 +15,7 @@ from domain.ports import Tree
 from domain.task import Attempt, Prepared, Severity
 from domain.toolchain import BuiltProject
 from domain.wheels import started_by
-from tasks.requirements import installation, needs_build
+from tasks.requirements import installation, names_of, needs_build
 from tasks.room import toolchain_of
 
 
@@ -27,8 +27,9 @@ def with_its_own(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tre
     is_built_anew = needs_build(prepared.projects, prepared.settings, base, change) if prepared.projects else False
     if is_built_anew and _is_refused(shop, prepared, attempt, base, change):
         return prepared  # before its build requirements are fetched
+    base_has = names_of(prepared.requirements, prepared.projects)
     try:
-        wanted = installation(shop, prepared.settings, change, () if is_built_anew else prepared.projects)
+        wanted = installation(shop, prepared.settings, change, () if is_built_anew else prepared.projects, base_has)
     except InputError as err:
         if is_built_anew:
             raise InputError(f"the change cannot be installed: {err}") from err

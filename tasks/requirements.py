@@ -3,7 +3,7 @@
 import io
 import shlex
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -16,6 +16,7 @@ from domain.detect.metadata import Metadata
 from domain.detect.metadata import read as read_metadata
 from domain.detect.pip_files import Local
 from domain.detect.reading import View
+from domain.errors import InputError
 from domain.paths import matches
 from domain.ports import Tree, TreeEntry
 from domain.project import ProjectSettings
@@ -36,10 +37,16 @@ class Installation(NamedTuple):
 
 
 def installation(
-    shop: Workshop, settings: ProjectSettings, tree: Tree, known: Iterable[BuiltProject] = ()
+    shop: Workshop,
+    settings: ProjectSettings,
+    tree: Tree,
+    known: Iterable[BuiltProject] = (),
+    may_compute: Collection[str] | None = None,
 ) -> Installation:
     """What the settings want installed for a tree. Own projects are built, but for those in `known`.
 
+    `may_compute`: normalised names that code of the tree may ask for when it is built, beside those that the tree
+    declares as text; None: any. The index is asked for no other, for a name is a way out.
     Raises InputError for what cannot be read, exported or built. Safe to repeat: what was built is found again.
     """
     told = asking.asked(tree, settings)
@@ -57,16 +64,47 @@ def installation(
         place = asking.place_of(settings, local)
         if not _is_package(tree, place):
             continue
-        project = built.get(place) or _built(shop, settings, tree, place)
+        project = built.get(place) or _built(shop, settings, tree, place, may_compute)
         if place not in projects:
             projects[place] = project
             queue += [] if told.is_whole else _neighbours(tree, settings, place)
         if not told.is_whole:
-            lines += asking.needs_of(reread(shop, project), local.extras)
+            needs = asking.needs_of(reread(shop, project), local.extras)
+            if may_compute is not None:
+                _refuse_computed(tree, place, needs, {*may_compute, *(_name(line) for line in lines)})
+            lines += needs
     others = asking.without(lines, [project.name for project in projects.values()])
     wanted = _with_runners(list(others), settings, projects.values())
     bounds = [f"-c {line}" for line in told.constraints]
     return Installation(tuple(sorted({*wanted, *bounds})), tuple(projects[place] for place in sorted(projects)))
+
+
+def names_of(requirements: Iterable[str], projects: Iterable[BuiltProject]) -> frozenset[str]:
+    """Normalised names of what is installed, of the own projects, and of what these were built with."""
+    lines = (line.removeprefix("-c ") for line in requirements)
+    return frozenset({*map(_name, lines), *(name for one in projects for name in (one.name, *one.needs))})
+
+
+def _refuse_computed(tree: Tree, place: str, needs: Iterable[str], known: Collection[str]) -> None:
+    """Raises InputError where a build says that its project needs what neither `known` nor the tree's text has."""
+    if others := sorted({_name(line) for line in needs} - {*known, *_declared(tree, place)}):
+        raise InputError(
+            f"{place or 'the project'} computes when it is built that it needs {', '.join(others)[:300]}, which base "
+            "does not have: write it into the dependencies of pyproject.toml, where people see it"
+        )
+
+
+_REQUIREMENTS = ("**/requirements*.txt", "**/requirements*.in", "**/requirements/**")
+
+
+def _declared(tree: Tree, place: str) -> set[str]:
+    """Names that a project, and the requirements files of its repository, ask for in plain text."""
+    about = read_metadata(View(tree, place))
+    lines = [*about.dependencies, *(line for extra in about.extras.values() for line in extra)]
+    for path in tree:
+        if matches(path, _REQUIREMENTS):
+            lines += tree[path].content.decode("utf-8", "replace").splitlines()
+    return {_name(line.split("#")[0].strip()) for line in lines}
 
 
 def reread(shop: Workshop, project: BuiltProject) -> Metadata:
@@ -111,7 +149,7 @@ def _is_beside(path: str, as_they_lie: set[str], roots: set[str], settings: Proj
     return path in as_they_lie or is_new_code or matches(path, (*settings.test_paths, *_NO_INPUT))
 
 
-_MADE = "split, and nothing that starts by itself"
+_MADE = "split, nothing that starts by itself, and what it was built with"
 """How built projects are kept; one that was kept otherwise is built again."""
 
 
@@ -136,12 +174,16 @@ def _exported(shop: Workshop, settings: ProjectSettings, tree: Tree, lock: str, 
     return known.lines
 
 
-def _built(shop: Workshop, settings: ProjectSettings, tree: Tree, place: str) -> BuiltProject:
+def _built(
+    shop: Workshop, settings: ProjectSettings, tree: Tree, place: str, may_compute: Collection[str] | None
+) -> BuiltProject:
     """A project, built once for each state of the whole tree: what its backend reads, nobody knows."""
     key = digest_of([tree_digest(tree), place, settings.python, settings.version, shop.sandbox.kind, _MADE])
     if known := shop.ledger.find("projects", "project", key, BuiltProject):
         return known
-    made = shop.toolchains.wheel(tree, place, shop.sandbox, python=settings.python, version=settings.version)
+    made = shop.toolchains.wheel(
+        tree, place, shop.sandbox, python=settings.python, version=settings.version, may_compute=may_compute
+    )
     parts = split(made.content, tree.keys(), place)
     beside: Tree = {path: TreeEntry(0o100644, content) for path, content in parts.beside.items()}
     project = BuiltProject(
@@ -151,6 +193,7 @@ def _built(shop: Workshop, settings: ProjectSettings, tree: Tree, place: str) ->
         wheel=shop.store.put(parts.wheel),
         beside=shop.store.put(pack(beside)) if beside else "",
         roots=parts.roots,
+        needs=made.needs,
         sources=parts.sources,
     )
     return shop.ledger.record("projects", "project", key, project)

@@ -52,16 +52,25 @@ class Run(NamedTuple):
 
 
 def run_of(
-    tree: Tree, settings: ProjectSettings, *, beside: str, only: Sequence[str] = (), without: Sequence[str] = ()
+    tree: Tree,
+    settings: ProjectSettings,
+    *,
+    beside: str,
+    only: Sequence[str] = (),
+    without: Sequence[str] = (),
+    base: Tree | None = None,
 ) -> Run:
     """How the project's tests are run. `beside`: the directory that canaries are put into; `only`, `without`: paths
-    of test files, for runners that `can_choose`. Raises InputError for a report that the tree brings along.
+    of test files, for runners that `can_choose`. `base`: the tree that says how the runner must be guarded, where that
+    is not `tree` itself. Raises InputError for a report that the tree brings along.
     """
-    run = _run_of(tree, settings, beside, only, without)
+    run = _run_of(tree, settings, beside, only, without, tree if base is None else base)
     return run._replace(argv=in_directory(settings, run.argv))
 
 
-def _run_of(tree: Tree, settings: ProjectSettings, beside: str, only: Sequence[str], without: Sequence[str]) -> Run:
+def _run_of(
+    tree: Tree, settings: ProjectSettings, beside: str, only: Sequence[str], without: Sequence[str], base: Tree
+) -> Run:
     words = argv_of(settings.test)
     env = environment(tree, settings)
     if kind := settings.report:
@@ -72,7 +81,7 @@ def _run_of(tree: Tree, settings: ProjectSettings, beside: str, only: Sequence[s
         files = canaries.files("inside_pytest", beside, roots(env), only)
         read = _xml(lambda content: read_junit(content, by_id))
         guard = dict(_GUARD)
-        if _has_early_plugin(tree, settings):
+        if _has_early_plugin(base, settings):
             guard["PYTHONPATH"] = ":".join((PLATFORM, *roots(env)))
         return Run("pytest", (*words, *extra), {**env, **guard}, read, canaries, files, (0, 1, 2, 5))
     for at, (flag, module) in enumerate(itertools.pairwise(words)):

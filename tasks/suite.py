@@ -117,6 +117,8 @@ class Ask(NamedTuple):
     """Test files to run alone, and no checks; for runners that can choose."""
     without: tuple[str, ...] = ()
     """Test files to leave out."""
+    base: Tree | None = None
+    """What says how the runner is guarded; None: the tree under test, which is base then."""
 
 
 def run_suite(
@@ -135,7 +137,8 @@ def run_suite(
     `shown`: what may be kept of a text that the code under test printed.
     """
     ask, is_base = ask or Ask(), ask is None
-    run = run_of(tree, settings, beside=_beside(tree, brief, settings), only=ask.only, without=ask.without)
+    beside = _beside(tree, brief, settings)
+    run = run_of(tree, settings, beside=beside, only=ask.only, without=ask.without, base=ask.base)
     commands = {
         ACCEPTANCE_COMMAND: brief.acceptance.command,
         "build": settings.build,

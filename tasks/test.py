@@ -87,7 +87,7 @@ class _Bench:
         prepared, tree = (self.mine, self.head) if tree is None else (self._prepared, tree)
         canaries = prepared.baseline.canaries if prepared.baseline else {}
         opened = rooms(self._shop, prepared, tree)
-        ask = Ask(canaries, only, without)
+        ask = Ask(canaries, only, without, self.base)
         suite = run_suite(self._shop, tree, prepared.brief, prepared.settings, opened, ask, self.shown)
         self._took.append(suite.seconds)
         return suite

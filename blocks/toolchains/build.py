@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from uv import find_uv_bin
 
+from blocks.toolchains import requirements as requirement_lines
 from domain.detect.build_system import BuildSystem
 from domain.errors import AgentError, InputError
 from domain.ports import Completed, Sandbox, Tree, Workspace
@@ -30,8 +31,10 @@ def wheel(
     version: str,
     sandbox: Sandbox,
     environment: Callable[[Iterable[str]], Path],
+    may_compute: Collection[str] | None,
 ) -> BuiltWheel:
-    """The wheel of the project in `directory`. `environment`: makes one with these requirements.
+    """The wheel of the project in `directory`. `environment`: makes one with these requirements. `may_compute`: names
+    that the backend may ask for beside those that [build-system] has; None: any.
 
     Raises InputError where it cannot be built, with the end of what the backend said.
     """
@@ -47,10 +50,17 @@ def wheel(
             )
             answer = _answer(workspace, done, place)
             if name := answer.get("wheel"):
-                return _taken(workspace, str(name), place)
+                return _taken(workspace, str(name), place)._replace(needs=tuple(sorted(set(_names(requires)))))
         finally:
             workspace.close()
-        requires += [str(line) for line in answer.get("needs", [])]
+        computed = requirement_lines.read(str(line) for line in answer.get("needs", [])).lines
+        others = sorted(set(_names(computed)) - set(_names(requires)) - set(may_compute or ()))
+        if others and may_compute is not None:
+            raise InputError(
+                f"{place} cannot be built: its build backend computes that it needs {', '.join(others)[:300]}, which "
+                "base's build did not: write it into `requires` of [build-system], where people see it"
+            )
+        requires += computed
     raise InputError(
         f"{place} cannot be built: its build backend wants {', '.join(requires)[:300]} and then still more"
     )
@@ -138,7 +148,7 @@ def _names(requires: Iterable[str]) -> list[str]:
     names: list[str] = []
     for line in requires:
         try:
-            names.append(canonicalize_name(Requirement(line).name))
+            names.append(canonicalize_name(Requirement(line.split(" --hash=")[0]).name))
         except InvalidRequirement:
             continue
     return names

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -113,10 +113,18 @@ class WheelToolchains(LockgateBlock):
         return environment
 
     def wheel(
-        self, tree: Tree, directory: str, sandbox: Sandbox, *, python: str | None, version: str | None
+        self,
+        tree: Tree,
+        directory: str,
+        sandbox: Sandbox,
+        *,
+        python: str | None,
+        version: str | None,
+        may_compute: Collection[str] | None = None,
     ) -> BuiltWheel:
         """The wheel of the project in `directory` of a tree, built in a sandbox without a network, from build
         requirements that are wheels. `version`: what it is built as, where version control tells its version.
+        `may_compute`: names that its build backend may ask for beside those that [build-system] has; None: any.
 
         Raises InputError where nothing says how it is built, and where it cannot be built.
         """
@@ -131,6 +139,7 @@ class WheelToolchains(LockgateBlock):
             version_of(view, version),
             sandbox,
             lambda requires: self.ensure(requires, sandbox, python=python),
+            may_compute,
         )
 
     def export(

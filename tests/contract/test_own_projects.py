@@ -130,3 +130,17 @@ def test_what_cannot_be_built_or_is_not_on_this_machine_says_why(tmp_path: Path,
         toolchains.wheel(broken, "", sandbox, python=None, version=None)
     with pytest.raises(InputError, match=r"no Python 3\.99, .*`uv python install 3\.99`"):
         toolchains.ensure((), sandbox, python="3.99")
+
+
+def test_a_changes_build_backend_makes_nobody_ask_for_a_name_of_its_own(
+    tmp_path: Path, toolchains: WheelToolchains
+) -> None:
+    sandbox = Bubblewrap(root=tmp_path / "sandboxes")
+    for computed in ('["shop-key-12345"]', '["wheel\\nshop-key-12345"]'):
+        asks = f"\ndef get_requires_for_build_wheel(settings=None):\n    return {computed}\n"
+        changed = {**PROJECT, **tree({"api/backend/own.py": BACKEND + asks})}
+        given = {"python": None, "version": None}
+        with pytest.raises(InputError, match="computes that it needs shop-key-12345"):
+            toolchains.wheel(changed, "api", sandbox, **given, may_compute=("wheel",))
+    with pytest.raises(InputError, match="cannot be installed"):  # base's may: it is asked for, and there is no index
+        toolchains.wheel(changed, "api", sandbox, **given)

@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from domain.errors import InputError
 from domain.task import Severity
 from domain.toolchain import BuiltProject
 from tasks import own_requirements
-from tests.unit.policy_cases import PROJECT, attempt, prepared
+from tasks.requirements import _refuse_computed, names_of
+from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
 
 BUILT = BuiltProject(directory="", name="shop", filename="shop-1-py3-none-any.whl", wheel="w", roots=(), sources=())
 
@@ -36,3 +38,15 @@ def test_a_refused_change_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     made = own_requirements.with_its_own(shop(Severity.PERSON), *given)
     assert (made.requirements, len(fetched)) == (("b==1",), 1)
+
+
+def test_what_a_build_computes_is_asked_for_if_base_has_it_or_the_tree_declares_it() -> None:
+    known = names_of(("Pytest==9 --hash=sha256:0", "-c flask>1"), (BUILT.model_copy(update={"needs": ("hatchling",)}),))
+    assert known == {"pytest", "flask", "shop", "hatchling"}
+    declares = tree(
+        {"pyproject.toml": '[project]\nname = "shop"\ndependencies = ["six>1"]', "requirements/web.txt": "a-b  # why\n"}
+    )
+    _refuse_computed(declares, "", ["flask", "six", "A_b>1 ; python_version > '3'"], known)
+    for line in ("shop-key-12345", "six\n shop-key-12345"):
+        with pytest.raises(InputError, match="shop-key-12345"):
+            _refuse_computed(declares, "", ["six", line], known)

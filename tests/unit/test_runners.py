@@ -202,3 +202,10 @@ def test_a_project_that_pytest_itself_needs_is_importable_when_pytest_starts() -
     for name, seen in (("Pluggy", "/lockgate/platform:/work:/work/src"), ("shop", "/lockgate/platform")):
         needed = tree({"pyproject.toml": f'[project]\nname = "{name}"', "src/x.py": ""})
         assert run_of(needed, ProjectSettings(install=True), beside="").env["PYTHONPATH"] == seen
+
+
+def test_base_says_whether_the_project_is_a_plugin_of_pytest() -> None:
+    settings, base = ProjectSettings(install=True), tree({"pyproject.toml": "[project]", "shop.py": ""})
+    head = {**base, **tree({"pyproject.toml": "[project] # pytest11", "pytest.ini": "[pytest]\naddopts = -p shop"})}
+    assert run_of(head, settings, beside="").env["PYTHONPATH"] == "/lockgate/platform:/work"
+    assert run_of(head, settings, beside="", base=base).env["PYTHONPATH"] == "/lockgate/platform"
