@@ -15,6 +15,7 @@ from domain.brief import Brief
 from domain.errors import AgentError, InputError
 from domain.paths import matches
 from domain.policy.baseline import ACCEPTANCE_COMMAND
+from domain.policy.change_paths import RUN_FILES
 from domain.ports import Completed, Tree, TreeEntry, Workspace
 from domain.project import ProjectSettings
 from domain.reports import Report
@@ -51,35 +52,45 @@ def under_contract(head: Tree, base: Tree, contract: Tree, brief: Brief) -> Tree
     kept: Tree = {}
     for path, entry in head.items():
         name = PurePosixPath(path).name
-        if path in base and name in _TABLES and not is_open(path) and _tables(base, path) != _tables(head, path):
+        if path in base and not is_open(path) and _settings(base, path) != _settings(head, path):
             kept[path] = base[path]
-        elif path in base or is_open(path) or not _CONFIGURES.fullmatch(name):
+        elif path in base or is_open(path) or not (_CONFIGURES.fullmatch(name) or matches(path, RUN_FILES)):
             kept[path] = entry
     return {**kept, **contract}
 
 
-_CONFIGURES = re.compile(
-    r"conftest\.py|\.?pytest\.(ini|toml)|(site|user)customize\.py|.*\.pth|\.npmrc|\.yarnrc(\.yml)?|\.pnpmfile\.c?js"
-    r"|(jest|vitest|ava)\.(config|workspace)\..*|\.mocharc(\..*)?|\.taprc|GNUmakefile|makefile|\.justfile"
-)
-"""Names of files that decide how tests run, some before the files of other names that base has."""
-_TABLES = {
-    "pyproject.toml": ("pytest",), "package.json": ("scripts", "jest", "vitest", "mocha", "ava", "c8"), ".npmrc": (),
-    ".yarnrc": (), ".yarnrc.yml": (),
+_CONFIGURES = re.compile(r"conftest\.py|\.?pytest\.(ini|toml)|(site|user)customize\.py|.*\.pth")
+"""Names of files that decide how Python's tests run, as RUN_FILES do for other languages."""
+_TABLES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "pyproject.toml": (("tool", "pytest"), ("tool", "pytest_env")),
+    "package.json": (
+        ("scripts",), ("jest",), ("vitest",), ("mocha",), ("ava",), ("tap",), ("c8",), ("nyc",), ("babel",), ("tsd",),
+    ),
+    "Cargo.toml": (
+        ("test",), ("lib", "harness"), ("lib", "test"), ("lib", "doctest"), ("package", "autotests"), ("patch",),
+        ("replace",),
+    ),
 }  # fmt: skip
-"""Files with settings of the test run among others → those settings; below [tool] in pyproject.toml. An .npmrc names
-the shell that scripts run in, and a .yarnrc the file that is run as yarn: https://docs.npmjs.com/cli/using-npm/config#script-shell"""
+"""Files with settings of the test run among others → those settings."""
+_WHOLE = (
+    "**/.npmrc", "**/.yarnrc", "**/.yarnrc.yml", "**/.yarn/releases/**", "**/.yarn/plugins/**", "**/.cargo/config",
+    "**/.cargo/config.toml", "**/rust-toolchain", "**/rust-toolchain.toml", "**/bunfig.toml", "**/.babelrc*",
+    "**/babel.config.*", "**/.swcrc",
+)  # fmt: skip
+"""Files that are nothing but that. An .npmrc names the shell that scripts run in, a .yarnrc the file that is run as
+yarn, .cargo/config what a test is run by: https://docs.npmjs.com/cli/using-npm/config#script-shell"""
 
 
-def _tables(tree: Tree, path: str) -> object:
-    """The settings of the test run in a file; the whole file where it cannot be read."""
+def _settings(tree: Tree, path: str) -> object:
+    """The settings of the test run in a file; the whole file where it is nothing else, or cannot be read."""
     name = PurePosixPath(path).name
     content = tree[path].content
+    if name not in _TABLES:
+        return content if matches(path, _WHOLE) else None
     try:
         data: dict[str, Any] = tomllib.loads(content.decode()) if name.endswith(".toml") else json.loads(content)
-        place = data.get("tool", {}) if name.endswith(".toml") else data
-        return [place.get(table) for table in _TABLES[name]]
-    except (ValueError, AttributeError, RecursionError):
+        return [functools.reduce(lambda at, key: (at or {}).get(key), table, data) for table in _TABLES[name]]
+    except (ValueError, AttributeError, TypeError, RecursionError):
         return content
 
 

@@ -21,24 +21,50 @@ DEPENDENCY_FILES = (
     "**/requirements*.txt", "**/requirements/**", "**/constraints*.txt", "**/*.lock", "**/setup.py", "**/Pipfile",
     "**/package.json", "**/package-lock.json", "**/npm-shrinkwrap.json", "**/pnpm-lock.yaml", "**/.npmrc",
     "**/pip.conf", "**/uv.toml", "**/go.mod", "**/go.sum", "**/Cargo.toml", "**/Gemfile", "**/environment.yml",
+    "**/vendor/**", "**/node_modules/**", "**/.yarn/cache/**", "**/.yarn/patches/**", "**/deno.json*",
+    "**/hatch_build.py", "**/pdm_build.py", "**/build.rs", "**/binding.gyp", "**/meson.build", "**/CMakeLists.txt",
+    "**/pom.xml", "**/build.gradle*", "**/settings.gradle*", "**/gradle/wrapper/**",
 )  # fmt: skip
 DEPENDENCY_TABLES = (
     ("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",), ("build-system",),
     ("project", "dynamic"), ("project", "requires-python"), ("tool", "uv"), ("tool", "poetry"), ("tool", "pdm"),
+    ("tool", "setuptools"), ("tool", "hatch"), ("tool", "flit"), ("tool", "scikit-build"), ("tool", "maturin"),
+    ("project", "entry-points"),
 )  # fmt: skip
 DEPENDENCY_SECTIONS = ("options", "options.extras_require", "options.entry_points")
 
+RUN_FILES = (
+    "**/jest.config.*", "**/.jestrc*", "**/vitest.config.*", "**/vitest.workspace.*", "**/.mocharc*",
+    "**/ava.config.*", "**/.taprc", "**/.tap/**", "**/.nycrc*", "**/nyc.config.*", "**/.c8rc*", "**/node.config.json",
+    "**/babel.config.*", "**/.babelrc*", "**/.swcrc", "**/bunfig.toml", "**/.npmrc", "**/.yarnrc", "**/.yarnrc.yml",
+    "**/.yarn/releases/**", "**/.yarn/plugins/**", "**/.pnp.*", "**/.pnpmfile.*", "**/pnpm-workspace.yaml",
+    "**/go.work", "**/go.work.sum", "**/.cargo/config", "**/.cargo/config.toml", "**/rust-toolchain",
+    "**/rust-toolchain.toml", "**/.config/nextest.toml", "**/.rspec*", "**/.bundle/config", "**/.mvn/**",
+    "**/GNUmakefile", "**/makefile", "**/.justfile",
+)  # fmt: skip
+"""What package managers, compilers and test runners read by itself as they start, some of it before the files of other
+names that base has. A new one is left out of the run that judges the change. From their own documentation, such as
+https://doc.rust-lang.org/cargo/reference/config.html, https://go.dev/ref/mod#workspaces, https://babeljs.io/docs/config-files,
+https://yarnpkg.com/configuration/yarnrc, https://pnpm.io/settings, https://bun.com/docs/runtime/bunfig"""
+
 CHECK_FILES = (
+    *RUN_FILES,
     "**/ruff.toml", "**/.ruff.toml", "**/.flake8", "**/mypy.ini", "**/.mypy.ini", "**/.pylintrc", "**/pylintrc",
     "**/.bandit", "**/.coveragerc", "**/.pre-commit-config.yaml", "**/pyrightconfig.json", "**/.eslintrc*",
     "**/eslint.config.*", "**/tsconfig*.json", "**/.importlinter", "**/.semgrepignore", "**/.gitleaks*",
-    "**/jest.config.*", "**/vitest.config.*", "**/vitest.workspace.*", "**/.mocharc*", "**/ava.config.*", "**/.taprc",
-    "**/GNUmakefile", "**/makefile", "**/.justfile", "**/.yarnrc", "**/.yarnrc.yml", "**/.pnpmfile.*",
+    "**/jsconfig.json", "**/vite.config.*", "**/playwright.config.*", "**/cypress.config.*", "**/karma.conf.*",
+    "**/__mocks__/**", "**/nx.json", "**/turbo.json", "**/lerna.json", "**/biome.json*", "**/.oxlintrc.json",
+    "**/.env", "**/.env.local", "**/.env.test*", "**/clippy.toml", "**/.clippy.toml", "**/rustfmt.toml",
+    "**/.rustfmt.toml", "**/.golangci.*", "**/.rubocop.yml", "**/tox.toml", "**/noxfile.py",
 )  # fmt: skip
 CHECK_TABLES = tuple(
-    ("tool", name) for name in ("ruff", "mypy", "pyright", "flake8", "pylint", "coverage", "bandit", "importlinter")
+    ("tool", name)
+    for name in ("ruff", "mypy", "pyright", "flake8", "pylint", "coverage", "bandit", "importlinter", "tox", "poe")
 )
 CHECK_SECTIONS = ("flake8", "mypy", "coverage:run", "coverage:report", "pycodestyle", "pylint")
+
+INSTALLED = ("node_modules", ".venv", "site-packages", ".lockgate")
+"""Directories of what an installation leaves; .lockgate is where what `setup` fetched is kept."""
 
 ABOUT_ENDINGS = re.compile(r"\bline[ -]?end|\bnewlines?\b|\bcrlf\b|\beol\b|gitattributes", re.IGNORECASE)
 MAX_FILE_BYTES = 500_000
@@ -61,6 +87,26 @@ def _out_of_scope(change: Change) -> Iterator[Hit]:
     for path in change.changed:
         if scope and not matches(path, scope) and not change.may_change(path):
             yield Hit(f"outside of the scope {', '.join(scope)}", path)
+
+
+def _installed(change: Change) -> Iterator[Hit]:
+    told: set[str] = set()
+    for path in change.changed:
+        place = _installation(path, change)
+        if place and place not in told and path in change.head:
+            told.add(place)
+            if not any(one.startswith(place) for one in change.base):
+                yield Hit(f"{place} holds what an installation leaves, and base has none of it", path)
+
+
+def _installation(path: str, change: Change) -> str:
+    """The directory of installed packages that a path is in, with a slash at its end; empty: in none."""
+    parts = path.split("/")[:-1]
+    for depth, part in enumerate(parts, 1):
+        place = "/".join(parts[:depth]) + "/"
+        if part in INSTALLED or (part == "vendor" and f"{place}modules.txt" in change.head):
+            return place
+    return ""
 
 
 def _sensitive(change: Change) -> Iterator[Hit]:
@@ -212,6 +258,14 @@ SCOPE_RULES: tuple[Rule[Change], ...] = (
         _lfs,
     ),
     Rule(
+        "installed", "change", REFUSE,
+        "New files below node_modules, .venv, site-packages, .lockgate, or a vendor directory of Go, where base has "
+        "none of it.",
+        "Tests would run with them in place of the packages that the lock names, and nobody reads them.",
+        "delete the directory; what is installed comes from the manifest and its lock",
+        _installed,
+    ),
+    Rule(
         "tree", "change", REFUSE,
         "Names with invisible characters, names like `.git`, names that differ in case alone, links out of the tree.",
         "File systems, git and a reviewer's screen would read such a tree differently.",
@@ -248,15 +302,17 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "dependencies", "change", PERSON,
-        "Requirements, lock files, package manifests, and the dependency tables of pyproject.toml and setup.cfg.",
+        "Requirements, lock files, package manifests, vendored packages, build scripts such as build.rs and "
+        "hatch_build.py; and in pyproject.toml and setup.cfg what is depended on, built, and an entry point.",
         "A dependency is other people's code with this project's rights.",
         "a reviewer knows each new name and version",
         _settings_changed(DEPENDENCY_FILES, DEPENDENCY_TABLES, DEPENDENCY_SECTIONS, "what is installed is"),
     ),
     Rule(
         "check-config", "change", PERSON,
-        "Configuration of linters, type checkers, coverage and scanners, of Node's test runners, yarn and pnpm; and a "
-        "GNUmakefile, makefile or .justfile, which are read before files of the usual names.",
+        "Configuration of linters, type checkers, coverage and scanners; of test runners, compilers and package "
+        "managers (babel, swc, bun, yarn, pnpm, go.work, .cargo/config, rust-toolchain); mocks that are found by their "
+        "place; and a GNUmakefile, makefile or .justfile, which are read before files of the usual names.",
         "A check that was loosened is green without the code being better.",
         "a reviewer agrees, or it is put back",
         _settings_changed(CHECK_FILES, CHECK_TABLES, CHECK_SECTIONS, "configuration of a check is"),

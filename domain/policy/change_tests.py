@@ -12,7 +12,7 @@ from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
 PYTEST_FILES = ("pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml", "conftest.py")
-PYTEST_TABLES = (("tool", "pytest"), ("project", "entry-points", "pytest11"))
+PYTEST_TABLES = (("tool", "pytest"), ("tool", "pytest_env"), ("project", "entry-points", "pytest11"))
 PYTEST_SECTIONS = ("pytest", "tool:pytest", "options.entry_points")
 MIXED_FILES = ("setup.cfg", "tox.ini", "pyproject.toml")
 
@@ -118,6 +118,8 @@ def _shadow(change: Change) -> Iterator[Hit]:
             yield Hit("this file would run before the tests and could change how they run", path)
         elif matches(path, ("**/*.dist-info/**", "**/*.egg-info/**")):
             yield Hit("package metadata in the tree can load a pytest plugin", path)
+        elif path.endswith("_test.go") and _GO_MAIN.search(text_of(change.head, path) or "") and _beside(change, path):
+            yield Hit("its TestMain would run in place of the tests that base has in this package", path)
         elif (module := _shadowed(change, path)) and not _had(change, path):
             yield Hit(f"this file would be imported in place of the module {module!r}", path)
 
@@ -133,7 +135,23 @@ def _shadowed(change: Change, path: str) -> str | None:
         return module
     # pytest puts a test's directory first on sys.path, unless that directory is a package
     first = folder in (".", "src", "lib") or (change.is_test(path) and f"{folder}/__init__.py" not in change.head)
-    return module if first and module in STDLIB | TEST_TOOLS else None
+    return module if first and module in STDLIB | TEST_TOOLS | _required(change) else None
+
+
+def _required(change: Change) -> set[str]:
+    """Modules of what is installed on base, by the names of the packages."""
+    names = (re.match(r"[\w.-]+", line) for line in change.prepared.requirements)
+    return {re.sub(r"[-.]", "_", name[0]).lower() for name in names if name}
+
+
+_GO_MAIN = re.compile(r"^func\s+TestMain\s*\(", re.MULTILINE)
+"""https://pkg.go.dev/testing#hdr-Main"""
+
+
+def _beside(change: Change, path: str) -> bool:
+    """Whether base has tests of Go in the same package."""
+    parent = PurePosixPath(path).parent
+    return any(one.endswith("_test.go") and PurePosixPath(one).parent == parent for one in change.base)
 
 
 def _had(change: Change, path: str) -> bool:
@@ -182,8 +200,9 @@ TEST_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "test-shadow", "tests", Severity.REFUSE,
-        "A new conftest.py, sitecustomize.py, usercustomize.py, *.pth, package metadata, or a module that is imported "
-        "in place of pytest, unittest or a module of Python.",
+        "A new conftest.py, sitecustomize.py, usercustomize.py, *.pth, package metadata; a module that is imported in "
+        "place of pytest, unittest, a module of Python or a package that is installed; or a TestMain beside tests of "
+        "Go.",
         "It runs inside the test process and can make any result green.",
         "use another name, or put fixtures into the test file itself",
         _shadow,

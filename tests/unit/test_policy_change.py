@@ -50,6 +50,7 @@ HONEST: dict[str, Changes] = {
         "        return NotImplemented\n"
     },
     "a look at all modules": {"shop/app.py": "import sys\nX = [name for name in sys.modules if '.' not in name]\n"},
+    "a TestMain in a package of its own": {"cmd/a_test.go": "func TestMain(m *testing.M) {}\n"},
     "an image deleted": {"shop/logo.png": None},
     "a YAML file with anchors": {"shop/conf.yaml": "a: &x\n  git: 'https://example.org/a'\nb: *x\n"},
     "a project page in pyproject": {"pyproject.toml": PYPROJECT + '\n[project.urls]\nHome = "https://example.org"\n'},
@@ -88,6 +89,13 @@ REFUSED: dict[str, tuple[Changes, str]] = {
     "a shadow of pytest in a package": ({"tests/_pytest/__init__.py": ""}, "test-shadow"),
     "a shadow of Python's json": ({"json.py": "def loads(x): ...\n"}, "test-shadow"),
     "a shadow beside tests that are no package": ({"test/random.py": "X = 1\n"}, "test-shadow"),
+    "a shadow of a package that is installed": ({"flask.py": "X = 1\n"}, "test-shadow"),
+    "variables for pytest-env": ({"pyproject.toml": PYPROJECT + '\n[tool.pytest_env]\nA = "1"\n'}, "test-config"),
+    "installed packages of Node": ({"web/node_modules/a/index.js": "x\n"}, "installed"),
+    "a package beside the tests": ({"tests/node_modules/chai/index.js": "x\n"}, "installed"),
+    "a virtual environment": ({".venv/lib/python3.11/site-packages/a.py": "x\n"}, "installed"),
+    "what a setup keeps": ({".lockgate/go/cache.go": "x\n"}, "installed"),
+    "Go's packages": ({"vendor/modules.txt": "# a v1\n", "vendor/a/a.go": "package a\n"}, "installed"),
     "a plugin by metadata": ({"x.egg-info/entry_points.txt": "[pytest11]\nx = shop.app\n"}, "test-shadow"),
     "os._exit": ({"shop/app.py": APP + "\nimport os\nos._exit(0)\n"}, "process-exit"),
     "os._exit imported": ({"shop/app.py": APP + "\nfrom os import _exit\n_exit(0)\n"}, "process-exit"),
@@ -169,6 +177,24 @@ PERSON: dict[str, tuple[Changes, str]] = {
     "a dependency in pyproject": ({"pyproject.toml": PYPROJECT.replace('"flask"', '"flask", "x"')}, "dependencies"),
     "a loosened linter": ({"pyproject.toml": PYPROJECT + '\n[tool.ruff]\nignore = ["ALL"]\n'}, "check-config"),
     "coverage off": ({".coveragerc": "[run]\nomit = *\n"}, "check-config"),
+    **{
+        f"a new {path}": ({path: "x = 1\n"}, rule)
+        for rule, paths in {
+            "dependencies": (
+                "vendor/jquery.js", "go/vendor/a.go", "build.rs", "hatch_build.py", ".yarn/cache/a.js", "web/deno.json",
+            ),
+            "check-config": (
+                ".cargo/config.toml", ".cargo/config", "rust-toolchain.toml", "rust-toolchain", "bunfig.toml", ".swcrc",
+                "go.work", ".yarn/releases/yarn.cjs", ".pnp.cjs", ".npmrc", ".pnpmfile.cjs", "pnpm-workspace.yaml",
+                "web/tsconfig.test.json", "babel.config.cjs", "web/.babelrc", ".nycrc.json", "src/__mocks__/fs.js",
+                "vite.config.ts", ".config/nextest.toml", "noxfile.py", ".env",
+            ),
+        }.items()
+        for path in paths
+    },
+    "a build hook": ({"pyproject.toml": PYPROJECT + '\n[tool.hatch.build.hooks.x]\n'}, "dependencies"),
+    "setuptools' own table": ({"pyproject.toml": PYPROJECT + '\n[tool.setuptools]\n'}, "dependencies"),
+    "an entry point": ({"pyproject.toml": PYPROJECT + '\n[project.entry-points.x]\n'}, "dependencies"),
     "a binary": ({"shop/logo.png": b"\x89PNG\0\1"}, "binary"),
     "a pointer of Git LFS": ({"shop/model": "version https://git-lfs.github.com/spec/v1\nsize 1\n"}, "binary"),
     "a link inside of the tree": ({"shop/link.py": TreeEntry(0o120000, b"app.py")}, "symlink"),
@@ -199,6 +225,17 @@ def test_a_change_that_only_a_person_can_judge_goes_to_a_person(name: str) -> No
     verdict = judge(prepared(), evidence(findings))
     assert verdict.decision is Decision.NEEDS_PERSON
     assert rule in verdict.rules
+
+
+def test_what_base_has_decides_whether_a_file_is_installed_or_takes_over() -> None:
+    base = {**PROJECT, **tree({"go/a_test.go": "package a\n", "lib/node_modules/a.js": "x\n"})}
+
+    def rules(changes: Changes) -> set[str]:
+        changed = {**base, **tree(changes)}
+        return {finding.rule for finding in change_findings(prepared(), attempt(changed), base, changed)}
+
+    assert rules({"go/main_test.go": "func TestMain(m *testing.M) {}\n"}) == {"test-shadow"}
+    assert rules({"lib/node_modules/a.js": "y\n", "lib/node_modules/b.js": "y\n"}) == {"dependencies"}
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\nsize 1\n"

@@ -509,7 +509,12 @@ SETTINGS = '[project]\nname = "shop"\n\n[tool.pytest.ini_options]\naddopts = "-q
 CONFIGURED = {
     **PROJECT,
     **tree({"pyproject.toml": SETTINGS, "package.json": '{"scripts": {"test": "jest"}}', ".npmrc": "audit=false\n"}),
+    **tree({"Cargo.toml": '[package]\nname = "shop"\n', ".cargo/config.toml": "[net]\n"}),
 }
+NEW = (
+    "go.work", "rust-toolchain", "web/.cargo/config", ".babelrc", "web/babel.config.js", ".swcrc", "bunfig.toml",
+    ".pnp.cjs", ".yarn/releases/yarn.cjs", ".pnpmfile.mjs", "pnpm-workspace.yaml", ".config/nextest.toml",
+)  # fmt: skip
 UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
     "product code is the change's": (
         {"shop/app.py": "x = 2\n", "new.py": ""},
@@ -538,6 +543,18 @@ UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
             ".mocharc": "",
         },
         dict.fromkeys((".yarnrc.yml", "jest.config.js", "a/vitest.config.ts", "GNUmakefile", ".mocharc")),
+    ),
+    "compilers' and package managers' own are not": (
+        dict.fromkeys(NEW, "x"),
+        dict.fromkeys(NEW),
+    ),
+    "how cargo runs tests is base's": (
+        {".cargo/config.toml": "[build]\nrustc-wrapper = 'yes'\n", "Cargo.toml": "[[test]]\nharness = false\n"},
+        {".cargo/config.toml": "[net]\n", "Cargo.toml": '[package]\nname = "shop"\n'},
+    ),
+    "what else is in Cargo.toml is the change's": (
+        {"Cargo.toml": '[package]\nname = "shop2"\n'},
+        {"Cargo.toml": '[package]\nname = "shop2"\n'},
     ),
     "npm's scripts are base's": (
         {"package.json": '{"scripts": {"test": "true"}}'},
