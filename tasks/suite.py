@@ -5,7 +5,7 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -89,9 +89,15 @@ def _settings(tree: Tree, path: str) -> object:
         return content if matches(path, _WHOLE) else None
     try:
         data: dict[str, Any] = tomllib.loads(content.decode()) if name.endswith(".toml") else json.loads(content)
-        return [functools.reduce(lambda at, key: (at or {}).get(key), table, data) for table in _TABLES[name]]
+        return [_inner(data, table) for table in _TABLES[name]]
     except (ValueError, AttributeError, TypeError, RecursionError):
         return content
+
+
+def _inner(data: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        data = (data or {}).get(key)
+    return data
 
 
 def own_tests(head: Tree, base: Tree, contract: Tree, settings: ProjectSettings) -> tuple[str, ...]:
