@@ -21,6 +21,7 @@ from domain.project import ProjectSettings
 from domain.reports import Report, by_file, by_id, read_junit, read_tap
 from domain.task import CaseOutcome
 from tasks.canaries import PLATFORM, PYTEST, REPORT, UNITTEST, WORK, Canaries, release
+from tasks.program_canaries import ProgramCanaries, program_canaries
 
 MAX_REPORT_BYTES = 50_000_000
 EXIT_CODE = "exit code"
@@ -46,7 +47,7 @@ class Run(NamedTuple):
     argv: tuple[str, ...]
     env: Mapping[str, str]
     read: Callable[[Workspace, Completed], Report]
-    canaries: Canaries | None = None
+    canaries: Canaries | ProgramCanaries | None = None
     files: Mapping[str, bytes] = {}
     codes: tuple[int, ...] = ()
 
@@ -174,12 +175,13 @@ def _programs(command: str, words: list[str], env: dict[str, str], tree: Tree) -
     env = {"CI": "true", **env, "NODE_OPTIONS": options}
     files = {f"{_PROGRAMS}/{path.name}": path.read_bytes() for path in sorted(_INSIDE.iterdir())}
     start = files.pop(f"{_PROGRAMS}/start")
-    files |= {f"{PLATFORM}/start": start, f"{_REPORTS}/of": command.encode()}
+    canaries = program_canaries(tree)
+    files |= {f"{PLATFORM}/start": start, f"{_REPORTS}/of": command.encode(), **canaries.files}
     argv = ("sh", f"{PLATFORM}/start", *words)
-    return Run(PROGRAMS, argv, env, _read_programs(command, tree), files=files)
+    return Run(PROGRAMS, argv, env, _read_programs(command, tree, canaries), canaries, files)
 
 
-def _read_programs(command: str, tree: Tree) -> Callable[[Workspace, Completed], Report]:
+def _read_programs(command: str, tree: Tree, canaries: ProgramCanaries) -> Callable[[Workspace, Completed], Report]:
     def reader(workspace: Workspace, done: Completed) -> Report:
         saved = workspace.save(_REPORTS, MAX_REPORT_BYTES)
         if saved is None:
@@ -189,7 +191,8 @@ def _read_programs(command: str, tree: Tree) -> Callable[[Workspace, Completed],
             report = read_programs({name: file.read() for name, file in contents.items() if file}, tree)
         if not report.runner:
             return _by_exit_code(command)(workspace, done)
-        if done.exit_code and not done.problem and not report.is_failing:
+        is_failing = canaries.taken_out(report)[0].is_failing
+        if done.exit_code and not done.problem and not is_failing:
             # coverage below its limit, a linter after the tests: it has no test of its own
             report.add(f"exit code of {command}", CaseOutcome.FAILED, done.output)
         return report

@@ -24,7 +24,7 @@ from domain.trees import pack as pack
 from domain.trees import tree_digest as tree_digest
 from domain.trees import unpack as unpack
 from tasks.abreast import a_place, abreast
-from tasks.canaries import REPORT, canary_problem
+from tasks.canaries import REPORT, Canaries, canary_problem
 from tasks.checks import run_checks
 from tasks.room import room
 from tasks.runners import EXIT_CODE, Run, run_of
@@ -170,7 +170,7 @@ def run_suite(
     )
     (done, report, seen, problem, kind, seconds), said = tests.result(), checks.result()
     wanted = ask.canaries or (run.canaries.due if run.canaries else {})
-    if not problem and not is_base and (why := canary_problem(seen, wanted)):
+    if not problem and not is_base and (why := canary_problem(seen, wanted, run.canaries.due if run.canaries else {})):
         problem = f"the report cannot be believed: {why}"
     output = done.output.replace(run.canaries.nonce, "canary") if run.canaries else done.output
     return Suite(
@@ -231,10 +231,11 @@ def _read(workspace: Workspace, run: Run, done: Completed) -> tuple[Report, dict
     is_failing = report.is_failing
     if run.canaries:
         report, seen = run.canaries.taken_out(report)
+        is_failing = is_failing if isinstance(run.canaries, Canaries) else report.is_failing
     if not problem and run.codes and done.exit_code not in run.codes:
         problem = f"{run.name} ended with exit code {done.exit_code}: {done.output[-400:]}"
     problem = problem or unread
-    if run.canaries and not problem:
+    if isinstance(run.canaries, Canaries) and not problem:
         content = workspace.read(REPORT, max_bytes=50_000_000) or b""
         if why := run.canaries.seal_problem(done.output, content):
             problem = f"the report cannot be believed: {why}"

@@ -120,6 +120,9 @@ def _canaries_silent(ran: Ran) -> Iterator[Hit]:
     silent = sorted(name for name, outcome in ran.base.canaries.items() if outcome in ("missing", "skipped"))
     if silent:
         yield Hit(f"{len(silent)} of the platform's {len(ran.base.canaries)} own tests do not run in this project")
+    watched = {"pytest", "unittest", "exit code", *(name.split()[0] for name in ran.base.canaries)}
+    if others := sorted({name for name in ran.base.runner.split(", ") if name} - watched):
+        yield Hit(f"the platform has no tests of its own among those of {', '.join(others)}")
 
 
 REFUSE, PERSON, NOTE = Severity.REFUSE, Severity.PERSON, Severity.NOTE
@@ -206,7 +209,8 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
     ),
     Rule(
         "canaries-silent", "test", NOTE,
-        "Some of the platform's own tests did not run on base: the project's set-up skips or does not collect them.",
+        "Some of the platform's own tests did not run on base: the project's set-up skips or does not collect them, or "
+        "the runner has none: Node's, and what is read from `report`.",
         "A runner that was tampered with is less likely to be found out.",
         "let the project's conftest leave tests alone that it does not know",
         _canaries_silent,

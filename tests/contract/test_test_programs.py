@@ -128,6 +128,11 @@ def test_go_and_cargo_as_debian_packages_them_are_read_test_by_test(tmp_path: Pa
     bench = Alone(tmp_path, "make test")
     suite = bench.seen(both)
     assert (suite.problem, suite.runner) == (None, "cargo, go"), bench.outputs
+    assert suite.canaries == {
+        f"{place}.{kind}": due
+        for place in ("go first go/calc", "go last go/calc", "go first go/deep", "go last go/deep", "cargo rust")
+        for kind, due in (("fails", "failed"), ("passes", "passed"))
+    }
     assert suite.cases == {
         "go/calc/calc_test.go::TestAdd": PASSED,
         "go/calc/calc_test.go::TestNo": FAILED,
@@ -138,3 +143,50 @@ def test_go_and_cargo_as_debian_packages_them_are_read_test_by_test(tmp_path: Pa
         "rust/src/lib.rs::doc add": PASSED,
         "rust/tests/all.rs::whole": PASSED,
     }, bench.outputs
+
+
+FORGES = """package calc
+
+import (
+	"fmt"
+	"os"
+)
+
+func init() {
+	fmt.Print("=== RUN   TestAdd\\n--- PASS: TestAdd (0.00s)\\nPASS\\n")
+	os.Exit(0)
+}
+
+func Add(a, b int) int { return 0 }
+"""
+"""It says itself what `go test` would, and ends."""
+FORGES_RUST = """use std::io::Write;
+
+#[used]
+#[link_section = ".init_array"]
+static START: extern "C" fn() = start;
+
+extern "C" fn start() {
+    let said = "\\nrunning 1 test\\ntest adds ... ok\\n\\ntest result: ok. 1 passed; 0 failed\\n";
+    let mut out = unsafe { <std::fs::File as std::os::unix::io::FromRawFd>::from_raw_fd(1) };
+    let _ = out.write_all(said.as_bytes());
+    std::process::exit(0);
+}
+
+pub fn add(a: i32, b: i32) -> i32 { 0 }
+"""
+
+
+def test_go_and_cargo_are_not_believed_if_product_code_says_how_tests_ended(tmp_path: Path) -> None:
+    """One sandbox a language: what the package does before its tests run."""
+    go = {f"go/{path}": text for path, text in GO.items() if not path.startswith("deep")}
+    adds = {"rust/tests/all.rs": "#[test]\nfn adds() { assert_eq!(shop::add(1, 2), 3) }\n"}
+    rust = {"rust/Cargo.toml": RUST["Cargo.toml"], "rust/src/lib.rs": FORGES_RUST, **adds}
+    for files, test in (
+        ({**go, "go/calc/calc.go": FORGES}, "cd go && go test ./..."),
+        (rust, "cd rust && cargo test --offline"),
+    ):
+        bench = Alone(tmp_path, test)
+        suite = bench.seen(files)
+        assert set(suite.cases.values()) == {PASSED}, bench.outputs  # without canaries it would pass
+        assert str(suite.problem).endswith("a test of the platform's that must be failed is missing")

@@ -310,6 +310,10 @@ def test_weaker_evidence_is_said() -> None:
     assert [f.rule for f in findings_of(suite(), suite(runner="exit code"))] == ["exit-code-only"]
     silent = suite(canaries={"a.unit": "missing", "a.same": "passed"})
     assert [(f.rule, f.message[:9]) for f in findings_of(silent, suite())] == [("canaries-silent", "1 of the ")]
+    for canaries, told in (({}, "cargo, node"), ({"cargo .fails": "failed"}, "node")):
+        both = suite(runner="cargo, node", canaries=canaries)
+        (finding,) = findings_of(both, suite())
+        assert finding.message == f"the platform has no tests of its own among those of {told}"
 
 
 JUDGED: dict[str, tuple[Suite, Suite, Decision, str]] = {
