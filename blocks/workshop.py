@@ -25,6 +25,7 @@ from blocks.gateway.models.provider import ModelProvider
 from blocks.gateway.secret import Secret
 from blocks.ledger.ledger import Ledger
 from blocks.memory import Memory
+from blocks.package_index import PackageIndex
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
 from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Semgrep, Squawk, Zizmor
@@ -125,14 +126,21 @@ class Workshop(LockgateBlock):
             self.semgrep,
             self.zizmor,
             self.squawk,
-            self.dependencies,
+            self._dependencies,
         )
+
+    @property
+    def _dependencies(self) -> Dependencies:
+        """The scanner asks the same indexes that packages are installed from."""
+        return self.dependencies.model_copy(update={"indexes": self.toolchains.indexes})
 
     def scanners_for(self, brief: Brief) -> tuple[Scanner, ...]:
         """All of them, with what a brief allows."""
         allowed = (*self.dependencies.may_run_scripts, *brief.may_run_scripts)
-        dependencies = self.dependencies.model_copy(update={"may_run_scripts": allowed})
-        return tuple(dependencies if scanner is self.dependencies else scanner for scanner in self.scanners)
+        return tuple(
+            scanner.model_copy(update={"may_run_scripts": allowed}) if isinstance(scanner, Dependencies) else scanner
+            for scanner in self.scanners
+        )
 
     def with_examples(self, examples: tuple[str, ...]) -> Self:
         """This workshop, where the secret scanners pass over what a project lists as examples."""
@@ -205,6 +213,7 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "provider": ModelProvider,
     "secret": Secret,
     "repository-credential": RepositoryCredential,
+    "package-index": PackageIndex,
     "memory": Memory,
     "process-target": ProcessTarget,
     "docker-host-target": DockerHostTarget,

@@ -78,7 +78,7 @@ def down() -> None:
 def init(
     repository: Annotated[str, typer.Argument(help="A path or a git URL")] = ".",
     directory: Annotated[str, typer.Option(help="Of the project in its repository, such as services/api")] = "",
-    branch: Annotated[str | None, typer.Option(help="Default: main, else master")] = None,
+    branch: Annotated[str | None, typer.Option(help="Default: the repository's default branch")] = None,
     write: Annotated[bool, typer.Option("--write", help="Write lockgate.toml there, for you to commit")] = False,
     as_json: Json = False,
 ) -> None:

@@ -96,15 +96,8 @@ def _shop() -> Workshop:
 
 
 def _newest(shop: Workshop, repository: str, branch: str | None) -> tuple[str, Tree]:
-    for name in [branch] if branch else ["main", "master"]:
-        try:
-            commit = shop.forge.base(repository, name)
-        except InputError:
-            if branch or name == "master":
-                raise
-            continue
-        return commit, shop.forge.tree(repository, commit)
-    raise AssertionError("unreachable")
+    commit = shop.forge.base(repository, branch or shop.forge.default_branch(repository))
+    return commit, shop.forge.tree(repository, commit)
 
 
 def _counts(proof: Proof) -> Counter[str]:

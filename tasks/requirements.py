@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from blocks.workshop import Workshop
 from domain.detect import asked as asking
 from domain.detect.build_system import build_system
+from domain.detect.indexes import Index
 from domain.detect.metadata import Metadata
 from domain.detect.metadata import read as read_metadata
 from domain.detect.pip_files import Local
@@ -50,6 +51,7 @@ def installation(
     Raises InputError for what cannot be read, exported or built. Safe to repeat: what was built is found again.
     """
     told = asking.asked(tree, settings)
+    _refuse_unknown(shop, told.indexes)
     view = View(tree, settings.directory)
     if told.uv_lock:
         words = asking.uv_words(settings)
@@ -105,6 +107,18 @@ def _declared(tree: Tree, place: str) -> set[str]:
         if matches(path, _REQUIREMENTS):
             lines += tree[path].content.decode("utf-8", "replace").splitlines()
     return {_name(line.split("#")[0].strip()) for line in lines}
+
+
+def _refuse_unknown(shop: Workshop, named: Iterable[Index]) -> None:
+    """Nothing is taken from another place than the project says, for another package may have the same name there."""
+    unknown = [index for index in named if not shop.toolchains.knows_index(index.url)]
+    if unknown:
+        told = ", ".join(f"{index.url} ({index.path})" for index in unknown)
+        raise InputError(
+            f"the project names a package index that nobody set up here: {told}. Add a *Lockgate package index* block "
+            "for it, with its login if it wants one, and its name to `toolchains.indexes` of the workshop "
+            "(docs/repositories.md)"
+        )
 
 
 def reread(shop: Workshop, project: BuiltProject) -> Metadata:

@@ -23,10 +23,12 @@ from uv import find_uv_bin
 
 from blocks.base import LockgateBlock
 from blocks.home import home
+from blocks.package_index import indexes, is_known, netrc, split_login
 from blocks.toolchains import build
 from blocks.toolchains import npm as npm_packages
 from blocks.toolchains import requirements as requirement_lines
 from domain.detect.build_system import build_system, version_of
+from domain.detect.indexes import PUBLIC
 from domain.detect.reading import View
 from domain.errors import InputError, SandboxError
 from domain.ports import Sandbox, Tree
@@ -76,6 +78,9 @@ class WheelToolchains(LockgateBlock):
 
     root: Path = Field(default_factory=lambda: home() / "toolchains", description="Directory of the environments")
     index_url: SecretStr | None = Field(None, description="Package index, with credentials where it needs them")
+    indexes: tuple[str, ...] = Field(
+        (), description="Names of package-index blocks, asked in this order before `index_url`"
+    )
     python: str | None = Field(None, description="Python version or path; default: the interpreter of the worker")
     npm_registry: SecretStr = Field(
         default_factory=_npm_registry, description="npm registry, with credentials where it needs them"
@@ -152,6 +157,13 @@ class WheelToolchains(LockgateBlock):
         """
         return tuple(build.exported(tree, lock, words, sandbox, self.ensure((), sandbox, python=python)).splitlines())
 
+    def knows_index(self, url: str) -> bool:
+        """Whether packages are taken from this address, however it is spelled."""
+        variables = (os.environ.get(name, "") for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX"))
+        own = [word for text in variables for word in text.split()]
+        own += [self.index_url.get_secret_value()] if self.index_url else []
+        return is_known(url, (*PUBLIC, *own)) or is_known(url, [one.url for one in indexes(self.indexes)])
+
     def packages(self, npm: Mapping[str, str]) -> Path:
         """A directory with `node_modules/NAME` for each `NAME@VERSION`, or `NAME@npm:OTHER@VERSION`, → integrity.
 
@@ -184,6 +196,7 @@ class WheelToolchains(LockgateBlock):
         index = self.index_url.get_secret_value() if self.index_url else None
         python = self.python or f"{_interpreter()} {platform.python_version()}"
         more = [] if dependencies else ["alone"]
+        more += [f"index {one.url}" for one in indexes(self.indexes)]
         if interpreter not in (None, self.python or _interpreter()):
             more.append(f"python {interpreter}")
         more += [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in sorted((wheels or {}).items())]
@@ -257,20 +270,29 @@ class WheelToolchains(LockgateBlock):
 
     def _uv(self, words: list[str], environment: Path) -> None:
         variables = {name: value for name, value in os.environ.items() if name in _PASSED_ON or _is_login(name)}
+        private = [(one.url, one.login) for one in indexes(self.indexes)]
         if self.index_url:
-            variables["UV_DEFAULT_INDEX"] = self.index_url.get_secret_value()
+            public = split_login(self.index_url.get_secret_value())
+            variables["UV_DEFAULT_INDEX"] = public[0]
+        if private:
+            # a name that one of them has is never asked of the next: nobody can publish it there and be taken instead
+            variables["UV_INDEX"] = " ".join([*(url for url, _ in private), variables.get("UV_INDEX", "")]).strip()
+            variables["UV_INDEX_STRATEGY"] = "first-index"
         try:
-            done = subprocess.run(
-                [find_uv_bin(), "--no-progress", "--color", "never", *words],
-                env={**variables, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-                cwd="/",  # no settings of a project that happens to be around
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=self.timeout_s,
-                umask=0o022,  # another user reads it in the sandbox
-                check=False,
-            )
+            with netrc([*private, *([public] if self.index_url else [])]) as logins:
+                if logins:
+                    variables["NETRC"] = logins
+                done = subprocess.run(
+                    [find_uv_bin(), "--no-progress", "--color", "never", *words],
+                    env={**variables, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+                    cwd="/",  # no settings of a project that happens to be around
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    timeout=self.timeout_s,
+                    umask=0o022,  # another user reads it in the sandbox
+                    check=False,
+                )
         except subprocess.TimeoutExpired as err:
             raise SandboxError(f"uv {words[0]} took longer than {self.timeout_s:g} s: is the index slow?") from err
         except OSError as err:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from domain.detect import locks, metadata, pip_files
+from domain.detect import indexes, locks, metadata, pip_files
+from domain.detect.indexes import Index
 from domain.detect.pip_files import Local
 from domain.detect.reading import View
 from domain.errors import InputError
@@ -27,6 +28,8 @@ class Asked(NamedTuple):
     """A lock says everything: what the project depends on is among `lines`."""
     uv_lock: str | None = None
     """Path in the repository of the uv.lock that uv must export."""
+    indexes: tuple[Index, ...] = ()
+    """Package indexes that the project names, beside the public one."""
 
 
 def asked(tree: Tree, settings: ProjectSettings) -> Asked:
@@ -41,6 +44,7 @@ def asked(tree: Tree, settings: ProjectSettings) -> Asked:
     if told.is_whole is False and (settings.extras or settings.groups or settings.install or not told.lines):
         about = metadata.read(view)
         told = told._replace(lines=_unique(*told.lines, *_of_metadata(about, settings, is_alone=not told.lines)))
+    told = told._replace(indexes=indexes.beside_public([*indexes.named(view, settings), *told.indexes]))
     own = [Local(".", settings.extras)] if settings.install else []
     local = dict.fromkeys([*own, *about.local, *told.local])
     return told._replace(local=tuple(local))
@@ -105,7 +109,7 @@ def _of_file(view: View, path: str, kind: str) -> Asked:
     if bare and len(bare) < len(read.lines):
         raise InputError(f"{view.full(path)}: {bare[0][:120]!r} has no --hash, and others have: lock all of them")
     local = tuple(Local("." if one.directory == "" else one.directory, one.extras) for one in read.local)
-    return Asked(read.lines, read.constraints, local)
+    return Asked(read.lines, read.constraints, local, indexes=read.indexes)
 
 
 def _of_metadata(about: metadata.Metadata, settings: ProjectSettings, *, is_alone: bool) -> list[str]:
@@ -128,6 +132,7 @@ def _plus(one: Asked, other: Asked) -> Asked:
         tuple(dict.fromkeys([*one.local, *other.local])),
         one.is_whole or other.is_whole,
         other.uv_lock or one.uv_lock,
+        (*one.indexes, *other.indexes),
     )
 
 

@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from domain.detect.indexes import Index, bare
 from domain.detect.reading import View
 from domain.errors import InputError
 
 _INCLUDES = re.compile(r"(?:-r|--requirement|-c|--constraint)(?:\s+|=|(?<=-[rc]))\s*(?P<path>\S+)\s*")
 _LOCAL = re.compile(r"(?P<path>\.{0,2}/?[^\[\]\s;@=<>~!]*)(?:\[(?P<extras>[^\]]*)\])?\s*(?:[;#].*)?")
+_INDEX = re.compile(r"(?:--index-url|--extra-index-url|-i)(?:\s+|=)(?P<url>\S+)\s*")
 _HASH = re.compile(r"\s--hash[= ](\S+)")
 _HARMLESS = (
     "--no-binary", "--only-binary", "--prefer-binary", "--require-hashes", "--use-feature", "--use-pep517",
@@ -36,14 +38,17 @@ class Lines(NamedTuple):
     constraints: tuple[str, ...] = ()
     """PEP 508 lines that bound what others ask for."""
     local: tuple[Local, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    """What `--index-url` and `--extra-index-url` name."""
 
 
 def read(view: View, path: str) -> Lines:
     """A requirements file and all that it includes. Raises InputError for a file that is not there, and for options
-    that change where packages come from."""
+    that take packages from somewhere else than an index."""
     lines: dict[str, None] = {}
     constraints: dict[str, None] = {}
     local: dict[Local, None] = {}
+    indexes: dict[Index, None] = {}
     seen: set[tuple[str, bool]] = set()
 
     def visit(path: str, is_constraint: bool, by: str) -> None:
@@ -59,6 +64,8 @@ def read(view: View, path: str) -> Lines:
                 visit(target, is_constraint or text.startswith(("-c", "--constraint")), where)
             elif (found := local_of(text, view, path)) is not None:
                 local[found] = None
+            elif index := _INDEX.fullmatch(text):
+                indexes[Index(bare(index["url"]), where)] = None
             elif text.startswith("-"):
                 _check_option(text, where)
             elif is_constraint:
@@ -69,7 +76,7 @@ def read(view: View, path: str) -> Lines:
                 lines[" ".join([plain, *(f"--hash={value}" for value in hashes)])] = None
 
     visit(posixpath.normpath(path), False, "the project's settings")
-    return Lines(tuple(lines), tuple(constraints), tuple(local))
+    return Lines(tuple(lines), tuple(constraints), tuple(local), tuple(indexes))
 
 
 def local_of(text: str, view: View, path: str = "") -> Local | None:
@@ -112,10 +119,10 @@ def _check_option(text: str, where: str) -> None:
     option = re.split(r"[\s=]", text, maxsplit=1)[0]
     if option in _HARMLESS:
         return
-    if option in ("-i", "--index-url", "--extra-index-url", "-f", "--find-links", "--no-index"):
+    if option in ("-f", "--find-links", "--no-index"):
         raise InputError(
-            f"{where} has {option}: packages come from the worker's own package index (`index_url` of the toolchains "
-            "block); name a requirements file without it under `lock` or `requirement_files`"
+            f"{where} has {option}: packages come from package indexes alone; name a requirements file without it "
+            "under `lock` or `requirement_files`"
         )
     raise InputError(f"{where}: the option {text[:120]!r} is not known here: take it out, or name another file")
 

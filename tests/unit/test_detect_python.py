@@ -265,7 +265,7 @@ def test_what_is_installed_is_what_the_files_say(name: str) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
-    "an index of its own": ({"r.txt": "--extra-index-url https://x"}, {"lock": "r.txt"}, "r.txt has --extra-index-url"),
+    "links of its own": ({"r.txt": "--find-links https://x"}, {"lock": "r.txt"}, "r.txt has --find-links"),
     "an unknown option": ({"r.txt": "--frobnicate"}, {"lock": "r.txt"}, "'--frobnicate' is not known here"),
     "a file that is not there": ({"r.txt": "-r gone.txt"}, {"lock": "r.txt"}, "r.txt names gone.txt, which is not in"),
     "an address that is included": ({"r.txt": "-r https://x/r.txt"}, {"lock": "r.txt"}, "an address"),
@@ -297,3 +297,46 @@ def test_what_cannot_be_read_is_refused_with_the_file(name: str) -> None:
 def test_a_directory_outside_of_the_repository_is_refused(directory: str) -> None:
     with pytest.raises(ValueError, match="must be a directory of the repository"):
         ProjectSettings(directory=directory)
+
+
+HERE, THERE = "https://packages.example.org/simple", "https://pypi.org/simple"
+INDEXES: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "requirements": (
+        {"r.txt": f"-i https://ci:pw@packages.example.org/simple\n--extra-index-url={THERE}\nx"}, {"lock": "r.txt"}
+    ),
+    "uv": ({"pyproject.toml": SHOP + f'[[tool.uv.index]]\nname = "a"\nurl = "{HERE}"\n'}, {}),
+    "uv, for a package that names it": (
+        {"pyproject.toml": SHOP + f'[[tool.uv.index]]\nname = "a"\nurl = "{HERE}"\nexplicit = true\n'
+         '[tool.uv.sources]\nx = { index = "a" }'}, {}
+    ),
+    "uv's older way": ({"pyproject.toml": SHOP + f'[tool.uv]\nextra-index-url = ["{HERE}"]'}, {}),
+    "uv's lock": (
+        {"uv.lock": f'[[package]]\nname = "x"\nsource = {{ registry = "{HERE}" }}\n'
+         f'[[package]]\nname = "y"\nsource = {{ registry = "{THERE}" }}'}, {"lock": "uv.lock"}
+    ),
+    "poetry": (
+        {"pyproject.toml": '[tool.poetry]\nname = "shop"\n[[tool.poetry.source]]\nname = "a"\n'
+         f'url = "{HERE}"\npriority = "supplemental"'}, {}
+    ),
+    "poetry's lock": (
+        {"poetry.lock": '[[package]]\nname = "x"\nversion = "1"\n[package.source]\ntype = "legacy"\n'
+         f'url = "{HERE}"'}, {"lock": "poetry.lock"}
+    ),
+    "pdm": ({"pyproject.toml": SHOP + f'[[tool.pdm.source]]\nname = "a"\nurl = "{HERE}"'}, {}),
+    "Pipenv": (
+        {"Pipfile.lock": f'{{"_meta": {{"sources": [{{"url": "{HERE}"}}]}}}}'}, {"lock": "Pipfile.lock"}
+    ),
+    "pip": ({"pip.conf": f"[global]\nextra-index-url =\n  {THERE}\n  {HERE}", "r.txt": "x"}, {"lock": "r.txt"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_an_index_that_a_project_names_is_known_without_its_login(name: str) -> None:
+    files, settings = INDEXES[name]
+    (index,) = asked(tree(files), ProjectSettings(**settings)).indexes
+    assert (index.url, index.path in files) == (HERE, True)
+
+
+def test_an_index_that_only_publishing_uses_is_not_one_that_packages_come_from() -> None:
+    files = {"pyproject.toml": SHOP + f'[[tool.uv.index]]\nname = "a"\nurl = "{HERE}"\nexplicit = true\n'}
+    assert not asked(tree(files), ProjectSettings()).indexes

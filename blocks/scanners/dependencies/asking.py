@@ -51,6 +51,13 @@ class Outside(NamedTuple):
         ecosystem, name = key
         return self.npm.page(name) if ecosystem is Ecosystem.NPM else self.pypi.page(name)
 
+    def is_private(self, ecosystem: Ecosystem, name: str) -> bool:
+        """Whether a private index has the name, or may have it: nobody outside is told of it."""
+        try:
+            return ecosystem is Ecosystem.PYPI and self.pypi.owner(name) is not None
+        except Unknown:
+            return True
+
     def brings(self, names: Iterable[str], module: str) -> bool | None:
         """Whether a wheel of one of these distributions has a module; None where nobody can say."""
         wanted = list(names)
@@ -63,7 +70,8 @@ class Outside(NamedTuple):
             wheel = page.releases[version].wheel if page and version else None
             if wheel is None:
                 raise Unknown(f"{name} has no wheel")
-            return module in modules(self.pypi.web, self.cache, wheel)
+            index = self.pypi.owner(name) or self.pypi
+            return module in modules(index.web, self.cache, wheel)
 
         answers = self.each(ask, wanted)
         return True if True in answers else None if any(isinstance(one, Unknown) for one in answers) else False
@@ -189,7 +197,11 @@ def _with_sources(found: list[Asked], outside: Outside) -> list[Asked]:
 
 def _with_advisories(found: list[Asked], outside: Outside) -> tuple[list[Asked], list[Sight]]:
     """What is known of the new versions, less what the versions had that they replace."""
-    asked = [one for one in found if one.version and one.exists is not False and not one.had]
+    asked = [
+        one
+        for one in found
+        if one.version and one.exists is not False and not one.had and not outside.is_private(one.ecosystem, one.name)
+    ]
     wanted = [
         Wanted(one.ecosystem, one.name, version) for one in asked for version in (one.version, *one.replaced) if version
     ]

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pydantic import Field, SecretStr
 
 from blocks.base import LockgateBlock
+from blocks.package_index import indexes
 from blocks.scanners.dependencies.advisories import Advisories, Wanted
 from blocks.scanners.dependencies.asking import Outside, ask
 from blocks.scanners.dependencies.files import read_tree, removed_locks
@@ -46,6 +47,10 @@ class Dependencies(LockgateBlock):
         default_factory=lambda: _first_of(("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"), "https://pypi.org/simple/"),
         description="Python index that speaks PEP 691, with credentials where it needs them",
     )  # fmt: skip
+    indexes: tuple[str, ...] = Field(
+        (),
+        description="Names of package-index blocks, asked before `index_url`; a workshop gives those of its toolchains",
+    )
     npm_registry: SecretStr = Field(
         default_factory=lambda: _first_of(("NPM_CONFIG_REGISTRY", "npm_config_registry"), "https://registry.npmjs.org/"),
         description="npm registry, with credentials where it needs them",
@@ -97,7 +102,8 @@ class Dependencies(LockgateBlock):
         )
 
     def _scan(self, base: Tree, head: Tree, changed: Sequence[str]) -> tuple[Finding, ...]:
-        ours = frozenset(address(one) for one in (*PUBLIC, *self._registries()))
+        private = [one.url for one in indexes(self.indexes)]
+        ours = frozenset(address(one) for one in (*PUBLIC, *self._registries(), *private))
         after = read_tree(head, ours, self.skip)
         has_files = not after.files.isdisjoint(changed)
         before = read_tree(base, ours, self.skip) if has_files else Reading(base, ours)
@@ -118,8 +124,12 @@ class Dependencies(LockgateBlock):
         webs = [
             Web(one, timeout_s=self.timeout_s, deadline=deadline) for one in (*self._registries(), self.vulnerabilities)
         ]
+        webs += [
+            Web(one.url, timeout_s=self.timeout_s, deadline=deadline, login=one.login) for one in indexes(self.indexes)
+        ]
         try:
-            yield Outside(Pypi(webs[0], cache), Npm(webs[1], cache), Advisories(webs[2], cache), cache, self.at_once)
+            pypi = Pypi(webs[0], cache, [Pypi(web, cache) for web in webs[3:]])
+            yield Outside(pypi, Npm(webs[1], cache), Advisories(webs[2], cache), cache, self.at_once)
         finally:
             for web in webs:
                 web.close()

@@ -2,9 +2,10 @@
 
 import base64
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from html.parser import HTMLParser
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import (
@@ -126,25 +127,37 @@ class _Project(BaseModel):
 
 
 class Pypi:
-    """An index that speaks PEP 691, and the JSON of projects where it has that."""
+    """An index that speaks PEP 691 or HTML, and the JSON of projects where it has that."""
 
-    def __init__(self, web: Web, cache: Cache) -> None:
-        self.web, self.cache = web, cache
+    def __init__(self, web: Web, cache: Cache, private: Sequence["Pypi"] = ()) -> None:
+        """`private`: indexes that are asked first. A name that one of them has, or may have, is asked of no other."""
+        self.web, self.cache, self.private = web, cache, private
 
     def page(self, name: str) -> Page | None:
         """None where the index does not have the name. Raises Unknown."""
+        if owner := self.owner(name):
+            return owner.page(name)
         return self.cache.get(f"{self.web.base} pypi page {name}", Page, lambda: self._page(name))
+
+    def owner(self, name: str) -> "Pypi | None":
+        """The private index that has a name. Raises Unknown."""
+        return next((one for one in self.private if one.page(name) is not None), None)
 
     def has_source(self, name: str) -> bool:
         """Raises Unknown where the index has no JSON of projects."""
+        if self.owner(name):
+            return True  # whoever keeps the index has it; nobody else is to see it
         key = f"{self.web.base} pypi links {name}"
         links = self.cache.get(key, _Links, lambda: self._links(name))
         return links is not None and links.found
 
     def _page(self, name: str) -> Page | None:
-        simple = self.web.get(f"{quote(name, safe='')}/", _Simple, MAX_PAGE_BYTES, SIMPLE)
-        if simple is None:
+        address = self.web.base.join(f"{quote(name, safe='')}/")
+        body = self.web.fetch("GET", address, MAX_PAGE_BYTES, headers={"Accept": f"{SIMPLE}, text/html;q=0.1"})
+        if body is None:
             return None
+        is_html = body.lstrip()[:1] == b"<"
+        simple = _of_html(name, str(address), body) if is_html else self.web.read(body, _Simple)
         _check_name(self.web, canonicalize_name(simple.name), name)
         releases: dict[str, Release] = {}
         files: dict[str, list[_File]] = {}
@@ -180,6 +193,32 @@ class Pypi:
             raise Unknown(f"{self.web.base.host} does not say where the source is")
         info = project.info
         return _Links(found=any(_is_forge(url) for url in [info.home_page or "", *(info.project_urls or {}).values()]))
+
+
+class _Anchors(HTMLParser):
+    """https://peps.python.org/pep-0503/: the files of a project, as links."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[dict[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.found.append(dict(attrs))
+
+
+def _of_html(name: str, address: str, body: bytes) -> _Simple:
+    """The page of a name as an index without JSON gives it. It says no times."""
+    parser = _Anchors()
+    parser.feed(body.decode("utf-8", "replace"))
+    files = []
+    for anchor in parser.found:
+        url, _, fragment = urljoin(address, anchor.get("href") or "").partition("#")
+        kind, _, digest = fragment.partition("=")
+        hashes = {kind: digest} if digest else {}
+        yanked = (anchor.get("data-yanked") or True) if "data-yanked" in anchor else False
+        files.append(_File(filename=unquote(url.rpartition("/")[2]), url=url, hashes=hashes, yanked=yanked))
+    return _Simple(name=name, files=files)
 
 
 class _Links(Value):

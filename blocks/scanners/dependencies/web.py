@@ -39,10 +39,12 @@ def _trusted() -> ssl.SSLContext:
 class Web:
     """One scan's way to one outside service. Safe for several threads."""
 
-    def __init__(self, address: str, *, timeout_s: float, deadline: float) -> None:
+    def __init__(
+        self, address: str, *, timeout_s: float, deadline: float, login: tuple[str, str] | None = None
+    ) -> None:
         url = httpx.URL(address.rstrip("/") + "/")
         self.base = url.copy_with(userinfo=b"")
-        self._login = (url.username, url.password) if url.username else None
+        self._login = login or ((url.username, url.password) if url.username else None)
         self._client = httpx.Client(
             verify=_trusted(), timeout=timeout_s, follow_redirects=True, max_redirects=MAX_REDIRECTS
         )
@@ -56,14 +58,14 @@ class Web:
     def get(self, path: str, model: type[M], max_bytes: int, accept: str = "application/json") -> M | None:
         """An answer, read strictly; None where there is no such thing. Raises Unknown."""
         body = self.fetch("GET", self.base.join(path), max_bytes, headers={"Accept": accept})
-        return None if body is None else self._read(body, model)
+        return None if body is None else self.read(body, model)
 
     def post(self, path: str, question: object, model: type[M], max_bytes: int) -> M:
         """Raises Unknown."""
         body = self.fetch("POST", self.base.join(path), max_bytes, json=question)
         if body is None:
             raise Unknown(f"{self.base.host} does not know /{path}")
-        return self._read(body, model)
+        return self.read(body, model)
 
     def fetch(self, method: str, address: httpx.URL, max_bytes: int, **more: object) -> bytes | None:
         """The body of an answer; None for 404 and 410. Raises Unknown for silence, other answers and too much."""
@@ -106,7 +108,8 @@ class Web:
                     raise Unknown("there was no time left to ask")
             return b"".join(parts)
 
-    def _read(self, body: bytes, model: type[M]) -> M:
+    def read(self, body: bytes, model: type[M]) -> M:
+        """A body, read strictly. Raises Unknown."""
         try:
             return model.model_validate_json(body)
         except ValidationError as err:
