@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import os
 from typing import Any, Self, cast
 
 from prefect.blocks.core import Block
@@ -37,7 +36,7 @@ class LockgateBlock(Block):
     @classmethod
     def saved(cls, name: str) -> Self:
         """The saved block of that name. Raises ValueError where there is none."""
-        if os.environ.get(kept.OFFLINE):
+        if kept.is_used():
             return cls.model_validate(kept.fields(cls.get_block_type_slug(), name))
         return cast(Self, cls.load(name))
 

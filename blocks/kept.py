@@ -1,11 +1,13 @@
-"""The blocks as they were a moment ago, for a rollback while Prefect's server is down.
+"""The blocks as they were a moment ago, for what goes on while Prefect's server is down: watching releases, rollback.
 
 The supervisor keeps them in the home, encrypted with the key that the server's own database is encrypted with.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,30 @@ from domain.errors import InputError
 
 OFFLINE = "LOCKGATE_OFFLINE"
 """Set in a process that must do without the server: blocks come from here."""
+_here: ContextVar[bool] = ContextVar("blocks come from the copy", default=False)
+
+
+@contextlib.contextmanager
+def used() -> Iterator[None]:
+    """Within it, and in this thread alone, blocks come from here: nothing waits for the server."""
+    token = _here.set(True)
+    try:
+        yield
+    finally:
+        _here.reset(token)
+
+
+def is_used() -> bool:
+    """Whether blocks come from here and not from the server."""
+    return _here.get() or bool(os.environ.get(OFFLINE))
+
+
+def version() -> int | None:
+    """Another number for each copy; None where there is none yet."""
+    try:
+        return _path().stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def keep(documents: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from blocks import kept
 from blocks.targets.process import ProcessTarget
 from blocks.workshop import Workshop
 from domain.errors import LockgateError
@@ -65,13 +66,20 @@ class Watch:
         return quiet_s if lately < FLAPS else min(MAX_PAUSE_S, 2.0 ** (lately - FLAPS + 1))
 
     def _target(self, shop: Workshop) -> Target:
-        """Its block is read as often as the workshop's, not at each look."""
+        """Its block is read as often as the workshop's. One that was deleted is not the end of what serves: it is
+        looked after as it was, and that is said."""
         if self._known is None or self._known[0] is not shop:
-            self._known = shop, shop.target(self.environment)
+            try:
+                with kept.used():
+                    self._known = shop, shop.target(self.environment)
+            except LockgateError as err:
+                if self._known is None:
+                    raise
+                self._known = shop, self._known[1]
+                self._say(f"{self.environment} is looked after as it was set up before: {err}")
         return self._known[1]
 
     def _failed(self, shop: Workshop, problem: str) -> float:
-        self._known = None  # its block may be what was wrong
         self._failures += 1
         if problem != self._problem:
             self._say(f"{self.environment} does not serve: {problem}")

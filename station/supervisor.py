@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blocks import kept
 from blocks.home import home
 from station import processes, settings
 from station.keeping import Keeper, Program
@@ -34,8 +35,8 @@ ROUND_S = 2.0
 IDLE_ROUND_S = 10.0
 """Between two looks at the server's runs where none is under way: one that begins here is seen by its note."""
 ASK_S = 10.0
-FRESH_S = 15.0
-"""So old may be what we know of the workshop: its targets change while we watch."""
+FRESH_S = 10.0
+"""So old may be what we know of the workshop and its targets: they change while we watch."""
 WORKER = "lockgate"
 HEARTBEAT_S = 15
 """The worker's. It is late when four of them are missing."""
@@ -79,7 +80,7 @@ class Supervisor:
         self.over = threading.Event()
         self.keepers = {program.name: Keeper(program) for program in programs()}
         self._shop: Workshop | None = None
-        self._shop_read = float("-inf")
+        self._shop_read: int | None = None
         self._reading = threading.Lock()
         self._runs = RunsWatch(self.shop)
 
@@ -88,10 +89,12 @@ class Supervisor:
             signal.signal(number, lambda *_: self.over.set())
         self.keepers["server"].keep()
         self.keepers["zygote"].keep()  # imports while the server starts
+        self._in_background(self._watch_releases, ROUND_S)  # they need no server
         self._wait_for_server()
         from station.bootstrap import bootstrap  # imports prefect, which reads the settings that `up` gave us
 
         bootstrap()
+        keep_blocks()
         for keeper in self.keepers.values():
             keeper.keep()
         (home() / "run" / "ready").write_text(str(os.getpid()))
@@ -99,9 +102,8 @@ class Supervisor:
         for keeper in self.keepers.values():
             self._in_background(keeper.question, ASK_S)
         self._in_background(self._runs.look, ROUND_S)
-        self._in_background(self._watch_releases, ROUND_S)
         self._in_background(processes.rotate, 60)
-        self._in_background(keep_blocks, 30)
+        self._in_background(keep_blocks, FRESH_S)
         while not self.over.wait(1):
             for keeper in self.keepers.values():
                 keeper.keep()
@@ -120,23 +122,20 @@ class Supervisor:
 
     def _watch_releases(self) -> None:
         """Releases and proxies come back at once, and with us, as after a reboot. Returns when all is over."""
+        if kept.version() is None:
+            return  # the very first start
         from flows.serving import watch
 
         watch(self.shop, self.over, log.info)
 
     def shop(self) -> "Workshop":
-        """The default workshop as it was a moment ago; as it was last known while the server does not answer."""
-        from blocks.workshop import workshop
+        """The default workshop as it was a moment ago, from our own copy: it never waits for the server."""
+        from blocks.workshop import Workshop
 
-        with self._reading:
-            if self._shop is None or time.monotonic() - self._shop_read > FRESH_S:
-                self._shop_read = time.monotonic()
-                workshop.cache_clear()
-                try:
-                    self._shop = workshop("default")
-                except Exception:
-                    if self._shop is None:
-                        raise
+        with self._reading, kept.used():
+            if self._shop is None or self._shop_read != kept.version():
+                self._shop_read = kept.version()
+                self._shop = Workshop.saved("default")
             return self._shop
 
     def _wait_for_server(self, timeout_s: float = 250) -> None:
@@ -261,8 +260,7 @@ def ask_worker() -> str | None:
 
 
 def keep_blocks() -> None:
-    """A copy of the blocks in the home, for a rollback while the server is down."""
-    from blocks import kept
+    """A copy of the blocks in the home, for watching releases, and for a rollback while the server is down."""
     from station import api
 
     kept.keep(api.blocks())

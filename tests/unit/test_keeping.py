@@ -11,14 +11,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from cryptography.fernet import Fernet
+from prefect.blocks.core import Block
 
+from blocks import kept
 from blocks.ledger.ledger import Ledger
-from domain.errors import TargetError
+from domain.errors import InputError, TargetError
 from flows import serving
 from flows.resume import take_free_slots
 from flows.serving import Watch
 from station import processes
 from station.keeping import Keeper, Program
+from station.supervisor import Supervisor
 
 
 class Clock:
@@ -51,11 +55,11 @@ def ended() -> bool:
 
 def test_what_ends_is_started_again_at_once_and_then_less_and_less_often(home: Path) -> None:
     clock = Clock()
-    kept = keeper(clock, argv="/bin/true")
+    nap = keeper(clock, argv="/bin/true")
     starts = []
     for _ in range(400):
         before = processes.log_of("nap").exists() and (home / "run" / "nap.json").stat().st_mtime_ns
-        kept.keep()
+        nap.keep()
         if (home / "run" / "nap.json").stat().st_mtime_ns != before:
             starts.append(clock.now - 1000)
             assert ended()
@@ -66,41 +70,41 @@ def test_what_ends_is_started_again_at_once_and_then_less_and_less_often(home: P
 
 def test_what_ran_for_long_is_started_again_at_once(home: Path) -> None:
     clock = Clock()
-    kept = keeper(clock)
+    nap = keeper(clock)
     for _ in range(3):
-        kept.keep()
+        nap.keep()
         pid = processes.running("nap")
         assert pid
         clock.now += 1000
         os.kill(pid, signal.SIGKILL)
         assert ended()
-    kept.keep()
+    nap.keep()
     assert processes.running("nap")
 
 
 def test_what_hangs_is_replaced_once_it_was_silent_for_too_long(home: Path) -> None:
     clock, said = Clock(), [None]  # type: tuple[Clock, list[str | None]]
-    kept = keeper(clock, lambda: said[0])
-    kept.keep()
+    nap = keeper(clock, lambda: said[0])
+    nap.keep()
     first = processes.running("nap")
     assert first
-    kept.question()
+    nap.question()
     os.kill(first, signal.SIGSTOP)
     said[0] = "timed out"
     clock.now += 50
-    kept.question()
+    nap.question()
     assert processes.running("nap") == first, "it may be busy"
     clock.now += 20
-    kept.question()
+    nap.question()
     assert processes.running("nap") is None
-    kept.keep()
+    nap.keep()
     second = processes.running("nap")
     assert second and second != first
     clock.now += 200
-    kept.question()
+    nap.question()
     assert processes.running("nap") == second, "it may be starting"
     clock.now += 100
-    kept.question()
+    nap.question()
     assert processes.running("nap") is None
 
 
@@ -150,8 +154,8 @@ def test_what_is_brought_back_is_on_record_and_flapping_pages_once(tmp_path: Pat
     assert pauses[:4] == [serving.LOOK_AT_ENGINE_S] * 4
     assert pauses[4:] == [2, 4, 8, 16], "what keeps going down is brought back less and less often"
     assert paged == ["Lockgate: shop went down 3 times in 5 minutes"]
-    kept = ledger.entries(kind="brought-back")
-    assert [entry.body["lines"] for entry in kept] == [["started the proxy"], *[["started abc"]] * 5]
+    back = ledger.entries(kind="brought-back")
+    assert [entry.body["lines"] for entry in back] == [["started the proxy"], *[["started abc"]] * 5]
     assert any("started the proxy" in line for line in said)
 
 
@@ -163,6 +167,47 @@ def test_what_cannot_be_brought_back_is_said_once_and_pages_once(tmp_path: Path,
     assert said.count("shop does not serve: the port is taken") == 1
     assert paged == ["Lockgate: shop does not serve"]
     assert one.look(shop) == serving.LOOK_AT_ENGINE_S
+
+
+def test_a_deleted_block_is_not_the_end_of_what_serves(tmp_path: Path, paged: list[str]) -> None:
+    ledger, said = Ledger(url=f"sqlite:///{tmp_path}/ledger.db"), list[str]()
+    place = Place((), (), ("started abc",))
+    one = Watch("shop", said.append)
+
+    def gone(name: str) -> Any:
+        raise InputError(f"there is no block for {name}")
+
+    shops = [shop_of(ledger, place), SimpleNamespace(ledger=ledger, pager=None, target=gone)]
+    assert [one.look(shop) for shop in (shops[0], shops[1], shops[1])] == [serving.LOOK_AT_ENGINE_S] * 3
+    assert said[0] == "shop is looked after as it was set up before: there is no block for shop"
+    assert said[1].startswith("shop is back after")
+    assert paged == []
+    assert Watch("shop", said.append).look(shops[1]) == 2, "one that was never set up serves nothing"
+
+
+def test_what_serves_is_watched_without_the_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_server(*_: object, **__: object) -> Any:
+        raise AssertionError("the server is asked")
+
+    monkeypatch.setattr(Block, "load", no_server)
+    credentials = home / "credentials"
+    credentials.mkdir()
+    (credentials / "encryption-key").write_text(Fernet.generate_key().decode())
+    target = {"name": "shop", "port": 4711}
+    workshop = {"ledger": {"url": f"sqlite:///{home}/ledger.db"}, "store": {"root": str(home / "store")}}
+    told = {"lockgate-workshop/default": {**workshop, "targets": {"shop": "process-target/shop"}}}
+    kept.keep({**told, "lockgate-process-target/shop": target})
+    supervisor = Supervisor()
+    shop = supervisor.shop()
+    assert shop is supervisor.shop()
+    assert Watch("shop", print).look(shop) == serving.LOOK_S
+    kept.keep({**told, "lockgate-process-target/shop": {**target, "port": 4712}})
+    again = supervisor.shop()
+    assert again is not shop
+    with kept.used():
+        assert getattr(again.target("shop"), "port", None) == 4712
+    with pytest.raises(AssertionError, match="the server is asked"):
+        again.target("shop")
 
 
 def test_runs_that_wait_for_a_slot_take_a_free_one_oldest_first() -> None:

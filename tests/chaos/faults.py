@@ -1,0 +1,190 @@
+"""The faults: each a function of the world and of dice that says what it did. All are over when it ends."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from blocks.targets import processes
+from blocks.targets.releases import Place
+from tests.chaos.world import ENVIRONMENTS, World
+
+PARTS = ("server", "worker", "zygote", "gateway", "supervisor")
+Fault = Callable[[World, random.Random], str | None]
+"""None: there was nothing that it could be done to."""
+
+
+def kill_part(world: World, dice: random.Random) -> str | None:
+    """kill -9 of a process of the platform."""
+    name = dice.choice(PARTS)
+    return f"killed the {name}" if _signal(_part(world, name), signal.SIGKILL) else None
+
+
+def kill_run(world: World, dice: random.Random) -> str | None:
+    """kill -9 of the process of a run, wherever it is just then."""
+    notes = sorted((world.home / "run" / "flow-runs").glob("*.json"))
+    if not notes:
+        return None
+    note = dice.choice(notes)
+    return f"killed run {note.stem[:8]}" if _signal(_pid(note), signal.SIGKILL) else None
+
+
+def kill_release(world: World, dice: random.Random) -> str | None:
+    """kill -9 of all processes of what serves."""
+    environment = dice.choice(ENVIRONMENTS)
+    served = world.served(environment)
+    if served is None:
+        return None
+    place = Place(world.home / "targets" / environment / "releases" / served)
+    killed = [_signal(process.pid, signal.SIGKILL) for process in processes.marked(place.mark)]
+    return f"killed the release of {environment}" if any(killed) else None
+
+
+def kill_proxy(world: World, dice: random.Random) -> str | None:
+    """kill -9 of the public address."""
+    environment = dice.choice(ENVIRONMENTS)
+    found = processes.marked("run", "--config", str(world.home / "targets" / environment / "caddy.json"))
+    killed = [_signal(process.pid, signal.SIGKILL) for process in found]
+    return f"killed the proxy of {environment}" if any(killed) else None
+
+
+def stop_part(world: World, dice: random.Random) -> str | None:
+    """SIGSTOP of a process of the platform, as a machine that swaps would; it goes on after some seconds."""
+    name, seconds = dice.choice(PARTS), dice.uniform(3, 15)
+    pid = _part(world, name)
+    if not _signal(pid, signal.SIGSTOP):
+        return None
+    world.over.wait(seconds)
+    _signal(pid, signal.SIGCONT)
+    return f"stopped the {name} for {seconds:.0f} s"
+
+
+def hang_part(world: World, dice: random.Random) -> str | None:
+    """SIGSTOP of a process that never goes on by itself: its keeper has to see it. What comes next does not wait."""
+    name = dice.choice(("gateway", "zygote"))
+    return f"stopped the {name} for good" if _signal(_part(world, name), signal.SIGSTOP) else None
+
+
+def lock_ledger(world: World, dice: random.Random) -> str | None:
+    """Nobody can write to the ledger."""
+    seconds = dice.uniform(2, 8)
+    with contextlib.closing(sqlite3.connect(world.home / "ledger.db", timeout=10, isolation_level=None)) as ledger:
+        try:
+            ledger.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return None
+        world.over.wait(seconds)
+        ledger.execute("ROLLBACK")
+    return f"the ledger could not be written for {seconds:.0f} s"
+
+
+def lock_prefect(world: World, dice: random.Random) -> str | None:
+    """Nobody can write to Prefect's database."""
+    seconds = dice.uniform(2, 8)
+    [file] = world.home.glob("prefect/prefect.db")
+    with contextlib.closing(sqlite3.connect(file, timeout=10, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return None
+        world.over.wait(seconds)
+        database.execute("ROLLBACK")
+    return f"Prefect's database could not be written for {seconds:.0f} s"
+
+
+def fill_disk(world: World, dice: random.Random) -> str | None:
+    """No byte left on the disk of the home, if that is one of its own."""
+    if not os.path.ismount(world.home):
+        return None
+    seconds, stuffing = dice.uniform(2, 6), world.home / "stuffing"
+    try:
+        with open(stuffing, "wb", buffering=0) as file:
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"\0" * (1 << 20))
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"\0" * 4096)
+        world.over.wait(seconds)
+    finally:
+        stuffing.unlink(missing_ok=True)
+    return f"the disk was full for {seconds:.0f} s"
+
+
+def delete_block(world: World, dice: random.Random) -> str | None:
+    """The block of a target is deleted, and saved again some seconds later."""
+    environment, seconds = dice.choice(ENVIRONMENTS), dice.uniform(2, 8)
+    path = f"/block_types/slug/lockgate-process-target/block_documents/name/{environment}"
+    found = world.station.api("GET", path)
+    world.station.api("DELETE", f"/block_documents/{found['id']}")
+    try:
+        world.over.wait(seconds)
+    finally:
+        for _ in range(30):
+            try:
+                world.keep_target(environment)
+                break
+            except AssertionError:  # the server is away
+                time.sleep(1)
+    return f"the block of {environment} was gone for {seconds:.0f} s"
+
+
+def delete_run(world: World, dice: random.Random) -> str | None:
+    """A run that waits for its review is deleted in Prefect; once, for it is not to come back."""
+    if any(task.deleted for task in world.tasks):
+        return None
+    world.answering.clear()
+    try:
+        until = time.monotonic() + 40
+        while time.monotonic() < until and not world.over.is_set():
+            for task in world.tasks:
+                state = world.state(task)
+                if state is not None and state["type"] == "PAUSED":
+                    task.deleted = True
+                    world.station.api("DELETE", f"/flow_runs/{task.run_id}")
+                    return f"deleted the run of {task.name}, which waited"
+            world.over.wait(1)
+    finally:
+        world.answering.set()
+    return None
+
+
+FAULTS: tuple[tuple[Fault, int], ...] = (
+    (kill_part, 5),
+    (kill_run, 6),
+    (kill_release, 2),
+    (kill_proxy, 2),
+    (stop_part, 3),
+    (hang_part, 1),
+    (lock_ledger, 3),
+    (lock_prefect, 2),
+    (fill_disk, 2),
+    (delete_block, 1),
+    (delete_run, 1),
+)
+"""What can happen, and how often beside the others."""
+
+
+def _part(world: World, name: str) -> int | None:
+    return _pid(world.home / "run" / f"{name}.json")
+
+
+def _pid(note: Path) -> int | None:
+    try:
+        return int(json.loads(note.read_text())["pid"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _signal(pid: int | None, number: signal.Signals) -> bool:
+    if pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False

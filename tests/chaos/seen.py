@@ -1,0 +1,100 @@
+"""What must hold whatever happened, looked at from outside: git, the ledger's rows, the public addresses, the pager."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from domain.task import End
+from flows.processes import started
+from tests.chaos.world import LONGEST_SILENCE_S, PROJECT, Task, World
+from tests.e2e.briefs import git
+
+WORDS = {str(end) for end in End}
+
+
+def broken(world: World) -> list[str]:
+    """Each thing that does not hold, in a sentence."""
+    return [*_runs(world), *_rows(world), *_served(world), *_pages(world), *_left(world)]
+
+
+def _runs(world: World) -> Iterator[str]:
+    """Each run ends in a word, once, and main has what the word says."""
+    outcomes: dict[str, list[str]] = {}
+    for run, body in world.rows("SELECT run_id, body FROM entries WHERE kind = 'outcome'"):
+        outcomes.setdefault(run, []).append(json.loads(body)["end"])
+    logs = {place: git(place, "log", "--format=%s", "main").splitlines() for place in world.repositories.values()}
+    merged = Counter(run for (run,) in world.rows("SELECT run_id FROM entries WHERE kind = 'merged'"))
+    back = Counter(run for (run,) in world.rows("SELECT run_id FROM entries WHERE kind = 'rolled_back'"))
+    for task in world.tasks:
+        ends = outcomes.get(task.run_id, [])
+        log = logs[task.repository]
+        commits, reverts = log.count(task.title), log.count(f'Revert "{task.title}"')
+        if task.deleted:
+            if commits:
+                yield f"{task.name} was deleted while it waited, and is merged"
+            continue
+        if len(ends) != 1 or ends[0] not in WORDS:
+            state = world.state(task)
+            yield f"{task.name} ended {len(ends)} times ({ends}); Prefect says {state and state['name']}"
+            continue
+        if commits > 1 or merged[task.run_id] > 1:
+            yield f"{task.name} was merged {commits} times, {merged[task.run_id]} on record"
+        if reverts > 1 or back[task.run_id] > 1:
+            yield f"{task.name} was taken back {reverts} times, {back[task.run_id]} on record"
+        yield from _as_it_should(task, ends[0], commits, reverts)
+
+
+def _as_it_should(task: Task, end: str, commits: int, reverts: int) -> Iterator[str]:
+    """A fault may freeze a run, and says so; it may not make a sick release live, nor lose a merge."""
+    if end in ("live", "merged") and (commits, reverts) != (1, 0):
+        yield f"{task.name} is said to be {end}, and main has {commits} commits and {reverts} reverts of it"
+    if task.is_sick and end in ("live", "merged"):
+        yield f"{task.name} is sick, and is said to be {end}"
+    if not task.is_sick and end in ("refused", "declined"):
+        yield f"{task.name} is {end}, and nobody did that"
+
+
+def _rows(world: World) -> Iterator[str]:
+    """The record of each run is whole, as the product itself sees it. That an entry is there once, its key demands."""
+    for task in world.tasks:
+        done = subprocess.run(
+            [Path(sys.executable).with_name("lockgate"), "verify", task.run_id],
+            env=world.station.env, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            yield f"lockgate verify {task.name}: {done.stdout[-500:]}{done.stderr[-500:]}"
+
+
+def _served(world: World) -> Iterator[str]:
+    """Both environments serve what is on record, and were never away for long."""
+    for environment in world.ports:
+        now = world.served(environment)
+        if now is None:
+            yield f"{environment} serves nothing"
+        tip = git(world.repositories[environment], "rev-parse", "main^{tree}")
+        if now is not None and git(world.repositories[environment], "rev-parse", f"{now}^{{tree}}") != tip:
+            frozen = world.rows(f"SELECT count(*) FROM entries WHERE kind = 'frozen-release' AND body LIKE '%{now}%'")
+            yield f"{environment} serves {now[:12]}, which is not what main has ({frozen[0][0]} releases are frozen)"
+        users = world.users[environment]
+        if users.longest_s > LONGEST_SILENCE_S:
+            yield f"{environment} was down for {users.longest_s:.1f} s, at {users.when}"
+
+
+def _pages(world: World) -> Iterator[str]:
+    """Nobody is told the same three times: a kill between sending and noting may send once more."""
+    for page, count in Counter(world.pager.pages).items():
+        if count > 2:
+            yield f"{count} times the same page: {page[:200]}"
+
+
+def _left(world: World) -> Iterator[str]:
+    """Nothing of a run is left behind."""
+    for left in sorted((world.home / "sandboxes").iterdir()):
+        yield f"a sandbox is left: {left.name}"
+    for note in sorted((world.home / "run" / "flow-runs").glob("*.json")):
+        told = json.loads(note.read_text())
+        if started(told["pid"]) == told["started"]:
+            yield f"run {note.stem} is over, and its process {told['pid']} is there"
