@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo up down test test-rest test-all lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect install clean
+.PHONY: demo up down test test-rest test-all chaos lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect install clean
 
 demo: install
 	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes)
@@ -30,6 +30,9 @@ test-rest: install
 	$(PYTEST) -m rest $(ARGS)
 
 test-all: test test-rest
+
+chaos: install
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
