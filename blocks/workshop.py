@@ -100,6 +100,10 @@ class Workshop(LockgateBlock):
     pager: str | None = Field(None, description="Notification block to call when a person must decide, as type/name")
     keep_artifacts: int = Field(5, ge=2, description="Releases of an environment whose archives and images are kept")
     store_days: float = Field(30, ge=1, description="Days that the store keeps what the ledger does not refer to")
+    checkpoints_in_repository: bool = Field(
+        True,
+        description="Whether checkpoints of the ledger also go to refs/lockgate/checkpoints of what is merged into",
+    )
     review_days: float = Field(7, gt=0, description="After so many days an unanswered review counts as declined")
 
     @functools.cached_property

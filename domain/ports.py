@@ -445,6 +445,12 @@ class Store(Protocol):
     def prune(self, keep: Collection[str], older_than_s: float) -> tuple[str, ...]:
         """Remove what is not in `keep` and was last put so long ago; the digests. Safe to repeat."""
 
+    def seal(self, name: str, data: bytes) -> None:
+        """Keep a checkpoint under its name. What has that name already stays; nothing here ever removes one."""
+
+    def sealed(self, limit: int = 100) -> tuple[tuple[str, bytes], ...]:
+        """Name and content of those with the last names in the alphabet, the last first; whoever wrote them."""
+
     def doctor(self) -> str | None: ...
 
 

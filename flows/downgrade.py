@@ -10,7 +10,7 @@ from domain.errors import InputError, LockgateError
 from domain.project import Migrations
 from domain.rehearsed import Migrated, findings_of, reasons_of
 from domain.task import Severity
-from tasks import lease, show
+from tasks import checkpoint, lease, show
 from tasks.build import prepared_for
 from tasks.engine import turn
 from tasks.migration import Place
@@ -60,7 +60,9 @@ def one_back(run_id: str, environment: str, accept: tuple[str, ...], reason: str
             done = place.run(rehearsal, timeline.say)
             if done.run.problem:
                 raise LockgateError(f"the downgrade failed on the database itself: {done.run.problem}")
-        return shop.ledger.record(run_id, "downgraded", environment, done)
+        done = shop.ledger.record(run_id, "downgraded", environment, done)
+        checkpoint.seal(shop)
+        return done
     finally:
         lease.give_back(shop.ledger, environment, run_id)
 

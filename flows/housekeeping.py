@@ -19,6 +19,7 @@ from domain.windows import closed
 from flows.resume import resume_crashed
 from tasks import lease
 from tasks.bill import bill_of, publish
+from tasks.checkpoint import seal_rest
 from tasks.schema import copies_swept
 from tasks.show import bullets
 from tasks.window import OVER, Waits
@@ -37,6 +38,7 @@ def housekeeping(workshop_name: str = "default") -> list[str]:
             lambda: expire_reviews(client, shop),
             lambda: open_windows(client, shop),
             lambda: copies_swept(shop),
+            lambda: seal_rest(shop),
             lambda: prune_daily(shop),
         )
         done = [line for duty in duties for line in _tried(duty)]

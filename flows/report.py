@@ -26,7 +26,7 @@ from domain.task import (
     Prepared,
     Verdict,
 )
-from tasks import lease, show
+from tasks import checkpoint, lease, show
 from tasks.bill import bill_of, publish
 from tasks.desk import is_repetition, used_up
 from tasks.memory import remember
@@ -112,6 +112,7 @@ def end(
         usd=bill.usd,
     )
     outcome = shop.ledger.record(run, "outcome", "outcome", outcome)
+    checkpoint.seal(shop, brief.repository if outcome.commit else None)
     if brief.environment:
         lease.give_back(shop.ledger, brief.environment, run)
     if outcome.end in (End.LIVE, End.MERGED):

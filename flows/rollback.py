@@ -11,7 +11,7 @@ from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError, LockgateError
 from domain.task import RolledBack
-from tasks import lease, show
+from tasks import checkpoint, lease, show
 from tasks.deploy import live_before
 from tasks.engine import turn
 from tasks.schema import why_not_back
@@ -49,7 +49,9 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
             target.rollback(chosen.serving)
         back = chosen.model_copy(update={"timeline": timeline.lines})
         show.rolled_back_by_hand(back, reason)
-        return shop.ledger.record(run_id, "rolled_back", environment, back)
+        back = shop.ledger.record(run_id, "rolled_back", environment, back)
+        checkpoint.seal(shop)
+        return back
     finally:
         lease.give_back(shop.ledger, environment, run_id)
 

@@ -288,11 +288,21 @@ def bundle(
 
 
 @app.command()
-def verify(run_id: str, as_json: Json = False) -> None:
-    """Recompute brief → tree → evidence → approval → artifact → what the service says; names the broken link."""
-    from station.verify import verify as check
+def verify(
+    run_id: Annotated[str | None, typer.Argument(help="A run; empty looks at the ledgers alone")] = None,
+    trust: Annotated[
+        str | None, typer.Option(help="Checkpoints by the signing key with this fingerprint count from now on")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute brief → tree → evidence → approval → artifact → what the service says, and the ledger beside what was
+    signed about it; names the broken link."""
+    from station import verify as chain
 
-    links = check(run_id)
+    if trust:
+        print(chain.trust(trust))
+        return
+    links = chain.verify(run_id) if run_id else chain.verify_ledgers()
     if as_json:
         print(json.dumps([link.model_dump() for link in links]))
     else:

@@ -8,19 +8,24 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.catalogue import names
 from blocks.ledger.ledger import Ledger
-from blocks.workshop import workshop
+from blocks.workshop import Workshop, workshop
 from domain.errors import InputError
 from station.status import DELETED
 
 
-def ledger_of(run: FlowRun | None) -> Ledger:
-    """The ledger of the run's workshop; of the default one where it names none, or none that exists."""
+def shop_of(run: FlowRun | None) -> Workshop:
+    """The run's workshop; the default one where it names none, or none that exists."""
     brief = run.parameters.get("brief") if run else None
     name = brief.get("workshop", "default") if isinstance(brief, dict) else "default"
     try:
-        return workshop(name).ledger
+        return workshop(name)
     except InputError:
-        return workshop("default").ledger
+        return workshop("default")
+
+
+def ledger_of(run: FlowRun | None) -> Ledger:
+    """The ledger of the run's workshop."""
+    return shop_of(run).ledger
 
 
 def read_run(run_id: str) -> FlowRun:
@@ -41,10 +46,8 @@ def _from_ledgers(run_id: str) -> FlowRun | None:
     """The run as its first entry tells of it, from the ledger of whichever workshop has it."""
     for name in names("workshop"):
         if entries := workshop(name).ledger.entries(run_id=run_id):
-            told_at_prepare = (entry.body["brief"] for entry in entries if entry.kind == "prepared")
-            brief = next(told_at_prepare, {"title": run_id, "workshop": name})
-            parameters = {"brief": brief}
-            return FlowRun(
-                id=UUID(run_id), flow_id=UUID(int=0), name=brief["title"], parameters=parameters, state_name=DELETED
-            )
+            told = (entry.body.get("brief") for entry in entries if entry.kind == "prepared")
+            brief = next((one for one in told if isinstance(one, dict)), {"title": run_id, "workshop": name})
+            title, parameters = str(brief.get("title", run_id)), {"brief": brief}
+            return FlowRun(id=UUID(run_id), flow_id=UUID(int=0), name=title, parameters=parameters, state_name=DELETED)
     return None

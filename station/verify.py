@@ -1,7 +1,12 @@
 """Recomputes the chain of a run: brief → tree → evidence → approval → artifact → what the live service says."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from blocks.artifacts import checkpoints
 from blocks.artifacts.signing_key import SigningKey
 from blocks.artifacts.statement import verify as verify_statement
+from blocks.catalogue import names
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, digest_of_files
 from domain.errors import InputError, LockgateError
@@ -22,9 +27,13 @@ from domain.task import (
     Tested,
 )
 from domain.value import Value
-from station.runs import ledger_of, read_run
+from station.runs import read_run, shop_of
+from tasks import checkpoint
 from tasks.deploy import provenance
 from tasks.review_gate import fingerprint
+
+UNSEALED = timedelta(minutes=30)
+"""Housekeeping seals within ten minutes what was not sealed at once."""
 
 
 class Link(Value):
@@ -36,26 +45,87 @@ class Link(Value):
 
 
 def verify(run_id: str) -> list[Link]:
-    """Each link with its proof or its problem, in order. Raises InputError for a run without an outcome."""
+    """Each link with its proof or its problem, in order. Raises InputError for a run that is unknown, or not over."""
     found = read_run(run_id)
-    run = str(found.id)
-    ledger = ledger_of(found)
-    broken = ledger.verify()
-    links = [Link(name="ledger", proof="every entry follows from the one before", problem=broken)]
-    outcome = ledger.find(run, "outcome", "outcome", Outcome)
+    run, shop = str(found.id), shop_of(found)
+    links = _guarded("ledger", lambda: _chain(shop, run))
+    try:
+        outcome = shop.ledger.find(run, "outcome", "outcome", Outcome)
+    except LockgateError as err:
+        return [*links, Link(name="outcome", problem=str(err))]
     if outcome is None:
+        if any(link.problem for link in links):
+            return [*links, Link(name="outcome", problem=f"this ledger knows no outcome of run {run}")]
         raise InputError(f"run {run_id} has no outcome yet: there is nothing to verify")
     if outcome.commit is None:
-        links.append(Link(name="outcome", proof=f"{outcome.end}: nothing of it is on the branch"))
-        return links
-    shop = workshop(Prepared.model_validate(ledger.entries(run_id=run, kind="prepared")[-1].body).brief.workshop)
-    try:
-        links += _change(shop, run, outcome)
-    except (LockgateError, LookupError) as err:
-        links.append(Link(name="evidence", problem=str(err)))
+        return [*links, Link(name="outcome", proof=f"{outcome.end}: nothing of it is on the branch")]
+    links += _guarded("evidence", lambda: _change(shop, run, outcome))
     if outcome.end is End.LIVE:
-        links += _release(shop, run, outcome)
+        links += _guarded("release", lambda: _release(shop, run, outcome))
     return links
+
+
+def verify_ledgers() -> list[Link]:
+    """The chain and the checkpoints of each workshop's ledger."""
+    links, seen = [], set[str]()
+    for name in names("workshop"):
+        shop = workshop(name)
+        if shop.ledger.place not in seen:
+            seen.add(shop.ledger.place)
+            links += _guarded(f"ledger of {name}", lambda shop=shop: _chain(shop))  # type: ignore[misc]
+    return links
+
+
+def trust(mark: str) -> str:
+    """From now on checkpoints by the key with this fingerprint count; what to say. Raises InputError for an unknown."""
+    shop = workshop("default")
+    by = [checkpoints.read(data, "in the store", name, ()).checkpoint for name, data in shop.store.sealed()]
+    keys = {SigningKey.ensure().public_key(), *(one.key for one in by if one)}
+    chosen = [pem for pem in keys if checkpoints.fingerprint(pem) == mark]
+    if not chosen:
+        known = ", ".join(sorted(map(checkpoints.fingerprint, keys)))
+        raise InputError(f"no checkpoint is signed by a key {mark!r}; there are {known}")
+    checkpoints.trust(chosen[0])
+    return f"checkpoints that the key {mark} signed count from now on"
+
+
+def _guarded(name: str, look: Callable[[], list[Link]]) -> list[Link]:
+    """What a look finds; that it cannot be done is a finding, whatever stands in the ledger."""
+    try:
+        return look()
+    except LockgateError as err:
+        return [Link(name=name, problem=str(err))]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as err:
+        said = (str(err).splitlines() or [""])[0][:200]
+        why = said if isinstance(err, LookupError) and " " in said else f"{type(err).__name__}: {said}"
+        return [Link(name=name, problem=f"the ledger holds what this Lockgate cannot read ({why})")]
+
+
+def _chain(shop: Workshop, run: str | None = None) -> list[Link]:
+    """Whether the ledger follows from its first entry, and is what was signed about it."""
+    try:
+        broken = shop.ledger.verify()
+    except LockgateError as err:
+        broken = str(err)
+    links = [Link(name="ledger", proof="every entry follows from the one before", problem=broken)]
+    return links + _guarded("checkpoints", lambda: _sealed(shop, run))
+
+
+def _sealed(shop: Workshop, run: str | None) -> list[Link]:
+    ledger = shop.ledger
+    repositories = checkpoint.repositories_of(shop)
+    if run:
+        prepared = ledger.entries(run_id=run, kind="prepared")
+        repositories = tuple(r for r in repositories if prepared and r == prepared[-1].body["brief"]["repository"])
+    seen = checkpoint.compare(shop, repositories)
+    problems = list(seen.problems)
+    left = checkpoint.unsealed(shop)
+    if left and datetime.now(UTC) - left.at > UNSEALED:
+        problems.append(
+            f"entry {left.number} ({left.kind}) has no checkpoint after {UNSEALED}: see why in the log of the run and "
+            "of housekeeping; `lockgate doctor` looks at the store"
+        )
+    return [Link(name="checkpoints", proof=seen.proof, problem="; ".join(problems) or None)]
 
 
 def _change(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
@@ -121,8 +191,8 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     signed = _statement(shop, run, release)
     target = shop.target(environment)
     digest = target.artifact(commit)
-    newer = [e for e in shop.ledger.entries(kind="live") if e.body["environment"] == environment][-1]
-    superseded = newer.body["revision"] != commit
+    left = _left(shop, environment, commit)
+    superseded = left is not None
     serving = target.current()
     gone = None if superseded else f"{environment} serves {serving or 'nothing'}, not {commit}"
     return [
@@ -137,10 +207,29 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
         ),
         Link(
             name="live",
-            proof=_who(environment, commit, health) if serving == commit else "superseded by a later release",
+            proof=_who(environment, commit, health) if serving == commit else str(left),
             problem=None if serving == commit else gone,
         ),
     ]
+
+
+def _left(shop: Workshop, environment: str, commit: str) -> str | None:
+    """Why a release that was live does not serve any more, by the ledger; None: it is the one that should."""
+    kinds = ("live", "rolled_back")
+    entries = sorted((entry for kind in kinds for entry in shop.ledger.entries(kind=kind)), key=lambda e: e.number)
+    why: str | None = None
+    for entry in entries:
+        if entry.body.get("environment") != environment:
+            continue
+        if entry.kind == "live":
+            why = None if entry.body["revision"] == commit else "superseded by a later release"
+        elif entry.body["serving"] == commit:
+            why = None
+        else:
+            back = str(entry.body["serving"] or "nothing")[:12]
+            who = "by a person" if entry.key == environment else "by the platform"
+            why = f"rolled back {who} at {entry.at:%Y-%m-%d %H:%M} UTC: {back} serves"
+    return why
 
 
 def _who(environment: str, commit: str, health: Health) -> str:

@@ -9,7 +9,7 @@ from domain.artifact import Artifact, Provenance
 from domain.errors import TargetError
 from domain.ports import ReleaseBuild, Target
 from domain.task import Merged, Prepared, Release
-from tasks import breaker, lease, show
+from tasks import breaker, checkpoint, lease, show
 from tasks.build import build_of
 from tasks.engine import Ship, turn
 from tasks.migration import Place
@@ -52,6 +52,7 @@ def first_release(prepared: Prepared) -> Release | None:
         lease.give_back(shop.ledger, environment, prepared.run_id)
         raise TargetError(f"base itself does not run in {environment!r}, so nothing could be rolled back to: {problem}")
     shop.ledger.record(prepared.run_id, "live", release.revision, release)
+    checkpoint.seal(shop)
     lease.give_back(shop.ledger, environment, prepared.run_id)
     return release
 

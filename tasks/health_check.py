@@ -2,7 +2,7 @@
 
 from blocks.workshop import workshop_of
 from domain.task import Health, Prepared, Release
-from tasks import lease, show
+from tasks import checkpoint, lease, show
 from tasks.engine import Ship, turn
 from tasks.step import step
 
@@ -28,5 +28,6 @@ def health_check(prepared: Prepared, release: Release) -> Health:
     health = shop.ledger.record(run, "health", release.revision, health)
     if health.healthy:
         shop.ledger.record(run, "live", release.revision, release)
+        checkpoint.seal(shop)
         lease.give_back(shop.ledger, release.environment, run)
     return health

@@ -20,11 +20,11 @@ def page(pager: str | None, subject: str, body: str) -> None:
         if inspect.iscoroutine(sent):
             asyncio.run(sent)
     except Exception as err:
-        _log().error("the pager %s could not be called: %s", pager, err)
+        log().error("the pager %s could not be called: %s", pager, err)
 
 
-def _log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-    """The run's; the supervisor's, which pages too, outside of runs."""
+def log() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    """The run's; the supervisor's outside of runs."""
     try:
         return get_run_logger()
     except MissingContextError:

@@ -3,7 +3,7 @@
 from blocks.workshop import workshop_of
 from domain.rehearsed import Migrated
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
-from tasks import breaker, lease, show
+from tasks import breaker, checkpoint, lease, show
 from tasks.bundle import bundle_of
 from tasks.engine import turn
 from tasks.step import step
@@ -30,6 +30,7 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     )
     show.rolled_back(back, release, health)
     back = shop.ledger.record(run, "rolled_back", release.revision, back)
+    checkpoint.seal(shop)
     lease.give_back(shop.ledger, release.environment, run)
     return back
 

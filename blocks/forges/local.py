@@ -1,6 +1,7 @@
 """The forge that needs no service: any repository that plain git can fetch from and push to."""
 
 import re
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,8 @@ from domain.errors import AgentError, ForgeError, InputError
 from domain.ports import Tree
 
 _TRIES = 5
+CHECKPOINTS = "refs/lockgate/checkpoints"
+"""Of a person's repository: what the platform signed about its ledger. No clone fetches it, and no branch is moved."""
 
 
 class LocalForge(LockgateBlock):
@@ -172,6 +175,43 @@ class LocalForge(LockgateBlock):
         """When it was committed, in Unix seconds, as it says itself."""
         return self._having(repository, commit).committed_s(commit)
 
+    def append(self, repository: str, line: str) -> None:
+        """Add a line to the repository's ref `refs/lockgate/checkpoints`, as a commit without files on top of what is
+        there; no branch moves. Safe to repeat. Raises ForgeError or InputError where the push was refused.
+        """
+        place, mirror = self._open(repository)
+        for _ in range(_TRIES):
+            tip = self._checkpoints(place, mirror)
+            if tip and mirror.read_commit(tip).message.decode("utf-8", "replace").strip() == line:
+                return
+            tree = mirror.git("hash-object", "-t", "tree", "-w", "--stdin").out.decode().strip()
+            parents = (tip,) if tip else ()
+            data = CommitData(tree, parents, self._committer, int(time.time()), f"{line}\n".encode())
+            commit = mirror.write_commit(data, self._committer)
+            refusal = self._push_ref(place, mirror, CHECKPOINTS, tip or "", commit)
+            if refusal is None:
+                return
+            if self._checkpoints(place, mirror) == tip:
+                raise ForgeError(f"{place.label}: {CHECKPOINTS} could not be moved: {refusal}")
+        raise ForgeError(f"{place.label}: {CHECKPOINTS} moved {_TRIES} times: the next one is tried again")
+
+    def appended(self, repository: str, limit: int = 100) -> tuple[str, ...]:
+        """The last lines that were appended, the newest first; whoever wrote them."""
+        place, mirror = self._open(repository)
+        tip = self._checkpoints(place, mirror)
+        if tip is None:
+            return ()
+        out = mirror.git("log", f"--max-count={limit}", "--format=%B%x00", tip).out.decode("utf-8", "replace")
+        return tuple(one.strip() for one in out.split("\0") if one.strip())
+
+    def _checkpoints(self, place: Place, mirror: Mirror) -> str | None:
+        try:
+            return self._bring(place, mirror, f"+{CHECKPOINTS}", "refs/remote-checkpoints")
+        except ForgeError as err:
+            if "couldn't find remote ref" not in str(err):
+                raise
+            return None
+
     @property
     def _committer(self) -> bytes:
         return identity(self.author_name, "Lockgate", self.author_email)
@@ -255,7 +295,9 @@ class LocalForge(LockgateBlock):
 
     def _push(self, place: Place, mirror: Mirror, branch: str, expected: str, commit: str) -> str | None:
         """Move `branch` from `expected` to `commit` in one step: None, or why it did not (or may not have) happened."""
-        ref = f"refs/heads/{branch}"
+        return self._push_ref(place, mirror, f"refs/heads/{branch}", expected, commit)
+
+    def _push_ref(self, place: Place, mirror: Mirror, ref: str, expected: str, commit: str) -> str | None:
         flags = ("--no-verify", "--no-follow-tags", "--no-recurse-submodules", f"--force-with-lease={ref}:{expected}")
         to = receive_pack(checked(place.directory), self.git_timeout_s) if place.directory else ()
         try:

@@ -1,7 +1,8 @@
 """The ledger block: record once, read in order, prove the chain, hold a lease."""
 
+import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
@@ -11,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from blocks.base import LockgateBlock
 from blocks.home import home
-from blocks.ledger.database import transaction
+from blocks.ledger.database import parse, shown, transaction
 from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, utc_text
 from domain.errors import LedgerError
 from domain.value import Value, canonical
@@ -76,10 +77,28 @@ class Ledger(LockgateBlock):
             row = session.exec(wanted).first()
             return None if row is None else row.entry()
 
+    @property
+    def place(self) -> str:
+        """SHA-256 of where its database is, without a password."""
+        return hashlib.sha256(shown(parse(self.url.get_secret_value())).encode()).hexdigest()
+
+    def last_number(self) -> int:
+        """Of the newest entry; 0 where it is empty."""
+        newest = select(EntryRow.id).order_by(col(EntryRow.id).desc()).limit(1)
+        with self._open() as session:
+            return session.exec(newest).first() or 0
+
+    def hashes(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Number → hash as it stands there, of those entries that are there."""
+        wanted = select(EntryRow.id, EntryRow.hash).where(col(EntryRow.id).in_(sorted(set(numbers))))
+        with self._open() as session:
+            return {number: str(found) for number, found in session.exec(wanted)}
+
     def verify(self) -> str | None:
         """None where the chain is whole, else the first broken entry.
 
-        Entries cut off the end leave a whole chain: keep the last hash elsewhere to see that.
+        Entries cut off the end leave a whole chain, and so does whoever writes all of them anew: checkpoints, which are
+        kept elsewhere, show both.
         """
         number, previous = 0, GENESIS
         in_order = select(EntryRow).order_by(col(EntryRow.id)).execution_options(yield_per=500)
@@ -90,7 +109,11 @@ class Ledger(LockgateBlock):
                     return f"{name} is broken: entry {number + 1} should stand before it and is missing"
                 if row.previous != previous:
                     return f"{name} is broken: it does not follow the hash of entry {number}"
-                if row.hash != row.computed_hash():
+                try:
+                    computed = row.computed_hash()
+                except (TypeError, ValueError):
+                    return f"{name} is broken: it holds what no entry holds"
+                if row.hash != computed:
                     return f"{name} is broken: its content does not match its hash"
                 number, previous = row.id, row.hash
         return None
@@ -180,7 +203,7 @@ def _value(row: EntryRow, type_: type[V]) -> V:
         raise LedgerError(f"{where} is a {row.type}, not a {type_.__name__}: use another kind or key")
     try:
         return type_.model_validate_json(row.body)
-    except ValidationError as err:
+    except (ValidationError, TypeError) as err:
         raise LedgerError(
             f"{where} is not a {row.type} as this Lockgate knows it: read it with the one that wrote it"
         ) from err

@@ -72,7 +72,13 @@ def _postgresql(url: str, query: str, values: Sequence[str | int]) -> Iterable[S
 
 def _entry(row: Sequence[Any]) -> Entry:
     number, at, run_id, kind, key, type_, body, hash_ = row
-    return Entry(
-        number=number, at=datetime.fromisoformat(at), run_id=run_id, kind=kind, key=key, type=type_,
-        body=json.loads(body), hash=hash_,
-    )  # fmt: skip
+    try:
+        return Entry(
+            number=number, at=datetime.fromisoformat(at), run_id=run_id, kind=kind, key=key, type=type_,
+            body=json.loads(body), hash=hash_,
+        )  # fmt: skip
+    except (ValueError, TypeError, RecursionError) as err:
+        raise LedgerError(
+            f"ledger entry {number} ({run_id}, {kind}, {key}) holds what no entry holds: somebody wrote to it. "
+            "`lockgate verify` says more"
+        ) from err

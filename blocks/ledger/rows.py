@@ -8,6 +8,7 @@ from sqlmodel import Field, SQLModel, UniqueConstraint
 
 from domain.access import Role, Token
 from domain.entry import Entry
+from domain.errors import LedgerError
 from domain.value import canonical
 
 __all__ = ["GENESIS", "Entry", "EntryRow", "LeaseRow", "SignedAnswerRow", "TokenRow", "utc_text"]
@@ -34,21 +35,27 @@ class EntryRow(SQLModel, table=True):
 
     def computed_hash(self) -> str:
         """sha256(previous + the canonical JSON of every column but the two hashes)."""
-        told = self.model_dump(exclude={"previous", "hash"})
+        told = self.model_dump(exclude={"previous", "hash"}, warnings=False)
         return hashlib.sha256((self.previous + canonical(told)).encode()).hexdigest()
 
     def entry(self) -> Entry:
-        """The row as a value."""
-        return Entry(
-            number=self.id,
-            at=datetime.fromisoformat(self.at),
-            run_id=self.run_id,
-            kind=self.kind,
-            key=self.key,
-            type=self.type,
-            body=json.loads(self.body),
-            hash=self.hash,
-        )
+        """The row as a value. Raises LedgerError for one that no ledger has written."""
+        try:
+            return Entry(
+                number=self.id,
+                at=datetime.fromisoformat(self.at),
+                run_id=self.run_id,
+                kind=self.kind,
+                key=self.key,
+                type=self.type,
+                body=json.loads(self.body),
+                hash=self.hash,
+            )
+        except (ValueError, TypeError, RecursionError) as err:
+            raise LedgerError(
+                f"ledger entry {self.id} ({self.run_id}, {self.kind}, {self.key}) holds what no entry holds: somebody "
+                "wrote to the database. `lockgate verify` says more"
+            ) from err
 
 
 class LeaseRow(SQLModel, table=True):

@@ -26,6 +26,13 @@ def is_digest(name: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{64}", name) is not None
 
 
+def sealed_name(name: str) -> str:
+    """The name of a checkpoint itself. Raises LedgerError for what is none, before it names a file or an object."""
+    if re.fullmatch(r"\d{12}-[0-9a-f]{64}", name) is None:
+        raise LedgerError(f"{name[:80]!r} is not the name of a checkpoint")
+    return name
+
+
 def digest_of_file(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from blocks.base import LockgateBlock
 from blocks.home import home
-from blocks.stores.digests import checked, digest_of_file, incoming, is_digest, pieces_of, write
+from blocks.stores.digests import checked, digest_of_file, incoming, is_digest, pieces_of, sealed_name, write
 from domain.errors import LedgerError
 from domain.value import canonical
 
@@ -104,6 +104,34 @@ class LocalStore(LockgateBlock):
                         path.unlink(missing_ok=True)
                         removed.append(path.name)
         return tuple(removed)
+
+    def seal(self, name: str, data: bytes) -> None:
+        """Keep a checkpoint under its name, read-only; on the disk when it returns. What has that name already stays.
+
+        Raises LedgerError where it cannot be written.
+        """
+        path = self._checkpoints / sealed_name(name)
+        with self._writing(path), self._shared():
+            if path.exists():
+                return
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with incoming(path.parent) as (file, draft):
+                write([data], file)
+                os.fchmod(file.fileno(), 0o400)
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft, path)
+            _sync(path.parent)
+            _sync(self.root)
+
+    def sealed(self, limit: int = 100) -> tuple[tuple[str, bytes], ...]:
+        """Name and content of those with the last names in the alphabet, the last first. Raises LedgerError."""
+        with self._reading("checkpoints"):
+            names = sorted((path.name for path in self._checkpoints.glob("[!.]*")), reverse=True)[:limit]
+            return tuple((name, (self._checkpoints / name).read_bytes()) for name in names)
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.root / "checkpoints"
 
     def doctor(self) -> str | None:
         """None where it can be written, else what is wrong."""

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from pathlib import Path
@@ -20,13 +20,15 @@ from botocore.exceptions import ClientError
 from pydantic import Field, SecretStr
 
 from blocks.base import LockgateBlock
-from blocks.stores.digests import PIECE, checked, digest_of_file, incoming, is_digest, write
+from blocks.stores.digests import PIECE, checked, digest_of_file, incoming, is_digest, sealed_name, write
 from blocks.stores.s3_errors import code_of, s3_errors
 from domain.errors import LedgerError
 from domain.value import canonical
 
 _FRESH_S = 3600.0
 """An object that is put again and is older gets a new date, so that it is not pruned under who has just put it."""
+_NO_LOCK = ("ObjectLockConfigurationNotFoundError", "ObjectLockConfigurationNotFound", "NotImplemented")
+_LARGEST_SEALED = 100_000
 _CONFLICTS = 5
 """Tries of a put while another is under way: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html"""
 
@@ -48,6 +50,9 @@ class S3Store(LockgateBlock):
     connect_timeout_s: float = Field(5.0, gt=0, description="Longest wait for a connection")
     read_timeout_s: float = Field(60.0, gt=0, description="Longest wait for an answer")
     attempts: int = Field(4, ge=1, le=10, description="Tries of one request, with growing pauses")
+    lock_days: int = Field(
+        365, ge=0, description="Days for which a bucket with Object Lock keeps each checkpoint; 0: as the bucket says"
+    )
 
     def put(self, data: bytes) -> str:
         """Keep `data`; its SHA-256 in hexadecimal. Safe to repeat. Raises LedgerError where it cannot be written."""
@@ -106,6 +111,61 @@ class S3Store(LockgateBlock):
                         self._client.delete_object(Bucket=self.bucket, Key=self._key(digest))
                         removed.append(digest)
         return tuple(removed)
+
+    def seal(self, name: str, data: bytes) -> None:
+        """Keep a checkpoint under its name, locked where the bucket has Object Lock. What has that name already stays.
+
+        Raises LedgerError where it cannot be written.
+        """
+        with s3_errors(self.bucket, "keep a checkpoint"):
+            try:
+                self._client.put_object(
+                    Bucket=self.bucket, Key=self._sealed + sealed_name(name), Body=data, IfNoneMatch="*",
+                    ChecksumSHA256=base64.b64encode(hashlib.sha256(data).digest()).decode(), **self._lock(),
+                )  # fmt: skip
+            except ClientError as err:
+                if code_of(err) != "PreconditionFailed":
+                    raise
+
+    def sealed(self, limit: int = 100) -> tuple[tuple[str, bytes], ...]:
+        """Name and content of those with the last names in the alphabet, the last first; also of those that somebody
+        deleted or wrote over, where the bucket keeps versions. Raises LedgerError."""
+        found = []
+        with s3_errors(self.bucket, "give its checkpoints"):
+            for page in self._client.get_paginator("list_object_versions").paginate(
+                Bucket=self.bucket, Prefix=self._sealed
+            ):
+                found += [(one["Key"], one["VersionId"]) for one in page.get("Versions", ())]
+            return tuple(
+                (key.rpartition("/")[2], self._version(key, version))
+                for key, version in sorted(found, reverse=True)[:limit]
+            )
+
+    def _version(self, key: str, version: str) -> bytes:
+        chosen = {} if version == "null" else {"VersionId": version}
+        data: bytes = self._client.get_object(Bucket=self.bucket, Key=key, **chosen)["Body"].read(_LARGEST_SEALED)
+        return data
+
+    def _lock(self) -> dict[str, Any]:
+        """How long nobody may remove it. GOVERNANCE: who has s3:BypassGovernanceRetention may, which the platform does
+        not need. https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html"""
+        if not self.lock_days or not self._has_lock():
+            return {}
+        until = datetime.now(UTC) + timedelta(days=self.lock_days)
+        return {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}
+
+    def _has_lock(self) -> bool:
+        try:
+            said = self._client.get_object_lock_configuration(Bucket=self.bucket)
+        except ClientError as err:
+            if code_of(err) in _NO_LOCK:
+                return False
+            raise
+        return bool(said.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+
+    @property
+    def _sealed(self) -> str:
+        return f"{self._start}checkpoints/"
 
     def doctor(self) -> str | None:
         """None where the bucket answers, else what is wrong."""

@@ -361,3 +361,36 @@ def test_a_store_in_a_block_keeps_its_kind() -> None:
     assert isinstance(S3Store.model_validate({"bucket": "b"}), S3Store)
     with pytest.raises(ValueError, match="bucket"):
         S3Store.model_validate({})
+
+
+def name_of(number: int) -> str:
+    return f"{number:012d}-{'a' * 64}"
+
+
+def test_a_checkpoint_stays_as_it_was_first_and_is_never_pruned(store: Store) -> None:
+    assert store.sealed() == ()
+    for number in (2, 10, 1):
+        store.seal(name_of(number), b"first %d" % number)
+    store.seal(name_of(2), b"another")
+    store.put(b"an object")
+    assert store.prune((), -3600) != ()
+    assert store.sealed() == ((name_of(10), b"first 10"), (name_of(2), b"first 2"), (name_of(1), b"first 1"))
+    assert store.sealed(limit=1) == ((name_of(10), b"first 10"),)
+    for odd in ("../x", "x", f"{name_of(1)}/x", ""):
+        with pytest.raises(LedgerError, match="not the name of a checkpoint"):
+            store.seal(odd, b"")
+
+
+def test_a_bucket_with_object_lock_gives_back_what_was_deleted_and_written_over(server: Seaweed) -> None:
+    name, client = f"locked-{next(_buckets)}", server.client()
+    client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    store = s3_store(server, bucket=name)
+    store.seal(name_of(1), b"signed")
+    key = f"lockgate/checkpoints/{name_of(1)}"
+    version = client.head_object(Bucket=name, Key=key)["VersionId"]
+    with pytest.raises(Exception, match="AccessDenied"):
+        client.delete_object(Bucket=name, Key=key, VersionId=version)
+    client.put_object(Bucket=name, Key=key, Body=b"forged")
+    assert {data for _, data in store.sealed()} == {b"signed", b"forged"}
+    client.delete_object(Bucket=name, Key=key)
+    assert b"signed" in {data for _, data in store.sealed()}
