@@ -21,6 +21,30 @@ def url() -> str:
     return f"http://127.0.0.1:{port()}"
 
 
+def door_host() -> str:
+    """The address that the door listens on: LOCKGATE_DOOR_HOST, else this machine alone."""
+    return os.environ.get("LOCKGATE_DOOR_HOST", "127.0.0.1")
+
+
+def door_port() -> int:
+    """The door's port: LOCKGATE_DOOR_PORT, else the one that it had, else the server's plus 10."""
+    if is_door_port_fixed():
+        return int(os.environ["LOCKGATE_DOOR_PORT"])
+    chosen = home() / "run" / "door-port"
+    return int(chosen.read_text()) if chosen.is_file() else port() + 10
+
+
+def is_door_port_fixed() -> bool:
+    """Whether somebody has said which port it must be."""
+    return bool(os.environ.get("LOCKGATE_DOOR_PORT"))
+
+
+def door_url() -> str:
+    """The address that people and programs are given."""
+    host = "127.0.0.1" if door_host() in ("0.0.0.0", "::") else door_host()  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{door_port()}"
+
+
 def client_environment() -> dict[str, str]:
     """Prefect settings of everything that talks to the server: CLI, worker, flow runs."""
     return {

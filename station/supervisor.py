@@ -1,4 +1,4 @@
-"""Keeps one machine's Lockgate alive: server, gateway, zygote, worker, releases, deployments, crashed runs."""
+"""Keeps one machine's Lockgate alive: server, door, gateway, zygote, worker, releases, deployments, crashed runs."""
 
 import contextlib
 import logging
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
 PREFECT = str(Path(sys.executable).with_name("prefect"))
-NAMES = ("worker", "zygote", "gateway", "server")
+NAMES = ("worker", "zygote", "gateway", "door", "server")
 """In the order in which they are stopped."""
 ROUND_S = 2.0
 IDLE_ROUND_S = 10.0
@@ -90,6 +90,7 @@ class Supervisor:
         self.keepers["server"].keep()
         self.keepers["zygote"].keep()  # imports while the server starts
         self._in_background(self._watch_releases, ROUND_S)  # they need no server
+        self.keepers["door"].keep()
         self._wait_for_server()
         from station.bootstrap import bootstrap  # imports prefect, which reads the settings that `up` gave us
 
@@ -204,6 +205,7 @@ def programs() -> tuple[Program, ...]:
     worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", WORKER]
     return (
         Program("server", server, _server_environment, home(), ask_server, silent_for_s=90),
+        Program("door", [PYTHON, "-m", "station.door"], _client_environment, settings.PROJECT, ask_door),
         Program("gateway", [PYTHON, "-m", "station.gateway"], _client_environment, settings.PROJECT, ask_gateway),
         Program("zygote", [PYTHON, "-m", "station.warm.zygote"], _worker_environment, settings.PROJECT, ask_zygote),
         # Runs go on without the worker that has started them, and are found by the next one.
@@ -218,6 +220,15 @@ def ask_server() -> str | None:
             return None
     except urllib.error.HTTPError as err:
         return None if err.code == 401 else str(err)
+    except OSError as err:
+        return str(err)
+
+
+def ask_door() -> str | None:
+    """Whether it answers HTTP, whatever the server behind it does."""
+    try:
+        with urllib.request.urlopen(f"{settings.door_url()}/door/health", timeout=10):  # noqa: S310 - our own
+            return None
     except OSError as err:
         return str(err)
 

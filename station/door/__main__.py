@@ -1,0 +1,96 @@
+"""The door's process, `python -m station.door`: it alone, beside the server, holds the admin credential for others."""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import sys
+import time
+
+import uvicorn
+
+from blocks.home import home
+from blocks.ledger.tokens import Tokens
+from domain.errors import LockgateError
+from station import api, credentials, settings
+from station.door.app import Door
+from station.door.guests import Guests
+from station.door.upstream import Upstream
+
+log = logging.getLogger("lockgate")
+FRESH_S = 30.0
+AGAIN_S = 5.0
+"""How long it is remembered where the ledger is, and how soon that is asked again."""
+TRIES = 50
+
+
+class Ledger:
+    """Where tokens are: the ledger of the default workshop, as it was last known while the server does not answer."""
+
+    def __init__(self) -> None:
+        self._url, self._read_at = "", float("-inf")
+
+    def tokens(self) -> Tokens:
+        """Raises LedgerError or NoAnswer where it was never known."""
+        if time.monotonic() - self._read_at > FRESH_S:
+            try:
+                self._url = api.ledger_url()
+                self._read_at = time.monotonic()
+            except LockgateError:
+                if not self._url:
+                    raise
+                self._read_at += AGAIN_S
+        return Tokens(self._url)
+
+
+async def serve() -> None:
+    """Until SIGTERM or SIGINT."""
+    upstream = Upstream(settings.url(), credentials.api_credential())
+    listening = bound()
+    config = uvicorn.Config(
+        Door(upstream, Guests(Ledger().tokens)),
+        http="h11",  # the strictest of its parsers; what it read is all that is read
+        ws="websockets-sansio",
+        ws_max_size=4_000_000,
+        lifespan="off",
+        proxy_headers=False,  # an address that a caller could claim
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        limit_concurrency=500,
+        timeout_graceful_shutdown=3,
+    )
+    log.info("the door is at %s", settings.door_url())
+    await uvicorn.Server(config).serve(sockets=[listening])
+    await upstream.close()
+
+
+def bound() -> socket.socket:
+    """The socket that it listens on: at the port that was asked for, else at the first free one; noted for others."""
+    host, wanted = settings.door_host(), settings.door_port()
+    for port in range(wanted, wanted + (1 if settings.is_door_port_fixed() else TRIES)):
+        listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+            listening.listen(1024)
+        except OSError as err:
+            listening.close()
+            if err.errno != errno.EADDRINUSE:
+                raise
+            continue
+        draft = home() / "run" / "door-port.new"
+        draft.write_text(str(port))
+        draft.replace(home() / "run" / "door-port")
+        return listening
+    raise SystemExit(f"no free port for the door at {host}:{wanted}: set LOCKGATE_DOOR_PORT to another one")
+
+
+if __name__ == "__main__":
+    settings.use(always=True)
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    for name in ("httpx", "alembic", "uvicorn", "websockets"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    asyncio.run(serve())

@@ -1,0 +1,214 @@
+"""What happens to a request at the door: read strictly, known by its token, looked up in the table, made anew."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
+
+import httpx
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from domain.access import Role, Token, answer_digest
+from station.door import bodies, sockets, table
+from station.door.guests import Guests
+from station.door.reading import MAX_BODY, NOTHING, Denied, body_of, path_of, query_of, segments_of
+from station.door.table import Act, Rule
+from station.door.upstream import Upstream
+
+log = logging.getLogger("lockgate")
+BODY_S = 60.0
+"""How long a caller may take to send a body."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+OUTSIDE = ("docs", "redoc", "openapi.json")
+"""Pages of the server beside its UI, which nobody needs."""
+GIVEN_BACK = ("content-type", "cache-control", "etag", "last-modified", "content-disposition")
+SAFE = {
+    "x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer",
+    "content-security-policy": "frame-ancestors 'none'",
+}  # fmt: skip
+
+
+class Asked(NamedTuple):
+    """A request of somebody who may make it."""
+
+    rule: Rule
+    token: Token
+    segments: list[str]
+    path: str
+    body: Any
+
+
+class Door:
+    """The ASGI application."""
+
+    def __init__(self, upstream: Upstream, guests: Guests) -> None:
+        self.upstream, self.guests = upstream, guests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await sockets.serve(WebSocket(scope, receive, send), self.upstream, self.guests)
+        elif scope["type"] == "http":
+            await (await self._answer(Request(scope, receive)))(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            answer = await self._asked(request)
+        except Denied as no:
+            answer = JSONResponse({"detail": str(no)}, no.status)
+            if no.status == 401:
+                answer.headers["www-authenticate"] = 'Bearer realm="Lockgate"'
+            if no.status in (429, 503):
+                answer.headers["retry-after"] = "60" if no.status == 429 else "1"
+        except ClientDisconnect:
+            answer = Response(status_code=400)
+        for name, value in SAFE.items():
+            answer.headers[name] = value
+        return answer
+
+    async def _asked(self, request: Request) -> Response:
+        segments = segments_of(request.scope["raw_path"])
+        method, below = request.method, segments[1:]
+        if method not in METHODS:
+            raise Denied(405, f"the door knows {', '.join(METHODS)}")
+        if segments == ["door", "health"]:
+            return JSONResponse({"status": "pass"})
+        if segments[0] != "api":
+            return await self._page(request, segments)
+        if f"{method} /{'/'.join(below)}" in table.OPEN:
+            return await self._passed_on(request, method, path_of(segments), NOTHING, hide=True, signed=False)
+        token = await self._guest(request)
+        return await self._let_in(request, token, segments, await _content(request))
+
+    async def _guest(self, request: Request) -> Token:
+        address = request.client.host if request.client else ""
+        return await self.guests.known(request.headers.getlist("authorization"), address)
+
+    async def _page(self, request: Request, segments: list[str]) -> Response:
+        """The UI's own files, which hold nothing of anybody, and who is signed in."""
+        if request.method != "GET" or segments[0] in OUTSIDE:
+            raise Denied(404, "there is no such page")
+        if segments == ["door", "me"]:
+            token = await self._guest(request)
+            return JSONResponse(token.model_dump(mode="json", include={"name", "roles", "expires_at"}))
+        if segments == ["ui-settings"]:
+            told = await self.upstream.read("/ui-settings", signed=False)
+            return JSONResponse({**told, "api_url": "/api"})  # the UI would go past the door, and be turned away
+        return await self._passed_on(request, "GET", path_of(segments), NOTHING, hide=False, signed=False)
+
+    async def _let_in(self, request: Request, token: Token, segments: list[str], content: bytes) -> Response:
+        method, below = request.method, segments[1:]
+        rule = table.find(method, below)
+        if rule is None:
+            raise Denied(404, f"the door knows no {method} of this path")
+        if not any(token.may(role) for role in rule.roles):
+            raise Denied(403, _lacks(token, *rule.roles))
+        query = query_of(request.scope["query_string"], rule.query)
+        headers = request.headers
+        body = body_of(headers.getlist("content-type"), headers.getlist("content-encoding"), content)
+        if body is not NOTHING and method in ("GET", "DELETE"):
+            raise Denied(400, f"{method} has no body")
+        path = path_of(segments) + (f"?{query}" if query else "")
+        asked = Asked(rule, token, below, path, body)
+        match rule.act:
+            case Act.READ:
+                bodies.check_reading(body)
+            case Act.START:
+                asked = await self._start(asked)
+            case Act.ANSWER:
+                prepared = await self._prepare_answer(asked)
+                if isinstance(prepared, Response):
+                    return prepared
+                asked = prepared
+        hide = not token.may(Role.ADMINISTER)
+        answer = await self._passed_on(request, method, path, asked.body, hide=hide, signed=True)
+        if rule.act is not Act.READ and method != "GET":
+            log.info("%s (token %s): %s %s → %d", token.name, token.id, method, path, answer.status_code)
+        return answer
+
+    async def _start(self, asked: Asked) -> Asked:
+        """With a body that starts the deployment and nothing else."""
+        name = await self.upstream.which(asked.segments[1])
+        if name is None:
+            if asked.token.may(Role.ADMINISTER):
+                return asked
+            raise Denied(403, _lacks(asked.token, Role.ADMINISTER))
+        if not asked.token.may(table.STARTS[name]):
+            raise Denied(403, _lacks(asked.token, table.STARTS[name]))
+        deployment = await self.upstream.read(f"/api/deployments/{asked.segments[1].lower()}")
+        if deployment is None:
+            raise Denied(404, "there is no such deployment any more")
+        return asked._replace(body=bodies.start_of(asked.body, deployment, asked.token))
+
+    async def _prepare_answer(self, asked: Asked) -> Asked | Response:
+        """With the answer in its name, which is noted before the run can go on."""
+        run_id, token = asked.segments[1].lower(), asked.token
+        run = await self.upstream.read(f"/api/flow_runs/{run_id}")
+        if run is None:
+            raise Denied(404, "there is no such run")
+        state = run.get("state") or {}
+        question = str((state.get("state_details") or {}).get("pause_key") or "")
+        kind, _, rest = question.partition("-")
+        if state.get("type") != "PAUSED":
+            reason = f"the run does not wait for an answer: it is {state.get('name')}"
+            return JSONResponse({"status": "ABORT", "details": {"type": "abort_details", "reason": reason}})
+        form = table.ANSWERS.get(kind)
+        if form is None:
+            if token.may(Role.ADMINISTER):
+                return asked
+            raise Denied(403, _lacks(token, Role.ADMINISTER))
+        if not token.may(form.role):
+            raise Denied(403, _lacks(token, form.role))
+        answer = bodies.answer_of(asked.body, form, rest.partition("-")[0], token)
+        await asyncio.to_thread(lambda: self.guests.tokens().sign(run_id, question, answer_digest(answer), token))
+        return asked._replace(body={"run_input": answer})
+
+    async def _passed_on(
+        self, request: Request, method: str, path: str, body: Any, *, hide: bool, signed: bool
+    ) -> Response:
+        answer = await self.upstream.ask(method, path, request.headers, body, signed=signed)
+        headers = {name: answer.headers[name] for name in GIVEN_BACK if name in answer.headers}
+        place = answer.headers.get("location", "")
+        if place.startswith("/") and not place.startswith(("//", "/\\")):
+            headers["location"] = place
+        if hide and answer.headers.get("content-type", "").startswith("application/json"):
+            try:
+                content = await answer.aread()
+            except httpx.HTTPError as err:
+                raise Denied(503, f"the server behind the door broke off: {type(err).__name__}") from err
+            finally:
+                await answer.aclose()
+            told = json.dumps(bodies.hidden(json.loads(content))) if content else ""
+            return Response(told, answer.status_code, headers)
+        return StreamingResponse(_streamed(answer), answer.status_code, headers)
+
+
+async def _content(request: Request) -> bytes:
+    parts: list[bytes] = []
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.stream():
+                parts.append(part)
+                if sum(map(len, parts)) > MAX_BODY:
+                    raise Denied(413, f"a body may have {MAX_BODY:,} bytes at most")
+    except TimeoutError:
+        raise Denied(408, f"the body did not come within {BODY_S:.0f} s") from None
+    return b"".join(parts)
+
+
+async def _streamed(answer: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for part in answer.aiter_bytes():
+            yield part
+    finally:
+        await answer.aclose()
+
+
+def _lacks(token: Token, *roles: Role) -> str:
+    needed = [role for role in Role if role in roles]
+    if len(needed) > 1 and Role.ADMINISTER in needed:
+        needed.remove(Role.ADMINISTER)
+    return f"{token.name} may {', '.join(token.roles)}; this needs {' or '.join(needed)}"

@@ -1,0 +1,93 @@
+"""Knows people and programs by their tokens, and slows down who tries tokens that are none."""
+
+import asyncio
+import base64
+import binascii
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from blocks.ledger.tokens import Tokens, hashed
+from domain.access import Token
+from domain.errors import LockgateError
+from station.door.reading import Denied
+
+FAILURES, WINDOW_S = 10, 60.0
+"""So many wrong tokens from one address in so many seconds; then it waits, whatever it shows. Whose token was good
+before is let in all the same: they may be behind the same proxy."""
+MAX_ADDRESSES = 10_000
+MAX_VALUE = 512
+UNKNOWN = "who are you? Show a token: Authorization: Bearer TOKEN, or Basic with the token as the password"
+
+
+class Guests:
+    """Whom the door knows. Every request asks the ledger, so that a revoked token opens nothing from that moment on."""
+
+    def __init__(self, tokens: Callable[[], Tokens], clock: Callable[[], float] = time.monotonic) -> None:
+        self.tokens = tokens
+        self._clock = clock
+        self._failures: dict[str, deque[float]] = {}
+        self._good: set[str] = set()
+
+    async def known(self, authorizations: list[str], address: str) -> Token:
+        """Whose token it is. Raises Denied: 401 for none or a wrong one, 429 after too many, 503 without a ledger."""
+        if len(authorizations) != 1:
+            raise Denied(401, UNKNOWN)
+        return await self.of_value(value_of(authorizations[0]), address)
+
+    async def of_value(self, value: str, address: str) -> Token:
+        """The same for a bare token."""
+        mark = hashed(value)
+        if mark not in self._good and self._is_slowed(address):
+            raise Denied(429, "too many wrong tokens from your address: wait a minute")
+        try:
+            token = await asyncio.to_thread(lambda: self.tokens().of(value))
+        except LockgateError as err:
+            raise Denied(503, f"tokens cannot be looked up now: {err}") from err
+        why = "is not known here" if token is None else token.why_not(datetime.now(UTC))
+        if token is None or why is not None:
+            self._good.discard(mark)
+            self._note(address)
+            raise Denied(401, f"this token {why}")
+        if len(self._good) > MAX_ADDRESSES:
+            self._good.clear()
+        self._good.add(mark)
+        return token
+
+    def _is_slowed(self, address: str) -> bool:
+        found = self._failures.get(address)
+        while found and found[0] < self._clock() - WINDOW_S:
+            found.popleft()
+        if found is not None and not found:
+            del self._failures[address]
+        return bool(found) and len(found or ()) >= FAILURES
+
+    def _note(self, address: str) -> None:
+        if len(self._failures) > MAX_ADDRESSES:
+            self._failures.clear()
+        self._failures.setdefault(address, deque(maxlen=FAILURES)).append(self._clock())
+
+
+def value_of(authorization: str) -> str:
+    """The token in a header: `Bearer TOKEN`, or Basic with it as the password, or alone, as Prefect's UI sends it.
+
+    Raises Denied for anything else.
+    """
+    kind, _, value = authorization.partition(" ")
+    value = value.strip()
+    if kind.lower() == "basic":
+        try:
+            value = base64.b64decode(value, validate=True).decode()
+        except (binascii.Error, ValueError):
+            raise Denied(401, UNKNOWN) from None
+        return _short(value.partition(":")[2] if ":" in value else value)
+    if kind.lower() == "bearer":
+        return _short(value)
+    raise Denied(401, UNKNOWN)
+
+
+def _short(value: str) -> str:
+    if not value or len(value) > MAX_VALUE:
+        raise Denied(401, UNKNOWN)
+    return value

@@ -1,0 +1,402 @@
+"""The front door: each role on each route that Prefect's server has, default deny, and what is tried against it."""
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from domain.access import Role, answer_digest
+from station.door import table
+from tests.contract.door import DEPLOYMENTS, ID, MARK, QUESTIONS, RUNNING, SECRET, FakeDoor, basic
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+TASK, ROLLBACK = DEPLOYMENTS["agent-task/agent-task"], DEPLOYMENTS["rollback/rollback"]
+START, BACK = f"/api/deployments/{TASK}/create_flow_run", f"/api/deployments/{ROLLBACK}/create_flow_run"
+BRIEF = {"parameters": {"brief": {"title": "Add a double"}}}
+RESUME = {kind: f"/api/flow_runs/{id_}/resume" for kind, (id_, _) in QUESTIONS.items()}
+YES = {"decision": "approve", "mark": MARK, "comment": ""}
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> FakeDoor:
+    return FakeDoor(tmp_path_factory.mktemp("door"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh(door: FakeDoor) -> None:
+    door.asked.clear()
+    door.now += 1000
+
+
+@pytest.fixture(scope="module")
+def routes() -> dict[tuple[str, str], Any]:
+    """(method, template) → operation, from the server itself."""
+    from prefect.server.api.server import create_app
+
+    paths = create_app(ephemeral=False).openapi()["paths"]
+    return {(method.upper(), path): told for path, ways in paths.items() for method, told in ways.items()}
+
+
+def filled(template: str) -> str:
+    """A path for a template: ids are ids, names are names."""
+    uuid = re.sub(r"\{(id|(?!resource_)\w+_id)\}", ID, template)
+    return "/api" + re.sub(r"\{\w+\}", "some-name", uuid)
+
+
+def fits(template: str, path: str) -> bool:
+    """Whether a path is one of a template: `/flow_runs/{id}/input/filter` is one of an input that is called so."""
+    uuid = re.sub(r"\{(id|(?!resource_)\w+_id)\}", ID, template)
+    return re.fullmatch("/api" + re.sub(r"\{\w+\}", "[^/]+", uuid), path) is not None
+
+
+def test_the_table_holds_nothing_that_the_server_does_not_have_and_all_that_it_has_but_a_few(
+    routes: dict[tuple[str, str], Any],
+) -> None:
+    known = {(rule.method, rule.template) for rule in table.rules()}
+    assert len(known) == len(table.rules()), "a route stands twice"
+    assert known - set(routes) == set()
+    opened = {tuple(each.split()) for each in table.OPEN}
+    assert set(routes) - known == opened, "a new route of the server is nobody's until somebody decides whose it is"
+    for rule in table.rules():
+        takes = {
+            each["name"] for each in routes[rule.method, rule.template].get("parameters", []) if each["in"] == "query"
+        }
+        assert rule.query <= takes, rule
+        assert "include_secrets" not in rule.query or rule.roles == table.ADMINISTER
+
+
+def test_each_role_may_do_on_each_route_what_the_table_says_and_nothing_else(
+    tmp_path: Path, routes: dict[tuple[str, str], Any]
+) -> None:
+    """Written down once more by what matters, not read from the table: reading is for all, changing for one."""
+    door = FakeDoor(tmp_path)
+    door.remember()
+    harmless = re.compile(r"/(filter|count|paginate|history|lateness|counts|count-\S+|next-runs|concurrency_status)$")
+    private = re.compile(
+        r"^/(block_|variables|automations|collections|concurrency_limits|v2|admin/s|task_workers|saved_searches/\{)"
+    )
+    templates = {path for _, path in routes}
+    for template in sorted(templates):
+        for method in METHODS:
+            exists = any(way == method and fits(path, filled(template)) for way, path in routes)
+            asks = method == "GET" or (method == "POST" and bool(harmless.search(template))) or "count-by" in template
+            special = (method, template) in {
+                ("POST", "/deployments/{id}/create_flow_run"), ("POST", "/flow_runs/{id}/resume")
+            }  # fmt: skip
+            if special or f"{method} {template}" in table.OPEN:
+                continue
+            for role in Role:
+                door.asked.clear()
+                status = door.ask(method, filled(template), role, None if method == "GET" else {}).status
+                allowed = exists and (role is Role.ADMINISTER or (asks and not private.match(template)))
+                told = f"{role} {method} {template}: {status}"
+                if allowed and method == "DELETE":
+                    allowed = status != 400  # a body where there is none
+                assert (status == 200) == allowed, told
+                assert bool(door.asked) == allowed, told
+                assert status in (200, 400, 403, 404), told
+            assert door.ask(method, filled(template)).status == 401
+
+
+def test_who_may_start_what(door: FakeDoor) -> None:
+    may = {
+        "agent-task/agent-task": {Role.SUBMIT, Role.ADMINISTER},
+        "intake/intake": {Role.SUBMIT, Role.ADMINISTER},
+        "rollback/rollback": {Role.RELEASE, Role.ADMINISTER},
+        "housekeeping/housekeeping": {Role.ADMINISTER},
+    }
+    for name, id_ in DEPLOYMENTS.items():
+        for role in Role:
+            door.asked.clear()
+            done = door.ask("POST", f"/api/deployments/{id_}/create_flow_run", role, {"parameters": {}})
+            assert (done.status == 200) == (role in may[name]), f"{role} {name}: {done}"
+            assert len(door.changes()) == (role in may[name]), f"{role} {name}"
+
+
+def test_a_run_is_started_by_a_body_that_the_door_made(door: FakeDoor) -> None:
+    given = {
+        **BRIEF, "idempotency_key": "k", "tags": ["lockgate"], "job_variables": {}, "labels": None, "name": "n",
+        "state": {"type": "SCHEDULED", "message": "hm", "state_details": {"scheduled_time": "2030-01-01T00:00:00Z"}},
+    }  # fmt: skip
+    assert door.ask("POST", START, Role.SUBMIT, given).status == 200
+    (sent,) = door.changes()
+    assert json.loads(sent.content) == {
+        **BRIEF, "name": "n", "idempotency_key": "submit-er/k", "labels": {"lockgate.started-by": "submit-er"},
+        "enforce_parameter_schema": True,
+        "state": {"type": "SCHEDULED", "message": "started by submit-er, who is signed in",
+                  "state_details": {"scheduled_time": "2030-01-01T00:00:00Z"}},
+    }  # fmt: skip
+    assert sent.headers["authorization"] == basic("admin:of-all")[1]
+
+
+def test_who_may_answer_what_and_the_name_is_the_tokens(door: FakeDoor) -> None:
+    forms: dict[str, tuple[Role, str, dict[str, str]]] = {
+        "review": (Role.REVIEW, "reviewer", YES),
+        "questions": (Role.ANSWER, "answered_by", {"answers": "the first"}),
+        "ready": (Role.RELEASE, "mended_by", {}),
+        "window": (Role.RELEASE, "opened_by", {"why": "it burns"}),
+    }
+    for kind, (wanted, name_field, content) in forms.items():
+        for role in Role:
+            door.asked.clear()
+            done = door.ask("POST", RESUME[kind], role, {"run_input": content})
+            assert (done.status == 200) == (role in (wanted, Role.ADMINISTER)), f"{role} {kind}: {done}"
+            answers = [json.loads(each.content)["run_input"] for each in door.changes()]
+            assert answers == ([{**content, name_field: f"{role}-er"}] if done.status == 200 else [])
+            for answer in answers:
+                run_id, question = QUESTIONS[kind]
+                assert door.tokens.signer(run_id, question, answer_digest(answer)) == f"{role}-er"
+    assert door.ask("POST", RESUME["another"], Role.REVIEW, {"run_input": YES}).status == 403
+    not_waiting = door.ask("POST", f"/api/flow_runs/{RUNNING}/resume", Role.REVIEW, {"run_input": YES})
+    assert (not_waiting.status, not_waiting.told["status"]) == (200, "ABORT")
+
+
+def test_the_answers_of_the_server_hold_no_secret_but_for_who_administers(door: FakeDoor) -> None:
+    for role in Role:
+        told = door.ask("GET", "/api/work_pools/lockgate", role)
+        assert (SECRET in told.content.decode()) == (role is Role.ADMINISTER)
+        assert told.told["deep"][0]["name"] == "kept"
+        assert not {"set-cookie", "server"} & set(told.headers)
+        assert told.headers["x-frame-options"] == "DENY"
+
+
+def test_a_token_is_shown_as_bearer_or_basic_and_one_that_is_over_opens_nothing(door: FakeDoor) -> None:
+    made, value = door.tokens.add("ann", {Role.ANSWER})
+    ways = [
+        ("authorization", f"Bearer {value}"),
+        ("authorization", f"bearer {value}"),
+        basic(value),
+        basic(f"ann:{value}"),
+    ]
+    for way in ways:
+        me = door.ask("GET", "/door/me", headers=[way])
+        assert (me.status, me.told) == (200, {"name": "ann", "roles": ["answer"], "expires_at": None})
+    door.tokens.revoke(made.name)
+    for way in ways:
+        assert door.ask("GET", "/api/version", headers=[way]).status == 401
+    assert door.asked == []
+
+
+def test_who_tries_wrong_tokens_waits_and_keeps_nobody_else_out(door: FakeDoor) -> None:
+    _, fresh = door.tokens.add("fresh", {Role.ANSWER})
+    assert door.ask("GET", "/api/version", Role.SUBMIT, address="192.0.2.9").status == 200
+    tried = [door.ask("GET", "/api/version", f"guess-{n}", address="192.0.2.9").status for n in range(12)]
+    assert tried == [401] * 10 + [429] * 2
+    assert door.ask("GET", "/api/version", fresh, address="192.0.2.9").status == 429
+    assert door.ask("GET", "/api/version", Role.SUBMIT, address="192.0.2.9").status == 200, "it was good before"
+    assert door.ask("GET", "/api/version", fresh, address="192.0.2.10").status == 200
+    door.now += 61
+    assert door.ask("GET", "/api/version", "guess", address="192.0.2.9").status == 401
+
+
+def test_pages_are_shown_without_the_credential_and_nothing_else_is(door: FakeDoor) -> None:
+    for path in ("/", "/ui-settings", "/v2/assets/index.js", "/runs/flow-run/" + ID):
+        assert door.ask("GET", path).status == 200, path
+    for path in ("/api/health", "/api/ready"):
+        assert door.ask("GET", path).status == 200, path
+    assert [each.headers.get("authorization") for each in door.asked] == [None] * 6
+    for method, path in (
+        ("POST", "/"),
+        ("GET", "/docs"),
+        ("GET", "/openapi.json"),
+        ("HEAD", "/"),
+        ("POST", "/api/health"),
+    ):
+        assert door.ask(method, path).status in (401, 404, 405), path
+    assert len(door.asked) == 6
+
+
+TOO_DEEP = b'{"flows": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+BLOCKS = "/api/block_documents/filter"
+RUNS = "/api/flow_runs/filter"
+NAMED = "/api/block_types/slug/lockgate-secret/block_documents/name/default"
+TRIES: tuple[tuple[str, Role, str, str, Any], ...] = (
+    # what is tried, by whom, method, path, body: JSON, or bytes as they are
+    ("a shell by job variables", Role.SUBMIT, "POST", START, {**BRIEF, "job_variables": {"command": "id"}}),
+    ("job variables as a list", Role.SUBMIT, "POST", START, {**BRIEF, "job_variables": [1]}),
+    ("job variables for a rollback", Role.RELEASE, "POST", BACK, {"job_variables": {"env": {"A": "b"}}}),
+    ("another queue", Role.SUBMIT, "POST", START, {**BRIEF, "work_queue_name": "mine"}),
+    ("infrastructure of a block", Role.SUBMIT, "POST", START, {**BRIEF, "infrastructure_document_id": ID}),
+    ("the child of another run", Role.SUBMIT, "POST", START, {**BRIEF, "parent_task_run_id": ID}),
+    ("somebody else's label", Role.SUBMIT, "POST", START, {**BRIEF, "labels": {"lockgate.started-by": "ann"}}),
+    ("tags of the platform", Role.SUBMIT, "POST", START, {**BRIEF, "tags": ["lockgate-platform"]}),
+    ("unchecked parameters", Role.SUBMIT, "POST", START, {**BRIEF, "enforce_parameter_schema": False}),
+    ("a parameter that is none", Role.SUBMIT, "POST", START, {"parameters": {"brief": {}, "folder": "/etc"}}),
+    ("a field that is none", Role.SUBMIT, "POST", START, {**BRIEF, "deployment_id": ID}),
+    ("camel case", Role.SUBMIT, "POST", START, {**BRIEF, "jobVariables": {"command": "id"}}),
+    ("a run that is done", Role.SUBMIT, "POST", START, {**BRIEF, "state": {"type": "COMPLETED"}}),
+    ("a state with data", Role.SUBMIT, "POST", START, {**BRIEF, "state": {"type": "SCHEDULED", "data": {"a": 1}}}),
+    ("a variable's value", Role.SUBMIT, "POST", START,
+     {"parameters": {"brief": {"title": {"__prefect_kind": "workspace_variable", "variable_name": "x"}}}}),
+    ("a template", Role.SUBMIT, "POST", START,
+     {"parameters": {"brief": {"title": {"__prefect_kind": "jinja", "template": "{{ 1 }}"}}}}),
+    ("a block as a value", Role.SUBMIT, "POST", START,
+     {"parameters": {"brief": {"title": {"$ref": {"block_document_id": ID}}}}}),
+    ("a hidden object of parameters", Role.SUBMIT, "POST", START,
+     {"parameters": {"__prefect_kind": "json", "value": '{"brief": {}}'}}),
+    ("many at once", Role.SUBMIT, "POST", START + "/bulk", [BRIEF]),
+    ("a run without a deployment", Role.SUBMIT, "POST", "/api/flow_runs/", {"flow_id": ID}),
+    ("a deployment with a pull step", Role.SUBMIT, "POST", "/api/deployments/", {"name": "x", "flow_id": ID}),
+    ("a work pool", Role.RELEASE, "PATCH", "/api/work_pools/lockgate", {"base_job_template": {}}),
+    ("a block", Role.RELEASE, "POST", "/api/block_documents/", {"name": "x"}),
+    ("secrets of all blocks", Role.REVIEW, "POST", BLOCKS, {"include_secrets": True}),
+    ("secrets of one block", Role.REVIEW, "GET", NAMED + "?include_secrets=true", None),
+    ("secrets where none are", Role.REVIEW, "POST", RUNS, {"include_secrets": True}),
+    ("secrets deeper in", Role.REVIEW, "POST", RUNS, {"flow_runs": [{"include_secrets": 1}]}),
+    ("secrets by the query", Role.REVIEW, "POST", RUNS + "?include_secrets=1", {}),
+    ("a variable", Role.ANSWER, "GET", "/api/variables/name/x", None),
+    ("the settings", Role.ANSWER, "GET", "/api/admin/settings", None),
+    ("an automation", Role.RELEASE, "POST", "/api/automations/", {"name": "x"}),
+    ("past the form, by the state", Role.REVIEW, "POST", f"/api/flow_runs/{QUESTIONS['review'][0]}/set_state",
+     {"state": {"type": "SCHEDULED"}, "force": True}),
+    ("past the form, by its input", Role.REVIEW, "POST", f"/api/flow_runs/{QUESTIONS['review'][0]}/input",
+     {"key": "suspended-review-response", "value": "{}"}),
+    ("another one's name", Role.REVIEW, "POST", RESUME["review"], {"run_input": {**YES, "reviewer": "ann"}}),
+    ("the platform's name", Role.REVIEW, "POST", RESUME["review"], {"run_input": {**YES, "reviewer": "policy"}}),
+    ("a name that is no text", Role.REVIEW, "POST", RESUME["review"], {"run_input": {**YES, "reviewer": ["ann"]}}),
+    ("a name by a template", Role.REVIEW, "POST", RESUME["review"],
+     {"run_input": {**YES, "reviewer": {"__prefect_kind": "json", "value": '"ann"'}}}),
+    ("housekeeping's decision", Role.REVIEW, "POST", RESUME["review"], {"run_input": {**YES, "decision": "expired"}}),
+    ("no decision", Role.REVIEW, "POST", RESUME["review"], {"run_input": {"mark": MARK}}),
+    ("no answer", Role.REVIEW, "POST", RESUME["review"], {}),
+    ("approval of another change", Role.REVIEW, "POST", RESUME["review"], {"run_input": {**YES, "mark": "f" * 16}}),
+    ("approval of any change", Role.REVIEW, "POST", RESUME["review"], {"run_input": {"decision": "approve"}}),
+    ("a field of another form", Role.REVIEW, "POST", RESUME["review"], {"run_input": {**YES, "opened_by": "ann"}}),
+    ("more than an answer", Role.REVIEW, "POST", RESUME["review"], {"run_input": YES, "keyset": {}}),
+    ("to open a window as a reviewer", Role.REVIEW, "POST", RESUME["window"], {"run_input": {}}),
+    ("to approve one's own brief", Role.SUBMIT, "POST", RESUME["review"], {"run_input": YES}),
+    ("a key twice, the good one last", Role.SUBMIT, "POST", START,
+     b'{"job_variables": {"command": "id"}, "parameters": {"brief": {}}, "job_variables": {}}'),
+    ("a key twice, deeper in", Role.REVIEW, "POST", RUNS, b'{"flow_runs": {"a": 1, "a": 2}}'),
+    ("numbers that are none", Role.REVIEW, "POST", RUNS, b'{"limit": NaN}'),
+    ("two documents", Role.REVIEW, "POST", RUNS, b"{} {}"),
+    ("half a document", Role.REVIEW, "POST", RUNS, b'{"limit": '),
+    ("another encoding", Role.REVIEW, "POST", RUNS, "{}".encode("utf-16")),
+    ("too deep", Role.REVIEW, "POST", RUNS, TOO_DEEP),
+    ("too long", Role.REVIEW, "POST", RUNS, b'"' + b"a" * 5_000_000 + b'"'),
+    ("a body for reading", Role.REVIEW, "GET", "/api/version", {}),
+    ("a way round by dots", Role.REVIEW, "GET", "/api/version/../admin/settings", None),
+    ("a way round by dots of another kind", Role.REVIEW, "GET", "/api/version/%2e%2e/admin/settings", None),
+    ("a slash in disguise", Role.REVIEW, "GET", "/api/flows/name%2f..%2f..%2fadmin/settings", None),
+    ("a slash twice disguised", Role.REVIEW, "GET", "/api/flows/name/%252e%252e", None),
+    ("a page that is the api", Role.REVIEW, "GET", "/x/../api/admin/settings", None),
+    ("a page that is the api, in disguise", Role.REVIEW, "GET", "/%61pi/admin/settings", None),
+    ("two slashes", Role.REVIEW, "GET", "//api/admin/settings", None),
+    ("two slashes within", Role.REVIEW, "POST", "/api//block_documents/filter", {}),
+    ("a trailing slash", Role.REVIEW, "POST", "/api/flow_runs/filter/", {}),
+    ("another case", Role.REVIEW, "POST", "/api/Block_Documents/filter", {}),
+    ("another case of the api", Role.REVIEW, "POST", "/API/block_documents/filter", {}),
+    ("a backslash", Role.REVIEW, "GET", "/api\\admin\\settings", None),
+    ("a zero byte", Role.REVIEW, "GET", "/api/flows/name/a%00", None),
+    ("a line break", Role.REVIEW, "GET", "/api/flows/name/a%0d%0aHost:x", None),
+    ("no UTF-8", Role.REVIEW, "GET", "/api/flows/name/%ff", None),
+    ("a whole address", Role.REVIEW, "GET", "http://127.0.0.1:4200/api/admin/settings", None),
+    ("an id that is none", Role.REVIEW, "GET", "/api/flow_runs/..%00", None),
+    ("a query twice", Role.REVIEW, "GET", f"/api/flow_run_states/?flow_run_id={ID}&flow_run_id={ID}", None),
+    ("another method", Role.REVIEW, "TRACE", "/api/version", None),
+    ("a method in small letters", Role.REVIEW, "delete", f"/api/flows/{ID}", None),
+    ("the door's own page by POST", Role.REVIEW, "POST", "/door/me", {}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("tried", TRIES, ids=[tried[0] for tried in TRIES])
+def test_what_is_tried_does_not_reach_the_server(door: FakeDoor, tried: tuple[str, Role, str, str, Any]) -> None:
+    _, role, method, path, body = tried
+    if isinstance(body, bytes):
+        done = door.ask(method, path, role, content=body, headers=[("content-type", "application/json")])
+    else:
+        done = door.ask(method, path, role, body)
+    assert done.status in (400, 401, 403, 404, 405, 409, 413, 415), done
+    assert len(done.told["detail"]) > 10, "a sentence says why"
+    looked_up = [each for each in door.asked if each.method == "GET" and "/name/" in each.url.path + "/name/"]
+    assert door.changes() == [] and door.asked == looked_up
+    assert door.ask("GET", "/api/version", role).status == 200, "the same token still does what it may"
+
+
+HEADERS = (
+    ("a method in a header", [("x-http-method-override", "DELETE"), ("x-method-override", "PUT")], 200),
+    ("another one's address", [("x-forwarded-for", "127.0.0.1"), ("forwarded", "for=127.0.0.1")], 200),
+    ("the credential's user", [("x-prefect-worker-id", ID), ("prefect-automation-id", ID), ("cookie", "a=b")], 200),
+    ("two tokens", [("authorization", "Bearer x")], 401),
+    ("another kind of body", [("content-type", "text/plain")], 415),
+    ("a body in two kinds", [("content-type", "application/json"), ("content-type", "text/plain")], 415),
+    ("a packed body", [("content-type", "application/json"), ("content-encoding", "gzip")], 415),
+    ("another alphabet", [("content-type", "application/json; charset=utf-7")], 415),
+)
+
+
+@pytest.mark.parametrize(("what", "headers", "status"), HEADERS, ids=[each[0] for each in HEADERS])
+def test_headers_change_nothing(door: FakeDoor, what: str, headers: list[tuple[str, str]], status: int) -> None:
+    plain = status == 200
+    more = [("content-type", "application/json")] if plain else []
+    done = door.ask("POST", RUNS, Role.REVIEW, content=b"{}", headers=[*headers, *more])
+    assert done.status == status, what
+    assert len(door.asked) == plain
+    for sent in door.asked:
+        assert sent.method == "POST"
+        passed = set(sent.headers) - {"host", "accept-encoding", "connection", "user-agent", "accept"}
+        assert passed == {"authorization", "content-type", "content-length"}
+
+
+@pytest.fixture
+def listening(door: FakeDoor) -> Iterator[int]:
+    """The port of a door that really listens."""
+    server = uvicorn.Server(
+        uvicorn.Config(door.app, port=0, http="h11", ws="none", lifespan="off", log_config=None, proxy_headers=False)
+    )
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen()
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        yield bound.getsockname()[1]
+        server.should_exit = True
+        thread.join(10)
+
+
+def test_a_second_request_is_not_smuggled_in_the_first(door: FakeDoor, listening: int) -> None:
+    token = f"Authorization: Bearer {door.value[Role.REVIEW]}\r\n"
+    head = f"POST {RUNS} HTTP/1.1\r\nHost: door\r\n{token}Content-Type: application/json\r\n"
+    within = f"DELETE /api/flows/{ID} HTTP/1.1\r\nHost: door\r\n{token}\r\n"
+    for bad in (
+        f"{head}Content-Length: 2\r\nContent-Length: {len(within)}\r\n\r\n{within}",
+        f"{head}Content-Length: 2\r\nTransfer-Encoding: xchunked\r\n\r\n{{}}{within}",
+        f"{head}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n{within}",
+        f"{head}Content-Length: +2\r\n\r\n{{}}{within}",
+        f"GET http://127.0.0.1/api/admin/settings HTTP/1.1\r\nHost: door\r\n{token}\r\n",
+        f"GET /api/version HTTP/1.1\r\n{token}\r\n",
+        f"GET /api/version HTTP/1.1\r\nHost: a\r\nHost: b\r\n{token}\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", listening), timeout=10) as caller:
+            caller.sendall(bad.encode())
+            caller.shutdown(socket.SHUT_WR)
+            told = b""
+            while part := caller.recv(65536):
+                told += part
+        assert told.startswith(b"HTTP/1.1 4"), bad
+        assert [each.method for each in door.asked if each.method == "DELETE"] == [], bad
+    both = f"{head}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", listening), timeout=10) as caller:
+        caller.sendall(both)  # whichever length counts, what reaches the server is what was read
+        assert re.match(rb"HTTP/1.1 (200|400)", caller.recv(65536))
+    assert all(each.content == b"{}" for each in door.asked)
+
+
+def test_a_server_that_does_not_answer_is_said_to_be_so(tmp_path: Path) -> None:
+    door = FakeDoor(tmp_path)
+
+    def gone(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    door.app.upstream._client = httpx.AsyncClient(base_url="http://x", transport=httpx.MockTransport(gone))
+    done = door.ask("GET", "/api/version", Role.REVIEW)
+    assert (done.status, "does not answer" in done.told["detail"]) == (503, True)
+    door.tokens = door.tokens._replace(url=f"sqlite:///{tmp_path}/ledger.db/nowhere/ledger.db")
+    assert door.ask("GET", "/api/version", Role.REVIEW).status == 503, "without a ledger nobody is known"
