@@ -1,14 +1,13 @@
 """Hostile and honest changes through the real gates: what they answer, whether that is right, and how long it takes.
 
     make bench-gates
-    python bench/gates.py [--only NAME] [--project NAME] [--upstream] [--write]
+    python bench/gates.py [--only NAME] [--project NAME] [--upstream | --own] [--write]
 
 Every case is made in a real sandbox, collected and committed by the platform, tested and scanned side by side, and
 judged. `--only` takes a part of a case's name and may be given more than once, as may `--project`. `--upstream`
-takes only what neighbouring releases of packages changed. `--write` puts the result of a whole run into
-docs/gate-bench.md and docs/gate-bench-upstream.md. Package archives come from the package index, pinned by
-SHA-256. The last
-line is one JSON object.
+takes only what neighbouring releases of packages changed, `--own` all else. `--write` puts the result of a whole run
+into docs/gate-bench.md and docs/gate-bench-upstream.md, or into the one of the two that it is about. Package archives
+come from the package index, pinned by SHA-256. The last line is one JSON object.
 """
 
 import argparse
@@ -36,12 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Hostile and honest changes through the real gates.")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="part of a case's name")
     parser.add_argument("--project", action="append", default=[], choices=NAMES, help="cases of one project")
-    parser.add_argument("--upstream", action="store_true", help="only what releases of packages changed")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--upstream", action="store_true", help="only what releases of packages changed")
+    which.add_argument("--own", action="store_true", help="all but what releases of packages changed")
     parser.add_argument("--write", action="store_true", help="put the result of a whole run into the docs")
     asked = parser.parse_args(arguments)
     chosen = [
         case
-        for case in (UPSTREAM if asked.upstream else (*CASES, *UPSTREAM))
+        for case in (UPSTREAM if asked.upstream else CASES if asked.own else (*CASES, *UPSTREAM))
         if (not asked.only or any(part in case.name for part in asked.only))
         and (not asked.project or case.project in asked.project)
     ]
@@ -50,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = run(chosen)
     print("\n".join(["", *matrix(results), "", *seconds(results), "", *misses(results)]))
     if asked.write:
-        UPSTREAM_PAGE.write_text(upstream_page([result for result in results if result.case in UPSTREAM]))
+        if not asked.own:
+            UPSTREAM_PAGE.write_text(upstream_page([result for result in results if result.case in UPSTREAM]))
         if not asked.upstream:
             PAGE.write_text(page([result for result in results if result.case not in UPSTREAM]))
     print(json.dumps(summary(results)))

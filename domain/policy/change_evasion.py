@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from domain.policy.change import Change
+from domain.policy.change_other_code import detects
 from domain.policy.python_code import Found, dotted, newly, parsed, parsed_source, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
@@ -231,10 +232,11 @@ EVASION_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "test-detection", "change", REFUSE,
         "Product code that asks for PYTEST_CURRENT_TEST and its like, for a test runner in sys.modules or sys.argv, or "
-        "for a word of tests on its call stack.",
+        "for a word of tests on its call stack; for the variables and globals of Node's test runners; for Go's "
+        "testing.Testing or test flags; for Rust's cfg(not(test)).",
         "Code that behaves otherwise under test is not tested.",
         "behave the same everywhere; pass differences in as settings",
-        newly(_detection),
+        lambda change: (*newly(_detection)(change), *detects(change)),
     ),
     Rule(
         "always-equal", "change", REFUSE,

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from domain.paths import matches
 from domain.policy.change import Change, is_python, text_of
+from domain.policy.change_other_code import OTHER_PERSON_RULES, changed_functions, replaces
 from domain.policy.change_paths import different_sections, different_tables
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
@@ -185,10 +186,11 @@ TEST_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "test-changed", "tests", Severity.REFUSE,
-        "An existing file under the settings' test_paths that the change alters.",
+        "An existing file under the settings' test_paths that the change alters, or an existing test function of Rust "
+        "in product code.",
         "The contract is what base says; new tests belong into new files.",
-        "put the file back and add tests in a new file; a person can open it with may_change_tests",
-        _changed,
+        "put it back and add tests in a new file or function; a person can open the file with may_change_tests",
+        lambda change: (*_changed(change), *changed_functions(change)),
     ),
     Rule(
         "test-config", "tests", Severity.REFUSE,
@@ -201,11 +203,11 @@ TEST_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "test-shadow", "tests", Severity.REFUSE,
         "A new conftest.py, sitecustomize.py, usercustomize.py, *.pth, package metadata; a module that is imported in "
-        "place of pytest, unittest, a module of Python or a package that is installed; or a TestMain beside tests of "
-        "Go.",
+        "place of pytest, unittest, a module of Python or a package that is installed; a TestMain beside tests of "
+        "Go; a macro of Rust or a global of JavaScript by the name of an assertion.",
         "It runs inside the test process and can make any result green.",
         "use another name, or put fixtures into the test file itself",
-        _shadow,
+        lambda change: (*_shadow(change), *replaces(change)),
     ),
 )  # fmt: skip
 
@@ -224,4 +226,5 @@ TEST_PERSON_RULES: tuple[Rule[Change], ...] = (
         "a reviewer compares the recording with the brief",
         _recorded,
     ),
+    *OTHER_PERSON_RULES,
 )  # fmt: skip

@@ -1,0 +1,133 @@
+"""Rules over code that is not Python, and over tests that stand in product code."""
+
+import pytest
+
+from domain.policy import change_findings
+from domain.ports import Tree
+from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
+
+LIB = """pub fn add(a: i32, b: i32) -> i32 { a + b }
+
+/// Adds one.
+/// ```
+/// assert_eq!(shop::next(1), 2);
+/// ```
+pub fn next(a: i32) -> i32 { a + 1 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUE: &str = "}";
+
+    fn holds(a: i32) -> bool { a == 3 && DUE == "}" }
+
+    #[test]
+    fn adds() {
+        assert!(holds(add(1, 2)), "{}", '}');
+    }
+}
+"""
+BASE = {
+    **PROJECT,
+    **tree(
+        {"src/lib.rs": LIB, "setup.cfg": "[tool:pytest]\naddopts = --doctest-modules\n", "web/a.js": "x\n", "a.go": ""}
+    ),
+}
+DOC = 'def f():\n    """Says two.\n\n    >>> f()\n    2\n    """\n    return 2\n'
+BASE |= tree({"shop/doc.py": DOC})
+
+
+def rules(changes: dict[str, str], base: Tree = BASE, **settings: tuple[str, ...]) -> set[str]:
+    changed = {**base, **tree(changes)}
+    return {finding.rule for finding in change_findings(prepared(**settings), attempt(changed), base, changed)}
+
+
+DETECTS = {
+    "a.go": (
+        "var t = testing.Testing()", 'var t = flag.Lookup("test.v") != nil', 'if x(os.Args[0], ".test") {',
+        'if os.Args[1] == "-test.v" {', "//go:linkname fail testing.(*common).Fail",
+    ),
+    "src/other.rs": (
+        "if cfg!(test) {", "#[cfg(not(test))]", "if cfg!(not(test)) {", "#[cfg(not(any(test, x)))]",
+        'env::var("RUST_TEST_THREADS")',
+    ),
+    "web/a.ts": (
+        "if (process.env.JEST_WORKER_ID) {", "process.env.VITEST", "env['NODE_TEST_CONTEXT']", "typeof jest !== 'x'",
+        "if (globalThis.describe) {",
+    ),
+}  # fmt: skip
+ASKS = {
+    "a.go": ('import "testing"', '\t"testing"'),
+    "src/other.rs": ("if cfg!(debug_assertions) {", "thread::current().name()"),
+    "web/a.mjs": ("if (process.env.NODE_ENV === 'test') {", "if (import.meta.vitest) {"),
+}
+REPLACES = {
+    "src/other.rs": ("macro_rules! assert_eq { ($($x:tt)*) => {} }",),
+    "web/a.js": (
+        "globalThis.expect = () => fine",
+        "assert.strict.equal = () => {}",
+        "require('node:assert').equal = x",
+    ),
+}
+HONEST = {
+    "a.go": ("// testing.Testing() is not asked", "for _, arg := range os.Args[1:] {", 'x := "latest"'),
+    "src/other.rs": (
+        "#[cfg(test)]", "#[cfg_attr(test, derive(Debug))]", "macro_rules! assertion { () => {} }", "// cfg!(test)",
+        '#[cfg(feature = "test")]',
+    ),
+    "web/a.js": (
+        "if (process.env.NODE_ENV === 'production') {", "const vitest = 1", "if (assert.ok === x) {",
+        "// JEST_WORKER_ID", "assert.equal(a, b)",
+    ),
+    "vite.config.ts": ("x",),
+}  # fmt: skip
+
+
+def test_new_lines_that_know_of_tests_or_replace_assertions_are_seen_and_others_are_not() -> None:
+    for table, rule in ((DETECTS, "test-detection"), (ASKS, "test-environment"), (REPLACES, "test-shadow")):
+        for path, lines in table.items():
+            for line in lines:
+                assert rule in rules({path: line + "\n"}), line
+    for path, lines in HONEST.items():
+        for line in lines:
+            assert not rules({path: line + "\n"}) & {"test-detection", "test-environment", "test-shadow"}, line
+
+
+MORE = LIB.replace("    #[test]", "    #[test]\n    fn more() { assert_eq!(add(0, 0), 0) }\n\n    #[test]", 1)
+IN_SOURCE: dict[str, tuple[str, set[str]]] = {
+    "product code": (LIB.replace("a + b", "b + a"), set()),
+    "a new test": (MORE, set()),
+    "a new import": (LIB.replace("use super::*;", "use super::*;\n    use std::io;"), set()),
+    "a test in another place": (LIB.replace("        assert!(", "  assert!("), set()),
+    "what a test says": (LIB.replace("add(1, 2)", "3"), {"test-changed"}),
+    "a test is gone": (LIB.replace("#[test]", ""), {"test-changed", "tests-in-source"}),
+    "the module is gone": (LIB.partition("#[cfg")[0], {"test-changed", "tests-in-source"}),
+    "a helper": (LIB.replace("a == 3", "a != 9"), {"tests-in-source"}),
+    "a constant": (LIB.replace('= "}"', '= "{"', 1), {"tests-in-source"}),
+    "an assertion of its own": (LIB.replace("use super::*;", "use super::*;\n    use crate::fake::assert;"),
+                                {"tests-in-source"}),
+    "a macro": (LIB.replace("use super::*;", "use super::*;\n    macro_rules! assert { ($x:tt) => {} }"),
+                {"tests-in-source"}),
+    "an example": (LIB.replace("shop::next(1), 2", "2, 2"), {"tests-in-source"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_SOURCE)
+def test_tests_of_rust_in_product_code_are_locked_by_function(name: str) -> None:
+    text, due = IN_SOURCE[name]
+    assert rules({"src/lib.rs": text}) == due
+    opened = rules({"src/lib.rs": text}, may_change_tests=("src/lib.rs",))
+    assert "test-changed" not in opened
+
+
+def test_examples_of_python_are_looked_at_where_they_run() -> None:
+    changed = {"shop/doc.py": DOC.replace("    2\n", "    3\n")}
+    assert rules(changed) == {"tests-in-source"}
+    assert rules(changed, {**BASE, **tree({"setup.cfg": "[metadata]\n"})}) == set()
+    assert rules({"shop/doc.py": DOC + "X = 1\n"}) == set()
+
+
+@pytest.mark.parametrize("text", ["/*", 'r"', '\\"', "#[test]{", "#[cfg(test)]#["])
+def test_source_that_never_ends_is_read(text: str) -> None:
+    assert "test-shadow" not in rules({"src/lib.rs": text * 30_000})
