@@ -2,8 +2,9 @@
 
 `upstream.jsonl` has a pair of releases a line, pinned by SHA-256. A pair is in it if tests of the newer release are red
 on the older one and at most three are red on the newer, the change has at most 500 lines, and both archives hold the
-tests, some of which are no acceptance and pass on the older one: whatever the gates say of it. Of each package the last nine releases were tried, and the newest four such pairs
-taken. All that changed below the tests is the acceptance, helpers and conftest included.
+tests, of which some that are no acceptance pass on the older one: whatever the gates say of it. Of each package the
+last nine releases were tried, and the newest four such pairs taken. All that changed below the tests is the acceptance,
+helpers and conftest included.
 """
 
 import functools
