@@ -17,6 +17,7 @@ from domain.errors import InputError, LockgateError
 from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome
+from tasks.prepare import left_out
 from tasks.prove import Proof, prove
 
 _SHOWN = 10
@@ -36,9 +37,10 @@ def init(repository: str, branch: str | None, directory: str, write: bool, as_js
     shop = _shop()
     commit, tree = _newest(shop, repository, branch)
     detected = detect(tree, directory)
-    proof = prove(shop, repository, tree, detected.settings) if detected.kind else Proof(problem="nothing was detected")
+    proof = _proven(shop, repository, tree, detected)
     text = toml_of(detected.settings)
     missing = [*(f"{one.what}: {one.how}" for one in detected.missing), *missing_of(proof)]
+    missing += left_out(shop, repository, commit, tree)
     if as_json:
         print(json.dumps(_told(commit, detected, proof, missing, text)))
     else:
@@ -93,6 +95,16 @@ def _shop() -> Workshop:
         if type(err).__module__.split(".")[0] in ("httpx", "httpcore", "prefect"):
             return Workshop()
         raise
+
+
+def _proven(shop: Workshop, repository: str, tree: Tree, detected: Detected) -> Proof:
+    """What cannot be proven is told beside what was detected, also where the platform lacks something."""
+    if not detected.kind:
+        return Proof(problem="nothing was detected")
+    try:
+        return prove(shop, repository, tree, detected.settings)
+    except LockgateError as err:
+        return Proof(problem=str(err))
 
 
 def _newest(shop: Workshop, repository: str, branch: str | None) -> tuple[str, Tree]:

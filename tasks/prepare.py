@@ -44,6 +44,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     key = f"{attempt}-{moved_to}" if moved_to else str(attempt)
     if known := shop.ledger.find(run_id, "prepared", key, Prepared):
         return known
+    missing: tuple[str, ...] = ()
     try:
         if wrong := unusable_agents(brief):
             raise InputError("; ".join(wrong))
@@ -51,6 +52,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
             brief = brief.model_copy(update={"branch": shop.forge.default_branch(brief.repository)})
         base = shop.forge.base(brief.repository, brief.branch)
         tree = shop.forge.tree(brief.repository, base)
+        missing = left_out(shop, brief.repository, base, tree)
         settings, source = project_settings(shop, brief, tree)
         settings = with_locked_commands(settings, brief, tree)
         _check_commands(brief, settings, source)
@@ -63,7 +65,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     except InputError as err:
         empty = Prepared(
             run_id=run_id, brief=brief, base="", settings=ProjectSettings(), settings_source="none", contract="",
-            requirements=(), refusals=(*lint_brief(brief, environments=shop.targets), str(err)),
+            requirements=(), refusals=(*lint_brief(brief, environments=shop.targets), str(err), *missing),
         )  # fmt: skip
         return shop.ledger.record(run_id, "prepared", key, empty)
     prepared = Prepared(
@@ -83,7 +85,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         lambda: measured(shop, prepared, tree, attempt) if is_tested else None,
     )
     warnings = (
-        *_left_out(shop.forge.left_out(brief.repository, base), tree),
+        *missing,
         *(finding.sentence for finding in seen.result()),
     )
     prepared = prepared.model_copy(update={"warnings": warnings})
@@ -91,11 +93,12 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         baseline = ran.result()
     except InputError as err:  # its setup fails, a service does not start
         baseline = None
-        prepared = prepared.model_copy(update={"refusals": (*prepared.refusals, str(err))})
+        prepared = prepared.model_copy(update={"refusals": (*prepared.refusals, str(err), *missing)})
     if baseline:
         refusals = base_refusals(brief, settings, baseline, _test_files(tree, settings))
         warnings = (*warnings, *base_warnings(prepared, baseline), *_ended(settings))
-        refusals = (*refusals, *(looked_for(baseline.messages.values(), settings.services) if refusals else ()))
+        if refusals:
+            refusals = (*refusals, *looked_for(baseline.messages.values(), settings.services), *missing)
         prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
     return shop.ledger.record(run_id, "prepared", key, prepared)
@@ -113,8 +116,10 @@ def _test_files(tree: Tree, settings: ProjectSettings) -> list[str]:
     return [path for path in named if matches(path, settings.test_paths)]
 
 
-def _left_out(reasons: tuple[str, ...], tree: Tree) -> tuple[str, ...]:
-    """What of the repository neither the agent nor the tests see."""
+def left_out(shop: Workshop, repository: str, commit: str, tree: Tree) -> tuple[str, ...]:
+    """What of the repository neither the agent nor the tests see, as sentences: where tests need it, that is why they
+    fail."""
+    reasons = shop.forge.left_out(repository, commit)
     pointers = [path for path in sorted(tree) if is_pointer(tree[path])]
     told = (
         ("left out of the work, and kept as it is", reasons),

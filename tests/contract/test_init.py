@@ -1,0 +1,63 @@
+"""`lockgate init` on real repositories, with a real sandbox and without a station."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocks.workshop import Workshop
+from station import init as module
+from station.init import init
+from tests.e2e.briefs import git
+
+TESTS = "import unittest\nclass TestIt(unittest.TestCase):\n    def test_it(self): "
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A work tree on a branch that is neither `main` nor `master`, with a submodule."""
+    for path in (tmp_path.parent, tmp_path):
+        path.chmod(0o755)
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(module, "_shop", lambda: Workshop(sandboxes="bubblewrap"))
+    other, at = tmp_path / "other", tmp_path / "repository"
+    for place, files in (
+        (other, {"sums.py": "x = 1\n"}),
+        (
+            at,
+            {
+                "tox.ini": "[testenv]\ncommands = python -m unittest discover -s tests",
+                "tests/test_a.py": f"{TESTS}pass",
+            },
+        ),
+    ):
+        place.mkdir()
+        git(place, "init", "--quiet", "--initial-branch", "trunk")
+        for name, text in files.items():
+            (place / name).parent.mkdir(exist_ok=True)
+            (place / name).write_text(text)
+        git(place, "add", "--all")
+        git(place, "commit", "--quiet", "--message", "all")
+    return at
+
+
+def told(repository: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, Any]:
+    code = init(str(repository), None, "", write=False, as_json=True)
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_init_proves_the_default_branch_and_says_what_its_tests_miss(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = told(repository, capsys)
+    assert (code, said["tests"], said["missing"]) == (0, {"passed": 1}, [])
+    assert tomllib.loads(said["lockgate_toml"]) == {"test": "python -m unittest discover -s tests"}
+
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "--quiet", "../other", "vendored")
+    (repository / "tests" / "test_a.py").write_text(f"{TESTS}import vendored.sums")
+    git(repository, "commit", "--quiet", "--all", "--message", "needs it")
+    code, said = told(repository, capsys)
+    assert (code, said["tests"]) == (1, {"error": 1})
+    assert any("'vendored': a submodule" in line for line in said["missing"]), said
