@@ -48,6 +48,7 @@ class ReviewPolicy(Value):
     least_passing: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="Share of the tests on base that must pass, or a person is asked before the agent starts"
     )
+    signed_in: bool = Field(False, description="Only who came in at the door with a token may approve")
     teams: dict[str, tuple[str, ...]] = Field(
         {}, description='Members of the teams and roles that CODEOWNERS names: "@org/web" = ["ann", "bob"]'
     )

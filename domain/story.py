@@ -92,7 +92,15 @@ def _verdict(body: Body) -> str:
 
 def _approval(body: Body) -> str:
     comment = f": {body['comment']}" if body["comment"] else ""
-    return f"{body['reviewer']} answered: {body['answer']}{comment}"
+    return f"{body['reviewer']}{_signed_in(body)} answered: {body['answer']}{comment}"
+
+
+def _opened_window(body: Body) -> str:
+    return f"{body['by']}{_signed_in(body)} let it go at once" + (f": {body['why']}" if body["why"] else "")
+
+
+def _signed_in(body: Body) -> str:
+    return " (signed in)" if body.get("signed_in") else ""
 
 
 def _health(body: Body) -> str:
@@ -132,9 +140,9 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "approval": _approval,
     "merged": lambda body: f"merged as {_short(body['commit'])}",
     "lacking": lambda body: f"approved, and cannot be merged yet: {body['reason'][:200]}",
-    "ready": lambda body: f"{body['by']} says that this is mended",
+    "ready": lambda body: f"{body['by']}{_signed_in(body)} says that this is mended",
     "waits-for-window": lambda body: f"waits until {body['until'][:16]} UTC: {body['reason']}",
-    "opened-window": lambda body: f"{body['by']} let it go at once" + (f": {body['why']}" if body["why"] else ""),
+    "opened-window": _opened_window,
     "share-passed": _share_passed,
     "sick": lambda body: f"{_short(body['revision'])} has to leave: {body['reason'][:200]}",
     "held": lambda body: f"{body['by']} holds {body['environment']}: {body['reason']}",

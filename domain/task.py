@@ -272,6 +272,7 @@ class Approval(Value):
     rule: str | None = Field(None, description="The policy's rule that let it pass; None: a person answered")
     others: tuple[str, ...] = Field((), description="Who approved it before, where one person is not enough")
     waits_for: tuple[str, ...] = Field((), description="Whose approvals are still missing; empty: it is whole")
+    signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")
 
     @property
     def is_approved(self) -> bool:
@@ -409,3 +410,4 @@ class Question(Value):
     text: str = Field(description="Markdown: verdict, tests, findings, diff")
     reviewers: tuple[str, ...] = Field((), description="Everybody whose approval counts; empty: anyone")
     needs: tuple[Need, ...] = Field((), description="Who must approve what; empty: one approval, by anyone")
+    signed_in: bool = Field(False, description="Only who is signed in at the door may approve")

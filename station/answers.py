@@ -5,12 +5,15 @@ from typing import Any
 from domain.errors import InputError
 from domain.policy.reviewers import may_approve
 from domain.task import Plan, Question
-from station import api
+from station import api, settings
 from station.status import ledger_of, read_run
 
 
 def question(run_id: str) -> Question:
     """The open question of a run. Raises InputError where nothing waits."""
+    if settings.is_signed_in():
+        mark, text = _waiting(run_id, "review")
+        return Question(fingerprint=mark, attempt=0, commit="", text=text)
     run = read_run(run_id)
     entries = ledger_of(run).entries(run["id"], ("question", "approval"))
     answered = {e.key for e in entries if e.kind == "approval"}
@@ -23,6 +26,11 @@ def question(run_id: str) -> Question:
 def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
     """Answer the review. Raises InputError where nothing waits, or this reviewer may not approve."""
     asked = question(run_id)
+    if settings.is_signed_in():  # the name is the token's
+        _resume(run_id, {"decision": decision, "reviewer": reviewer, "comment": comment, "mark": asked.fingerprint})
+        return
+    if decision == "approve" and asked.signed_in:
+        raise InputError("only who is signed in may approve this change: `lockgate login` at the door, with a token")
     if decision == "approve" and not may_approve(asked.needs, reviewer):
         raise InputError(f"{reviewer} may not approve this change; who may: {', '.join(asked.reviewers)}")
     _resume(run_id, {"decision": decision, "reviewer": reviewer, "comment": comment, "mark": asked.fingerprint[:16]})
@@ -30,6 +38,8 @@ def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
 
 def questions(run_id: str) -> tuple[str, ...]:
     """What the agent asks now. Raises InputError where it has no open questions."""
+    if settings.is_signed_in():
+        return (_waiting(run_id, "questions")[1],)
     run = read_run(run_id)
     entries = ledger_of(run).entries(run["id"], ("plan", "attempt", "answers"))
     answered = {e.key for e in entries if e.kind == "answers"}
@@ -49,7 +59,22 @@ def answer(run_id: str, text: str, by: str) -> None:
 
 def _resume(run_id: str, content: dict[str, Any]) -> None:
     """Prefect tells in the body, not by the HTTP code, whether it took the answer."""
-    taken = api.post(f"/flow_runs/{run_id}/resume", {"run_input": content}) or {}
+    try:
+        taken = api.post(f"/flow_runs/{run_id}/resume", {"run_input": content}) or {}
+    except api.Refused as err:
+        raise InputError(f"the answer was not taken: {err}") from err
     if taken.get("status") != "ACCEPT":
         reason = (taken.get("details") or {}).get("reason") or taken.get("status") or "the run is gone"
         raise InputError(f"the answer was not taken: {reason}")
+
+
+def _waiting(run_id: str, kind: str) -> tuple[str, str]:
+    """What a suspended run asks, from Prefect alone: the mark of the question, and its text."""
+    run = api.run(run_id)
+    details = (run["state"] or {}).get("state_details") or {}
+    asked, _, rest = str(details.get("pause_key") or "").partition("-")
+    if run["state_type"] != "PAUSED" or asked != kind:
+        raise InputError(f"run {run_id} does not wait for {kind}: it is {run['state_name']}")
+    place = (details.get("run_input_keyset") or {}).get("description")
+    text = api.get(f"/flow_runs/{run['id']}/input/{place}") if place else None
+    return rest.partition("-")[0], str(text or "")

@@ -18,6 +18,8 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A canal lock for code by agents."
 )
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
+AT_THE_DOOR = ("run", "status", "inbox", "review", "answer", "rollback", "downgrade")
+"""Commands that work with a token, from another machine; all others need the station's own."""
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else")]
 
 
@@ -26,7 +28,8 @@ def main() -> None:
     for name in ("EventsWorker", "APILogWorker"):  # Prefect's: at the end they warn that they are still sending
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        settings.use(always="demo" in sys.argv[1:2])
+        command = next(iter(sys.argv[1:]), "")
+        settings.use(always=command == "demo", door=command in AT_THE_DOOR)
         app()
     except InputError as err:
         _fail(str(err), 2)
@@ -103,6 +106,8 @@ def run(
     from flows.briefs import read_brief
     from station import follow, submit
 
+    if wait:
+        settings.need_station("--wait")
     run_id = submit.submit(read_brief(brief, repository=repository), key=key)
     if not as_json:
         print(f"run {run_id}\n{submit.run_url(run_id)}", flush=True)
@@ -123,6 +128,7 @@ def status(
     from station.status import show_run, show_runs
 
     if run_id:
+        settings.need_station("the timeline of a run")
         show_run(run_id, as_json)
     else:
         show_runs(as_json)
@@ -161,10 +167,10 @@ def review(
     if not given:
         print(answers.question(run_id).text)
         return
-    if len(given) > 1 or not reviewer:
+    if len(given) > 1 or not (reviewer or settings.is_signed_in()):
         raise InputError("give one of --approve, --changes and --reject, and your name with --as")
     decision, comment = given[0]
-    answers.review(run_id, decision, reviewer, comment)
+    answers.review(run_id, decision, reviewer or "", comment)
     print(f"{decision}: run {run_id} goes on")
 
 
@@ -180,9 +186,9 @@ def answer(
     if text is None:
         print("\n".join(answers.questions(run_id)))
         return
-    if not by:
+    if not (by or settings.is_signed_in()):
         raise InputError("give your name with --as")
-    answers.answer(run_id, text, by)
+    answers.answer(run_id, text, by or "")
     print(f"answered: run {run_id} goes on")
 
 
@@ -197,7 +203,7 @@ def rollback(
     """Bring an environment back to a release that was seen live; directly on this machine if the server is down."""
     from station import api, submit
 
-    if not api.answers(within_s=10):
+    if not settings.is_signed_in() and not api.answers(within_s=10):
         from station import directly
 
         print(f"the server at {settings.url()} does not answer: rolling back without it", file=sys.stderr)
@@ -355,6 +361,25 @@ def build() -> None:
     from station.image import build as make
 
     make()
+
+
+@app.command()
+def login(
+    url: Annotated[str, typer.Argument(help="The door's address, such as https://lockgate.example.org")],
+    token_file: Annotated[Path | None, typer.Option(help="A file of mode 600; default: asked for, or stdin")] = None,
+) -> None:
+    """Sign in at a station's door: run, inbox, review, answer, rollback and downgrade then work from here."""
+    from station import login as door
+
+    print(door.login(url, token_file))
+
+
+@app.command()
+def logout() -> None:
+    """Forget the door and the token."""
+    from station import login as door
+
+    print(door.logout())
 
 
 @token.command("add")

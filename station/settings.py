@@ -4,10 +4,13 @@ import os
 from pathlib import Path
 
 from blocks.home import home
+from domain.errors import InputError
 from station import credentials
 
 PROJECT = Path(__file__).resolve().parent.parent
 POOL = "lockgate"
+_door = ""
+"""Where this process is signed in."""
 
 
 def port() -> int:
@@ -17,8 +20,8 @@ def port() -> int:
 
 
 def url() -> str:
-    """Address of the UI."""
-    return f"http://127.0.0.1:{port()}"
+    """Address of the UI: this machine's own, or the door's where a person is signed in."""
+    return _door or f"http://127.0.0.1:{port()}"
 
 
 def door_host() -> str:
@@ -78,7 +81,32 @@ def server_environment() -> dict[str, str]:
     }
 
 
-def use(always: bool = False) -> None:
-    """Point this process at this machine's server, unless the person set another API."""
+def use(always: bool = False, door: bool = False) -> None:
+    """Point this process at this machine's server, unless the person set another API, or, for a command that works
+    through a `door`, is signed in there."""
+    global _door
     if always or "PREFECT_API_URL" not in os.environ:
         os.environ.update(client_environment())
+        if door and not always and (signed := _login()):
+            _door, os.environ["PREFECT_API_URL"] = signed[0], f"{signed[0]}/api"
+            os.environ["PREFECT_API_AUTH_STRING"] = signed[1]
+
+
+def is_signed_in() -> bool:
+    """Whether this process talks to a door with a person's token, and so has no ledger and no blocks."""
+    return bool(_door)
+
+
+def need_station(what: str) -> None:
+    """Raises InputError where this process is signed in at a door."""
+    if is_signed_in():
+        raise InputError(
+            f"{what} needs the ledger: ask on the station's machine, or look in the UI at {url()} "
+            "(`lockgate logout` turns back to this machine's own station)"
+        )
+
+
+def _login() -> tuple[str, str] | None:
+    from station import login
+
+    return login.known()

@@ -49,6 +49,8 @@ def run_url(run_id: str) -> str:
 
 
 def _unusable(brief: Brief) -> tuple[str, ...]:
+    if settings.is_signed_in():  # blocks are not for every token: the run itself refuses a name that is not there
+        return ()
     import httpx
 
     from blocks.catalogue import unusable  # late: it imports Prefect and every block, which takes seconds

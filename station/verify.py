@@ -1,6 +1,6 @@
 """Recomputes the chain of a run: brief → tree → evidence → approval → artifact → what the live service says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from blocks.artifacts import checkpoints
@@ -13,6 +13,7 @@ from domain.errors import InputError, LockgateError
 from domain.health import Identity
 from domain.rehearsed import Migrated
 from domain.task import (
+    Answer,
     Approval,
     Attempt,
     End,
@@ -163,7 +164,7 @@ def _change(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
         _contract(shop, start),
         Link(
             name="approval",
-            proof=f"bound to {str(approved)[:12]}",
+            proof=f"bound to {str(approved)[:12]}; {_by(approvals, approved)}",
             problem=None if approved else "no approval is bound to this brief, tree and evidence",
         ),
         Link(
@@ -172,6 +173,13 @@ def _change(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
             problem=None if on_branch else f"{commit[:12]} is not on {brief.branch}",
         ),
     ]
+
+
+def _by(approvals: Sequence[Approval], mark: str | None) -> str:
+    """Who approved it, and how the name was established."""
+    given = [a for a in approvals if a.fingerprint == mark and a.answer is Answer.APPROVE]
+    how = {a.reviewer: "the policy" if a.rule else "signed in" if a.signed_in else "a claim" for a in given}
+    return "by " + ", ".join(f"{name} ({known})" for name, known in how.items())
 
 
 def _contract(shop: Workshop, prepared: Prepared) -> Link:

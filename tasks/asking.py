@@ -14,6 +14,10 @@ from prefect.input import RunInput, keyset_from_base_key
 from prefect.input.actions import delete_flow_run_input, read_flow_run_input
 from pydantic import ValidationError
 
+from blocks.ledger.tokens import Tokens
+from blocks.workshop import workshop
+from domain.access import answer_digest
+
 Form = TypeVar("Form", bound=RunInput)
 
 LONG_S = 365 * 24 * 3600
@@ -33,6 +37,16 @@ def answered(form: type[Form], text: str, key: str, **prefilled: str) -> Form | 
     except (ValidationError, PrefectException, TypeError, ValueError) as err:
         get_run_logger().warning("the run went on without a usable answer (%s); asking again", err)
         return None
+
+
+def is_signed_in(run_id: str, key: str, answer: RunInput) -> bool:
+    """Whether the door saw exactly this answer to this question come in with a token of the name that it gives.
+
+    What is given past the door, with the server's own credential, is a claim. Tokens are in the ledger of `default`.
+    """
+    tokens = Tokens(workshop("default").ledger.url.get_secret_value())
+    said = {name: str(getattr(answer, name)) for name in type(answer).model_fields}
+    return tokens.signer(run_id, key, answer_digest(said)) is not None  # the door puts the token's own name in
 
 
 def _forget(key: str) -> None:

@@ -9,7 +9,7 @@ from blocks.workshop import workshop_of
 from domain.errors import AgentError
 from domain.policy import judge_plan
 from domain.task import Feedback, Plan, Prepared, Severity
-from tasks.asking import answered
+from tasks.asking import answered, is_signed_in
 from tasks.plan import plan
 from tasks.show import bullets, quote
 
@@ -33,10 +33,12 @@ def questions_answered(prepared: Prepared, questions: Sequence[str], key: str, a
         if known:
             return known
         text = f"# {quote(prepared.brief.title)}: the agent asks\n\n{bullets(questions)}"
-        form = answered(Answers, text, f"questions-{key}-{turn}")
+        asked = f"questions-{key}-{turn}"
+        form = answered(Answers, text, asked)
         if form is None:
             continue
-        points = (f"asked: {'; '.join(questions)}", f"{form.answered_by} answered: {form.answers}")
+        by = f"{form.answered_by}{' (signed in)' if is_signed_in(prepared.run_id, asked, form) else ''}"
+        points = (f"asked: {'; '.join(questions)}", f"{by} answered: {form.answers}")
         answer = Feedback(attempt=attempt, source="reviewer", points=points)
         return ledger.record(prepared.run_id, "answers", key, answer)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")

@@ -7,7 +7,7 @@ from blocks.workshop import workshop_of
 from domain.errors import LockgateError
 from domain.task import Evidence, Merged, Prepared
 from domain.value import Value
-from tasks.asking import answered
+from tasks.asking import answered, is_signed_in
 from tasks.pager import page
 from tasks.review_gate import fingerprint
 from tasks.show import quote
@@ -31,6 +31,7 @@ class Ready(Value):
     """Who said that what was lacking is there again."""
 
     by: str
+    signed_in: bool = False
 
 
 def until_ready(prepared: Prepared, evidence: Evidence) -> None:
@@ -54,7 +55,7 @@ def until_ready(prepared: Prepared, evidence: Evidence) -> None:
             "that, then resume."
         )
         if form := answered(Mended, text, key):
-            shop.ledger.record(run, "ready", key, Ready(by=form.mended_by))
+            shop.ledger.record(run, "ready", key, Ready(by=form.mended_by, signed_in=is_signed_in(run, key, form)))
     raise RuntimeError("a hundred times something was lacking; the run stops waiting")
 
 

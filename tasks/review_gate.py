@@ -22,9 +22,11 @@ from domain.policy.reviewers import POLICY, canonical_name, from_base, may_appro
 from domain.task import Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict
 from domain.value import digest_of
 from tasks import show
-from tasks.asking import answered
+from tasks.asking import answered, is_signed_in
 from tasks.rehearse import report_of
 from tasks.step import step
+
+SIGNED_IN = "only who came in at the door with a token may approve (signed_in of [review])"
 
 
 class Review(RunInput):
@@ -78,7 +80,9 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
         show.review(prepared, evidence, verdict, diff, mark, migration)
         return _passed(shop, change, evidence, way, mark)
     asked = needs(prepared, owners, attempt.changed_paths)
+    only = prepared.settings.review.signed_in
     why = (*verdict.reasons, *owners.problems, *map(_told, asked), *(f"{f.rule}: {f.sentence}" for f in held))
+    why += (SIGNED_IN,) if only else ()
     told = verdict.model_copy(update={"reasons": tuple(map(one_line, why))})
     question = Question(
         fingerprint=mark,
@@ -87,6 +91,7 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
         text=show.review(prepared, evidence, told, diff, mark, migration),
         reviewers=tuple(dict.fromkeys(name for need in asked for name in need.names)),
         needs=asked,
+        signed_in=only,
     )
     shop.ledger.record(prepared.run_id, "question", mark, question)
     return question  # who must approve comes from base, not from what a version that knew less has asked
@@ -114,6 +119,7 @@ def ask_of_base(prepared: Prepared) -> Question | None:
         text=show.doubt(prepared, least),
         reviewers=tuple(dict.fromkeys(name for need in asked for name in need.names)),
         needs=asked,
+        signed_in=prepared.settings.review.signed_in,
     )
     shop.ledger.record(prepared.run_id, "question", question.fingerprint, question)
     return question
@@ -138,8 +144,10 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
             return known
         given = _given(ledger.entries(run_id=run, kind="approval"), mark)
         text = question.text + _so_far(question, given)
-        answer = answered(Review, text, f"review-{mark[:16]}-{turn}", mark=mark[:16])
-        if not answer or not _may_answer(question, answer):
+        key = f"review-{mark[:16]}-{turn}"
+        answer = answered(Review, text, key, mark=mark[:16])
+        signed_in = answer is not None and is_signed_in(run, key, answer)
+        if not answer or not _may_answer(question, answer, signed_in):
             continue
         approving = answer.decision == "approve"
         rest = missing(question.needs, (*given, answer.reviewer)) if approving else ()
@@ -150,6 +158,7 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
             fingerprint=mark,
             others=tuple(name for name in given if canonical_name(name) != canonical_name(answer.reviewer)),
             waits_for=tuple(map(_told, rest)),
+            signed_in=signed_in,
         )
         ledger.record(run, "approval", f"{mark}/{canonical_name(answer.reviewer)}" if rest else mark, approval)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
@@ -174,10 +183,13 @@ def _interventions(shop: Workshop, run: str) -> tuple[str, ...]:
     return (*stops, *(f"release {str(entry.body['failed'])[:12]} of this run was sick" for entry in back))
 
 
-def _may_answer(question: Question, answer: Review) -> bool:
+def _may_answer(question: Question, answer: Review, signed_in: bool) -> bool:
     """Whether this reviewer may give this answer. Anyone may reject; the question says whose approval counts."""
     if not question.fingerprint.startswith(answer.mark):
         get_run_logger().warning("the answer is about another change (%s); asking again", answer.mark)
+        return False
+    if answer.decision == "approve" and question.signed_in and not signed_in:
+        get_run_logger().warning("%s only claims this name: %s; asking again", answer.reviewer, SIGNED_IN)
         return False
     if answer.decision != "approve" or may_approve(question.needs, answer.reviewer):
         return True

@@ -10,7 +10,7 @@ from domain.task import Evidence, Prepared
 from domain.value import Value
 from domain.windows import closed
 from tasks import breaker
-from tasks.asking import answered
+from tasks.asking import answered, is_signed_in
 from tasks.review_gate import fingerprint
 from tasks.show import quote
 
@@ -38,6 +38,7 @@ class Opened(Value):
 
     by: str
     why: str
+    signed_in: bool = False
 
 
 def until_open(prepared: Prepared, evidence: Evidence) -> None:
@@ -62,6 +63,7 @@ def until_open(prepared: Prepared, evidence: Evidence) -> None:
         )
         form = answered(Open, text, key)
         if form and form.opened_by != OVER:
-            shop.ledger.record(run, "opened-window", mark, Opened(by=form.opened_by, why=form.why))
+            opened = Opened(by=form.opened_by, why=form.why, signed_in=is_signed_in(run, key, form))
+            shop.ledger.record(run, "opened-window", mark, opened)
             return
     raise RuntimeError("a hundred windows in a row; the run stops waiting")

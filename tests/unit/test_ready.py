@@ -96,6 +96,7 @@ def test_the_run_waits_until_it_is_mended_and_pages_for_each_try_once(
         return form(mended_by="ann")
 
     monkeypatch.setattr(ready, "answered", answered)
+    monkeypatch.setattr(ready, "is_signed_in", lambda run, key, form: True)
     monkeypatch.setattr(ready, "page", lambda pager, subject, body: paged.append(body))
     shop.errors["target"] = InputError("there is no block 'process-target/shop'")
     until_ready(PLAIN, evidence())
@@ -104,7 +105,7 @@ def test_the_run_waits_until_it_is_mended_and_pages_for_each_try_once(
     kept = shop.ledger.entries(run_id=PLAIN.run_id)
     assert [entry.kind for entry in kept] == ["lacking", "lacking", "ready"]
     assert Lacking.model_validate(kept[0].body).environment == "shop"
-    assert Ready.model_validate(kept[2].body).by == "ann"
+    assert Ready.model_validate(kept[2].body) == Ready(by="ann", signed_in=True)
 
 
 def test_a_run_that_is_resumed_after_its_merge_does_not_wait_for_it(

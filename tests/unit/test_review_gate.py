@@ -48,6 +48,8 @@ class Station:
         self.head: Tree = {**head({"shop/app.py": APP, "shop/auth.py": AUTH}), **OWNERS}
         self.people: list[Review] = []
         self.shown: list[str] = []
+        self.signed: list[tuple[str, str]] = []
+        """(question, name) of the answers that came in at the door."""
         self.forge = SimpleNamespace(
             tree=lambda repository, commit: {BASE: self.base, COMMIT: self.head}[commit],
             diff=lambda repository, base, commit: "+return True",
@@ -73,6 +75,8 @@ def station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Station
     made = Station(tmp_path)
     monkeypatch.setattr(gate, "workshop_of", lambda brief: made)
     monkeypatch.setattr(gate, "answered", made.answered)
+    signed = made.signed
+    monkeypatch.setattr(gate, "is_signed_in", lambda run, key, answer: (key, answer.reviewer) in signed)
     monkeypatch.setattr(gate, "ask", cast("Task[..., Any]", gate.ask).fn)
     monkeypatch.setattr(gate, "ask_of_base", cast("Task[..., Any]", gate.ask_of_base).fn)
     monkeypatch.setattr(gate, "get_run_logger", lambda: logging.getLogger("review"))
@@ -131,6 +135,25 @@ def test_an_approval_of_one_who_may_not_or_did_already_brings_it_no_further(stat
     approval = review_gate(prepared(), seen(), VERDICT)
     assert (approval.reviewer, approval.others) == ("ann", ("eve",))
     assert len(station.approvals()) == 2
+
+
+def test_where_base_asks_for_it_a_name_that_is_only_claimed_approves_nothing(station: Station) -> None:
+    strict = prepared(review=ReviewPolicy(signed_in=True))
+    mark = fingerprint(strict, seen())[:16]
+    station.says("ann", "ann", "bob", "bob")
+    station.signed += [(f"review-{mark}-1", "ann"), (f"review-{mark}-3", "bob"), (f"review-{mark}-2", "ann")]
+    approval = review_gate(strict, seen(), VERDICT)
+    assert (approval.reviewer, approval.others, approval.signed_in) == ("bob", ("ann",), True)
+    assert all(each.signed_in for each in station.approvals())
+    (question,) = station.questions()
+    assert question.signed_in
+    assert gate.SIGNED_IN in question.text.replace("\\", "")
+
+
+def test_a_claim_may_say_no_and_is_on_record_as_one(station: Station) -> None:
+    station.says("ann", decision="reject")
+    answer = review_gate(prepared(review=ReviewPolicy(signed_in=True)), seen(), VERDICT)
+    assert (answer.reviewer, answer.signed_in) == ("ann", False)
 
 
 def test_an_answer_about_another_change_does_not_count(station: Station) -> None:

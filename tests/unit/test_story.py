@@ -125,6 +125,7 @@ LINES: list[tuple[str, Value, str]] = [
     ),
     ("answers", Feedback(attempt=0, source="reviewer", points=("asked: x", "ann answered: y")), "ann answered: y"),
     ("approval", APPROVAL, "ann answered: approve"),
+    ("approval", APPROVAL.model_copy(update={"signed_in": True}), "ann (signed in) answered: approve"),
     ("approval", REJECTION, "bob answered: reject: not now"),
     ("merged", Merged(commit="c" * 40), "merged as cccccccccccc"),
     ("lacking", Lacking(environment="shop", reason="no target"), "approved, and cannot be merged yet: no target"),
