@@ -16,6 +16,7 @@ from domain.detect import Detected, detect
 from domain.errors import InputError, LockgateError
 from domain.ports import Tree
 from domain.project import ProjectSettings
+from domain.services import looked_for
 from domain.task import CaseOutcome
 from tasks.prepare import left_out
 from tasks.prove import Proof, prove
@@ -39,7 +40,7 @@ def init(repository: str, branch: str | None, directory: str, write: bool, as_js
     detected = detect(tree, directory)
     proof = _proven(shop, repository, tree, detected)
     text = toml_of(detected.settings)
-    missing = [*(f"{one.what}: {one.how}" for one in detected.missing), *missing_of(proof)]
+    missing = [*(f"{one.what}: {one.how}" for one in detected.missing), *missing_of(proof, detected.settings)]
     missing += left_out(shop, repository, commit, tree)
     if as_json:
         print(json.dumps(_told(commit, detected, proof, missing, text)))
@@ -66,7 +67,7 @@ def toml_of(settings: ProjectSettings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def missing_of(proof: Proof) -> list[str]:
+def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
     """What the proving run says is missing, and how to name it."""
     if proof.suite is None:
         return []
@@ -82,7 +83,7 @@ def missing_of(proof: Proof) -> list[str]:
             found[f"the program {program!r}: name an `image` that has it, or a package under `requirements`"] = None
         if re.search(r"Name or service not known|Temporary failure in name resolution|Network is unreachable", text):
             found["a network: tests reach nothing unless `[[egress.test]]` names the hosts"] = None
-    return list(found)[:_SHOWN]
+    return [*looked_for(texts, settings.services), *found][:_SHOWN]
 
 
 def _shop() -> Workshop:

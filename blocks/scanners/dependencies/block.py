@@ -128,7 +128,7 @@ class Dependencies(LockgateBlock):
             Web(one.url, timeout_s=self.timeout_s, deadline=deadline, login=one.login) for one in indexes(self.indexes)
         ]
         try:
-            pypi = Pypi(webs[0], cache, [Pypi(web, cache) for web in webs[3:]])
+            pypi = Pypi(webs[0], cache, [Pypi(web, cache, may_be_html=True) for web in webs[3:]])
             yield Outside(pypi, Npm(webs[1], cache), Advisories(webs[2], cache), cache, self.at_once)
         finally:
             for web in webs:

@@ -127,11 +127,11 @@ class _Project(BaseModel):
 
 
 class Pypi:
-    """An index that speaks PEP 691 or HTML, and the JSON of projects where it has that."""
+    """An index that speaks PEP 691, and the JSON of projects where it has that."""
 
-    def __init__(self, web: Web, cache: Cache, private: Sequence["Pypi"] = ()) -> None:
+    def __init__(self, web: Web, cache: Cache, private: Sequence["Pypi"] = (), *, may_be_html: bool = False) -> None:
         """`private`: indexes that are asked first. A name that one of them has, or may have, is asked of no other."""
-        self.web, self.cache, self.private = web, cache, private
+        self.web, self.cache, self.private, self.may_be_html = web, cache, private, may_be_html
 
     def page(self, name: str) -> Page | None:
         """None where the index does not have the name. Raises Unknown."""
@@ -153,10 +153,11 @@ class Pypi:
 
     def _page(self, name: str) -> Page | None:
         address = self.web.base.join(f"{quote(name, safe='')}/")
-        body = self.web.fetch("GET", address, MAX_PAGE_BYTES, headers={"Accept": f"{SIMPLE}, text/html;q=0.1"})
+        accept = f"{SIMPLE}, text/html;q=0.1" if self.may_be_html else SIMPLE
+        body = self.web.fetch("GET", address, MAX_PAGE_BYTES, headers={"Accept": accept})
         if body is None:
             return None
-        is_html = body.lstrip()[:1] == b"<"
+        is_html = self.may_be_html and body.lstrip()[:1] == b"<"
         simple = _of_html(name, str(address), body) if is_html else self.web.read(body, _Simple)
         _check_name(self.web, canonicalize_name(simple.name), name)
         releases: dict[str, Release] = {}
