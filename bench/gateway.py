@@ -115,7 +115,7 @@ def our_gateway(folder: Path, ports: "multiprocessing.Queue[int]", stop: Event) 
 
 def compare(folder: Path, port: int, plain_port: int) -> None:
     from blocks.gateway.gateway import EgressGateway
-    from blocks.gateway.sockets import connect
+    from blocks.host.sockets import connect
 
     gateway = EgressGateway(root=folder / "gateway")
     bare = passport(rule(port, HOST), run_id="bare")

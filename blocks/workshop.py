@@ -181,6 +181,8 @@ class Workshop(LockgateBlock):
         target = cast(Target, _load(reference))
         if target.name != environment:
             raise InputError(f"{reference} runs {target.name!r}, not {environment!r}: name that environment's block")
+        if isinstance(target, ProcessTarget):
+            return target.through(self.gateway.root, self._block_document_name or "default")
         if isinstance(target, EcsTarget) and target.repository:
             return target.with_images(functools.partial(_pushed, self, target))
         return target

@@ -7,8 +7,8 @@ from pydantic import Field
 from domain.value import Value
 
 SecretName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$", description="Such as NPM_TOKEN")]
-Phase = Literal["setup", "plan", "edit", "review", "test"]
-"""What a sandbox is open for. `test` and `setup` run no agent and reach no model."""
+Phase = Literal["setup", "plan", "edit", "review", "test", "serve"]
+"""What a sandbox is open for. `test` and `setup` run no agent and reach no model; `serve` is a release."""
 
 
 MODEL_HOSTS = "models.lockgate.internal"

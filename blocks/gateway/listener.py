@@ -14,7 +14,7 @@ from mitmproxy.proxy.layer import Layer
 from blocks.gateway.audit import Audit
 from blocks.gateway.placeholders import Held
 from blocks.gateway.redaction import forms
-from blocks.gateway.sockets import bind
+from blocks.host.sockets import bind
 from domain.egress import Passport
 from domain.egress_rules import names
 

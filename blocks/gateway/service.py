@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -22,17 +23,19 @@ from blocks.gateway import authority
 from blocks.gateway.answers import Answers
 from blocks.gateway.audit import Audit, Record
 from blocks.gateway.connecting import Connecting, Resolve, system_resolve
-from blocks.gateway.environment import variables
 from blocks.gateway.gate import Gate
 from blocks.gateway.http1 import Stack
 from blocks.gateway.listener import Listener, SandboxServer
 from blocks.gateway.placeholders import Held, new_placeholder
-from blocks.gateway.sockets import bind
+from blocks.host.gateway_variables import variables
+from blocks.host.sockets import bind
 from domain.egress import Passport, SecretScope
 from domain.errors import GatewayError, InputError, LedgerError
 
 log = logging.getLogger("lockgate.gateway")
 FLUSH_S = 1.0
+FLUSH_RELEASES_S = 600.0
+"""A release asks for as long as it lives: the ledger gets what it asked for in few entries."""
 LONGEST_LINE = 4_000_000
 
 
@@ -137,10 +140,13 @@ class Service:
             handler.close_connection(handler.client)
 
     async def _keep_flushing(self) -> None:
+        rounds = itertools.count(1)
         while True:
             await asyncio.sleep(FLUSH_S)
+            of_releases = next(rounds) % round(FLUSH_RELEASES_S / FLUSH_S) == 0
             for server in list(self._open.values()):
-                await _flush(server.listener)
+                if of_releases or server.listener.passport.phase != "serve":
+                    await _flush(server.listener)
 
     # ── listeners ──
 

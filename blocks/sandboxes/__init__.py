@@ -1,7 +1,8 @@
 """Where untrusted code runs: an interface in domain.ports, one adapter a file.
 
 bubblewrap.py and docker.py are the blocks. For bubblewrap, confinement.py builds its command line; the system call
-filter is in blocks/host/. processes.py runs one command to its end and transcript.py bounds what it prints. relay.py is
-the way to the gateway, inside. trees.py puts trees in and takes them out, layers.py keeps large ones once, merged.py
-reads what lies over them and archives.py what is saved, all on top of hostile.py, which touches files of an agent.
+filter and the way to the gateway, relay.py, are in blocks/host/. processes.py runs one command to its end and
+transcript.py bounds what it prints. trees.py puts trees in and takes them out, layers.py keeps large ones once,
+merged.py reads what lies over them and archives.py what is saved, all on top of hostile.py, which touches files of an
+agent.
 """

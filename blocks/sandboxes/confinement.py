@@ -234,7 +234,7 @@ def relay_of(home: Path, gateway: Path) -> tuple[list[str], list[Bind]]:
     gateway's directory for this sandbox."""
     python = Path(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
     binds = [Bind(home / Path(RELAY).name, RELAY), Bind(gateway.absolute(), GATEWAY)]
-    launcher = [str(python), "-I", "-S", RELAY, f"{GATEWAY}/gateway.sock", str(RELAY_PORT)]
+    launcher = [str(python), "-I", "-S", RELAY, f"127.0.0.1:{RELAY_PORT}={GATEWAY}/gateway.sock", "--"]
     return launcher, [*binds, *_binds_of_python(python.parent, "the worker")]
 
 

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from blocks.host import docker_seccomp
-from blocks.sandboxes import relay
+from blocks.host import docker_seccomp, relay
 from blocks.sandboxes.confinement import EXCHANGE, GATEWAY, HOME, TMP, WORK, Bind, Caps
 from blocks.sandboxes.docker_engine import Engine, Stream, engine_errors
 from blocks.sandboxes.image import PLATFORM_ID
@@ -97,7 +96,8 @@ class Containers:
 
     def start_relay(self, gateway: Path) -> None:
         """Start the way out; when this returns, it listens."""
-        program = [*("python3", "-I", "-S", "-c", inspect.getsource(relay)), f"{GATEWAY}/gateway.sock", str(RELAY_PORT)]
+        way = f"127.0.0.1:{RELAY_PORT}={GATEWAY}/gateway.sock"
+        program = ["python3", "-I", "-S", "-c", inspect.getsource(relay), way, "--"]
         config = self._host_config("none", _RELAY_CAPS, [_mount(Bind(gateway.absolute(), GATEWAY))])
         self._gateway = gateway.absolute()
         self._relay = self._start(self._make(self._base, [*program, "cat"], config))

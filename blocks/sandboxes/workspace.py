@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blocks import process_memory
-from blocks.host import seccomp
-from blocks.sandboxes import archives, confinement, hostile, layers, merged, openers, relay, trees
+from blocks.host import relay, seccomp
+from blocks.sandboxes import archives, confinement, hostile, layers, merged, openers, trees
 from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Bind, Caps, Overlay
 from blocks.sandboxes.processes import supervise
 from blocks.sandboxes.transcript import Transcript

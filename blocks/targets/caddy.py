@@ -73,7 +73,8 @@ class Caddy:
         return processes.end(*self._mark, grace_s=grace_s)
 
     def point(self, upstream: str | None) -> None:
-        """All traffic goes to `upstream`, "host:port", from the next request on. None: it is answered with 503.
+        """All traffic goes to `upstream` from the next request on: "host:port", or the path of a unix socket, from
+        `folder` on. None: it is answered with 503.
 
         The three files change one by one; in this order every state between two of them is one of the two wanted.
         """
@@ -81,11 +82,11 @@ class Caddy:
             self._write("percent", "0")
             (self._pointers / "stable").unlink(missing_ok=True)
         elif upstream == self.split()[0]:
-            self._write("stable", upstream)
+            self._write("stable", _dial(upstream))
             self._write("percent", "0")
         else:
             self._write("percent", "0")
-            self._write("stable", upstream)
+            self._write("stable", _dial(upstream))
 
     def share(self, upstream: str, percent: int) -> None:
         """`percent` of the traffic, one of SHARES, goes to `upstream`; the rest stays where it is."""
@@ -93,7 +94,7 @@ class Caddy:
             raise ValueError(f"{percent} % is no share this proxy is made ready for: {SHARES}")
         if upstream != self.split()[0]:
             self._write("percent", "0")
-            self._write("canary", upstream)
+            self._write("canary", _dial(upstream))
         self._write("percent", str(percent))
 
     def pointed(self) -> str | None:
@@ -110,7 +111,7 @@ class Caddy:
 
     def _read(self, name: str) -> str | None:
         with contextlib.suppress(FileNotFoundError):
-            return (self._pointers / name).read_text()
+            return (self._pointers / name).read_text().removeprefix(_UNIX)
         return None
 
     @property
@@ -217,7 +218,13 @@ class Caddy:
         return {"dial": f"{{file.{self._pointers / name}}}"}
 
 
+def _dial(upstream: str) -> str:
+    """https://caddyserver.com/docs/conventions#network-addresses"""
+    return _UNIX + upstream if "/" in upstream else upstream
+
+
 IDLE_S = 0.2
+_UNIX = "unix/"
 _TRANSPORT = {
     "protocol": "http",
     "keep_alive": {

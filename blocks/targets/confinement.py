@@ -1,6 +1,7 @@
 """The file view of a release: its tree, its data, its toolchain, the system's programs, and nothing else of the host.
 
-It keeps the host's network. https://github.com/containers/bubblewrap and its manual page describe each option.
+It has a network of its own, see network.py, unless it is to keep the host's.
+https://github.com/containers/bubblewrap and its manual page describe each option.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from blocks.host import seccomp
@@ -25,6 +27,7 @@ _ETC = ("resolv.conf", "hosts", "passwd", "group", "nsswitch.conf", "ssl", "pki"
         "services", "mime.types", "alternatives", "ld.so.cache")  # fmt: skip
 TMP_BYTES = 256 << 20
 OUTPUT_BYTES = 64_000
+NOTHING: Mapping[str, str] = MappingProxyType({})
 _STAGE = """set -e
 mount -t tmpfs -o mode=755,size=1m lockgate /mnt
 while [ "$1" != -- ]; do mkdir -p "/mnt/$2"; mount --rbind "$1" "/mnt/$2"; shift 2; done
@@ -55,10 +58,17 @@ class Ended(NamedTuple):
 
 
 def run(
-    command: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str], *, network: bool, timeout_s: float
+    command: Sequence[str],
+    mounts: Sequence[Mount],
+    environment: Mapping[str, str],
+    *,
+    network: bool,
+    timeout_s: float,
+    descriptors: Sequence[int] = (),
+    files: Mapping[str, str] = NOTHING,
 ) -> Ended:
     """Run a command to its end; it dies with us. Raises TargetError where it cannot be started."""
-    with attached(command, mounts, environment, network=network) as process:
+    with attached(command, mounts, environment, network=network, descriptors=descriptors, files=files) as process:
         return ended(process, time.monotonic() + timeout_s)
 
 
@@ -70,13 +80,15 @@ def attached(
     *options: str,
     network: bool,
     descriptors: Sequence[int] = (),
+    files: Mapping[str, str] = NOTHING,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A command at work, with its output in a pipe. It dies with us, and is killed at the end of the context.
 
-    `options`: more of bwrap's, before the mounts. Raises TargetError where it cannot be started.
+    `options`: more of bwrap's, before the mounts. `network`: the host's. `files`: path inside → text.
+    Raises TargetError where it cannot be started.
     """
-    with _sealed(environment) as sealed:
-        argv = _argv(command, mounts, sealed, network, "--die-with-parent", *options)
+    with _sealed(environment) as sealed, _written(files) as written:
+        argv = _argv(command, mounts, sealed, network, "--die-with-parent", *options, *_options(written))
         try:
             process = subprocess.Popen(
                 argv,
@@ -84,7 +96,7 @@ def attached(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(*sealed, *descriptors),
+                pass_fds=(*sealed, *descriptors, *written.values()),
                 start_new_session=True,
             )
         except OSError as err:
@@ -120,13 +132,35 @@ def wrapped(command: Sequence[str], mounts: Sequence[Mount]) -> list[str]:
 
 
 def start(
-    command: Sequence[str], mounts: Sequence[Mount], environment: Mapping[str, str], *, mark: str, log: Path
+    command: Sequence[str],
+    mounts: Sequence[Mount],
+    environment: Mapping[str, str],
+    *,
+    network: bool,
+    mark: str,
+    log: Path,
+    descriptors: Sequence[int] = (),
+    files: Mapping[str, str] = NOTHING,
 ) -> None:
     """Start a service that outlives us; `processes.marked(mark)` finds it. Its output is appended to `log`."""
-    with _sealed(environment) as sealed:
+    with _sealed(environment) as sealed, _written(files) as written:
         # the mark comes as a variable because that is the one word of its command line bwrap does not care about
-        argv = _argv(command, mounts, sealed, True, "--setenv", "LOCKGATE_RELEASE", mark)
-        processes.start(argv, {"PATH": _SYSTEM_PATH}, log, Path("/"), sealed)
+        options = ["--setenv", "LOCKGATE_RELEASE", mark, *_options(written)]
+        # the relay that stands above it is the first process: without it, nothing of the release is left
+        options += [] if network else ["--as-pid-1"]
+        argv = _argv(command, mounts, sealed, network, *options)
+        processes.start(argv, {"PATH": _SYSTEM_PATH}, log, Path("/"), [*sealed, *descriptors, *written.values()])
+
+
+@contextlib.contextmanager
+def _written(files: Mapping[str, str]) -> Iterator[dict[str, int]]:
+    """Files that are in no directory of the host's: path inside → descriptor."""
+    with contextlib.ExitStack() as stack:
+        yield {path: stack.enter_context(_held("file", text.encode())) for path, text in files.items()}
+
+
+def _options(written: Mapping[str, int]) -> list[str]:
+    return [word for path, fd in written.items() for word in ("--perms", "0444", "--ro-bind-data", str(fd), path)]
 
 
 @contextlib.contextmanager
@@ -258,7 +292,7 @@ def bwrap_binary() -> Path:
 def problem() -> str | None:
     """None where a release can be confined on this machine, else what is wrong and the fix."""
     try:
-        ended = run(["/bin/sh", "-c", "exit 0"], [], {"PATH": _SYSTEM_PATH}, network=True, timeout_s=10)
+        ended = run(["/bin/sh", "-c", "exit 0"], [], {"PATH": _SYSTEM_PATH}, network=False, timeout_s=10)
     except TargetError as err:
         return str(err)
     if ended.exit_code == 0:

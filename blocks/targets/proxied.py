@@ -19,7 +19,7 @@ from blocks.targets.caddy import IDLE_S, LOOPBACK, Caddy, caddy_binary
 from blocks.targets.fencing import fenced
 from blocks.targets.files import locked
 from blocks.targets.health_probe import UPSTREAM, probe, serving
-from blocks.targets.releases import Deployment, Place, Releases
+from blocks.targets.releases import FOLDER, Deployment, Place, Releases
 from blocks.targets.secrets import Redactor
 from blocks.targets.timeline import Say, quietly
 from domain.errors import TargetError
@@ -359,7 +359,7 @@ class ProxiedTarget(LockgateBlock):
 
     @property
     def _releases(self) -> Releases:
-        return Releases(self._folder / "releases")
+        return Releases(self._folder / FOLDER)
 
     @property
     def _caddy(self) -> Caddy:

@@ -18,6 +18,7 @@ from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
 from domain.value import Value
 
+FOLDER, DOOR = "releases", "http.sock"
 _SHOWN_BYTES = 64_000
 
 
@@ -34,12 +35,19 @@ class Deployment(Value):
     previous: str | None = Field(description="Revision that served when it came")
     order: int = Field(0, description="1, 2, 3, … as they were given the traffic; 0: never")
     port: int | None = Field(None, description="Its loopback port, the last time it was started")
+    door: int | None = Field(None, description="Inode of the socket at which it listens, where its network is its own")
     rehearsed: bool = False
     migrated: bool = False
 
     @property
     def upstream(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        """What the proxy calls it: HOST:PORT, or a path from the target's directory, in which the proxy runs."""
+        return f"{FOLDER}/{self.revision}/{DOOR}" if self.door else f"127.0.0.1:{self.port}"
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether it was ever started."""
+        return self.door is not None or self.port is not None
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ class Releases:
     def at(self, upstream: str | None) -> Deployment | None:
         """The release that was last started at "host:port"."""
         known = (place.load() for place in self.all())
-        return next((d for d in known if d and d.port is not None and d.upstream == upstream), None)
+        return next((d for d in known if d and d.is_reachable and d.upstream == upstream), None)
 
     def ports(self) -> set[int | None]:
         """Every port on record: given twice, it would be unclear who serves."""

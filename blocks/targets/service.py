@@ -2,7 +2,7 @@
 
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 from blocks.targets import confinement, processes
 from blocks.targets.answers import answers_of, started
 from blocks.targets.artifact import artifact_of, write_tree
+from blocks.targets.asking import UnixConnection
 from blocks.targets.confinement import APP, DATA, Ended, Mount
 from blocks.targets.files import owned
-from blocks.targets.health_probe import probe
+from blocks.targets.health_probe import probe, probe_by
 from blocks.targets.listeners import connections, listeners, sockets_of
 from blocks.targets.migration import Migration
-from blocks.targets.releases import Deployment, Place, Releases
+from blocks.targets.network import Ways, requests
+from blocks.targets.network import own as own_network
+from blocks.targets.releases import DOOR, Deployment, Place, Releases
 from blocks.targets.timeline import Say
 from domain.errors import TargetError
 from domain.health import Clean, HttpAnswer, Reading, Sight
@@ -56,6 +59,8 @@ class ProcessService:
     migrate_timeout_s: float
     grace_s: float
     clean: Clean
+    may_reach: Callable[[], Ways | None]
+    """From a network of its own; None: it has the host's. Raises TargetError for what cannot be reached from one."""
 
     def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
         artifact, known = artifact_of(build), self.place.load()
@@ -87,7 +92,19 @@ class ProcessService:
 
         def run(argv: Sequence[str], mounts: Sequence[Mount], *, network: bool, timeout_s: float) -> Ended:
             environment = self._environment(deployment)
-            return confinement.run(argv, [*own, *mounts], environment, network=network, timeout_s=timeout_s)
+            if not network or (ways := self.may_reach()) is None:
+                return confinement.run(argv, [*own, *mounts], environment, network=network, timeout_s=timeout_s)
+            python = deployment.toolchain / "bin" / "python"
+            with own_network(self.place.folder, python, ways, None) as net:
+                return confinement.run(
+                    [*net.launcher, *argv],
+                    [*own, *mounts, *net.mounts],
+                    {**net.environment, **environment},
+                    network=False,
+                    timeout_s=timeout_s,
+                    descriptors=net.descriptors,
+                    files=net.files,
+                )
 
         return Migration(self.place, deployment, data, run, self.migrate_timeout_s, self.clean).problem(say)
 
@@ -98,15 +115,28 @@ class ProcessService:
             self.stop()
             return f"its files in {self.place.tree} are not those that were released"
         if self.is_running():
-            say(f"found running on port {deployment.port}")
+            say(f"found running at {deployment.upstream}")
             if self._wait(deployment) is None:
                 say("healthy in private")
                 return None
             self.stop()
+        if ways := self.may_reach():
+            deployment = self._spawn_in_own(deployment, ways)
+            say(f"started in a network of its own, {_reached(ways)}")
+            if (reason := self._wait(deployment)) is None:
+                say("healthy in private")
+                return None
+            alive = self.is_running()
+            self.stop()
+            return self._why(reason, alive, say)
+        return self._start_in_hosts(deployment, say)
+
+    def _start_in_hosts(self, deployment: Deployment, say: Say) -> str | None:
         for _ in range(_PORT_TRIES):
-            deployment = self.place.save(deployment.model_copy(update={"port": self.releases.free_port()}))
+            port = self.releases.free_port()
+            deployment = self.place.save(deployment.model_copy(update={"port": port, "door": None}))
             self._spawn(deployment)
-            say(f"started on port {deployment.port}")
+            say(f"started in the network of this machine (network = host), on port {deployment.port}")
             if (reason := self._wait(deployment)) is None:
                 say("healthy in private")
                 return None
@@ -122,6 +152,8 @@ class ProcessService:
 
     def requests(self) -> int:
         deployment = self.place.get()
+        if deployment.door:
+            return requests(processes.within(self.place.mark), deployment.port or 0)
         return connections([("127.0.0.1", deployment.port)]) if deployment.port else 0
 
     def stop(self) -> bool:
@@ -143,20 +175,27 @@ class ProcessService:
         return {
             "is_running": is_running,
             "pids": [process.pid for process in processes.marked(self.place.mark)],
-            "upstream": deployment.upstream if deployment and deployment.port else None,
+            "upstream": deployment.upstream if deployment and deployment.is_reachable else None,
+            "network": "its own" if deployment and deployment.door else "the host's",
             "exit_code": int(ended[1]) if ended else None,
             "was_told_to_end": bool(ended and ended[2]),
             "answers_at_start": answers_of(self.place),
         }
 
     def probe(self) -> Reading:
-        deployment = self.place.get()
-        return probe(deployment.upstream, deployment.health, deployment.revision, self.clean, self._see)
+        return self._ask(self.place.get())
+
+    def _ask(self, deployment: Deployment) -> Reading:
+        check, revision = deployment.health, deployment.revision
+        if deployment.door:
+            folder, where = self.place.folder, deployment.upstream
+            return probe_by(lambda: UnixConnection(folder / DOOR), where, check, revision, self.clean, self._see)
+        return probe(deployment.upstream, check, revision, self.clean, self._see)
 
     def _see(self, _: HttpAnswer) -> Sight:
         """By the kernel: who listens where the answer came from."""
         deployment = self.place.get()
-        owners = listeners("127.0.0.1", deployment.port or 0)
+        owners = {str(deployment.door)} if deployment.door else listeners("127.0.0.1", deployment.port or 0)
         is_it = bool(owners) and owners <= sockets_of(processes.within(self.place.mark))
         who = "its process listens" if is_it else "another program listens, or none any more"
         return Sight(is_it=is_it, how=f"from {deployment.upstream}, where {who}")
@@ -166,14 +205,7 @@ class ProcessService:
         return self.place.get().health.starts_within_s(self.start_timeout_s)
 
     def _wait(self, deployment: Deployment) -> str | None:
-        address, check, revision = deployment.upstream, deployment.health, deployment.revision
-        return started(
-            self.place,
-            lambda: probe(address, check, revision, self.clean, self._see),
-            self._starts_within_s,
-            0.1,
-            self.is_running,
-        )
+        return started(self.place, lambda: self._ask(deployment), self._starts_within_s, 0.1, self.is_running)
 
     def _why(self, reason: str, alive: bool, say: Say) -> str:
         """Why it was not healthy, with the end of its log."""
@@ -183,16 +215,38 @@ class ProcessService:
         return "\n".join([f"{how}: {reason}", *(["the end of its log:", *lines] if lines else [])])
 
     def _spawn(self, deployment: Deployment) -> None:
-        command = deployment.run.replace("{port}", str(deployment.port)).replace("{host}", "127.0.0.1")
+        """In the host's network."""
+        argv, mounts, environment = self._program(deployment, deployment.port or 0)
+        confinement.start(argv, mounts, environment, network=True, mark=self.place.mark, log=self.place.log)
+
+    def _spawn_in_own(self, deployment: Deployment, ways: Ways) -> Deployment:
+        argv, mounts, environment = self._program(deployment, ways.port)
+        python = deployment.toolchain / "bin" / "python"
+        with own_network(self.place.folder, python, ways, self.place.mark) as net:
+            deployment = self.place.save(deployment.model_copy(update={"port": ways.port, "door": net.door}))
+            confinement.start(
+                [*net.launcher, *argv],
+                [*mounts, *net.mounts],
+                {**net.environment, **environment},
+                network=False,
+                mark=self.place.mark,
+                log=self.place.log,
+                descriptors=net.descriptors,
+                files=net.files,
+            )
+        return deployment
+
+    def _program(self, deployment: Deployment, port: int) -> tuple[list[str], list[Mount], dict[str, str]]:
+        """Command line, mounts and environment of the service that listens on a port."""
+        command = deployment.run.replace("{port}", str(port)).replace("{host}", "127.0.0.1")
         command = command.replace("{release}", deployment.revision)
         mounts = [
             *confinement.toolchain_mounts(deployment.toolchain, self.keep_out),
             Mount(self.place.tree, APP),
             Mount(owned(self.data), DATA, writable=True),
         ]
-        environment = {**self._environment(deployment), "PORT": str(deployment.port)}
-        argv = ["/bin/sh", "-c", _SERVE, "release", command]
-        confinement.start(argv, mounts, environment, mark=self.place.mark, log=self.place.log)
+        environment = {**self._environment(deployment), "PORT": str(port)}
+        return ["/bin/sh", "-c", _SERVE, "release", command], mounts, environment
 
     def _environment(self, deployment: Deployment) -> dict[str, str]:
         """From scratch. What the platform says of the release, nobody says otherwise."""
@@ -203,6 +257,13 @@ class ProcessService:
             "RELEASE_ID": deployment.revision,
             "DATA_DIR": DATA,
         }
+
+
+def _reached(ways: Ways) -> str:
+    """What it reaches, for people."""
+    named = [f"{address.host}:{address.port}" for address in ways.addresses]
+    named += sorted({host for rule in ways.passport.rules for host in rule.hosts}) if ways.passport else []
+    return f"from where it reaches {', '.join(named)} and nothing else" if named else "from where it reaches nothing"
 
 
 def _is_taken(port: int | None) -> bool:

@@ -19,7 +19,7 @@ from mitmproxy import certs
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.secret import Secret
 from blocks.gateway.service import Service
-from blocks.gateway.sockets import connect
+from blocks.host.sockets import connect
 from blocks.ledger.ledger import Ledger
 from domain.egress import Decision, Decisions, Passport, Rule, SecretScope
 from domain.errors import InputError

@@ -21,7 +21,7 @@ import pytest
 from blocks.gateway.aws_secret import AwsSecret
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.secret import Secret
-from blocks.gateway.sockets import connect
+from blocks.host.sockets import connect
 from domain.egress import SecretScope
 from domain.errors import GatewayError, InputError, LedgerError
 from tests.contract.gateway import Authority, Inside, Running, Upstream, head, passport, rule, running, secret, told
