@@ -19,8 +19,8 @@ class UnixConnection(http.client.HTTPConnection):
     The kernel takes 107 bytes: https://man7.org/linux/man-pages/man7/unix.7.html
     """
 
-    def __init__(self, path: Path, timeout_s: float = PROBE_TIMEOUT_S) -> None:
-        super().__init__("localhost", timeout=timeout_s)
+    def __init__(self, path: Path, timeout_s: float = PROBE_TIMEOUT_S, host: str = "localhost") -> None:
+        super().__init__(host, timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:

@@ -7,6 +7,7 @@ in twelve switches. https://caddyserver.com/docs/conventions#placeholders
 import contextlib
 import json
 import math
+import secrets
 import shutil
 import sys
 import time
@@ -52,7 +53,7 @@ class Caddy:
             folder.mkdir(parents=True, exist_ok=True)
         if self._read("percent") is None:
             self._write("percent", "0")
-        write_atomically(file, wanted)
+        write_atomically(file, wanted, 0o600)
         home = str(self.folder / "caddy")
         environment = {"PATH": "/usr/bin:/bin", "HOME": home, "XDG_DATA_HOME": home, "XDG_CONFIG_HOME": home}
         program = [str(caddy_binary()), *self._mark]
@@ -119,6 +120,19 @@ class Caddy:
         return self.folder / "s"
 
     @property
+    def as_probe(self) -> dict[str, str]:
+        """The header by which the proxy knows our questions from those of users, who cannot know what is in it."""
+        return {PROBE: self._secret}
+
+    @property
+    def _secret(self) -> str:
+        """Made once for the target, and in no other place than this file and the proxy's configuration."""
+        file = self.folder / "probe"
+        if not file.exists():
+            write_atomically(file, secrets.token_hex(32).encode(), 0o600)
+        return file.read_text()
+
+    @property
     def access_log(self) -> Path:
         return self.folder / "access.log"
 
@@ -152,6 +166,9 @@ class Caddy:
         return "run", "--config", str(self._file)
 
     def _configuration(self) -> dict[str, Any]:
+        return self._configured(self._secret)
+
+    def _configured(self, secret: str) -> dict[str, Any]:
         """https://caddyserver.com/docs/json/"""
         pointer = self._pointers / "stable"
         access = {
@@ -162,18 +179,13 @@ class Caddy:
                 "roll_keep": 3,
                 "roll_gzip": False,
             },
-            # headers hold what users keep secret
-            "encoder": {
-                "format": "filter",
-                "wrap": {"format": "json"},
-                "fields": {name: {"filter": "delete"} for name in ("request>headers", "resp_headers")},
-            },
+            "encoder": _WITHOUT_HEADERS,
             "include": ["http.log.access.access"],
         }
         routes = [
             {"handle": [{"handler": "log_append", "key": "upstream", "value": _UPSTREAM}]},
-            {"handle": [{"handler": "log_append", "key": "probe", "value": f"{{http.request.header.{PROBE}}}"}]},
-            {"match": [{"header": {PROBE: []}}], "handle": _PROBED},
+            {"match": [{"header": {PROBE: [secret]}}], "handle": _PROBED},
+            {"handle": [{"handler": "headers", "request": {"delete": [PROBE]}}]},
             {"handle": [{"handler": "vars", "percent": f"{{file.{self._pointers / 'percent'}}}"}]},
             {
                 "match": [{"file": {"root": str(pointer.parent), "try_files": [f"/{pointer.name}"]}}],
@@ -194,7 +206,10 @@ class Caddy:
             "admin": {"disabled": True, "config": {"persist": False}},
             "storage": {"module": "file_system", "root": str(self.folder / "caddy")},
             "logging": {
-                "logs": {"default": {"level": "WARN", "exclude": ["http.log.access"]}, "access": access},
+                "logs": {
+                    "default": {"level": "WARN", "exclude": ["http.log.access"], "encoder": _WITHOUT_HEADERS},
+                    "access": access,
+                },
             },
             "apps": {"http": {"servers": {"public": server}}},
         }
@@ -237,15 +252,21 @@ _TRANSPORT = {
 """A connection is closed so soon after its last request that one which is open is a request under way: so it is seen
 when a release that lost the traffic has answered its last one."""
 _UPSTREAM = "{http.reverse_proxy.upstream.hostport}"
+_WITHOUT_HEADERS = {
+    "format": "filter",
+    "wrap": {"format": "json"},
+    "fields": {name: {"filter": "delete"} for name in ("request>headers", "resp_headers")},
+}
+"""Of a log: headers hold what users keep secret, and we."""
 _PROBED = [
+    {"handler": "log_append", "key": "probe", "value": "health"},
     {
         "handler": "headers",
-        "request": {"delete": [PROBE]},
         # at the very end: whatever the release itself wrote there, this takes its place
         "response": {"deferred": True, "set": {UPSTREAM: [_UPSTREAM]}},
-    }
+    },
 ]
-"""Who asks for health is told who answered. A release does not learn from it that it is asked."""
+"""Who asks for health is told who answered, and counts as no user."""
 
 
 def _answer(status: int | str, output: str) -> dict[str, Any]:

@@ -30,17 +30,17 @@ def locked(folder: Path) -> Iterator[None]:
             return
 
 
-def write_atomically(file: Path, content: bytes) -> None:
+def write_atomically(file: Path, content: bytes, mode: int = 0o644) -> None:
     """The old content or the new one, whenever we are killed. Safe to repeat. Where the disk is full, what is reserved
     for this is given up: traffic has to be able to go back."""
     try:
-        _write(file, content)
+        _write(file, content, mode)
     except OSError as err:
         reserves = [folder / _RESERVE for folder in file.parents if (folder / _RESERVE).is_file()]
         if err.errno not in (errno.ENOSPC, errno.EDQUOT) or not reserves:
             raise
         reserves[0].unlink()
-        _write(file, content)
+        _write(file, content, mode)
 
 
 def _reserve(file: Path) -> None:
@@ -54,9 +54,9 @@ def _reserve(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _write(file: Path, content: bytes) -> None:
+def _write(file: Path, content: bytes, mode: int) -> None:
     temporary = file.with_name(file.name + ".tmp")
-    with open(temporary, "wb") as new:
+    with open(temporary, "wb", opener=lambda path, flags: os.open(path, flags, mode)) as new:
         new.write(content)
         new.flush()
         os.fsync(new.fileno())

@@ -11,7 +11,8 @@ from domain.health import Clean, HealthCheck, HealthState, HttpAnswer, Reading, 
 
 PROBE_TIMEOUT_S = 2.0
 PROBE = "X-Lockgate-Probe"
-"""A question with this header is no user's. Our proxy takes it away, and says in `UPSTREAM` who answered."""
+"""A question with our proxy's own secret in this header is no user's: the proxy says in `UPSTREAM` who answered. It
+takes the header away from every request, so no release sees the secret."""
 UPSTREAM = "X-Lockgate-Upstream"
 _BODY_BYTES = 64_000
 
@@ -25,9 +26,9 @@ def unseen(_: HttpAnswer) -> Sight | None:
     return None
 
 
-def probe(address: str, check: HealthCheck, revision: str, clean: Clean, see: See = unseen) -> Reading:
+def probe(address: str, check: HealthCheck, revision: str, clean: Clean, see: See = unseen, **headers: str) -> Reading:
     """What `revision` says at http://ADDRESS PATH, on a new connection, past any proxy. No answer is sick."""
-    return probe_by(lambda: _to(address), address, check, revision, clean, see)
+    return probe_by(lambda: _to(address), address, check, revision, clean, see, **headers)
 
 
 def probe_by(
@@ -42,18 +43,20 @@ def probe_by(
     return read_health(answer, check, revision, clean, see(answer))
 
 
-def serving(address: str, check: HealthCheck, seen: Callable[[HttpAnswer], str | None] = lambda _: None) -> str | None:
+def serving(
+    address: str, check: HealthCheck, seen: Callable[[HttpAnswer], str | None] = lambda _: None, **headers: str
+) -> str | None:
     """The releaseId that the address says, well or not, else the release that was `seen` to answer."""
-    return serving_by(lambda: _to(address), check, seen)
+    return serving_by(lambda: _to(address), check, seen, **headers)
 
 
 def serving_by(
-    connect: Connect, check: HealthCheck, seen: Callable[[HttpAnswer], str | None] = lambda _: None
+    connect: Connect, check: HealthCheck, seen: Callable[[HttpAnswer], str | None] = lambda _: None, **headers: str
 ) -> str | None:
     """The same on any connection; asked up to three times. None where nobody says or sees one."""
     for _ in range(3):
         with contextlib.suppress(OSError, http.client.HTTPException):
-            answer = _asked(connect, check, {})
+            answer = _asked(connect, check, headers)
             return said_release(answer.body) or seen(answer)
         time.sleep(0.1)
     return None
@@ -66,7 +69,7 @@ def _to(address: str) -> http.client.HTTPConnection:
 
 
 def _asked(connect: Connect, check: HealthCheck, more: Mapping[str, str]) -> HttpAnswer:
-    return answer_of(connect(), check.path, {**check.headers, PROBE: "health", **more})
+    return answer_of(connect(), check.path, {**check.headers, **more})
 
 
 def answer_of(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str]) -> HttpAnswer:

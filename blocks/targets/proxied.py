@@ -163,7 +163,7 @@ class ProxiedTarget(LockgateBlock):
             from_ = answer.headers.get(UPSTREAM.lower())
             return Sight(is_it=from_ == deployment.upstream, how=f"from {from_}, by the proxy") if from_ else None
 
-        return probe(self.address, deployment.health, deployment.revision, self._redactor, see)
+        return probe(self.address, deployment.health, deployment.revision, self._redactor, see, **self._caddy.as_probe)
 
     def shift(self, revision: str, share: int) -> None:
         with self._locked():
@@ -211,7 +211,7 @@ class ProxiedTarget(LockgateBlock):
 
     def current(self) -> str | None:
         pointed = self._pointed()
-        return serving(self.address, pointed.health, self._from) if pointed else None
+        return serving(self.address, pointed.health, self._from, **self._caddy.as_probe) if pointed else None
 
     def _from(self, answer: HttpAnswer) -> str | None:
         """The release that an answer came from, by the proxy."""

@@ -188,8 +188,9 @@ class ProcessService:
     def _ask(self, deployment: Deployment) -> Reading:
         check, revision = deployment.health, deployment.revision
         if deployment.door:
-            folder, where = self.place.folder, deployment.upstream
-            return probe_by(lambda: UnixConnection(folder / DOOR), where, check, revision, self.clean, self._see)
+            door, host = self.place.folder / DOOR, f"127.0.0.1:{deployment.port}"
+            where = deployment.upstream
+            return probe_by(lambda: UnixConnection(door, host=host), where, check, revision, self.clean, self._see)
         return probe(deployment.upstream, check, revision, self.clean, self._see)
 
     def _see(self, _: HttpAnswer) -> Sight:

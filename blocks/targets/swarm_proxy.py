@@ -57,7 +57,7 @@ class SwarmProxy(Caddy):
         if self._read("percent") is None:
             self._write("percent", "0")
         self._socket.unlink(missing_ok=True)
-        write_atomically(self._file, wanted.encode())
+        write_atomically(self._file, wanted.encode(), 0o600)
         self._start(image, made)
         deadline = time.monotonic() + _STARTED_WITHIN_S
         while not self._answers():
@@ -168,7 +168,7 @@ class SwarmProxy(Caddy):
 
         A connection that is kept would stay with its task: a new one goes to any of those that the name has now.
         """
-        inside = Caddy(_INSIDE, "0.0.0.0", _PORT, self.trusted)._configuration()  # noqa: S104  # of the container alone
+        inside = Caddy(_INSIDE, "0.0.0.0", _PORT, self.trusted)._configured(self._secret)  # noqa: S104  # of the container alone
         inside["apps"]["http"]["servers"]["private"] = {
             "listen": [f"unix/{_INSIDE / self._socket.name}|0600"],
             "automatic_https": {"disable": True},

@@ -342,7 +342,7 @@ def test_a_loopback_port_that_somebody_took_meanwhile_is_left_for_another(
         ports = iter([other.getsockname()[1], other.getsockname()[1]])
         real = Releases.free_port
         monkeypatch.setattr(Releases, "free_port", lambda self: next(ports, None) or real(self))
-        made = release(target, ONE, None, tiny_build())
+        made = release(target.model_copy(update={"network": "host"}), ONE, None, tiny_build())
 
     assert made.problem is None
     assert sum("another program took port" in line for line in made.timeline) == 2

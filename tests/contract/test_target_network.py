@@ -248,6 +248,29 @@ def test_many_open_connections_leave_room_for_another(there: ProcessTarget) -> N
     until(lambda: there._service(OLD).requests() == 0)
 
 
+def test_only_the_platform_asks_as_the_platform(there: ProcessTarget) -> None:
+    watch = there.observe(OLD)
+    deployment = there._releases.place(OLD).get()
+    for value in ("health", "", "*", "{env.HOME}"):
+        body, headers = asked(there, "/", b"x", **{"X-Lockgate-Probe": value, "X-Lockgate-Upstream": "another"})
+        assert "x-lockgate-probe" not in body.decode().lower()
+        assert "X-Lockgate-Upstream" not in headers
+    assert there.public(deployment).identity == "seen by the platform"
+    until(lambda: watch._log.answered(deployment.upstream) == 5)
+    assert watch.look().new.requests == 4  # what says that it is no user's is one
+    watch.close()
+
+    there._service(OLD).stop()
+    assert there.public(deployment).state == "sick"  # the proxy could not send it on, and may have written that down
+    assert there.ensure()
+    secret = (there.root / "shop" / "probe").read_text()
+    holds = [
+        path for path in (there.root / "shop").rglob("*") if path.is_file() and secret in path.read_text("latin-1")
+    ]
+    assert sorted(path.name for path in holds) == ["caddy.json", "probe"]
+    assert {path.stat().st_mode & 0o777 for path in holds} == {0o600}
+
+
 @pytest.mark.parametrize("word", ["lockgate-relay.py", "blocks.targets.outside"])
 def test_who_relays_and_the_release_end_together_and_are_brought_back(there: ProcessTarget, word: str) -> None:
     before = set(processes.within(there._releases.place(OLD).mark))
