@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from blocks.home import home
+from blocks.host import accounts
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
 from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Semgrep, Squawk, Zizmor
@@ -28,6 +29,7 @@ def checks() -> Iterator[Check]:
     """One by one as they are looked at."""
     yield Check("git ≥ 2.38", _git())
     yield Check("sandbox (bubblewrap)", Bubblewrap().doctor())
+    yield Check("sandboxes do not share the kernel's limits for one user", accounts.problem(), needed=False)
     yield Check("sandbox (docker; bubblewrap stands in for it)", Docker().doctor(), needed=False)
     yield Check("proxy (caddy)", _caddy())
     for scanner in (Kingfisher(), Gitleaks(), Ruff(), Bandit(), Semgrep(), Zizmor(), Squawk()):

@@ -22,7 +22,7 @@ from domain.ports import Egress, Tree, TreeEntry
 from domain.trees import check_tree
 
 MB = 1 << 20
-_PROGRAMS = ("sh", "prlimit", "unshare", "mount", "setpriv", "env")
+_PROGRAMS = ("sh", "prlimit", "unshare", "mount", "setpriv", "nsenter", "env")
 _SEARCH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
 _LOOK_AROUND = (

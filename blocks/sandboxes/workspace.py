@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blocks import process_memory
-from blocks.host import relay, seccomp
+from blocks.host import accounts, relay, seccomp
 from blocks.sandboxes import archives, confinement, hostile, layers, merged, openers, trees
 from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Bind, Caps, Overlay
 from blocks.sandboxes.processes import supervise
@@ -77,6 +77,7 @@ class BubblewrapWorkspace:
         self._below: merged.Below | None = None
         self._left_out = layers.roots(self._layer, self._tree) if self._layer else set()
         self._is_idle = threading.Lock()
+        self._account: int | None = None
         openers.sign(directory, label)
         self._furnish(with_relay=egress is not None)
 
@@ -141,6 +142,9 @@ class BubblewrapWorkspace:
         refuse_full_disk(self.directory, self._bounds.free_bytes)
         transcript = Transcript(self._bounds.output_bytes, on_output)
         program = seccomp.program()
+        if self._owner and self._account is None:
+            self._account = accounts.opened(NOBODY)
+        account = [] if self._account is None else [self._account]
         filter_fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
         try:
             os.write(filter_fd, program)
@@ -157,8 +161,9 @@ class BubblewrapWorkspace:
                     status_fd=status_fd,
                     filter_fd=filter_fd,
                     as_root=self._owner is not None,
+                    account=self._account,
                 ),
-                pass_fds=[filter_fd],
+                pass_fds=[filter_fd, *account],
                 timeout_s=timeout_s,
                 stdin=stdin,
                 transcript=transcript,
@@ -236,6 +241,9 @@ class BubblewrapWorkspace:
 
     def close(self) -> None:
         """Remove the workspace. Safe to repeat."""
+        if self._account is not None:
+            os.close(self._account)
+            self._account = None
         try:
             with hostile.disk_errors(self.directory):
                 hostile.remove(self.directory)

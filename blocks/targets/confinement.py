@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from blocks.host import seccomp
+from blocks.host import accounts, seccomp
 from blocks.targets import processes
 from domain.errors import SandboxError, TargetError
 
@@ -87,8 +87,9 @@ def attached(
     `options`: more of bwrap's, before the mounts. `network`: the host's. `files`: path inside → text.
     Raises TargetError where it cannot be started.
     """
-    with _sealed(environment) as sealed, _written(files) as written:
-        argv = _argv(command, mounts, sealed, network, "--die-with-parent", *options, *_options(written))
+    with _sealed(environment) as sealed, _written(files) as written, _account() as account:
+        options = ("--die-with-parent", *options, *_options(written))
+        argv = _argv(command, mounts, sealed, network, *options, account=next(iter(account), None))
         try:
             process = subprocess.Popen(
                 argv,
@@ -96,7 +97,7 @@ def attached(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(*sealed, *descriptors, *written.values()),
+                pass_fds=(*sealed, *descriptors, *written.values(), *account),
                 start_new_session=True,
             )
         except OSError as err:
@@ -143,13 +144,24 @@ def start(
     files: Mapping[str, str] = NOTHING,
 ) -> None:
     """Start a service that outlives us; `processes.marked(mark)` finds it. Its output is appended to `log`."""
-    with _sealed(environment) as sealed, _written(files) as written:
+    with _sealed(environment) as sealed, _written(files) as written, _account() as account:
         # the mark comes as a variable because that is the one word of its command line bwrap does not care about
         options = ["--setenv", "LOCKGATE_RELEASE", mark, *_options(written)]
         # the relay that stands above it is the first process: without it, nothing of the release is left
         options += [] if network else ["--as-pid-1"]
-        argv = _argv(command, mounts, sealed, network, *options)
-        processes.start(argv, {"PATH": _SYSTEM_PATH}, log, Path("/"), [*sealed, *descriptors, *written.values()])
+        argv = _argv(command, mounts, sealed, network, *options, account=next(iter(account), None))
+        given = [*sealed, *descriptors, *written.values(), *account]
+        processes.start(argv, {"PATH": _SYSTEM_PATH}, log, Path("/"), given)
+
+
+@contextlib.contextmanager
+def _account() -> Iterator[tuple[int, ...]]:
+    """Whom the kernel charges for what it takes; empty: us."""
+    try:
+        with accounts.account(processes.RELEASE_UID) as descriptor:
+            yield () if descriptor is None else (descriptor,)
+    except SandboxError as err:
+        raise TargetError(str(err)) from err
 
 
 @contextlib.contextmanager
@@ -193,7 +205,12 @@ def _held(name: str, content: bytes) -> Iterator[int]:
 
 
 def _argv(
-    command: Sequence[str], mounts: Sequence[Mount], sealed: Sealed | None, network: bool, *options: str
+    command: Sequence[str],
+    mounts: Sequence[Mount],
+    sealed: Sealed | None,
+    network: bool,
+    *options: str,
+    account: int | None = None,
 ) -> list[str]:
     """The whole command line. Root first gives up what it is: a mount namespace of its own, where the directories are
     within reach of another user (as /root is not), then that user without any capability."""
@@ -211,8 +228,8 @@ def _argv(
         *("unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "stage"),
         *(word for pair in pairs for word in pair),
         "--",
-        *("setpriv", f"--reuid={processes.RELEASE_UID}", f"--regid={processes.RELEASE_UID}", "--clear-groups"),
-        *("--no-new-privs", "--bounding-set=-all", "prlimit", "--nproc=4096", "--core=0"),
+        *accounts.entered(account, processes.RELEASE_UID),
+        *("prlimit", "--nproc=4096", "--core=0"),
         *_bwrap(program, sealed, network, "--uid", "65534", "--gid", "65534"),
         *(*options, *_views(staged), "--", *command),
     ]

@@ -26,6 +26,7 @@ from blocks.sandboxes.transcript import SHOWN
 from blocks.sandboxes.workspace import BubblewrapWorkspace
 from domain.errors import AgentError, InputError, SandboxError
 from domain.ports import Egress, Tree, TreeEntry
+from tests.contract.users import until
 
 FILE, PROGRAM, LINK = 0o100644, 0o100755, 0o120000
 TREE: Tree = {
@@ -336,6 +337,44 @@ def test_the_relay_leaves_no_trace_in_the_command(
     assert shell(connected, f"sleep {seconds} & exec >&- 2>&-; true") == ""
     assert shell(connected, f"sleep {seconds} & kill -9 -1; echo still") == "still\n"
     assert running(seconds) == []
+
+
+TAKE = """
+import ctypes, os, signal, sys, time
+libc = ctypes.CDLL(None)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGRTMIN])
+instances = signals = queues = 0
+while libc.inotify_init() >= 0: instances += 1
+while libc.sigqueue(os.getpid(), int(signal.SIGRTMIN), None) == 0: signals += 1
+queue = lambda: libc.mq_open(b"/q%d" % queues, os.O_CREAT | os.O_RDWR, 0o600, None)
+while queue() >= 0: queues += 1
+print(instances, signals, queues, flush=True)
+time.sleep(float(sys.argv[1]))
+"""
+
+
+def test_a_sandbox_that_takes_all_that_the_kernel_gives_a_user_leaves_others_theirs(tmp_path: Path) -> None:
+    said: list[str] = []
+    kind, over = Bubblewrap(root=tmp_path), threading.Event()
+    greedy, other = kind.open({}, label="greedy"), kind.open({}, label="other")
+    take = ["/usr/bin/python3", "-c", TAKE]
+    taking = threading.Thread(
+        target=lambda: greedy.run(
+            [*take, "300"], timeout_s=300, on_output=said.append, stop=lambda: "over" if over.is_set() else None
+        )
+    )
+    taking.start()
+    try:
+        until(lambda: "\n" in "".join(said))
+        taken = other.run([*take, "0"], timeout_s=60).output
+    finally:
+        over.set()
+        taking.join()
+        for workspace in (greedy, other):
+            workspace.close()
+
+    assert taken == "".join(said)
+    assert all(int(number) > 0 for number in taken.split())
 
 
 # --- commands
