@@ -64,6 +64,11 @@ def fields(slug: str, name: str) -> dict[str, Any]:
     return dict(documents[f"{slug}/{name}"])
 
 
+def names(slug: str) -> list[str]:
+    """Of the blocks of a kind that were kept; empty where nothing was."""
+    return sorted(one.partition("/")[2] for one in _known() or {} if one.partition("/")[0] == slug)
+
+
 def _known() -> dict[str, Any] | None:
     """As `_read`; None for a copy that another key sealed, or that was cut short: a new one takes its place."""
     from cryptography.fernet import InvalidToken

@@ -344,9 +344,12 @@ class Target(Protocol):
     def promote(self, revision: str) -> None:
         """All traffic goes to it, and it is the one that `pointed` names."""
 
-    def rollback(self, revision: str | None) -> None:
+    def rollback(self, revision: str | None, when_back: Callable[[], None] | None = None) -> None:
         """All traffic at `revision` and seen there in public; only then are newer releases stopped. None: nothing shall
         serve. Raises TargetError where it is not seen; nothing else was stopped then.
+
+        `when_back` is called as soon as the traffic is back. From then on another run may act on the target: what that
+        one touched is left to it.
         """
 
     def cleanup(self, keep: Collection[str]) -> None:

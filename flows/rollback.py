@@ -1,5 +1,6 @@
 """One click in the UI: an environment goes back to a release that was seen live."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 
 from prefect import flow
@@ -7,6 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from blocks import kept
 from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError, LockgateError
@@ -20,12 +22,17 @@ from tasks.step import step
 
 @flow(name="rollback", flow_run_name="roll back {environment}", persist_result=True, result_serializer="json")
 def rollback_environment(
-    environment: str, revision: str | None = None, reason: str = "asked for by a person", workshop_name: str = "default"
+    environment: str,
+    revision: str | None = None,
+    reason: str = "asked for by a person",
+    workshop_name: str | None = None,
 ) -> State:
     """Traffic back to `revision`, or to the release that was live before. The branch stays as it is: revert it, or
-    send a brief that mends it."""
+    send a brief that mends it. `workshop_name`: default the one whose release is live."""
     try:
-        back = to_release(str(flow_run.id), environment, revision, reason, workshop_name)
+        back = to_release(
+            str(flow_run.id), environment, revision, reason, workshop_name or workshop_that_released(environment)
+        )
     except LockgateError as trouble:
         return Failed(name="Frozen", message=f"could not roll back {environment}: {trouble}")
     serving = (back.serving or "nothing")[:12]
@@ -46,14 +53,47 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
             bundle = shop.store.put_json({"phase": "asked for", "reason": reason, "was": now})
             chosen = RolledBack(environment=environment, failed=now or "", serving=wanted, revert=None, bundle=bundle)
             chosen = shop.ledger.record(run_id, "rollback-chosen", environment, chosen)
-            target.rollback(chosen.serving)
+
+            def when_back() -> None:
+                """On record first: a run that is resumed from here on takes the environment from nobody again."""
+                done = chosen.model_copy(update={"timeline": timeline.lines})
+                shop.ledger.record(run_id, "rolled_back", environment, done)
+                lease.give_back(shop.ledger, environment, run_id)
+
+            target.rollback(chosen.serving, when_back)
         back = chosen.model_copy(update={"timeline": timeline.lines})
         show.rolled_back_by_hand(back, reason)
-        back = shop.ledger.record(run_id, "rolled_back", environment, back)
         checkpoint.seal(shop)
         return back
     finally:
         lease.give_back(shop.ledger, environment, run_id)
+
+
+def workshop_that_released(environment: str) -> str:
+    """The workshop that the record of the environment's live release names, of those that this machine knows."""
+    shops: dict[str, Workshop] = {}
+    for name in kept.names(Workshop.get_block_type_slug()) or ["default"]:
+        with contextlib.suppress(InputError):
+            if environment in (shop := workshop(name)).targets:
+                shops[name] = shop
+    lives = [(entry.at, name) for name, shop in shops.items() if (entry := _live(shop, name, environment))]
+    if lives:
+        return max(lives)[1]
+    if len(shops) > 1:
+        names = ", ".join(shops)
+        raise InputError(
+            f"environment {environment!r} is in the workshops {names}, and none of them released there yet"
+        )
+    return next(iter(shops), "default")
+
+
+def _live(shop: Workshop, name: str, environment: str) -> Entry | None:
+    """The last release that was seen live there, where the workshop's own run released it; else None."""
+    lives = [entry for entry in shop.ledger.entries(kind="live") if entry.body["environment"] == environment]
+    if not lives:
+        return None
+    prepared = shop.ledger.last("prepared", run_id=lives[-1].run_id)
+    return lives[-1] if prepared is None or prepared.body["brief"].get("workshop", "default") == name else None
 
 
 def _wanted(

@@ -9,7 +9,8 @@ from blocks import kept
 def roll_back(environment: str, revision: str | None, reason: str) -> str:
     """What serves now, in one sentence. Raises LockgateError where it could not be done."""
     os.environ[kept.OFFLINE] = "1"
-    from flows.rollback import to_release
+    from flows.rollback import to_release, workshop_that_released
 
-    back = to_release.fn(str(uuid.uuid4()), environment, revision, f"{reason} (the server was down)", "default")
+    reason, shop = f"{reason} (the server was down)", workshop_that_released(environment)
+    back = to_release.fn(str(uuid.uuid4()), environment, revision, reason, shop)
     return f"{environment} was seen serving {(back.serving or 'nothing')[:12]} again"

@@ -161,7 +161,7 @@ class CommandTarget(LockgateBlock):
             self._platform.must("promote", releases.place(revision))
             self._see(revision, "promote")
 
-    def rollback(self, revision: str | None) -> None:
+    def rollback(self, revision: str | None, when_back: Callable[[], None] | None = None) -> None:
         with self._turn() as releases:
             left = self.pointed()
             self._stopped_file.unlink(missing_ok=True)
@@ -171,6 +171,8 @@ class CommandTarget(LockgateBlock):
                 self._bring_back(releases.place(revision), left or "")
             for other in releases.after(revision):
                 self._clean(releases.place(other))
+        if when_back:
+            when_back()
 
     def cleanup(self, keep: Collection[str]) -> None:
         with self._turn() as releases:

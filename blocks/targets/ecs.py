@@ -157,7 +157,12 @@ class EcsTarget(EcsSettings):
             )
         self._say(f"{100 if now.has_all else now.weight or 0:g} % of the traffic go to {revision[:12]}")
 
-    def rollback(self, revision: str | None) -> None:
+    def rollback(self, revision: str | None, when_back: Callable[[], None] | None = None) -> None:
+        self._go_back(revision)
+        if when_back:
+            when_back()
+
+    def _go_back(self, revision: str | None) -> None:
         self._fence()
         service = self._service
         wanted, count = self._way_back(revision)

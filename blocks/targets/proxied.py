@@ -22,7 +22,7 @@ from blocks.targets.health_probe import UPSTREAM, probe, serving
 from blocks.targets.releases import FOLDER, Deployment, Place, Releases
 from blocks.targets.secrets import Redactor
 from blocks.targets.timeline import Say, quietly
-from domain.errors import TargetError
+from domain.errors import Fenced, TargetError
 from domain.health import HttpAnswer, Reading, Sight
 from domain.ports import ReleaseBuild
 from domain.rollout import Look, Rollout
@@ -179,7 +179,7 @@ class ProxiedTarget(LockgateBlock):
             self._releases.number(revision)
             self._point(revision)
 
-    def rollback(self, revision: str | None) -> None:
+    def rollback(self, revision: str | None, when_back: Callable[[], None] | None = None) -> None:
         with self._locked():
             self._with_proxy()
             if revision is None:
@@ -188,7 +188,14 @@ class ProxiedTarget(LockgateBlock):
             else:
                 self._bring_back(revision)
             later = self._releases.after(revision)
-        self._retire(later)
+        if when_back is None:
+            self._retire(later)
+            return
+        when_back()
+        try:
+            self._retire(later)
+        except Fenced:
+            self._say("another run acts here by now: it stops what has lost the traffic")
 
     def cleanup(self, keep: Collection[str]) -> None:
         with self._locked():

@@ -132,3 +132,20 @@ def test_the_traffic_is_back_and_others_may_act_while_it_drains(there: ProcessTa
     back.join(60)
     assert not back.is_alive()
     assert there._service(NEW).is_running()  # it has the traffic again, so it stays
+
+
+def test_a_release_that_begins_while_another_drains_is_left_alone(there: ProcessTarget, lines: list[str]) -> None:
+    events, back = talk(there, "/events"), threading.Event()
+    events.recv(12)
+    older = under(there, lines, 600)
+    older._token = 1
+    rollback = threading.Thread(target=older.rollback, args=(OLD, back.set))
+    rollback.start()
+    assert back.wait(60) and there.current() == OLD and rollback.is_alive()
+    newer = there.under(2, lambda _: None)
+    newer.prepare(NEW, built(NEW))
+    assert newer.start(NEW) is None
+    events.close()
+    rollback.join()
+    assert there._service(NEW).is_running()
+    assert "another run acts here by now: it stops what has lost the traffic" in lines

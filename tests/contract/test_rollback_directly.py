@@ -13,11 +13,24 @@ from blocks import kept
 from blocks.base import LockgateBlock
 from blocks.workshop import Workshop
 from domain.errors import InputError
+from domain.value import Value
 from station import credentials
 from tests.contract.environment import CANARY
 from tests.contract.environments_of_processes import ProcessEnvironment
 
 PROJECT = Path(__file__).resolve().parents[2]
+
+
+class Named(Value):
+    """Of a brief."""
+
+    workshop: str
+
+
+class Prepared(Value):
+    """Of what a run was prepared with."""
+
+    brief: Named
 
 
 def fields(block: LockgateBlock) -> Any:
@@ -32,11 +45,14 @@ def test_an_environment_goes_back_although_the_server_is_down(tmp_path: Path, mo
     try:
         first, second = environment.released(), environment.released()
         ledger = environment.ledger
+        ledger.record("run", "prepared", "", Prepared(brief=Named(workshop="team")))
         for made in (first, second):
             ledger.record("run", "live", made.revision, made)
         shop = Workshop(ledger=ledger, targets={"shop": "process-target/shop"})
         documents = {
-            "lockgate-workshop/default": fields(shop),
+            "lockgate-workshop/default": fields(Workshop(ledger=ledger, targets={"shop": "process-target/another"})),
+            "lockgate-workshop/idle": fields(Workshop(ledger=ledger)),
+            "lockgate-workshop/team": fields(shop),
             "lockgate-process-target/shop": fields(environment.target),
         }
         with pytest.raises(InputError, match="no blocks were kept"):
