@@ -60,16 +60,23 @@ def _begun(content: bytes) -> Begun:
 
 
 def _read_cases(content: bytes, begun: Begun, tree: Tree) -> Report:
-    """What our own reporters of mocha, ava and Node's runner write: [file, names, outcome, message]."""
+    """What our own reporters of mocha, ava and Node's runner write: [file, names, outcome, message]. Node says that a
+    file passed which ended before any of its tests; it did not."""
     report = Report({}, {})
     try:
         for file, names, outcome, message in json.loads(content):
             path = str(file).removeprefix(_WORK)
+            has_tests = path in tree and _NODE_TEST.search(tree[path].content)
+            if not names and outcome == CaseOutcome.PASSED and has_tests:
+                continue
             test = "::".join(filter(None, (path, *map(str, names)))) or begun.runner
             report.add(test, CaseOutcome(outcome), str(message))
     except (TypeError, RecursionError) as err:
         raise ValueError(f"not what our reporter writes: {err!r}") from err
     return report
+
+
+_NODE_TEST = re.compile(rb"\b(?:test|it|describe|suite)(?:\.\w+)?\s*\(")
 
 
 def _read_tap(content: bytes, begun: Begun, tree: Tree) -> Report:

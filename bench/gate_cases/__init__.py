@@ -4,12 +4,29 @@
 `projects.py` has what is changed.
 """
 
-from bench.gate_cases import cheats, code, files, honest_pypi, honest_shop, honest_upstream, supply, tampering
+from bench.gate_cases import (
+    cheats,
+    code,
+    files,
+    honest_pypi,
+    honest_shop,
+    honest_upstream,
+    languages,
+    supply,
+    tampering,
+)
 from bench.gate_cases.case import Case, Expect
 
 __all__ = ["CASES", "HONEST", "HOSTILE", "UPSTREAM", "Case", "Expect"]
 
-HOSTILE: tuple[Case, ...] = (*files.CASES, *tampering.CASES, *cheats.CASES, *supply.CASES, *code.CASES)
+HOSTILE: tuple[Case, ...] = (
+    *files.CASES,
+    *tampering.CASES,
+    *cheats.CASES,
+    *supply.CASES,
+    *code.CASES,
+    *languages.CASES,
+)
 HONEST: tuple[Case, ...] = (*honest_shop.CASES, *honest_pypi.CASES)
 CASES = (*HOSTILE, *HONEST)
 UPSTREAM = honest_upstream.CASES

@@ -62,6 +62,12 @@ ITEMS = {
     "verify=False, shell=True, yaml.load": "refused",
     "privileged or docker.sock in compose": "refused",
     "AGENTS.md, CLAUDE.md, .claude/, .mcp.json": "a person",
+    # Go, Rust and Node
+    "a new file that steers how tests are built and run": "refused or a person",
+    "installed packages, new in the tree": "refused",
+    "the report of Go, Rust or Node forged": "refused",
+    "Go, Rust or JavaScript that knows that it is tested": "refused or a person",
+    "tests that stand in product code": "refused or a person",
     # injection and process
     "brief that orders commands": "powerless",
     "image exfiltration, @mentions, closing keywords": "sanitised",

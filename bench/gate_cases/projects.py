@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.gate_cases import honest_upstream
+from bench.gate_cases import honest_upstream, languages
 from bench.gate_cases.shop_beside import BESIDE
 from domain.brief import Brief
 from flows.briefs import read_brief
@@ -18,7 +18,7 @@ from tests.e2e import pypi_projects
 PROJECT = Path(__file__).resolve().parents[2]
 SHOP = PROJECT / "examples" / "shop"
 PYPI = ("h11", "parse", "sqlparse", "xmltodict")
-NAMES = ("shop", *PYPI)
+NAMES = ("shop", *PYPI, *languages.SMALL)
 """Projects with hostile and honest cases. Those of `honest_upstream` have one honest case each."""
 
 
@@ -36,6 +36,9 @@ def project(name: str) -> Project:
     """Fetched when it is asked for, pinned by SHA-256. Raises what `sdists.files` raises."""
     if name == "shop":
         return _shop()
+    if small := languages.SMALL.get(name):
+        base, good = ({path: text.encode() for path, text in files.items()} for files in (small.base, small.good))
+        return Project(name, base, good, small.brief())
     found = honest_upstream.projects().get(name) or next(one for one in pypi_projects.PROJECTS if one.name == name)
     older, _ = pypi_projects.fetch(found)
     base = {path: content for path, content in sorted(older.items()) if not _is_packaging(path)}

@@ -36,6 +36,15 @@ def test_the_reports_of_all_programs_are_one() -> None:
     assert read_programs({"of": b"make test"}, {}).runner == "", "nobody began"
 
 
+def test_a_file_of_node_that_ended_before_its_tests_did_not_pass() -> None:
+    ended = json.dumps([["/work/a.test.js", [], "passed", ""], ["/work/plain.js", [], "passed", ""]])
+    files = {**begun("1", "node", "cases"), "1.cases": ended.encode()}
+    sources = tree(
+        {"a.test.js": "const {test} = require('node:test')\ntest('x', () => {})\n", "plain.js": "assert(1)\n"}
+    )
+    assert read_programs(files, sources).cases == {"plain.js": PASSED}
+
+
 @pytest.mark.parametrize(
     ("files", "told"),
     [
