@@ -14,6 +14,7 @@ from starlette.websockets import WebSocket
 
 from domain.access import Role, Token, answer_digest
 from station.door import bodies, sockets, table
+from station.door.forms import SHOWING, Forms
 from station.door.guests import Guests
 from station.door.reading import MAX_BODY, NOTHING, Denied, body_of, path_of, query_of, segments_of
 from station.door.table import Act, Rule
@@ -46,7 +47,7 @@ class Door:
     """The ASGI application."""
 
     def __init__(self, upstream: Upstream, guests: Guests) -> None:
-        self.upstream, self.guests = upstream, guests
+        self.upstream, self.guests, self.forms = upstream, guests, Forms()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -116,6 +117,9 @@ class Door:
         match rule.act:
             case Act.READ:
                 bodies.check_reading(body)
+            case Act.CHECK:
+                bodies.check_reading(body)
+                self.forms.check(body)
             case Act.START:
                 asked = await self._start(asked)
             case Act.ANSWER:
@@ -124,8 +128,9 @@ class Door:
                     return prepared
                 asked = prepared
         hide = not token.may(Role.ADMINISTER)
-        answer = await self._passed_on(request, method, path, asked.body, hide=hide, signed=True)
-        if rule.act is not Act.READ and method != "GET":
+        shows = rule.template if rule.template in SHOWING else None
+        answer = await self._passed_on(request, method, path, asked.body, hide=hide, signed=True, shows=shows)
+        if rule.act not in (Act.READ, Act.CHECK) and method != "GET":
             log.info("%s (token %s): %s %s → %d", token.name, token.id, method, path, answer.status_code)
         return answer
 
@@ -167,23 +172,27 @@ class Door:
         return asked._replace(body={"run_input": answer})
 
     async def _passed_on(
-        self, request: Request, method: str, path: str, body: Any, *, hide: bool, signed: bool
+        self, request: Request, method: str, path: str, body: Any, *, hide: bool, signed: bool, shows: str | None = None
     ) -> Response:
         answer = await self.upstream.ask(method, path, request.headers, body, signed=signed)
         headers = {name: answer.headers[name] for name in GIVEN_BACK if name in answer.headers}
         place = answer.headers.get("location", "")
         if place.startswith("/") and not place.startswith(("//", "/\\")):
             headers["location"] = place
-        if hide and answer.headers.get("content-type", "").startswith("application/json"):
-            try:
-                content = await answer.aread()
-            except httpx.HTTPError as err:
-                raise Denied(503, f"the server behind the door broke off: {type(err).__name__}") from err
-            finally:
-                await answer.aclose()
-            told = json.dumps(bodies.hidden(json.loads(content))) if content else ""
-            return Response(told, answer.status_code, headers)
-        return StreamingResponse(_streamed(answer), answer.status_code, headers)
+        is_json = answer.headers.get("content-type", "").startswith("application/json")
+        if not shows and not (hide and is_json):
+            return StreamingResponse(_streamed(answer), answer.status_code, headers)
+        try:
+            content = await answer.aread()
+        except httpx.HTTPError as err:
+            raise Denied(503, f"the server behind the door broke off: {type(err).__name__}") from err
+        finally:
+            await answer.aclose()
+        if shows and answer.status_code == 200:
+            self.forms.note(shows, content)
+        if hide and is_json and content:
+            content = json.dumps(bodies.hidden(json.loads(content))).encode()
+        return Response(content, answer.status_code, headers)
 
 
 async def _content(request: Request) -> bytes:

@@ -15,6 +15,7 @@ class Act(StrEnum):
     """What the door does with a request that is allowed."""
 
     READ = "read"
+    CHECK = "check"
     START = "start"
     ANSWER = "answer"
     ADMINISTER = "administer"
@@ -130,6 +131,9 @@ POST /work_queues/{id}/concurrency_status
 """For every token: runs, states, logs, artifacts, flows, deployments, queues, events. What could hold a secret is left
 out of the answers, see `bodies.HIDDEN`; blocks, variables, automations and settings are not among them at all."""
 
+CHECKING = "POST /ui/schemas/validate"
+"""What is typed into a form of the UI. Only forms that the server has shown are checked, see `forms.py`."""
+
 STARTING = "POST /deployments/{id}/create_flow_run"
 ANSWERING = "POST /flow_runs/{id}/resume"
 
@@ -218,7 +222,6 @@ POST   /task_runs/
 POST   /task_runs/{id}/set_state
 POST   /task_workers/filter
 POST   /templates/validate
-POST   /ui/schemas/validate
 DELETE /v2/concurrency_limits/{id_or_name}
 GET    /v2/concurrency_limits/{id_or_name}
 PATCH  /v2/concurrency_limits/{id_or_name}
@@ -252,7 +255,7 @@ PATCH  /work_queues/{id}
 POST   /work_queues/
 POST   /work_queues/{id}/get_runs
 """
-"""`POST /ui/schemas/validate` and the templates' are here because they run patterns and templates of the caller's."""
+"""`POST /templates/validate` and its like are here because they run templates of the caller's."""
 
 SOCKETS: dict[str, frozenset[Role]] = {"/events/out": EVERYBODY, "/logs/out": EVERYBODY, "/events/in": ADMINISTER}
 """Routes that speak WebSocket. A worker uses the server's own address and credential, not the door."""
@@ -304,6 +307,7 @@ def _by_method(rules: Iterable[Rule]) -> dict[str, list[tuple[Rule, tuple[str, .
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _RULES = (
     *_rows(READING, Act.READ, EVERYBODY),
+    *_rows(CHECKING, Act.CHECK, EVERYBODY),
     *_rows(STARTING, Act.START, frozenset(STARTS.values()) | ADMINISTER),
     *_rows(ANSWERING, Act.ANSWER, frozenset(form.role for form in ANSWERS.values()) | ADMINISTER),
     *_rows(ADMINISTERING, Act.ADMINISTER, ADMINISTER),

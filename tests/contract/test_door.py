@@ -88,7 +88,8 @@ def test_each_role_may_do_on_each_route_what_the_table_says_and_nothing_else(
             exists = any(way == method and fits(path, filled(template)) for way, path in routes)
             asks = method == "GET" or (method == "POST" and bool(harmless.search(template))) or "count-by" in template
             special = (method, template) in {
-                ("POST", "/deployments/{id}/create_flow_run"), ("POST", "/flow_runs/{id}/resume")
+                ("POST", "/deployments/{id}/create_flow_run"), ("POST", "/flow_runs/{id}/resume"),
+                ("POST", "/ui/schemas/validate"),
             }  # fmt: skip
             if special or f"{method} {template}" in table.OPEN:
                 continue
@@ -156,6 +157,19 @@ def test_who_may_answer_what_and_the_name_is_the_tokens(door: FakeDoor) -> None:
     assert door.ask("POST", RESUME["another"], Role.REVIEW, {"run_input": YES}).status == 403
     not_waiting = door.ask("POST", f"/api/flow_runs/{RUNNING}/resume", Role.REVIEW, {"run_input": YES})
     assert (not_waiting.status, not_waiting.told["status"]) == (200, "ABORT")
+
+
+def test_only_forms_that_the_server_has_shown_are_checked(door: FakeDoor) -> None:
+    """A schema of the caller's own could keep the server busy for ever, or have it fetch something."""
+    check = "/api/ui/schemas/validate"
+    for role in Role:
+        for schema in ({"pattern": "(a+)+$"}, {"$ref": "http://192.0.2.1/"}, None):
+            assert door.ask("POST", check, role, {"schema": schema, "values": {}}).status == 403
+    assert door.changes() == []
+    shown = door.ask("GET", f"/api/deployments/{TASK}", Role.REVIEW).told["parameter_openapi_schema"]
+    assert door.ask("POST", check, Role.SUBMIT, {"values": {}, "schema": shown}).status == 200
+    filled_in = {"brief": {"__prefect_kind": "workspace_variable", "variable_name": "x"}}
+    assert door.ask("POST", check, Role.SUBMIT, {"values": filled_in, "schema": shown}).status == 403
 
 
 def test_the_answers_of_the_server_hold_no_secret_but_for_who_administers(door: FakeDoor) -> None:
