@@ -34,7 +34,7 @@ class Guest:
 
 def waits(station: Station, run_id: str, but: str = "") -> str:
     """The mark of the question that the run waits with, other than the one under the key `but`."""
-    until = time.monotonic() + 240
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         state = station.run(run_id)["state"]
         key = str(state["state_details"]["pause_key"] or "")
@@ -48,7 +48,9 @@ def test_a_brief_comes_in_at_the_door_and_only_who_is_signed_in_there_approves_i
     station: Station, tmp_path: Path
 ) -> None:
     at = repository(tmp_path / "sums.git", {**FILES, "lockgate.toml": f"{SETTINGS}[review]\nsigned_in = true\n"})
-    station.command("at-the-door", GOOD, tmp_path)
+    mounts = tmp_path / "agents"
+    mounts.mkdir()
+    station.command("at-the-door", GOOD, mounts)
     robot, ann = Guest(station, "robot", "submit"), Guest(station, "ann", "review")
     id_ = robot.ask("GET", "/deployments/name/agent-task/agent-task").json()["id"]
     start = f"/deployments/{id_}/create_flow_run"
