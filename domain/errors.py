@@ -8,6 +8,7 @@ LockgateError
 ├── ForgeError        the repository cannot be read or written
 ├── TargetError       the deploy target cannot do what it was asked
 │   ├── Fenced        another run has taken the environment over
+│   ├── NotServing    a release that should have the traffic does not run, or is not seen serving
 │   ├── Held          nothing is released there until a person opens it again
 │   └── Inconclusive  nobody can say whether a release is well
 ├── DatabaseError     a target's database cannot be copied, read or migrated
@@ -45,6 +46,10 @@ class TargetError(LockgateError):
 
 class Fenced(TargetError):
     """Another run has taken the environment over; this one does nothing more there."""
+
+
+class NotServing(TargetError):
+    """A release that should have the traffic does not run, or is not seen serving."""
 
 
 class Held(TargetError):

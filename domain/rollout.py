@@ -27,6 +27,11 @@ class Rollout(Value):
     error_excess: float = Field(0.05, ge=0, le=1, description="Share of HTTP 5xx that it may have above the old one")
     latency_factor: float = Field(2.0, ge=1, description="How many times the old release's 95th percentile it may take")
     latency_floor_ms: float = Field(250.0, ge=0, description="Milliseconds that it may take on top of that")
+    back_within_s: float = Field(
+        86_400.0,
+        ge=0,
+        description="A release that keeps dying so soon after it was live goes back by itself; 0: never",
+    )
 
     @field_validator("shares")
     @classmethod

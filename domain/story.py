@@ -12,7 +12,10 @@ Body = dict[str, Any]
 def told(kind: str, body: Body) -> str | None:
     """One line for an entry; None for the ones that are bookkeeping."""
     teller = _TELLERS.get(kind)
-    return _plain(teller(body)) if teller else None
+    try:
+        return _plain(teller(body)) if teller else None
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return f"{kind}: this Lockgate cannot read what stands there"
 
 
 def _plain(text: str) -> str:
@@ -120,6 +123,8 @@ def _share_passed(body: Body) -> str:
 
 def _rolled_back(body: Body) -> str:
     serving = f"{_short(body['serving'])} was seen serving again" if body["serving"] else "nothing serves"
+    if why := body.get("by_itself"):
+        return f"rolled back by itself, for {why}: {serving}"
     return f"rolled back: {serving}" + (f"; merge reverted by {_short(body['revert'])}" if body["revert"] else "")
 
 
@@ -155,5 +160,6 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "downgraded": lambda body: f"the database of {body['environment']} went back to schema {_short(body['after'])}",
     "live": lambda body: f"{_short(body['revision'])} was seen serving {body['environment']}",
     "rolled_back": _rolled_back,
+    "stays-there": lambda body: f"{_short(body['revision'])} keeps dying and stays: {body['reason'][:200]}",
     "outcome": lambda body: f"outcome: {body['sentence']}",
 }

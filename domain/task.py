@@ -325,6 +325,7 @@ class RolledBack(Value):
     revert: str | None = Field(description="Commit that reverts the merge; None: nothing was merged")
     bundle: str = Field(description="Digest in the store of the failure bundle")
     timeline: tuple[str, ...] = ()
+    by_itself: str | None = Field(None, description="Why, where it was live, and neither its run nor a person did it")
 
 
 class End(StrEnum):

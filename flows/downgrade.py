@@ -3,13 +3,14 @@
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError, LockgateError
 from domain.project import Migrations
 from domain.rehearsed import Migrated, findings_of, reasons_of
 from domain.task import Severity
+from flows.endings import concluded
 from tasks import checkpoint, lease, show
 from tasks.build import prepared_for
 from tasks.engine import turn
@@ -28,11 +29,13 @@ def downgrade_environment(
     """The last migration is taken back: rehearsed on a copy first, beside the release that serves. `accept`: rules that
     ask for a person, such as migration-lossy, whose word you give. Roll back first, where that release needs the schema
     of today."""
-    try:
+
+    def act() -> State:
         done = one_back(str(flow_run.id), environment, accept, reason, workshop_name)
-    except LockgateError as trouble:
-        return Failed(name="Frozen", message=f"could not downgrade {environment}: {trouble}")
-    return Completed(name="Downgraded", message=f"the database of {environment} is at schema {done.after[:12]} again")
+        said = f"the database of {environment} is at schema {done.after[:12]} again"
+        return Completed(name="Downgraded", message=said)
+
+    return concluded(f"downgrade {environment}", workshop_name, act)
 
 
 @step("downgrade", "downgrade-{environment}")

@@ -8,14 +8,16 @@ from uuid import UUID
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed
 
 from blocks.home import home
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, outdated, referred_to
 from domain.errors import LockgateError
 from domain.windows import closed
+from flows.endings import round_of
 from flows.resume import resume_crashed
 from tasks import lease
 from tasks.bill import bill_of, publish
@@ -26,8 +28,12 @@ from tasks.window import OVER, Waits
 
 
 @flow(name="housekeeping")
-def housekeeping(workshop_name: str = "default") -> list[str]:
-    """One round; what was done, as sentences. Safe to repeat."""
+def housekeeping(workshop_name: str = "default") -> State:
+    """One round; its data is what was done, as sentences. Safe to repeat."""
+    return round_of(lambda: Completed(data=_round(workshop_name), message="done"))
+
+
+def _round(workshop_name: str) -> list[str]:
     shop = workshop(workshop_name)
     with get_client(sync_client=True) as client:
         duties: tuple[Callable[[], list[str]], ...] = (

@@ -10,7 +10,7 @@ from domain.errors import InputError
 from flows.briefs import read_brief
 
 
-@flow(name="intake")
+@flow(name="intake", retries=3, retry_delay_seconds=5)
 def intake() -> dict[str, str]:
     """Start one run for each brief in the inbox (TOML or JSON); file name → `submitted`, or why it was refused.
 

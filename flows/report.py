@@ -1,6 +1,5 @@
 """How a task ends: one sentence, the same in the ledger, the UI and the CLI."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.states import Completed, Crashed, Failed
 
-from blocks.workshop import workshop_of
+from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import AgentError, LedgerError, LockgateError
 from domain.policy import judge
@@ -26,25 +25,13 @@ from domain.task import (
     Prepared,
     Verdict,
 )
+from flows.endings import STATE_NAMES, patiently
 from tasks import checkpoint, lease, show
 from tasks.bill import bill_of, publish
 from tasks.desk import is_repetition, used_up
 from tasks.memory import remember
 from tasks.pager import page
 from tasks.questions import HELP
-
-STATE_NAMES = {
-    End.LIVE: "Live",
-    End.MERGED: "Merged",
-    End.DECLINED: "Declined",
-    End.GAVE_UP: "Gave up",
-    End.FROZEN: "Frozen",
-    End.REFUSED: "Refused",
-}
-
-
-LEDGER_PAUSES_S = (1.0, 3.0, 10.0, 30.0)
-"""How long a run waits for a ledger that fails, before each of its next tries."""
 
 
 def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> State:
@@ -53,14 +40,8 @@ def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> St
     Where the ledger fails, the run goes on from its last finished step once the ledger is back; where it does not come
     back, or without the server, nothing can be said: the run crashes, and is resumed by the supervisor.
     """
-    for pause_s in LEDGER_PAUSES_S:
-        try:
-            return _ended(run, brief, attempts)
-        except LedgerError as trouble:
-            get_run_logger().warning("%s; the run goes on in %.0f s", trouble, pause_s)
-            time.sleep(pause_s)
     try:
-        return _ended(run, brief, attempts)
+        return patiently(lambda: _ended(run, brief, attempts))
     except LedgerError as trouble:
         try:  # one that can be written, and still does not give what was asked for, will not do so later
             return end(run, brief, End.FROZEN, (str(trouble),))
@@ -97,6 +78,33 @@ def end(
         shop = workshop_of(brief)
     except LockgateError as err:
         return Failed(name=STATE_NAMES[End.REFUSED], message=f"refused: {err}")
+    outcome = recorded(shop, run, brief, how, reasons, commit=commit, url=url)
+    if outcome.end in (End.LIVE, End.MERGED):
+        remember(shop, brief.repository, outcome)
+    story = [
+        f"{entry.at:%H:%M:%S} {line}"
+        for entry in shop.ledger.entries(run_id=run)
+        if (line := told(entry.kind, entry.body))
+    ]
+    show.outcome(outcome, story)
+    publish(bill_of(shop.ledger, run))
+    if outcome.end is End.FROZEN:
+        page_frozen(shop, outcome)
+    make = Completed if outcome.end in (End.LIVE, End.MERGED, End.DECLINED) else Failed
+    return make(name=STATE_NAMES[outcome.end], message=outcome.sentence)
+
+
+def recorded(
+    shop: Workshop,
+    run: str,
+    brief: Brief,
+    how: End,
+    reasons: Sequence[str] = (),
+    *,
+    commit: str | None = None,
+    url: str | None = None,
+) -> Outcome:
+    """The outcome, on record and sealed; the environment is free for others. Safe to repeat: the first one stands."""
     bill = bill_of(shop.ledger, run)
     attempts = len(shop.ledger.entries(run_id=run, kind="attempt"))
     outcome = Outcome(
@@ -115,19 +123,12 @@ def end(
     checkpoint.seal(shop, brief.repository if outcome.commit else None)
     if brief.environment:
         lease.give_back(shop.ledger, brief.environment, run)
-    if outcome.end in (End.LIVE, End.MERGED):
-        remember(shop, brief.repository, outcome)
-    story = [
-        f"{entry.at:%H:%M:%S} {line}"
-        for entry in shop.ledger.entries(run_id=run)
-        if (line := told(entry.kind, entry.body))
-    ]
-    show.outcome(outcome, story)
-    publish(bill)
-    if outcome.end is End.FROZEN:
-        page(shop.pager, f"Lockgate: {outcome.title}", "\n".join([outcome.sentence, *outcome.reasons]))
-    make = Completed if outcome.end in (End.LIVE, End.MERGED, End.DECLINED) else Failed
-    return make(name=STATE_NAMES[outcome.end], message=outcome.sentence)
+    return outcome
+
+
+def page_frozen(shop: Workshop, outcome: Outcome) -> None:
+    """A person must decide."""
+    page(shop.pager, f"Lockgate: {outcome.title}", "\n".join([outcome.sentence, *outcome.reasons]))
 
 
 def sentence(how: End, brief: Brief, attempts: int, reasons: Sequence[str], url: str | None) -> str:

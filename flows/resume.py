@@ -13,9 +13,15 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import OrchestrationResult
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import AwaitingConcurrencySlot, AwaitingRetry, Cancelled, Crashed, Failed
+from prefect.states import AwaitingConcurrencySlot, AwaitingRetry, Cancelled, Completed, Crashed, Failed
 
+from blocks.workshop import workshop, workshop_of
+from domain.brief import Brief
+from domain.task import End
+from flows.endings import STATE_NAMES
 from flows.processes import has_process
+from flows.report import page_frozen, recorded
+from tasks.pager import page
 
 SETTLED = timedelta(seconds=10)
 NEVER_STARTED = timedelta(seconds=90)
@@ -41,15 +47,39 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
         if run.state is None or now - run.state.timestamp < SETTLED:
             continue
         if run.run_count > MAX_RESUMES:
-            why = f"it crashed again after {run.run_count} starts: see the logs, then retry it"
-            client.set_flow_run_state(run.id, Failed(name="Frozen", message=why), force=True)
-            done.append(f"run {run.id}: {why}")
+            done.append(f"run {run.id}: {_given_up(client, run)}")
             continue
         answer: OrchestrationResult[Any] = client.set_flow_run_state(
             run.id, AwaitingRetry(scheduled_time=now), force=False
         )
         done.append(f"run {run.id}: resumed from its last finished step ({answer.status.value})")
     return done
+
+
+def _given_up(client: SyncPrefectClient, run: FlowRun) -> str:
+    """A run that crashes again and again ends as every other: with an outcome, and a page; what was done. Safe to
+    repeat: where the ledger does not answer, it is tried again with the next round."""
+    why = f"it crashed again after {run.run_count} starts: see the logs, then send the brief anew"
+    try:
+        state = _frozen(run, why)
+    except Exception as err:
+        return f"it crashed again after {run.run_count} starts, and that could not be recorded yet: {err}"
+    client.set_flow_run_state(run.id, state, force=True)
+    return f"{state.name}: {state.message}"
+
+
+def _frozen(run: FlowRun, why: str) -> State[Any]:
+    if "brief" not in run.parameters:
+        what = f"{run.name or run.id}: {why}"
+        page(workshop(str(run.parameters.get("workshop_name", "default"))).pager, "Lockgate: frozen", what)
+        return Failed(name=STATE_NAMES[End.FROZEN], message=why)
+    brief = Brief.model_validate(run.parameters["brief"])
+    shop = workshop_of(brief)
+    outcome = recorded(shop, str(run.id), brief, End.FROZEN, (why,))  # one that was there before stands
+    if outcome.end is End.FROZEN:
+        page_frozen(shop, outcome)
+    make = Completed if outcome.end in (End.LIVE, End.MERGED, End.DECLINED) else Failed
+    return make(name=STATE_NAMES[outcome.end], message=outcome.sentence)
 
 
 def has_open_runs(client: SyncPrefectClient) -> bool:

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Completed
 
 from blocks import kept
 from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop
-from domain.errors import InputError, LockgateError
+from domain.errors import InputError
 from domain.task import RolledBack
+from flows.endings import concluded
 from tasks import checkpoint, lease, show
 from tasks.deploy import live_before
 from tasks.engine import turn
@@ -29,14 +30,14 @@ def rollback_environment(
 ) -> State:
     """Traffic back to `revision`, or to the release that was live before. The branch stays as it is: revert it, or
     send a brief that mends it. `workshop_name`: default the one whose release is live."""
-    try:
-        back = to_release(
-            str(flow_run.id), environment, revision, reason, workshop_name or workshop_that_released(environment)
-        )
-    except LockgateError as trouble:
-        return Failed(name="Frozen", message=f"could not roll back {environment}: {trouble}")
-    serving = (back.serving or "nothing")[:12]
-    return Completed(name="Rolled back", message=f"{environment} was seen serving {serving} again")
+
+    def act() -> State:
+        shop = workshop_name or workshop_that_released(environment)
+        back = to_release(str(flow_run.id), environment, revision, reason, shop)
+        serving = (back.serving or "nothing")[:12]
+        return Completed(name="Rolled back", message=f"{environment} was seen serving {serving} again")
+
+    return concluded(f"roll back {environment}", workshop_name or "default", act)
 
 
 @step("rollback", "rollback-{environment}")

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from blocks import kept
 from blocks.targets.process import ProcessTarget
 from blocks.workshop import Workshop
-from domain.errors import LockgateError
+from domain.errors import LockgateError, NotServing
 from domain.ports import Target
 from domain.value import Value
+from flows.going_back import go_back
 from tasks.pager import page
 
 LOOK_S = 1.0
@@ -21,6 +22,8 @@ FLAPS = 3
 WITHIN_S = 300.0
 """So many returns within that time are flapping: a person is paged, once until it has been quiet for as long."""
 MAX_PAUSE_S = 60.0
+PROXY = "proxy started"
+"""What a target says of its proxy: all else is about the release."""
 
 
 class BroughtBack(Value):
@@ -38,6 +41,7 @@ class Watch:
         self.environment = environment
         self._say = say
         self._returns: deque[float] = deque(maxlen=50)
+        self._lines: deque[tuple[str, ...]] = deque(maxlen=FLAPS)
         self._problem = ""
         self._failures = 0
         self._paged_at = float("-inf")
@@ -50,7 +54,8 @@ class Watch:
             target = self._target(shop)
             lines = target.ensure()
         except Exception as err:  # whatever it is, what serves is looked at again
-            return self._failed(shop, str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}")
+            said = str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}"
+            return self._failed(shop, said, died=isinstance(err, NotServing))
         self._problem, self._failures = "", 0
         quiet_s = LOOK_S if isinstance(target, ProcessTarget) else LOOK_AT_ENGINE_S
         if not lines:
@@ -62,7 +67,11 @@ class Watch:
         shop.ledger.record("watch", "brought-back", f"{self.environment}/{datetime.now(UTC).isoformat()}", back)
         lately = sum(now - at < WITHIN_S for at in self._returns)
         if lately >= FLAPS:
-            self._page(shop, f"{self.environment} went down {lately} times in {WITHIN_S / 60:.0f} minutes", lines)
+            died = all(any(not line.startswith(PROXY) for line in each) for each in (*self._lines, lines)[-FLAPS:])
+            what = f"{self.environment} went down {lately} times in {WITHIN_S / 60:.0f} minutes"
+            if self._flaps(shop, what, lines, died=died):
+                return quiet_s
+        self._lines.append(lines)
         return quiet_s if lately < FLAPS else min(MAX_PAUSE_S, 2.0 ** (lately - FLAPS + 1))
 
     def _target(self, shop: Workshop) -> Target:
@@ -79,14 +88,29 @@ class Watch:
                 self._say(f"{self.environment} is looked after as it was set up before: {err}")
         return self._known[1]
 
-    def _failed(self, shop: Workshop, problem: str) -> float:
+    def _failed(self, shop: Workshop, problem: str, *, died: bool) -> float:
         self._failures += 1
         if problem != self._problem:
             self._say(f"{self.environment} does not serve: {problem}")
         self._problem = problem
-        if self._failures >= FLAPS:
-            self._page(shop, f"{self.environment} does not serve", (problem,))
+        if self._failures >= FLAPS and self._flaps(shop, f"{self.environment} does not serve", (problem,), died=died):
+            return LOOK_S
         return min(MAX_PAUSE_S, 2.0 ** min(self._failures, 10))
+
+    def _flaps(self, shop: Workshop, what: str, lines: tuple[str, ...], *, died: bool) -> bool:
+        """A person is paged, once; a release that `died` goes back first, if it may. Whether it did."""
+        with kept.used():
+            back, told = go_back(shop, self.environment, what) if died else (None, "")
+        if back is None:
+            self._page(shop, what, (*lines, *([told] if told else [])))
+            return False
+        self._say(told)
+        page(shop.pager, f"Lockgate: {what}, and was taken back", "\n".join([what, told, *lines]))
+        self._returns.clear()
+        self._lines.clear()
+        self._failures, self._problem = 0, ""
+        self._paged_at = float("-inf")  # should the other one keep dying too, that is news
+        return True
 
     def _page(self, shop: Workshop, what: str, lines: tuple[str, ...]) -> None:
         now = time.monotonic()

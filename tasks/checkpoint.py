@@ -4,6 +4,9 @@ with all that was signed before."""
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from prefect.settings import get_current_settings
+
+from blocks import kept
 from blocks.artifacts import checkpoints
 from blocks.artifacts.signing_key import SigningKey
 from blocks.workshop import Workshop
@@ -45,7 +48,14 @@ def unsealed(shop: Workshop) -> Entry | None:
     return newest if newest and newest.number > covered else None
 
 
+def can_sign() -> bool:
+    """Whether the signing key can be asked for: Prefect would start a server of its own where there is none."""
+    return kept.is_used() or get_current_settings().api.url is not None
+
+
 def _seal(shop: Workshop, repository: str | None) -> None:
+    if not can_sign():
+        return
     ledger = shop.ledger
     last = ledger.last_number()
     hashes = ledger.hashes((1, last))

@@ -22,7 +22,7 @@ from blocks.targets.health_probe import UPSTREAM, probe, serving
 from blocks.targets.releases import FOLDER, Deployment, Place, Releases
 from blocks.targets.secrets import Redactor
 from blocks.targets.timeline import Say, quietly
-from domain.errors import Fenced, TargetError
+from domain.errors import Fenced, NotServing, TargetError
 from domain.health import HttpAnswer, Reading, Sight
 from domain.ports import ReleaseBuild
 from domain.rollout import Look, Rollout
@@ -287,10 +287,10 @@ class ProxiedTarget(LockgateBlock):
         if is_well and self._is_seen(self._point(revision), _SEEN_SOON_S) is None:
             return
         if problem := service.start(self._say):
-            raise TargetError(f"{revision} cannot serve: {problem}")
+            raise NotServing(f"{revision} cannot serve: {problem}")
         deployment = self._point(revision)
         if said := self._is_seen(deployment, deployment.health.starts_within_s(self.start_timeout_s)):
-            raise TargetError(f"{revision} is not seen serving at {self.address}: {said}")
+            raise NotServing(f"{revision} is not seen serving at {self.address}: {said}")
 
     def _is_seen(self, deployment: Deployment, within_s: float) -> str | None:
         interval_s = min(self.rollout.interval_s, 0.1)

@@ -83,6 +83,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> Callable[[], SigningKey]:
         monkeypatch.setattr(SigningKey, "ensure", classmethod(lambda cls, name="default": made))
         return made
 
+    monkeypatch.setattr(checkpoint, "can_sign", lambda: True)
     renew()
     return renew
 

@@ -14,7 +14,7 @@ from blocks.ledger.ledger import Ledger
 from domain.brief import Acceptance, Brief
 from domain.errors import InputError
 from domain.task import Answer, Approval, BillLine, End, Feedback, Outcome
-from flows import report
+from flows import endings, report
 from flows.report import STATE_NAMES, end, ended, review_feedback, sentence, turned_down
 from tasks.bill import bill_of
 from tests.unit.policy_cases import PROJECT, attempt
@@ -166,7 +166,8 @@ def test_a_ledger_that_fails_for_a_while_delays_a_run_and_ends_none(
         return end(run, brief, End.GAVE_UP, WHY)
 
     monkeypatch.setattr(report, "get_run_logger", lambda: logging.getLogger("test"))
-    monkeypatch.setattr(report, "time", SimpleNamespace(sleep=back))
+    monkeypatch.setattr(endings, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(endings, "time", SimpleNamespace(sleep=back))
     state = ended("run", BRIEF, attempts)
     assert (state.name, state.type) == ("Gave up", StateType.FAILED)
     assert (len(began), waited) == (3, [1.0, 3.0])
@@ -182,7 +183,8 @@ def test_a_run_whose_ledger_stays_away_is_left_to_be_resumed(
     (tmp_path / "ledger.db").unlink()
     (tmp_path / "ledger.db").mkdir()
     monkeypatch.setattr(report, "get_run_logger", lambda: logging.getLogger("test"))
-    monkeypatch.setattr(report, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(endings, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(endings, "time", SimpleNamespace(sleep=lambda _: None))
     state = ended("run", BRIEF, attempts)
     assert state.type is StateType.CRASHED, "the supervisor resumes what crashed, and nothing that failed"
     assert "the run is resumed when the ledger is back" in (state.message or "")
@@ -196,6 +198,7 @@ def test_a_ledger_that_has_something_else_there_is_for_a_person(
         raise AssertionError("a value of another type stands there")
 
     monkeypatch.setattr(report, "get_run_logger", lambda: logging.getLogger("test"))
-    monkeypatch.setattr(report, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(endings, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(endings, "time", SimpleNamespace(sleep=lambda _: None))
     state = ended("run", BRIEF, attempts)
     assert (state.name, state.type) == ("Frozen", StateType.FAILED)

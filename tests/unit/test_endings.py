@@ -1,0 +1,129 @@
+"""How rollbacks, downgrades, rounds of the platform's own and runs that crash again and again end."""
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import State, StateType
+from prefect.states import Completed
+
+from blocks.ledger.ledger import Ledger
+from domain.errors import InputError, LedgerError, TargetError
+from domain.task import End, Outcome
+from flows import endings, resume
+from flows.endings import concluded, round_of
+from tasks import lease
+from tests.unit.test_outcome import BRIEF
+
+Act = Callable[[], State]
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    sent: list[str] = []
+    shop = SimpleNamespace(pager="slack-webhook/oncall")
+    for module in (endings, resume):
+        monkeypatch.setattr(module, "page", lambda pager, subject, body: sent.append(f"{pager} {subject}: {body}"))
+        monkeypatch.setattr(module, "workshop", lambda name: shop)
+    monkeypatch.setattr("flows.report.page", lambda pager, subject, body: sent.append(f"{pager} {subject}: {body}"))
+    monkeypatch.setattr(endings, "LEDGER_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(endings, "get_run_logger", lambda: logging.getLogger("test"))
+    return sent
+
+
+def acts(*ends: State | Exception) -> Act:
+    left = list(ends)
+
+    def act() -> State:
+        end = left.pop(0)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    return act
+
+
+DONE = Completed(name="Rolled back", message="done")
+DOWN = LedgerError("the ledger is down")
+
+
+@pytest.mark.parametrize(
+    ("act", "name", "kind", "paged"),
+    [
+        (acts(DONE), "Rolled back", StateType.COMPLETED, 0),
+        (acts(DOWN, DOWN, DONE), "Rolled back", StateType.COMPLETED, 0),
+        (acts(DOWN, DOWN, DOWN), "Crashed", StateType.CRASHED, 0),
+        (acts(InputError("no such environment")), "Refused", StateType.FAILED, 0),
+        (acts(DOWN, TargetError("the port is taken")), "Frozen", StateType.FAILED, 1),
+        (acts(KeyError("a bug")), "Frozen", StateType.FAILED, 1),
+    ],
+)
+def test_a_persons_act_ends_in_a_word_or_crashes_and_is_resumed(
+    act: Act, name: str, kind: StateType, paged: int, pages: list[str]
+) -> None:
+    state = concluded("roll back shop", "default", act)
+    assert (state.name, state.type, len(pages)) == (name, kind, paged)
+    assert all("could not roll back shop" in page for page in pages)
+
+
+def test_a_round_of_the_platforms_own_that_fails_is_nobodys_failure(pages: list[str]) -> None:
+    assert round_of(acts(DOWN, DONE)).is_completed()
+    for end in (DOWN, OSError("the disk is full")):
+        state = round_of(acts(*[end] * 3))
+        assert state.is_crashed() and "the next round comes by itself" in (state.message or "")
+    assert pages == []
+
+
+class Client:
+    def __init__(self, *runs: Any) -> None:
+        self.runs, self.set = runs, list[tuple[Any, str, str]]()
+
+    def read_flow_runs(self, flow_run_filter: Any, **_: Any) -> list[Any]:
+        return [run for run in self.runs if run.state.type in flow_run_filter.state.type.any_]
+
+    def set_flow_run_state(self, run: Any, state: State, force: bool) -> Any:
+        self.set.append((run, str(state.name), str(state.message)))
+        return SimpleNamespace(status=SimpleNamespace(value="ACCEPT"))
+
+
+def crashed(starts: int, parameters: dict[str, Any]) -> Any:
+    state = SimpleNamespace(type=StateType.CRASHED, timestamp=datetime.now(UTC) - timedelta(minutes=1))
+    return SimpleNamespace(id=uuid4(), name="a run", state=state, run_count=starts, parameters=parameters)
+
+
+def test_a_run_that_crashes_again_and_again_ends_frozen_on_record_and_is_paged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: list[str]
+) -> None:
+    ledger = Ledger(url=f"sqlite:///{tmp_path}/ledger.db")
+    shop: Any = SimpleNamespace(ledger=ledger, pager="slack-webhook/oncall")
+    monkeypatch.setattr(resume, "workshop_of", lambda brief: shop)
+    brief = {"brief": BRIEF.model_dump(mode="json")}
+    task, again, act = crashed(21, brief), crashed(20, brief), crashed(21, {"environment": "shop"})
+    lease.take(ledger, "shop", str(task.id))
+    client = Client(task, again, act)
+    resume.resume_crashed(client)  # type: ignore[arg-type]
+    assert [(run, name) for run, name, _ in client.set] == [
+        (task.id, "Frozen"), (again.id, "AwaitingRetry"), (act.id, "Frozen"),
+    ]  # fmt: skip
+    outcome = ledger.find(str(task.id), "outcome", "outcome", Outcome)
+    assert outcome and outcome.end is End.FROZEN and "crashed again after 21 starts" in outcome.reasons[0]
+    assert lease.holder(ledger, "shop") is None
+    assert len(pages) == 2 and "Add a search" in pages[0] and "a run: it crashed again" in pages[1]
+
+    live = crashed(21, brief)
+    made = outcome.model_copy(update={"run_id": str(live.id), "end": End.LIVE, "sentence": "live in shop"})
+    ledger.record(str(live.id), "outcome", "outcome", made)
+    client = Client(live)
+    resume.resume_crashed(client)  # type: ignore[arg-type]
+    assert client.set == [(live.id, "Live", "live in shop")], "it had ended before it crashed"
+    assert len(pages) == 2
+
+    monkeypatch.setattr(resume, "workshop_of", lambda brief: (_ for _ in ()).throw(DOWN))
+    client = Client(crashed(21, brief))
+    assert "could not be recorded yet" in resume.resume_crashed(client)[0]  # type: ignore[arg-type]
+    assert client.set == [], "it is tried again with the next round"
