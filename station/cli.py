@@ -6,13 +6,16 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blocks.home import home
 from domain.errors import InputError, LockgateError
 from station import settings
+
+if TYPE_CHECKING:
+    from blocks.workshop import Workshop
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A canal lock for code by agents."
@@ -52,9 +55,12 @@ def main() -> None:
 def up() -> None:
     """Start server, gateway, zygote, worker and supervisor; prints where they are."""
     from blocks.workshop import workshop
-    from station import credentials, supervisor
+    from station import credentials, moved, supervisor
 
+    if problem := moved.problem():
+        raise InputError(problem)
     started = supervisor.up()
+    moved.note()
     shop = workshop("default")
     no_docker = shop.docker.doctor() if shop.sandboxes == "auto" and shop.sandbox.kind != "docker" else None
     print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'}; listens on 127.0.0.1 only)")
@@ -63,6 +69,18 @@ def up() -> None:
     print(f"block key    {credentials.folder() / 'encryption-key'}  (mode 600; keep a copy: it decrypts the blocks)")
     print(f"inbox        {home() / 'inbox'}  (briefs dropped here are run)")
     print(f"sandboxes    {shop.sandbox.kind}{f'  (docker is not used: {no_docker})' if no_docker else ''}")
+    for problem in _problems_of_ledger(shop):
+        print(f"LEDGER       {problem}")
+
+
+def _problems_of_ledger(shop: "Workshop") -> tuple[str, ...]:
+    """Such as that an older copy was put back."""
+    from tasks import checkpoint
+
+    try:
+        return checkpoint.compare(shop).problems
+    except LockgateError as err:
+        return (str(err),)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from blocks.sandboxes.docker import Docker
 from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Semgrep, Squawk, Zizmor
 from blocks.targets.caddy import caddy_binary
 from domain.errors import LockgateError
-from station import processes, settings
+from station import moved, processes, settings
 from station.supervisor import ask_zygote
 
 
@@ -28,6 +28,7 @@ class Check(NamedTuple):
 def checks() -> Iterator[Check]:
     """One by one as they are looked at."""
     yield Check("git ≥ 2.38", _git())
+    yield Check("home", moved.problem())
     yield Check("sandbox (bubblewrap)", Bubblewrap().doctor())
     yield Check("sandboxes do not share the kernel's limits for one user", accounts.problem(), needed=False)
     yield Check("sandbox (docker; bubblewrap stands in for it)", Docker().doctor(), needed=False)
@@ -43,7 +44,18 @@ def checks() -> Iterator[Check]:
     problem = _api()
     yield Check("API", problem)
     if problem is None:
+        yield Check("ledger, beside what was signed about it", _ledger())
         yield from _databases()
+
+
+def _ledger() -> str | None:
+    from blocks.workshop import workshop
+    from tasks import checkpoint
+
+    try:
+        return "; ".join(checkpoint.compare(workshop("default")).problems) or None
+    except LockgateError as err:
+        return str(err)
 
 
 def _databases() -> Iterator[Check]:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop_of
+from domain.errors import LedgerError
 from domain.policy.baseline import least_passing, standing
 from domain.policy.change import Change
 from domain.policy.feedback import one_line
@@ -149,6 +150,11 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
         signed_in = answer is not None and is_signed_in(run, key, answer)
         if not answer or not _may_answer(question, answer, signed_in):
             continue
+        if ledger.find(run, "question", mark, Question) is None:
+            raise LedgerError(
+                f"this ledger does not know run {run} and what it asked: an older copy was put back beside a newer "
+                "Prefect. Nothing is merged from it; restore the ledger that belongs to it, or send the brief anew"
+            )
         approving = answer.decision == "approve"
         rest = missing(question.needs, (*given, answer.reviewer)) if approving else ()
         approval = Approval(

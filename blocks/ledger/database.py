@@ -1,6 +1,7 @@
 """From a URL to a transaction: engines, the lock that puts writers in a row, and the schema on first use."""
 
 import fcntl
+import hashlib
 import os
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
+from blocks.home import home
 from domain.errors import LedgerError
 
 WAIT_S = 30
@@ -167,7 +169,16 @@ def _upgrade(engine: Engine) -> None:
 
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
-    """Make the SQLite file, private and in WAL mode. Switching to WAL does not wait for others, so a lock does."""
+    """Make the SQLite file, private and in WAL mode. Switching to WAL does not wait for others, so a lock does.
+
+    Raises LedgerError where this home knew a ledger there: an empty one would say that nothing ever happened.
+    """
+    known = home() / "ledgers" / hashlib.sha256(str(path).encode()).hexdigest()[:32]
+    if known.exists() and (not path.exists() or not path.stat().st_size):
+        raise LedgerError(
+            f"the ledger at {path} was there and is gone: put it back, or mount its disk; if LOCKGATE_HOME was moved, "
+            f"`lockgate doctor` says how to mend it. To begin a new one on purpose, remove {known}"
+        )
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -175,6 +186,9 @@ def _file_lock(path: Path) -> Iterator[None]:
         with closing(sqlite3.connect(path, timeout=WAIT_S)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
         yield
+    if home().is_dir() and not known.exists():
+        known.parent.mkdir(mode=0o700, exist_ok=True)
+        known.write_text(str(path))
 
 
 def _first_line(err: Exception) -> str:
