@@ -60,11 +60,12 @@ def account(uid: int) -> Iterator[int | None]:
 
 
 def entered(descriptor: int | None, uid: int) -> list[str]:
-    """What root starts before a command, so that it becomes `uid` without any capability."""
+    """What root starts before a command, so that it becomes `uid` without any capability. We hold the descriptor until
+    it has: it is named by our /proc, for what a command inherits is open in its sandbox too."""
     if descriptor is None:
         return [*("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"),
                 *("--no-new-privs", "--bounding-set=-all", "--inh-caps=-all")]  # fmt: skip
-    return [*("nsenter", f"--user=/proc/self/fd/{descriptor}", f"--setgid={uid}", f"--setuid={uid}"),
+    return [*("nsenter", f"--user=/proc/{os.getpid()}/fd/{descriptor}", f"--setgid={uid}", f"--setuid={uid}"),
             *("setpriv", "--no-new-privs", "--inh-caps=-all")]  # fmt: skip
 
 

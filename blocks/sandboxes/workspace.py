@@ -144,7 +144,6 @@ class BubblewrapWorkspace:
         program = seccomp.program()
         if self._owner and self._account is None:
             self._account = accounts.opened(NOBODY)
-        account = [] if self._account is None else [self._account]
         filter_fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
         try:
             os.write(filter_fd, program)
@@ -163,7 +162,7 @@ class BubblewrapWorkspace:
                     as_root=self._owner is not None,
                     account=self._account,
                 ),
-                pass_fds=[filter_fd, *account],
+                pass_fds=[filter_fd],
                 timeout_s=timeout_s,
                 stdin=stdin,
                 transcript=transcript,

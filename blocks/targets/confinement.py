@@ -27,6 +27,7 @@ _ETC = ("resolv.conf", "hosts", "passwd", "group", "nsswitch.conf", "ssl", "pki"
         "services", "mime.types", "alternatives", "ld.so.cache")  # fmt: skip
 TMP_BYTES = 256 << 20
 OUTPUT_BYTES = 64_000
+_BEGINS_WITHIN_S = 30.0
 NOTHING: Mapping[str, str] = MappingProxyType({})
 _STAGE = """set -e
 mount -t tmpfs -o mode=755,size=1m lockgate /mnt
@@ -89,7 +90,7 @@ def attached(
     """
     with _sealed(environment) as sealed, _written(files) as written, _account() as account:
         options = ("--die-with-parent", *options, *_options(written))
-        argv = _argv(command, mounts, sealed, network, *options, account=next(iter(account), None))
+        argv = _argv(command, mounts, sealed, network, *options, account=account)
         try:
             process = subprocess.Popen(
                 argv,
@@ -97,7 +98,7 @@ def attached(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(*sealed, *descriptors, *written.values(), *account),
+                pass_fds=(*sealed, *descriptors, *written.values()),
                 start_new_session=True,
             )
         except OSError as err:
@@ -149,17 +150,20 @@ def start(
         options = ["--setenv", "LOCKGATE_RELEASE", mark, *_options(written)]
         # the relay that stands above it is the first process: without it, nothing of the release is left
         options += [] if network else ["--as-pid-1"]
-        argv = _argv(command, mounts, sealed, network, *options, account=next(iter(account), None))
-        given = [*sealed, *descriptors, *written.values(), *account]
+        argv = _argv(command, mounts, sealed, network, *options, account=account)
+        given = [*sealed, *descriptors, *written.values()]
         processes.start(argv, {"PATH": _SYSTEM_PATH}, log, Path("/"), given)
+        deadline = time.monotonic() + _BEGINS_WITHIN_S
+        while account and not processes.within(mark) and time.monotonic() < deadline and processes.is_running(mark):
+            time.sleep(0.02)  # on its way in, it still needs the account
 
 
 @contextlib.contextmanager
-def _account() -> Iterator[tuple[int, ...]]:
-    """Whom the kernel charges for what it takes; empty: us."""
+def _account() -> Iterator[int | None]:
+    """Whom the kernel charges for what it takes; None: us."""
     try:
         with accounts.account(processes.RELEASE_UID) as descriptor:
-            yield () if descriptor is None else (descriptor,)
+            yield descriptor
     except SandboxError as err:
         raise TargetError(str(err)) from err
 

@@ -77,6 +77,17 @@ class Ways(NamedTuple):
         taken = {RELAY_PORT, *(address.port for address in self.addresses)}
         return next(port for port in range(PORT, 65536) if port not in taken)
 
+    def as_seen_inside(self, value: str) -> str:
+        """A variable whose URL names a machine by its address: with the loopback address that leads there."""
+        scheme, is_url, rest = value.partition("://")
+        if not is_url or scheme.lower().partition("+")[0] not in _PORTS:
+            return value
+        netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+        user, at, hosts = netloc.rpartition("@")
+        places = {address.host: place for address, place in _inside(self.addresses).items()}
+        seen = ",".join(_moved(one, places) for one in hosts.split(","))
+        return f"{scheme}://{user}{at}{seen}{rest[len(netloc) :]}"
+
 
 @contextlib.contextmanager
 def own(folder: Path, python: Path, ways: Ways, mark: str | None) -> Iterator[Own]:
@@ -121,7 +132,7 @@ def _made(stack: contextlib.ExitStack, folder: Path, python: Path, ways: Ways, m
             kept.append(listener.fileno())
             beyond.append(f"fd:{listener.fileno()}={address.host}:{address.port}")
             words.append(f"{inside}:{address.port}={_REACH}/{number}.sock")
-            if inside != address.host:
+            if not _is_address(address.host):
                 hosts[f"{inside} {address.host}"] = None
     environment: Mapping[str, str] = {}
     gateway: dict[str, Any] | None = None
@@ -191,10 +202,10 @@ def addresses_of(reach: Sequence[str], granted: Mapping[str, str]) -> tuple[Addr
         host, _, port = word.rpartition(":")
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
             raise InputError(f"reach: {word!r} is not HOST:PORT, such as db.internal:5432")
-        found[_address(host, int(port), f"reach: {word!r}")] = None
+        found[_address(host, int(port), f"reach: {word!r}", by_name=True)] = None
     for name, value in granted.items():
         for address in _named(value):
-            found[_address(address.host, address.port, f"the variable {name}")] = None
+            found[_address(address.host, address.port, f"the variable {name}", by_name=False)] = None
     if len(found) > 200:
         raise InputError(f"{len(found)} addresses are more than a release's own network leads to: 200")
     return tuple(found)
@@ -213,10 +224,10 @@ def _named(value: str) -> Iterator[Address]:
                 yield Address(parts.hostname, parts.port or usual)
 
 
-def _address(host: str, port: int, who: str) -> Address:
+def _address(host: str, port: int, who: str, *, by_name: bool) -> Address:
     host = host.removeprefix("[").removesuffix("]").lower()
     host = "127.0.0.1" if host == "localhost" else host
-    if _is_address(host) and not (_is_loopback(host) and ":" not in host):
+    if by_name and _is_address(host) and not _is_loopback(host):
         raise InputError(
             f"{who} names {host}, and from a network of its own a release reaches other machines by name: "
             f"give {host} a name in /etc/hosts, or set network = host"
@@ -235,4 +246,14 @@ def _is_address(host: str) -> bool:
 
 
 def _is_loopback(host: str) -> bool:
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback
+    """An IPv4 address that a release has too."""
+    return _is_address(host) and ipaddress.ip_address(host) in ipaddress.ip_network("127.0.0.0/8")
+
+
+def _moved(one: str, places: Mapping[str, str]) -> str:
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(f"//{one}")
+        host = (parts.hostname or "").lower()
+        if _is_address(host) and host in places:
+            return f"{places[host]}:{parts.port}" if parts.port else places[host]
+    return one

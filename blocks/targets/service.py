@@ -91,8 +91,9 @@ class ProcessService:
         own = [*confinement.toolchain_mounts(deployment.toolchain, self.keep_out), Mount(self.place.tree, APP)]
 
         def run(argv: Sequence[str], mounts: Sequence[Mount], *, network: bool, timeout_s: float) -> Ended:
-            environment = self._environment(deployment)
-            if not network or (ways := self.may_reach()) is None:
+            ways = self.may_reach() if network else None
+            environment = self._environment(deployment, ways)
+            if ways is None:
                 return confinement.run(argv, [*own, *mounts], environment, network=network, timeout_s=timeout_s)
             python = deployment.toolchain / "bin" / "python"
             with own_network(self.place.folder, python, ways, None) as net:
@@ -217,11 +218,11 @@ class ProcessService:
 
     def _spawn(self, deployment: Deployment) -> None:
         """In the host's network."""
-        argv, mounts, environment = self._program(deployment, deployment.port or 0)
+        argv, mounts, environment = self._program(deployment, deployment.port or 0, None)
         confinement.start(argv, mounts, environment, network=True, mark=self.place.mark, log=self.place.log)
 
     def _spawn_in_own(self, deployment: Deployment, ways: Ways) -> Deployment:
-        argv, mounts, environment = self._program(deployment, ways.port)
+        argv, mounts, environment = self._program(deployment, ways.port, ways)
         python = deployment.toolchain / "bin" / "python"
         with own_network(self.place.folder, python, ways, self.place.mark) as net:
             deployment = self.place.save(deployment.model_copy(update={"port": ways.port, "door": net.door}))
@@ -237,7 +238,9 @@ class ProcessService:
             )
         return deployment
 
-    def _program(self, deployment: Deployment, port: int) -> tuple[list[str], list[Mount], dict[str, str]]:
+    def _program(
+        self, deployment: Deployment, port: int, ways: Ways | None
+    ) -> tuple[list[str], list[Mount], dict[str, str]]:
         """Command line, mounts and environment of the service that listens on a port."""
         command = deployment.run.replace("{port}", str(port)).replace("{host}", "127.0.0.1")
         command = command.replace("{release}", deployment.revision)
@@ -246,15 +249,15 @@ class ProcessService:
             Mount(self.place.tree, APP),
             Mount(owned(self.data), DATA, writable=True),
         ]
-        environment = {**self._environment(deployment), "PORT": str(port)}
+        environment = {**self._environment(deployment, ways), "PORT": str(port)}
         return ["/bin/sh", "-c", _SERVE, "release", command], mounts, environment
 
-    def _environment(self, deployment: Deployment) -> dict[str, str]:
+    def _environment(self, deployment: Deployment, ways: Ways | None) -> dict[str, str]:
         """From scratch. What the platform says of the release, nobody says otherwise."""
         return {
             **confinement.base_environment(deployment.toolchain),
             **deployment.environment,
-            **self.settings,
+            **{name: ways.as_seen_inside(value) if ways else value for name, value in self.settings.items()},
             "RELEASE_ID": deployment.revision,
             "DATA_DIR": DATA,
         }

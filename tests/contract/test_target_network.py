@@ -324,8 +324,8 @@ def test_a_release_that_has_the_hosts_network_from_before_goes_on_and_is_gone_ba
 
 
 def test_an_address_of_another_machine_wants_a_name_before_anything_is_done(tmp_path: Path) -> None:
-    target = made(tmp_path, environment={"DATABASE_URL": "postgresql://shop@10.0.0.5/shop"})
-    assert "DATABASE_URL names 10.0.0.5" in (target.preflight() or "")
+    target = made(tmp_path, reach=("10.0.0.5:5432",))
+    assert "names 10.0.0.5" in (target.preflight() or "")
     assert target.model_copy(update={"network": "host"}).preflight() is None
 
 

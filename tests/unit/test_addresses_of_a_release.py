@@ -39,7 +39,7 @@ def test_a_url_of_a_database_names_one_address_and_other_words_name_none(value: 
         (("db internal:5432",), {}, "no name of a host"),
         (("a=/run/docker.sock:80",), {}, "no name of a host"),
         (("127.0.0.1:3128",), {}, "the way to the egress gateway"),
-        ((), {"DATABASE_URL": "postgresql://10.0.0.5/shop"}, "DATABASE_URL names 10.0.0.5"),
+        ((), {"DATABASE_URL": "postgresql://shop@127.0.0.1:3128/shop"}, "DATABASE_URL names the port 3128"),
     ],
 )
 def test_what_cannot_be_reached_is_refused_by_its_name(
@@ -53,3 +53,19 @@ def test_an_address_is_there_once_and_the_release_listens_where_none_of_them_is(
     found = addresses_of(("localhost:5432", "127.0.0.1:8000"), {"URL": "postgresql://127.0.0.1/shop"})
     assert [f"{a.host}:{a.port}" for a in found] == ["127.0.0.1:5432", "127.0.0.1:8000"]
     assert (Ways(found).port, Ways().port) == (8001, 8000)
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ("postgresql://shop:a@b@10.0.0.5/shop?x=10.0.0.5", "postgresql://shop:a@b@127.77.0.1/shop?x=10.0.0.5"),
+        ("mongodb://10.0.0.5:27018,db.internal,[fd00::5]:1/s", "mongodb://127.77.0.1:27018,db.internal,127.77.0.3:1/s"),
+        ("redis://[::1]", "redis://127.77.0.1"),
+        ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("postgresql://db.internal/shop", "postgresql://db.internal/shop"),
+        ("https://10.0.0.5/v1", "https://10.0.0.5/v1"),
+        ("10.0.0.5", "10.0.0.5"),
+    ],
+)
+def test_a_machine_that_a_url_names_by_address_is_led_to_by_the_loopback(given: str, seen: str) -> None:
+    assert Ways(addresses_of((), {"URL": given})).as_seen_inside(given) == seen
