@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from domain.access import Role, Token, answer_digest
+from domain.errors import LockgateError
 from station.door import bodies, sockets, table
 from station.door.forms import SHOWING, Forms
 from station.door.guests import Guests
@@ -168,7 +169,10 @@ class Door:
         if not token.may(form.role):
             raise Denied(403, _lacks(token, form.role))
         answer = bodies.answer_of(asked.body, form, rest.partition("-")[0], token)
-        await asyncio.to_thread(lambda: self.guests.tokens().sign(run_id, question, answer_digest(answer), token))
+        try:
+            await asyncio.to_thread(lambda: self.guests.tokens().sign(run_id, question, answer_digest(answer), token))
+        except LockgateError as err:
+            raise Denied(503, f"the answer cannot be noted now, so it was not given: {err}") from err
         return asked._replace(body={"run_input": answer})
 
     async def _passed_on(

@@ -12,6 +12,7 @@ import httpx
 
 from blocks.ledger.tokens import Tokens
 from domain.access import Role
+from domain.errors import LedgerError
 from station.door.app import Door
 from station.door.guests import Guests
 from station.door.upstream import Upstream
@@ -86,7 +87,7 @@ class FakeDoor:
     def remember(self) -> None:
         """Look no token up again: for very many requests."""
         known = {value: self.tokens.of(value) for value in self.value.values()}
-        self.app.guests.tokens = cast(Any, lambda: SimpleNamespace(of=known.get))
+        self.app.guests.tokens = cast(Any, lambda: SimpleNamespace(of=known.get, sign=_no_ledger))
 
     def changes(self) -> list[httpx.Request]:
         """What the server was asked for the caller, without what the door itself looked up."""
@@ -108,6 +109,10 @@ class FakeDoor:
             return httpx.Response(404, json={"detail": "there is none"})
         leaking = {"base_job_template": {"env": SECRET}, "deep": [{"job_variables": {"x": SECRET}, "name": "kept"}]}
         return httpx.Response(200, json=leaking, headers={"set-cookie": "a=b", "server": "uvicorn"})
+
+
+def _no_ledger(*_: object) -> None:
+    raise LedgerError("the ledger is away")
 
 
 def _deployment(name: str, id_: str) -> Mapping[str, Any]:

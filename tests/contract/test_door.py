@@ -172,6 +172,14 @@ def test_only_forms_that_the_server_has_shown_are_checked(door: FakeDoor) -> Non
     assert door.ask("POST", check, Role.SUBMIT, {"values": filled_in, "schema": shown}).status == 403
 
 
+def test_an_answer_that_cannot_be_noted_is_not_given(tmp_path: Path) -> None:
+    door = FakeDoor(tmp_path)
+    door.remember()  # and what it remembers notes nothing
+    done = door.ask("POST", RESUME["review"], Role.REVIEW, {"run_input": YES})
+    assert (done.status, "was not given" in done.told["detail"]) == (503, True)
+    assert door.changes() == []
+
+
 def test_the_answers_of_the_server_hold_no_secret_but_for_who_administers(door: FakeDoor) -> None:
     for role in Role:
         told = door.ask("GET", "/api/work_pools/lockgate", role)
