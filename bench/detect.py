@@ -23,6 +23,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,8 +102,8 @@ def main() -> None:
 
 def measure(shop: Workshop, name: str, project: Project, rows: Path, *, again: bool) -> None:
     started, place = time.monotonic(), rows / f"{name}.json"
-    content = sdists.files(name, project.sha256)
-    tree: Tree = {path: TreeEntry(0o100644, content) for path, content in content.items()}
+    files = sdists.files(name, project.sha256)
+    tree: Tree = {path: TreeEntry(0o100644, files[path]) for path in files if ".git" not in path.split("/")}
     detected = detect(tree)
     key = digest_of([project.sha256, project.install, project.test, project.environment, detected.settings.digest])
     known = kept(place)
@@ -119,11 +120,13 @@ def measure(shop: Workshop, name: str, project: Project, rows: Path, *, again: b
 def compared(shop: Workshop, name: str, project: Project, tree: Tree, detected: Detected, rows: Path) -> Row:
     """One project in the sandbox and in a plain environment."""
     said = ", ".join(f"{found.value} ({found.path})" for found in detected.found)
-    beside = plain_of(name, project, tree, rows)
+    with ThreadPoolExecutor(1) as pool:
+        planned = pool.submit(plain_of, name, project, tree, rows)
+        proof = prove(shop, name, tree, detected.settings) if detected.kind else Proof()
+        beside = planned.result()
     plainly = counted(beside.counts) if beside.counts else f"nothing ran: {' '.join(beside.problem.split())[:200]}"
     if not detected.kind:
         return Row(name, "refused", "", "nothing detected", plainly, detected.missing[0].how)
-    proof = prove(shop, name, tree, detected.settings)
     cases = {test: outcome.value for test, outcome in proof.suite.cases.items()} if proof.suite else {}
     here = Counter(_function(test) for test, outcome in cases.items() if outcome == "passed")
     lost = missed(beside.passed, here)
@@ -149,9 +152,10 @@ def missed(plainly: dict[str, int], here: dict[str, int]) -> dict[str, int]:
 
 
 def _is_told(lost: Iterable[str], cases: dict[str, str]) -> bool:
-    """Whether all that is missed failed here, and is not just absent."""
+    """Whether all that is missed failed here, by itself or with its module, and is not just absent."""
     failing = {_function(test) for test, outcome in cases.items() if outcome in ("failed", "error")}
-    return all(function in failing or not function for function in lost)
+    modules = {function.partition("::")[0] for function in failing if function.endswith("::")}
+    return all(not one or one in failing or one.partition("::")[0] in modules for one in lost)
 
 
 def first_of(proof: Proof, cases: dict[str, str]) -> str:
@@ -208,6 +212,32 @@ def pytest_sessionfinish(session):
 """
 
 
+UNITTEST = """
+import json, pathlib, sys, unittest
+
+counts = {"passed": 0, "failed": 0, "error": 0}
+
+class Result(unittest.TextTestResult):
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        counts["passed"] += 1
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        counts["failed"] += 1
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        counts["error"] += 1
+
+class Runner(unittest.TextTestRunner):
+    resultclass = Result
+
+unittest.main(module=None, argv=["python -m unittest", *sys.argv[1:]], testRunner=Runner, exit=False)
+pathlib.Path(__file__).with_name("plain_unittest.json").write_text(json.dumps(counts))
+"""
+
+
 def run_plainly(project: Project, tree: Tree) -> Plain:
     with tempfile.TemporaryDirectory(prefix="plain-") as directory:
         work, venv = Path(directory, "work"), Path(directory, "venv")
@@ -237,7 +267,9 @@ def run_plainly(project: Project, tree: Tree) -> Plain:
                 return Plain({}, {}, f"cannot be installed: {said}")
         packages = next(venv.glob("lib/python3*/site-packages"))
         (packages / "plain_report.py").write_text(REPORTER)
+        (packages / "plain_unittest.py").write_text(UNITTEST)
         test = re.sub(r"^pytest\b", "pytest -p plain_report", project.test)
+        test = test.replace("-m unittest", "-m plain_unittest")
         try:
             done = subprocess.run(
                 shlex.split(test),
@@ -257,12 +289,13 @@ def run_plainly(project: Project, tree: Tree) -> Plain:
             outcomes = json.loads(report.read_text())
             passed = Counter(_function(test) for test, outcome in outcomes.items() if outcome == "passed")
             return Plain(dict(passed), dict(Counter(outcomes.values())), "" if passed else output[-300:])
-        counts = of_text(output)
+        tally = packages / "plain_unittest.json"
+        counts = json.loads(tally.read_text()) if tally.exists() else of_text(output)
         return Plain({"": counts["passed"]} if counts.get("passed") else {}, counts, output[-300:])
 
 
 def of_text(output: str) -> dict[str, int]:
-    """Counts of what unittest, or a runner like it, prints last."""
+    """Counts of what a runner prints last that prints as unittest does."""
     ran = re.findall(r"^Ran (\d+) tests?", output, re.MULTILINE)
     if not ran:
         return {}
@@ -346,6 +379,8 @@ def page(rows: list[Row]) -> str:
     for row in rows:
         cells = (row.project, backend_of(row.project), row.verdict, row.here, row.plain, row.reason or row.detected)
         lines.append("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
+    if rest := sorted(PROJECTS.keys() - {row.project for row in rows}):
+        lines += ["", f"Not measured yet, and in none of the numbers: {', '.join(rest)}."]
     return "\n".join(lines) + "\n"
 
 
