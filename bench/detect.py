@@ -378,10 +378,16 @@ def page(rows: list[Row]) -> str:
     ]
     for row in rows:
         cells = (row.project, backend_of(row.project), row.verdict, row.here, row.plain, row.reason or row.detected)
-        lines.append("| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |")
+        lines.append("| " + " | ".join(cell_of(text) for text in cells) + " |")
     if rest := sorted(PROJECTS.keys() - {row.project for row in rows}):
         lines += ["", f"Not measured yet, and in none of the numbers: {', '.join(rest)}."]
     return "\n".join(lines) + "\n"
+
+
+def cell_of(text: str) -> str:
+    """A text for a table, without addresses and paths of the machine that measured."""
+    plain = re.sub(r"\S*://\S+|\S+/packages/\S+|\(?/(?:tmp|var|root|home)/\S+", "…", text)
+    return " ".join(plain.replace("|", "/").split())
 
 
 def backend_of(name: str) -> str:

@@ -299,7 +299,8 @@ class WheelToolchains(LockgateBlock):
             raise SandboxError(f"uv cannot be run: {err}. Install the wheel uv again") from err
         if done.returncode:
             shutil.rmtree(environment, ignore_errors=True)
-            said = "\n".join(done.stdout.decode(errors="replace").strip().splitlines()[-12:])
+            lines = done.stdout.decode(errors="replace").strip().splitlines()
+            said = "\n".join(line for line in lines[-12:] if not line.startswith("Using Python "))
             if _UNREACHABLE.search(said):
                 raise SandboxError(f"the package index cannot be reached: {self._redacted(said)}")
             raise InputError(
@@ -332,7 +333,8 @@ def _installations(
         yield ["--require-hashes", "--no-deps", "-r", file("exact.txt", wanted.exact)]
     if wanted.loose:
         pins = [re.sub(r"\s--hash=\S+", "", line) for line in wanted.exact]
-        words = ["-r", file("loose.txt", wanted.loose), "-c", file("bounds.txt", [*pins, *wanted.constraints])]
+        bounds = [*pins, *wanted.constraints]
+        words = ["-r", file("loose.txt", wanted.loose), *(["-c", file("bounds.txt", bounds)] if bounds else [])]
         yield [*words, *(["--override", file("own.txt", own)] if own else []), *([] if dependencies else ["--no-deps"])]
     if own:
         yield ["--no-deps", "--reinstall", "-r", file("own.txt", own)]
