@@ -54,18 +54,21 @@ _HOOKS = ("pytest_runtest_protocol", "pytest_runtest_setup", "pytest_runtest_cal
 _hooked: dict[str, Any] = {}
 _known: set[tuple[str, str]] = set()
 """(hook, plugin) of those that were there when the session began."""
+_tests: list[tuple[Any, Any]] = []
+"""(function, its code) of every test that was collected."""
 
 
 def replaced() -> list[str]:
-    """What is no longer what it was when this file was loaded, before any conftest, test or product code; and hooks
-    that came after the session began and are no conftest's."""
+    """What is no longer what it was when this file was loaded, before any conftest, test or product code; hooks that
+    came after the session began and are no conftest's; and tests whose code is no longer what was collected."""
     names = [
         f"{owner}.{name}"
         for (owner, name), value in _MADE_OF.items()
         if name != "_" and vars(_OWNERS[owner]).get(name) is not value
     ]
     late = [f"hook {hook}" for hook, plugin in _hooks() - _known if not _is_conftest(plugin)]
-    return sorted({*names, *late})
+    other = ["the code of a test" for function, code in _tests if function.__code__ is not code]
+    return sorted({*names, *late, *other})
 
 
 def _is_conftest(plugin: str) -> bool:
@@ -112,6 +115,8 @@ def pytest_collection_modifyitems(session: Any, items: list[Any]) -> Iterator[No
     yield
     first, last = (tests_of(session, Path(TOLD[which]), items) for which in ("first", "last"))
     items[:] = [*first, *items, *last]
+    functions: list[Any] = [getattr(item, "function", None) for item in items if isinstance(item, pytest.Function)]
+    _tests.extend((function, function.__code__) for function in functions if hasattr(function, "__code__"))
 
 
 def _with_id(opened: Callable[[Any], Any], report: Any) -> Any:
