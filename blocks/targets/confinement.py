@@ -88,27 +88,28 @@ def attached(
     `options`: more of bwrap's, before the mounts. `network`: the host's. `files`: path inside → text.
     Raises TargetError where it cannot be started.
     """
-    with _sealed(environment) as sealed, _written(files) as written, _account() as account:
-        options = ("--die-with-parent", *options, *_options(written))
-        argv = _argv(command, mounts, sealed, network, *options, account=account)
-        try:
-            process = subprocess.Popen(
-                argv,
-                env={"PATH": _SYSTEM_PATH},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=(*sealed, *descriptors, *written.values()),
-                start_new_session=True,
-            )
-        except OSError as err:
-            raise TargetError(f"{argv[0]} could not be started: {err}") from err
-    with process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+    with _account() as account:  # open until the end: who goes in does so after it was started
+        with _sealed(environment) as sealed, _written(files) as written:
+            options = ("--die-with-parent", *options, *_options(written))
+            argv = _argv(command, mounts, sealed, network, *options, account=account)
+            try:
+                process = subprocess.Popen(
+                    argv,
+                    env={"PATH": _SYSTEM_PATH},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(*sealed, *descriptors, *written.values()),
+                    start_new_session=True,
+                )
+            except OSError as err:
+                raise TargetError(f"{argv[0]} could not be started: {err}") from err
+        with process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def ended(process: subprocess.Popen[bytes], deadline: float) -> Ended:
