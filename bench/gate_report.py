@@ -4,6 +4,7 @@ import statistics
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import date
 from pathlib import Path
 
 from bench.gate_cases.case import FINE
@@ -111,6 +112,7 @@ def page(results: Sequence[Result]) -> str:
     parts = [
         INTRODUCTION,
         "## Result\n",
+        f"Measured on {date.today():%d %B %Y}.\n",
         textwrap.fill(result, 120) + "\n",
         "```\n" + "\n".join([*matrix(results), "", *seconds(results), "", *misses(results)]) + "\n```\n",
         "## Hostile changes\n",

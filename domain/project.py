@@ -158,7 +158,9 @@ class ProjectSettings(Value):
         (), description="Values in documentation that open nothing: the eight hex digits that a finding says of each"
     )
     reviewers: tuple[str, ...] = Field(
-        (), description="Who may approve what CODEOWNERS leaves open; empty means anyone with the API credential"
+        (),
+        description="Who may approve what CODEOWNERS leaves open; empty means anyone with a token for `review`, or "
+        "with the API credential",
     )
     review: ReviewPolicy = Field(ReviewPolicy(), description="What may pass without a person")
     test_timeout_s: Annotated[float, Field(gt=0, description="Seconds for each of the commands above")] = 900
