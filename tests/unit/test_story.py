@@ -32,6 +32,7 @@ from domain.task import (
     Verdict,
 )
 from domain.value import Value
+from flows.going_back import StaysThere
 from tasks.breaker import Holding
 from tasks.ready import Lacking, Ready
 from tasks.window import Opened, Waits
@@ -40,7 +41,7 @@ from tests.unit.test_migration_rules import GOOD, but, run
 
 PROJECT_ROOT = Path(__file__).parents[2]
 BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen",
-               "downgrade-chosen", "watched", "brought-back",
+               "downgrade-chosen", "watched", "brought-back", "checkpoint",
                "export", "project"}  # fmt: skip
 """Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
 
@@ -114,6 +115,11 @@ LINES: list[tuple[str, Value, str]] = [
         "attempt 1: the agent asks for help: which table?",
     ),
     ("raced", Raced(turn=1, passed=2), "attempt 2 passed every gate first; the others of its turn may stop"),
+    (
+        "stays-there",
+        StaysThere(environment="shop", revision="c" * 40, reason="the one before is not well"),
+        "cccccccccccc keeps dying and stays: the one before is not well",
+    ),
     ("opinion", Opinion(summary="s", concerns=("a",)), "another agent reviewed it: 1 concerns"),
     ("tested", evidence().tested, "tested: 4 of 4 pass on the change"),
     ("scanned", SCANNED, "scanned: 1 refusing findings, 0 for a person"),
