@@ -55,7 +55,7 @@ class Ends(Value):
 def differences(ends: Ends, found: Sequence[Found], named: Sequence[Sealed], has_signed: bool) -> tuple[str, ...]:
     """What is wrong, in sentences that say what to do; empty: the ledger agrees with all that was signed about it.
 
-    `named`: checkpoints that the ledger itself speaks of. `has_signed`: this station has made checkpoints before.
+    `named`: checkpoints that the ledger itself speaks of. `has_signed`: it must have some, by what it says of itself.
     """
     problems = [
         f"{one.where}: {one.name} is no checkpoint, or was changed: {_LOOK}" for one in found if _is_broken(one)
@@ -73,7 +73,7 @@ def differences(ends: Ends, found: Sequence[Found], named: Sequence[Sealed], has
     lost = [one for one in named if one.name not in there and one.number <= ends.last]
     if has_signed and not of_this and not problems:
         problems.append(
-            "this station has signed checkpoints, and none of this ledger is to be found: it is another ledger, or the "
+            "it should have checkpoints by now, and none of this ledger is to be found: it is another ledger, or the "
             "store was emptied; see that `store` and `ledger` of the workshop are the right ones, and restore both "
             "from one backup"
         )

@@ -1,7 +1,6 @@
 """Recomputes the chain of a run: brief → tree → evidence → approval → artifact → what the live service says."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 
 from blocks.artifacts import checkpoints
 from blocks.artifacts.signing_key import SigningKey
@@ -32,9 +31,6 @@ from station.runs import read_run, shop_of
 from tasks import checkpoint
 from tasks.deploy import provenance
 from tasks.review_gate import fingerprint
-
-UNSEALED = timedelta(minutes=30)
-"""Housekeeping seals within ten minutes what was not sealed at once."""
 
 
 class Link(Value):
@@ -120,11 +116,10 @@ def _sealed(shop: Workshop, run: str | None) -> list[Link]:
         repositories = tuple(r for r in repositories if prepared and r == prepared[-1].body["brief"]["repository"])
     seen = checkpoint.compare(shop, repositories)
     problems = list(seen.problems)
-    left = checkpoint.unsealed(shop)
-    if left and datetime.now(UTC) - left.at > UNSEALED:
+    if left := checkpoint.overdue(shop):
         problems.append(
-            f"entry {left.number} ({left.kind}) has no checkpoint after {UNSEALED}: see why in the log of the run and "
-            "of housekeeping; `lockgate doctor` looks at the store"
+            f"entry {left.number} ({left.kind}) has no checkpoint after {checkpoint.UNSEALED}: see why in the log of "
+            "the run and of housekeeping; `lockgate doctor` looks at the store"
         )
     return [Link(name="checkpoints", proof=seen.proof, problem="; ".join(problems) or None)]
 

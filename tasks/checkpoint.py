@@ -2,7 +2,7 @@
 with all that was signed before."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from prefect.settings import get_current_settings
 
@@ -18,6 +18,8 @@ from tasks.pager import log
 
 KINDS = ("outcome", "live", "rolled_back", "downgraded")
 """What is sealed as soon as it is on record."""
+UNSEALED = timedelta(minutes=30)
+"""Housekeeping seals within ten minutes what was not sealed at once."""
 OURS = "checkpoints"
 """The ledger's run for its notes of checkpoints."""
 
@@ -46,6 +48,13 @@ def unsealed(shop: Workshop) -> Entry | None:
     sealed = shop.ledger.last("checkpoint")
     covered = Sealed.model_validate(sealed.body).number if sealed else 0
     return newest if newest and newest.number > covered else None
+
+
+def overdue(shop: Workshop) -> Entry | None:
+    """What should have been sealed long ago, and is not. A station that has just begun to sign has some time for what
+    older versions left, and so has one that has never signed."""
+    left, since = unsealed(shop), checkpoints.since()
+    return left if left and since and datetime.now(UTC) - max(left.at, since) > UNSEALED else None
 
 
 def can_sign() -> bool:
@@ -114,7 +123,8 @@ def compare(shop: Workshop, repositories: Iterable[str] = ()) -> Compared:
     names = {one.name for one in found}
     oldest = min(names, default="")
     listed = [one for one in named if one.name >= oldest] if names else named
-    problems = differences(ends, found, listed, bool(trusted))
+    has_signed = bool(trusted) and (bool(named) or overdue(shop) is not None)
+    problems = differences(ends, found, listed, has_signed)
     good = [one for one in found if one.checkpoint and not one.unknown_key]
     covered = max((one.checkpoint.number for one in good if one.checkpoint), default=0)
     where = " and ".join(dict.fromkeys(one.where for one in good))

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -63,6 +64,14 @@ def trusted() -> tuple[str, ...]:
     except FileNotFoundError:
         return ()
     return tuple(f"{part.strip()}\n{_END}\n" for part in text.split(_END) if part.strip())
+
+
+def since() -> datetime | None:
+    """When the newest of these keys began to count; None: this station has never signed one."""
+    try:
+        return datetime.fromtimestamp(_file().stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
 
 
 def trust(pem: str) -> None:

@@ -1,11 +1,13 @@
 """The ledger's head is signed and kept outside of it: what a cut, a rewrite and a swap look like then."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -181,6 +183,34 @@ def test_a_store_or_a_repository_that_is_gone_ends_no_run_and_is_made_up_for(pla
     place.sealed.with_name("away").rename(place.sealed)
     assert "had no checkpoint" in checkpoint.seal_rest(place.shop)[0]
     assert checkpoint.unsealed(place.shop) is None
+
+
+def test_a_ledger_that_was_never_sealed_is_no_alarm_until_it_is_overdue(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another = Workshop(ledger=Ledger(url=f"sqlite:///{tmp_path}/another.db"), store=place.shop.store)
+
+    def said() -> str:
+        return "\n".join(link.problem for link in verify._chain(another) if link.problem)
+
+    assert said() == "", "a new and empty one, beside one that was sealed"
+    outcome = place.shop.ledger.find(place.runs[0], "outcome", "outcome", Outcome)
+    assert outcome
+    another.ledger.record("run", "outcome", "outcome", outcome)
+    assert said() == "", "its first outcome is sealed in a moment"
+    keys = checkpoints._file()
+    os.utime(keys, (0, 0))
+    monkeypatch.setattr(checkpoint, "UNSEALED", timedelta(minutes=-1))
+    assert "none of this ledger is to be found" in said() and "entry 1 (outcome) has no checkpoint after" in said()
+    monkeypatch.setattr(checkpoint, "UNSEALED", timedelta(minutes=30))
+    outcome_at = datetime.now(UTC) - timedelta(days=9)
+    monkeypatch.setattr(checkpoint, "unsealed", lambda _: SimpleNamespace(at=outcome_at, number=1, kind="outcome"))
+    assert "has no checkpoint after 0:30:00" in said()
+    os.utime(keys)
+    assert said() == "", "the station has begun to sign a moment ago, and housekeeping seals what older versions left"
+    keys.unlink()
+    shutil.rmtree(place.sealed)
+    assert said() == "", "nothing was ever signed here: an older version made all of it"
 
 
 ODD = (
