@@ -1,7 +1,7 @@
 """Checkpoints: what the platform signed about the end of its ledger and keeps outside of it, and what a ledger is found
 to be when it is compared with them. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from pydantic import Field
@@ -43,6 +43,29 @@ class Found(Value):
     unknown_key: str | None = Field(None, description="Fingerprint of its key where nobody has said to trust that one")
 
 
+LISTED = 100
+"""So many of the newest checkpoints of a ledger are compared with it."""
+
+
+def newest_of(found: Iterable[Found], first: str | None, place: str, limit: int = LISTED) -> list[Found]:
+    """What was found, the newest first, up to so many checkpoints of this ledger by keys that are trusted. Those of
+    other ledgers that lie between take no place: a longer ledger would fill them all."""
+    taken = []
+    for one in found:
+        taken.append(one)
+        limit -= is_ours(one, first, place)
+        if limit <= 0:
+            break
+    return taken
+
+
+def is_ours(one: Found, first: str | None, place: str) -> bool:
+    """One store may serve several ledgers; a ledger that was replaced where it stood has another first entry."""
+    if one.checkpoint is None or one.unknown_key:
+        return False
+    return one.checkpoint.ledger == first or one.checkpoint.place == place
+
+
 class Ends(Value):
     """What a ledger says of itself."""
 
@@ -67,7 +90,7 @@ def differences(ends: Ends, found: Sequence[Found], named: Sequence[Sealed], has
             f"{unknown}, which this station does not know: if you changed the signing key, say so by `lockgate verify "
             f"--trust {unknown}`; if nobody did, somebody else wrote them: {_LOOK}"
         )
-    of_this = [one for one in found if one.checkpoint and not one.unknown_key and _is_of(one.checkpoint, ends)]
+    of_this = [one for one in found if is_ours(one, ends.first, ends.place)]
     problems += _gone_or_rewritten(ends, of_this)
     there = {one.name for one in found}
     lost = [one for one in named if one.name not in there and one.number <= ends.last]
@@ -107,11 +130,6 @@ def _gone_or_rewritten(ends: Ends, found: Sequence[Found]) -> list[str]:
             "station, keep this database, restore a backup, and compare the two"
         )
     return problems
-
-
-def _is_of(checkpoint: Checkpoint, ends: Ends) -> bool:
-    """One store may serve several ledgers; a ledger that was replaced where it stood has another first entry."""
-    return checkpoint.ledger == ends.first or checkpoint.place == ends.place
 
 
 def _agrees(one: Found, ends: Ends) -> bool:

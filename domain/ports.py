@@ -1,6 +1,6 @@
 """What the steps need of the outside world. Each port has one contract suite in tests/contract/."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
@@ -451,8 +451,9 @@ class Store(Protocol):
     def seal(self, name: str, data: bytes) -> None:
         """Keep a checkpoint under its name. What has that name already stays; nothing here ever removes one."""
 
-    def sealed(self, limit: int = 100) -> tuple[tuple[str, bytes], ...]:
-        """Name and content of those with the last names in the alphabet, the last first; whoever wrote them."""
+    def sealed(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each, the last name in the alphabet first; whoever wrote them. Each is read when it is
+        asked for."""
 
     def doctor(self) -> str | None: ...
 

@@ -1,7 +1,8 @@
 """Seals the ledger: its head is signed and kept outside of it, at each outcome, release and rollback; and compares it
 with all that was signed before."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from prefect.settings import get_current_settings
@@ -9,17 +10,19 @@ from prefect.settings import get_current_settings
 from blocks import kept
 from blocks.artifacts import checkpoints
 from blocks.artifacts.signing_key import SigningKey
+from blocks.home import home
 from blocks.workshop import Workshop
-from domain.checkpoint import Checkpoint, Ends, Sealed, differences
+from domain.checkpoint import Checkpoint, Ends, Found, Sealed, differences, is_ours, newest_of
 from domain.entry import Entry
-from domain.errors import LockgateError
+from domain.errors import LedgerError, LockgateError
 from domain.value import Value
-from tasks.pager import log
+from tasks.pager import log, page
 
 KINDS = ("outcome", "live", "rolled_back", "downgraded")
 """What is sealed as soon as it is on record."""
 UNSEALED = timedelta(minutes=30)
 """Housekeeping seals within ten minutes what was not sealed at once."""
+_AGAIN_S = 86_400
 OURS = "checkpoints"
 """The ledger's run for its notes of checkpoints."""
 
@@ -76,6 +79,7 @@ def _seal(shop: Workshop, repository: str | None) -> None:
     elif checkpoints.fingerprint(pem) not in map(checkpoints.fingerprint, known):
         log().warning("the signing key was changed: if that was you, say so by `lockgate verify --trust %s`",
                       checkpoints.fingerprint(pem))  # fmt: skip
+    _check_signed(shop, hashes[1], (*known, pem))
     made = Checkpoint(
         ledger=hashes[1], place=ledger.place, number=last, head=hashes[last], at=datetime.now(UTC), key=pem
     )
@@ -90,6 +94,30 @@ def _seal(shop: Workshop, repository: str | None) -> None:
             log().warning("the checkpoint of the ledger is in the store alone: %s", err)
     note = Sealed(number=last, name=made.name, key=checkpoints.fingerprint(pem), repository=in_repository)
     ledger.record(OURS, "checkpoint", str(last), note)
+
+
+def _check_signed(shop: Workshop, first: str, keys: Iterable[str]) -> None:
+    """Raises LedgerError, and pages once a day, where the ledger is not what its newest checkpoint says: to sign that
+    would make a rewritten ledger good. The newest is enough, for the hash of an entry covers all entries before it."""
+    newest = next((one for one in _kept(shop, keys) if is_ours(one, first, shop.ledger.place)), None)
+    said = newest and newest.checkpoint
+    if not said or shop.ledger.hashes([said.number]).get(said.number) == said.head:
+        return
+    what = (
+        f"entry {said.number} of the ledger is not the one that was signed at {said.at:%Y-%m-%d %H:%M} UTC, or is "
+        "gone: nothing more is signed until it is. See `lockgate verify`"
+    )
+    mark = home() / "contradicted"
+    if not mark.exists() or time.time() - mark.stat().st_mtime > _AGAIN_S:
+        mark.touch()
+        page(shop.pager, "Lockgate: the ledger is not what was signed", what)
+    raise LedgerError(what)
+
+
+def _kept(shop: Workshop, keys: Iterable[str]) -> Iterator[Found]:
+    """What lies in the store as checkpoints, the newest first."""
+    known = tuple(keys)
+    return (checkpoints.read(data, "in the store", name, known) for name, data in shop.store.sealed())
 
 
 class Compared(Value):
@@ -107,7 +135,9 @@ def compare(shop: Workshop, repositories: Iterable[str] = ()) -> Compared:
     Raises LedgerError where the ledger or the store does not answer. A repository that does not answer is said.
     """
     ledger, trusted = shop.ledger, checkpoints.trusted()
-    found = [checkpoints.read(data, "in the store", name, trusted) for name, data in shop.store.sealed()]
+    first = ledger.hashes([1]).get(1)
+    found = newest_of(_kept(shop, trusted), first, ledger.place)
+    names = {one.name for one in found if is_ours(one, first, ledger.place)}
     silent = []
     for repository in dict.fromkeys(repositories):
         try:
@@ -115,17 +145,17 @@ def compare(shop: Workshop, repositories: Iterable[str] = ()) -> Compared:
         except LockgateError as err:
             silent.append(f"; {repository} could not be asked ({err})")
             continue
-        found += [checkpoints.read(line.encode(), f"in {repository}", "a commit", trusted) for line in lines]
+        read = (checkpoints.read(line.encode(), f"in {repository}", "a commit", trusted) for line in lines)
+        found += newest_of(read, first, ledger.place)
     named = _named(ledger.entries(run_id=OURS, kind="checkpoint"))
     last = ledger.last_number()
-    hashes = ledger.hashes((1, *(one.checkpoint.number for one in found if one.checkpoint)))
-    ends = Ends(first=hashes.get(1), place=ledger.place, last=last, hashes=hashes)
-    names = {one.name for one in found}
-    oldest = min(names, default="")
-    listed = [one for one in named if one.name >= oldest] if names else named
+    good = [one for one in found if is_ours(one, first, ledger.place)]
+    hashes = ledger.hashes(one.checkpoint.number for one in good if one.checkpoint)
+    ends = Ends(first=first, place=ledger.place, last=last, hashes=hashes)
+    oldest = min(names, default="")  # the store has all of them, a repository those of its own runs
+    listed = [one for one in named if one.name >= oldest]
     has_signed = bool(trusted) and (bool(named) or overdue(shop) is not None)
     problems = differences(ends, found, listed, has_signed)
-    good = [one for one in found if one.checkpoint and not one.unknown_key]
     covered = max((one.checkpoint.number for one in good if one.checkpoint), default=0)
     where = " and ".join(dict.fromkeys(one.where for one in good))
     proof = f"signed up to entry {covered} of {last}, {where}" if covered else "none yet: the next outcome is sealed"

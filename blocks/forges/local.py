@@ -195,8 +195,8 @@ class LocalForge(LockgateBlock):
                 raise ForgeError(f"{place.label}: {CHECKPOINTS} could not be moved: {refusal}")
         raise ForgeError(f"{place.label}: {CHECKPOINTS} moved {_TRIES} times: the next one is tried again")
 
-    def appended(self, repository: str, limit: int = 100) -> tuple[str, ...]:
-        """The last lines that were appended, the newest first; whoever wrote them."""
+    def appended(self, repository: str, limit: int = 10_000) -> tuple[str, ...]:
+        """The last lines that were appended, the newest first; whoever wrote them, and of whichever ledger."""
         place, mirror = self._open(repository)
         tip = self._checkpoints(place, mirror)
         if tip is None:

@@ -123,11 +123,14 @@ class LocalStore(LockgateBlock):
             _sync(path.parent)
             _sync(self.root)
 
-    def sealed(self, limit: int = 100) -> tuple[tuple[str, bytes], ...]:
-        """Name and content of those with the last names in the alphabet, the last first. Raises LedgerError."""
+    def sealed(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each, the last name in the alphabet first. Raises LedgerError."""
         with self._reading("checkpoints"):
-            names = sorted((path.name for path in self._checkpoints.glob("[!.]*")), reverse=True)[:limit]
-            return tuple((name, (self._checkpoints / name).read_bytes()) for name in names)
+            names = sorted((path.name for path in self._checkpoints.glob("[!.]*")), reverse=True)
+        for name in names:
+            with self._reading("checkpoints"):
+                data = (self._checkpoints / name).read_bytes()
+            yield name, data
 
     @property
     def _checkpoints(self) -> Path:

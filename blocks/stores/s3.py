@@ -127,19 +127,19 @@ class S3Store(LockgateBlock):
                 if code_of(err) != "PreconditionFailed":
                     raise
 
-    def sealed(self, limit: int = 100) -> tuple[tuple[str, bytes], ...]:
-        """Name and content of those with the last names in the alphabet, the last first; also of those that somebody
-        deleted or wrote over, where the bucket keeps versions. Raises LedgerError."""
+    def sealed(self) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each, the last name in the alphabet first; also of those that somebody deleted or wrote
+        over, where the bucket keeps versions. Raises LedgerError."""
         found = []
         with s3_errors(self.bucket, "give its checkpoints"):
             for page in self._client.get_paginator("list_object_versions").paginate(
                 Bucket=self.bucket, Prefix=self._sealed
             ):
                 found += [(one["Key"], one["VersionId"]) for one in page.get("Versions", ())]
-            return tuple(
-                (key.rpartition("/")[2], self._version(key, version))
-                for key, version in sorted(found, reverse=True)[:limit]
-            )
+        for key, version in sorted(found, reverse=True):
+            with s3_errors(self.bucket, "give its checkpoints"):
+                data = self._version(key, version)
+            yield key.rpartition("/")[2], data
 
     def _version(self, key: str, version: str) -> bytes:
         chosen = {} if version == "null" else {"VersionId": version}

@@ -5,7 +5,7 @@ from typing import Any
 
 from domain.access import Token
 from domain.policy.reviewers import canonical_name
-from station.door.reading import NOTHING, Denied
+from station.door.reading import NOTHING, Denied, body_of, inside
 from station.door.table import Form
 
 HIDDEN = frozenset({"job_variables", "base_job_template", "pull_steps", "infra_overrides"})
@@ -30,13 +30,24 @@ def _empty(value: Any) -> Any:
 
 def check_reading(body: Any) -> None:
     """Raises Denied where a question for reading asks for secrets, or has the server fill something in."""
-    for name, value in _fields(body):
-        if name == "include_secrets" and value is not False:
+    for found in _objects(body):
+        if found.get("include_secrets", False) is not False:
             raise Denied(403, "only who administers may read secrets: leave out include_secrets")
-        if name == "__prefect_kind" and value not in ("none", "json"):
+        if found.get("__prefect_kind", "none") not in ("none", "json"):
             raise Denied(403, "variables and templates are not filled in at the door: give plain values")
-        if name == "$ref":
+        if "$ref" in found:
             raise Denied(403, "blocks are not filled in at the door: give plain values")
+        if found.get("__prefect_kind") == "json":
+            _check_json(found.get("value"))
+
+
+def _check_json(value: Any) -> None:
+    """Raises Denied where JSON in a text holds what may not be asked for in the open. The server reads that text once
+    more, and a worker fills in the blocks that it names."""
+    if isinstance(value, dict):
+        raise Denied(403, "JSON is given as text: what makes that text is not filled in at the door")
+    if isinstance(value, str):
+        check_reading(body_of(["application/json"], [], value.encode("utf-8", "surrogatepass")))
 
 
 def start_of(body: Any, deployment: Json, token: Token) -> Json:
@@ -124,11 +135,8 @@ def _text(name: str, value: Any, *, empty: bool = False) -> str:
     return value
 
 
-def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+def _objects(value: Any) -> Iterator[Json]:
     if isinstance(value, dict):
-        for name, inner in value.items():
-            yield name, inner
-            yield from _fields(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _fields(inner)
+        yield value
+    for inner in inside(value):
+        yield from _objects(inner)

@@ -91,13 +91,13 @@ def _no_constant(name: str) -> Any:
 
 def _check_depth(found: Any) -> None:
     level, depth = [found], 0
-    while level := [inner for each in level for inner in _inside(each)]:
+    while level := [inner for each in level for inner in inside(each)]:
         depth += 1
         if depth > MAX_DEPTH:
             raise Denied(400, "the body is nested too deep")
 
 
-def _inside(value: Any) -> Iterable[Any]:
+def inside(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 

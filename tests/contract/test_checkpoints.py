@@ -21,7 +21,8 @@ from blocks.forges.local import CHECKPOINTS
 from blocks.ledger.ledger import Ledger
 from blocks.ledger.rows import EntryRow
 from blocks.workshop import Workshop
-from domain.errors import InputError
+from domain.checkpoint import newest_of
+from domain.errors import InputError, LedgerError
 from domain.task import End, Outcome
 from station import verify
 from tasks import checkpoint
@@ -31,6 +32,7 @@ class Place:
     """A workshop with a ledger, a store and a repository of its own, and the hands of who has its database."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
         self.file, self.repository = folder / "ledger.db", folder / "repository.git"
         git = ("git", "init", "--quiet", "--bare", str(self.repository))
         subprocess.run(git, check=True)
@@ -133,6 +135,53 @@ def test_a_cut_and_a_rewrite_leave_a_whole_chain_and_are_seen(place: Place) -> N
     place.write("UPDATE entries SET at = '2020-01-01T00:00:00+00:00' WHERE id = 1")
     place.rechain()
     assert "rewritten between entry 1 and entry 1" in place.problems()[0], "a new ledger at the place of the old one"
+
+
+def test_a_ledger_that_contradicts_what_was_signed_is_not_signed_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever rewrites it need only wait until the platform has signed a hundred times more."""
+    paged: list[str] = []
+    monkeypatch.setattr(checkpoint, "page", lambda pager, subject, body: paged.append(body))
+    last = place.shop.ledger.last_number()
+    shutil.copy(place.file, whole := place.file.with_suffix(".whole"))
+    for intrusion in (f"DELETE FROM entries WHERE id > {last - 2}", "UPDATE entries SET at = at || ' ' WHERE id = 3"):
+        shutil.copy(whole, place.file)
+        place.write(intrusion)
+        place.rechain()
+        for _ in range(3):  # the end that was cut is grown over
+            place.ends()
+        assert place.shop.ledger.verify() is None and place.shop.ledger.last_number() > last - 1
+        assert len(list(place.sealed.iterdir())) == 3, "nothing more was signed"
+        with pytest.raises(LedgerError, match=f"entry {last - 1} of the ledger is not the one that was signed"):
+            checkpoint.seal_rest(place.shop)
+        assert any("was rewritten" in problem for problem in place.problems())
+    assert len(paged) == 1 and "lockgate verify" in paged[0], "once a day"
+    shutil.copy(whole, place.file)
+    place.ends()
+    assert len(list(place.sealed.iterdir())) == 4 and place.problems() == ()
+
+
+def test_a_longer_ledger_in_the_same_store_takes_no_checkpoint_from_a_shorter_one(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints lie in the order of their numbers, whichever ledger they are of."""
+    monkeypatch.setattr(newest_of, "__defaults__", (2,))
+    monkeypatch.setattr(checkpoint, "page", lambda *_: None)
+    other = Place(place.file.parent / "other")
+    for _ in range(10):
+        other.ends(repository=False)
+    assert other.shop.store.root == place.shop.store.root  # type: ignore[union-attr]
+    assert len(list(place.sealed.iterdir())) == 13
+    for one in (place, other):
+        seen = checkpoint.compare(one.shop)
+        assert seen.problems == () and f"entry {one.shop.ledger.last_number() - 1} of" in seen.proof
+    assert checkpoint.compare(place.shop, [str(place.repository)]).problems == ()
+    place.write("UPDATE entries SET at = at || ' ' WHERE id = 5")
+    place.rechain()
+    place.ends()
+    assert len(list(place.sealed.iterdir())) == 13, "its own last checkpoint is looked at"
+    assert "was rewritten" in checkpoint.compare(place.shop).problems[0]
 
 
 def test_who_has_the_store_as_well_cannot_reach_the_repository(place: Place) -> None:

@@ -237,6 +237,7 @@ def test_pages_are_shown_without_the_credential_and_nothing_else_is(door: FakeDo
 
 TOO_DEEP = b'{"flows": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 BLOCKS = "/api/block_documents/filter"
+REFERENCE = json.dumps({"$ref": {"block_document_id": ID}})
 RUNS = "/api/flow_runs/filter"
 NAMED = "/api/block_types/slug/lockgate-secret/block_documents/name/default"
 TRIES: tuple[tuple[str, Role, str, str, Any], ...] = (
@@ -261,6 +262,21 @@ TRIES: tuple[tuple[str, Role, str, str, Any], ...] = (
      {"parameters": {"brief": {"title": {"__prefect_kind": "jinja", "template": "{{ 1 }}"}}}}),
     ("a block as a value", Role.SUBMIT, "POST", START,
      {"parameters": {"brief": {"title": {"$ref": {"block_document_id": ID}}}}}),
+    *(
+        (f"a block in JSON in a text, {how}", Role.SUBMIT, "POST", START,
+         {"parameters": {"brief": {"title": {"__prefect_kind": "json", "value": value}}}})
+        for how, value in (
+            ("plain", REFERENCE),
+            ("in a list", f"[[{REFERENCE}]]"),
+            ("escaped", REFERENCE.replace("$", "\\u0024")),
+            ("that is made from another", {"__prefect_kind": "none", "value": REFERENCE}),
+            ("in JSON in a text", {"__prefect_kind": "json", "value": json.dumps(REFERENCE)}),
+        )
+    ),
+    ("a key twice in JSON in a text", Role.SUBMIT, "POST", START,
+     {"parameters": {"brief": {"__prefect_kind": "json", "value": '{"a": 1, "a": 2}'}}}),
+    ("no number in JSON in a text", Role.SUBMIT, "POST", START,
+     {"parameters": {"brief": {"__prefect_kind": "json", "value": '{"a": NaN}'}}}),
     ("a hidden object of parameters", Role.SUBMIT, "POST", START,
      {"parameters": {"__prefect_kind": "json", "value": '{"brief": {}}'}}),
     ("many at once", Role.SUBMIT, "POST", START + "/bulk", [BRIEF]),

@@ -380,14 +380,13 @@ def name_of(number: int) -> str:
 
 
 def test_a_checkpoint_stays_as_it_was_first_and_is_never_pruned(store: Store) -> None:
-    assert store.sealed() == ()
+    assert list(store.sealed()) == []
     for number in (2, 10, 1):
         store.seal(name_of(number), b"first %d" % number)
     store.seal(name_of(2), b"another")
     store.put(b"an object")
     assert store.prune((), -3600) != ()
-    assert store.sealed() == ((name_of(10), b"first 10"), (name_of(2), b"first 2"), (name_of(1), b"first 1"))
-    assert store.sealed(limit=1) == ((name_of(10), b"first 10"),)
+    assert list(store.sealed()) == [(name_of(10), b"first 10"), (name_of(2), b"first 2"), (name_of(1), b"first 1")]
     for odd in ("../x", "x", f"{name_of(1)}/x", ""):
         with pytest.raises(LedgerError, match="not the name of a checkpoint"):
             store.seal(odd, b"")
