@@ -22,6 +22,8 @@ FLAPS = 3
 WITHIN_S = 300.0
 """So many returns within that time are flapping: a person is paged, once until it has been quiet for as long."""
 MAX_PAUSE_S = 60.0
+PAGE_AGAIN_S = 60.0
+"""After that a page that could not be sent is tried again."""
 PROXY = "proxy started"
 """What a target says of its proxy: all else is about the release."""
 
@@ -32,6 +34,45 @@ class BroughtBack(Value):
     environment: str
     lines: tuple[str, ...]
     seconds: float
+
+
+class Pages:
+    """What one environment's person has to hear. Each page is sent beside the watch, for a pager may hang, and is tried
+    again until it was sent. Blocks come from the copy: none of it needs the server."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._waiting: deque[tuple[str, str]] = deque(maxlen=20)
+        self._sending: threading.Thread | None = None
+        self._not_before = float("-inf")
+
+    def add(self, subject: str, body: str) -> None:
+        """It is sent by the next `send`."""
+        self._waiting.append((subject, f"{body}\nAt {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."))
+        self._not_before = float("-inf")  # what is new is not kept waiting by what could not be sent
+
+    def send(self, pager: str | None) -> None:
+        """Begin to send what waits, unless that is under way or was tried a moment ago. Waits for nothing."""
+        if not self._waiting or (self._sending and self._sending.is_alive()) or time.monotonic() < self._not_before:
+            return
+        if pager is None:
+            self._say("nobody is paged, for the workshop has no pager")
+            self._waiting.clear()
+            return
+        self._not_before = time.monotonic() + PAGE_AGAIN_S
+        self._sending = threading.Thread(target=self._send, args=(pager,), name="page", daemon=True)
+        self._sending.start()
+
+    def _send(self, pager: str) -> None:
+        while self._waiting:
+            subject, body = one = self._waiting[0]
+            with kept.used():
+                if not page(pager, subject, body):
+                    self._say(f"nobody could be paged ({subject}): it is tried again in {PAGE_AGAIN_S:.0f} s")
+                    return
+            self._say(f"a person was paged: {subject}")
+            if self._waiting and self._waiting[0] is one:
+                self._waiting.popleft()
 
 
 class Watch:
@@ -45,10 +86,16 @@ class Watch:
         self._problem = ""
         self._failures = 0
         self._paged_at = float("-inf")
+        self._pages = Pages(say)
         self._known: tuple[Workshop, Target] | None = None
 
     def look(self, shop: Workshop) -> float:
         """Bring back what is down; seconds until the next look, more and more where it keeps going down."""
+        pause_s = self._look(shop)
+        self._pages.send(shop.pager)
+        return pause_s
+
+    def _look(self, shop: Workshop) -> float:
         started = time.monotonic()
         try:
             target = self._target(shop)
@@ -102,24 +149,24 @@ class Watch:
         with kept.used():
             back, told = go_back(shop, self.environment, what) if died else (None, "")
         if back is None:
-            self._page(shop, what, (*lines, *([told] if told else [])))
+            self._page(what, (*lines, *([told] if told else [])))
             return False
         self._say(told)
-        page(shop.pager, f"Lockgate: {what}, and was taken back", "\n".join([what, told, *lines]))
+        self._pages.add(f"Lockgate: {what}, and was taken back", "\n".join([what, told, *lines]))
         self._returns.clear()
         self._lines.clear()
         self._failures, self._problem = 0, ""
         self._paged_at = float("-inf")  # should the other one keep dying too, that is news
         return True
 
-    def _page(self, shop: Workshop, what: str, lines: tuple[str, ...]) -> None:
+    def _page(self, what: str, lines: tuple[str, ...]) -> None:
         now = time.monotonic()
         if now - self._paged_at < WITHIN_S:
             self._paged_at = now  # it goes on: nothing new
             return
         self._paged_at = now
-        self._say(f"{what}: {'a person is paged' if shop.pager else 'nobody is paged, for the workshop has no pager'}")
-        page(shop.pager, f"Lockgate: {what}", "\n".join([what, *lines]))
+        self._say(what)
+        self._pages.add(f"Lockgate: {what}", "\n".join([what, *lines]))
 
 
 def watch(shop: Callable[[], Workshop], over: threading.Event, say: Callable[[str], None]) -> None:

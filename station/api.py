@@ -85,16 +85,17 @@ def ledger_urls() -> dict[str, str]:
 
 
 def blocks() -> dict[str, Any]:
-    """What all of Lockgate's blocks hold, as `slug/name` → fields, secrets and all."""
+    """What all of Lockgate's blocks hold, and the pagers that workshops name, as `slug/name` → fields, secrets and
+    all."""
     found: dict[str, Any] = {}
     offset = 0
     while page := post("/block_documents/filter", {"include_secrets": True, "limit": PAGE, "offset": offset}):
         offset += len(page)
         for one in page:
-            slug = one["block_type"]["slug"]
-            if slug.startswith("lockgate-") and one["name"]:
-                found[f"{slug}/{one['name']}"] = one["data"]
-    return found
+            if one["name"]:
+                found[f"{one['block_type']['slug']}/{one['name']}"] = one["data"]
+    pagers = {data.get("pager") for of, data in found.items() if of.startswith("lockgate-workshop/")}
+    return {of: data for of, data in found.items() if of.startswith("lockgate-") or of in pagers}
 
 
 def answers(within_s: float) -> bool:

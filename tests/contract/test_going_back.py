@@ -14,7 +14,6 @@ from domain.rollout import Rollout
 from domain.task import Release
 from flows import serving
 from flows.going_back import go_back
-from flows.serving import Watch
 from tasks import breaker, checkpoint, lease
 from tests.contract.environment import ROLLOUT
 from tests.contract.environments_of_processes import ProcessEnvironment
@@ -32,7 +31,7 @@ class Station:
         lease.give_back(self.ledger, "shop", str(lease.holder(self.ledger, "shop")))
         self.target = self.environment.target
         self.said: list[str] = []
-        self.watch = Watch("shop", self.said.append)
+        self.watch = serving.Watch("shop", self.said.append)
         self.shop: Any = SimpleNamespace(
             ledger=self.ledger,
             store=LocalStore(root=folder / "store"),
@@ -45,19 +44,25 @@ class Station:
     def live(self, made: Release) -> None:
         self.ledger.record(f"run of {made.revision}", "live", made.revision, made)
 
+    def looks(self) -> None:
+        """Once, and its pages are sent."""
+        self.watch.look(self.shop)
+        if self.watch._pages._sending:
+            self.watch._pages._sending.join(30)
+
     def dies(self, made: Release, times: int = 3) -> None:
         for _ in range(times):
             self.environment.kill(made.revision)
             until = time.monotonic() + 60
             while self.target.trouble(made.revision) is None and time.monotonic() < until:
                 time.sleep(0.02)  # what was around it ends a moment later
-            self.watch.look(self.shop)
+            self.looks()
 
 
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
-    monkeypatch.setattr(serving, "page", lambda pager, subject, body: sent.append(f"{subject}\n{body}"))
+    monkeypatch.setattr(serving, "page", lambda pager, subject, body: sent.append(f"{subject}\n{body}") or True)
     return sent
 
 
@@ -136,6 +141,6 @@ def test_it_stays_where_policy_says_so_or_somebody_else_is_at_it(
 
     for _ in range(3):
         station.target._caddy.stop(grace_s=0)
-        station.watch.look(station.shop)
+        station.looks()
     assert station.target.current() == station.second.revision, "a proxy that dies is not the release's fault"
     assert station.ledger.entries(kind="rolled_back") == ()

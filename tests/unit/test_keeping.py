@@ -1,8 +1,10 @@
 """What the supervisor keeps alive: started again, replaced when it hangs, and not in a hurry where it ends at once."""
 
+import http.server
 import itertools
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,10 +21,10 @@ from blocks.ledger.ledger import Ledger
 from domain.errors import InputError, TargetError
 from flows import serving
 from flows.resume import take_free_slots
-from flows.serving import Watch
-from station import processes
+from station import api, processes
 from station.keeping import Keeper, Program
 from station.supervisor import Supervisor
+from tasks.pager import page
 
 
 class Clock:
@@ -121,6 +123,16 @@ def test_a_log_is_cut_and_its_writer_goes_on(home: Path) -> None:
     assert (home / "run" / "nap.log.1").stat().st_size == 2001
 
 
+class Watch(serving.Watch):
+    """One whose pages are sent before the test looks at them."""
+
+    def look(self, shop: Any) -> float:
+        pause_s = super().look(shop)
+        if self._pages._sending:
+            self._pages._sending.join(30)
+        return pause_s
+
+
 class Place:
     """A target whose `ensure` gives what the test says."""
 
@@ -137,7 +149,7 @@ class Place:
 @pytest.fixture
 def paged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     pages: list[str] = []
-    monkeypatch.setattr(serving, "page", lambda pager, subject, body: pages.append(subject))
+    monkeypatch.setattr(serving, "page", lambda pager, subject, body: pages.append(subject) or True)
     return pages
 
 
@@ -183,6 +195,87 @@ def test_a_deleted_block_is_not_the_end_of_what_serves(tmp_path: Path, paged: li
     assert said[1].startswith("shop is back after")
     assert paged == []
     assert Watch("shop", said.append).look(shops[1]) == 2, "one that was never set up serves nothing"
+
+
+def test_a_page_that_could_not_be_sent_is_tried_again_and_one_that_hangs_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, tried, may_go = list[str](), list[str](), threading.Event()
+    answers = iter((False, True))
+
+    def page(pager: str, subject: str, body: str) -> bool:
+        tried.append(subject)
+        assert kept.is_used(), "no server is asked"
+        assert may_go.wait(30)
+        return next(answers)
+
+    monkeypatch.setattr(serving, "page", page)
+    shop = shop_of(Ledger(url=f"sqlite:///{tmp_path}/ledger.db"), Place(*[TargetError("the port is taken")] * 9))
+    one = serving.Watch("shop", said.append)
+    for _ in range(4):
+        one.look(shop)
+    assert tried == ["Lockgate: shop does not serve"], "the watch has gone on, and does not send it twice"
+    may_go.set()
+    assert one._pages._sending
+    one._pages._sending.join(30)
+    assert "nobody could be paged (Lockgate: shop does not serve): it is tried again in 60 s" in said
+    one.look(shop)
+    one._pages._sending.join(30)
+    assert len(tried) == 1, "not at once"
+    monkeypatch.setattr(one._pages, "_not_before", 0.0)
+    for _ in range(2):
+        one.look(shop)
+        one._pages._sending.join(30)
+    assert len(tried) == 2, "it was sent, and is not sent again"
+    assert said[-1] == "a person was paged: Lockgate: shop does not serve"
+
+
+def test_a_pager_is_called_from_the_copy_without_the_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_server(*_: object, **__: object) -> Any:
+        raise AssertionError("the server is asked")
+
+    monkeypatch.setattr(Block, "load", no_server)
+    (home / "credentials").mkdir()
+    (home / "credentials" / "encryption-key").write_text(Fernet.generate_key().decode())
+    told, answers = list[bytes](), iter((204, 500, 500))
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(next(answers))
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing to say."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = f"127.0.0.1:{server.server_port}/call"
+        words = {"name": "x", "url": f"http://{at}", "json_data": {"text": "{{subject}}: {{body}}"}}
+        every = [
+            {"block_type": {"slug": slug}, "name": name, "data": data}
+            for slug, name, data in (
+                ("lockgate-workshop", "default", {"pager": "custom-webhook/oncall"}),
+                ("lockgate-workshop", "other", {"pager": "slack-webhook/oncall"}),
+                ("lockgate-workshop", "quiet", {"pager": None}),
+                ("custom-webhook", "oncall", words),
+                ("slack-webhook", "oncall", {"url": f"json://{at}"}),
+                ("secret", "unrelated", {"value": "x"}),
+            )
+        ]
+        pages = iter((every, []))
+        monkeypatch.setattr(api, "post", lambda *_: next(pages))
+        kept.keep(api.blocks())
+        assert kept.names("custom-webhook") == ["oncall"] and kept.names("secret") == []
+        with kept.used():
+            sent = [page(f"{kind}/oncall", "down", "it is") for kind in ("custom-webhook",) * 2 + ("slack-webhook",)]
+            assert not page("slack-webhook/gone", "down", "it is")
+        server.shutdown()
+    assert sent == [True, False, False], "an answer that says no is no page"
+    assert [b"down" in one for one in told] == [True] * 3
+    assert b"it is" in told[0] and at not in caplog.text
 
 
 def test_what_serves_is_watched_without_the_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
