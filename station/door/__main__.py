@@ -23,6 +23,8 @@ FRESH_S = 30.0
 AGAIN_S = 5.0
 """How long it is remembered where the ledger is, and how soon that is asked again."""
 TRIES = 50
+UNTAKEN_MS = 60_000
+"""After so long the kernel ends a connection whose other side takes nothing; its accepted sockets inherit that."""
 
 
 class Ledger:
@@ -72,6 +74,7 @@ def bound() -> socket.socket:
     for port in range(wanted, wanted + (1 if settings.is_door_port_fixed() else TRIES)):
         listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_MS)
         try:
             listening.bind((host, port))
             listening.listen(1024)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import httpx
@@ -24,6 +23,8 @@ from station.door.upstream import Upstream
 log = logging.getLogger("lockgate")
 BODY_S = 60.0
 """How long a caller may take to send a body."""
+ANSWER_S = 120.0
+"""How long a caller may take to receive an answer."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 OUTSIDE = ("docs", "redoc", "openapi.json")
 """Pages of the server beside its UI, which nobody needs."""
@@ -185,7 +186,7 @@ class Door:
             headers["location"] = place
         is_json = answer.headers.get("content-type", "").startswith("application/json")
         if not shows and not (hide and is_json):
-            return StreamingResponse(_streamed(answer), answer.status_code, headers)
+            return _Streamed(answer, headers)
         try:
             content = await answer.aread()
         except httpx.HTTPError as err:
@@ -201,23 +202,34 @@ class Door:
 
 async def _content(request: Request) -> bytes:
     parts: list[bytes] = []
+    size = 0
     try:
         async with asyncio.timeout(BODY_S):
             async for part in request.stream():
                 parts.append(part)
-                if sum(map(len, parts)) > MAX_BODY:
+                size += len(part)
+                if size > MAX_BODY:
                     raise Denied(413, f"a body may have {MAX_BODY:,} bytes at most")
     except TimeoutError:
         raise Denied(408, f"the body did not come within {BODY_S:.0f} s") from None
     return b"".join(parts)
 
 
-async def _streamed(answer: httpx.Response) -> AsyncIterator[bytes]:
-    try:
-        async for part in answer.aiter_bytes():
-            yield part
-    finally:
-        await answer.aclose()
+class _Streamed(StreamingResponse):
+    """The server's answer as it comes. Who does not take it in time gets no more, and keeps nobody else from asking."""
+
+    def __init__(self, answer: httpx.Response, headers: dict[str, str]) -> None:
+        super().__init__(answer.aiter_bytes(), answer.status_code, headers)
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:
+            log.warning("%s was not taken within %.0f s: broken off", scope["path"], ANSWER_S)
+        finally:
+            await self._answer.aclose()
 
 
 def _lacks(token: Token, *roles: Role) -> str:

@@ -1,4 +1,4 @@
-"""Knows people and programs by their tokens, and slows down who tries tokens that are none."""
+"""Knows people and programs by their tokens, and tells who tries tokens that are none to wait."""
 
 import asyncio
 import base64
@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from blocks.ledger.tokens import Tokens, hashed
+from blocks.ledger.tokens import Tokens
 from domain.access import Token
 from domain.errors import LockgateError
 from station.door.reading import Denied
 
 FAILURES, WINDOW_S = 10, 60.0
-"""So many wrong tokens from one address in so many seconds; then it waits, whatever it shows. Whose token was good
-before is let in all the same: they may be behind the same proxy."""
+"""So many wrong tokens from one address in so many seconds; then each further wrong one is told to wait. A right one is
+let in all the same: behind a proxy all have one address, and a token of 256 bits is not guessed."""
 MAX_ADDRESSES = 10_000
 MAX_VALUE = 512
 UNKNOWN = "who are you? Show a token: Authorization: Bearer TOKEN, or Basic with the token as the password"
@@ -28,7 +28,6 @@ class Guests:
         self.tokens = tokens
         self._clock = clock
         self._failures: dict[str, deque[float]] = {}
-        self._good: set[str] = set()
 
     async def known(self, authorizations: list[str], address: str) -> Token:
         """Whose token it is. Raises Denied: 401 for none or a wrong one, 429 after too many, 503 without a ledger."""
@@ -38,21 +37,16 @@ class Guests:
 
     async def of_value(self, value: str, address: str) -> Token:
         """The same for a bare token."""
-        mark = hashed(value)
-        if mark not in self._good and self._is_slowed(address):
-            raise Denied(429, "too many wrong tokens from your address: wait a minute")
         try:
             token = await asyncio.to_thread(lambda: self.tokens().of(value))
         except LockgateError as err:
             raise Denied(503, f"tokens cannot be looked up now: {err}") from err
         why = "is not known here" if token is None else token.why_not(datetime.now(UTC))
         if token is None or why is not None:
-            self._good.discard(mark)
+            if self._is_slowed(address):
+                raise Denied(429, "too many wrong tokens from your address: wait a minute")
             self._note(address)
             raise Denied(401, f"this token {why}")
-        if len(self._good) > MAX_ADDRESSES:
-            self._good.clear()
-        self._good.add(mark)
         return token
 
     def _is_slowed(self, address: str) -> bool:

@@ -70,6 +70,9 @@ def body_of(content_types: list[str], encodings: list[str], content: bytes) -> A
         raise Denied(415, "a body must be JSON in UTF-8, and say so: content-type: application/json")
     try:
         found = json.loads(content.decode(), object_pairs_hook=_once_each, parse_constant=_no_constant)
+        json.dumps(
+            found, allow_nan=False, ensure_ascii=False
+        ).encode()  # 1e999, half a character: it cannot be passed on
     except RecursionError:
         raise Denied(400, "the body is nested too deep") from None
     except ValueError as err:

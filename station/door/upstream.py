@@ -31,18 +31,14 @@ class Upstream:
     def __init__(self, url: str, credential: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.url, self.credential = url, credential
         self._authorization = f"Basic {base64.b64encode(credential.encode()).decode()}"
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            timeout=TIMEOUT,
-            trust_env=False,
-            follow_redirects=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # else one guest's would be sent for the next
-            transport=transport,
-        )
+        self._client = _client(url, transport)
+        self._of_pages = _client(url, transport)
+        """For what needs no token: whoever takes all of its connections takes none of the others'."""
         self._deployments: dict[str, tuple[float, str]] = {}
 
     async def close(self) -> None:
         await self._client.aclose()
+        await self._of_pages.aclose()
 
     async def ask(
         self, method: str, path: str, headers: Mapping[str, str], body: Any = NOTHING, *, signed: bool
@@ -53,9 +49,10 @@ class Upstream:
             sent["authorization"] = self._authorization
         if headers.get("cookie", "").find("prefect_ui_version=v1") >= 0:
             sent["cookie"] = "prefect_ui_version=v1"
-        request = self._client.build_request(method, path, headers=sent, **({} if body is NOTHING else {"json": body}))
+        client = self._client if signed else self._of_pages
+        request = client.build_request(method, path, headers=sent, **({} if body is NOTHING else {"json": body}))
         try:
-            return await self._client.send(request, stream=True)
+            return await client.send(request, stream=True)
         except httpx.HTTPError as err:
             raise Denied(503, f"the server behind the door does not answer: {type(err).__name__}") from err
 
@@ -84,3 +81,14 @@ class Upstream:
             if known == deployment_id.lower():
                 return name
         return None
+
+
+def _client(url: str, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        base_url=url,
+        timeout=TIMEOUT,
+        trust_env=False,
+        follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # else one guest's would be sent for the next
+        transport=transport,
+    )
