@@ -160,6 +160,7 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "downgraded": lambda body: f"the database of {body['environment']} went back to schema {_short(body['after'])}",
     "live": lambda body: f"{_short(body['revision'])} was seen serving {body['environment']}",
     "rolled_back": _rolled_back,
+    "going-back-chosen": lambda body: f"{_short(body['failed'])} keeps dying: going back to {_short(body['serving'])}",
     "stays-there": lambda body: f"{_short(body['revision'])} keeps dying and stays: {body['reason'][:200]}",
     "outcome": lambda body: f"outcome: {body['sentence']}",
 }

@@ -3,11 +3,14 @@ person's rollback uses. It never goes back a second time, and never leaves an en
 
 import contextlib
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from blocks.workshop import Workshop
 from domain.entry import Entry
-from domain.errors import LockgateError, TargetError
+from domain.errors import LedgerError, LockgateError, TargetError
+from domain.ports import Target
 from domain.task import Release, RolledBack
 from domain.value import Value
 from tasks import checkpoint, lease
@@ -16,6 +19,7 @@ from tasks.engine import turn
 from tasks.schema import why_not_back
 
 LOG_CHARACTERS = 16_000
+CHOSEN = "going-back-chosen"
 
 
 class StaysThere(Value):
@@ -26,53 +30,86 @@ class StaysThere(Value):
     reason: str
 
 
-def go_back(shop: Workshop, environment: str, why: str) -> tuple[RolledBack | None, str]:
-    """The way back and what to tell a person; None, and why not, where it stays as it is. Never raises.
+class GoingBack(Value):
+    """The way back that was chosen: on record before the traffic moves."""
 
-    Safe to repeat: what was tried and failed is on record, and is not tried again.
+    environment: str
+    failed: str
+    serving: str
+    why: str
+    act: str
+    """Who has the environment meanwhile."""
+
+
+def go_back(shop: Workshop, environment: str, why: str) -> tuple[bool, str]:
+    """Whether the traffic is back, and what to tell a person of it, or of why it stays as it is. Never raises.
+
+    Safe to repeat: what was tried and failed is on record, and is not tried again. What could not be recorded once the
+    traffic was back is left to `finish`.
     """
     try:
         return _go_back(shop, environment, why)
     except Exception as err:  # whatever it is, the release is looked after, and a person is told
-        why_not = str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}"
-        return None, f"it was not taken back to the release before: {why_not}"
+        return False, f"it was not taken back to the release before: {_said(err)}"
 
 
-def _go_back(shop: Workshop, environment: str, why: str) -> tuple[RolledBack | None, str]:
+def finish(shop: Workshop, environment: str) -> str | None:
+    """Record a way back that was taken, and whose end nobody recorded: the supervisor was killed, or ledger or store
+    failed. What to tell a person; None: there is none. What serves there now was seen serving. Safe to repeat."""
+    chosen = _chosen(shop, environment)
+    if chosen is None:
+        return None
+    entry, way = chosen
+    target = shop.target(environment)
+    newest = _newest(shop, environment)
+    if target.pointed() != way.serving or (newest and newest.number > entry.number):
+        return None  # it came to nothing, or is on record, or something else was done since
+    if shop.ledger.find(entry.run_id, "stays-there", way.failed, StaysThere):
+        return None
+    state, log_tail = _seen(target, way.failed)
+    live = shop.ledger.find(entry.run_id, "live", way.failed, Release)
+    if live is None:
+        return None
+    return _record(shop, entry.run_id, live, way, state, log_tail, ())
+
+
+def _go_back(shop: Workshop, environment: str, why: str) -> tuple[bool, str]:
     target, ledger = shop.target(environment), shop.ledger
     revision = target.pointed()
     entry = _newest(shop, environment)
     if entry is None or revision is None:
-        return None, "nothing was seen live there, so there is nothing to go back to"
+        return False, "nothing was seen live there, so there is nothing to go back to"
     if entry.kind != "live":
-        return None, "it serves since a rollback, and nothing goes back twice by itself: look at what both need"
+        return False, "it serves since a rollback, and nothing goes back twice by itself: look at what both need"
     if entry.body["revision"] != revision:
-        return None, f"{revision[:12]} was never seen live there: a release is under way, or was left as it is"
+        return False, f"{revision[:12]} was never seen live there: a release is under way, or was left as it is"
     if ledger.find(entry.run_id, "stays-there", revision, StaysThere):
-        return None, "going back was tried before, and failed"
+        return False, "going back was tried before, and failed"
     live_s = (datetime.now(UTC) - entry.at).total_seconds()
     if live_s > target.rollout.back_within_s:
-        return None, (
+        return False, (
             f"it was live for {live_s / 3600:.1f} hours before, and `back_within_s` of the target's rollout allows "
             f"{target.rollout.back_within_s / 3600:.1f}: something else has changed"
         )
     if other := lease.holder(ledger, environment):
-        return None, f"run {other} releases there right now"
+        return False, f"run {other} releases there right now"
     act = str(uuid.uuid4())
     wanted, passed_over = _before(shop, act, environment, revision)
     if wanted is None:
-        return None, "; ".join(("no release before it can take its place", *passed_over))
+        return False, "; ".join(("no release before it can take its place", *passed_over))
     return _switched(shop, act, entry, wanted, why)
 
 
-def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> tuple[RolledBack | None, str]:
+def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> tuple[bool, str]:
     release = Release.model_validate(entry.body)
     environment, revision = release.environment, release.revision
+    way = GoingBack(environment=environment, failed=revision, serving=wanted, why=why, act=act)
     try:
         with turn(shop, environment, act) as (target, timeline):
             if target.pointed() != revision:
-                return None, "somebody else has moved the traffic meanwhile"
-            state, log_tail = dict(target.evidence(revision)), target.logs(revision)[-LOG_CHARACTERS:]
+                return False, "somebody else has moved the traffic meanwhile"
+            state, log_tail = _seen(target, revision)
+            shop.ledger.record(entry.run_id, CHOSEN, f"{revision}/{act}", way)
             try:
                 target.rollback(wanted)
             except TargetError as err:
@@ -81,33 +118,72 @@ def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> 
                 reason = f"{wanted[:12]} does not serve either: {err}"
                 kept = StaysThere(environment=environment, revision=revision, reason=reason)
                 shop.ledger.record(entry.run_id, "stays-there", revision, kept)
-                return None, f"{reason}. {revision[:12]} stays"
-        bundle = {
-            "phase": "live, and it kept dying",
-            "reason": why,
-            "release": release.model_dump(mode="json"),
-            "rollback": timeline.lines,
-            "exit_code": state.get("exit_code"),
-            "state": state,
-            "log_tail": log_tail,
-        }
-        back = RolledBack(
-            environment=environment,
-            failed=revision,
-            serving=wanted,
-            revert=None,
-            bundle=shop.store.put_json(bundle),
-            timeline=timeline.lines,
-            by_itself=why,
-        )
-        shop.ledger.record(entry.run_id, "rolled_back", revision, back)
+                return False, f"{reason}. {revision[:12]} stays"
+        try:
+            return True, _record(shop, entry.run_id, release, way, state, log_tail, timeline.lines)
+        except Exception as err:  # the traffic is back, and that is what is told
+            return True, (
+                f"{environment} was taken back by itself and serves {wanted[:12]} again; that is not on record yet and "
+                f"is tried again: {_said(err)}"
+            )
     finally:
-        lease.give_back(shop.ledger, environment, act)
+        with contextlib.suppress(LedgerError):  # it runs out by itself
+            lease.give_back(shop.ledger, environment, act)
+
+
+def _record(
+    shop: Workshop,
+    run: str,
+    release: Release,
+    way: GoingBack,
+    state: Mapping[str, Any],
+    log_tail: str,
+    timeline: tuple[str, ...],
+) -> str:
+    """The end of the way back, with its bundle; what to tell a person. Safe to repeat."""
+    bundle = {
+        "phase": "live, and it kept dying",
+        "reason": way.why,
+        "release": release.model_dump(mode="json"),
+        "rollback": timeline,
+        "exit_code": state.get("exit_code"),
+        "state": state,
+        "log_tail": log_tail,
+    }
+    back = RolledBack(
+        environment=way.environment,
+        failed=way.failed,
+        serving=way.serving,
+        revert=None,
+        bundle=shop.store.put_json(bundle),
+        timeline=timeline,
+        by_itself=way.why,
+    )
+    shop.ledger.record(run, "rolled_back", way.failed, back)
+    lease.give_back(shop.ledger, way.environment, way.act)
     checkpoint.seal(shop)
-    return back, (
-        f"{environment} was taken back by itself and serves {wanted[:12]} again; `lockgate bundle {entry.run_id}` says "
+    return (
+        f"{way.environment} was taken back by itself and serves {way.serving[:12]} again; `lockgate bundle {run}` says "
         "why. The branch still has the change: revert it, or send a brief that mends it"
     )
+
+
+def _seen(target: Target, revision: str) -> tuple[Mapping[str, Any], str]:
+    """What is known of a release that keeps dying, and the end of its log."""
+    return dict(target.evidence(revision)), target.logs(revision)[-LOG_CHARACTERS:]
+
+
+def _chosen(shop: Workshop, environment: str) -> tuple[Entry, GoingBack] | None:
+    """The newest way back that was chosen there."""
+    for entry in reversed(shop.ledger.entries(kind=CHOSEN)):
+        way = GoingBack.model_validate(entry.body)
+        if way.environment == environment:
+            return entry, way
+    return None
+
+
+def _said(err: Exception) -> str:
+    return str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}"
 
 
 def _before(shop: Workshop, act: str, environment: str, revision: str) -> tuple[str | None, list[str]]:

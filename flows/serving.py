@@ -12,7 +12,7 @@ from blocks.workshop import Workshop
 from domain.errors import LockgateError, NotServing
 from domain.ports import Target
 from domain.value import Value
-from flows.going_back import go_back
+from flows.going_back import finish, go_back
 from tasks.pager import page
 
 LOOK_S = 1.0
@@ -22,6 +22,8 @@ FLAPS = 3
 WITHIN_S = 300.0
 """So many returns within that time are flapping: a person is paged, once until it has been quiet for as long."""
 MAX_PAUSE_S = 60.0
+FINISH_S = 10.0
+"""After that, what could not be recorded of a way back is tried again."""
 PAGE_AGAIN_S = 60.0
 """After that a page that could not be sent is tried again."""
 PROXY = "proxy started"
@@ -87,13 +89,32 @@ class Watch:
         self._failures = 0
         self._paged_at = float("-inf")
         self._pages = Pages(say)
+        self._finish_at: float | None = float("-inf")
+        self._has_told = False
         self._known: tuple[Workshop, Target] | None = None
 
     def look(self, shop: Workshop) -> float:
         """Bring back what is down; seconds until the next look, more and more where it keeps going down."""
         pause_s = self._look(shop)
+        if self._failures == 0 and self._finish_at is not None and time.monotonic() >= self._finish_at:
+            self._finish(shop)
         self._pages.send(shop.pager)
         return pause_s
+
+    def _finish(self, shop: Workshop) -> None:
+        """A way back that an earlier supervisor took, or that could not be recorded, ends on record."""
+        try:
+            with kept.used():
+                told = finish(shop, self.environment)
+        except Exception as err:  # ledger or store may be gone for longer
+            self._say(f"whether {self.environment} went back could not be recorded: {type(err).__name__}: {err}")
+            self._finish_at = time.monotonic() + FINISH_S
+            return
+        self._finish_at = None
+        if told:
+            self._say(told)
+            if not self._has_told:
+                self._pages.add(f"Lockgate: {self.environment} was taken back", told)
 
     def _look(self, shop: Workshop) -> float:
         started = time.monotonic()
@@ -147,11 +168,14 @@ class Watch:
     def _flaps(self, shop: Workshop, what: str, lines: tuple[str, ...], *, died: bool) -> bool:
         """A person is paged, once; a release that `died` goes back first, if it may. Whether it did."""
         with kept.used():
-            back, told = go_back(shop, self.environment, what) if died else (None, "")
-        if back is None:
+            is_back, told = go_back(shop, self.environment, what) if died else (False, "")
+        if died:
+            self._finish_at = time.monotonic() + FINISH_S
+        if not is_back:
             self._page(what, (*lines, *([told] if told else [])))
             return False
         self._say(told)
+        self._has_told = True
         self._pages.add(f"Lockgate: {what}, and was taken back", "\n".join([what, told, *lines]))
         self._returns.clear()
         self._lines.clear()

@@ -10,6 +10,7 @@ import pytest
 
 from blocks.artifacts.signing_key import SigningKey
 from blocks.stores.local import LocalStore
+from domain.errors import LedgerError
 from domain.rollout import Rollout
 from domain.task import Release
 from flows import serving
@@ -120,12 +121,59 @@ def test_what_cannot_even_start_goes_back_too(station: Station, pages: list[str]
     assert len(pages) == 1 and "shop does not serve, and was taken back" in pages[0]
 
 
+def test_what_went_back_is_recorded_and_told_whatever_ended_before_that(
+    station: Station, pages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = station.first.revision, station.second.revision
+
+    def out(*_: object) -> str:
+        raise LedgerError("the store is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "put_json", out)
+        station.dies(station.second)
+    assert station.target.current() == first
+    assert station.ledger.entries(kind="rolled_back") == ()
+    (page,) = pages
+    assert "taken back" in page and "not on record yet" in page and "the store is full" in page
+    station.watch._finish_at = 0.0
+    for _ in range(2):
+        station.looks()
+    (entry,) = station.ledger.entries(kind="rolled_back")
+    assert (entry.run_id, entry.key, entry.body["serving"]) == (f"run of {second}", second, first)
+    assert b"kept dying" in station.shop.store.get(entry.body["bundle"])
+    assert len(pages) == 1 and len(station.ledger.entries(kind="checkpoint")) == 1
+    assert lease.holder(station.ledger, "shop") is None
+
+
+def test_a_supervisor_that_is_killed_once_the_traffic_is_back_leaves_that_to_the_next(
+    station: Station, pages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> str:
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.going_back._record", killed)
+        patch.setattr(lease, "give_back", lambda *_: None)
+        with pytest.raises(SystemExit):
+            station.dies(station.second)
+    assert station.target.current() == station.first.revision and pages == []
+    assert lease.holder(station.ledger, "shop")
+    station.watch = serving.Watch("shop", station.said.append)
+    for _ in range(2):
+        station.looks()
+    (page,) = pages
+    assert "shop was taken back" in page and "lockgate bundle" in page
+    assert [entry.key for entry in station.ledger.entries(kind="rolled_back")] == [station.second.revision]
+    assert lease.holder(station.ledger, "shop") is None
+
+
 def test_it_stays_where_policy_says_so_or_somebody_else_is_at_it(
     station: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def why_not() -> str:
-        back, told = go_back(station.shop, "shop", "it kept dying")
-        assert back is None
+        is_back, told = go_back(station.shop, "shop", "it kept dying")
+        assert not is_back
         return told
 
     serves = station.target
