@@ -76,7 +76,11 @@ def _read_cases(content: bytes, begun: Begun, tree: Tree) -> Report:
     return report
 
 
-_NODE_TEST = re.compile(rb"\b(?:test|it|describe|suite)(?:\.\w+)?\s*\(")
+_NODE_TEST = re.compile(
+    rb"['\"`]node:test['\"`]|(?<![.\w$])(?:test|it|describe|suite)(?:\.\w+)?\s*\("
+    rb"|\.(?:test|it|describe|suite)(?:\.\w+)?\s*\(\s*(['\"`])[^'\"`\n]*\1\s*,"
+)
+"""A test has a title and a function: `pattern.test(text)` is none."""
 
 
 def _read_tap(content: bytes, begun: Begun, tree: Tree) -> Report:

@@ -32,7 +32,9 @@ _DETECTS = {
     ),
     "javascript": re.compile(
         r"\b(?:JEST_WORKER_ID|VITEST(?:_\w+)?|NODE_TEST_CONTEXT|MOCHA_\w+|AVA_PATH)\b"
-        r"|\btypeof\s+(?:jest|vi|describe|it|test|expect)\b|\bglobal(?:This)?\.(?:jest|vi|describe|it|expect)\b(?!\s*=[^=])"
+        r"|\btypeof[\s(]+(?:(?:jest|describe)\b|(?:vi|it|test|expect)[\s)]*[!=]==?\s*['\"`]undefined\b)"
+        r"|['\"`]undefined['\"`]\s*[!=]==?\s*typeof[\s(]+(?:vi|it|test|expect)\b(?!\s*\??[.\[])"
+        r"|\bglobal(?:This)?\.(?:jest|vi|describe|it|expect)\b(?!\s*=[^=])"
     ),
 }
 """What a program is told when a test runner starts it: https://pkg.go.dev/testing#Testing,
@@ -40,10 +42,21 @@ https://doc.rust-lang.org/reference/conditional-compilation.html#test, https://v
 _ASKED = {
     "go": re.compile(r"^\s*(?:import\s+)?(?:\w+\s+)?\"testing\"\s*$"),
     "rust": re.compile(r"\bcfg!?\s*\(\s*debug_assertions\b|\bthread::current\(\)\.name\(\)"),
-    "javascript": re.compile(r"\bNODE_ENV\b.*['\"`]test['\"`]|['\"`]test['\"`].*\bNODE_ENV\b|\bimport\.meta\.vitest\b"),
+    "javascript": re.compile(
+        r"\bNODE_ENV\b.*['\"`]test['\"`]|['\"`]test['\"`].*\bNODE_ENV\b|\bimport\.meta\.vitest\b"
+        r"|\btypeof[\s(]+(?:vi|it|test|expect)\b(?!\s*\??\.\s*(?!only|skip|each|todo|fn|mock)\w|\[Symbol)"
+    ),
 }
+"""What a test runner decides, or may. `it` and `test` are names of variables, too."""
+_CFG_ATTR = r"#!?\[\s*cfg_attr\s*\([\w\s=\"(),-]{0,200},\s*"
+_LEVEL = r"(?:warn|deny|forbid|allow)\s*\([\w:,\s]{0,200}\)\s*+"
+_LEVELS = re.compile(rf"{_CFG_ATTR}{_LEVEL}(?:,\s*{_LEVEL}){{0,9}},?\s*\)\s*\]")
+"""Lint levels of Rust: no code is another with them."""
+_NO_STD = re.compile(rf"{_CFG_ATTR}no_std\s*,?\s*\)\s*\]")
+_SET_UPS = ("**/*.setup.*", "**/setupTests.*", "**/svelte.config.*", "**/nuxt.config.*", "**/next.config.*")
+"""Files by these names set up tests, or may differ under test by their purpose."""
 _REPLACES = {
-    "rust": re.compile(r"\bmacro_rules!\s*(?:assert|assert_eq|assert_ne|debug_assert\w*|panic|unreachable)\b"),
+    "rust": re.compile(r"\bmacro_rules!\s*(?:assert|assert_eq|assert_ne|debug_assert(?:_eq|_ne)?|panic|unreachable)\b"),
     "javascript": re.compile(
         r"\bglobal(?:This)?\.(?:describe|it|test|expect|assert)\s*=[^=]|\bassert(?:\.\w+)+\s*=[^=>]"
         r"|\brequire\(\s*['\"](?:node:)?assert(?:/strict)?['\"]\s*\)(?:\.\w+)*\s*=[^=]"
@@ -53,29 +66,60 @@ _REPLACES = {
 
 def detects(change: Change) -> Iterator[Hit]:
     """New product code that asks whether a test runner started it."""
+    new = _new_anywhere(change)
     for path, number, line, kind in _new_lines(change):
-        if _DETECTS[kind].search(line):
+        if _knows(line, kind) and not _is_a_persons(path, line, new):
             yield Hit(f"product code asks whether tests are running: {line.strip()[:100]!r}", path, number)
 
 
 def replaces(change: Change) -> Iterator[Hit]:
     """New product code that puts something of its own in the place of assertions."""
     for path, number, line, kind in _new_lines(change):
-        if kind in _REPLACES and _REPLACES[kind].search(line):
+        if kind in _REPLACES and _REPLACES[kind].search(line) and not matches(path, _SET_UPS):
             yield Hit(f"this would stand in place of what tests assert with: {line.strip()[:100]!r}", path, number)
 
 
 def _asks(change: Change) -> Iterator[Hit]:
+    new = _new_anywhere(change)
     for path, number, line, kind in _new_lines(change):
-        if _ASKED[kind].search(line):
+        is_known = _knows(line, kind) and _is_a_persons(path, line, new)
+        is_replaced = matches(path, _SET_UPS) and kind in _REPLACES and _REPLACES[kind].search(line)
+        if is_known or is_replaced or _ASKED[kind].search(line):
             yield Hit(f"it can be otherwise under test than elsewhere: {line.strip()[:100]!r}", path, number)
+
+
+def _knows(line: str, kind: str) -> bool:
+    return bool(_DETECTS[kind].search(_LEVELS.sub("", line) if kind == "rust" else line))
+
+
+def _is_a_persons(path: str, line: str, new: Counter[str]) -> bool:
+    """Whether what knows of tests may be meant: in a set-up, at the head of a crate, or moved from another file."""
+    return matches(path, _SET_UPS) or line.strip() not in new or not _knows(_NO_STD.sub("", line), _kind(path) or "")
+
+
+def _new_anywhere(change: Change) -> Counter[str]:
+    """Lines of product code that the changed files together have more of than base, without the space around them."""
+    base, head = Counter[str](), Counter[str]()
+    for path in change.changed:
+        if _is_product(change, path):
+            base.update(line.strip() for line in (text_of(change.base, path) or "").splitlines())
+            head.update(line.strip() for line in (text_of(change.head, path) or "").splitlines())
+    return head - base
+
+
+def _kind(path: str) -> str | None:
+    return _KINDS.get(PurePosixPath(path).suffix)
+
+
+def _is_product(change: Change, path: str) -> bool:
+    return _kind(path) is not None and not change.is_test(path) and not matches(path, CHECK_FILES)
 
 
 def _new_lines(change: Change) -> Iterator[tuple[str, int, str, str]]:
     """(path, line number, line, language) of new lines of product code that are no comment."""
     for path in change.present:
-        kind = _KINDS.get(PurePosixPath(path).suffix)
-        if kind is None or change.is_test(path) or matches(path, CHECK_FILES):
+        kind = _kind(path)
+        if kind is None or not _is_product(change, path):
             continue
         inside = _test_lines(text_of(change.head, path) or "") if kind == "rust" else set()
         for number, line in change.added(path):
@@ -95,7 +139,10 @@ _MASKED = re.compile(
 )
 """What does not end goes to the end of the file: so each character is looked at once."""
 _BRACE = re.compile(r"[{}]")
-_PLAIN_USE = re.compile(r"use (?:super|crate|std|core|alloc)\b(?!.*\b(?:assert|panic|debug_assert))")
+_PLAIN = re.compile(
+    r"use (?:super|crate|std|core|alloc)\b(?!.*\b(?:assert|panic|debug_assert))|#\[cfg\(test\)\]$|mod \w+ ?\{?$"
+)
+"""Lines around a first test that say nothing of others."""
 
 
 def changed_functions(change: Change) -> Iterator[Hit]:
@@ -118,7 +165,7 @@ def _in_source(change: Change) -> Iterator[Hit]:
             continue
         if path.endswith(".rs"):
             old, new = _around(path, base), _around(path, head)
-            added = [line for line in new - old if not _PLAIN_USE.match(line)]
+            added = [line for line in new - old if not _PLAIN.match(line)]
             if lines := [*(old - new), *added]:
                 yield Hit(f"beside the test functions, {lines[0][:80]!r} is new, changed or gone", path)
             if gone := _doc_lines(base) - _doc_lines(head):
@@ -237,8 +284,10 @@ OTHER_PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "test-environment", "change", Severity.PERSON,
-        "Product code that newly asks for NODE_ENV `test`, for Rust's debug_assertions or a thread's name, or that "
-        "imports Go's package testing.",
+        "Product code that newly asks for NODE_ENV `test`, for Rust's debug_assertions or a thread's name, that "
+        "imports Go's package testing, or asks for the type of `it`, `test` and their like, which may be variables. "
+        "And what `test-detection` refuses, where it moved from another file, makes a crate `no_std`, or stands in a "
+        "set-up of tests or a svelte, nuxt or next.config.",
         "It can tell a test from a customer.",
         "pass what differs as a setting, or let a reviewer agree",
         _asks,

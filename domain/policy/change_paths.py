@@ -65,6 +65,9 @@ CHECK_SECTIONS = ("flake8", "mypy", "coverage:run", "coverage:report", "pycodest
 
 INSTALLED = ("node_modules", ".venv", "site-packages", ".lockgate")
 """Directories of what an installation leaves; .lockgate is where what `setup` fetched is kept."""
+FIXTURES = ("fixtures", "__fixtures__", "testdata")
+"""Directories of what bundlers, resolvers and linters are tried on: made-up packages, too."""
+_CODE = re.compile(r".*\.(?:[cm]?[jt]sx?|py|go)")
 
 ABOUT_ENDINGS = re.compile(r"\bline[ -]?end|\bnewlines?\b|\bcrlf\b|\beol\b|gitattributes", re.IGNORECASE)
 MAX_FILE_BYTES = 500_000
@@ -105,8 +108,14 @@ def _installation(path: str, change: Change) -> str:
     for depth, part in enumerate(parts, 1):
         place = "/".join(parts[:depth]) + "/"
         if part in INSTALLED or (part == "vendor" and f"{place}modules.txt" in change.head):
-            return place
+            return "" if _is_tried_on("/".join(parts[: depth - 1]) + "/", change) else place
     return ""
+
+
+def _is_tried_on(around: str, change: Change) -> bool:
+    """Whether a directory is of fixtures, with no code of base in it, which would find what is installed there."""
+    is_fixture = any(part in FIXTURES for part in around.split("/"))
+    return is_fixture and not any(one.startswith(around) and _CODE.fullmatch(one) for one in change.base)
 
 
 def _sensitive(change: Change) -> Iterator[Hit]:
@@ -260,7 +269,7 @@ SCOPE_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "installed", "change", REFUSE,
         "New files below node_modules, .venv, site-packages, .lockgate, or a vendor directory of Go, where base has "
-        "none of it.",
+        "none of it; but for those in a directory of fixtures in which base has no code.",
         "Tests would run with them in place of the packages that the lock names, and nobody reads them.",
         "delete the directory; what is installed comes from the manifest and its lock",
         _installed,

@@ -236,6 +236,9 @@ def test_what_base_has_decides_whether_a_file_is_installed_or_takes_over() -> No
 
     assert rules({"go/main_test.go": "func TestMain(m *testing.M) {}\n"}) == {"test-shadow"}
     assert rules({"lib/node_modules/a.js": "y\n", "lib/node_modules/b.js": "y\n"}) == {"dependencies"}
+    assert rules({"lib/fixtures/x/node_modules/a/index.js": "y\n"}) == {"dependencies"}, "for a resolver to find"
+    base |= tree({"lib/fixtures/check.js": "require('chai')\n"})
+    assert "installed" in rules({"lib/fixtures/node_modules/chai/index.js": "y\n"}), "base's own code finds it"
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\nsize 1\n"

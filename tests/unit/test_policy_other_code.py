@@ -50,20 +50,37 @@ DETECTS = {
     ),
     "src/other.rs": (
         "if cfg!(test) {", "#[cfg(not(test))]", "if cfg!(not(test)) {", "#[cfg(not(any(test, x)))]",
-        'env::var("RUST_TEST_THREADS")',
+        'env::var("RUST_TEST_THREADS")', "#[cfg_attr(not(test), path = \"other.rs\")]",
+        '#[cfg_attr(not(test), allow(dead_code), path = "other.rs")]',
+        "#![cfg_attr(not(test), warn(x))] #[cfg(not(test))]", "#![cfg_attr(not(test), no_std)] #[cfg(not(test))]",
     ),
     "web/a.ts": (
         "if (process.env.JEST_WORKER_ID) {", "process.env.VITEST", "env['NODE_TEST_CONTEXT']", "typeof jest !== 'x'",
-        "if (globalThis.describe) {",
+        "if (globalThis.describe) {", "typeof test !== 'undefined'", 'if (typeof (it)=="undefined") {',
+        "typeof describe === 'function'", "'undefined' !== typeof expect",
     ),
 }  # fmt: skip
 ASKS = {
     "a.go": ('import "testing"', '\t"testing"'),
-    "src/other.rs": ("if cfg!(debug_assertions) {", "thread::current().name()"),
-    "web/a.mjs": ("if (process.env.NODE_ENV === 'test') {", "if (import.meta.vitest) {"),
+    "src/other.rs": (
+        "if cfg!(debug_assertions) {",
+        "thread::current().name()",
+        "#![cfg_attr(not(test), no_std)]",
+        '#![cfg_attr(not(any(test, feature = "std")), no_std)]',
+    ),
+    "web/a.mjs": (
+        "if (process.env.NODE_ENV === 'test') {",
+        "if (import.meta.vitest) {",
+        "typeof test === 'function'",
+        "type T = typeof test",
+        "typeof it === 'string'",
+        "typeof test.skip === 'function'",
+    ),
+    "vitest.setup.ts": ("globalThis.expect = expect", "if (process.env.VITEST) {"),
+    "web/svelte.config.js": ("process.env.VITEST",),
 }
 REPLACES = {
-    "src/other.rs": ("macro_rules! assert_eq { ($($x:tt)*) => {} }",),
+    "src/other.rs": ("macro_rules! assert_eq { ($($x:tt)*) => {} }", "macro_rules! debug_assert_ne {"),
     "web/a.js": (
         "globalThis.expect = () => fine",
         "assert.strict.equal = () => {}",
@@ -74,11 +91,13 @@ HONEST = {
     "a.go": ("// testing.Testing() is not asked", "for _, arg := range os.Args[1:] {", 'x := "latest"'),
     "src/other.rs": (
         "#[cfg(test)]", "#[cfg_attr(test, derive(Debug))]", "macro_rules! assertion { () => {} }", "// cfg!(test)",
-        '#[cfg(feature = "test")]',
+        '#[cfg(feature = "test")]', "macro_rules! debug_assert_sorted {", '#![cfg_attr(not(feature = "std"), no_std)]',
+        "#![cfg_attr(not(test), warn(clippy::unwrap_used), deny(missing_docs))]",
     ),
     "web/a.js": (
         "if (process.env.NODE_ENV === 'production') {", "const vitest = 1", "if (assert.ok === x) {",
-        "// JEST_WORKER_ID", "assert.equal(a, b)",
+        "// JEST_WORKER_ID", "assert.equal(a, b)", "typeof it.return === 'function'", "typeof it[Symbol.iterator]",
+        "typeof testing === 'undefined'",
     ),
     "vite.config.ts": ("x",),
 }  # fmt: skip
@@ -92,6 +111,26 @@ def test_new_lines_that_know_of_tests_or_replace_assertions_are_seen_and_others_
     for path, lines in HONEST.items():
         for line in lines:
             assert not rules({path: line + "\n"}) & {"test-detection", "test-environment", "test-shadow"}, line
+
+
+@pytest.mark.parametrize(("path", "line"), [("src/a.rs", "#[cfg(not(test))]"), ("web/b.js", "process.env.VITEST")])
+def test_what_knew_of_tests_and_moved_goes_to_a_person_and_one_more_is_refused(path: str, line: str) -> None:
+    other = path.replace(".", "_two.")
+    base = {**BASE, **tree({path: f"{line}\nx();\n", other: "y();\n"})}
+    assert rules({path: "x();\n", other: f"  {line}\ny();\n"}, base) == {"test-environment"}
+    assert rules({other: f"{line}\ny();\n"}, base) == {"test-detection"}
+    test = {**base, **tree({path: "x();\n", "tests/" + path: f"{line}\n"})}
+    assert "test-detection" in rules({"tests/" + path: "x();\n", other: f"{line}\ny();\n"}, test)
+
+
+FIRST = "\n#[cfg(test)]\nmod tests {\n    use super::*;\n\n    #[test]\n    fn is_first() { assert!(true); }\n}\n"
+
+
+def test_a_first_test_in_a_file_of_rust_needs_no_person_and_what_stands_beside_it_does() -> None:
+    base = {**BASE, **tree({"src/plain.rs": "pub fn a() {}\n"})}
+    assert rules({"src/plain.rs": "pub fn a() {}\n" + FIRST}, base) == set()
+    helped = FIRST.replace("#[test]", "macro_rules! assert { ($x:tt) => {} }\n    #[test]")
+    assert "tests-in-source" in rules({"src/plain.rs": "pub fn a() {}\n" + helped}, base)
 
 
 MORE = LIB.replace("    #[test]", "    #[test]\n    fn more() { assert_eq!(add(0, 0), 0) }\n\n    #[test]", 1)

@@ -46,6 +46,24 @@ def test_a_file_of_node_that_ended_before_its_tests_did_not_pass() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "is_a_test"),
+    [
+        ("assert(/^a/.test(shop.id('x')))", False),
+        ("assert(PATTERN.test('abc'))", False),
+        ("assert(schema.describe('a price'))", False),
+        ("test('x', () => {})", True),
+        ("it.only('x', () => {})", True),
+        ("runner.test('x', () => {})", True),
+        ("const check = require('node:test')", True),
+    ],
+)
+def test_a_plain_script_of_node_counts_and_one_with_tests_that_did_not_run_does_not(line: str, is_a_test: bool) -> None:
+    ended = json.dumps([["/work/a.js", [], "passed", ""]])
+    files = {**begun("1", "node", "cases"), "1.cases": ended.encode()}
+    assert (read_programs(files, tree({"a.js": line})).cases == {}) == is_a_test
+
+
+@pytest.mark.parametrize(
     ("files", "told"),
     [
         (begun("1", "mocha", "cases", "/work/api"), "mocha in api did not come to its end"),
