@@ -37,6 +37,8 @@ FLUSH_S = 1.0
 FLUSH_RELEASES_S = 600.0
 """A release asks for as long as it lives: the ledger gets what it asked for in few entries."""
 LONGEST_LINE = 4_000_000
+_ENDING_S = 0.2
+"""A process that is killed loses its sockets a moment before its locks, or after."""
 
 
 class SecretSource(Protocol):
@@ -71,6 +73,7 @@ class Service:
         self._root, self._record, self._secret, self._admitted = root, record, secret, admitted
         self._addons, self._resolve, self._trust = addons, resolve, trust
         self._open: dict[str, SandboxServer] = {}
+        self._closing: set[SandboxServer] = set()
         self._clients: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._master: Master | None = None
         self._proxy = proxyserver.Proxyserver()
@@ -95,7 +98,7 @@ class Service:
                 control.close()
                 flushing.cancel()
                 for listener in list(self._open):
-                    await self._close(listener, remove=False)
+                    await self._close(listener)
                 for writer in self._clients.values():
                     writer.transport.abort()  # they see it and look for the next gateway
                 await asyncio.gather(*self._clients, return_exceptions=True)
@@ -159,6 +162,8 @@ class Service:
             raise GatewayError(f"listener {name} is open already")
         await asyncio.to_thread(self._admitted, passport)
         held = tuple([h for s in passport.secrets if (h := await asyncio.to_thread(self._hold, passport, s, known))])
+        if name in self._open:  # it was asked for twice, and the first was admitted meanwhile
+            raise GatewayError(f"listener {name} is open already")
         directory = self._root / "listeners" / name
         if not directory.is_dir():
             raise GatewayError(f"the listener's directory {directory} is gone")
@@ -181,17 +186,22 @@ class Service:
             return None
         return Held(source.scope, known.get(name) or new_placeholder(name), source.reveal())
 
-    async def _close(self, name: str, *, remove: bool) -> None:
-        server = self._open.pop(name, None)
-        if server is None:
-            return
-        await server.stop()
+    async def _close(self, name: str) -> bool:
+        """False: it is closed already, or being closed."""
+        server = self._open.get(name)
+        if server is None or server in self._closing:
+            return False
+        self._closing.add(server)
+        try:
+            await server.stop()
+        finally:
+            self._closing.discard(server)
+            del self._open[name]  # only now: one that is opened anew has its socket at the same place
         for handler in list(self._proxy.connections.values()):
             if handler.client.proxy_mode is server.mode and handler.client in handler.transports:
                 handler.close_connection(handler.client)
         await _flush(server.listener)
-        if remove:
-            await asyncio.to_thread(shutil.rmtree, server.directory, ignore_errors=True)
+        return True
 
     # ── the control socket: one JSON object a line; a listener lives as long as the connection that asked for it ──
 
@@ -219,9 +229,10 @@ class Service:
         except (ValueError, KeyError, TypeError, ConnectionError) as err:
             log.warning("a client of the control socket said something strange: %s", type(err).__name__)
         finally:
-            if mine is not None:
-                await self._close(mine, remove=True)
+            is_over = mine is not None and await self._close(mine)
             writer.close()
+            if mine is not None and is_over:
+                await _remove(self._root / "listeners" / mine)
 
 
 async def _flush(listener: Listener) -> None:
@@ -253,11 +264,27 @@ def _sweep(folder: Path) -> None:
     """Remove directories whose client is gone: it holds a lock on its own."""
     folder.mkdir(mode=0o700, exist_ok=True)
     for directory in folder.iterdir():
+        _is_removed(directory)
+
+
+async def _remove(directory: Path) -> None:
+    """Unless its client lives, such as a release that gave up asking and asks again: it has the directory mounted."""
+    if not await asyncio.to_thread(_is_removed, directory):
+        await asyncio.sleep(_ENDING_S)
+        await asyncio.to_thread(_is_removed, directory)
+
+
+def _is_removed(directory: Path) -> bool:
+    """False: somebody holds the lock on it."""
+    try:
         held = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(directory, ignore_errors=True)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(held)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(directory, ignore_errors=True)
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(held)

@@ -71,7 +71,7 @@ class Relay:
         self.poll = select.epoll()
         self.halves: dict[int, tuple[Half, Half]] = {}  # descriptor → (reads from it, writes to it)
         self.asked: dict[int, int] = {}
-        self.most = 2 * len(ways) + _descriptors() - 64
+        self.most = max(2, _descriptors() - len(ways) - 64)
 
     def serve(self) -> None:
         """Until the other end of the tie is closed."""
@@ -86,7 +86,8 @@ class Relay:
                 if fd in self.tie:
                     return
                 if fd in self.ways:
-                    self._accept(self.ways[fd])
+                    if len(self.halves) < self.most:  # another way's may have come in this turn
+                        self._accept(self.ways[fd])
                 elif fd in self.halves:  # not closed by the event before
                     self._move(fd, events)
 

@@ -21,9 +21,11 @@ import pytest
 from blocks.gateway.aws_secret import AwsSecret
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.secret import Secret
+from blocks.host.gateway_line import Line, a_directory
 from blocks.host.sockets import connect
-from domain.egress import SecretScope
+from domain.egress import Passport, SecretScope
 from domain.errors import GatewayError, InputError, LedgerError
+from domain.ports import Egress
 from tests.contract.gateway import Authority, Inside, Running, Upstream, head, passport, rule, running, secret, told
 
 HOST = "api.example.com"
@@ -129,6 +131,41 @@ def test_a_dead_gateway_lets_nothing_out_and_a_new_one_serves_the_same_listener(
         assert egress.directory.stat().st_ino == inode
     assert not egress.directory.exists()
     assert upstream.requests[0].headers == upstream.requests[1].headers
+
+
+def test_who_gave_up_asking_and_asks_again_has_its_listener(gateway: Running, upstream: Upstream) -> None:
+    """A release has the directory mounted: with another one of that name it would never get out again."""
+    going = threading.Event()
+
+    def admitted(_: Passport) -> None:
+        going.wait(30)
+
+    gateway.service._admitted = admitted
+    with a_directory(gateway.root) as directory:
+        who = passport(rule(upstream.port, HOST)).model_dump(mode="json")
+        asked = {"do": "admit", "id": directory.name, "passport": who}
+        for _ in range(3):  # each still waits in the gateway when its client is gone
+            line = Line(gateway.root, 0.2)
+            with pytest.raises(GatewayError, match="broke off"):
+                line.ask(asked)
+            line.close()
+        going.set()
+        held: list[tuple[Line, dict[str, str]]] = []
+
+        def is_admitted() -> bool:
+            line = Line(gateway.root, 30)
+            try:
+                held.append((line, line.ask(asked)))
+            except GatewayError:  # one of those before is being closed
+                line.close()
+            return bool(held)
+
+        until(is_admitted)
+        until(lambda: gateway.block.doctor() is None and len(gateway.service._clients) == 1)
+        line, told = held[0]
+        inside = Inside(Egress(directory, {}, told["token"]), upstream.port)
+        assert inside.ask(HOST, "/v1/x").status == 200
+        line.close()
 
 
 def test_a_client_that_is_killed_leaves_no_listener(gateway: Running, upstream: Upstream) -> None:
