@@ -95,15 +95,18 @@ def _verdict(body: Body) -> str:
 
 def _approval(body: Body) -> str:
     comment = f": {body['comment']}" if body["comment"] else ""
-    return f"{body['reviewer']}{_signed_in(body)} answered: {body['answer']}{comment}"
+    return f"{body['reviewer']}{_known_by(body)} answered: {body['answer']}{comment}"
 
 
 def _opened_window(body: Body) -> str:
-    return f"{body['by']}{_signed_in(body)} let it go at once" + (f": {body['why']}" if body["why"] else "")
+    return f"{body['by']}{_known_by(body)} let it go at once" + (f": {body['why']}" if body["why"] else "")
 
 
-def _signed_in(body: Body) -> str:
-    return " (signed in)" if body.get("signed_in") else ""
+def _known_by(body: Body) -> str:
+    """How the name is known. A claim is always called one: a name may be any text, also "ann (signed in)"."""
+    if body.get("rule"):
+        return ""  # the policy's own
+    return " (signed in)" if body.get("signed_in") else " (a claim)"
 
 
 def _health(body: Body) -> str:
@@ -145,7 +148,7 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "approval": _approval,
     "merged": lambda body: f"merged as {_short(body['commit'])}",
     "lacking": lambda body: f"approved, and cannot be merged yet: {body['reason'][:200]}",
-    "ready": lambda body: f"{body['by']}{_signed_in(body)} says that this is mended",
+    "ready": lambda body: f"{body['by']}{_known_by(body)} says that this is mended",
     "waits-for-window": lambda body: f"waits until {body['until'][:16]} UTC: {body['reason']}",
     "opened-window": _opened_window,
     "share-passed": _share_passed,

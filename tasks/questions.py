@@ -37,7 +37,7 @@ def questions_answered(prepared: Prepared, questions: Sequence[str], key: str, a
         form = answered(Answers, text, asked)
         if form is None:
             continue
-        by = f"{form.answered_by}{' (signed in)' if is_signed_in(prepared.run_id, asked, form) else ''}"
+        by = f"{form.answered_by} ({'signed in' if is_signed_in(prepared.run_id, asked, form) else 'a claim'})"
         points = (f"asked: {'; '.join(questions)}", f"{by} answered: {form.answers}")
         answer = Feedback(attempt=attempt, source="reviewer", points=points)
         return ledger.record(prepared.run_id, "answers", key, answer)

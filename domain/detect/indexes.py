@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from domain.detect.reading import View
+from domain.errors import InputError
 from domain.project import ProjectSettings
 
 PUBLIC = ("https://pypi.org/simple", "https://pypi.python.org/simple", "https://files.pythonhosted.org")
@@ -36,7 +37,19 @@ def named(view: View, settings: ProjectSettings) -> tuple[Index, ...]:
         found = [(url, "pyproject.toml") for url in (*_uv(data), *_poetry(data), *_pdm(data))]
         found += [(url, "uv.toml") for url in _of_uv(view.toml("uv.toml"), {})]
         found += [(url, path) for path in ("pip.conf", "pip.ini", ".pip/pip.conf") for url in _pip(view.text(path))]
-    return beside_public(Index(bare(url), view.full(path)) for url, path in found if url)
+    return beside_public(at(url, view.full(path)) for url, path in found if url)
+
+
+def at(url: str, path: str) -> Index:
+    """The index that the file `path` names. Raises InputError for an address that cannot be read."""
+    try:
+        normal(url)
+        return Index(bare(url), path)
+    except ValueError as err:  # which may quote a login
+        raise InputError(
+            f"{path} names a package index whose address cannot be read: write it as https://HOST/PATH, or "
+            "https://HOST:PORT/PATH with a port up to 65535"
+        ) from err
 
 
 def beside_public(found: Iterable[Index]) -> tuple[Index, ...]:
@@ -87,7 +100,7 @@ def _uv(data: Mapping[str, Any]) -> Iterator[str]:
 def _of_uv(uv: Mapping[str, Any], sources: Mapping[str, Any]) -> Iterator[str]:
     """https://docs.astral.sh/uv/concepts/indexes/: an explicit index counts if a package names it."""
     every = [one for value in sources.values() for one in (value if isinstance(value, list) else [value])]
-    used = {one.get("index") for one in every if isinstance(one, dict)}
+    used = [one.get("index") for one in every if isinstance(one, dict)]
     for index in _tables(uv.get("index")):
         if not index.get("explicit") or index.get("name") in used:
             yield _text(index.get("url"))
@@ -101,7 +114,7 @@ def _poetry(data: Mapping[str, Any]) -> Iterator[str]:
     poetry = _table(_table(data, "tool"), "poetry")
     groups = [_table(group, "dependencies") for group in _tables(_table(poetry, "group").values())]
     every = [one for table in (_table(poetry, "dependencies"), *groups) for one in table.values()]
-    used = {one.get("source") for one in every if isinstance(one, dict)}
+    used = [one.get("source") for one in every if isinstance(one, dict)]
     for source in _tables(poetry.get("source")):
         if source.get("priority") != "explicit" or source.get("name") in used:
             yield _text(source.get("url"))

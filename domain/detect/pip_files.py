@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from domain.detect.indexes import Index, bare
+from domain.detect.indexes import Index
+from domain.detect.indexes import at as index_at
 from domain.detect.reading import View
 from domain.errors import InputError
 
@@ -65,7 +66,7 @@ def read(view: View, path: str) -> Lines:
             elif (found := local_of(text, view, path)) is not None:
                 local[found] = None
             elif index := _INDEX.fullmatch(text):
-                indexes[Index(bare(index["url"]), where)] = None
+                indexes[index_at(index["url"], where)] = None
             elif text.startswith("-"):
                 _check_option(text, where)
             elif is_constraint:

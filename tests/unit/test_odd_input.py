@@ -52,6 +52,41 @@ def test_a_lock_that_no_tool_makes_is_refused_with_its_name(lock: str, content: 
         asked(tree({lock: content, "pyproject.toml": "[project]\nname = 'a'\n"}), ProjectSettings(lock=lock))
 
 
+ADDRESSES = ("https://h:99999/simple", "https://h:x/simple", "https://[x/simple", "https://a:b@h\u2100/simple")
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("pyproject.toml", '[[tool.uv.index]]\nurl = "{}"\n'),
+        ("pyproject.toml", '[[tool.poetry.source]]\nname = "a"\nurl = "{}"\n'),
+        ("pyproject.toml", '[[tool.pdm.source]]\nurl = "{}"\n'),
+        ("uv.toml", 'extra-index-url = ["{}"]\n'),
+        ("pip.conf", "[global]\nindex-url = {}\n"),
+        ("requirements.txt", "--index-url {}\n"),
+        ("Pipfile.lock", '{{"_meta": {{"sources": [{{"url": "{}"}}]}}, "default": {{}}}}'),
+        ("uv.lock", '[[package]]\nname = "a"\nsource = {{registry = "{}"}}\n'),
+    ],
+)
+def test_an_index_whose_address_cannot_be_read_is_refused_with_its_file(path: str, content: str, address: str) -> None:
+    lock = path if path.endswith(".lock") else None
+    files = (path,) if path == "requirements.txt" else ()
+    settings = ProjectSettings(lock=lock, requirement_files=files, requirements=("a",))
+    with pytest.raises(InputError, match=f"^{path} names a package index") as told:
+        asked(tree({"pyproject.toml": "", path: content.format(address)}), settings)
+    assert "a:b" not in str(told.value)
+
+
+@pytest.mark.parametrize("odd", ['["x"]', "{a = 1}", "1", "[[1]]"])
+def test_the_name_of_an_index_that_is_none_is_no_crash(odd: str) -> None:
+    uv = f'[tool.uv]\nsources.a = {{index = {odd}}}\nindex = [{{name = {odd}, url = "https://h/x", explicit = true}}]\n'
+    poetry = f'[tool.poetry]\ndependencies.a = {{source = {odd}}}\nsource = [{{name = {odd}, url = "https://h/x"}}]\n'
+    for content in (uv, poetry, poetry.replace('"https://h/x"', '"https://h/x", priority = "explicit"')):
+        found = asked(tree({"pyproject.toml": content}), ProjectSettings(requirements=("a",))).indexes
+        assert [one.url for one in found] == ["https://h/x"]
+
+
 def test_an_existing_entry_point_in_the_tree_is_no_way_to_a_plugin() -> None:
     path = "shop.egg-info/entry_points.txt"
     base, head = tree({path: "[console_scripts]\n"}), tree({path: "[pytest11]\nx = shop.app\n"})
