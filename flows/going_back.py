@@ -19,7 +19,6 @@ from tasks.engine import turn
 from tasks.schema import why_not_back
 
 LOG_CHARACTERS = 16_000
-CHOSEN = "going-back-chosen"
 
 
 class StaysThere(Value):
@@ -109,7 +108,7 @@ def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> 
             if target.pointed() != revision:
                 return False, "somebody else has moved the traffic meanwhile"
             state, log_tail = _seen(target, revision)
-            shop.ledger.record(entry.run_id, CHOSEN, f"{revision}/{act}", way)
+            shop.ledger.record(entry.run_id, "going-back-chosen", f"{revision}/{act}", way)
             try:
                 target.rollback(wanted)
             except TargetError as err:
@@ -175,7 +174,7 @@ def _seen(target: Target, revision: str) -> tuple[Mapping[str, Any], str]:
 
 def _chosen(shop: Workshop, environment: str) -> tuple[Entry, GoingBack] | None:
     """The newest way back that was chosen there."""
-    for entry in reversed(shop.ledger.entries(kind=CHOSEN)):
+    for entry in reversed(shop.ledger.entries(kind="going-back-chosen")):
         way = GoingBack.model_validate(entry.body)
         if way.environment == environment:
             return entry, way

@@ -32,7 +32,7 @@ from domain.task import (
     Verdict,
 )
 from domain.value import Value
-from flows.going_back import StaysThere
+from flows.going_back import GoingBack, StaysThere
 from tasks.breaker import Holding
 from tasks.ready import Lacking, Ready
 from tasks.window import Opened, Waits
@@ -115,6 +115,11 @@ LINES: list[tuple[str, Value, str]] = [
         "attempt 1: the agent asks for help: which table?",
     ),
     ("raced", Raced(turn=1, passed=2), "attempt 2 passed every gate first; the others of its turn may stop"),
+    (
+        "going-back-chosen",
+        GoingBack(environment="shop", failed="c" * 40, serving="b" * 40, why="it keeps dying", act="a"),
+        "cccccccccccc keeps dying: going back to bbbbbbbbbbbb",
+    ),
     (
         "stays-there",
         StaysThere(environment="shop", revision="c" * 40, reason="the one before is not well"),
