@@ -8,8 +8,8 @@ each package, linked with its library and run by itself after the project's own 
 import re
 import secrets
 import tomllib
-from collections.abc import Iterator, Mapping
-from posixpath import basename, dirname, join
+from collections.abc import Mapping
+from posixpath import basename, dirname, join, normpath
 from typing import NamedTuple
 
 from domain.ports import Tree
@@ -105,8 +105,11 @@ def _is_in(test: str, directory: str) -> bool:
     return path == directory or (directory == "." and path == test)
 
 
-def program_canaries(tree: Tree) -> ProgramCanaries:
-    """Canaries for every package of Go that has tests, and every package of Rust. Empty where the tree has neither."""
+def program_canaries(tree: Tree, base: Tree | None = None) -> ProgramCanaries:
+    """Canaries for every package of Go that has tests, and every package of Rust. Empty where the tree has neither.
+
+    `base`: what else says which libraries are linked; None: the tree alone.
+    """
     nonce, token = secrets.token_hex(5), secrets.token_hex(8)
     places: dict[str, str] = {}
     files: dict[str, bytes] = {}
@@ -117,7 +120,7 @@ def program_canaries(tree: Tree) -> ProgramCanaries:
             places[number] = f"go {which} {place or '.'}"
             text = _GO.format(nonce=nonce, token=token, number=number, package=package)
             files[join(WORK, place, f"{name}{nonce}_test.go")] = text.encode()
-    for place, library in sorted(_crates(tree).items()):
+    for place, library in sorted(_crates(tree, tree if base is None else base).items()):
         number = str(len(places))
         places[number] = f"cargo {place or '.'}"
         linked = f"#[allow(unused_imports)]\nuse {library} as _;\n" if library else ""
@@ -149,23 +152,32 @@ def _go_packages(tree: Tree) -> dict[str, str]:
     return found
 
 
-def _crates(tree: Tree) -> dict[str, str]:
-    """Directory → the name of the library that its tests link; empty: it has none."""
-    return {dirname(path): library for path, library in _libraries(tree)}
+_LINKED = {"lib", "rlib", "dylib"}
+"""Kinds of libraries that another crate can link: https://doc.rust-lang.org/reference/linkage.html"""
 
 
-def _libraries(tree: Tree) -> Iterator[tuple[str, str]]:
+def _crates(tree: Tree, base: Tree) -> dict[str, str]:
+    """Directory → the name of the library that its tests link; empty: it has none. One that base links stays linked
+    for as long as its file is there: a change does not take the canaries away from it."""
+    found = {}
     for path in tree:
-        if basename(path) != "Cargo.toml":
-            continue
-        try:
-            data = tomllib.loads(tree[path].content.decode())
-            about, lib = data.get("package"), data.get("lib") or {}
-            if not isinstance(about, dict) or not isinstance(lib, dict):
-                continue
-            name = str(lib.get("name") or about.get("name") or "").replace("-", "_")
-            has_library = str(lib.get("path") or "src/lib.rs")
-        except (ValueError, RecursionError):
-            continue
-        is_there = join(dirname(path), has_library) in tree and re.fullmatch(r"\w+", name) and not lib.get("proc-macro")
-        yield path, name if is_there else ""
+        if basename(path) == "Cargo.toml" and (library := _library(tree, path, tree)) is not None:
+            found[dirname(path)] = library or _library(base, path, tree) or ""
+    return found
+
+
+def _library(manifests: Tree, path: str, tree: Tree) -> str | None:
+    """The name of the library of a package by its manifest, empty if none can be linked; None where it is no package.
+    `tree`: where the library's file must be."""
+    try:
+        data = tomllib.loads(manifests[path].content.decode("utf-8-sig")) if path in manifests else {}
+        about, lib = data.get("package"), data.get("lib") or {}
+        if not isinstance(about, dict) or not isinstance(lib, dict):
+            return None
+        kinds = {str(kind) for kind in lib.get("crate-type") or lib.get("crate_type") or ["lib"]}
+    except (ValueError, TypeError, RecursionError):
+        return None
+    name = str(lib.get("name") or about.get("name") or "").replace("-", "_")
+    file = normpath(join(dirname(path), str(lib.get("path") or "src/lib.rs")))
+    is_linked = kinds & _LINKED and not lib.get("proc-macro") and not lib.get("proc_macro")
+    return name if is_linked and file in tree and re.fullmatch(r"\w+", name) else ""

@@ -92,7 +92,7 @@ def _run_of(
             read = _xml(lambda content: read_junit(content, by_id))
             argv = (*words[:at], f"{PLATFORM}/lockgate_inside.py", *words[at + 2 :])
             return Run("unittest", argv, {**env, **_GUARD}, read, canaries, files, (0, 1, 5))
-    return _programs(settings.test, words, env, tree)
+    return _programs(settings.test, words, env, tree, base)
 
 
 def can_choose(settings: ProjectSettings) -> bool:
@@ -168,14 +168,14 @@ def _told(kind: str, words: list[str], env: dict[str, str], tree: Tree) -> Run:
     return Run("junit", tuple(words), env, read)
 
 
-def _programs(command: str, words: list[str], env: dict[str, str], tree: Tree) -> Run:
+def _programs(command: str, words: list[str], env: dict[str, str], tree: Tree, base: Tree) -> Run:
     """Whatever the command starts: Node's runners, `go test` and `cargo test` are each asked for a report, however deep
     they are called. Where none of them is, and where what is around them fails, the exit code is what is known."""
     options = " ".join(filter(None, (env.get("NODE_OPTIONS", ""), f"--require {_PROGRAMS}/node_loaded.cjs")))
     env = {"CI": "true", **env, "NODE_OPTIONS": options}
     files = {f"{_PROGRAMS}/{path.name}": path.read_bytes() for path in sorted(_INSIDE.iterdir())}
     start = files.pop(f"{_PROGRAMS}/start")
-    canaries = program_canaries(tree)
+    canaries = program_canaries(tree, base)
     files |= {f"{PLATFORM}/start": start, f"{_REPORTS}/of": command.encode(), **canaries.files}
     argv = ("sh", f"{PLATFORM}/start", *words)
     return Run(PROGRAMS, argv, env, _read_programs(command, tree, canaries), canaries, files)
