@@ -157,6 +157,7 @@ def test_what_is_not_well_says_what_to_set(target: ProcessTarget) -> None:
 
 def test_no_other_program_and_no_other_release_is_taken_for_it(target: ProcessTarget) -> None:
     one, two = "e" * 40, "f" * 40
+    target = target.model_copy(update={"network": "host"})  # in a network of its own nobody else can sit there
     for revision in (one, two):
         target.prepare(revision, built("gunicorn", "/")._replace(environment={"N": revision}))
         assert target.model_copy(update={"start_timeout_s": 30}).start(revision) is None
