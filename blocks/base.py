@@ -9,6 +9,9 @@ from pydantic import ConfigDict, model_validator
 
 from blocks import kept
 
+THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+"""The hosts that a secret may be sent to over plain http."""
+
 
 class LockgateBlock(Block):
     """A Prefect block that refuses unknown fields: Prefect itself would drop a misspelt one without a word."""

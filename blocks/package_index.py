@@ -9,11 +9,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from blocks.base import LockgateBlock
+from blocks.base import THIS_MACHINE, LockgateBlock
+from blocks.host.memory import in_memory
 from domain.detect.indexes import normal
 from domain.errors import InputError
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class PackageIndex(LockgateBlock):
@@ -46,7 +45,7 @@ class PackageIndex(LockgateBlock):
             raise ValueError("url begins with https:// and names a host")
         if site.username or site.password or site.query or site.fragment:
             raise ValueError("url has no login, query or fragment: the login goes under username and token")
-        if site.scheme == "http" and site.hostname not in _LOOPBACK:
+        if site.scheme == "http" and site.hostname not in THIS_MACHINE:
             raise ValueError("what is installed and a token are not sent over http: use https")
         return self
 
@@ -92,10 +91,8 @@ def netrc(logins: Iterable[tuple[str, tuple[str, str] | None]]) -> Iterator[str 
     own = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
     lines = [f"machine {host} login {name} password {word}" for host, (name, word) in known.items()]
     lines += [own.read_text()] if own.is_file() else []
-    descriptor = os.memfd_create("lockgate")
+    descriptor = in_memory("\n".join([*lines, ""]).encode())
     try:
-        os.fchmod(descriptor, 0o600)
-        os.write(descriptor, "\n".join([*lines, ""]).encode())
         yield f"/proc/{os.getpid()}/fd/{descriptor}"
     finally:
         os.close(descriptor)

@@ -20,6 +20,11 @@ class LockgateError(Exception):
     """Lockgate could not go on."""
 
 
+def reason_of(err: Exception) -> str:
+    """What an error says; one that is none of ours does not say what it is, so its class does."""
+    return str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}"
+
+
 class InputError(LockgateError):
     """What a person gave is wrong."""
 

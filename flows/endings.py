@@ -14,7 +14,7 @@ from prefect.exceptions import PrefectException
 from prefect.states import Crashed, Failed
 
 from blocks.workshop import workshop
-from domain.errors import InputError, LedgerError, LockgateError
+from domain.errors import InputError, LedgerError, LockgateError, reason_of
 from domain.task import End
 from tasks.pager import page
 
@@ -66,9 +66,8 @@ def round_of(act: Callable[[], State]) -> State:
     try:
         return patiently(act)
     except Exception as err:
-        why = str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}"
-        get_run_logger().error("this round was cut short: %s", why)
-        return Crashed(message=f"cut short, the next round comes by itself: {why}")
+        get_run_logger().error("this round was cut short: %s", reason_of(err))
+        return Crashed(message=f"cut short, the next round comes by itself: {reason_of(err)}")
 
 
 def _frozen(what: str, workshop_name: str, why: str) -> State:

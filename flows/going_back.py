@@ -9,16 +9,15 @@ from typing import Any
 
 from blocks.workshop import Workshop
 from domain.entry import Entry
-from domain.errors import LedgerError, LockgateError, TargetError
+from domain.errors import LedgerError, TargetError, reason_of
 from domain.ports import Target
 from domain.task import Release, RolledBack
 from domain.value import Value
 from tasks import checkpoint, lease
+from tasks.bundle import LOG_CHARACTERS, exit_code
 from tasks.deploy import live_before
 from tasks.engine import turn
 from tasks.schema import why_not_back
-
-LOG_CHARACTERS = 16_000
 
 
 class StaysThere(Value):
@@ -49,7 +48,7 @@ def go_back(shop: Workshop, environment: str, why: str) -> tuple[bool, str]:
     try:
         return _go_back(shop, environment, why)
     except Exception as err:  # whatever it is, the release is looked after, and a person is told
-        return False, f"it was not taken back to the release before: {_said(err)}"
+        return False, f"it was not taken back to the release before: {reason_of(err)}"
 
 
 def finish(shop: Workshop, environment: str) -> str | None:
@@ -123,7 +122,7 @@ def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> 
         except Exception as err:  # the traffic is back, and that is what is told
             return True, (
                 f"{environment} was taken back by itself and serves {wanted[:12]} again; that is not on record yet and "
-                f"is tried again: {_said(err)}"
+                f"is tried again: {reason_of(err)}"
             )
     finally:
         with contextlib.suppress(LedgerError):  # it runs out by itself
@@ -145,7 +144,7 @@ def _record(
         "reason": way.why,
         "release": release.model_dump(mode="json"),
         "rollback": timeline,
-        "exit_code": state.get("exit_code"),
+        "exit_code": exit_code(state),
         "state": state,
         "log_tail": log_tail,
     }
@@ -179,10 +178,6 @@ def _chosen(shop: Workshop, environment: str) -> tuple[Entry, GoingBack] | None:
         if way.environment == environment:
             return entry, way
     return None
-
-
-def _said(err: Exception) -> str:
-    return str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}"
 
 
 def _before(shop: Workshop, act: str, environment: str, revision: str) -> tuple[str | None, list[str]]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from blocks import kept
 from blocks.targets.process import ProcessTarget
 from blocks.workshop import Workshop
-from domain.errors import LockgateError, NotServing
+from domain.errors import LockgateError, NotServing, reason_of
 from domain.ports import Target
 from domain.value import Value
 from flows.going_back import finish, go_back
@@ -78,7 +78,7 @@ class Pages:
 
 
 class Watch:
-    """One environment, looked at by one thread."""
+    """One environment, looked at by one thread. Blocks come from the copy: no look waits for the server."""
 
     def __init__(self, environment: str, say: Callable[[str], None]) -> None:
         self.environment = environment
@@ -95,17 +95,17 @@ class Watch:
 
     def look(self, shop: Workshop) -> float:
         """Bring back what is down; seconds until the next look, more and more where it keeps going down."""
-        pause_s = self._look(shop)
-        if self._failures == 0 and self._finish_at is not None and time.monotonic() >= self._finish_at:
-            self._finish(shop)
+        with kept.used():
+            pause_s = self._look(shop)
+            if self._failures == 0 and self._finish_at is not None and time.monotonic() >= self._finish_at:
+                self._finish(shop)
         self._pages.send(shop.pager)
         return pause_s
 
     def _finish(self, shop: Workshop) -> None:
         """A way back that an earlier supervisor took, or that could not be recorded, ends on record."""
         try:
-            with kept.used():
-                told = finish(shop, self.environment)
+            told = finish(shop, self.environment)
         except Exception as err:  # ledger or store may be gone for longer
             self._say(f"whether {self.environment} went back could not be recorded: {type(err).__name__}: {err}")
             self._finish_at = time.monotonic() + FINISH_S
@@ -122,8 +122,7 @@ class Watch:
             target = self._target(shop)
             lines = target.ensure()
         except Exception as err:  # whatever it is, what serves is looked at again
-            said = str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}"
-            return self._failed(shop, said, died=isinstance(err, NotServing))
+            return self._failed(shop, reason_of(err), died=isinstance(err, NotServing))
         self._problem, self._failures = "", 0
         quiet_s = LOOK_S if isinstance(target, ProcessTarget) else LOOK_AT_ENGINE_S
         if not lines:
@@ -147,8 +146,7 @@ class Watch:
         looked after as it was, and that is said."""
         if self._known is None or self._known[0] is not shop:
             try:
-                with kept.used():
-                    self._known = shop, shop.target(self.environment)
+                self._known = shop, shop.target(self.environment)
             except LockgateError as err:
                 if self._known is None:
                     raise
@@ -167,8 +165,7 @@ class Watch:
 
     def _flaps(self, shop: Workshop, what: str, lines: tuple[str, ...], *, died: bool) -> bool:
         """A person is paged, once; a release that `died` goes back first, if it may. Whether it did."""
-        with kept.used():
-            is_back, told = go_back(shop, self.environment, what) if died else (False, "")
+        is_back, told = go_back(shop, self.environment, what) if died else (False, "")
         if died:
             self._finish_at = time.monotonic() + FINISH_S
         if not is_back:

@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 from domain.brief import Brief
-from domain.errors import InputError
+from domain.errors import InputError, reason_of
 from station import api, settings
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
@@ -55,17 +55,16 @@ def _unusable(brief: Brief) -> tuple[str, ...]:
 
     from blocks.catalogue import unusable  # late: it imports Prefect and every block, which takes seconds
 
-    for pause_s in (1, 3, None):  # a server that is busy may be late
+    pauses_s = [1, 3]  # a server that is busy may be late
+    while True:
         try:
             return unusable(brief)
         except (httpx.HTTPError, RuntimeError) as err:
-            if pause_s is None or isinstance(err, httpx.ConnectError):
-                why = f"{type(err).__name__}: {err}"
+            if not pauses_s or isinstance(err, httpx.ConnectError):
                 raise api.NoAnswer(
-                    f"the server at {settings.url()} does not answer: is `make up` running? ({why})"
+                    f"the server at {settings.url()} does not answer: is `make up` running? ({reason_of(err)})"
                 ) from err
-            time.sleep(pause_s)
-    raise AssertionError("unreachable")
+            time.sleep(pauses_s.pop(0))
 
 
 def _run(deployment: str, parameters: dict[str, Any], key: str | None) -> str:

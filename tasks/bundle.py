@@ -1,5 +1,6 @@
 """The failure bundle: all that is known of a release that had to leave, for the agent and for people."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -43,7 +44,7 @@ def bundle_of(
         "watched": watched.model_dump(mode="json") if watched else None,
         "migration": _migration(ledger, run, release),
         "rollback": back,
-        "exit_code": _exit_code(state),
+        "exit_code": exit_code(state),
         "state": state,
         "log_tail": (health.log_tail or target.logs(revision))[-LOG_CHARACTERS:],
     }
@@ -63,7 +64,7 @@ def _phase(release: Release, watched: Watched | None) -> str:
     return "health check" if watched.share == 100 else f"{watched.share} % of the traffic"
 
 
-def _exit_code(state: dict[str, Any]) -> int | None:
+def exit_code(state: Mapping[str, Any]) -> int | None:
     """With what it ended, the last time; None: it runs, or nobody knows."""
     codes = state.get("exit_codes") or [state.get("exit_code")]
     return None if state.get("is_running") else codes[-1]

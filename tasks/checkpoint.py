@@ -14,7 +14,7 @@ from blocks.home import home
 from blocks.workshop import Workshop
 from domain.checkpoint import Checkpoint, Ends, Found, Sealed, differences, is_ours, newest_of
 from domain.entry import Entry
-from domain.errors import LedgerError, LockgateError
+from domain.errors import LedgerError, LockgateError, reason_of
 from domain.value import Value
 from tasks.pager import log, page
 
@@ -33,8 +33,7 @@ def seal(shop: Workshop, repository: str | None = None) -> None:
     try:
         _seal(shop, repository)
     except Exception as err:  # what was done is done, and on record
-        why = str(err) if isinstance(err, LockgateError) else f"{type(err).__name__}: {err}"
-        log().warning("no checkpoint of the ledger was made, the next one covers this too: %s", why)
+        log().warning("no checkpoint of the ledger was made, the next one covers this too: %s", reason_of(err))
 
 
 def seal_rest(shop: Workshop) -> list[str]:

@@ -9,10 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from blocks.base import LockgateBlock
+from blocks.base import THIS_MACHINE, LockgateBlock
+from blocks.host.memory import in_memory
 from domain.brief import Repository
-
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Given(NamedTuple):
@@ -51,7 +50,7 @@ class RepositoryCredential(LockgateBlock):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         scheme, host = urlsplit(self.url).scheme, urlsplit(self.url).hostname
-        if scheme == "http" and host not in _LOOPBACK:
+        if scheme == "http" and host not in THIS_MACHINE:
             raise ValueError("a token is not sent over http: use https")
         if scheme in ("http", "https") and (self.token is None or self.private_key or self.known_hosts):
             raise ValueError("https wants a token, and neither private_key nor known_hosts")
@@ -84,7 +83,7 @@ class RepositoryCredential(LockgateBlock):
                 yield Given(settings, {}, tuple(held))
             else:
                 key = self.private_key.get_secret_value() if self.private_key else ""
-                held += [_memory(f"{key.strip()}\n"), _memory(f"{(self.known_hosts or '').strip()}\n")]
+                held += [in_memory(f"{text.strip()}\n".encode()) for text in (key, self.known_hosts or "")]
                 yield Given((), {"GIT_SSH_COMMAND": _ssh(*held)}, ())
         finally:
             for descriptor in held:
@@ -99,15 +98,8 @@ def _pipe(text: str) -> int:
     return read
 
 
-def _memory(text: str) -> int:
-    """A file that has no name in any file system. ssh closes what it inherits, so it is found under our own process."""
-    descriptor = os.memfd_create("lockgate")
-    os.fchmod(descriptor, 0o600)
-    os.write(descriptor, text.encode())
-    return descriptor
-
-
 def _ssh(key: int, hosts: int) -> str:
+    """ssh closes what it inherits, so key and hosts are found under our own process."""
     place = f"/proc/{os.getpid()}/fd"
     options = {
         "BatchMode": "yes", "IdentitiesOnly": "yes", "IdentityAgent": "none", "StrictHostKeyChecking": "yes",

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from blocks import process_memory
 from blocks.host import accounts, relay, seccomp
+from blocks.host.memory import in_memory
 from blocks.sandboxes import archives, confinement, hostile, layers, merged, openers, trees
 from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Bind, Caps, Overlay
 from blocks.sandboxes.processes import supervise
@@ -144,10 +145,8 @@ class BubblewrapWorkspace:
         program = seccomp.program()
         if self._owner and self._account is None:
             self._account = accounts.opened(NOBODY)
-        filter_fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+        filter_fd = in_memory(program)
         try:
-            os.write(filter_fd, program)
-            os.lseek(filter_fd, 0, os.SEEK_SET)
             ended = supervise(
                 lambda status_fd: confinement.confined(
                     argv,

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from blocks.host import accounts, seccomp
+from blocks.host.memory import in_memory
 from blocks.targets import processes
 from domain.errors import SandboxError, TargetError
 
@@ -173,7 +174,7 @@ def _account() -> Iterator[int | None]:
 def _written(files: Mapping[str, str]) -> Iterator[dict[str, int]]:
     """Files that are in no directory of the host's: path inside → descriptor."""
     with contextlib.ExitStack() as stack:
-        yield {path: stack.enter_context(_held("file", text.encode())) for path, text in files.items()}
+        yield {path: stack.enter_context(_held(text.encode())) for path, text in files.items()}
 
 
 def _options(written: Mapping[str, int]) -> list[str]:
@@ -193,17 +194,14 @@ def _sealed(environment: Mapping[str, str]) -> Iterator[Sealed]:
     except SandboxError as err:
         raise TargetError(str(err)) from err
     options = b"".join(word.encode(errors="surrogateescape") + b"\0" for word in words)
-    with _held("environment", options) as arguments, _held("seccomp", program) as calls:
+    with _held(options) as arguments, _held(program) as calls:
         yield Sealed(arguments, calls)
 
 
 @contextlib.contextmanager
-def _held(name: str, content: bytes) -> Iterator[int]:
-    descriptor = os.memfd_create(name)
+def _held(content: bytes) -> Iterator[int]:
+    descriptor = in_memory(content)
     try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(content)
-        os.lseek(descriptor, 0, os.SEEK_SET)
         yield descriptor
     finally:
         os.close(descriptor)

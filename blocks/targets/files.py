@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from blocks.targets.processes import RELEASE_UID
 
@@ -17,17 +18,22 @@ _RESERVE, _RESERVED_BYTES = "reserve", 256 << 10
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """One at a time acts on a target, whichever worker; the kernel lets go of the lock of one that is killed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
     while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
         with open(folder / "lock", "ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / "lock").exists() or not os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
-                folder.mkdir(parents=True, exist_ok=True)  # what we waited for took the target away
-                continue
-            _reserve(folder / _RESERVE)
-            yield
-            return
+            if _is_still_there(lock):  # else whom we waited for took the target away
+                _reserve(folder / _RESERVE)
+                yield
+                return
+
+
+def _is_still_there(file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    except FileNotFoundError:
+        return False
 
 
 def write_atomically(file: Path, content: bytes, mode: int = 0o644) -> None:

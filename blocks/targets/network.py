@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from blocks.host import relay, sockets
 from blocks.host.gateway_variables import variables
+from blocks.host.memory import in_memory
 from blocks.targets import processes
 from blocks.targets.confinement import Mount
 from blocks.targets.listeners import connections
@@ -174,10 +175,8 @@ def _listening(folder: Path, name: str, mode: int) -> Iterator[socket.socket]:
 
 
 def _start_outside(folder: Path, told: Mapping[str, Any], descriptors: Sequence[int]) -> None:
-    description = os.memfd_create("outside")
+    description = in_memory(json.dumps(told).encode())
     try:
-        os.write(description, json.dumps(told).encode())
-        os.lseek(description, 0, os.SEEK_SET)
         argv = [sys.executable, "-P", "-m", "blocks.targets.outside", str(description)]
         environment = {"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
         processes.start(argv, environment, folder / "outside.log", Path("/"), [description, *descriptors])

@@ -72,29 +72,12 @@ def hang_part(world: World, dice: random.Random) -> str | None:
 
 def lock_ledger(world: World, dice: random.Random) -> str | None:
     """Nobody can write to the ledger."""
-    seconds = dice.uniform(2, 8)
-    with contextlib.closing(sqlite3.connect(world.home / "ledger.db", timeout=10, isolation_level=None)) as ledger:
-        try:
-            ledger.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return None
-        world.over.wait(seconds)
-        ledger.execute("ROLLBACK")
-    return f"the ledger could not be written for {seconds:.0f} s"
+    return _lock(world, dice, world.home / "ledger.db", "the ledger")
 
 
 def lock_prefect(world: World, dice: random.Random) -> str | None:
     """Nobody can write to Prefect's database."""
-    seconds = dice.uniform(2, 8)
-    [file] = world.home.glob("prefect/prefect.db")
-    with contextlib.closing(sqlite3.connect(file, timeout=10, isolation_level=None)) as database:
-        try:
-            database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return None
-        world.over.wait(seconds)
-        database.execute("ROLLBACK")
-    return f"Prefect's database could not be written for {seconds:.0f} s"
+    return _lock(world, dice, world.home / "prefect" / "prefect.db", "Prefect's database")
 
 
 def fill_disk(world: World, dice: random.Random) -> str | None:
@@ -168,6 +151,18 @@ FAULTS: tuple[tuple[Fault, int], ...] = (
     (delete_run, 1),
 )
 """What can happen, and how often beside the others."""
+
+
+def _lock(world: World, dice: random.Random, file: Path, name: str) -> str | None:
+    seconds = dice.uniform(2, 8)
+    with contextlib.closing(sqlite3.connect(file, timeout=10, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return None
+        world.over.wait(seconds)
+        database.execute("ROLLBACK")
+    return f"{name} could not be written for {seconds:.0f} s"
 
 
 def _part(world: World, name: str) -> int | None:

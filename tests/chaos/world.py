@@ -180,10 +180,7 @@ class World:
         }
         if task.environment:
             told["environment"] = task.environment
-        deployment = self.station.api("GET", "/deployments/name/agent-task/agent-task")
-        body = {"parameters": {"brief": told}, "idempotency_key": f"chaos-{task.name}", "state": {"type": "SCHEDULED"}}
-        run = self.station.api("POST", f"/deployments/{deployment['id']}/create_flow_run", body)
-        task.run_id = str(run["id"])
+        task.run_id = self.station.submit(told, key=f"chaos-{task.name}")
 
     def state(self, task: Task) -> dict[str, Any] | None:
         """Its state in Prefect; None while nobody can tell, and for one that was deleted."""

@@ -93,10 +93,12 @@ class Station:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def submit(self, brief: dict[str, Any]) -> str:
-        """Create a run by the API alone, as the README's curl does; its id."""
+    def submit(self, brief: dict[str, Any], key: str | None = None) -> str:
+        """Create a run by the API alone, as the README's curl does; its id. A key makes one run of all calls."""
         deployment = self.api("GET", "/deployments/name/agent-task/agent-task")
         body = {"parameters": {"brief": brief}, "state": {"type": "SCHEDULED"}}
+        if key:
+            body["idempotency_key"] = key
         return str(self.api("POST", f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
 
     def kill(self, run_id: str, at: Iterable[str]) -> Path:
