@@ -15,6 +15,7 @@ from blocks.ledger.tokens import Tokens
 from domain.errors import LockgateError
 from station import api, credentials, settings
 from station.door.app import Door
+from station.door.connections import bounds, protocols
 from station.door.guests import Guests
 from station.door.upstream import Upstream
 
@@ -50,17 +51,17 @@ async def serve() -> None:
     """Until SIGTERM or SIGINT."""
     upstream = Upstream(settings.url(), credentials.api_credential())
     listening = bound()
+    http, socket_ = protocols(bounds())
     config = uvicorn.Config(
         Door(upstream, Guests(Ledger().tokens)),
-        http="h11",  # the strictest of its parsers; what it read is all that is read
-        ws="websockets-sansio",
+        http=http,  # h11 is the strictest of its parsers; what it read is all that is read
+        ws=socket_,
         ws_max_size=4_000_000,
         lifespan="off",
         proxy_headers=False,  # an address that a caller could claim
         server_header=False,
         access_log=False,
         log_config=None,
-        limit_concurrency=500,
         timeout_graceful_shutdown=3,
     )
     log.info("the door is at %s", settings.door_url())

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from domain.access import Role, answer_digest
-from station.door import table
+from station.door import connections, table
 from tests.contract.door import DEPLOYMENTS, ID, MARK, QUESTIONS, RUNNING, SECRET, FakeDoor, basic
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -394,12 +394,13 @@ def test_headers_change_nothing(door: FakeDoor, what: str, headers: list[tuple[s
 @pytest.fixture
 def listening(door: FakeDoor) -> Iterator[int]:
     """The port of a door that really listens."""
+    http, _ = connections.protocols(connections.Connections(most=400, of_one=50))
     server = uvicorn.Server(
-        uvicorn.Config(door.app, port=0, http="h11", ws="none", lifespan="off", log_config=None, proxy_headers=False)
+        uvicorn.Config(door.app, port=0, http=http, ws="none", lifespan="off", log_config=None, proxy_headers=False)
     )
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        bound.listen()
+        bound.listen(1024)
         thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
         thread.start()
         yield bound.getsockname()[1]
@@ -433,6 +434,65 @@ def test_a_second_request_is_not_smuggled_in_the_first(door: FakeDoor, listening
         caller.sendall(both)  # whichever length counts, what reaches the server is what was read
         assert re.match(rb"HTTP/1.1 (200|400)", caller.recv(65536))
     assert all(each.content == b"{}" for each in door.asked)
+
+
+def connected(port: int, address: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(address, 0))
+
+
+def answer_to(caller: socket.socket, request: bytes) -> bytes:
+    caller.sendall(request)
+    return caller.recv(65536)
+
+
+HEALTH = b"GET /door/health HTTP/1.1\r\nHost: door\r\n"
+
+
+def test_connections_that_ask_nothing_keep_nobody_out(listening: int) -> None:
+    """Not those from another address, and not those from the same one: the longest idle has to go."""
+    idle = [connected(listening) for _ in range(600)]
+    half = [connected(listening, "127.0.0.3") for _ in range(200)]
+    for each in half:
+        each.sendall(b"GET /door/health HT")
+    for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
+        with connected(listening, address) as caller:
+            assert answer_to(caller, HEALTH + b"\r\n").startswith(b"HTTP/1.1 200"), address
+    assert idle[0].recv(1) == b"", "the oldest was ended"
+    for each in (*idle, *half):
+        each.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET /door/health HTTP/1.1\r\nHost: d",
+        HEALTH + b"\r\nGET /door/heal",
+        HEALTH + b"Content-Length: 9999\r\n\r\nx",
+        b"POST /api/flow_runs/filter HTTP/1.1\r\nHost: door\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 999\r\nAuthorization: Bearer TOKEN\r\n\r\n{",
+    ],
+    ids=["nothing", "half a request", "half a second one", "a body that nobody reads", "half a body"],
+)
+def test_who_says_a_letter_now_and_then_is_not_listened_to_for_ever(
+    door: FakeDoor, listening: int, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_S", 0.4)
+    monkeypatch.setattr("station.door.app.BODY_S", 0.4)
+    with connected(listening) as caller:
+        caller.sendall(said.replace(b"TOKEN", door.value[Role.REVIEW].encode()))
+        caller.settimeout(0.05)
+        for _ in range(600):  # it would go on for ever
+            try:
+                caller.sendall(b"x")
+                if not caller.recv(65536):
+                    break
+            except TimeoutError:
+                continue
+            except (ConnectionResetError, BrokenPipeError):
+                break
+        else:
+            raise AssertionError("it was listened to for half a minute")
 
 
 def test_who_takes_no_answers_keeps_them_from_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
