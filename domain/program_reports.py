@@ -6,7 +6,7 @@ One command may start many of them, as a workspace does. Each began with a file 
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from posixpath import dirname, join, normpath
+from posixpath import commonpath, dirname, join, normpath
 from typing import Any, NamedTuple
 
 from domain.ports import Tree
@@ -157,14 +157,15 @@ _GO_BROKEN = re.compile(r"FAIL\s+(\S+)\s+\[(build failed|setup failed)\]")
 
 
 def _read_go(content: bytes, begun: Begun, tree: Tree) -> Report:
-    return read_go(content.decode("utf-8", "replace"), tree)
+    return read_go(content.decode("utf-8", "replace"), tree, begun.directory)
 
 
-def read_go(text: str, tree: Tree) -> Report:
+def read_go(text: str, tree: Tree, directory: str = "") -> Report:
     """The events of `go test -json` (https://pkg.go.dev/cmd/test2json). A test's id is its file, then its name; what
     stands between the events is what a build says. Raises ValueError where a package began and did not end.
+    `directory`: where it ran, relative to the root: modules of one name may stand in several places.
     """
-    report, packages = Report({}, {}), _GoPackages(tree)
+    report, packages = Report({}, {}), _GoPackages(tree, directory)
     said: dict[tuple[str, str], list[str]] = {}
     waiting: set[tuple[str, str]] = set()
     broken: dict[str, str] = {}
@@ -199,6 +200,16 @@ def read_go(text: str, tree: Tree) -> Report:
     return report
 
 
+def _nearest(places: Collection[str], directory: str) -> str:
+    """Of places that bear one name, the one that is meant in `directory`: what it lies in, else what lies nearest."""
+
+    def distance(place: str) -> tuple[bool, int, int, str]:
+        shared = commonpath((f"/{place}", f"/{directory}"))
+        return shared != f"/{place}", -len(shared), len(place), place
+
+    return min(places, key=distance)
+
+
 def _event(line: str) -> dict[str, Any] | None:
     try:
         event = json.loads(line) if line.startswith("{") else None
@@ -214,16 +225,17 @@ _GO_TEST = re.compile(r"^func\s+((?:Test|Example|Fuzz|Benchmark)\w*)\s*\(", re.M
 class _GoPackages:
     """Where packages and their tests are in the tree."""
 
-    def __init__(self, tree: Tree) -> None:
-        self._modules: dict[str, str] = {}
+    def __init__(self, tree: Tree, directory: str) -> None:
+        modules: dict[str, list[str]] = {}
         self._files: dict[str, dict[str, str]] = {}
         for path, entry in sorted(tree.items()):
             if path == "go.mod" or path.endswith("/go.mod"):
                 if match := _GO_MODULE.search(entry.content.decode("utf-8", "replace")):
-                    self._modules[match[1]] = dirname(path)
+                    modules.setdefault(match[1], []).append(dirname(path))
             elif path.endswith("_test.go"):
                 names = _GO_TEST.findall(entry.content.decode("utf-8", "replace"))
                 self._files.setdefault(dirname(path), {}).update(dict.fromkeys(names, path))
+        self._modules = {name: _nearest(places, directory) for name, places in modules.items()}
 
     def directory(self, package: str) -> str:
         """Of a package, by its import path; the import path itself where the tree has no such module."""
@@ -249,14 +261,14 @@ _CARGO_OUTCOMES = {"ok": CaseOutcome.PASSED, "FAILED": CaseOutcome.FAILED, "igno
 
 
 def _read_cargo(content: bytes, begun: Begun, tree: Tree) -> Report:
-    return read_cargo(content.decode("utf-8", "replace"), tree)
+    return read_cargo(content.decode("utf-8", "replace"), tree, begun.directory)
 
 
-def read_cargo(text: str, tree: Tree) -> Report:
+def read_cargo(text: str, tree: Tree, directory: str = "") -> Report:
     """What `cargo test` prints. A test's id is the file of its test binary, then its path in there; of a doc test, its
-    file and item. Raises ValueError where a binary ran other tests than it said that it would.
+    file and item. Raises ValueError where a binary ran other tests than it said that it would. `directory`: as above.
     """
-    report, crates = Report({}, {}), _Crates(tree)
+    report, crates = Report({}, {}), _Crates(tree, directory)
     file = package = ""
     due = 0
     failing: str | None = None
@@ -306,13 +318,14 @@ def _cargo_is_whole(file: str, due: int) -> None:
 class _Crates:
     """Where packages are in the tree, by their names as rustc has them."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, directory: str) -> None:
         self._paths: Collection[str] = tree.keys()
-        self._directories: dict[str, str] = {}
+        crates: dict[str, list[str]] = {}
         for path, entry in sorted(tree.items()):
             if path == "Cargo.toml" or path.endswith("/Cargo.toml"):
                 for name in re.findall(r'^\s*name\s*=\s*"([^"]+)"', entry.content.decode("utf-8", "replace"), re.M):
-                    self._directories.setdefault(name.replace("-", "_"), dirname(path))
+                    crates.setdefault(name.replace("-", "_"), []).append(dirname(path))
+        self._directories = {name: _nearest(places, directory) for name, places in crates.items()}
 
     def package(self, crate: str) -> str:
         return self._directories.get(crate.replace("-", "_"), "")

@@ -75,7 +75,7 @@ def _run_of(
     words = argv_of(settings.test)
     env = environment(tree, settings)
     if kind := settings.report:
-        return _told(kind, words, env, tree)
+        return _told(kind, words, env, tree, settings.directory)
     if is_pytest(settings):
         extra = (*_PYTEST, *(f"--ignore={WORK}/{path}" for path in without))
         canaries = release(PYTEST)
@@ -154,13 +154,13 @@ def _has_early_plugin(tree: Tree, settings: ProjectSettings) -> bool:
     return any(f"{place}.py" in tree or f"{place}/__init__.py" in tree for place in places)
 
 
-def _told(kind: str, words: list[str], env: dict[str, str], tree: Tree) -> Run:
+def _told(kind: str, words: list[str], env: dict[str, str], tree: Tree, directory: str) -> Run:
     """A report that the settings name."""
     if kind == "tap":
         return Run("tap", tuple(words), env, lambda _, done: read_tap(done.output))
     if kind in ("go", "cargo"):
         printed = read_go if kind == "go" else read_cargo
-        return Run(kind, tuple(words), env, lambda _, done: printed(done.output, tree))
+        return Run(kind, tuple(words), env, lambda _, done: printed(done.output, tree, directory))
     path = kind.removeprefix("junit:")
     if path in tree:
         raise InputError(f"the report {path} is a file of the repository: take it out, so that it can be told apart")

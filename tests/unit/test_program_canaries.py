@@ -128,3 +128,15 @@ def test_go_runs_the_tests_after_one_that_fails(tmp_path: Path, asked: str, give
     subprocess.run(["sh", "-c", go, "go", "test", *asked.split()], env=env, check=True, capture_output=True)
     told = [path.read_text() for path in tmp_path.iterdir() if path.suffix != ".begun"]
     assert told == [f"test -json -failfast=false {given}\n"]
+
+
+@pytest.mark.parametrize("asked", ["-C deep test ./...", "test -C deep ./..."])
+def test_go_may_be_told_where_it_runs(tmp_path: Path, asked: str) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "reports").mkdir()
+    go = Path("tasks/inside_programs/go").read_text().replace("/lockgate/reports", str(tmp_path / "reports"))
+    env = {**os.environ, "LOCKGATE_go": "/bin/echo"}
+    subprocess.run(["sh", "-c", go, "go", *asked.split()], env=env, cwd=tmp_path, check=True, capture_output=True)
+    told = {path.suffix: path.read_text() for path in (tmp_path / "reports").iterdir()}
+    assert told[""] == "test -json -failfast=false ./...\n"
+    assert f'"cwd": "{tmp_path}/deep"' in told[".begun"]

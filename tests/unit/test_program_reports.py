@@ -183,6 +183,39 @@ def test_gos_events_are_read_by_file_and_test() -> None:
     assert report.messages["calc/calc_test.go::TestTable::one"] == "bad one\n"
 
 
+@pytest.mark.parametrize(
+    ("directory", "package", "meant"),
+    [
+        ("", "example.com/m", "m_test.go"),  # the one that lies nearest: no testdata
+        ("one", "example.com/tool", "one/m_test.go"),
+        ("two", "example.com/tool", "two/m_test.go"),
+        ("two/cmd", "example.com/tool/cmd", "two/cmd/m_test.go"),
+        ("one/testdata/tool", "example.com/tool", "one/testdata/tool/m_test.go"),
+    ],
+)
+def test_of_modules_with_one_name_the_one_that_ran_is_meant(directory: str, package: str, meant: str) -> None:
+    places = {"": "m", "testdata/m": "m", "one": "tool", "one/testdata/tool": "tool", "two": "tool"}
+    files = {f"{place}/go.mod".lstrip("/"): f"module example.com/{name}\n" for place, name in places.items()}
+    tests = {f"{place}/m_test.go".lstrip("/"): "func TestOne(t *testing.T) {}\n" for place in (*places, "two/cmd")}
+    text = events(event("run", "TestOne", package), event("pass", "TestOne", package), event("pass", "", package))
+    begun = json.dumps({"runner": "go", "kind": "go", "cwd": f"/work/{directory}".rstrip("/"), "report": "r"})
+    report = read_programs({"a.begun": begun.encode(), "r": text.encode()}, tree({**files, **tests}))
+    assert report.cases == {f"{meant}::TestOne": PASSED}
+
+
+@pytest.mark.parametrize("directory", ["one", "two"])
+def test_of_crates_with_one_name_the_one_that_ran_is_meant(directory: str) -> None:
+    files = {f"{place}/{path}": "" for place in ("one", "two") for path in ("src/lib.rs", "tests/all.rs")}
+    manifests = {f"{place}/Cargo.toml": '[package]\nname = "calc"\n' for place in ("one", "two")}
+    assert set(read_cargo(CARGO, tree({**files, **manifests}), directory).cases) == {
+        f"{directory}/{test}"
+        for test in (
+            "src/lib.rs::tests::adds", "src/lib.rs::tests::later", "src/lib.rs::tests::panics",
+            "src/lib.rs::tests::fails", "tests/all.rs::whole", "src/lib.rs::doc add",
+        )
+    }  # fmt: skip
+
+
 def test_a_go_test_that_ends_the_process_is_an_error_and_a_package_without_an_end_is_not_believed() -> None:
     text = events(event("run", "TestAdd"), event("output", output="panic: no\n"), event("fail"))
     assert read_go(text, GO_TREE).cases == {"calc/calc_test.go::TestAdd": ERROR}
