@@ -1,6 +1,8 @@
 """Whether the gates gave the answer that was due."""
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,3 +48,21 @@ def answered(case: Case, seen: Seen, witness: Path) -> Result:
     if miss is None and case.check and (wrong := case.check(seen)):
         passed, miss = case.expect is not FINE, wrong
     return Result(case, verdict, miss, passed)
+
+
+def keep(result: Result, at: Path) -> None:
+    """Adds the result to a file of results, one a line."""
+    row = result._asdict() | {"case": result.case.name, "verdict": result.verdict.model_dump(mode="json")}
+    with at.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def kept(at: Path, cases: Sequence[Case]) -> dict[str, Result]:
+    """Name of the case → its result in the file, for those of `cases` that are there."""
+    rows = [json.loads(line) for line in at.read_text().splitlines()] if at.exists() else []
+    known = {case.name: case for case in cases}
+    return {
+        row["case"]: Result(**{**row, "case": known[row["case"]], "verdict": Verdict.model_validate(row["verdict"])})
+        for row in rows
+        if row["case"] in known
+    }

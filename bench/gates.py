@@ -1,11 +1,13 @@
 """Hostile and honest changes through the real gates: what they answer, whether that is right, and how long it takes.
 
     make bench-gates
-    python bench/gates.py [--only NAME] [--project NAME] [--upstream | --own] [--write]
+    python bench/gates.py [--only NAME] [--project NAME] [--upstream | --own] [--kept FILE] [--write]
 
 Every case is made in a real sandbox, collected and committed by the platform, tested and scanned side by side, and
 judged. `--only` takes a part of a case's name and may be given more than once, as may `--project`. `--upstream`
-takes only what neighbouring releases of packages changed, `--own` all else. `--write` puts the result of a whole run
+takes only what neighbouring releases of packages changed, `--own` all else. `--kept` adds each result to a file as it
+comes, and takes what is in there instead of running the case again: delete the lines that you no longer believe.
+`--write` puts the result of a whole run
 into docs/gate-bench.md and docs/gate-bench-upstream.md, or into the one of the two that it is about. Package archives
 come from the package index, pinned by SHA-256. The last line is one JSON object.
 """
@@ -25,7 +27,7 @@ sys.path.insert(0, str(PROJECT))
 from bench.gate_cases import CASES, HONEST, UPSTREAM, Case, supply
 from bench.gate_cases.projects import NAMES
 from bench.gate_report import PAGE, UPSTREAM_PAGE, matrix, misses, page, seconds, summary, upstream_page
-from bench.gate_result import Result
+from bench.gate_result import Result, keep, kept
 from bench.gate_workbench import workbench
 from domain.task import Decision
 from tests.contract.registry import serving
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--upstream", action="store_true", help="only what releases of packages changed")
     which.add_argument("--own", action="store_true", help="all but what releases of packages changed")
+    parser.add_argument("--kept", type=Path, metavar="FILE", help="results that are kept from run to run")
     parser.add_argument("--write", action="store_true", help="put the result of a whole run into the docs")
     asked = parser.parse_args(arguments)
     chosen = [
@@ -48,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     if asked.write and (asked.only or asked.project):
         parser.error("--write is for a whole run: leave --only and --project out")
-    results = run(chosen)
+    results = run(chosen, asked.kept)
     print("\n".join(["", *matrix(results), "", *seconds(results), "", *misses(results)]))
     if asked.write:
         if not asked.own:
@@ -58,19 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(json.dumps(summary(results)))
 
 
-def run(cases: Sequence[Case]) -> list[Result]:
-    """The results, in the order of the cases. A line is printed for each as it comes."""
+def run(cases: Sequence[Case], at: Path | None = None) -> list[Result]:
+    """The results, in the order of the cases; those in the file `at` are not run again. A line is printed for each."""
     warnings.simplefilter("ignore")
-    results = []
+    results = kept(at, cases) if at else {}
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as folder, serving() as registry:
         supply.publish(registry)
         with workbench(Path(folder), registry) as bench:
             for number, case in enumerate(cases, 1):
-                result = bench.run(case, with_raw=case in (*HONEST, *UPSTREAM))
-                results.append(result)
-                print(f"{number:>4}/{len(cases)} {time.monotonic() - started:>6.0f} s  {_line(result)}", flush=True)
-    return results
+                if case.name not in results:
+                    results[case.name] = bench.run(case, with_raw=case in (*HONEST, *UPSTREAM))
+                    if at:
+                        keep(results[case.name], at)
+                passed = time.monotonic() - started
+                print(f"{number:>4}/{len(cases)} {passed:>6.0f} s  {_line(results[case.name])}", flush=True)
+    return [results[case.name] for case in cases]
 
 
 def _line(result: Result) -> str:
