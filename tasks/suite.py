@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+import tomli_w
+
 from blocks.workshop import Workshop
 from domain.brief import Brief
 from domain.errors import AgentError, InputError
@@ -20,6 +22,7 @@ from domain.ports import Completed, Tree, TreeEntry, Workspace
 from domain.project import ProjectSettings
 from domain.reports import Report
 from domain.task import Prepared, Suite
+from domain.trees import LINK
 from domain.trees import pack as pack
 from domain.trees import tree_digest as tree_digest
 from domain.trees import unpack as unpack
@@ -44,7 +47,7 @@ def locked(tree: Tree, brief: Brief, settings: ProjectSettings) -> Tree:
 
 def under_contract(head: Tree, base: Tree, contract: Tree, brief: Brief) -> Tree:
     """The change's product code under the contract. What a change adds or alters to configure its own tests is left
-    out, unless the brief opens the file by its name."""
+    out, unless the brief opens the file by its name. `put_back` says what that was."""
 
     def is_open(path: str) -> bool:
         name = PurePosixPath(path).name
@@ -53,11 +56,32 @@ def under_contract(head: Tree, base: Tree, contract: Tree, brief: Brief) -> Tree
     kept: Tree = {}
     for path, entry in head.items():
         name = PurePosixPath(path).name
-        if path in base and not is_open(path) and _settings(base, path) != _settings(head, path):
-            kept[path] = base[path]
+        if path in base and not is_open(path):
+            kept[path] = _with_settings_of(base[path], entry, path)
         elif path in base or is_open(path) or not (_CONFIGURES.fullmatch(name) or matches(path, RUN_FILES)):
             kept[path] = entry
     return {**kept, **contract}
+
+
+def put_back(head: Tree, base: Tree, tested: Tree, brief: Brief) -> dict[str, str]:
+    """Path → how it was tested, for all that `under_contract` made `tested` out of another `head`.
+
+    Acceptance files are left out: they are the brief's.
+    """
+    given = {file.path for file in brief.acceptance.files}
+    told: dict[str, str] = {}
+    for path in sorted((head.keys() | tested.keys()) - given):
+        if head.get(path) == tested.get(path):
+            continue
+        if path not in tested:
+            told[path] = "tested without this file, which says how tests run and is not on base"
+        elif path not in head:
+            told[path] = "tested with base's file, which the change has no more"
+        elif parts := _different(base[path], head[path], path):
+            told[path] = f"tested with base's {', '.join(parts)}: this says how tests run, and differs"
+        else:
+            told[path] = "tested with base's whole file: it is a test or says how tests run, and differs"
+    return told
 
 
 _CONFIGURES = re.compile(r"conftest\.py|\.?pytest\.(ini|toml)|(site|user)customize\.py|.*\.pth")
@@ -82,23 +106,62 @@ _WHOLE = (
 yarn, .cargo/config what a test is run by: https://docs.npmjs.com/cli/using-npm/config#script-shell"""
 
 
-def _settings(tree: Tree, path: str) -> object:
-    """The settings of the test run in a file; the whole file where it is nothing else, or cannot be read."""
+def _with_settings_of(base: TreeEntry, head: TreeEntry, path: str) -> TreeEntry:
+    """The change's file with base's settings of the test run in it. Base's whole file where it is nothing else, or
+    where one of the two cannot be read."""
+    tables = _TABLES.get(PurePosixPath(path).name)
+    if base == head or (tables is None and not matches(path, _WHOLE)):
+        return head
+    old, new = _data(base, path), _data(head, path)
+    if tables is None or old is None or new is None:
+        return base
+    if not _different(base, head, path):
+        return head
+    for table in tables:
+        _put(new, table, _inner(old, table))
+    if new == old:
+        return base
+    text = tomli_w.dumps(new) if path.endswith(".toml") else json.dumps(new, indent=2)
+    return TreeEntry(head.mode, text.encode())
+
+
+def _different(base: TreeEntry, head: TreeEntry | None, path: str) -> list[str]:
+    """Names of the settings of the test run that differ in two files of this name; none where one cannot be read."""
+    old, new = _data(base, path), _data(head, path)
+    if old is None or new is None:
+        return []
+    tables = _TABLES.get(PurePosixPath(path).name, ())
+    return [".".join(table) for table in tables if _inner(old, table) != _inner(new, table)]
+
+
+def _data(entry: TreeEntry | None, path: str) -> dict[str, Any] | None:
+    """A file with settings of the test run among others, as tables whose settings can be taken and put; else None."""
     name = PurePosixPath(path).name
-    content = tree[path].content
-    if name not in _TABLES:
-        return content if matches(path, _WHOLE) else None
+    if entry is None or entry.mode == LINK or name not in _TABLES:
+        return None
     try:
-        data: dict[str, Any] = tomllib.loads(content.decode()) if name.endswith(".toml") else json.loads(content)
-        return [_inner(data, table) for table in _TABLES[name]]
-    except (ValueError, AttributeError, TypeError, RecursionError):
-        return content
+        data = tomllib.loads(entry.content.decode()) if name.endswith(".toml") else json.loads(entry.content)
+        above = [data, *(data.get(table[0], {}) for table in _TABLES[name] if len(table) > 1)]
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return data if all(isinstance(table, dict) for table in above) else None
 
 
-def _inner(data: Any, keys: Sequence[str]) -> Any:
+def _inner(data: dict[str, Any], keys: Sequence[str]) -> Any:
     for key in keys:
-        data = (data or {}).get(key)
+        data = (data or {}).get(key)  # type: ignore[assignment]
     return data
+
+
+def _put(data: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Sets what `_inner` gets. None takes it out."""
+    *above, last = keys
+    for key in above:
+        data = data.get(key, {}) if value is None else data.setdefault(key, {})
+    if value is None:
+        data.pop(last, None)
+    else:
+        data[last] = value
 
 
 def own_tests(head: Tree, base: Tree, contract: Tree, settings: ProjectSettings) -> tuple[str, ...]:

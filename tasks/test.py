@@ -22,7 +22,7 @@ from tasks.own_requirements import with_its_own
 from tasks.redaction import printable
 from tasks.runners import can_choose
 from tasks.step import step
-from tasks.suite import Ask, own_tests, rooms, run_suite, under_contract, unpack
+from tasks.suite import Ask, own_tests, put_back, rooms, run_suite, under_contract, unpack
 
 
 @step("test", "test-{attempt.number}")
@@ -58,7 +58,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
         commit=attempt.commit,
         rows=rows,
         findings=(
-            *apply(RAN_RULES, Ran(baseline, suite, rows, tried, again)),
+            *apply(RAN_RULES, Ran(baseline, suite, rows, tried, again, put_back(change, base, bench.head, brief))),
             *(apply(MUTATION_RULES, noticed) if noticed else ()),
         ),
         mutation=noticed and noticed.mutation,

@@ -12,6 +12,7 @@ from domain.policy.change_tests import TEST_PERSON_RULES, TEST_RULES
 from domain.policy.change_text import TEXT_PERSON_RULES, TEXT_RULES
 from domain.policy.feedback import MAX_REASONS, alike, cause_of, reasons, reproduction
 from domain.policy.rule import Hit, Rule, apply
+from domain.policy.test_rules import PUT_BACK
 from domain.task import CaseOutcome, CaseRow, Decision, Evidence, Finding, Prepared, Severity, Verdict
 
 __all__ = ["JUDGE_RULES", "MAX_REASONS", "judge"]
@@ -35,7 +36,8 @@ def judge(prepared: Prepared, evidence: Evidence) -> Verdict:
         deciding = _without_twins(sorted((f for f in findings if f.severity is severity), key=_rank))
         if deciding:
             rules = tuple(dict.fromkeys(finding.rule for finding in deciding))
-            return Verdict(decision=decision, reasons=reasons(deciding), rules=rules)
+            beside = [f for f in findings if f.rule == PUT_BACK and f.severity is not severity]
+            return Verdict(decision=decision, reasons=reasons(sorted([*deciding, *beside], key=_rank)), rules=rules)
     return Verdict(decision=Decision.ACCEPTED)
 
 

@@ -33,6 +33,8 @@ class Ran(NamedTuple):
     rows: tuple[CaseRow, ...] = ()
     own: Suite | None = None
     again: Again = Again()
+    put_back: Mapping[str, str] = {}
+    """Path → how it was tested, where that is not as the change has it."""
 
 
 def _did_not_run(ran: Ran) -> Iterator[Hit]:
@@ -111,6 +113,11 @@ def _seen(which: str, lead: str) -> Callable[[Ran], Iterable[Hit]]:
     return check
 
 
+def _put_back(ran: Ran) -> Iterator[Hit]:
+    for path, how in ran.put_back.items():
+        yield Hit(how, path)
+
+
 def _exit_code_only(ran: Ran) -> Iterator[Hit]:
     if ran.head.runner == "exit code":
         yield Hit("of the tests nothing is known but the exit code of their command")
@@ -126,6 +133,7 @@ def _canaries_silent(ran: Ran) -> Iterator[Hit]:
 
 
 REFUSE, PERSON, NOTE = Severity.REFUSE, Severity.PERSON, Severity.NOTE
+PUT_BACK = "put-back"
 
 RAN_RULES: tuple[Rule[Ran], ...] = (
     Rule(
@@ -153,6 +161,15 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
         "It would be green without the change, so it says nothing about it.",
         "test what is different now, or take it out",
         _proves_nothing,
+    ),
+    Rule(
+        PUT_BACK, "test", PERSON,
+        "A file that was not tested as the change has it: base's was put back, in whole or in those parts that say how "
+        "tests run (`scripts` and the runners' tables of package.json; `[[test]]`, `[patch]` and others of Cargo.toml; "
+        "`[tool.pytest]`), or a new one of that kind was left out. What else stands in such a file is the change's.",
+        "What is merged is then not all that was tested. A refusal names these files too, for it may come from that.",
+        "leave it as base has it; a person can open the file by its own name in may_change_tests",
+        _put_back,
     ),
     Rule(
         "check-unclear", "test", PERSON,

@@ -39,10 +39,12 @@ def brings(line: str, code: str) -> Callable[[Tree], Tree]:
 def test_a_dependency_that_no_rule_refuses_is_there_for_the_tests(shop: Workshop, tmp_path: Path) -> None:
     at = repository(tmp_path / "six.git", LOCKED)
     ready = prepared_by("own-six", brief(at))
-    seen = gated(shop, ready, brings("six==1.17.0\n", WITH_SIX))
+    with_six = brings("six==1.17.0\n", WITH_SIX)
+    seen = gated(shop, ready, lambda tree: {**with_six(tree), "jest.config.js": entry("")})
     rows = {row.test: (row.base, row.head) for row in seen.tested.rows if row.kind == "acceptance"}
     assert {str(head) for _, head in rows.values()} == {"passed"}, seen.tested
     assert not seen.verdict.is_refused, seen.verdict.reasons
+    assert any(reason.startswith("jest.config.js: tested without this file") for reason in seen.verdict.reasons)
 
 
 def test_a_dependency_that_a_rule_refuses_is_never_fetched(

@@ -68,6 +68,17 @@ def test_a_file_of_known_failures_hides_no_test_of_it_that_passes_on_base() -> N
     assert not judge(ready, evidence(rows=(ACCEPTED, row(lost.test, "failed", "failed")))).is_refused
 
 
+def test_a_refusal_also_tells_what_was_not_tested_as_the_change_has_it() -> None:
+    put_back = finding("put-back", Severity.PERSON, gate="test", path="Cargo.toml", message="tested with base's test")
+    asked = judge(prepared(), evidence(findings=(put_back,)))
+    assert (asked.decision, asked.rules) == (Decision.NEEDS_PERSON, ("put-back",))
+    lost = (ACCEPTED, row("tests/test_app.py::a", "passed", "failed"))
+    refused = judge(prepared(), evidence(rows=lost, findings=(put_back,)))
+    assert refused.rules == ("regression",)
+    assert refused.reasons[0] == "Cargo.toml: tested with base's test"
+    assert judge(prepared(), evidence(rows=lost)).reasons == refused.reasons[1:]
+
+
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [

@@ -24,7 +24,7 @@ from domain.task import CaseOutcome, Suite
 from tasks import canaries
 from tasks.canaries import REPORT
 from tasks.runners import environment
-from tasks.suite import Ask, Rooms, locked, own_tests, pack, run_suite, tree_digest, under_contract, unpack
+from tasks.suite import Ask, Rooms, locked, own_tests, pack, put_back, run_suite, tree_digest, under_contract, unpack
 from tests.unit.policy_cases import tree
 
 PASSED, FAILED, ERROR, SKIPPED = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR, CaseOutcome.SKIPPED
@@ -550,7 +550,15 @@ UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
     ),
     "how cargo runs tests is base's": (
         {".cargo/config.toml": "[build]\nrustc-wrapper = 'yes'\n", "Cargo.toml": "[[test]]\nharness = false\n"},
-        {".cargo/config.toml": "[net]\n", "Cargo.toml": '[package]\nname = "shop"\n'},
+        {".cargo/config.toml": "[net]\n", "Cargo.toml": ""},
+    ),
+    "what else is in that Cargo.toml is the change's": (
+        {"Cargo.toml": '[[test]]\nname = "x"\n[lib]\nharness = false\n[package]\nname = "shop"\n[features]\na = []\n'},
+        {"Cargo.toml": '[lib]\n\n[package]\nname = "shop"\n\n[features]\na = []\n'},
+    ),
+    "one that cannot be read is base's": (
+        {"Cargo.toml": "lib = 1\n", "package.json": "[]"},
+        {"Cargo.toml": '[package]\nname = "shop"\n', "package.json": '{"scripts": {"test": "jest"}}'},
     ),
     "what else is in Cargo.toml is the change's": (
         {"Cargo.toml": '[package]\nname = "shop2"\n'},
@@ -559,6 +567,12 @@ UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
     "npm's scripts are base's": (
         {"package.json": '{"scripts": {"test": "true"}}'},
         {"package.json": '{"scripts": {"test": "jest"}}'},
+    ),
+    "what is depended on beside changed scripts is the change's": (
+        {"package.json": '{"dependencies": {"a": "1"}, "jest": {}, "scripts": {"test": "true", "b": "c"}}'},
+        {
+            "package.json": '{\n  "dependencies": {\n    "a": "1"\n  },\n  "scripts": {\n    "test": "jest"\n  }\n}',
+        },
     ),
 }
 
@@ -570,6 +584,32 @@ def test_a_change_is_tested_under_what_base_says(name: str) -> None:
     head |= tree({path: text for path, text in changes.items() if text is not None})
     made = under_contract(head, CONFIGURED, locked(CONFIGURED, brief(), ProjectSettings()), brief())
     assert {path: made[path].content.decode() if path in made else None for path in wanted} == wanted
+
+
+def test_what_was_not_tested_as_the_change_has_it_is_told_by_path() -> None:
+    changes = {
+        "Cargo.toml": '[[test]]\nname = "x"\n[lib]\nharness = false\n', "package.json": "[]", "jest.config.js": "",
+        ".npmrc": "audit=true\n", "tests/test_a.py": "weak", "shop/app.py": "x = 2\n", "new.py": "",
+        "tests/test_new.py": "", "tests/test_given.py": "as the agent has it",
+    }  # fmt: skip
+    given = brief(acceptance=Acceptance(files=(AcceptanceFile(path="tests/test_given.py", content="as given"),)))
+    head = {**CONFIGURED, **tree(changes)}
+    gone = {path: entry for path, entry in head.items() if path != "tests/conftest.py"}
+    before = {**CONFIGURED, **tree({"tests/conftest.py": ""})}
+
+    made = under_contract(gone, before, locked(before, given, ProjectSettings()), given)
+    told = put_back(gone, before, made, given)
+    assert told == {
+        ".npmrc": "tested with base's whole file: it is a test or says how tests run, and differs",
+        "Cargo.toml": "tested with base's test, lib.harness: this says how tests run, and differs",
+        "jest.config.js": "tested without this file, which says how tests run and is not on base",
+        "package.json": "tested with base's whole file: it is a test or says how tests run, and differs",
+        "tests/conftest.py": "tested with base's file, which the change has no more",
+        "tests/test_a.py": "tested with base's whole file: it is a test or says how tests run, and differs",
+    }
+    opened = brief(may_change_tests=("Cargo.toml",))
+    under = under_contract(gone, before, locked(before, opened, ProjectSettings()), opened)
+    assert "Cargo.toml" not in put_back(gone, before, under, opened)
 
 
 def test_configuration_that_the_brief_opens_by_its_name_is_the_changes() -> None:
