@@ -14,6 +14,7 @@ from rich.table import Table
 from blocks.workshop import Workshop, workshop
 from domain.detect import Detected, detect
 from domain.errors import InputError, LockgateError
+from domain.policy.feedback import cause_of
 from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.services import looked_for
@@ -136,8 +137,7 @@ def _show(commit: str, detected: Detected, proof: Proof, missing: list[str]) -> 
         console.print(f"Suite: {said or 'no test was found'} ({by})")
         failing = [test for test, outcome in proof.suite.cases.items() if outcome in _FAILING]
         for test in failing[:_SHOWN]:
-            reason = (proof.suite.messages.get(test, "").strip().splitlines() or [""])[-1]
-            console.print(escape(f"  {test}: {reason[:160]}"))
+            console.print(escape(f"  {test}: {cause_of(proof.suite.messages.get(test, '')).why}"))
         if len(failing) > _SHOWN:
             console.print(f"  and {len(failing) - _SHOWN} more")
     if problem := proof.problem or (proof.suite and proof.suite.problem):

@@ -4,7 +4,7 @@ import re
 import tomllib
 from typing import Any, NamedTuple
 
-from domain.detect.reading import Detected, Found, Missing, View
+from domain.detect.reading import Detected, Found, Missing, View, without_lock
 from domain.project import ProjectSettings
 
 
@@ -62,13 +62,7 @@ def detect(view: View) -> Detected | None:
     found.append(Found(what="packages", value=install, path=view.full(lock or "package.json")))
     requirements, told, missing = _node(view, package)
     if not lock and _needs_packages(package):
-        missing += (
-            Missing(
-                what="a lock file",
-                how=f"commit the one that `{install.split()[0]} install` writes: without it, what is installed changes "
-                "from day to day",
-            ),
-        )
+        missing += (without_lock(f"{install.split()[0]} install"),)
     return Detected(
         settings=ProjectSettings(test=tests.value, setup=setup, requirements=requirements),
         kind=tests.value,

@@ -1,10 +1,12 @@
 """Any other language, by its own files; and the services that tests need, by those that name them for other tools."""
 
 import re
+import shlex
 from collections.abc import Iterator
-from typing import Literal
+from posixpath import normpath
+from typing import Any, Literal
 
-from domain.detect.reading import Detected, Found, Missing, View
+from domain.detect.reading import Detected, Found, Missing, View, without_lock
 from domain.egress import Rule
 from domain.project import ProjectEgress, ProjectSettings
 from domain.services import KNOWN, Service
@@ -24,19 +26,25 @@ def _reaches(*hosts: str) -> ProjectEgress:
 
 
 def _go(view: View) -> Detected | None:
-    module = view.first("go.mod", "go.work")
-    if not module:
+    if "go.work" in view:
+        text = re.sub(r"//.*", "", view.text("go.work"))
+        used = [normpath(path.strip('"')) for many, one in _USED.findall(text) for path in (many or one).split()]
+        test = shlex.join(["go", "test", *("./..." if path == "." else f"./{path}/..." for path in used)])
+    elif "go.mod" in view:
+        test = "go test ./..."
+    else:
         return None
-    found = [Found(what="tests", value="go test ./...", path=view.full(module))]
-    if "go.sum" not in view or "vendor/modules.txt" in view:
-        return Detected(settings=_settings("go test ./..."), kind="go test", found=tuple(found))
-    found.append(Found(what="packages", value="go mod download", path=view.full("go.sum")))
-    settings = _settings(
-        "go test ./...", setup="go mod download", egress=_reaches("proxy.golang.org", "sum.golang.org")
-    )
+    found = [Found(what="tests", value=test, path=view.full(view.first("go.work", "go.mod") or ""))]
+    sums = next(view.find("go.sum", "go.work.sum", *(["**/go.sum"] if "go.work" in view else [])), None)
+    if sums is None or "vendor/modules.txt" in view:
+        return Detected(settings=_settings(test), kind="go test", found=tuple(found))
+    found.append(Found(what="packages", value="go mod download", path=view.full(sums)))
+    settings = _settings(test, setup="go mod download", egress=_reaches("proxy.golang.org", "sum.golang.org"))
     return Detected(settings=settings, kind="go test", found=tuple(found))
 
 
+_USED = re.compile(r"^use\s+(?:\(([^)]*)\)|(\S+))", re.MULTILINE)
+"""https://go.dev/ref/mod#go-work-file-use"""
 _CRATES = ("index.crates.io", "static.crates.io")
 
 
@@ -44,21 +52,45 @@ def _rust(view: View) -> Detected | None:
     if "Cargo.toml" not in view:
         return None
     found = [Found(what="tests", value="cargo test", path=view.full("Cargo.toml"))]
-    lock = view.toml("Cargo.lock")
-    packages = lock.get("package") if isinstance(lock.get("package"), list) else []
-    is_fetched = any(isinstance(one, dict) and one.get("source") for one in packages or [])
-    if not is_fetched or ".cargo/config.toml" in view:  # nothing to fetch, or the tree says where packages are
-        test = "cargo test --offline" if "Cargo.lock" not in view else "cargo test --locked --offline"
+    locked = " --locked" if "Cargo.lock" in view else ""
+    test = f"cargo test{locked} --offline"
+    if not (needing := _needs_crates(view)):
         return Detected(settings=_settings(test), kind="cargo test", found=tuple(found))
-    found.append(Found(what="packages", value="cargo fetch --locked", path=view.full("Cargo.lock")))
+    fetch = f"cargo fetch{locked}"
+    found.append(Found(what="packages", value=fetch, path=view.full(needing)))
     roots = [f"**/src/{name}.rs" for name in ("lib", "main", "bin/*")]  # cargo reads no manifest without its targets
     settings = _settings(
-        "cargo test --locked --offline",
-        setup="cargo fetch --locked",
+        test,
+        setup=fetch,
         setup_files=("**/Cargo.toml", "**/Cargo.lock", "**/.cargo/config.toml", "**/build.rs", *roots),
         egress=_reaches(*_CRATES),
     )
-    return Detected(settings=settings, kind="cargo test", found=tuple(found))
+    missing = () if locked else (without_lock("cargo generate-lockfile"),)
+    return Detected(settings=settings, kind="cargo test", found=tuple(found), missing=missing)
+
+
+def _needs_crates(view: View) -> str | None:
+    """The file that asks for crates of others; None where none does, or where the tree says that it has them."""
+    if any("source" in view.toml(path) for path in (".cargo/config.toml", ".cargo/config")):
+        return None
+    if "Cargo.lock" in view:
+        packages = view.toml("Cargo.lock").get("package")
+        listed = packages if isinstance(packages, list) else []
+        return "Cargo.lock" if any(isinstance(one, dict) and one.get("source") for one in listed) else None
+    return next((path for path in view.find("Cargo.toml", "**/Cargo.toml") if _is_asking(view.toml(path))), None)
+
+
+def _is_asking(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest has a dependency that is not in the tree: https://doc.rust-lang.org/cargo/reference/manifest.html"""
+    targets = manifest.get("target")
+    tables = [manifest, manifest.get("workspace"), *(targets.values() if isinstance(targets, dict) else ())]
+    for table in tables:
+        for kind in ("dependencies", "dev-dependencies", "build-dependencies"):
+            needs = table.get(kind) if isinstance(table, dict) else None
+            for need in needs.values() if isinstance(needs, dict) else ():
+                if not isinstance(need, dict) or not (need.get("path") or need.get("workspace")):
+                    return True
+    return False
 
 
 def _ruby(view: View) -> Detected | None:

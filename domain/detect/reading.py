@@ -29,6 +29,12 @@ class Missing(Value):
     how: str = Field(description="How to name it, as one sentence")
 
 
+def without_lock(command: str) -> Missing:
+    """`command`: what writes the lock."""
+    how = f"commit the one that `{command}` writes: without it, what is installed changes from day to day"
+    return Missing(what="a lock file", how=how)
+
+
 class Detected(Value):
     """How a repository is installed and tested, and how we know."""
 

@@ -1,7 +1,6 @@
 """What the tests on base say before anybody is paid: whether they run at all, how many of them pass, and whether the
 acceptance tells a done change from an undone one."""
 
-import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
@@ -174,11 +173,7 @@ def _asked_for(acceptance: Acceptance, baseline: Suite) -> set[str]:
 
 
 def _why(baseline: Suite, test: str) -> str:
-    message = baseline.messages.get(test, "")
-    raised = (
-        [] if re.search(r"^E ", message, re.MULTILINE) else re.findall(r"^\w+(?:Error|Exception): .*$", message, re.M)
-    )
-    return one_line(raised[-1] if raised else cause_of(message).why) or "no reason is reported"
+    return one_line(cause_of(baseline.messages.get(test, "")).why) or "no reason is reported"
 
 
 def _more(paths: Collection[str]) -> str:

@@ -22,6 +22,10 @@ HIDDEN = (
 
 _LOCATION = re.compile(r"^(?:/work/)?([^\s:/][^\s:]*\.\w+):(\d+): ", re.MULTILINE)
 _ASSERTED = re.compile(r"^E +(\S.*)$", re.MULTILINE)
+_RAISED = re.compile(
+    r"^\s*((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception)(?: \[\w+\])?: .+|error(?:\[E\d+\])?: .+)$", re.MULTILINE
+)
+"""As Python, Node and rustc print what ended a program."""
 
 
 class Cause(NamedTuple):
@@ -55,10 +59,11 @@ def without_hidden(text: str) -> str:
 
 
 def cause_of(message: str) -> Cause:
-    """The assertion and the place where it was raised, out of pytest's report; else the beginning of the message."""
+    """The assertion and the place where it was raised, out of pytest's report; else the last error that any program
+    printed, else the beginning of the message."""
     message = message[:MAX_READ_CHARS]
-    asserted = _ASSERTED.findall(message)
-    why = " ".join("; ".join(asserted[:3]).split() if asserted else message.split())
+    told = _ASSERTED.findall(message)[:3] or _RAISED.findall(message)[-1:]
+    why = " ".join("; ".join(told).split() if told else message.split())
     places = _LOCATION.findall(message)
     path, line = places[-1] if places else (None, None)
     short = why if len(why) <= MAX_CAUSE_CHARS else why[: MAX_CAUSE_CHARS - 1] + "…"

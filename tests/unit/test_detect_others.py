@@ -56,6 +56,30 @@ FOUND: dict[str, tuple[dict[str, str], str, str | None]] = {
     ),
     "go": ({"go.mod": "module x\n", "a_test.go": ""}, "go test ./...", None),
     "go with packages": ({"go.mod": "module x\n", "go.sum": "y"}, "go test ./...", "go mod download"),
+    "go with a workspace": (
+        {"go.work": "go 1.22\n\nuse (\n\t./api // the server\n\t./lib\n)\nuse .\n", "api/go.sum": "y"},
+        "go test ./api/... ./lib/... ./...",
+        "go mod download",
+    ),
+    "rust with a setting of cargo": (
+        {"Cargo.toml": "", "Cargo.lock": '[[package]]\nsource = "x"\n', ".cargo/config.toml": "[alias]\nx = 'run'\n"},
+        "cargo test --locked --offline",
+        "cargo fetch --locked",
+    ),
+    "rust with its packages in the tree": (
+        {"Cargo.toml": "", "Cargo.lock": '[[package]]\nsource = "x"\n',
+         ".cargo/config.toml": "[source.crates-io]\nreplace-with = 'vendored-sources'\n"},
+        "cargo test --locked --offline",
+        None,
+    ),
+    "rust with packages and no lock": (
+        {"Cargo.toml": "[workspace]\nmembers = ['a']\n", "a/Cargo.toml": "[target.x.dev-dependencies]\nlog = '0.4'\n"},
+        "cargo test --offline",
+        "cargo fetch",
+    ),
+    "rust with packages of its own": (
+        {"Cargo.toml": "[dependencies]\na = {path = 'a'}\n", "a/Cargo.toml": ""}, "cargo test --offline", None,
+    ),
     "rust": ({"Cargo.toml": "", "Cargo.lock": '[[package]]\nname = "x"\n'}, "cargo test --locked --offline", None),
     "rust with packages": (
         {"Cargo.toml": "", "Cargo.lock": '[[package]]\nname = "x"\nsource = "registry+https://x"\n'},

@@ -1,0 +1,37 @@
+"""What Node's test runners are asked for, by the program that is loaded into each Node process."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+INSIDE = Path(__file__).parents[2] / "tasks" / "inside_programs"
+
+
+def run(directory: Path, program: str, source: str, *words: str) -> dict[str, str]:
+    """Files that are in the directory of reports after `node PROGRAM WORDS…`."""
+    path = directory / program
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source)
+    reports = directory / "reports"
+    env = {
+        **os.environ, "LOCKGATE_REPORTS": str(reports), "NODE_OPTIONS": f"--require {INSIDE / 'node_loaded.cjs'}",
+    }  # fmt: skip
+    subprocess.run(["node", str(path), *words], env=env, cwd=directory, check=True, capture_output=True, timeout=60)
+    return {file.name: file.read_text() for file in reports.iterdir()}
+
+
+TAP_16 = """\
+const told = process.argv.filter(word => word.startsWith('--output-file='))
+if (process.env.COVERED) require('fs').writeFileSync(told.at(-1).split('=')[1], 'ok 1 - all\\n')
+else {
+  const env = { ...process.env, COVERED: '1' }
+  require('child_process').spawnSync(process.execPath, process.argv.slice(1), { env, stdio: 'inherit' })
+}
+"""
+
+
+def test_tap_that_starts_itself_again_for_its_coverage_writes_one_report(tmp_path: Path) -> None:
+    files = run(tmp_path, "node_modules/tap/bin/run.js", TAP_16, "test/*.js")
+    [begun] = [json.loads(text) for name, text in files.items() if name.endswith(".begun")]
+    assert files[begun["report"]] == "ok 1 - all\n"
