@@ -1,16 +1,33 @@
 """The base of every Lockgate block."""
 
+import contextlib
 import copy
 import functools
+from collections.abc import Iterator
 from typing import Any, Self, cast
 
 from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from pydantic import ConfigDict, model_validator
 
 from blocks import kept
 
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 """The hosts that a secret may be sent to over plain http."""
+_registered: set[type["LockgateBlock"]] | None = None
+
+
+@contextlib.contextmanager
+def registered_once() -> Iterator[None]:
+    """Until its end, each block's type and schema are registered in full, once. Prefect does it at each save, and for
+    every block that may be inside the saved one too: some hundred requests for one workshop."""
+    global _registered
+    _registered = set()
+    try:
+        yield
+    finally:
+        _registered = None
 
 
 class LockgateBlock(Block):
@@ -35,6 +52,28 @@ class LockgateBlock(Block):
     @functools.cache
     def _schema(cls, *given: Any, **named: Any) -> dict[str, Any]:
         return super().model_json_schema(*given, **named)
+
+    @classmethod
+    def register_type_and_schema(cls, *given: Any, **named: Any) -> None:
+        """Make the block known to the server, by Prefect's own way, unless it is."""
+        if cls in _registered if _registered is not None else cls._is_known():
+            return
+        super().register_type_and_schema(*given, **named)
+        if _registered is not None:
+            _registered.add(cls)
+
+    @classmethod
+    def _is_known(cls) -> bool:
+        """Whether the server has this very schema, and so those of all blocks inside: they are part of its checksum."""
+        with get_client(sync_client=True) as client:
+            try:
+                known = client.read_block_schema_by_checksum(
+                    cls._calculate_schema_checksum(), cls.get_block_schema_version()
+                )
+            except ObjectNotFound:
+                return False
+        cls._block_type_id, cls._block_schema_id = known.block_type_id, known.id
+        return True
 
     @classmethod
     def saved(cls, name: str) -> Self:

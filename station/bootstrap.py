@@ -2,35 +2,41 @@
 
 import contextlib
 import hashlib
-import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import yaml  # type: ignore[import-untyped]
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
 
-from blocks.base import LockgateBlock
+from blocks.base import LockgateBlock, registered_once
 from blocks.home import home
 from blocks.workshop import KINDS, Workshop
 from station import settings
 
 
-def bootstrap() -> None:
-    """Safe to repeat; existing blocks are left as they are."""
-    _make_work_pool()
-    _register_block_types()
-    if not _exists(Workshop, "default"):
-        shop = Workshop()
-        for name in Workshop.model_fields:
-            part = getattr(shop, name)
-            if isinstance(part, LockgateBlock):
-                part.keep("default")  # so that people find and change each part in the UI
-        shop.keep("default")
-    _deploy()
+def bootstrap(wanted: "tuple[Wanted, ...]") -> None:
+    """Block types, first blocks, and the deployments that are wanted. Safe to repeat; blocks that are there stay so."""
+    with registered_once():
+        _register_block_types()
+        if not _exists(Workshop, "default"):
+            _keep_first_blocks()
+    _register(wanted)
+
+
+def _keep_first_blocks() -> None:
+    shop = Workshop()
+    for name in Workshop.model_fields:
+        part = getattr(shop, name)
+        if isinstance(part, LockgateBlock):
+            part.keep("default")  # so that people find and change each part in the UI
+    shop.keep("default")
 
 
 def job_template() -> dict[str, Any]:
@@ -46,7 +52,8 @@ def job_template() -> dict[str, Any]:
     return {"job_configuration": fixed, "variables": nothing}
 
 
-def _make_work_pool() -> None:
+def make_work_pool() -> None:
+    """With our job template, before a worker would make one that has Prefect's own."""
     with get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):
             client.create_work_pool(
@@ -70,20 +77,76 @@ def _exists(block: type[LockgateBlock], name: str) -> bool:
     return True
 
 
-def _deploy() -> None:
-    """Register prefect.yaml's deployments, unless this very code already did on this server."""
+class Pull(NamedTuple):
+    """prefect.yaml's pull steps in the shape that a deployment wants to be given them; nothing is fetched."""
+
+    steps: list[dict[str, Any]]
+    pull_interval: int | None = None
+    destination: Path = settings.PROJECT
+
+    def set_base_path(self, path: Path) -> None:
+        """The code lies where it is."""
+
+    async def pull_code(self) -> None:
+        """The code is there."""
+
+    def to_pull_step(self) -> list[dict[str, Any]]:
+        """What a worker does before a run."""
+        return self.steps
+
+
+class Wanted(NamedTuple):
+    """A deployment and its schedules."""
+
+    deployment: RunnerDeployment
+    schedules: list[dict[str, Any]]
+
+
+def deployments() -> tuple[Wanted, ...]:
+    """prefect.yaml's; none if this very code has registered them on this server. Imports every flow, asks nobody.
+
+    Bootstrap registers them as `prefect deploy --all` does, which would import for seconds, in a process of its own,
+    what is imported here.
+    """
     mark = home() / "prefect" / "deployed"
-    digest = _digest()
-    if mark.is_file() and mark.read_text() == digest:
-        return
-    prefect = str(Path(sys.executable).with_name("prefect"))
-    env = {**os.environ, **settings.client_environment(), "LOCKGATE_PROJECT": str(settings.PROJECT)}
-    done = subprocess.run(
-        [prefect, "--no-prompt", "deploy", "--all"], cwd=settings.PROJECT, env=env, capture_output=True, text=True
+    if mark.is_file() and mark.read_text() == _digest():
+        return ()
+    told = yaml.safe_load((settings.PROJECT / "prefect.yaml").read_text())
+    return tuple(_wanted(deployment, told["pull"]) for deployment in told["deployments"])
+
+
+def _wanted(told: dict[str, Any], pull: list[dict[str, Any]]) -> Wanted:
+    """One deployment of prefect.yaml. A field that is not known here is a TypeError."""
+    known = dict(told)
+    schedules = [
+        {"slug": one["slug"], "schedule": CronSchedule(cron=one["cron"])} for one in known.pop("schedules", ())
+    ]
+    limit = known.pop("concurrency_limit", None)
+    deployment = RunnerDeployment.from_entrypoint(
+        work_pool_name=known.pop("work_pool")["name"],
+        concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
+        **known,
     )
-    if done.returncode:
-        raise RuntimeError(f"prefect deploy --all failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    mark.write_text(digest)
+    deployment.storage = Pull(
+        [
+            {
+                step: {
+                    name: value.replace("{{ $LOCKGATE_PROJECT }}", str(settings.PROJECT))
+                    for name, value in fields.items()
+                }
+            }
+            for one in pull
+            for step, fields in one.items()
+        ]
+    )
+    return Wanted(deployment, schedules)
+
+
+def _register(wanted: tuple[Wanted, ...]) -> None:
+    for one in wanted:
+        one.deployment.apply(schedules=one.schedules)
+    if wanted:
+        (home() / "prefect" / "deployed").write_text(_digest())
 
 
 def _digest() -> str:

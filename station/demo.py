@@ -36,9 +36,10 @@ def demo(interactive: bool) -> int:
 
     started = time.monotonic()
     console.print("[bold]Lockgate demo[/]: starting the Prefect server and a worker")
-    ahead = threading.Thread(target=_make_ahead, name="make-ahead", daemon=True)
-    ahead.start()
-    supervisor.up()
+    supervisor.start()
+    settings.use(always=True)  # the port may be another one now, and Prefect reads it once, when it is imported
+    threading.Thread(target=_make_ahead, name="make-ahead", daemon=True).start()
+    supervisor.wait()
     console.print(f"Prefect UI: {settings.url()} (credential in {home() / 'credentials' / 'api-credential'})")
     url = _set_up()
     from flows.briefs import read_brief
@@ -63,10 +64,9 @@ def demo(interactive: bool) -> int:
 
 
 def _make_ahead() -> None:
-    """What prepare would make first, while the server starts: the example's environment and the scanner's rules.
-
-    Whatever fails here fails there again, and is told there.
-    """
+    """While the server starts: our own imports, and what prepare would make first, the example's environment and the
+    scanner's rules. Whatever fails here fails there again, and is told there."""
+    import blocks.catalogue  # noqa: F401 - what `submit` needs
     from blocks.sandboxes.bubblewrap import Bubblewrap
     from blocks.scanners import Kingfisher
     from blocks.toolchains.wheels import WheelToolchains

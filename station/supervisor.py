@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from blocks import kept
 from blocks.home import home
-from station import processes, settings
+from station import first_database, processes, settings
 from station.keeping import Keeper, Program
 
 if TYPE_CHECKING:
@@ -46,16 +46,28 @@ def up(timeout_s: float = 300) -> bool:
     """Start the supervisor and wait until a run could be submitted; whether it had to be started."""
     if processes.running("supervisor") and _is_ready():
         return False
-    if not processes.running("supervisor"):
-        if not processes.running("server"):  # ours may have outlived its supervisor, and keeps its port
-            (home() / "port").write_text(str(processes.free_port(settings.port())))
-        (home() / "run" / "ready").unlink(missing_ok=True)
-        env = {**_system_environment(), **settings.client_environment()}
-        processes.start("supervisor", [PYTHON, "-m", "station.supervisor"], env, settings.PROJECT)
+    start()
+    wait(timeout_s)
+    return True
+
+
+def start() -> None:
+    """Start the supervisor, unless it runs. From here on the server's port is known: `settings.url`."""
+    if processes.running("supervisor"):
+        return
+    if not processes.running("server"):  # ours may have outlived its supervisor, and keeps its port
+        (home() / "port").write_text(str(processes.free_port(settings.port())))
+    (home() / "run" / "ready").unlink(missing_ok=True)
+    env = {**_system_environment(), **settings.client_environment()}
+    processes.start("supervisor", [PYTHON, "-m", "station.supervisor"], env, settings.PROJECT)
+
+
+def wait(timeout_s: float = 300) -> None:
+    """Until a run could be submitted. Raises RuntimeError if the supervisor ends, or takes longer."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         if _is_ready():
-            return True
+            return
         if not processes.running("supervisor"):
             break
         time.sleep(0.2)
@@ -87,14 +99,17 @@ class Supervisor:
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.over.set())
+        first_database.place()
         self.keepers["server"].keep()
         self.keepers["zygote"].keep()  # imports while the server starts
         self._in_background(self._watch_releases, ROUND_S)  # they need no server
-        self.keepers["door"].keep()
-        self._wait_for_server()
-        from station.bootstrap import bootstrap  # imports prefect, which reads the settings that `up` gave us
+        from station import bootstrap  # takes seconds, which the server needs too
 
-        bootstrap()
+        wanted = bootstrap.deployments()
+        self._wait_for_server()
+        bootstrap.make_work_pool()
+        self.keepers["worker"].keep()  # its imports take as long as what comes now
+        bootstrap.bootstrap(wanted)
         keep_blocks()
         for keeper in self.keepers.values():
             keeper.keep()

@@ -5,14 +5,16 @@ import os
 import re
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
 from domain.task import End
 from tests.e2e.briefs import FILES, GOOD, SETTINGS, brief, git, repository
-from tests.e2e.station import Station, free_port
+from tests.e2e.station import PROJECT, Station, free_port
 
 
 def test_the_api_is_closed_to_who_has_no_credential(station: Station) -> None:
@@ -23,6 +25,33 @@ def test_the_api_is_closed_to_who_has_no_credential(station: Station) -> None:
         assert stat.S_IMODE((station.home / "credentials" / name).stat().st_mode) == 0o600
     listening = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True).stdout
     assert [line for line in listening.splitlines() if f":{station.port} " in line and "127.0.0.1" not in line] == []
+
+
+def test_up_registers_what_prefect_deploy_would_and_leaves_a_paused_schedule_paused(station: Station) -> None:
+    def told() -> list[dict[str, Any]]:
+        drop = {"created", "updated", "version_id", "version_info", "last_polled", "status"}
+        found = station.api("POST", "/deployments/filter", {})
+        for one in found:
+            one["schedules"] = [(s["slug"], s["active"], s["schedule"]) for s in one["schedules"]]
+        return sorted(({k: v for k, v in one.items() if k not in drop} for one in found), key=lambda one: one["name"])
+
+    by_up = told()
+    prefect = [str(Path(sys.executable).with_name("prefect")), "--no-prompt", "deploy", "--all"]
+    settings = station.python(
+        "import json\nfrom station import settings\nprint(json.dumps(settings.client_environment()))"
+    )
+    env = {**station.env, **json.loads(settings), "LOCKGATE_PROJECT": str(PROJECT)}
+    subprocess.run(prefect, env=env, cwd=PROJECT, check=True, capture_output=True)
+    assert told() == by_up
+    assert {one["name"] for one in by_up} >= {"agent-task", "rollback", "downgrade", "intake", "housekeeping"}
+
+    intake = station.api("GET", "/deployments/name/intake/intake")
+    at = f"/deployments/{intake['id']}/schedules/{intake['schedules'][0]['id']}"
+    station.api("PATCH", at, {"active": False})
+    (station.home / "prefect" / "deployed").unlink()
+    station.python("from station import bootstrap\nbootstrap.bootstrap(bootstrap.deployments())")
+    assert [s["active"] for s in station.api("GET", "/deployments/name/intake/intake")["schedules"]] == [False]
+    station.api("PATCH", at, {"active": True})
 
 
 def test_the_same_key_never_starts_a_second_run(station: Station, tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""A new home is given a database that the server need not migrate, and one that is there is left as it is."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from station import first_database
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    return tmp_path / "prefect" / "prefect.db"
+
+
+def test_a_new_home_is_given_every_table_and_no_row_of_anybody(at: Path) -> None:
+    first_database.place()
+    database = sqlite3.connect(at)
+    assert database.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
+    for table in ("flow_run", "deployment", "block_document", "block_type", "configuration", "variable"):
+        assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
+
+
+def test_what_is_there_stays_and_without_one_at_hand_the_server_makes_its_own(
+    at: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at.parent.mkdir()
+    at.write_text("another")
+    first_database.place()
+    assert at.read_text() == "another"
+    at.unlink()
+    monkeypatch.setattr(first_database, "kept", lambda: at.with_name("none"))
+    first_database.place()
+    assert not at.exists()
