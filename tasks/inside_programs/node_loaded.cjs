@@ -116,6 +116,24 @@ function node () {
   process.exit(done.status === null ? 1 : done.status)
 }
 
+// A program of its own, such as borp, that calls the runner of node:test.
+function runs () {
+  if (process.env.NODE_TEST_CONTEXT || process.execArgv.includes('--test')) return
+  try {
+    const test = require('node:test')
+    const run = test.run
+    test.run = function () {
+      const stream = run.apply(this, arguments)
+      const file = begun('node', 'cases')
+      const { cases, see } = require('./node_reporter.cjs').reading()
+      for (const type of ['test:start', 'test:pass', 'test:fail']) stream.on(type, data => see(type, data))
+      process.on('exit', () => fs.writeFileSync(file, JSON.stringify(cases)))
+      return stream
+    }
+    require('module').syncBuiltinESMExports()
+  } catch {} // a Node that has no such runner
+}
+
 class Cases {
   constructor (runner) {
     this.file = begun(runner, 'cases')
@@ -146,7 +164,8 @@ function start () {
   if (!process.argv[1] || process.argv.slice(2).some(word => TALKS.test(word))) return
   const program = real(process.argv[1])
   const found = RUNNERS.find(([pattern]) => pattern.test(program) || pattern.test(process.argv[1]))
-  if (found) found[1](program)
+  if (found) return found[1](program)
+  if (!/[\\/](npm|npx|pnpm|yarn|corepack)[\\/](bin|dist|lib)[\\/]/.test(program)) runs()
 }
 
 module.exports = Mocha

@@ -4,18 +4,16 @@
 const fs = require('fs')
 const { Transform } = require('stream')
 
-const cases = []
-const around = []
-
-function names (data) {
-  around.length = Math.max(data.nesting, 0)
-  while (around.length < data.nesting) around.push('')
-  return [...around, data.name]
-}
-
-module.exports = new Transform({
-  writableObjectMode: true,
-  transform ({ type, data }, encoding, done) {
+// Reads the events of one run, in their order.
+function reading () {
+  const cases = []
+  const around = []
+  const names = data => {
+    around.length = Math.max(data.nesting, 0)
+    while (around.length < data.nesting) around.push('')
+    return [...around, data.name]
+  }
+  const see = (type, data) => {
     if (type === 'test:start') {
       names(data)
       around[data.nesting] = data.name
@@ -32,6 +30,15 @@ module.exports = new Transform({
       const counts = !isTold && (details.type !== 'suite' || outcome === 'failed')
       if (counts) cases.push([data.file || '', isFile ? [] : all, isFile && !isFine ? 'error' : outcome, message.slice(-4000)])
     }
+  }
+  return { cases, see }
+}
+
+const { cases, see } = reading()
+module.exports = new Transform({
+  writableObjectMode: true,
+  transform ({ type, data }, encoding, done) {
+    see(type, data)
     done()
   },
   flush (done) {
@@ -39,3 +46,4 @@ module.exports = new Transform({
     done()
   }
 })
+module.exports.reading = reading

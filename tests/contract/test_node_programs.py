@@ -35,3 +35,25 @@ def test_tap_that_starts_itself_again_for_its_coverage_writes_one_report(tmp_pat
     files = run(tmp_path, "node_modules/tap/bin/run.js", TAP_16, "test/*.js")
     [begun] = [json.loads(text) for name, text in files.items() if name.endswith(".begun")]
     assert files[begun["report"]] == "ok 1 - all\n"
+
+
+OWN = """\
+import { run } from 'node:test'
+const stream = run({ files: [process.argv[2]] })
+stream.on('test:fail', () => {})
+stream.resume()
+"""
+
+
+def test_a_program_that_calls_nodes_runner_is_read_test_by_test(tmp_path: Path) -> None:
+    test = tmp_path / "a.test.js"
+    test.write_text(
+        "const { test, describe, it } = require('node:test')\n"
+        "test('one', () => {})\n"
+        "describe('group', () => { it('two', () => { throw new Error('no') }); it.skip('three', () => {}) })\n"
+    )
+    files = run(tmp_path, "tool/run.mjs", OWN, str(test))
+    [begun] = [json.loads(text) for name, text in files.items() if name.endswith(".begun")]
+    assert begun["runner"] == "node"
+    cases = [(names, outcome) for _, names, outcome, _ in json.loads(files[begun["report"]])]
+    assert cases == [(["one"], "passed"), (["group", "two"], "failed"), (["group", "three"], "skipped")]
