@@ -105,7 +105,8 @@ def measure(shop: Workshop, name: str, project: Project, rows: Path, *, again: b
     files = sdists.files(name, project.sha256)
     tree: Tree = {path: TreeEntry(0o100644, files[path]) for path in files if ".git" not in path.split("/")}
     detected = detect(tree)
-    key = digest_of([project.sha256, project.install, project.test, project.environment, detected.settings.digest])
+    settings = detected.settings.model_dump(mode="json", exclude_defaults=True)
+    key = digest_of([project.sha256, project.install, project.test, project.environment, settings])
     known = kept(place)
     if known and known.key == key and not again:
         return

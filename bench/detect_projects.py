@@ -225,7 +225,7 @@ PROJECTS: dict[str, Project] = {
     "rpds-py": Project("4793ef7f78268b124b73fa933440f01d258bbae01de9fa53e9080c9ab0425a12", "sync --group test"),
     "watchfiles": Project("99aee4a07847c06820765fd7b1b49ceac4f3f711ccb7d104655a33231de1c207", "sync"),
     # meson
-    "contourpy": Project("083e12155b210502d0bca491432bb04d56dc3432f95a979b429f2848c3dbe880", "-e .[test]"),
+    "contourpy": Project("083e12155b210502d0bca491432bb04d56dc3432f95a979b429f2848c3dbe880", ".[test]", "pytest tests"),
     # scikit-build
     "levenshtein": Project("22021caf5867a46fae5ab927bbdcb430599d7e5ee3898449cbbe430ff07b7d08", "-e . pytest"),
     "boost-histogram": Project(

@@ -105,6 +105,7 @@ class ProjectSettings(Value):
         ("**/package.json", "**/package-lock.json", "**/npm-shrinkwrap.json", "**/.npmrc", "**/pnpm-lock.yaml",
          "**/pnpm-workspace.yaml", "**/.pnpmfile.*", "**/yarn.lock", "**/.yarnrc", "**/.yarnrc.yml",
          "**/.yarn/releases/**", "**/.yarn/plugins/**", "**/.yarn/patches/**", "**/patches/**", "**/.nvmrc",
+         "**/.corepack.env",
          "**/go.mod", "**/go.sum", "**/go.work", "**/go.work.sum"),
         description="Globs of the files that `setup` sees; it runs again when one of them changes"
     )  # fmt: skip

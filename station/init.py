@@ -70,9 +70,9 @@ def toml_of(settings: ProjectSettings) -> str:
 
 def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
     """What the proving run says is missing, and how to name it."""
-    if proof.suite is None:
-        return []
-    texts = [*proof.suite.messages.values(), proof.suite.problem or ""]
+    texts = [proof.problem or ""]
+    if proof.suite:
+        texts += [*proof.suite.messages.values(), proof.suite.problem or ""]
     found: dict[str, None] = {}
     for text in texts:
         for module in re.findall(r"No module named '([\w.]+)'", text):
@@ -84,6 +84,12 @@ def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
             found[f"the program {program!r}: name an `image` that has it, or a package under `requirements`"] = None
         if re.search(r"Name or service not known|Temporary failure in name resolution|Network is unreachable", text):
             found["a network: tests reach nothing unless `[[egress.test]]` names the hosts"] = None
+        if re.search(r"Cannot find (module|package) '(/work/|\.\.?/)", text):
+            how = 'write it before them, such as `test = "npm run build && npm test"`'
+            found[f"what the project builds before its tests: {how}"] = None
+        if "No compatible signature found in package metadata" in text:
+            how = 'if it signs nothing, write `environment = {COREPACK_INTEGRITY_KEYS = "0"}`, or a hash in packageManager'
+            found[f"signatures of the npm registry, for Corepack: {how}"] = None
     return [*looked_for(texts, settings.services), *found][:_SHOWN]
 
 

@@ -26,6 +26,9 @@ import pluggy
 import pytest
 from lockgate_collect import tests_of
 
+if not hasattr(pytest, "version_tuple"):
+    sys.exit(f"Lockgate reads tests of pytest 7.0 and newer, and this is {pytest.__version__}: ask for a newer one")
+
 TOLD: dict[str, Any] = json.loads(Path(__file__).with_name("told.json").read_text())
 NONCE, REPORT, ROOTS, WORK = TOLD["nonce"], TOLD["report"], TOLD["roots"], TOLD["work"]
 OUT = os.dup(1)

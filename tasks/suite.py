@@ -294,6 +294,8 @@ def _read(workspace: Workspace, run: Run, done: Completed) -> tuple[Report, dict
         unread = None
     except ValueError as err:
         report, unread = Report({}, {}), f"{run.name}'s report cannot be read: {err}"
+        if said := " ".join(done.output[-400:].split()):
+            unread += f"; it ended with exit code {done.exit_code}: {said}"
     seen: dict[str, str] = {}
     is_failing = report.is_failing
     if run.canaries:

@@ -300,7 +300,7 @@ class WheelToolchains(LockgateBlock):
         if done.returncode:
             shutil.rmtree(environment, ignore_errors=True)
             lines = done.stdout.decode(errors="replace").strip().splitlines()
-            said = "\n".join(line for line in lines[-12:] if not line.startswith("Using Python "))
+            said = "\n".join(line for line in lines[-12:] if not line.startswith(("Using Python ", "warning: ")))
             if _UNREACHABLE.search(said):
                 raise SandboxError(f"the package index cannot be reached: {self._redacted(said)}")
             raise InputError(

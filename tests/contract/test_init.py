@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from blocks.workshop import Workshop
+from domain.project import ProjectSettings
 from station import init as module
 from station.init import init
+from tasks.prove import Proof
 from tests.e2e.briefs import git
 
 TESTS = "import unittest\nclass TestIt(unittest.TestCase):\n    def test_it(self): "
@@ -61,3 +63,17 @@ def test_init_proves_the_default_branch_and_says_what_its_tests_miss(
     code, said = told(repository, capsys)
     assert (code, said["tests"]) == (1, {"error": 1})
     assert any("'vendored': a submodule" in line for line in said["missing"]), said
+
+
+@pytest.mark.parametrize(
+    ("problem", "how"),
+    [
+        ("ModuleNotFoundError: No module named 'yaml'", 'such as `requirements = ["yaml"]`'),
+        ("Error: Cannot find module '/work/node_modules/a/dist/a.js'", 'such as `test = "npm run build && npm test"`'),
+        ("Error: Cannot find module '../dist/a.js'", 'such as `test = "npm run build && npm test"`'),
+        ("setup failed: No compatible signature found in package metadata", 'COREPACK_INTEGRITY_KEYS = "0"'),
+    ],
+)
+def test_what_is_missing_is_told_with_how_to_name_it(problem: str, how: str) -> None:
+    [said] = module.missing_of(Proof(problem=problem), ProjectSettings())
+    assert how in said

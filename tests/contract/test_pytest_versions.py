@@ -75,3 +75,10 @@ def test_a_project_with_this_pytest_is_run_whole_and_what_lies_is_not_believed(v
     for name in HOSTILE:
         seen = bench.run(tree({**files, "shop/app.py": f"{BAD}\n\n{PRODUCT[name][0]}"}), told, Ask(canaries.PYTEST))
         assert seen.problem, (name, bench.outputs)
+
+
+def test_an_older_pytest_is_refused_by_its_version(programs: Path) -> None:
+    sandbox = Bubblewrap(root=programs / "sandboxes")
+    toolchain = WheelToolchains(root=programs / "toolchains").ensure(("pytest==6.2.5",), sandbox)
+    suite = Bench(sandbox, toolchain, test="python -m pytest tests").base(FILES, brief())
+    assert str(suite.problem).endswith("pytest 7.0 and newer, and this is 6.2.5: ask for a newer one")
