@@ -88,7 +88,7 @@ def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
             how = 'write it before them, such as `test = "npm run build && npm test"`'
             found[f"what the project builds before its tests: {how}"] = None
         if "No compatible signature found in package metadata" in text:
-            how = 'if it signs nothing, write `environment = {COREPACK_INTEGRITY_KEYS = "0"}`, or a hash in packageManager'
+            how = 'if it signs none, write `environment = {COREPACK_INTEGRITY_KEYS = "0"}`, or a hash in packageManager'
             found[f"signatures of the npm registry, for Corepack: {how}"] = None
     return [*looked_for(texts, settings.services), *found][:_SHOWN]
 
