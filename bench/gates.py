@@ -71,7 +71,7 @@ def run(cases: Sequence[Case], at: Path | None = None) -> list[Result]:
         with workbench(Path(folder), registry) as bench:
             for number, case in enumerate(cases, 1):
                 if case.name not in results:
-                    results[case.name] = bench.run(case, with_raw=case in (*HONEST, *UPSTREAM))
+                    results[case.name] = bench.run(case, with_raw=case in HONEST)
                     if at:
                         keep(results[case.name], at)
                 passed = time.monotonic() - started

@@ -13,16 +13,16 @@ from blocks.workshop import Workshop
 from domain.detect import asked as asking
 from domain.detect.build_system import build_system
 from domain.detect.indexes import Index
-from domain.detect.metadata import Metadata
+from domain.detect.metadata import Metadata, named_files
 from domain.detect.metadata import read as read_metadata
-from domain.detect.pip_files import Local
+from domain.detect.pip_files import Local, is_requirements_file, plain_lines
 from domain.detect.reading import View
 from domain.errors import InputError
 from domain.paths import matches
 from domain.ports import Tree, TreeEntry
 from domain.project import ProjectSettings
 from domain.toolchain import BuiltProject, Exported
-from domain.trees import pack, tree_digest, unpack
+from domain.trees import LINK, pack, tree_digest, unpack
 from domain.value import digest_of
 from domain.wheels import metadata_of, split
 
@@ -96,17 +96,15 @@ def _refuse_computed(tree: Tree, place: str, needs: Iterable[str], known: Collec
         )
 
 
-_REQUIREMENTS = ("**/requirements*.txt", "**/requirements*.in", "**/requirements/**")
-
-
 def _declared(tree: Tree, place: str) -> set[str]:
-    """Names that a project, and the requirements files of its repository, ask for in plain text."""
+    """Names that a project, and the requirements files of its repository, ask for in plain text: each of these files is
+    one that a rule over dependencies looks at."""
     about = read_metadata(View(tree, place))
     lines = [*about.dependencies, *(line for extra in about.extras.values() for line in extra)]
-    for path in tree:
-        if matches(path, _REQUIREMENTS):
-            lines += tree[path].content.decode("utf-8", "replace").splitlines()
-    return {_name(line.split("#")[0].strip()) for line in lines}
+    for path, entry in tree.items():
+        if is_requirements_file(path) and entry.mode != LINK:
+            lines += plain_lines(entry.content.decode("utf-8", "replace"))
+    return {_name(line) for line in lines}
 
 
 def _refuse_unknown(shop: Workshop, named: Iterable[Index]) -> None:
@@ -150,7 +148,10 @@ def needs_build(projects: Iterable[BuiltProject], settings: ProjectSettings, bas
     as_they_lie = {path for project in projects for path in project.sources}
     roots = {root for project in projects for root in project.roots}
     altered = {path for path in base.keys() | change.keys() if base.get(path) != change.get(path)}
-    return any(not _is_beside(path, as_they_lie, roots, settings) for path in altered)
+    named = {
+        path for project in projects for tree in (base, change) for path in named_files(View(tree, project.directory))
+    }
+    return bool(altered & named) or any(not _is_beside(path, as_they_lie, roots, settings) for path in altered)
 
 
 _NO_INPUT = ("**/*.md", "**/*.rst", "docs/**", "doc/**", ".github/**", ".gitignore", "CHANGELOG*", "CHANGES*")

@@ -58,7 +58,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
         commit=attempt.commit,
         rows=rows,
         findings=(
-            *apply(RAN_RULES, Ran(baseline, suite, rows, tried, again, put_back(change, base, bench.head, brief))),
+            *apply(RAN_RULES, Ran(baseline, suite, rows, tried, again, *bench.differs(change, base))),
             *(apply(MUTATION_RULES, noticed) if noticed else ()),
         ),
         mutation=noticed and noticed.mutation,
@@ -95,6 +95,12 @@ class _Bench:
     @property
     def seconds(self) -> float:
         return sum(self._took)
+
+    def differs(self, change: Tree, base: Tree) -> tuple[dict[str, str], tuple[str, ...]]:
+        """How what was run is another thing than the change: what was put back; and than base: what was installed."""
+        before = set(self._prepared.requirements)
+        installed = tuple(line for line in self.mine.requirements if line not in before)
+        return put_back(change, base, self.head, self._prepared.brief), installed
 
     def noticed(self, change: Change, suite: Suite, own: tuple[str, ...]) -> Noticed:
         """What the tests notice of mutants of the change. Raises as `run`."""

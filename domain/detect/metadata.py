@@ -1,19 +1,20 @@
 """What a Python project says of itself: name, dependencies, extras and groups, from whichever file has them.
 
-pyproject.toml (PEP 621, PEP 735, poetry, pdm, uv, flit), setup.cfg and setup.py. setup.py is parsed, never run: what
-it computes is not known here, and `is_computed` says so; the built wheel's metadata knows.
+pyproject.toml (PEP 621, PEP 735, poetry, pdm, uv, flit), setup.cfg and setup.py, and the requirements files that the
+first two name. setup.py is parsed, never run: what it computes is not known here, and `is_computed` says so; the built
+wheel's metadata knows.
 """
 
 import ast
 import configparser
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from domain.detect.pip_files import Local, is_project
+from domain.detect.pip_files import Local, is_project, plain_lines
 from domain.detect.reading import View
 from domain.errors import InputError
 
@@ -46,6 +47,19 @@ def read(view: View) -> Metadata:
             raise InputError(view.unread[-1])
         return _of_pyproject(view, data)
     return _of_setup(view)
+
+
+def named_files(view: View) -> tuple[str, ...]:
+    """Files that pyproject.toml or setup.cfg of a directory names as a list of what the project depends on, relative to
+    the root of the repository. Nothing for a file that cannot be read."""
+    try:
+        data = view.toml("pyproject.toml")
+        named = [path for paths in _dynamic_files(data).values() for path in paths]
+    except InputError:
+        named = []
+    for text in _cfg_texts(view).values():
+        named += cfg_files(text)
+    return tuple(dict.fromkeys(view.full(path) for path in named))
 
 
 def expanded(metadata: Metadata, extras: Iterable[str]) -> tuple[str, ...]:
@@ -157,7 +171,51 @@ def _of_pyproject(view: View, data: dict[str, Any]) -> Metadata:
         return own._replace(
             groups=groups, default_groups=default_groups, is_package=own.is_package or found.is_package, local=own.local
         )
-    return found
+    return _with_dynamic(view, data, found, dynamic) if found.is_computed else found
+
+
+def _with_dynamic(view: View, data: dict[str, Any], found: Metadata, dynamic: Collection[str]) -> Metadata:
+    """`found` with what pyproject.toml leaves to other files: to requirements files that it names, or to setup.cfg and
+    setup.py. https://setuptools.pypa.io/en/stable/userguide/pyproject_config.html#dynamic-metadata"""
+    own = _of_setup(view)
+    is_told = bool(own.path) and not own.is_computed
+    lines = {extra: _lines_in(view, paths) for extra, paths in _dynamic_files(data).items()}
+    dependencies = lines.pop("") if "" in lines else own.dependencies if is_told else None
+    is_known = dependencies is not None or "dependencies" not in dynamic
+    if "optional-dependencies" in dynamic:
+        is_known &= None not in lines.values() if lines else is_told
+        extras = {**found.extras, **own.extras, **{extra: some or () for extra, some in lines.items()}}
+        found = found._replace(extras=extras)
+    if "dependencies" in dynamic:
+        found = found._replace(dependencies=dependencies or own.dependencies)
+    return found._replace(is_computed=not is_known)
+
+
+def _dynamic_files(data: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Extra, or nothing for what is always needed, → the files that setuptools, or hatch with the plugin
+    hatch-requirements-txt, reads it from. https://github.com/repo-helper/hatch-requirements-txt"""
+    tool = _table(data, "tool")
+    files: dict[str, tuple[str, ...]] = {}
+    dynamic = _table(_table(tool, "setuptools"), "dynamic")
+    hook = _table(_table(_table(_table(tool, "hatch"), "metadata"), "hooks"), "requirements_txt")
+    if "dependencies" in dynamic:
+        files[""] = _paths(dynamic["dependencies"], "file")
+    files |= {extra: _paths(said, "file") for extra, said in _table(dynamic, "optional-dependencies").items()}
+    if hook:
+        files[""] = _paths(hook, "files") or _paths(hook, "filename") or ("requirements.txt",)
+        files |= {extra: _strings(said) for extra, said in _table(hook, "optional-dependencies").items()}
+    return {extra: paths for extra, paths in files.items() if paths}
+
+
+def _paths(said: Any, key: str) -> tuple[str, ...]:
+    return _strings(said.get(key)) if isinstance(said, dict) else ()
+
+
+def _lines_in(view: View, paths: Iterable[str]) -> tuple[str, ...] | None:
+    """The requirement lines of these files; None where one is not there."""
+    if not all(path in view for path in paths):
+        return None
+    return tuple(line for path in paths for line in plain_lines(view.text(path)))
 
 
 def _pep_735(table: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -267,58 +325,92 @@ def _poetry_local(view: View, poetry: Mapping[str, Any]) -> list[Local]:
 
 
 def _of_setup(view: View) -> Metadata:
-    config = configparser.RawConfigParser(strict=False)
-    try:
-        config.read_string(view.text("setup.cfg"))
-    except configparser.Error as err:
-        view.unread.append(f"{view.full('setup.cfg')} cannot be read: {str(err).splitlines()[0]}")
+    config = _setup_cfg(view)
     told = _of_setup_py(view) if "setup.py" in view else Metadata()
     options = dict(config["options"]) if config.has_section("options") else {}
-    extras = dict(config["options.extras_require"]) if config.has_section("options.extras_require") else {}
-    texts = [options.get("install_requires", ""), *extras.values()]
+    texts = _cfg_texts(view)
+    known = {key: _cfg_lines(view, text) for key, text in texts.items()}
+    dependencies = known.pop("", None)
     name = config.get("metadata", "name", fallback="") or told.name
     if not told.is_package and not name:
         return Metadata()
     return Metadata(
         name=name if not name.startswith(("attr:", "file:")) else "",
-        dependencies=_cfg_lines(options.get("install_requires", "")) or told.dependencies,
-        extras={**told.extras, **{key: _cfg_lines(value) for key, value in extras.items()}},
+        dependencies=dependencies or told.dependencies,
+        extras={**told.extras, **{key: lines or () for key, lines in known.items()}},
         requires_python=options.get("python_requires", "") or told.requires_python,
         is_package=True,
-        is_computed=told.is_computed or any(text.strip().startswith(("file:", "attr:")) for text in texts),
-        path=view.full("setup.cfg" if options or extras else "setup.py" if "setup.py" in view else "setup.cfg"),
+        is_computed=told.is_computed or any(_cfg_lines(view, text) is None for text in texts.values()),
+        path=view.full("setup.cfg" if options or known else "setup.py" if "setup.py" in view else "setup.cfg"),
     )
 
 
-def _cfg_lines(text: str) -> tuple[str, ...]:
-    if text.strip().startswith(("file:", "attr:")):
+def _setup_cfg(view: View) -> configparser.RawConfigParser:
+    """setup.cfg; empty where it cannot be read, which is told."""
+    config = configparser.RawConfigParser(strict=False)
+    try:
+        config.read_string(view.text("setup.cfg"))
+    except configparser.Error as err:
+        view.unread.append(f"{view.full('setup.cfg')} cannot be read: {str(err).splitlines()[0]}")
+    return config
+
+
+def _cfg_texts(view: View) -> dict[str, str]:
+    """Extra, or nothing for what is always needed, → what setup.cfg has as its requirements, as it stands there."""
+    config = _setup_cfg(view)
+    texts = {"": config.get("options", "install_requires", fallback="")}
+    for section in ("options.extras_require", "extras"):  # the second is pbr's
+        texts |= dict(config[section]) if config.has_section(section) else {}
+    return {extra: text or "" for extra, text in texts.items() if extra or text}
+
+
+def cfg_files(text: str) -> tuple[str, ...]:
+    """The files that `file: a.txt, b.txt` names. https://setuptools.pypa.io/en/stable/userguide/declarative_config.html"""
+    if not text.strip().startswith("file:"):
         return ()
-    return tuple(part.strip() for line in text.splitlines() for part in [line.split(" #")[0]] if part.strip())
+    return tuple(part.strip() for part in text.strip().removeprefix("file:").split(",") if part.strip())
+
+
+def _cfg_lines(view: View, text: str) -> tuple[str, ...] | None:
+    """Requirements of setup.cfg, also out of the files that it names; None where that is not known."""
+    if text.strip().startswith("attr:"):
+        return None
+    if files := cfg_files(text):
+        return _lines_in(view, files)
+    return cfg_lines(text)
+
+
+def cfg_lines(text: str) -> tuple[str, ...]:
+    """The requirements in a value of setup.cfg."""
+    lines = (re.sub(r"(^|\s)#.*$", "", line).strip() for line in text.splitlines())
+    return tuple(_without_pbr_marker(line) for line in lines if line)
+
+
+def _without_pbr_marker(line: str) -> str:
+    """pbr writes a marker as `name>=1:(python_version<'3')`. https://docs.openstack.org/pbr/latest/user/features.html"""
+    found = re.fullmatch(r"(.+?):\((.+)\)", line)
+    return f"{found[1]} ; {found[2]}" if found else line
 
 
 def _of_setup_py(view: View) -> Metadata:
     """Literal arguments of `setup(...)`, also those that a variable of the module names."""
     try:
         module = ast.parse(view.text("setup.py"))
+        known = literals(module)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Metadata(is_package=True, is_computed=True, path=view.full("setup.py"))
-    known: dict[str, Any] = {}
     is_computed = False
     found: dict[str, Any] = {}
-    for node in ast.walk(module):
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            known[node.targets[0].id] = _literal(node.value, known)
     for node in ast.walk(module):
         if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "setup":
             for keyword in node.keywords:
                 if keyword.arg is None:
-                    value = _literal(keyword.value, known)
+                    value = literal(keyword.value, known)
                     found.update(value if isinstance(value, dict) else {})
                     is_computed |= not isinstance(value, dict)
                 else:
-                    found[keyword.arg] = _literal(keyword.value, known)
-    wanted = ("install_requires", "extras_require", "tests_require")
-    is_computed |= any(name in found and found[name] is None for name in wanted[:2])
+                    found[keyword.arg] = literal(keyword.value, known)
+    is_computed |= any(name in found and not _is_told(found[name]) for name in ("install_requires", "extras_require"))
     extras = found.get("extras_require")
     return Metadata(
         name=found["name"] if isinstance(found.get("name"), str) else "",
@@ -340,32 +432,51 @@ def tests_require(view: View) -> tuple[str, ...]:
         module = ast.parse(view.text("setup.py"))
     except (configparser.Error, SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
-    lines = list(_cfg_lines(config.get("options", "tests_require", fallback="")))
-    known = {
-        node.targets[0].id: _literal(node.value, {})
-        for node in ast.walk(module)
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
+    lines = list(_cfg_lines(view, config.get("options", "tests_require", fallback="")) or ())
+    known = literals(module)
     for node in ast.walk(module):
         if isinstance(node, ast.keyword) and node.arg == "tests_require":
-            lines += _strings(_literal(node.value, known))
+            lines += _strings(literal(node.value, known))
     return tuple(dict.fromkeys(lines))
 
 
-def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
+MAX_DEPTH, MAX_ITEMS = 50, 10_000
+"""Of a value of setup.py. What is deeper or longer is not known, whoever wrote it."""
+
+
+def literals(module: ast.Module) -> dict[str, Any]:
+    """Names of a module that are set to literals, wherever in it, → the value that stands last."""
+    known: dict[str, Any] = {}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            known[node.targets[0].id] = literal(node.value, known)
+    return known
+
+
+def literal(node: ast.expr, known: Mapping[str, Any], depth: int = MAX_DEPTH) -> Any:
     """The value of an expression of literals, known names and `+`; None for anything else."""
+    if not depth:
+        return None
     if isinstance(node, ast.Name):
         return known.get(node.id)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        left, right = _literal(node.left, known), _literal(node.right, known)
+        left, right = literal(node.left, known, depth - 1), literal(node.right, known, depth - 1)
         is_fine = isinstance(left, list | str) and type(left) is type(right)
-        return left + right if is_fine else None
+        return left + right if is_fine and len(left) + len(right) <= MAX_ITEMS else None
     if isinstance(node, ast.Dict):
-        keys = [_literal(key, known) if key else None for key in node.keys]
-        return {str(key): _literal(value, known) for key, value in zip(keys, node.values, strict=True) if key}
+        keys = [literal(key, known, depth - 1) if key else None for key in node.keys]
+        values = [literal(value, known, depth - 1) for value in node.values]
+        return {str(key): value for key, value in zip(keys, values, strict=True) if key}
     if isinstance(node, ast.List | ast.Tuple):
-        return [_literal(item, known) for item in node.elts]
+        return [literal(item, known, depth - 1) for item in node.elts]
     return node.value if isinstance(node, ast.Constant) else None
+
+
+def _is_told(value: Any) -> bool:
+    """Whether all of a value of setup.py is known: texts, a list of them, or a table of such."""
+    if isinstance(value, dict):
+        return all(_is_told(inner) for inner in value.values() if not isinstance(inner, dict))
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
 
 
 def _strings(value: Any) -> tuple[str, ...]:

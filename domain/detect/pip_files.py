@@ -5,6 +5,7 @@ https://pip.pypa.io/en/stable/reference/requirements-file-format/
 
 import posixpath
 import re
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -23,6 +24,10 @@ _HARMLESS = (
     "--no-build-isolation", "--pre", "--no-deps", "--trusted-host",
 )  # fmt: skip
 """They choose between what one index has, or how it is built; only wheels are installed here anyway."""
+
+
+_NAMES = re.compile(r"(?:.*[-_.])?(?:requirements?|constraints?)(?:[-_.].*)?\.(?:txt|in|pip)", re.I)
+_FOLDERS = ("requirements", "constraints")
 
 
 class Local(NamedTuple):
@@ -78,6 +83,19 @@ def read(view: View, path: str) -> Lines:
 
     visit(posixpath.normpath(path), False, "the project's settings")
     return Lines(tuple(lines), tuple(constraints), tuple(local), tuple(indexes))
+
+
+def is_requirements_file(path: str) -> bool:
+    """Whether a file is one by its name, or by a directory that it is in."""
+    name = PurePosixPath(path)
+    is_inside = any(part in _FOLDERS for part in name.parts[:-1]) and name.suffix in (".txt", ".in", ".pip")
+    return is_inside or _NAMES.fullmatch(name.name) is not None
+
+
+def plain_lines(text: str) -> list[str]:
+    """The requirement lines of a file, without options and comments. Nothing that it includes is read."""
+    lines = (re.sub(r"\s--?[a-z].*$", "", line).strip() for line in _logical(text))
+    return [line for line in lines if line and not line.startswith("-")]
 
 
 def local_of(text: str, view: View, path: str = "") -> Local | None:

@@ -1,5 +1,6 @@
 """A change, as its rules see it: base and head as data, what differs, and which lines are new."""
 
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -105,14 +106,22 @@ def table_of(tree: Tree, path: str) -> dict[str, Any] | None:
         return None
 
 
+_HEADER = re.compile(r"\[([^\[\]]+)\](?:\s*[#;][^\]]*)?")
+
+
 def sections_of(tree: Tree, path: str) -> dict[str, list[str]]:
-    """The lines of an ini file by section, as they stand."""
+    """The lines of an ini file by section, as they stand. Readers of such files differ in what opens a section: a line
+    that does so for some of them alone leaves the one before open too, and the next lines are in both."""
     sections: dict[str, list[str]] = {}
-    name = ""
-    for line in _lines(text_of(tree, path) or ""):
-        if line.startswith("["):
-            name = line[1:].partition("]")[0].strip()
-        elif line.strip():
+    names = {""}
+    for line in re.split(r"\r\n?|\n", text_of(tree, path) or ""):
+        text = line.strip()
+        if line.startswith("[") and (header := _HEADER.fullmatch(text)):
+            names = {header[1].strip()}
+            continue
+        if text.startswith("["):
+            names = names | {text[1:].partition("]")[0].strip(), text[1:].rpartition("]")[0].strip()}
+        for name in names if text else ():
             sections.setdefault(name, []).append(line)
     return sections
 

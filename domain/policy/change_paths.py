@@ -1,10 +1,15 @@
 """Change rules over paths: what may be touched, how much of it, and what a person has to look at."""
 
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
+from domain.detect.metadata import named_files
+from domain.detect.pip_files import is_requirements_file
+from domain.detect.reading import View
 from domain.paths import matches
 from domain.policy.change import Change, sections_of, table_of, text_of
 from domain.policy.rule import Hit, Rule
@@ -31,7 +36,8 @@ DEPENDENCY_TABLES = (
     ("tool", "setuptools"), ("tool", "hatch"), ("tool", "flit"), ("tool", "scikit-build"), ("tool", "maturin"),
     ("project", "entry-points"),
 )  # fmt: skip
-DEPENDENCY_SECTIONS = ("options", "options.extras_require", "options.entry_points")
+INSTALLED_IS = "what is installed is"
+DEPENDENCY_SECTIONS = ("options", "options.extras_require", "options.entry_points", "extras")
 
 RUN_FILES = (
     "**/jest.config.*", "**/.jestrc*", "**/vitest.config.*", "**/vitest.workspace.*", "**/.mocharc*",
@@ -214,6 +220,28 @@ def _settings_changed(
     return check
 
 
+def _dependencies(change: Change) -> Iterator[Hit]:
+    yield from _settings_changed(DEPENDENCY_FILES, DEPENDENCY_TABLES, DEPENDENCY_SECTIONS, INSTALLED_IS)(change)
+    named = _named_as_dependencies(change)
+    for path in change.changed:
+        if (path in named or is_requirements_file(path)) and not matches(path, DEPENDENCY_FILES):
+            yield Hit(f"{INSTALLED_IS} changed", path)
+
+
+def _named_as_dependencies(change: Change) -> set[str]:
+    """Files that the settings, or the metadata of a project above a changed path, name as a list of dependencies."""
+    settings = change.settings
+    of_settings = [*settings.requirement_files, *([settings.lock] if settings.lock else [])]
+    named = {posixpath.normpath(posixpath.join(settings.directory, path)) for path in of_settings}
+    above = {str(folder) for path in change.changed for folder in PurePosixPath(path).parents}
+    for tree in (change.base, change.head):
+        for folder in above:
+            at = "" if folder == "." else folder
+            if any(posixpath.join(at, name) in tree for name in ("pyproject.toml", "setup.cfg")):
+                named |= {*named_files(View(tree, at))}
+    return named
+
+
 def different_tables(change: Change, path: str, tables: Sequence[Sequence[str]]) -> Iterator[str]:
     """Names of the tables of a TOML file that differ; all of them where one side cannot be read."""
     base, head = table_of(change.base, path), table_of(change.head, path)
@@ -311,11 +339,12 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "dependencies", "change", PERSON,
-        "Requirements, lock files, package manifests, vendored packages, build scripts such as build.rs and "
-        "hatch_build.py; and in pyproject.toml and setup.cfg what is depended on, built, and an entry point.",
+        "Requirements, also in files of other names that pyproject.toml, setup.cfg or lockgate.toml names; lock files, "
+        "package manifests, vendored packages, build scripts such as build.rs; and in pyproject.toml and "
+        "setup.cfg what is depended on, built, and an entry point.",
         "A dependency is other people's code with this project's rights.",
         "a reviewer knows each new name and version",
-        _settings_changed(DEPENDENCY_FILES, DEPENDENCY_TABLES, DEPENDENCY_SECTIONS, "what is installed is"),
+        _dependencies,
     ),
     Rule(
         "check-config", "change", PERSON,

@@ -1,6 +1,6 @@
 """Rules over two runs of the tests, base's and the change's: what the judge's rules over single rows do not see."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from domain.checks import Problem, new_problems
@@ -35,6 +35,8 @@ class Ran(NamedTuple):
     again: Again = Again()
     put_back: Mapping[str, str] = {}
     """Path → how it was tested, where that is not as the change has it."""
+    installed: Sequence[str] = ()
+    """Requirement lines that are installed for the change, and not for base."""
 
 
 def _did_not_run(ran: Ran) -> Iterator[Hit]:
@@ -118,6 +120,11 @@ def _put_back(ran: Ran) -> Iterator[Hit]:
         yield Hit(how, path)
 
 
+def _installed(ran: Ran) -> Iterator[Hit]:
+    for line in ran.installed:
+        yield Hit(f"{line.split(' --hash=')[0]} is installed for the change, and not for base")
+
+
 def _exit_code_only(ran: Ran) -> Iterator[Hit]:
     if ran.head.runner == "exit code":
         yield Hit("of the tests nothing is known but the exit code of their command")
@@ -170,6 +177,13 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
         "What is merged is then not all that was tested. A refusal names these files too, for it may come from that.",
         "leave it as base has it; a person can open the file by its own name in may_change_tests",
         _put_back,
+    ),
+    Rule(
+        "installed-anew", "test", PERSON,
+        "A requirement, or a bound of one, that is installed for the change and not for base, wherever it is written.",
+        "A dependency is other people's code with this project's rights, also where no file of a known name has it.",
+        "a reviewer knows each new name and version",
+        _installed,
     ),
     Rule(
         "check-unclear", "test", PERSON,

@@ -47,6 +47,43 @@ def test_a_dependency_that_no_rule_refuses_is_there_for_the_tests(shop: Workshop
     assert any(reason.startswith("jest.config.js: tested without this file") for reason in seen.verdict.reasons)
 
 
+DYNAMIC = {
+    **FILES,
+    "lockgate.toml": 'install = true\nrequirements = ["pytest==9.2.0"]\ntest = "python -m pytest -q"\n',
+    "pyproject.toml": '[project]\nname = "sums"\nversion = "1"\ndynamic = ["dependencies"]\n[tool.setuptools]\n'
+    'py-modules = ["sums"]\n[tool.setuptools.dynamic]\ndependencies = {file = "needs.lst"}\n[build-system]\n'
+    'requires = ["setuptools==80.9.0"]\nbuild-backend = "setuptools.build_meta"\n',
+    "needs.lst": "iniconfig\n",
+}
+
+
+def test_a_dependency_of_a_list_by_any_name_is_installed_and_told_and_one_that_code_computes_is_refused(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    at = repository(tmp_path / "dynamic.git", DYNAMIC)
+    ready = prepared_by("own-dynamic", brief(at))
+
+    def lists(tree: Tree) -> Tree:
+        code = entry(tree["sums.py"].content.decode() + WITH_SIX)
+        return {**tree, "needs.lst": entry("iniconfig\nsix==1.17.0\n"), "sums.py": code}
+
+    seen = gated(shop, ready, lists)
+    assert seen.verdict.decision == "needs a person", seen.verdict.reasons
+    assert {"dependencies", "installed-anew"} <= set(seen.verdict.rules)
+    assert "needs.lst: what is installed is changed" in " ".join(seen.verdict.reasons)
+    assert "six==1.17.0 is installed for the change, and not for base" in " ".join(seen.verdict.reasons)
+
+    def computes(tree: Tree) -> Tree:
+        text = tree["pyproject.toml"].content.decode().split("[tool.setuptools.dynamic]")[0]
+        text += DYNAMIC["pyproject.toml"][DYNAMIC["pyproject.toml"].index("[build-system]") :]
+        code = "from setuptools import setup\nsetup(install_requires=['iniconfig', ''.join(['s', 'ix'])])\n"
+        return {**lists(tree), "needs.lst": tree["needs.lst"], "pyproject.toml": entry(text), "setup.py": entry(code)}
+
+    refused = gated(shop, ready, computes).verdict
+    assert refused.is_refused
+    assert "computes when it is built that it needs six" in " ".join(refused.reasons)
+
+
 def test_a_dependency_that_a_rule_refuses_is_never_fetched(
     shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

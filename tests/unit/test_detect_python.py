@@ -6,7 +6,9 @@ import pytest
 
 from domain.detect import detect
 from domain.detect.asked import Asked, asked, uv_words
+from domain.detect.metadata import read
 from domain.detect.pip_files import Local
+from domain.detect.reading import View
 from domain.errors import InputError
 from domain.project import ProjectSettings
 from tests.unit.policy_cases import tree
@@ -340,3 +342,55 @@ def test_an_index_that_a_project_names_is_known_without_its_login(name: str) -> 
 def test_an_index_that_only_publishing_uses_is_not_one_that_packages_come_from() -> None:
     files = {"pyproject.toml": SHOP + f'[[tool.uv.index]]\nname = "a"\nurl = "{HERE}"\nexplicit = true\n'}
     assert not asked(tree(files), ProjectSettings()).indexes
+
+
+DYNAMIC = '[project]\nname = "shop"\ndynamic = ["dependencies", "optional-dependencies"]\n'
+ELSEWHERE: dict[str, tuple[dict[str, str], list[str], dict[str, list[str]], bool]] = {
+    "files that setuptools reads": (
+        {"pyproject.toml": DYNAMIC + '[tool.setuptools.dynamic]\ndependencies = {file = ["a.lst", "b.lst"]}\n'
+         'optional-dependencies.web = {file = "w.lst"}\n',
+         "a.lst": "# why\nsix>=1 \\\n  ,<2  # so\n", "b.lst": "x ; python_version > '3'\n", "w.lst": "flask\n"},
+        ["six>=1    ,<2", "x ; python_version > '3'"], {"web": ["flask"]}, False,
+    ),
+    "a file that is not there": (
+        {"pyproject.toml": DYNAMIC + '[tool.setuptools.dynamic]\ndependencies = {file = "a.lst"}\n'}, [], {}, True
+    ),
+    "a file that hatch reads": (
+        {"pyproject.toml": '[project]\nname = "shop"\ndynamic = ["dependencies"]\n'
+         '[tool.hatch.metadata.hooks.requirements_txt]\nfilename = "a.lst"\n', "a.lst": "--pre\nsix\n"},
+        ["six"], {}, False,
+    ),
+    "setup.py beside pyproject.toml": (
+        {"pyproject.toml": DYNAMIC,
+         "setup.py": "X = ['six']\nsetup(install_requires=X + ['x'], extras_require={'w': 'y'})"},
+        ["six", "x"], {"w": ["y"]}, False,
+    ),
+    "setup.py that computes some": (
+        {"pyproject.toml": DYNAMIC, "setup.py": "setup(install_requires=['six', read('x')])"}, ["six"], {}, True
+    ),
+    "setup.cfg beside pyproject.toml": (
+        {"pyproject.toml": DYNAMIC,
+         "setup.cfg": "[metadata]\nname = s\n[options]\ninstall_requires = file: a.lst, b.lst\n"
+         "[options.extras_require]\nw = file: b.lst\n", "a.lst": "six\n", "b.lst": "x\n"},
+        ["six", "x"], {"w": ["x"]}, False,
+    ),
+    "setup.cfg that asks code": (
+        {"setup.cfg": "[metadata]\nname = s\n[options]\ninstall_requires = attr: shop.needs\n"}, [], {}, True
+    ),
+    "pbr's extras": (
+        {"setup.cfg": "[metadata]\nname = s\n[extras]\nw =\n  six>=1 # MIT\n  x:(python_version<'3')\n"},
+        [], {"w": ["six>=1", "x ; python_version<'3'"]}, False,
+    ),
+    "a value that doubles itself": (
+        {"setup.py": "x = ['six']\n" + "x = x + x\n" * 60 + "setup(install_requires=x)"}, [], {}, True
+    ),
+    "a value that is too deep": ({"setup.py": f"setup(install_requires={'+'.join(['[]'] * 900)})"}, [], {}, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_is_depended_on_is_read_where_it_is_written(name: str) -> None:
+    files, dependencies, extras, is_computed = ELSEWHERE[name]
+    about = read(View(tree(files)))
+    told = (list(about.dependencies), {extra: list(lines) for extra, lines in about.extras.items()}, about.is_computed)
+    assert told == (dependencies, extras, is_computed)

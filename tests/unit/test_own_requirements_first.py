@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from domain.errors import InputError
+from domain.project import ProjectSettings
 from domain.task import Severity
 from domain.toolchain import BuiltProject
 from tasks import own_requirements
-from tasks.requirements import _refuse_computed, names_of
+from tasks.requirements import _refuse_computed, names_of, needs_build
 from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
 
 BUILT = BuiltProject(directory="", name="shop", filename="shop-1-py3-none-any.whl", wheel="w", roots=(), sources=())
@@ -47,6 +48,19 @@ def test_what_a_build_computes_is_asked_for_if_base_has_it_or_the_tree_declares_
         {"pyproject.toml": '[project]\nname = "shop"\ndependencies = ["six>1"]', "requirements/web.txt": "a-b  # why\n"}
     )
     _refuse_computed(declares, "", ["flask", "six", "A_b>1 ; python_version > '3'"], known)
+    listed = {
+        "pyproject.toml": '[project]\nname = "shop"\ndynamic = ["dependencies"]\n',
+        "setup.py": "setup(install_requires=['six'])",
+    }
+    _refuse_computed(tree({**listed, "dev-requirements.txt": "mock \\\n >1\n"}), "", ["six", "mock"], known)
     for line in ("shop-key-12345", "six\n shop-key-12345"):
         with pytest.raises(InputError, match="shop-key-12345"):
             _refuse_computed(declares, "", ["six", line], known)
+
+
+def test_a_project_is_built_anew_if_a_list_that_it_names_changes_wherever_it_lies() -> None:
+    base = tree(
+        {"setup.cfg": "[options]\ninstall_requires = file: docs/needs.md\n", "docs/needs.md": "", "docs/a.md": ""}
+    )
+    for path, is_built in (("docs/needs.md", True), ("docs/a.md", False)):
+        assert needs_build((BUILT,), ProjectSettings(), base, {**base, **tree({path: "six\n"})}) is is_built

@@ -34,6 +34,7 @@ HONEST: dict[str, Changes] = {
     "helpers in a test package": {"tests/types.py": "X = 1\n", "tests/factories.py": "def user(): ...\n"},
     "a new test with a skip of its own": {"tests/test_new.py": "@pytest.mark.skip\ndef test_later(): ...\n"},
     "another table of pyproject": {"pyproject.toml": PYPROJECT + '\n[tool.black]\nline-length = 100\n'},
+    "a new section of setup.cfg, with a comment": {"setup.cfg": SETUP + "[aliases]  # ours\ntest = pytest\n"},
     "another section of setup.cfg": {"setup.cfg": SETUP.replace("name = shop", "name = shop\nversion = 2")},
     "text in other languages": {"shop/i18n.py": f"A = '{PERSIAN}'\nB = '{ASTRONAUT} {ENGLAND}'\n"},
     "Windows line ends and a BOM": {"shop/old.py": "\ufeffx = 1\r\ny = 2\r\n"},
@@ -192,6 +193,29 @@ PERSON: dict[str, tuple[Changes, str]] = {
         }.items()
         for path in paths
     },
+    **{
+        f"a list of dependencies by another name, {name}": ({"deps/web.lst": "six\n", **files}, "dependencies")
+        for name, files in {
+            "named by pyproject.toml": {
+                "pyproject.toml": PYPROJECT + '[tool.setuptools.dynamic]\ndependencies = {file = ["deps/web.lst"]}\n'
+            },
+            "named by setup.cfg": {"setup.cfg": SETUP + "[options]\ninstall_requires = file: x.txt, deps/web.lst\n"},
+        }.items()
+    },
+    **{f"a new {path}": ({path: "six\n"}, "dependencies") for path in (
+        "requirements.in", "dev-requirements.txt", "requirements/extras/web.txt", "constraints-dev.txt",
+    )},
+    **{
+        f"a section of setup.cfg that opens {name}": ({"setup.cfg": text}, "dependencies")
+        for name, text in {
+            "after blanks": " [options]\ninstall_requires = six\n" + SETUP,
+            "after a carriage return": SETUP + "[a]\nx = 1\r[options]\rinstall_requires = six\n",
+            "before a line that only looks like one": SETUP + "[options]\n[x = 1\ninstall_requires = six\n",
+            "before a blank and one that is none": SETUP + "[options]\nx =\n [metadata]\ninstall_requires = six\n",
+            "before a comment": SETUP + "[a]\n[options] ; ]\ninstall_requires = six\n",
+        }.items()
+    },
+    "what pbr calls extras": ({"setup.cfg": SETUP + "[extras]\nweb = six\n"}, "dependencies"),
     "a build hook": ({"pyproject.toml": PYPROJECT + '\n[tool.hatch.build.hooks.x]\n'}, "dependencies"),
     "setuptools' own table": ({"pyproject.toml": PYPROJECT + '\n[tool.setuptools]\n'}, "dependencies"),
     "an entry point": ({"pyproject.toml": PYPROJECT + '\n[project.entry-points.x]\n'}, "dependencies"),
@@ -239,6 +263,29 @@ def test_what_base_has_decides_whether_a_file_is_installed_or_takes_over() -> No
     assert rules({"lib/fixtures/x/node_modules/a/index.js": "y\n"}) == {"dependencies"}, "for a resolver to find"
     base |= tree({"lib/fixtures/check.js": "require('chai')\n"})
     assert "installed" in rules({"lib/fixtures/node_modules/chai/index.js": "y\n"}), "base's own code finds it"
+
+
+LISTS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "setuptools": ({"api/pyproject.toml": '[tool.setuptools.dynamic]\ndependencies = {file = "LIST"}\n'}, {}),
+    "setuptools' extras": (
+        {"api/pyproject.toml": '[tool.setuptools.dynamic.optional-dependencies]\nweb = {file = ["b", "LIST"]}\n'},
+        {},
+    ),
+    "hatch": ({"api/pyproject.toml": '[tool.hatch.metadata.hooks.requirements_txt]\nfiles = ["LIST"]\n'}, {}),
+    "setup.cfg": ({"api/setup.cfg": "[options]\ninstall_requires = file: LIST\n"}, {}),
+    "setup.cfg's extras": ({"api/setup.cfg": "[options.extras_require]\nweb = file: LIST\n"}, {}),
+    "lockgate.toml": ({}, {"directory": "api", "requirement_files": ("LIST",)}),
+    "lockgate.toml's lock": ({}, {"directory": "api", "lock": "LIST"}),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_changed_list_of_dependencies_that_base_names_goes_to_a_person_whatever_it_is_called(name: str) -> None:
+    files, settings = LISTS[name]
+    base = {**PROJECT, **tree({**files, "api/LIST": "flask\n", "api/b": ""})}
+    changed = {**base, **tree({"api/LIST": "flask\nsix\n"})}
+    findings = change_findings(prepared(**settings), attempt(changed), base, changed)
+    assert [(one.rule, one.path) for one in findings] == [("dependencies", "api/LIST")]
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\nsize 1\n"

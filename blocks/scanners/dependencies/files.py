@@ -7,10 +7,13 @@ from pathlib import PurePosixPath
 from blocks.scanners.dependencies.npm_files import read_npmrc, read_package, read_package_lock
 from blocks.scanners.dependencies.pyproject import read_lockgate, read_pyproject, read_script, read_uv_toml
 from blocks.scanners.dependencies.python_locks import read_poetry_lock, read_uv_lock
-from blocks.scanners.dependencies.reading import SHOWN, Reading, Unreadable, strings, table
-from blocks.scanners.dependencies.requirements import is_requirements, read_requirements
+from blocks.scanners.dependencies.reading import SHOWN, Reading, Unreadable, strings
+from blocks.scanners.dependencies.requirements import read_requirements
 from blocks.scanners.dependencies.setup_files import read_setup_cfg, read_setup_py
 from domain.dependencies import Ecosystem, Sight
+from domain.detect.metadata import named_files
+from domain.detect.pip_files import is_requirements_file
+from domain.detect.reading import View
 from domain.paths import matches
 from domain.policy.change import is_python
 from domain.ports import Tree
@@ -71,7 +74,7 @@ def read_tree(tree: Tree, own_indexes: frozenset[str], skip: Iterable[str]) -> R
 def _is_of_interest(path: str, tree: Tree) -> bool:
     name = PurePosixPath(path).name
     is_known = name in MANIFESTS or name in LOCKS or name in SETTINGS or name in _UNREAD or path == "lockgate.toml"
-    return is_known or is_requirements(path) or (is_python(path) and _SCRIPT_MARK in tree[path].content)
+    return is_known or is_requirements_file(path) or (is_python(path) and _SCRIPT_MARK in tree[path].content)
 
 
 def removed_locks(base: Tree, head: Tree) -> Iterable[Sight]:
@@ -85,7 +88,7 @@ def removed_locks(base: Tree, head: Tree) -> Iterable[Sight]:
 
 def _readers(reading: Reading, wanted: list[str]) -> Iterable[tuple[str, Reader]]:
     """(path, how it is read), each file once, also those that another one includes."""
-    plain = {path for path in wanted if is_requirements(path)} | set(_named(reading, wanted))
+    plain = {path for path in wanted if is_requirements_file(path)} | set(_named(reading, wanted))
     for path in wanted:
         name = PurePosixPath(path).name
         if name in MANIFESTS:
@@ -107,24 +110,20 @@ def _readers(reading: Reading, wanted: list[str]) -> Iterable[tuple[str, Reader]
 
 
 def _named(reading: Reading, wanted: list[str]) -> Iterable[str]:
-    """Requirements files that lockgate.toml and pyproject.toml name, whatever they are called."""
+    """Requirements files that lockgate.toml, pyproject.toml and setup.cfg name, whatever they are called."""
     for path in wanted:
+        above, _, name = path.rpartition("/")
         try:
             if path == "lockgate.toml":
-                named = strings(reading.toml(path).get("lock"))
-            elif path.endswith("pyproject.toml"):
-                said = table(reading.toml(path), "tool", "setuptools", "dynamic").values()
-                above = path.removesuffix("pyproject.toml")
-                named = [
-                    above + one for table_ in said if isinstance(table_, dict) for one in strings(table_.get("file"))
-                ]
+                told = reading.toml(path)
+                named = [*strings(told.get("lock")), *strings(told.get("requirement_files"))]
+            elif name in ("pyproject.toml", "setup.cfg"):
+                named = list(named_files(View(reading.tree, above)))
             else:
                 continue
         except Unreadable:
             continue
-        yield from (
-            name for name in named if name in reading.tree and PurePosixPath(name).name not in {*MANIFESTS, *LOCKS}
-        )
+        yield from (one for one in named if one in reading.tree and PurePosixPath(one).name not in {*MANIFESTS, *LOCKS})
 
 
 def _read_settings(reading: Reading, path: str) -> None:

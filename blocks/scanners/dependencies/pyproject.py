@@ -19,6 +19,8 @@ from blocks.scanners.dependencies.reading import (
     tables,
 )
 from domain.dependencies import Ecosystem
+from domain.detect.metadata import named_files
+from domain.detect.reading import View
 
 _SCRIPT = re.compile(r"(?m)^# /// script\s*$\n((?:^#(?: .*)?$\n?)+?)^# ///\s*$")
 """https://peps.python.org/pep-0723/#specification"""
@@ -45,9 +47,7 @@ def read_pyproject(reading: Reading, path: str) -> None:
     reading.section("build", hooks, "hooks of the build are new or changed", path)
     dynamic = strings(table(content, "project").get("dynamic"))
     if {"dependencies", "optional-dependencies"} & set(dynamic):
-        files = [one for said in table(content, "tool", "setuptools", "dynamic").values() if isinstance(said, dict)
-                 for one in strings(said.get("file"))]  # fmt: skip
-        reading.is_whole[Ecosystem.PYPI] &= bool(files)
+        reading.is_whole[Ecosystem.PYPI] &= bool(named_files(View(reading.tree, path.rpartition("/")[0])))
     _uv(reading, path, content, lines, own)
     _poetry(reading, path, content, lines)
     for tool in ("poetry", "pdm"):

@@ -3,20 +3,12 @@
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from blocks.scanners.dependencies.reading import SHOWN, Reading, Unreadable, below
 from domain.dependencies import Ecosystem
 
-_REQUIREMENTS = re.compile(r"(?:.*[-_.])?(?:requirements?|constraints?)(?:[-_.].*)?\.(?:txt|in|pip)", re.I)
 _HASH = re.compile(r"--hash[= ]((?:sha256|sha384|sha512|md5|sha1|sha224):[0-9a-f]{32,128})")
 _UTF8 = ("utf-8", "utf8", "utf-8-sig", "us-ascii", "ascii")
-
-
-def is_requirements(path: str) -> bool:
-    name = PurePosixPath(path)
-    is_inside = name.parent.name in ("requirements", "constraints") and name.suffix in (".txt", ".in", ".pip")
-    return is_inside or _REQUIREMENTS.fullmatch(name.name) is not None
 
 
 def read_requirements(reading: Reading, path: str) -> None:

@@ -2,9 +2,11 @@
 
 import ast
 import configparser
+from typing import Any
 
-from blocks.scanners.dependencies.reading import SHOWN, WORD, Lines, Reading, Unreadable, first_word, strings
+from blocks.scanners.dependencies.reading import SHOWN, WORD, Lines, Reading, Unreadable, below, first_word, strings
 from domain.dependencies import Ecosystem
+from domain.detect.metadata import cfg_files, cfg_lines, literal, literals
 
 
 def read_setup_cfg(reading: Reading, path: str) -> None:
@@ -16,14 +18,14 @@ def read_setup_cfg(reading: Reading, path: str) -> None:
     lines = Lines(reading.text(path), WORD)
     options = dict(parser["options"]) if parser.has_section("options") else {}
     said = [options.get(key, "") for key in ("install_requires", "setup_requires", "tests_require")]
-    if parser.has_section("options.extras_require"):
-        said += parser["options.extras_require"].values()
-    for line in "\n".join(said).split("\n"):
-        text = line.strip()
-        if text.startswith("file:"):
-            reading.is_whole[Ecosystem.PYPI] = False
+    for section in ("options.extras_require", "extras"):  # the second is pbr's
+        said += [text or "" for text in parser[section].values()] if parser.has_section(section) else []
+    for value in said:
+        if value.strip().startswith(("file:", "attr:")):
+            named = cfg_files(value)
+            reading.is_whole[Ecosystem.PYPI] &= bool(named) and all(below(path, one) in reading.tree for one in named)
             continue
-        if text and not text.startswith("#"):
+        for text in cfg_lines(value):
             reading.require(text, path, lines.of(first_word(text)))
     reading.section("build", options.get("setup_requires"), "build requirements are new or changed", path)
     for line in options.get("dependency_links", "").split():
@@ -39,16 +41,14 @@ def read_setup_py(reading: Reading, path: str) -> None:
     reading.section("build", source, "setup.py is new or changed: it runs when the project is built", path)
     try:
         module = ast.parse(source)
+        known = literals(module)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
         raise Unreadable("it is no Python that can be parsed") from err
-    known = {node.targets[0].id: node.value for node in module.body
-             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}  # fmt: skip
     for call in ast.walk(module):
         if isinstance(call, ast.Call) and _called(call) == "setup":
             for word in call.keywords:
                 if word.arg in ("install_requires", "setup_requires", "tests_require", "extras_require"):
-                    value = known.get(word.value.id, word.value) if isinstance(word.value, ast.Name) else word.value
-                    _literal(reading, path, value)
+                    _require(reading, path, literal(word.value, known), word.value.lineno)
                 elif word.arg == "dependency_links":
                     for node in ast.walk(word.value):
                         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -61,14 +61,11 @@ def _called(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def _literal(reading: Reading, path: str, value: ast.expr) -> None:
-    try:
-        said = ast.literal_eval(value)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        reading.is_whole[Ecosystem.PYPI] = False
-        return
-    groups = list(said.values()) if isinstance(said, dict) else [said]
-    for group in groups:
-        for text in strings(list(group) if isinstance(group, (tuple, set)) else group):
-            for line in filter(None, (line.strip() for line in text.splitlines())):
-                reading.require(line, path, value.lineno)
+def _require(reading: Reading, path: str, said: Any, number: int) -> None:
+    """Requirements as a value of setup.py; what is none of them, or is not known, makes it not whole."""
+    for group in said.values() if isinstance(said, dict) else [said]:
+        lines = strings(group)
+        is_whole = isinstance(group, str) or (isinstance(group, list) and len(lines) == len(group))
+        reading.is_whole[Ecosystem.PYPI] &= is_whole
+        for line in filter(None, (line.strip() for text in lines for line in text.splitlines())):
+            reading.require(line, path, number)
