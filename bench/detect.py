@@ -36,10 +36,13 @@ from blocks.workshop import Workshop
 from domain.detect import detect
 from domain.detect.reading import Detected
 from domain.errors import LockgateError
+from domain.policy.feedback import cause_of
 from domain.ports import Tree, TreeEntry
+from domain.task import CaseOutcome, Suite
 from domain.value import digest_of
 from station.init import missing_of
 from tasks.prove import Proof, prove
+from tasks.runners import EXIT_CODE
 from tests.e2e import sdists
 
 PAGE = Path(__file__).parent.parent / "docs" / "detect-bench.md"
@@ -128,6 +131,8 @@ def compared(shop: Workshop, name: str, project: Project, tree: Tree, detected: 
     plainly = counted(beside.counts) if beside.counts else f"nothing ran: {' '.join(beside.problem.split())[:200]}"
     if not detected.kind:
         return Row(name, "refused", "", "nothing detected", plainly, detected.missing[0].how)
+    if proof.suite and proof.suite.runner == EXIT_CODE:
+        return by_exit_code(name, proof.suite, beside)._replace(detected=said, plain=plainly)
     cases = {test: outcome.value for test, outcome in proof.suite.cases.items()} if proof.suite else {}
     here = Counter(_function(test) for test, outcome in cases.items() if outcome == "passed")
     lost = missed(beside.passed, here)
@@ -141,6 +146,16 @@ def compared(shop: Workshop, name: str, project: Project, tree: Tree, detected: 
         verdict = "refused" if reason else "as plain"
     shown = tuple(f"{test}: {_said(proof, cases, test)}" for test in list(lost)[:40])
     return Row(name, verdict, said, counted(Counter(cases.values())), plainly, " ".join(reason.split())[:400], shown)
+
+
+def by_exit_code(name: str, suite: Suite, beside: Plain) -> Row:
+    """Where a script of the project's own runs its tests, it must end well here if nothing fails plainly."""
+    outcome = next(iter(suite.cases.values()))
+    if outcome is not CaseOutcome.PASSED:
+        why = next(iter(suite.messages.values()), suite.problem or "")
+        return Row(name, "refused", "", EXIT_CODE, "", cause_of(why).why)
+    fails = beside.counts.get("failed", 0) + beside.counts.get("error", 0)
+    return Row(name, "wrong" if fails or not beside.passed else "as plain", "", f"{EXIT_CODE} 0", "")
 
 
 def missed(plainly: dict[str, int], here: dict[str, int]) -> dict[str, int]:

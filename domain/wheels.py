@@ -24,6 +24,18 @@ _PACKAGES = re.compile(r"[^/]+\.data/(?:purelib|platlib)/")
 """What lies below is installed among the packages like all else: https://peps.python.org/pep-0427/"""
 
 
+_WORK = "/work"
+
+
+def _importable(roots: Iterable[str]) -> bytes:
+    """A .pth by which a Python that tests start with an environment of its own finds the project, as where it is
+    installed to be edited. The interpreter that runs the tests is started safely, and finds nothing of the tree so;
+    outside of a sandbox, as in a release, it does nothing."""
+    places = [f"{_WORK}/{root}".rstrip("/") for root in roots]
+    is_free = "os.path.isdir('/lockgate') and not os.environ.get('PYTHONSAFEPATH')"
+    return f"import os, sys; {is_free} and sys.path.extend({places!r})\n".encode()
+
+
 class Split(NamedTuple):
     """`wheel`: the metadata and what has no place in the tree. The code is imported from the tree, so that what is
     tested is what the tree has."""
@@ -61,6 +73,7 @@ def split(content: bytes, paths: Collection[str], directory: str = "") -> Split:
             rest[name] = files[name]
     roots = sorted({root.rstrip("/") for root in root_of.values()}, key=lambda root: (root.count("/"), root))
     sources = sorted(root + name for name, root in root_of.items())
+    rest[f"lockgate_{info.removesuffix('.dist-info')}.pth"] = _importable(roots)
     return Split(_wheel(rest, info), beside, tuple(roots), tuple(sources), metadata_of(files[f"{info}/METADATA"]))
 
 

@@ -164,7 +164,7 @@ def _is_beside(path: str, as_they_lie: set[str], roots: set[str], settings: Proj
     return path in as_they_lie or is_new_code or matches(path, (*settings.test_paths, *_NO_INPUT))
 
 
-_MADE = "split, nothing that starts by itself, and what it was built with"
+_MADE = "split, importable, nothing else that starts by itself, and what it was built with"
 """How built projects are kept; one that was kept otherwise is built again."""
 
 

@@ -40,7 +40,11 @@ def detect(view: View) -> Detected | None:
         found.append(Found(what=what, value=value, path=path if "/" in path or path in view.tree else view.full(path)))
 
     run = suite_run(view)
-    tell("tests", " ".join([run.program, *run.arguments]), view.full(run.path) if run.path else view.full(tests))
+    tell(
+        "tests",
+        run.command or " ".join([run.program, *run.arguments]),
+        view.full(run.path) if run.path else view.full(tests),
+    )
     lock = next((path for path in _lock_places(view)), None)
     extras, groups, files, lines = _wanted(view, metadata, run, tell)
     if lock:
@@ -56,9 +60,10 @@ def detect(view: View) -> Detected | None:
         tell("Python", python, view.full(told_by))
     if metadata.is_package:
         tell("the project itself", metadata.name or "name known when it is built", metadata.path)
-    missing = tuple(
-        Missing(what=problem, how="mend the file, or write the settings by hand") for problem in view.unread
-    )
+    missing = [Missing(what=problem, how="mend the file, or write the settings by hand") for problem in view.unread]
+    if run.command:
+        how = "only its exit code is known, and a person has to agree to each change; pytest and unittest are read so"
+        missing.append(Missing(what="tests one by one", how=how))
     settings = ProjectSettings(
         directory=view.directory,
         lock=lock,
@@ -68,10 +73,11 @@ def detect(view: View) -> Detected | None:
         groups=groups,
         requirement_files=files,
         requirements=lines,
-        test=" ".join(["python", "-m", run.program, *run.arguments]),
+        test=run.command or " ".join(["python", "-m", run.program, *run.arguments]),
         environment=dict(run.environment),
     )
-    return Detected(settings=settings, kind=run.program, found=tuple(found), missing=missing)
+    kind = run.command or run.program
+    return Detected(settings=settings, kind=kind, found=tuple(found), missing=tuple(missing))
 
 
 def _lock_places(view: View) -> Iterator[str]:
@@ -126,7 +132,7 @@ def _brings_runner(
     view: View, metadata: Metadata, run: SuiteRun, extras: list[str], groups: list[str], files: list[str]
 ) -> bool:
     """Whether what is named brings pytest, where pytest runs the tests; what cannot be read might."""
-    if run.program != "pytest":
+    if run.command or run.program != "pytest":
         return True
     try:
         lines = [*run.lines, *expanded(metadata, extras), *grouped(metadata, groups)]

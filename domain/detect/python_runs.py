@@ -3,6 +3,7 @@
 import ast
 import configparser
 import itertools
+import posixpath
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +24,8 @@ class SuiteRun(NamedTuple):
     """Module that runs the tests: pytest, or unittest where only that is named."""
     arguments: tuple[str, ...] = ()
     """Of the program, quoted for a command line: paths, and which tests are meant."""
+    command: str = ""
+    """In place of both, where a script of the project's own runs the tests."""
     lines: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
@@ -31,13 +34,13 @@ class SuiteRun(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        named = self.arguments or self.lines or self.files or self.extras or self.groups
+        named = self.arguments or self.command or self.lines or self.files or self.extras or self.groups
         return not named and self.program == "pytest"
 
 
 def suite_run(view: View) -> SuiteRun:
-    """What tox says, else nox, else hatch: the first that says anything."""
-    runs = (reader(view) for reader in (_tox_ini, _tox_toml, _nox, _hatch))
+    """What tox says, else nox, else hatch, else Django's manage.py: the first that says anything."""
+    runs = (reader(view) for reader in (_tox_ini, _tox_toml, _nox, _hatch, _manage))
     return next((run for run in runs if not run.is_empty), SuiteRun())
 
 
@@ -66,6 +69,7 @@ def _tox_ini(view: View) -> SuiteRun:
             groups=_names(about.get("dependency_groups", [])),
             commands=about.get("commands", []),
             environment=dict(_assignments(about.get("setenv", about.get("set_env", [])))),
+            directory=" ".join(about.get("changedir", about.get("change_dir", []))),
         )
     return SuiteRun()
 
@@ -244,13 +248,17 @@ def _of_tox(
     groups: Iterable[str],
     commands: Iterable[str],
     environment: Mapping[str, str],
+    directory: str = "",
 ) -> SuiteRun:
     asked = _asked(view, [word.replace("{toxinidir}/", "").replace("{tox_root}/", "") for word in deps])
-    program, arguments = first_suite_command(view, commands) or ("pytest", ())
+    commands = list(commands)
+    found = first_suite_command(view, commands)
+    program, arguments = found or ("pytest", ())
     return asked._replace(
         path=path,
         program=program,
         arguments=arguments,
+        command="" if found else _own_command(view, commands, directory),
         extras=tuple(dict.fromkeys([*asked.extras, *filter(None, extras)])),
         groups=tuple(filter(None, groups)),
         environment=environment,
@@ -348,6 +356,38 @@ def _hatch(view: View) -> SuiteRun:
     return SuiteRun()
 
 
+# --- a script of the project's own
+
+
+def _manage(view: View) -> SuiteRun:
+    """Django's own runner, where a project of Django names no pytest."""
+    told = (
+        "pyproject.toml",
+        "setup.cfg",
+        "pytest.ini",
+        "**/requirements*.txt",
+        "requirements/*.txt",
+        "Pipfile",
+        "*.lock",
+    )
+    if "django" not in view.text("manage.py") or any("pytest" in view.text(path) for path in view.find(*told)):
+        return SuiteRun()
+    return SuiteRun(path="manage.py", command="python manage.py test")
+
+
+_SCRIPT = re.compile(r"python3? (?P<script>(?:\S+/)?(?:run_?)?tests?\.py|(?:\S+/)?manage\.py test)(?: [\w./=-]+)*")
+
+
+def _own_command(view: View, commands: Iterable[str], directory: str) -> str:
+    """The first command that is a script in the tree which runs tests, as a line for the shell."""
+    for one in commands:
+        command = " ".join(_without_places(one).split())
+        told = _SCRIPT.fullmatch(command)
+        if told and posixpath.normpath(posixpath.join(directory, told["script"].split()[0])) in view:
+            return f"cd {shlex.quote(directory)} && {command}" if directory else command
+    return ""
+
+
 # --- what they share
 
 
@@ -384,12 +424,8 @@ def suite_command(view: View, command: str) -> tuple[str, tuple[str, ...]] | Non
 
     Coverage, workers, reports and verbosity are left out: they belong to whoever runs it.
     """
-    command = re.sub(
-        r"\{posargs:?([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|\{args:?([^{}]*)\}", lambda m: m[1] or m[2] or "", command
-    )
-    command = re.sub(r"\{(toxinidir|tox_root|root)\}/", "", command)
     try:
-        words = shlex.split(command)
+        words = shlex.split(_without_places(command))
     except ValueError:
         return None
     at = next((n for n, word in enumerate(words) if re.search(r"(^|/)py\.?test$", word)), None)
@@ -399,6 +435,14 @@ def suite_command(view: View, command: str) -> tuple[str, tuple[str, ...]] | Non
         if pair == ("-m", "unittest"):
             return "unittest", _unittest_arguments(words[at + 2 :])
     return None
+
+
+def _without_places(command: str) -> str:
+    """With the defaults of what may be passed on, and relative to the project's directory."""
+    command = re.sub(
+        r"\{posargs:?([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|\{args:?([^{}]*)\}", lambda m: m[1] or m[2] or "", command
+    )
+    return re.sub(r"\{(toxinidir|tox_root|root)\}/", "", command)
 
 
 def _pytest_arguments(view: View, rest: list[str]) -> tuple[str, ...]:

@@ -75,10 +75,14 @@ def test_a_project_is_built_without_a_network_and_its_code_comes_from_the_tree(
         env = {"PYTHONPATH": "/work/api/src"}
         done = workspace.run(["python", "-c", SEES], timeout_s=60, env=env)
         script = workspace.run(["shop"], timeout_s=60, env=env)
+        bare = workspace.run(["env", "-u", "PYTHONPATH", "python", "-c", SEES], timeout_s=60)
+        safe = workspace.run(["python", "-c", SEES], timeout_s=60, env={"PYTHONSAFEPATH": "1"})
     finally:
         workspace.close()
     assert done.output.split() == ["1.5", "1.5", "/work/api/src/shop/__init__.py"]
     assert script.output.strip() == "shop 1.5"
+    assert bare.output == done.output, "a Python that tests start finds the project by itself"
+    assert "No module named 'shop'" in safe.output, "and the one that runs the tests finds nothing of the tree"
 
 
 LOCK = """version = 1

@@ -73,6 +73,20 @@ FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"tox.ini": "[testenv]\ncommands = {envpython} -m unittest discover -v -s tests {posargs}"},
         {"test": "python -m unittest discover -s tests"},
     ),
+    "tox that runs a script of the project's own, in a directory": (
+        {"tox.ini": "[testenv]\nchangedir = tests\ndeps = -rtests/needs.txt\n"
+         "commands =\n  {envpython} runtests.py {posargs}",
+         "tests/runtests.py": "", "tests/needs.txt": ""},
+        {"test": "cd tests && python runtests.py", "requirement_files": ("tests/needs.txt",)},
+    ),
+    "a project of Django": (
+        {"manage.py": "import django", "requirements.txt": "django"},
+        {"test": "python manage.py test", "lock": "requirements.txt"},
+    ),
+    "a project of Django with pytest": (
+        {"manage.py": "import django", "requirements.txt": "django", "requirements-dev.txt": "pytest-django"},
+        {"lock": "requirements.txt", "requirement_files": ("requirements-dev.txt",)},
+    ),
     "the first environment of tox's list that runs tests, with what its factors bring": (
         {"tox.ini": "[tox]\nenvlist = lint, py3{10-12}-{crypto,plain}  # all\n[testenv]\ndeps =\n  lint: ruff\n"
          "  crypto,other: c\n  plain: p\n  !plain: n\n  pypy3: q\n  py3{9-10}-crypto: o>1\n  {py311}: -r n.txt\n"
@@ -95,7 +109,8 @@ def test_a_python_project_is_detected_by_its_files(name: str) -> None:
     detected = detect(tree({**TEST, **files}))
     assert detected.settings.model_dump(exclude_defaults=True) == wanted
     assert all(found.path in {**TEST, **files} for found in detected.found), detected.found
-    assert not detected.missing
+    own = "python -m" not in detected.settings.test
+    assert [one.what for one in detected.missing] == (["tests one by one"] if own else [])
 
 
 def test_a_project_in_a_directory_is_detected_there_with_the_lock_of_its_workspace() -> None:

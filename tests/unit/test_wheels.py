@@ -36,7 +36,8 @@ def wheel(*files: tuple[str, str], name: str = "shop") -> bytes:
 def test_nothing_that_starts_by_itself_is_kept(path: str) -> None:
     parts = split(wheel(("shop/__init__.py", ""), ("shop/made.py", ""), (path, "import os")), ["src/shop/__init__.py"])
     with zipfile.ZipFile(io.BytesIO(parts.wheel)) as archive:
-        assert sorted(archive.namelist()) == ["shop-1.dist-info/METADATA", "shop-1.dist-info/RECORD"]
+        own = ["lockgate_shop-1.pth", "shop-1.dist-info/METADATA", "shop-1.dist-info/RECORD"]
+        assert sorted(archive.namelist()) == own
     assert list(parts.beside) == ["src/shop/made.py"]
 
 
