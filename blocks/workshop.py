@@ -79,6 +79,9 @@ class Workshop(LockgateBlock):
     models: ModelPolicy = Field(ModelPolicy(), description="Which models may be called, and what they may cost")
     toolchains: WheelToolchains = Field(default_factory=WheelToolchains, description="Environments from wheels")
     forge: LocalForge = Field(default_factory=LocalForge, description="Where repositories live")
+    repositories: tuple[str, ...] = Field(
+        (), description="Those that briefs may name, or PLACE/* for each directly below a place; empty: all"
+    )
     store: LocalStore | S3Store = Field(
         default_factory=LocalStore, description="Contracts, transcripts, failure bundles and artifacts"
     )

@@ -1,9 +1,10 @@
 """Who may do what at the front door: roles, tokens, and what a signed-in answer is known by."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from pydantic import Field
 
@@ -33,10 +34,16 @@ class Token(Value):
     added_at: datetime
     expires_at: datetime | None = Field(None, description="None: it does not expire")
     revoked_at: datetime | None = None
+    repositories: tuple[str, ...] = Field((), description="Those that a brief may name; empty: all")
 
     def may(self, role: Role) -> bool:
         """Who administers may do everything."""
         return role in self.roles or Role.ADMINISTER in self.roles
+
+    @property
+    def sees_all_briefs(self) -> bool:
+        """Whether it may read what others have submitted. A brief may be private; who judges has to know it."""
+        return any(self.may(role) for role in (Role.REVIEW, Role.ANSWER))
 
     def why_not(self, now: datetime) -> str | None:
         """Why it opens nothing any more; None where it does."""
@@ -59,3 +66,54 @@ def why_no_name(name: str) -> str | None:
 def answer_digest(answer: Mapping[str, str]) -> str:
     """What an answer says, for telling whether it is the one that somebody gave at the door."""
     return digest_of(dict(answer))
+
+
+SIGNED_STARTS: dict[str, tuple[str, ...]] = {
+    "rollback": ("environment", "revision"),
+    "downgrade": ("environment", "accept"),
+}
+"""Flow that a person starts by name → those of its parameters that say what is done."""
+
+
+def start_digest(flow: str, by: str, parameters: Mapping[str, Any]) -> str:
+    """What a person has started, for telling whether it is what somebody asked for at the door."""
+    return digest_of([flow, by, {name: parameters.get(name) or None for name in SIGNED_STARTS[flow]}])
+
+
+STARTED_BY = "lockgate.started-by"
+"""The label of a run that says whose token started it. Who administers alone could change it."""
+START = "start"
+"""Under this a start is noted, where an answer is noted under its question."""
+
+
+class Holding(Value):
+    """Why an environment is held or opened, and by whom."""
+
+    environment: str
+    reason: str
+    by: str
+    signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")
+
+
+class Cancelled(Value):
+    """Who has cancelled a run."""
+
+    by: str
+    why: str = ""
+    signed_in: bool = False
+
+
+def is_among(repository: str, allowed: Sequence[str]) -> bool:
+    """Whether a list has a repository: by its very name, or by `…/*` for all that lie directly below a place."""
+    return any(
+        repository.rstrip("/") == each.rstrip("/")
+        or (
+            each.endswith("/*")
+            and repository.startswith(each[:-1])
+            and bool(_BELOW.fullmatch(repository[len(each) - 1 :]))
+        )
+        for each in allowed
+    )
+
+
+_BELOW = re.compile(r"(?!\.{1,2}/?$)[A-Za-z0-9._-]+/?")

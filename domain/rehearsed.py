@@ -30,6 +30,8 @@ class Migrated(Value):
     is_downgrade_proven: bool
     backup: str | None = Field(None, description="Where the data from before is kept; None: nowhere")
     run: MigrationRun
+    by: str | None = Field(None, description="The person who took it back; None: a release brought it")
+    signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")
 
     @property
     def is_same(self) -> bool:

@@ -109,6 +109,16 @@ def _known_by(body: Body) -> str:
     return " (signed in)" if body.get("signed_in") else " (a claim)"
 
 
+def _person(body: Body) -> str:
+    """Who did what a run could have done as well."""
+    return f"{body['by']}{_known_by(body)} " if body.get("by") else ""
+
+
+def _downgraded(body: Body) -> str:
+    who = f" by {body['by']}{_known_by(body)}" if body.get("by") else ""
+    return f"the database of {body['environment']} went back to schema {_short(body['after'])}{who}"
+
+
 def _health(body: Body) -> str:
     return f"{_short(body['revision'])} is {'healthy' if body['healthy'] else 'sick'}: {body['reason']}"
 
@@ -128,7 +138,9 @@ def _rolled_back(body: Body) -> str:
     serving = f"{_short(body['serving'])} was seen serving again" if body["serving"] else "nothing serves"
     if why := body.get("by_itself"):
         return f"rolled back by itself, for {why}: {serving}"
-    return f"rolled back: {serving}" + (f"; merge reverted by {_short(body['revert'])}" if body["revert"] else "")
+    return f"{_person(body)}rolled back: {serving}" + (
+        f"; merge reverted by {_short(body['revert'])}" if body["revert"] else ""
+    )
 
 
 _TELLERS: dict[str, Callable[[Body], str]] = {
@@ -153,14 +165,15 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "opened-window": _opened_window,
     "share-passed": _share_passed,
     "sick": lambda body: f"{_short(body['revision'])} has to leave: {body['reason'][:200]}",
-    "held": lambda body: f"{body['by']} holds {body['environment']}: {body['reason']}",
-    "opened": lambda body: f"{body['by']} opens {body['environment']} again: {body['reason']}",
+    "held": lambda body: f"{body['by']}{_known_by(body)} holds {body['environment']}: {body['reason']}",
+    "opened": lambda body: f"{body['by']}{_known_by(body)} opens {body['environment']} again: {body['reason']}",
+    "cancelled": lambda body: f"{body['by']}{_known_by(body)} cancels it" + (f": {body['why']}" if body["why"] else ""),
     "artifact": lambda body: f"{body['kind']} {_short(body['id'])} built and signed",
     "deploy-started": lambda body: f"deploying {_short(body['revision'])} to {body['environment']}",
     "deployed": _deployed,
     "health": _health,
     "ran-on": lambda body: f"{_short(body['revision'])} was tried on the database's schema and is well",
-    "downgraded": lambda body: f"the database of {body['environment']} went back to schema {_short(body['after'])}",
+    "downgraded": _downgraded,
     "live": lambda body: f"{_short(body['revision'])} was seen serving {body['environment']}",
     "rolled_back": _rolled_back,
     "going-back-chosen": lambda body: f"{_short(body['failed'])} keeps dying: going back to {_short(body['serving'])}",

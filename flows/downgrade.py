@@ -12,6 +12,7 @@ from domain.rehearsed import Migrated, findings_of, reasons_of
 from domain.task import Severity
 from flows.endings import concluded
 from tasks import checkpoint, lease, show
+from tasks.asking import is_start_signed_in
 from tasks.build import prepared_for
 from tasks.engine import turn
 from tasks.migration import Place
@@ -25,13 +26,14 @@ def downgrade_environment(
     accept: tuple[str, ...] = (),
     reason: str = "asked for by a person",
     workshop_name: str = "default",
+    by: str = "",
 ) -> State:
     """The last migration is taken back: rehearsed on a copy first, beside the release that serves. `accept`: rules that
     ask for a person, such as migration-lossy, whose word you give. Roll back first, where that release needs the schema
-    of today."""
+    of today. `by`: your name, for the record."""
 
     def act() -> State:
-        done = one_back(str(flow_run.id), environment, accept, reason, workshop_name)
+        done = one_back(str(flow_run.id), environment, accept, reason, workshop_name, by)
         said = f"the database of {environment} is at schema {done.after[:12]} again"
         return Completed(name="Downgraded", message=said)
 
@@ -39,7 +41,9 @@ def downgrade_environment(
 
 
 @step("downgrade", "downgrade-{environment}")
-def one_back(run_id: str, environment: str, accept: tuple[str, ...], reason: str, workshop_name: str) -> Migrated:
+def one_back(
+    run_id: str, environment: str, accept: tuple[str, ...], reason: str, workshop_name: str, by: str = ""
+) -> Migrated:
     """Idempotent per run: which migration is taken back is on record before anything is changed."""
     shop = workshop(workshop_name)
     if known := shop.ledger.find(run_id, "downgraded", environment, Migrated):
@@ -63,7 +67,9 @@ def one_back(run_id: str, environment: str, accept: tuple[str, ...], reason: str
             done = place.run(rehearsal, timeline.say)
             if done.run.problem:
                 raise LockgateError(f"the downgrade failed on the database itself: {done.run.problem}")
-        done = shop.ledger.record(run_id, "downgraded", environment, done)
+        said = {"environment": environment, "accept": accept}
+        who = {"by": by or None, "signed_in": is_start_signed_in(run_id, "downgrade", by, said)}
+        done = shop.ledger.record(run_id, "downgraded", environment, done.model_copy(update=who))
         checkpoint.seal(shop)
         return done
     finally:

@@ -17,10 +17,13 @@ from prefect.states import AwaitingConcurrencySlot, AwaitingRetry, Cancelled, Co
 
 from blocks.workshop import workshop, workshop_of
 from domain.brief import Brief
+from domain.errors import InputError
+from domain.story import told
 from domain.task import End
 from flows.endings import STATE_NAMES
 from flows.processes import has_process
 from flows.report import page_frozen, recorded
+from tasks import lease
 from tasks.pager import page
 
 SETTLED = timedelta(seconds=10)
@@ -54,6 +57,41 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
         )
         done.append(f"run {run.id}: resumed from its last finished step ({answer.status.value})")
     return done
+
+
+def conclude_cancelled(client: SyncPrefectClient, now: datetime | None = None) -> list[str]:
+    """Runs that somebody cancelled end as every other: declined, on record, by whom. What was done, as sentences. Safe
+    to repeat; those of the last day are looked at."""
+    since = (now or datetime.now(UTC)) - timedelta(days=1)
+    wanted = FlowRunFilter.model_validate(
+        {
+            "state": {"type": {"any_": [StateType.CANCELLED.value]}},
+            "tags": {"any_": ["lockgate"]},
+            "end_time": {"after_": since.isoformat()},
+        }
+    )
+    return [line for run in client.read_flow_runs(flow_run_filter=wanted, limit=200) if (line := _declined(run))]
+
+
+def _declined(run: FlowRun) -> str | None:
+    try:
+        brief = Brief.model_validate(run.parameters["brief"])
+        shop = workshop_of(brief)
+    except (KeyError, ValueError, InputError):
+        return None  # no brief, or one that was refused
+    if shop.ledger.last("outcome", run_id=str(run.id)):
+        return None
+    said = [told(entry.kind, entry.body) for entry in shop.ledger.entries(run_id=str(run.id), kind="cancelled")]
+    why = said[-1] if said else "it was cancelled past the door, and nobody said by whom"
+    if brief.environment and lease.holder(shop.ledger, brief.environment) == str(run.id):
+        page(
+            shop.pager,
+            f"Lockgate: {brief.title}",
+            f"cancelled while it released to {brief.environment}, which may serve part of it: look, and "
+            f"`lockgate rollback {brief.environment}`",
+        )
+    outcome = recorded(shop, str(run.id), brief, End.DECLINED, (why or "it was cancelled",))
+    return f"run {run.id}: {outcome.sentence}"
 
 
 def _given_up(client: SyncPrefectClient, run: FlowRun) -> str:

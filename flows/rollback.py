@@ -15,6 +15,7 @@ from domain.errors import InputError
 from domain.task import RolledBack
 from flows.endings import concluded
 from tasks import checkpoint, lease, show
+from tasks.asking import is_start_signed_in
 from tasks.deploy import live_before
 from tasks.engine import turn
 from tasks.schema import why_not_back
@@ -27,13 +28,15 @@ def rollback_environment(
     revision: str | None = None,
     reason: str = "asked for by a person",
     workshop_name: str | None = None,
+    by: str = "",
 ) -> State:
     """Traffic back to `revision`, or to the release that was live before. The branch stays as it is: revert it, or
-    send a brief that mends it. `workshop_name`: default the one whose release is live."""
+    send a brief that mends it. `workshop_name`: default the one whose release is live. `by`: your name, for the
+    record."""
 
     def act() -> State:
         shop = workshop_name or workshop_that_released(environment)
-        back = to_release(str(flow_run.id), environment, revision, reason, shop)
+        back = to_release(str(flow_run.id), environment, revision, reason, shop, by)
         serving = (back.serving or "nothing")[:12]
         return Completed(name="Rolled back", message=f"{environment} was seen serving {serving} again")
 
@@ -41,7 +44,9 @@ def rollback_environment(
 
 
 @step("rollback", "rollback-{environment}")
-def to_release(run_id: str, environment: str, revision: str | None, reason: str, workshop_name: str) -> RolledBack:
+def to_release(
+    run_id: str, environment: str, revision: str | None, reason: str, workshop_name: str, by: str = ""
+) -> RolledBack:
     """Idempotent per run: what was chosen is on record before anything is switched."""
     shop = workshop(workshop_name)
     if known := shop.ledger.find(run_id, "rolled_back", environment, RolledBack):
@@ -57,17 +62,25 @@ def to_release(run_id: str, environment: str, revision: str | None, reason: str,
 
             def when_back() -> None:
                 """On record first: a run that is resumed from here on takes the environment from nobody again."""
-                done = chosen.model_copy(update={"timeline": timeline.lines})
+                done = chosen.model_copy(
+                    update={"timeline": timeline.lines, **_person(run_id, environment, revision, by)}
+                )
                 shop.ledger.record(run_id, "rolled_back", environment, done)
                 lease.give_back(shop.ledger, environment, run_id)
 
             target.rollback(chosen.serving, when_back)
-        back = chosen.model_copy(update={"timeline": timeline.lines})
+        back = shop.ledger.find(run_id, "rolled_back", environment, RolledBack) or chosen
+        back = back.model_copy(update={"timeline": timeline.lines})
         show.rolled_back_by_hand(back, reason)
         checkpoint.seal(shop)
         return back
     finally:
         lease.give_back(shop.ledger, environment, run_id)
+
+
+def _person(run_id: str, environment: str, revision: str | None, by: str) -> dict[str, object]:
+    said = {"environment": environment, "revision": revision}
+    return {"by": by or None, "signed_in": is_start_signed_in(run_id, "rollback", by, said)}
 
 
 def workshop_that_released(environment: str) -> str:

@@ -45,6 +45,11 @@ def post(path: str, body: Any) -> Any:
     return _asked("POST", path, body)
 
 
+def at_the_door(path: str, body: Any) -> Any:
+    """What the door itself answers, beside Prefect's API."""
+    return _asked("POST", path, body, beside=True)
+
+
 def run(run_id: str) -> dict[str, Any]:
     """A flow run by id. Raises InputError for one that does not exist."""
     try:
@@ -76,6 +81,12 @@ def ledger_url(workshop: str = "default") -> str:
         if found:
             return str(found["data"]["ledger"]["url"])
     raise InputError("there is no workshop block 'default': `make up` makes it")
+
+
+def workshops() -> list[dict[str, Any]]:
+    """What the blocks of all workshops hold."""
+    found = get("/block_types/slug/lockgate-workshop/block_documents?include_secrets=true") or []
+    return [one["data"] for one in found if one["name"]]
 
 
 def ledger_urls() -> dict[str, str]:
@@ -112,7 +123,7 @@ def workshop_of(flow_run: dict[str, Any]) -> str:
     return str(brief.get("workshop", "default")) if isinstance(brief, dict) else "default"
 
 
-def _asked(method: str, path: str, body: Any) -> Any:
+def _asked(method: str, path: str, body: Any, *, beside: bool = False) -> Any:
     told = threading.Timer(SILENCE_S, _tell)
     told.daemon = True
     told.start()
@@ -120,7 +131,7 @@ def _asked(method: str, path: str, body: Any) -> Any:
         until = time.monotonic() + PATIENCE_S
         while True:
             try:
-                status, content = _once(method, path, body)
+                status, content = _once(method, path, body, beside=beside)
                 if status not in BUSY or time.monotonic() > until:
                     break
             except BROKEN:
@@ -140,7 +151,9 @@ def _asked(method: str, path: str, body: Any) -> Any:
     return json.loads(content) if content else None
 
 
-def _once(method: str, path: str, body: Any, timeout_s: float = PATIENCE_S) -> tuple[int, bytes]:
+def _once(
+    method: str, path: str, body: Any, timeout_s: float = PATIENCE_S, *, beside: bool = False
+) -> tuple[int, bytes]:
     place = urlsplit(os.environ["PREFECT_API_URL"])  # of this station, or what the person set
     kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
     headers = {"Content-Type": "application/json"}
@@ -148,7 +161,9 @@ def _once(method: str, path: str, body: Any, timeout_s: float = PATIENCE_S) -> t
         headers["Authorization"] = f"Basic {base64.b64encode(credential.encode()).decode()}"
     connection = kind(place.hostname or "", place.port, timeout=timeout_s)
     try:
-        connection.request(method, place.path + path, None if body is None else json.dumps(body), headers)
+        connection.request(
+            method, ("" if beside else place.path) + path, None if body is None else json.dumps(body), headers
+        )
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

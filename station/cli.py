@@ -21,8 +21,9 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A canal lock for code by agents."
 )
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
-AT_THE_DOOR = ("run", "status", "inbox", "review", "answer", "rollback", "downgrade")
+AT_THE_DOOR = ("run", "status", "inbox", "review", "answer", "rollback", "downgrade", "hold", "open", "cancel")
 """Commands that work with a token, from another machine; all others need the station's own."""
+YOUR_NAME = "Your name, for the record; default: as this machine calls you"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else")]
 
 
@@ -217,6 +218,7 @@ def rollback(
         str | None, typer.Option("--to", help="A release that was live; default: the one before")
     ] = None,
     reason: Annotated[str, typer.Option(help="For the record")] = "asked for on the command line",
+    by: Annotated[str | None, typer.Option("--as", help=YOUR_NAME)] = None,
 ) -> None:
     """Bring an environment back to a release that was seen live; directly on this machine if the server is down."""
     from station import api, submit
@@ -225,9 +227,9 @@ def rollback(
         from station import directly
 
         print(f"the server at {settings.url()} does not answer: rolling back without it", file=sys.stderr)
-        print(directly.roll_back(environment, revision, reason))
+        print(directly.roll_back(environment, revision, reason, settings.claimed(by)))
         return
-    state = submit.roll_back(environment, revision, reason)
+    state = submit.roll_back(environment, revision, reason, settings.claimed(by))
     print(state["message"])
     raise typer.Exit(0 if state["type"] == "COMPLETED" else 4)
 
@@ -239,11 +241,12 @@ def downgrade(
         list[str] | None, typer.Option(help="A rule that asks for a person, such as migration-lossy")
     ] = None,
     reason: Annotated[str, typer.Option(help="For the record")] = "asked for on the command line",
+    by: Annotated[str | None, typer.Option("--as", help=YOUR_NAME)] = None,
 ) -> None:
     """Take the last migration of an environment's database back, where its way back was proven."""
     from station import submit
 
-    state = submit.downgrade(environment, accept or [], reason)
+    state = submit.downgrade(environment, accept or [], reason, settings.claimed(by))
     print(state["message"])
     raise typer.Exit(0 if state["type"] == "COMPLETED" else 4)
 
@@ -252,24 +255,38 @@ def downgrade(
 def hold(
     environment: str,
     reason: Annotated[str, typer.Argument(help="Why, for who finds it held")],
-    by: Annotated[str, typer.Option("--as", help="Your name, for the record")],
+    by: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
 ) -> None:
     """Release nothing to an environment from now on; what serves there goes on, and can be rolled back."""
     from station import holding
 
-    print(holding.hold(environment, reason, by))
+    print(holding.at_the_door("hold", environment, reason) or holding.hold(environment, reason, settings.named(by)))
 
 
 @app.command("open")
 def open_again(
     environment: str,
     reason: Annotated[str, typer.Argument(help="What was found and done, for the record")],
-    by: Annotated[str, typer.Option("--as", help="Your name, for the record")],
+    by: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
 ) -> None:
     """Let releases go to an environment again that was held, by a person or after three rollbacks in a row."""
     from station import holding
 
-    print(holding.open_again(environment, reason, by))
+    print(
+        holding.at_the_door("open", environment, reason) or holding.open_again(environment, reason, settings.named(by))
+    )
+
+
+@app.command()
+def cancel(
+    run_id: str,
+    why: Annotated[str, typer.Option(help="For the record")] = "",
+    by: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
+) -> None:
+    """End a run: it is declined. One that releases right now is not stopped half-way: roll back instead."""
+    from station import cancelling
+
+    print(cancelling.cancel(run_id, why, "" if settings.is_signed_in() else settings.named(by)))
 
 
 @app.command()
@@ -407,11 +424,15 @@ def add_token(
         list[str] | None, typer.Option(help="submit, answer, review, release or administer; may be given again")
     ] = None,
     days: Annotated[float | None, typer.Option(min=0, help="Default: until it is revoked")] = None,
+    repository: Annotated[
+        list[str] | None,
+        typer.Option(help="That its briefs may name, or PLACE/* for all below it; may be given again. Default: all"),
+    ] = None,
 ) -> None:
     """Make a token; its value is printed once and kept nowhere."""
     from station import tokens
 
-    tokens.add(name, role or [], days)
+    tokens.add(name, role or [], days, repository or [])
 
 
 @token.command("list")

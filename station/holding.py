@@ -1,22 +1,77 @@
-"""Holds and opens environments, from the command line."""
+"""Holds and opens environments, in the ledger of each workshop that has them: for the command line and the front door.
 
-from blocks.workshop import workshop
-from tasks import breaker
+It asks Prefect's server nothing while there is a copy of the blocks, so that an environment can be held while the
+server is down.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from blocks import kept
+from blocks.ledger.reading import Reader
+from blocks.ledger.writing import record
+from domain.access import Holding
+from domain.errors import InputError
+from domain.policy.holding import KINDS, why_held
+from station import api, settings
+
+WORKSHOP = "lockgate-workshop"
+PEOPLE = "people"
+"""The ledger's run for what people do to environments."""
 
 
-def hold(environment: str, reason: str, by: str) -> str:
+def hold(environment: str, reason: str, by: str, *, signed_in: bool = False) -> str:
     """One line of what holds now. Raises InputError for an environment that nobody set up."""
-    shop = workshop("default")
-    shop.target(environment)
-    breaker.hold(shop.ledger, environment, reason, by)
+    value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in)
+    for url in ledgers_of(environment):
+        record(url, PEOPLE, "held", str(uuid4()), value)
     return f"nothing is released to {environment} until it is opened: lockgate open {environment} REASON --as NAME"
 
 
-def open_again(environment: str, reason: str, by: str) -> str:
+def open_again(environment: str, reason: str, by: str, *, signed_in: bool = False) -> str:
     """The same, for opening it."""
-    shop = workshop("default")
-    shop.target(environment)
-    if breaker.held(shop.ledger, environment) is None:
-        return f"{environment} is open already"
-    breaker.open_again(shop.ledger, environment, reason, by)
-    return f"releases may go to {environment} again"
+    value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in)
+    closed = [url for url in ledgers_of(environment) if _why(url, environment)]
+    for url in closed:
+        record(url, PEOPLE, "opened", str(uuid4()), value)
+    return f"releases may go to {environment} again" if closed else f"{environment} is open already"
+
+
+def at_the_door(word: str, environment: str, reason: str) -> str | None:
+    """`hold` or `open`, done by the door where this process is signed in there; else None, and nothing is done."""
+    if not settings.is_signed_in():
+        return None
+    try:
+        told = api.at_the_door(f"/door/environments/{quote(environment, safe='')}/{word}", {"reason": reason})
+    except api.Refused as err:
+        raise InputError(f"the door refused it: {err}") from err
+    if told is None:
+        raise InputError(f"the door knows no environment {environment!r}")
+    return str(told["message"])
+
+
+def held(environment: str) -> str | None:
+    """Why nothing is released there; None where something may be."""
+    return next((why for url in ledgers_of(environment) if (why := _why(url, environment))), None)
+
+
+def ledgers_of(environment: str) -> tuple[str, ...]:
+    """URLs of the ledgers of all workshops that have the environment. Raises InputError where none has."""
+    known: set[str] = set()
+    for shops in (_kept, api.workshops):  # one that was just made is not in the copy
+        found = shops()
+        urls = [str(shop["ledger"]["url"]) for shop in found if environment in shop["targets"]]
+        if urls:
+            return tuple(dict.fromkeys(urls))
+        known.update(name for shop in found for name in shop["targets"])
+    raise InputError(f"no environment {environment!r} in any workshop (known: {', '.join(sorted(known)) or 'none'})")
+
+
+def _kept() -> list[Mapping[str, Any]]:
+    return [kept.fields(WORKSHOP, name) for name in kept.names(WORKSHOP)]
+
+
+def _why(url: str, environment: str) -> str | None:
+    return why_held(environment, Reader(url).entries(kinds=KINDS))

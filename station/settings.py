@@ -1,5 +1,6 @@
 """Where this machine's Prefect server is, and what its processes are told. Import before `prefect`."""
 
+import getpass
 import os
 from pathlib import Path
 
@@ -95,6 +96,24 @@ def use(always: bool = False, door: bool = False) -> None:
 def is_signed_in() -> bool:
     """Whether this process talks to a door with a person's token, and so has no ledger and no blocks."""
     return bool(_door)
+
+
+def claimed(by: str | None) -> str:
+    """The name that goes on record for who acts: what is given, else as this machine calls its user. At a door it is
+    the token's, which is put in there."""
+    if by or is_signed_in():
+        return by or ""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def named(by: str | None) -> str:
+    """The name that somebody gives. Raises InputError where none is given."""
+    if not by:
+        raise InputError("give your name with --as")
+    return by
 
 
 def need_station(what: str) -> None:

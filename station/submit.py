@@ -21,16 +21,16 @@ def submit(brief: Brief, key: str | None = None) -> str:
     return _run("agent-task/agent-task", {"brief": brief.model_dump(mode="json")}, key)
 
 
-def roll_back(environment: str, revision: str | None, reason: str) -> dict[str, Any]:
+def roll_back(environment: str, revision: str | None, reason: str, by: str) -> dict[str, Any]:
     """Run the `rollback` deployment and wait for its final state."""
-    parameters = {"environment": environment, "revision": revision, "reason": reason}
+    parameters = {"environment": environment, "revision": revision, "reason": reason, "by": by}
     run_id = _run("rollback/rollback", parameters, None)
     return wait(run_id)
 
 
-def downgrade(environment: str, accept: list[str], reason: str) -> dict[str, Any]:
+def downgrade(environment: str, accept: list[str], reason: str, by: str) -> dict[str, Any]:
     """Run the `downgrade` deployment and wait for its final state."""
-    parameters = {"environment": environment, "accept": accept, "reason": reason}
+    parameters = {"environment": environment, "accept": accept, "reason": reason, "by": by}
     return wait(_run("downgrade/downgrade", parameters, None))
 
 

@@ -14,18 +14,22 @@ from domain.errors import InputError
 from station import api
 
 
-def add(name: str, roles: Collection[str], days: float | None) -> None:
+def add(name: str, roles: Collection[str], days: float | None, repositories: Collection[str] = ()) -> None:
     """Print the value of a new token on stdout, and what it is on stderr."""
     unknown = sorted(set(roles) - set(Role))
     if unknown:
         raise InputError(f"there is no role {unknown[0]!r}: give one or more of {', '.join(Role)}")
+    if repositories and Role.SUBMIT not in roles:
+        raise InputError("--repository bounds what may be submitted: give --role submit with it")
+    if repositories and Role.ADMINISTER in roles:
+        raise InputError("who administers may do everything: --repository bounds nothing there")
     expires_at = None
     if days is not None:
         try:
             expires_at = datetime.now(UTC) + timedelta(days=days)
         except (OverflowError, ValueError) as err:
             raise InputError(f"{days} days are no time that a calendar has: {err}") from err
-    made, value = _tokens().add(name, [Role(role) for role in roles], expires_at)
+    made, value = _tokens().add(name, [Role(role) for role in roles], expires_at, repositories)
     until = f"until {made.expires_at:%Y-%m-%d %H:%M} UTC" if made.expires_at else "until it is revoked"
     print(f"{made.name} may {', '.join(made.roles)} {until}. This is shown once:", file=sys.stderr, flush=True)
     print(value)
@@ -46,12 +50,18 @@ def show(as_json: bool) -> None:
         print("there is no token: `lockgate token add NAME --role submit` makes one")
         return
     console, now = Console(highlight=False), datetime.now(UTC)
-    table = Table("name", "may", "since", "until", box=None, pad_edge=False)
+    table = Table("name", "may", "repositories", "since", "until", box=None, pad_edge=False)
     for token in found:
         until = token.why_not(now) or (
             f"{token.expires_at:%Y-%m-%d %H:%M} UTC" if token.expires_at else "it is revoked"
         )
-        table.add_row(token.name, ", ".join(token.roles), f"{token.added_at:%Y-%m-%d}", until)
+        table.add_row(
+            token.name,
+            ", ".join(token.roles),
+            "\n".join(token.repositories) or "all",
+            f"{token.added_at:%Y-%m-%d}",
+            until,
+        )
     console.print(table)
 
 

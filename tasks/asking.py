@@ -5,7 +5,8 @@ after a crash, and would then suspend it once more. So the answer is looked for 
 left behind is cleared before the next one.
 """
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from prefect import get_run_logger
 from prefect.exceptions import PrefectException
@@ -16,7 +17,8 @@ from pydantic import ValidationError
 
 from blocks.ledger.tokens import Tokens
 from blocks.workshop import workshop
-from domain.access import answer_digest
+from domain.access import START, answer_digest, start_digest
+from domain.errors import LockgateError
 
 Form = TypeVar("Form", bound=RunInput)
 
@@ -47,6 +49,19 @@ def is_signed_in(run_id: str, key: str, answer: RunInput) -> bool:
     tokens = Tokens(workshop("default").ledger.url.get_secret_value())
     said = {name: str(getattr(answer, name)) for name in type(answer).model_fields}
     return tokens.signer(run_id, key, answer_digest(said)) is not None  # the door puts the token's own name in
+
+
+def is_start_signed_in(run_id: str, flow: str, by: str, parameters: Mapping[str, Any]) -> bool:
+    """Whether the door saw exactly this start come in with a token of the name that it gives. Never raises: what is to
+    be done does not wait for a name."""
+    if not by:
+        return False
+    try:
+        tokens = Tokens(workshop("default").ledger.url.get_secret_value())
+        return tokens.signer(run_id, START, start_digest(flow, by, parameters)) == by
+    except LockgateError as err:
+        get_run_logger().warning("whether %s is signed in cannot be looked up, so the name is a claim: %s", by, err)
+        return False
 
 
 def _forget(key: str) -> None:

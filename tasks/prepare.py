@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from blocks.catalogue import unusable_agents
 from blocks.workshop import Workshop, workshop_of
+from domain.access import is_among
 from domain.bait import bait_in
 from domain.brief import Brief
 from domain.commands import argv_of, commands_in
@@ -46,6 +47,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         return known
     missing: tuple[str, ...] = ()
     try:
+        check_repository(shop, brief)
         if wrong := unusable_agents(brief):
             raise InputError("; ".join(wrong))
         if not brief.branch:
@@ -102,6 +104,15 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
     return shop.ledger.record(run_id, "prepared", key, prepared)
+
+
+def check_repository(shop: Workshop, brief: Brief) -> None:
+    """Raises InputError, before anything of it is read, for a repository that the workshop is not for."""
+    if shop.repositories and not is_among(brief.repository, shop.repositories):
+        raise InputError(
+            f"the workshop {brief.workshop!r} is not for {brief.repository}: its `repositories` names "
+            f"{', '.join(shop.repositories)}"
+        )
 
 
 def _ended(settings: ProjectSettings) -> list[str]:

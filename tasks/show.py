@@ -361,4 +361,5 @@ def opinion_text(value: Opinion, agent: str) -> str:
 def rolled_back_by_hand(value: RolledBack, reason: str) -> None:
     """A person's rollback."""
     head = f"# {quote(value.environment)} serves `{(value.serving or 'nothing')[:12]}` again"
-    _markdown("rollback", f"{head}\n\n{quote(reason)}\n\n{fence(chr(10).join(value.timeline))}", "Rollback")
+    who = f"{quote(value.by)} ({'signed in' if value.signed_in else 'a claim'}): " if value.by else ""
+    _markdown("rollback", f"{head}\n\n{who}{quote(reason)}\n\n{fence(chr(10).join(value.timeline))}", "Rollback")

@@ -1,21 +1,19 @@
 """The ledger block: record once, read in order, prove the chain, hold a lease."""
 
 import hashlib
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
-from sqlalchemy import text
+from pydantic import Field, SecretStr
 from sqlmodel import Session, col, select
 
 from blocks.base import LockgateBlock
 from blocks.home import home
 from blocks.ledger.database import parse, shown, transaction
-from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, utc_text
-from domain.errors import LedgerError
-from domain.value import Value, canonical
+from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow
+from blocks.ledger.writing import now_of, record, row_of, value_of
+from domain.value import Value
 
 V = TypeVar("V", bound=Value)
 
@@ -46,15 +44,13 @@ class Ledger(LockgateBlock):
 
         Safe to repeat: the first write wins. Raises LedgerError where a value of another type stands there.
         """
-        with self._open(write=True) as session:
-            row = _row(session, run_id, kind, key) or _append(session, run_id, kind, key, value)
-            return _value(row, type(value))
+        return record(self.url.get_secret_value(), run_id, kind, key, value)
 
     def find(self, run_id: str, kind: str, key: str, type_: type[V]) -> V | None:
         """The value under (run_id, kind, key), or None. Raises LedgerError where it is of another type."""
         with self._open() as session:
-            row = _row(session, run_id, kind, key)
-            return None if row is None else _value(row, type_)
+            row = row_of(session, run_id, kind, key)
+            return None if row is None else value_of(row, type_)
 
     def entries(self, run_id: str | None = None, kind: str | None = None, after: int = 0) -> tuple[Entry, ...]:
         """Entries whose number is above `after`, oldest first; of one run, one kind, or all."""
@@ -126,8 +122,8 @@ class Ledger(LockgateBlock):
         The token grows with each change of holder, so what a late old holder does can be told apart.
         """
         with self._open(write=True) as session:
-            now = _now(session)
-            row = session.get(LeaseRow, name) or LeaseRow(name=name, token=0, expires_at=now)
+            now = now_of(session)
+            row = session.get(LeaseRow, name) or LeaseRow(name=name, token=0, expires_at=now, process=None)
             if row.holder != holder:
                 if row.holder is not None and row.expires_at > now:
                     return None
@@ -145,7 +141,7 @@ class Ledger(LockgateBlock):
             row = session.get(LeaseRow, name)
             if row is None or row.holder is None or row.token != token:
                 return False
-            row.expires_at = _now(session) + seconds
+            row.expires_at = now_of(session) + seconds
             session.add(row)
             return True
 
@@ -161,56 +157,9 @@ class Ledger(LockgateBlock):
         """Who has `name` now, or None."""
         with self._open() as session:
             row = session.get(LeaseRow, name)
-            return row.holder if row is not None and row.expires_at > _now(session) else None
+            return row.holder if row is not None and row.expires_at > now_of(session) else None
 
     @contextmanager
     def _open(self, *, write: bool = False) -> Iterator[Session]:
         with transaction(self.url.get_secret_value(), write=write) as session:
             yield session
-
-
-def _row(session: Session, run_id: str, kind: str, key: str) -> EntryRow | None:
-    wanted = select(EntryRow).where(EntryRow.run_id == run_id, EntryRow.kind == kind, EntryRow.key == key)
-    return session.exec(wanted).first()
-
-
-def _append(session: Session, run_id: str, kind: str, key: str, value: Value) -> EntryRow:
-    """Add an entry to the end of the chain; the caller is the only writer."""
-    tip = session.exec(select(EntryRow).order_by(col(EntryRow.id).desc()).limit(1)).first()
-    row = EntryRow(
-        id=tip.id + 1 if tip else 1,
-        at=utc_text(_now(session)),
-        run_id=run_id,
-        kind=kind,
-        key=key,
-        type=type(value).__name__,
-        body=canonical(value.model_dump(mode="json")),
-        previous=tip.hash if tip else GENESIS,
-        hash="",
-    )
-    try:
-        row.hash = row.computed_hash()
-    except UnicodeEncodeError as err:
-        raise LedgerError(f"the {row.type} for ({run_id!r}, {kind!r}, {key!r}) holds text that is not Unicode") from err
-    session.add(row)
-    session.flush()
-    return row
-
-
-def _value(row: EntryRow, type_: type[V]) -> V:
-    where = f"ledger entry {row.id} ({row.run_id}, {row.kind}, {row.key})"
-    if row.type != type_.__name__:
-        raise LedgerError(f"{where} is a {row.type}, not a {type_.__name__}: use another kind or key")
-    try:
-        return type_.model_validate_json(row.body)
-    except (ValidationError, TypeError) as err:
-        raise LedgerError(
-            f"{where} is not a {row.type} as this Lockgate knows it: read it with the one that wrote it"
-        ) from err
-
-
-def _now(session: Session) -> float:
-    """Unix seconds by the one clock that all holders share: the server's, or this machine's for a file."""
-    if session.connection().dialect.name == "sqlite":
-        return time.time()
-    return float(session.connection().execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())

@@ -67,6 +67,7 @@ class LeaseRow(SQLModel, table=True):
     holder: str | None = None
     token: int
     expires_at: float = Field(description="Unix seconds")
+    process: str | None = Field(None, description="Whose end ends the lease, see `blocks.host.alive`; None: nobody's")
 
 
 class TokenRow(SQLModel, table=True):
@@ -81,6 +82,7 @@ class TokenRow(SQLModel, table=True):
     added_at: str
     expires_at: str | None = None
     revoked_at: str | None = None
+    repositories: str | None = Field(None, description="JSON; None: all that the station can read")
 
     def token(self) -> Token:
         """The row as a value."""
@@ -91,6 +93,7 @@ class TokenRow(SQLModel, table=True):
             added_at=datetime.fromisoformat(self.added_at),
             expires_at=datetime.fromisoformat(self.expires_at) if self.expires_at else None,
             revoked_at=datetime.fromisoformat(self.revoked_at) if self.revoked_at else None,
+            repositories=tuple(json.loads(self.repositories)) if self.repositories else (),
         )
 
 

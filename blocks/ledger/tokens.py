@@ -5,6 +5,7 @@ when a token is revoked: they tell who it was.
 """
 
 import hashlib
+import json
 import secrets
 import uuid
 from collections.abc import Collection, Iterator
@@ -30,8 +31,17 @@ class Tokens(NamedTuple):
 
     url: str
 
-    def add(self, name: str, roles: Collection[Role], expires_at: datetime | None = None) -> tuple[Token, str]:
-        """A new token, and its value, which is kept nowhere. Raises InputError for a name that is no name or taken."""
+    def add(
+        self,
+        name: str,
+        roles: Collection[Role],
+        expires_at: datetime | None = None,
+        repositories: Collection[str] = (),
+    ) -> tuple[Token, str]:
+        """A new token, and its value, which is kept nowhere. Raises InputError for a name that is no name or taken.
+
+        `repositories`: those that a brief may name; empty: all.
+        """
         if wrong := why_no_name(name):
             raise InputError(wrong)
         if not roles:
@@ -49,6 +59,7 @@ class Tokens(NamedTuple):
                 roles=" ".join(role for role in Role if role in roles),
                 added_at=now.isoformat(),
                 expires_at=expires_at.isoformat() if expires_at else None,
+                repositories=json.dumps(sorted(repositories)) if repositories else None,
             )
             session.add(row)
             return row.token(), value

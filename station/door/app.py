@@ -11,9 +11,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from domain.access import Role, Token, answer_digest
+from domain.access import START, Cancelled, Role, Token, answer_digest, start_digest
 from domain.errors import LockgateError
 from station.door import bodies, sockets, table
+from station.door.acts import Acts
 from station.door.forms import SHOWING, Forms
 from station.door.guests import Guests
 from station.door.reading import MAX_BODY, NOTHING, Denied, body_of, path_of, query_of, segments_of
@@ -26,6 +27,11 @@ BODY_S = 60.0
 ANSWER_S = 120.0
 """How long a caller may take to receive an answer."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+PRIVATE = ("/flow_runs/{id}/input/{key}", "/flow_runs/{id}/input/filter")
+"""Routes that show what a run asks: of one's own runs, where a token does not see all."""
+MOST_RUNS = 200
+"""As many as the server gives at once; it gives no more artifacts either."""
 OUTSIDE = ("docs", "redoc", "openapi.json")
 """Pages of the server beside its UI, which nobody needs."""
 GIVEN_BACK = ("content-type", "cache-control", "etag", "last-modified", "content-disposition")
@@ -48,8 +54,8 @@ class Asked(NamedTuple):
 class Door:
     """The ASGI application."""
 
-    def __init__(self, upstream: Upstream, guests: Guests) -> None:
-        self.upstream, self.guests, self.forms = upstream, guests, Forms()
+    def __init__(self, upstream: Upstream, guests: Guests, acts: Acts | None = None) -> None:
+        self.upstream, self.guests, self.acts, self.forms = upstream, guests, acts or Acts(), Forms()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -79,10 +85,12 @@ class Door:
             raise Denied(405, f"the door knows {', '.join(METHODS)}")
         if segments == ["door", "health"]:
             return JSONResponse({"status": "pass"})
+        if segments[:2] == ["door", "environments"]:
+            return await self._environment(request, segments[2:])
         if segments[0] != "api":
             return await self._page(request, segments)
         if f"{method} /{'/'.join(below)}" in table.OPEN:
-            return await self._passed_on(request, method, path_of(segments), NOTHING, hide=True, signed=False)
+            return await self._passed_on(request, method, path_of(segments), NOTHING, signed=False)
         token = await self._guest(request)
         return await self._let_in(request, token, segments, await _content(request))
 
@@ -100,7 +108,21 @@ class Door:
         if segments == ["ui-settings"]:
             told = await self.upstream.read("/ui-settings", signed=False)
             return JSONResponse({**told, "api_url": "/api"})  # the UI would go past the door, and be turned away
-        return await self._passed_on(request, "GET", path_of(segments), NOTHING, hide=False, signed=False)
+        return await self._passed_on(request, "GET", path_of(segments), NOTHING, signed=False)
+
+    async def _environment(self, request: Request, words: list[str]) -> Response:
+        """Whether an environment is held, by `GET …/NAME`; `POST …/NAME/hold` and `…/open` with a reason."""
+        token = await self._guest(request)
+        if request.method == "GET" and len(words) == 1:
+            return JSONResponse(await asyncio.to_thread(self.acts.look, words[0]))
+        if request.method != "POST" or len(words) != 2 or words[1] not in table.HOLDING:
+            raise Denied(404, f"the door knows {', '.join(table.HOLDING)} of an environment, by POST")
+        if not token.may(table.MAY_HOLD):
+            raise Denied(403, _lacks(token, table.MAY_HOLD))
+        reason = bodies.reason_of(_body(request, await _content(request)))
+        said = await asyncio.to_thread(self.acts.hold, words[1], words[0], reason, token)
+        log.info("%s (token %s): %s %s: %s", token.name, token.id, words[1], words[0], said)
+        return JSONResponse({"message": said})
 
     async def _let_in(self, request: Request, token: Token, segments: list[str], content: bytes) -> Response:
         method, below = request.method, segments[1:]
@@ -110,8 +132,7 @@ class Door:
         if not any(token.may(role) for role in rule.roles):
             raise Denied(403, _lacks(token, *rule.roles))
         query = query_of(request.scope["query_string"], rule.query)
-        headers = request.headers
-        body = body_of(headers.getlist("content-type"), headers.getlist("content-encoding"), content)
+        body = _body(request, content)
         if body is not NOTHING and method in ("GET", "DELETE"):
             raise Denied(400, f"{method} has no body")
         path = path_of(segments) + (f"?{query}" if query else "")
@@ -129,9 +150,19 @@ class Door:
                 if isinstance(prepared, Response):
                     return prepared
                 asked = prepared
-        hide = not token.may(Role.ADMINISTER)
+            case Act.CANCEL:
+                prepared = await self._prepare_cancel(asked)
+                if isinstance(prepared, Response):
+                    return prepared
+                asked = prepared
+        if rule.template in PRIVATE and not token.sees_all_briefs:
+            await self._need_own(below[1], token)
         shows = rule.template if rule.template in SHOWING else None
-        answer = await self._passed_on(request, method, path, asked.body, hide=hide, signed=True, shows=shows)
+        answer = await self._passed_on(
+            request, method, path, asked.body, token, shows=shows, whole=rule.act is Act.START
+        )
+        if rule.act is Act.START and answer.status_code in (200, 201):
+            await self._note_start(asked, answer)
         if rule.act not in (Act.READ, Act.CHECK) and method != "GET":
             log.info("%s (token %s): %s %s → %d", token.name, token.id, method, path, answer.status_code)
         return answer
@@ -148,14 +179,60 @@ class Door:
         deployment = await self.upstream.read(f"/api/deployments/{asked.segments[1].lower()}")
         if deployment is None:
             raise Denied(404, "there is no such deployment any more")
-        return asked._replace(body=bodies.start_of(asked.body, deployment, asked.token))
+        return asked._replace(body=bodies.start_of(asked.body, deployment, asked.token, table.NAMED.get(name)))
+
+    async def _note_start(self, asked: Asked, answer: Response) -> None:
+        """Whose name it is that a run has among its parameters: noted once the run is there."""
+        name = await self.upstream.which(asked.segments[1])
+        if name not in table.NAMED:
+            return
+        flow, run_id = name.partition("/")[0], str(json.loads(bytes(answer.body))["id"])
+        digest = start_digest(flow, asked.token.name, asked.body["parameters"])
+        try:
+            await asyncio.to_thread(lambda: self.guests.tokens().sign(run_id, START, digest, asked.token))
+        except LockgateError as err:
+            log.warning("run %s goes on, and the name of %s will be a claim: %s", run_id, asked.token.name, err)
+
+    async def _prepare_cancel(self, asked: Asked) -> Asked | Response:
+        """With the state that cancels, after it is noted who does. Nothing is stopped in the middle of a release."""
+        run_id, token = asked.segments[1].lower(), asked.token
+        wanted = bodies.cancelling(asked.body, token)
+        if wanted is None:
+            if token.may(Role.ADMINISTER):
+                return asked
+            raise Denied(403, _lacks(token, Role.ADMINISTER))
+        run = await self._run(run_id)
+        if not token.may(Role.ADMINISTER):
+            if await self.upstream.which(str(run.get("deployment_id") or "")) is None:
+                raise Denied(403, _lacks(token, Role.ADMINISTER))
+            if not (token.may(table.MAY_CANCEL_ANY) or (token.may(table.MAY_CANCEL_OWN) and bodies.is_own(run, token))):
+                raise Denied(403, f"{token.name} may cancel runs that {token.name} started, and not this one")
+        state = run.get("state") or {}
+        if state.get("type") in FINAL:
+            reason = f"the run is over: it is {state.get('name')}"
+            return JSONResponse({"status": "ABORT", "details": {"type": "abort_details", "reason": reason}})
+        body, why = wanted
+        await asyncio.to_thread(self.acts.cancel, run, Cancelled(by=token.name, why=why, signed_in=True))
+        return asked._replace(body=body)
+
+    async def _need_own(self, run_id: str, token: Token) -> None:
+        """Raises Denied where somebody else has started the run, and it asks nothing that the token may answer."""
+        run = await self._run(run_id.lower())
+        details = (run.get("state") or {}).get("state_details") or {}
+        form = table.ANSWERS.get(str(details.get("pause_key") or "").partition("-")[0])
+        if not (bodies.is_own(run, token) or (form and token.may(form.role))):
+            raise Denied(403, f"{token.name} may read what runs ask that {token.name} started, and not this one's")
+
+    async def _run(self, run_id: str) -> dict[str, Any]:
+        run = await self.upstream.read(f"/api/flow_runs/{run_id}")
+        if run is None:
+            raise Denied(404, "there is no such run")
+        return dict(run)
 
     async def _prepare_answer(self, asked: Asked) -> Asked | Response:
         """With the answer in its name, which is noted before the run can go on."""
         run_id, token = asked.segments[1].lower(), asked.token
-        run = await self.upstream.read(f"/api/flow_runs/{run_id}")
-        if run is None:
-            raise Denied(404, "there is no such run")
+        run = await self._run(run_id)
         state = run.get("state") or {}
         question = str((state.get("state_details") or {}).get("pause_key") or "")
         kind, _, rest = question.partition("-")
@@ -177,15 +254,26 @@ class Door:
         return asked._replace(body={"run_input": answer})
 
     async def _passed_on(
-        self, request: Request, method: str, path: str, body: Any, *, hide: bool, signed: bool, shows: str | None = None
+        self,
+        request: Request,
+        method: str,
+        path: str,
+        body: Any,
+        token: Token | None = None,
+        *,
+        signed: bool = True,
+        shows: str | None = None,
+        whole: bool = False,
     ) -> Response:
+        """The server's answer, without what the token may not see. `whole`: not as it comes."""
         answer = await self.upstream.ask(method, path, request.headers, body, signed=signed)
         headers = {name: answer.headers[name] for name in GIVEN_BACK if name in answer.headers}
         place = answer.headers.get("location", "")
         if place.startswith("/") and not place.startswith(("//", "/\\")):
             headers["location"] = place
         is_json = answer.headers.get("content-type", "").startswith("application/json")
-        if not shows and not (hide and is_json):
+        hide = is_json and not (token and token.may(Role.ADMINISTER))
+        if not (shows or hide or whole):
             return _Streamed(answer, headers)
         try:
             content = await answer.aread()
@@ -195,9 +283,23 @@ class Door:
             await answer.aclose()
         if shows and answer.status_code == 200:
             self.forms.note(shows, content)
-        if hide and is_json and content:
-            content = json.dumps(bodies.hidden(json.loads(content))).encode()
+        if hide and content:
+            found = json.loads(content)
+            content = json.dumps(bodies.hidden(found, token, await self._own_in(found, token))).encode()
         return Response(content, answer.status_code, headers)
+
+    async def _own_in(self, found: Any, token: Token | None) -> set[str]:
+        """Runs of the token's among those whose artifacts are in an answer."""
+        if token is None or token.sees_all_briefs or not (named := bodies.runs_of_artifacts(found)):
+            return set()
+        wanted = {"flow_runs": {"id": {"any_": sorted(named)}}, "limit": MOST_RUNS}
+        runs = await self.upstream.read("/api/flow_runs/filter", body=wanted)
+        return {str(run["id"]) for run in runs or [] if bodies.is_own(run, token)}
+
+
+def _body(request: Request, content: bytes) -> Any:
+    headers = request.headers
+    return body_of(headers.getlist("content-type"), headers.getlist("content-encoding"), content)
 
 
 async def _content(request: Request) -> bytes:

@@ -1,9 +1,9 @@
 """What starts a run and what answers a question: bodies made anew from the few fields that a token may give."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from domain.access import Token
+from domain.access import STARTED_BY, Token, is_among
 from domain.policy.reviewers import canonical_name
 from station.door.reading import NOTHING, Denied, body_of, inside
 from station.door.table import Form
@@ -17,11 +17,30 @@ MAX_TEXT = 20_000
 Json = dict[str, Any]
 
 
-def hidden(found: Any) -> Any:
-    """An answer of the server without what may hold a secret."""
-    if isinstance(found, dict):
-        return {name: _empty(value) if name in HIDDEN else hidden(value) for name, value in found.items()}
-    return [hidden(each) for each in found] if isinstance(found, list) else found
+def hidden(found: Any, token: Token | None, own: Collection[str] = ()) -> Any:
+    """An answer of the server without what may hold a secret, and without what is private to others: parameters of
+    their runs, and artifacts. `own`: runs that the token has started, as far as the answer names runs."""
+    if isinstance(found, list):
+        return [hidden(each, token, own) for each in found]
+    if not isinstance(found, dict):
+        return found
+    leave_out = HIDDEN if token and token.sees_all_briefs else HIDDEN | _private_in(found, token, own)
+    return {name: _empty(value) if name in leave_out else hidden(value, token, own) for name, value in found.items()}
+
+
+def runs_of_artifacts(found: Any) -> set[str]:
+    """Runs whose artifacts are in an answer."""
+    return {str(each["flow_run_id"]) for each in _objects(found) if "data" in each and each.get("flow_run_id")}
+
+
+def is_own(run: Json, token: Token) -> bool:
+    """Whether the token has started a run."""
+    return bool((run.get("labels") or {}).get(STARTED_BY) == token.name)
+
+
+def _private_in(found: Json, token: Token | None, own: Collection[str]) -> set[str]:
+    private = set() if token and "parameters" in found and is_own(found, token) else {"parameters"}
+    return private if found.get("flow_run_id") in own else private | {"data"}
 
 
 def _empty(value: Any) -> Any:
@@ -50,8 +69,9 @@ def _check_json(value: Any) -> None:
         check_reading(body_of(["application/json"], [], value.encode("utf-8", "surrogatepass")))
 
 
-def start_of(body: Any, deployment: Json, token: Token) -> Json:
-    """What starts a run of a deployment. Only its parameters, a time, a name and a key are the caller's."""
+def start_of(body: Any, deployment: Json, token: Token, name_parameter: str | None = None) -> Json:
+    """What starts a run of a deployment. Only its parameters, a time, a name and a key are the caller's. The parameter
+    that says who started it is the token's name."""
     given = _object({} if body is NOTHING else body)
     check_reading(given)
     parameters = _object(given.pop("parameters", None) or {})
@@ -60,6 +80,9 @@ def start_of(body: Any, deployment: Json, token: Token) -> Json:
         raise Denied(
             403, f"{deployment['name']} has no parameter {unknown[0][:60]!r}; it has {', '.join(known) or 'none'}"
         )
+    _check_repository(parameters, token)
+    if name_parameter is not None:
+        parameters[name_parameter] = _own(name_parameter, parameters.get(name_parameter), token)
     made: Json = {"parameters": parameters, "state": _scheduled(given.pop("state", None), token)}
     if (key := given.pop("idempotency_key", None)) is not None:
         made["idempotency_key"] = f"{token.name}/{_text('idempotency_key', key)}"  # nobody takes another one's key
@@ -71,7 +94,7 @@ def start_of(body: Any, deployment: Json, token: Token) -> Json:
     if given.pop("enforce_parameter_schema", None) not in (None, True):
         raise Denied(403, "parameters are always checked: leave out enforce_parameter_schema")
     _check_rest(given, _NEVER, "a token that starts runs may give parameters, and nothing else that matters")
-    return {**made, "enforce_parameter_schema": True, "labels": {"lockgate.started-by": token.name}}
+    return {**made, "enforce_parameter_schema": True, "labels": {STARTED_BY: token.name}}
 
 
 _NEVER = frozenset(
@@ -87,9 +110,7 @@ def answer_of(body: Any, form: Form, mark: str, token: Token) -> dict[str, str]:
     given = _object({} if body is NOTHING else body)
     content = _object(given.pop("run_input", None) or {})
     _check_rest(given, frozenset(), "an answer is given as run_input, and as nothing else")
-    said = content.pop(form.name_field, None)
-    if said and canonical_name(_text(form.name_field, said)) != canonical_name(token.name):
-        raise Denied(403, f"you are signed in as {token.name}: leave {form.name_field} out, or give that name")
+    _own(form.name_field, content.pop(form.name_field, None), token)
     made = {name: _text(name, content.pop(name, None)) for name in form.required}
     made |= {name: _text(name, content.pop(name, None) or "", empty=True) for name in form.optional}
     _check_rest(content, frozenset(), f"this question is answered with {', '.join((*form.required, *form.optional))}")
@@ -98,6 +119,44 @@ def answer_of(body: Any, form: Form, mark: str, token: Token) -> dict[str, str]:
     if made.get("mark", mark) != mark:
         raise Denied(409, "the change that waits is not the one that you saw: look again, and give its mark")
     return {**made, form.name_field: token.name}
+
+
+def cancelling(body: Any, token: Token) -> tuple[Json, str] | None:
+    """What cancels a run, and why; None where the body asks for another state than cancelled."""
+    given = _object({} if body is NOTHING else body)
+    state = _object(given.get("state") or {})
+    if state.get("type") not in ("CANCELLING", "CANCELLED"):
+        return None
+    why = _text("message", state.get("message") or "", empty=True)
+    said = f"cancelled by {token.name}, who is signed in" + (f": {why}" if why else "")
+    return {"state": {"type": "CANCELLING", "name": "Cancelling", "message": said}, "force": False}, why
+
+
+def reason_of(body: Any) -> str:
+    """Why an environment is held or opened, from `{"reason": …}`."""
+    given = _object({} if body is NOTHING else body)
+    reason = _text("reason", given.pop("reason", None))
+    _check_rest(given, frozenset(), "an environment is held and opened with a reason, and nothing else")
+    return reason
+
+
+def _own(field: str, said: Any, token: Token) -> str:
+    """The token's name. Raises Denied where somebody else's is given."""
+    if said and canonical_name(_text(field, said)) != canonical_name(token.name):
+        raise Denied(403, f"you are signed in as {token.name}: leave {field} out, or give that name")
+    return token.name
+
+
+def _check_repository(parameters: Json, token: Token) -> None:
+    """Raises Denied where a token that may name some repositories names another, or one that cannot be read here."""
+    if not token.repositories or "brief" not in parameters:
+        return
+    brief = parameters["brief"]
+    repository = brief.get("repository") if isinstance(brief, dict) else None
+    if any("__prefect_kind" in found for found in _objects(parameters)) or not isinstance(repository, str):
+        raise Denied(403, f"{token.name} may name some repositories only: give the brief as plain values")
+    if not is_among(repository, token.repositories):
+        raise Denied(403, f"{token.name} may not name {repository[:100]!r}, but {', '.join(token.repositories)}")
 
 
 def _scheduled(state: Any, token: Token) -> Json:

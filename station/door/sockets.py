@@ -68,10 +68,10 @@ async def _joined(socket: WebSocket, upstream: Upstream, guests: Guests, token: 
             raise OSError("the server took no credential")
         await socket.send_json({"type": "auth_success"})
         address = socket.client.host if socket.client else ""
-        hide = not token.may(Role.ADMINISTER)
+        guest = None if token.may(Role.ADMINISTER) else token
         duties = {
-            asyncio.create_task(_inwards(socket, server, hide)),
-            asyncio.create_task(_outwards(socket, server, hide)),
+            asyncio.create_task(_inwards(socket, server, guest)),
+            asyncio.create_task(_outwards(socket, server, guest)),
             asyncio.create_task(_watch(guests, value, address)),
         }
         try:
@@ -84,18 +84,18 @@ async def _joined(socket: WebSocket, upstream: Upstream, guests: Guests, token: 
             duty.result()
 
 
-async def _inwards(socket: WebSocket, server: ClientConnection, hide: bool) -> None:
+async def _inwards(socket: WebSocket, server: ClientConnection, guest: Token | None) -> None:
     while True:
         said = _read(await socket.receive_text())
-        if hide:
+        if guest:
             bodies.check_reading(said)
         await server.send(json.dumps(said))
 
 
-async def _outwards(socket: WebSocket, server: ClientConnection, hide: bool) -> None:
+async def _outwards(socket: WebSocket, server: ClientConnection, guest: Token | None) -> None:
     async for told in server:
         found = json.loads(told)
-        await socket.send_text(json.dumps(bodies.hidden(found) if hide else found))
+        await socket.send_text(json.dumps(bodies.hidden(found, guest) if guest else found))
     await _close(socket, 1000, "")
 
 

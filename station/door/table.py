@@ -18,6 +18,7 @@ class Act(StrEnum):
     CHECK = "check"
     START = "start"
     ANSWER = "answer"
+    CANCEL = "cancel"
     ADMINISTER = "administer"
 
 
@@ -38,6 +39,9 @@ STARTS: dict[str, Role] = {
     "downgrade/downgrade": Role.RELEASE,
 }
 """Deployment, as flow/name → who may start it. Others are for who administers."""
+
+NAMED = {"rollback/rollback": "by", "downgrade/downgrade": "by"}
+"""Deployment → the parameter that says who started it: it is the token's name, whoever is claimed."""
 
 
 class Form(NamedTuple):
@@ -136,6 +140,13 @@ CHECKING = "POST /ui/schemas/validate"
 
 STARTING = "POST /deployments/{id}/create_flow_run"
 ANSWERING = "POST /flow_runs/{id}/resume"
+CANCELLING = "POST /flow_runs/{id}/set_state"
+"""To be cancelled, and for who administers to any other state."""
+MAY_CANCEL_OWN, MAY_CANCEL_ANY = Role.SUBMIT, Role.RELEASE
+
+HOLDING = ("hold", "open")
+MAY_HOLD = Role.RELEASE
+"""Who may `POST /door/environments/{name}/hold` and `…/open`, which are the door's own. Everybody may look, by GET."""
 
 ADMINISTERING = """
 DELETE /admin/storage
@@ -207,7 +218,6 @@ POST   /flow_runs/
 POST   /flow_runs/bulk_delete
 POST   /flow_runs/bulk_set_state
 POST   /flow_runs/{id}/input
-POST   /flow_runs/{id}/set_state
 DELETE /flows/{id}
 PATCH  /flows/{id}
 POST   /flows/
@@ -310,6 +320,7 @@ _RULES = (
     *_rows(CHECKING, Act.CHECK, EVERYBODY),
     *_rows(STARTING, Act.START, frozenset(STARTS.values()) | ADMINISTER),
     *_rows(ANSWERING, Act.ANSWER, frozenset(form.role for form in ANSWERS.values()) | ADMINISTER),
+    *_rows(CANCELLING, Act.CANCEL, frozenset({MAY_CANCEL_OWN, MAY_CANCEL_ANY}) | ADMINISTER),
     *_rows(ADMINISTERING, Act.ADMINISTER, ADMINISTER),
 )
 _BY_METHOD = _by_method(_RULES)

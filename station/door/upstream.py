@@ -56,9 +56,9 @@ class Upstream:
         except httpx.HTTPError as err:
             raise Denied(503, f"the server behind the door does not answer: {type(err).__name__}") from err
 
-    async def read(self, path: str, *, signed: bool = True) -> Any:
-        """The JSON at a path; None where there is nothing."""
-        answer = await self.ask("GET", path, {}, signed=signed)
+    async def read(self, path: str, *, signed: bool = True, body: Any = NOTHING) -> Any:
+        """The JSON at a path, or what is answered to a body; None where there is nothing."""
+        answer = await self.ask("GET" if body is NOTHING else "POST", path, {}, body, signed=signed)
         try:
             await answer.aread()
             if answer.status_code == 404:

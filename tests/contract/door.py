@@ -13,6 +13,7 @@ import httpx
 from blocks.ledger.tokens import Tokens
 from domain.access import Role
 from domain.errors import LedgerError
+from station.door.acts import Acts
 from station.door.app import Door
 from station.door.guests import Guests
 from station.door.upstream import Upstream
@@ -33,6 +34,12 @@ QUESTIONS = {
     "another": ("bbbbbbbb-0000-4000-8000-000000000005", "pause-1"),
 }
 RUNNING = "bbbbbbbb-0000-4000-8000-00000000000f"
+RUNS = {
+    name: f"cccccccc-0000-4000-8000-00000000000{number}"
+    for number, name in enumerate(("submit-er", "release-er", "nobody", "over", "platform"))
+}
+"""Who has started it, or what it is → a run that can be cancelled, or not."""
+STARTED = "dddddddd-0000-4000-8000-000000000001"
 SECRET = "a-secret-of-the-pool"
 
 
@@ -56,7 +63,7 @@ class FakeDoor:
         self.asked: list[httpx.Request] = []
         self.now = 0.0
         upstream = Upstream("http://prefect.invalid", "admin:of-all", httpx.MockTransport(self._server))
-        self.app = Door(upstream, Guests(lambda: self.tokens, lambda: self.now))
+        self.app = Door(upstream, Guests(lambda: self.tokens, lambda: self.now), Acts(lambda _: self.tokens.url))
 
     def ask(
         self,
@@ -103,6 +110,17 @@ class FakeDoor:
             if path == f"/api/flow_runs/{id_}":
                 state = {"type": "PAUSED", "name": "Suspended", "state_details": {"pause_key": key}}
                 return httpx.Response(200, json={"id": id_, "state": state})
+        runs = {run: _run(name, run) for name, run in RUNS.items()}
+        if (run := path.removeprefix("/api/flow_runs/")) in runs:
+            return httpx.Response(200, json=runs[run])
+        if path == "/api/flow_runs/filter" and b"any_" in request.content:
+            return httpx.Response(200, json=[run for run in runs.values() if run["id"].encode() in request.content])
+        if path in ("/api/flow_runs/paginate", "/api/artifacts/filter"):
+            artifacts = [{"flow_run_id": run, "key": "review", "data": f"diff of {run}"} for run in runs]
+            found = {"results": list(runs.values())} if path.endswith("paginate") else artifacts
+            return httpx.Response(200, json=found)
+        if path.endswith("/create_flow_run"):
+            return httpx.Response(201, json={"id": STARTED, "parameters": {"environment": "shop"}})
         if path == f"/api/flow_runs/{RUNNING}":
             return httpx.Response(200, json={"id": RUNNING, "state": {"type": "RUNNING", "name": "Running"}})
         if path.startswith("/api/deployments/name/") and "some-name" not in path:
@@ -115,8 +133,16 @@ def _no_ledger(*_: object) -> None:
     raise LedgerError("the ledger is away")
 
 
+def _run(name: str, id_: str) -> Mapping[str, Any]:
+    deployment = DEPLOYMENTS["housekeeping/housekeeping" if name == "platform" else "agent-task/agent-task"]
+    state = {"type": "COMPLETED", "name": "Live"} if name == "over" else {"type": "RUNNING", "name": "Running"}
+    labels = {"lockgate.started-by": name} if name.endswith("-er") else {}
+    brief = {"title": "t", "goal": f"private of {name}"}
+    return {"id": id_, "labels": labels, "deployment_id": deployment, "state": state, "parameters": {"brief": brief}}
+
+
 def _deployment(name: str, id_: str) -> Mapping[str, Any]:
-    properties = {"rollback/rollback": {"environment": {}, "revision": {}, "reason": {}}, "intake/intake": {}}
+    properties = {"rollback/rollback": {"environment": {}, "revision": {}, "reason": {}, "by": {}}, "intake/intake": {}}
     known = properties.get(name, {"brief": {"type": "object"}})
     schema = {"type": "object", "properties": known}
     return {"id": id_, "name": name.partition("/")[2], "tags": ["lockgate"], "parameter_openapi_schema": schema}

@@ -12,10 +12,16 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from pydantic import SecretStr
 
-from domain.access import Role, answer_digest
+from blocks import kept
+from blocks.ledger.ledger import Ledger
+from blocks.ledger.reading import Reader
+from domain.access import START as START_NOTE
+from domain.access import Role, answer_digest, start_digest
+from station import credentials
 from station.door import connections, table
-from tests.contract.door import DEPLOYMENTS, ID, MARK, QUESTIONS, RUNNING, SECRET, FakeDoor, basic
+from tests.contract.door import DEPLOYMENTS, ID, MARK, QUESTIONS, RUNNING, RUNS, SECRET, STARTED, FakeDoor, basic
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 TASK, ROLLBACK = DEPLOYMENTS["agent-task/agent-task"], DEPLOYMENTS["rollback/rollback"]
@@ -90,11 +96,14 @@ def test_each_role_may_do_on_each_route_what_the_table_says_and_nothing_else(
             asks = method == "GET" or (method == "POST" and bool(harmless.search(template))) or "count-by" in template
             special = (method, template) in {
                 ("POST", "/deployments/{id}/create_flow_run"), ("POST", "/flow_runs/{id}/resume"),
-                ("POST", "/ui/schemas/validate"),
+                ("POST", "/ui/schemas/validate"), ("POST", "/flow_runs/{id}/set_state"),
             }  # fmt: skip
             if special or f"{method} {template}" in table.OPEN:
                 continue
+            asks_people = re.match(r"/flow_runs/\{id\}/input", template)  # shown to who judges, and of one's own runs
             for role in Role:
+                if asks_people and role in (Role.SUBMIT, Role.RELEASE):
+                    continue
                 door.asked.clear()
                 status = door.ask(method, filled(template), role, None if method == "GET" else {}).status
                 allowed = exists and (role is Role.ADMINISTER or (asks and not private.match(template)))
@@ -118,7 +127,7 @@ def test_who_may_start_what(door: FakeDoor) -> None:
         for role in Role:
             door.asked.clear()
             done = door.ask("POST", f"/api/deployments/{id_}/create_flow_run", role, {"parameters": {}})
-            assert (done.status == 200) == (role in may[name]), f"{role} {name}: {done}"
+            assert (done.status in (200, 201)) == (role in may[name]), f"{role} {name}: {done}"
             assert len(door.changes()) == (role in may[name]), f"{role} {name}"
 
 
@@ -127,7 +136,7 @@ def test_a_run_is_started_by_a_body_that_the_door_made(door: FakeDoor) -> None:
         **BRIEF, "idempotency_key": "k", "tags": ["lockgate"], "job_variables": {}, "labels": None, "name": "n",
         "state": {"type": "SCHEDULED", "message": "hm", "state_details": {"scheduled_time": "2030-01-01T00:00:00Z"}},
     }  # fmt: skip
-    assert door.ask("POST", START, Role.SUBMIT, given).status == 200
+    assert door.ask("POST", START, Role.SUBMIT, given).status == 201
     (sent,) = door.changes()
     assert json.loads(sent.content) == {
         **BRIEF, "name": "n", "idempotency_key": "submit-er/k", "labels": {"lockgate.started-by": "submit-er"},
@@ -158,6 +167,124 @@ def test_who_may_answer_what_and_the_name_is_the_tokens(door: FakeDoor) -> None:
     assert door.ask("POST", RESUME["another"], Role.REVIEW, {"run_input": YES}).status == 403
     not_waiting = door.ask("POST", f"/api/flow_runs/{RUNNING}/resume", Role.REVIEW, {"run_input": YES})
     assert (not_waiting.status, not_waiting.told["status"]) == (200, "ABORT")
+
+
+def entries(door: FakeDoor, kind: str) -> list[Any]:
+    return [entry.body for entry in Reader(door.tokens.url).entries(kinds=(kind,))]
+
+
+def test_who_starts_a_rollback_is_named_by_the_token_and_that_is_noted(door: FakeDoor) -> None:
+    claimed = door.ask("POST", BACK, Role.RELEASE, {"parameters": {"environment": "shop", "by": "ann"}})
+    assert (claimed.status, "signed in as release-er" in claimed.told["detail"]) == (403, True)
+    assert door.ask("POST", BACK, Role.RELEASE, {"parameters": {"environment": "shop", "by": None}}).status == 201
+    (sent,) = door.changes()
+    assert json.loads(sent.content)["parameters"] == {"environment": "shop", "by": "release-er"}
+    for said, signer in (({"environment": "shop"}, "release-er"), ({"environment": "shop", "revision": "abc"}, None)):
+        assert door.tokens.signer(STARTED, START_NOTE, start_digest("rollback", "release-er", said)) == signer
+    assert door.tokens.signer(STARTED, START_NOTE, start_digest("rollback", "ann", {"environment": "shop"})) is None
+
+
+def test_who_may_cancel_what_and_that_it_is_on_record_by_whom(tmp_path: Path) -> None:
+    door = FakeDoor(tmp_path)
+    may = {
+        Role.SUBMIT: {"submit-er"},
+        Role.RELEASE: {"submit-er", "release-er", "nobody"},
+        Role.ADMINISTER: {"submit-er", "release-er", "nobody", "platform"},
+    }
+    body = {"state": {"type": "CANCELLING", "name": "Cancelling", "message": "not needed"}, "force": True}
+    for role in Role:
+        for name, run in RUNS.items():
+            door.asked.clear()
+            done = door.ask("POST", f"/api/flow_runs/{run}/set_state", role, body)
+            allowed = name in may.get(role, ())
+            ends = name == "over" and role in (Role.RELEASE, Role.ADMINISTER)
+            assert done.status == (200 if allowed or ends else 403), f"{role} {name}: {done}"
+            assert [json.loads(each.content) for each in door.changes()] == allowed * [
+                {"state": {"type": "CANCELLING", "name": "Cancelling",
+                           "message": f"cancelled by {role}-er, who is signed in: not needed"}, "force": False}
+            ]  # fmt: skip
+        other = door.ask(
+            "POST", f"/api/flow_runs/{RUNS['submit-er']}/set_state", role, {"state": {"type": "COMPLETED"}}
+        )
+        assert other.status == (200 if role is Role.ADMINISTER else 403)
+    assert entries(door, "cancelled")[0] == {"by": "submit-er", "why": "not needed", "signed_in": True}
+    assert len(entries(door, "cancelled")) == sum(map(len, may.values()))
+
+
+def test_a_run_that_releases_is_not_stopped_half_way(tmp_path: Path) -> None:
+    door = FakeDoor(tmp_path)
+    Ledger(url=SecretStr(door.tokens.url)).lease("environment/shop", RUNS["nobody"], 60)
+    for role in (Role.RELEASE, Role.ADMINISTER):
+        body = {"state": {"type": "CANCELLED"}}
+        done = door.ask("POST", f"/api/flow_runs/{RUNS['nobody']}/set_state", role, body)
+        assert (done.status, "roll shop back" in done.told["detail"]) == (409, True)
+    assert door.changes() == [] and entries(door, "cancelled") == []
+
+
+def test_who_may_hold_and_open_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    monkeypatch.setattr("station.api.workshops", list)
+    credentials.encryption_key()
+    door = FakeDoor(tmp_path)
+    shop = {"targets": {"shop": "process-target/shop"}, "ledger": {"url": door.tokens.url}}
+    kept.keep({"lockgate-workshop/default": shop, "lockgate-workshop/team": shop})
+    place = "/door/environments/shop"
+    for role in Role:
+        held = door.ask("POST", f"{place}/hold", role, {"reason": f"it burns, says {role}"}).status
+        seen = door.ask("GET", place, role).told["held"]
+        opened = door.ask("POST", f"{place}/open", role, {"reason": "mended"}).status
+        if role in (Role.RELEASE, Role.ADMINISTER):
+            told = f"'shop' is held by {role}-er (signed in): it burns, says {role}"
+            assert (held, seen, opened) == (200, told, 200)
+        else:
+            assert (held, seen, opened) == (403, None, 403), role
+    mended = {"environment": "shop", "reason": "mended", "signed_in": True}
+    assert entries(door, "opened") == [{**mended, "by": "release-er"}, {**mended, "by": "administer-er"}]
+    assert len(entries(door, "held")) == 2, "once in each ledger, however many workshops have it"
+    for method, path, body, status in (
+        ("POST", f"{place}/hold", {"reason": ""}, 400), ("POST", f"{place}/hold", {"reason": "x", "by": "ann"}, 403),
+        ("POST", f"{place}/close", {"reason": "x"}, 404), ("DELETE", place, None, 404),
+        ("POST", "/door/environments/nowhere/hold", {"reason": "x"}, 404), ("POST", place, {"reason": "x"}, 404),
+    ):  # fmt: skip
+        assert door.ask(method, path, Role.RELEASE, body).status == status, path
+    assert door.ask("GET", place).status == 401
+
+
+def test_what_is_submitted_is_shown_to_who_submitted_it_and_to_who_judges_it(door: FakeDoor) -> None:
+    for role in Role:
+        own = {RUNS[f"{role}-er"]} if f"{role}-er" in RUNS else set()
+        shown = set(RUNS.values()) if role in (Role.REVIEW, Role.ANSWER, Role.ADMINISTER) else own
+        runs = door.ask("POST", "/api/flow_runs/paginate", role, {}).told["results"]
+        assert {run["id"] for run in runs if run["parameters"]} == shown, role
+        assert len(runs) == len(RUNS) and all(run["state"] for run in runs)
+        artifacts = door.ask("POST", "/api/artifacts/filter", role, {}).told
+        assert {each["flow_run_id"] for each in artifacts if each["data"]} == shown, role
+        for run in RUNS.values():
+            one = door.ask("GET", f"/api/flow_runs/{run}", role).told
+            assert bool(one["parameters"]) == (run in shown)
+            asks = door.ask("GET", f"/api/flow_runs/{run}/input/review-description", role)
+            assert asks.status == (200 if run in shown else 403)
+        window = door.ask("GET", f"/api/flow_runs/{QUESTIONS['window'][0]}/input/window-description", role)
+        assert window.status == (403 if role is Role.SUBMIT else 200), "who may answer it may read it"
+
+
+def test_a_token_with_a_list_of_repositories_names_no_others(tmp_path: Path) -> None:
+    door = FakeDoor(tmp_path)
+    _, value = door.tokens.add("team", {Role.SUBMIT}, None, ["/srv/git/one.git", "https://git.example.org/team/*"])
+    for repository, status in (
+        ("/srv/git/one.git", 201), ("/srv/git/one.git/", 201), ("https://git.example.org/team/a.git", 201),
+        ("/srv/git/two.git", 403), ("/srv/git/../git/one.git", 403), ("https://git.example.org/team/../b.git", 403),
+        ("https://git.example.org/team/..", 403), ("https://git.example.org/team/a/b", 403), ("", 403), (None, 403),
+        ("https://git.example.org/team/", 403), ("https://git.example.org/team/%2e%2e", 403), ("one.git", 403),
+        ({"__prefect_kind": "json", "value": '"/srv/git/one.git"'}, 403),
+        ({"__prefect_kind": "none", "value": "/srv/git/two.git"}, 403),
+    ):  # fmt: skip
+        done = door.ask("POST", START, value, {"parameters": {"brief": {"title": "t", "repository": repository}}})
+        assert done.status == status, repository
+    hidden_in = {"__prefect_kind": "json", "value": '{"repository": "/srv/git/two.git"}'}
+    assert door.ask("POST", START, value, {"parameters": {"brief": hidden_in}}).status == 403
+    mixed = {"__prefect_kind": "json", "value": '{"repository": "/srv/git/two.git"}', "repository": "/srv/git/one.git"}
+    assert door.ask("POST", START, value, {"parameters": {"brief": mixed}}).status == 403
 
 
 def test_only_forms_that_the_server_has_shown_are_checked(door: FakeDoor) -> None:
@@ -240,7 +367,7 @@ TOO_DEEP = b'{"flows": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 BLOCKS = "/api/block_documents/filter"
 CHECK = "/api/ui/schemas/validate"
 REFERENCE = json.dumps({"$ref": {"block_document_id": ID}})
-RUNS = "/api/flow_runs/filter"
+FILTER = "/api/flow_runs/filter"
 NAMED = "/api/block_types/slug/lockgate-secret/block_documents/name/default"
 TRIES: tuple[tuple[str, Role, str, str, Any], ...] = (
     # what is tried, by whom, method, path, body: JSON, or bytes as they are
@@ -288,9 +415,9 @@ TRIES: tuple[tuple[str, Role, str, str, Any], ...] = (
     ("a block", Role.RELEASE, "POST", "/api/block_documents/", {"name": "x"}),
     ("secrets of all blocks", Role.REVIEW, "POST", BLOCKS, {"include_secrets": True}),
     ("secrets of one block", Role.REVIEW, "GET", NAMED + "?include_secrets=true", None),
-    ("secrets where none are", Role.REVIEW, "POST", RUNS, {"include_secrets": True}),
-    ("secrets deeper in", Role.REVIEW, "POST", RUNS, {"flow_runs": [{"include_secrets": 1}]}),
-    ("secrets by the query", Role.REVIEW, "POST", RUNS + "?include_secrets=1", {}),
+    ("secrets where none are", Role.REVIEW, "POST", FILTER, {"include_secrets": True}),
+    ("secrets deeper in", Role.REVIEW, "POST", FILTER, {"flow_runs": [{"include_secrets": 1}]}),
+    ("secrets by the query", Role.REVIEW, "POST", FILTER + "?include_secrets=1", {}),
     ("a variable", Role.ANSWER, "GET", "/api/variables/name/x", None),
     ("the settings", Role.ANSWER, "GET", "/api/admin/settings", None),
     ("an automation", Role.RELEASE, "POST", "/api/automations/", {"name": "x"}),
@@ -314,19 +441,19 @@ TRIES: tuple[tuple[str, Role, str, str, Any], ...] = (
     ("to approve one's own brief", Role.SUBMIT, "POST", RESUME["review"], {"run_input": YES}),
     ("a key twice, the good one last", Role.SUBMIT, "POST", START,
      b'{"job_variables": {"command": "id"}, "parameters": {"brief": {}}, "job_variables": {}}'),
-    ("a key twice, deeper in", Role.REVIEW, "POST", RUNS, b'{"flow_runs": {"a": 1, "a": 2}}'),
-    ("numbers that are none", Role.REVIEW, "POST", RUNS, b'{"limit": NaN}'),
-    ("a number without an end", Role.REVIEW, "POST", RUNS, b'{"limit": 1e999}'),
-    ("half a character", Role.REVIEW, "POST", RUNS, b'{"a": "\\ud800"}'),
-    ("half a character in a key", Role.REVIEW, "POST", RUNS, b'{"\\udfff": 1}'),
+    ("a key twice, deeper in", Role.REVIEW, "POST", FILTER, b'{"flow_runs": {"a": 1, "a": 2}}'),
+    ("numbers that are none", Role.REVIEW, "POST", FILTER, b'{"limit": NaN}'),
+    ("a number without an end", Role.REVIEW, "POST", FILTER, b'{"limit": 1e999}'),
+    ("half a character", Role.REVIEW, "POST", FILTER, b'{"a": "\\ud800"}'),
+    ("half a character in a key", Role.REVIEW, "POST", FILTER, b'{"\\udfff": 1}'),
     ("half a character in a form", Role.SUBMIT, "POST", CHECK, b'{"schema": {"a": "\\ud800"}, "values": {}}'),
     ("half a character in JSON in a text", Role.SUBMIT, "POST", START,
      {"parameters": {"brief": {"__prefect_kind": "json", "value": '["\ud800"]'}}}),
-    ("two documents", Role.REVIEW, "POST", RUNS, b"{} {}"),
-    ("half a document", Role.REVIEW, "POST", RUNS, b'{"limit": '),
-    ("another encoding", Role.REVIEW, "POST", RUNS, "{}".encode("utf-16")),
-    ("too deep", Role.REVIEW, "POST", RUNS, TOO_DEEP),
-    ("too long", Role.REVIEW, "POST", RUNS, b'"' + b"a" * 5_000_000 + b'"'),
+    ("two documents", Role.REVIEW, "POST", FILTER, b"{} {}"),
+    ("half a document", Role.REVIEW, "POST", FILTER, b'{"limit": '),
+    ("another encoding", Role.REVIEW, "POST", FILTER, "{}".encode("utf-16")),
+    ("too deep", Role.REVIEW, "POST", FILTER, TOO_DEEP),
+    ("too long", Role.REVIEW, "POST", FILTER, b'"' + b"a" * 5_000_000 + b'"'),
     ("a body for reading", Role.REVIEW, "GET", "/api/version", {}),
     ("a way round by dots", Role.REVIEW, "GET", "/api/version/../admin/settings", None),
     ("a way round by dots of another kind", Role.REVIEW, "GET", "/api/version/%2e%2e/admin/settings", None),
@@ -382,7 +509,7 @@ HEADERS = (
 def test_headers_change_nothing(door: FakeDoor, what: str, headers: list[tuple[str, str]], status: int) -> None:
     plain = status == 200
     more = [("content-type", "application/json")] if plain else []
-    done = door.ask("POST", RUNS, Role.REVIEW, content=b"{}", headers=[*headers, *more])
+    done = door.ask("POST", FILTER, Role.REVIEW, content=b"{}", headers=[*headers, *more])
     assert done.status == status, what
     assert len(door.asked) == plain
     for sent in door.asked:
@@ -410,7 +537,7 @@ def listening(door: FakeDoor) -> Iterator[int]:
 
 def test_a_second_request_is_not_smuggled_in_the_first(door: FakeDoor, listening: int) -> None:
     token = f"Authorization: Bearer {door.value[Role.REVIEW]}\r\n"
-    head = f"POST {RUNS} HTTP/1.1\r\nHost: door\r\n{token}Content-Type: application/json\r\n"
+    head = f"POST {FILTER} HTTP/1.1\r\nHost: door\r\n{token}Content-Type: application/json\r\n"
     within = f"DELETE /api/flows/{ID} HTTP/1.1\r\nHost: door\r\n{token}\r\n"
     for bad in (
         f"{head}Content-Length: 2\r\nContent-Length: {len(within)}\r\n\r\n{within}",

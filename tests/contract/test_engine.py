@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from blocks.targets.process import ProcessTarget
+from domain.access import Holding
 from domain.errors import Fenced, Held, Inconclusive, LedgerError
 from domain.ports import TreeEntry
 from domain.rollout import Rollout, SharePassed
@@ -228,10 +229,10 @@ def test_three_rollbacks_in_a_row_hold_the_environment_until_a_person_opens_it(s
     with pytest.raises(Held, match="3 releases in a row were rolled back; look at what happened, then `lockgate open"):
         breaker.check(ledger, "shop")
     breaker.check(ledger, "other")
-    breaker.open_again(ledger, "shop", "it was the database", "anna")
+    ledger.record("people", "opened", "1", Holding(environment="shop", reason="it was the database", by="anna"))
     breaker.check(ledger, "shop")
-    breaker.hold(ledger, "shop", "the shop sells tickets today", "anna")
-    with pytest.raises(Held, match="held by anna: the shop sells tickets today"):
+    ledger.record("people", "held", "2", Holding(environment="shop", reason="the shop sells tickets today", by="anna"))
+    with pytest.raises(Held, match=r"held by anna \(a claim\): the shop sells tickets today"):
         breaker.check(ledger, "shop")
 
 

@@ -83,6 +83,34 @@ def test_a_brief_comes_in_at_the_door_and_only_who_is_signed_in_there_approves_i
     assert "ann (token" in told and f"/flow_runs/{run_id}/resume → 201" in told
 
 
+def test_who_started_a_run_may_cancel_it_and_it_ends_as_declined(station: Station, tmp_path: Path) -> None:
+    at = repository(tmp_path / "sums.git")
+    mounts = tmp_path / "agents"
+    mounts.mkdir()
+    station.command("slow", "sleep 600", mounts)
+    robot, other = Guest(station, "worker-bee", "submit"), Guest(station, "another", "submit")
+    id_ = robot.ask("GET", "/deployments/name/agent-task/agent-task").json()["id"]
+    body = {"parameters": {"brief": brief(at, "command/slow", title="Cancel me")}}
+    run_id = robot.ask("POST", f"/deployments/{id_}/create_flow_run", body).json()["id"]
+    until = time.monotonic() + 120
+    while not station.entries(run_id, "prepared"):
+        assert time.monotonic() < until, station.story(run_id)
+        time.sleep(0.3)
+    assert other.ask("GET", f"/flow_runs/{run_id}").json()["parameters"] == {}
+    assert robot.ask("GET", f"/flow_runs/{run_id}").json()["parameters"]["brief"]["title"] == "Cancel me"
+    stop = {"state": {"type": "CANCELLING", "name": "Cancelling", "message": "the wrong branch"}}
+    assert other.ask("POST", f"/flow_runs/{run_id}/set_state", stop).status_code == 403
+    assert robot.ask("POST", f"/flow_runs/{run_id}/set_state", stop).json()["status"] == "ACCEPT"
+    station.wait_for_state(run_id, "CANCELLED")
+    station.python(
+        "from flows.resume import conclude_cancelled\nfrom prefect.client.orchestration import get_client\n"
+        "with get_client(sync_client=True) as client:\n    print(conclude_cancelled(client))"
+    )
+    outcome = station.wait(run_id)
+    assert outcome.end is End.DECLINED
+    assert "worker-bee (signed in) cancels it: the wrong branch" in outcome.sentence
+
+
 def test_every_deployment_that_a_token_may_start_exists(station: Station) -> None:
     found = {name for name in table.STARTS if station.api("GET", f"/deployments/name/{name}")}
     assert found == set(table.STARTS)

@@ -12,7 +12,7 @@ from domain.errors import InputError
 from domain.policy.baseline import ACCEPTANCE_COMMAND, base_refusals, base_warnings, least_passing, standing
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
-from tasks.prepare import _check_commands, project_settings
+from tasks.prepare import _check_commands, check_repository, project_settings
 from tasks.requirements import installation
 from tests.unit.policy_cases import prepared, tree
 
@@ -31,6 +31,16 @@ def no_block(name: str) -> ProjectSettings:
 
 
 SHOP = cast(Workshop, SimpleNamespace(project=no_block))
+
+# --- repository
+
+
+def test_a_workshop_may_be_for_some_repositories_alone() -> None:
+    check_repository(cast(Workshop, SimpleNamespace(repositories=())), brief())
+    check_repository(cast(Workshop, SimpleNamespace(repositories=("/srv/a.git", "shop.git"))), brief())
+    with pytest.raises(InputError, match=r"'default' is not for shop\.git: its `repositories` names /srv/a\.git"):
+        check_repository(cast(Workshop, SimpleNamespace(repositories=("/srv/a.git",))), brief())
+
 
 # --- settings
 

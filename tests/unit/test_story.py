@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from domain.access import Cancelled, Holding
 from domain.artifact import Artifact, ArtifactKind
 from domain.rehearsed import Migrated, RanOn
 from domain.rollout import Numbers, SharePassed, Sick
@@ -33,7 +34,6 @@ from domain.task import (
 )
 from domain.value import Value
 from flows.going_back import GoingBack, StaysThere
-from tasks.breaker import Holding
 from tasks.ready import Lacking, Ready
 from tasks.window import Opened, Waits
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
@@ -47,12 +47,16 @@ BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline",
 
 
 def recorded() -> dict[str, str]:
-    """Kind → where it is recorded, for every `.record(run, kind, ...)` of the steps and flows."""
+    """Kind → where it is recorded, for every `ledger.record(run, kind, ...)` and `record(url, run, kind, ...)`."""
     found = {}
-    for file in sorted([*PROJECT_ROOT.glob("tasks/*.py"), *PROJECT_ROOT.glob("flows/*.py")]):
+    files = (file for folder in ("tasks", "flows", "station") for file in PROJECT_ROOT.glob(f"{folder}/**/*.py"))
+    for file in sorted(files):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "record":
-                kind = node.args[1]
+            called = node.func if isinstance(node, ast.Call) else None
+            plain = isinstance(called, ast.Name) and called.id == "record"
+            ledgers = isinstance(called, ast.Attribute) and called.attr == "record" and "station" not in file.parts
+            if isinstance(node, ast.Call) and (plain or ledgers):
+                kind = node.args[2 if plain else 1]
                 assert isinstance(kind, ast.Constant), f"{file.name}:{node.lineno}: the kind is not written out"
                 found[str(kind.value)] = f"{file.name}:{node.lineno}"
     return found
@@ -178,8 +182,11 @@ LINES: list[tuple[str, Value, str]] = [
         "cccccccccccc was tried on the database's schema and is well",
     ),
     ("sick", SICK, "cccccccccccc has to leave: half of its answers are errors"),
-    ("held", HOLDING, "ann holds shop: too many"),
-    ("opened", HOLDING, "ann opens shop again: too many"),
+    ("held", HOLDING, "ann (a claim) holds shop: too many"),
+    ("held", HOLDING.model_copy(update={"signed_in": True}), "ann (signed in) holds shop: too many"),
+    ("opened", HOLDING, "ann (a claim) opens shop again: too many"),
+    ("cancelled", Cancelled(by="ann"), "ann (a claim) cancels it"),
+    ("cancelled", Cancelled(by="ann", why="not now", signed_in=True), "ann (signed in) cancels it: not now"),
     ("deploy-started", RELEASE, "deploying cccccccccccc to shop"),
     ("deployed", RELEASE, "release cccccccccccc has the traffic of shop"),
     (
@@ -192,6 +199,16 @@ LINES: list[tuple[str, Value, str]] = [
     ("live", RELEASE, "cccccccccccc was seen serving shop"),
     ("rolled_back", BACK, "rolled back: bbbbbbbbbbbb was seen serving again; merge reverted by eeeeeeeeeeee"),
     ("rolled_back", BACK_TO_NOTHING, "rolled back: nothing serves"),
+    (
+        "rolled_back",
+        BACK_TO_NOTHING.model_copy(update={"by": "ann", "signed_in": True}),
+        "ann (signed in) rolled back: nothing serves",
+    ),
+    (
+        "downgraded",
+        MIGRATED.model_copy(update={"by": "ann"}),
+        "the database of shop went back to schema dddddddddddd by ann (a claim)",
+    ),
     ("outcome", Outcome(run_id="r", title="t", end=End.LIVE, sentence="live in shop"), "outcome: live in shop"),
 ]
 

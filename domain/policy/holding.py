@@ -1,0 +1,30 @@
+"""Whether anything may be released to an environment, by what is on record of it."""
+
+from collections.abc import Iterable
+
+from domain.entry import Entry
+
+KINDS = ("live", "rolled_back", "held", "opened")
+"""Entries that tell."""
+IN_A_ROW = 3
+"""So many releases in a row that had to leave are no accident: something else is wrong."""
+
+
+def why_held(environment: str, entries: Iterable[Entry]) -> str | None:
+    """Why nothing may be released there, by all entries of `KINDS`; None where something may."""
+    why, row = None, 0
+    for entry in sorted(entries, key=lambda entry: entry.number):
+        if entry.body["environment"] != environment:
+            continue
+        if entry.kind == "held":
+            known = "signed in" if entry.body.get("signed_in") else "a claim"
+            why = f"{environment!r} is held by {entry.body['by']} ({known}): {entry.body['reason']}"
+        elif entry.kind == "opened":
+            why, row = None, 0
+        elif entry.kind == "live":
+            row = 0
+        elif entry.key != environment:  # else a person asked for it
+            row += 1
+            if row >= IN_A_ROW:
+                why = f"{environment!r} is held: {row} releases in a row were rolled back"
+    return why
