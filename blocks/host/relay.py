@@ -19,12 +19,17 @@ import select
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Sequence
 
 ROOM = 1 << 18
 """Bytes held for one direction of a connection; its sender waits while they are not taken."""
 MOST_DESCRIPTORS = 65_536
 """Two for each connection, as far as the limit of the process allows; further connections wait in the backlog."""
+
+
+Address = tuple[int, tuple[object, ...] | str]
+"""Family, and what a socket of it connects to."""
 
 
 class Way:
@@ -62,6 +67,42 @@ class Half:
             self.sink.shutdown(socket.SHUT_WR)
 
 
+class Names:
+    """Looks names of hosts up beside the relay: a slow answer keeps nothing waiting but what goes there."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[str, list[socket.socket]] = {}  # dial → clients; a name is asked for once at a time
+        self.found: deque[tuple[str, Address | None]] = deque()
+        self.bell, self._ring = os.pipe()
+
+    def ask(self, dial: str, client: socket.socket) -> None:
+        """The bell rings once the answer is there."""
+        self.waiting.setdefault(dial, []).append(client)
+        if len(self.waiting[dial]) == 1:
+            import threading  # most relays know where they go, and start faster without it
+
+            try:
+                threading.Thread(target=self._look_up, args=(dial,), daemon=True).start()
+            except RuntimeError:  # there may be no more threads: whoever waits is told
+                self._answer(dial, None)
+
+    def answers(self) -> list[tuple[socket.socket, Address | None]]:
+        """Clients whose name was looked up, each with the address; None: there is none."""
+        os.read(self.bell, 1)
+        dial, address = self.found.popleft()
+        return [(client, address) for client in self.waiting.pop(dial)]
+
+    def _look_up(self, dial: str) -> None:
+        try:
+            self._answer(dial, addressed(dial))
+        except (OSError, UnicodeError):
+            self._answer(dial, None)
+
+    def _answer(self, dial: str, address: Address | None) -> None:
+        self.found.append((dial, address))
+        os.write(self._ring, b".")
+
+
 class Relay:
     """Every connection to a listener, brought to where its way leads, in one thread."""
 
@@ -71,25 +112,33 @@ class Relay:
         self.poll = select.epoll()
         self.halves: dict[int, tuple[Half, Half]] = {}  # descriptor → (reads from it, writes to it)
         self.asked: dict[int, int] = {}
+        self.names = Names()
         self.most = max(2, _descriptors() - len(ways) - 64)
 
     def serve(self) -> None:
         """Until the other end of the tie is closed."""
         for fd in self.tie:
             self._ask(fd, select.EPOLLIN)
+        self._ask(self.names.bell, select.EPOLLIN)
         for way in self.ways.values():
             way.listener.setblocking(False)
         while True:
             for fd in self.ways:
-                self._ask(fd, select.EPOLLIN if len(self.halves) < self.most else 0)
+                self._ask(fd, select.EPOLLIN if self._has_room() else 0)
             for fd, events in self.poll.poll():
                 if fd in self.tie:
                     return
-                if fd in self.ways:
-                    if len(self.halves) < self.most:  # another way's may have come in this turn
+                if fd == self.names.bell:
+                    for client, address in self.names.answers():
+                        self._join(client, address)
+                elif fd in self.ways:
+                    if self._has_room():  # another way's may have come in this turn
                         self._accept(self.ways[fd])
                 elif fd in self.halves:  # not closed by the event before
                     self._move(fd, events)
+
+    def _has_room(self) -> bool:
+        return len(self.halves) + 2 * sum(map(len, self.names.waiting.values())) < self.most
 
     def _accept(self, way: Way) -> None:
         try:
@@ -97,8 +146,17 @@ class Relay:
         except OSError:
             return
         try:
-            server = dialled(way.dial)
+            self._join(client, addressed(way.dial, socket.AI_NUMERICHOST))
         except OSError:
+            self.names.ask(way.dial, client)
+
+    def _join(self, client: socket.socket, address: Address | None) -> None:
+        """To a server at an address; None: there is none."""
+        try:
+            server = dialled(address) if address else None
+        except OSError:
+            server = None
+        if server is None:
             client.close()
             return
         for side in (client, server):
@@ -167,19 +225,24 @@ class Relay:
             half.source.close()
 
 
-def dialled(where: str) -> socket.socket:
-    """A connection to a path or HOST:PORT; to the latter, it may still be on its way. Raises OSError."""
+def addressed(where: str, flags: int = 0) -> Address:
+    """Where a path or HOST:PORT is. Raises OSError; with AI_NUMERICHOST for every name, without asking anybody."""
     if where.startswith("/"):
-        server = socket.socket(socket.AF_UNIX)
-        address: tuple[object, ...] | str = where
-    else:
-        host, _, port = where.rpartition(":")
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
-        server = socket.socket(family, kind, protocol)
+        return socket.AF_UNIX, where
+    host, _, port = where.rpartition(":")
+    found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM, flags=flags)
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return family, address
+
+
+def dialled(address: Address) -> socket.socket:
+    """A connection; but to a path, it may still be on its way. Raises OSError."""
+    family, place = address
+    server = socket.socket(family, socket.SOCK_STREAM)
+    if family != socket.AF_UNIX:
         server.setblocking(False)
     try:
-        server.connect(address)  # to a path: blocks while the backlog there is full
+        server.connect(place)  # to a path: blocks while the backlog there is full
     except BlockingIOError:
         pass  # what the client says waits for it, and its end when it fails
     except OSError:
