@@ -26,6 +26,7 @@ class Waiting(NamedTuple):
     asks: str
     since: datetime
     command: str
+    kind: str
 
 
 def waiting() -> list[Waiting]:
@@ -62,7 +63,7 @@ def _asked(run: dict[str, Any]) -> Waiting | None:
         return None
     since = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
     asks, command = KINDS[kind]
-    return Waiting(run["id"], run["name"], asks, since, command.format(run=run["id"]))
+    return Waiting(run["id"], run["name"], asks, since, command.format(run=run["id"]), kind)
 
 
 def _age(since: datetime) -> str:

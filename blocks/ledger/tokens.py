@@ -86,6 +86,12 @@ class Tokens(NamedTuple):
             row = session.exec(select(TokenRow).where(TokenRow.hash == hashed(value))).first()
             return row.token() if row else None
 
+    def with_id(self, token_id: str) -> Token | None:
+        """The token with this id, also one that is over; None if there is none."""
+        with self._open() as session:
+            row = session.get(TokenRow, token_id)
+            return row.token() if row else None
+
     def sign(self, run_id: str, question: str, digest: str, token: Token) -> None:
         """Note that this answer came in with this token. Safe to repeat: the first one stays."""
         with self._open(write=True) as session:

@@ -3,16 +3,18 @@
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import httpx
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from domain.access import START, Cancelled, Role, Token, answer_digest, start_digest
 from domain.errors import LockgateError
+from station.desk.app import Desk
 from station.door import bodies, sockets, table
 from station.door.acts import Acts
 from station.door.forms import SHOWING, Forms
@@ -56,6 +58,7 @@ class Door:
 
     def __init__(self, upstream: Upstream, guests: Guests, acts: Acts | None = None) -> None:
         self.upstream, self.guests, self.acts, self.forms = upstream, guests, acts or Acts(), Forms()
+        self.desk = Desk(guests, self._ask_as)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -75,7 +78,7 @@ class Door:
         except ClientDisconnect:
             answer = Response(status_code=400)
         for name, value in SAFE.items():
-            answer.headers[name] = value
+            answer.headers.setdefault(name, value)
         return answer
 
     async def _asked(self, request: Request) -> Response:
@@ -87,6 +90,8 @@ class Door:
             return JSONResponse({"status": "pass"})
         if segments[:2] == ["door", "environments"]:
             return await self._environment(request, segments[2:])
+        if segments[0] == "desk":
+            return await self.desk.answer(request, segments[1:], await _content(request))
         if segments[0] != "api":
             return await self._page(request, segments)
         if f"{method} /{'/'.join(below)}" in table.OPEN:
@@ -166,6 +171,29 @@ class Door:
         if rule.act not in (Act.READ, Act.CHECK) and method != "GET":
             log.info("%s (token %s): %s %s → %d", token.name, token.id, method, path, answer.status_code)
         return answer
+
+    async def _ask_as(self, token: Token, method: str, segments: Sequence[str], body: Any) -> tuple[int, Any]:
+        """Status and JSON of what somebody gets who is known already, by a session of the desk."""
+        content = b"" if body is None else json.dumps(body).encode()
+        headers = [(b"content-type", b"application/json")] if content else []
+        scope = {
+            "type": "http", "method": method, "path": path_of(segments), "query_string": b"", "headers": headers
+        }  # fmt: skip
+        answer = await self._let_in(Request(scope), token, list(segments), content)
+        parts: list[bytes] = []
+
+        async def nothing() -> Message:
+            return {"type": "http.disconnect"}
+
+        async def keep(message: Message) -> None:
+            parts.append(message.get("body", b""))
+
+        if isinstance(answer, _Streamed):
+            parts += [part if isinstance(part, bytes) else str(part).encode() async for part in answer.body_iterator]
+        else:
+            await answer(scope, nothing, keep)
+        told = b"".join(parts)
+        return answer.status_code, json.loads(told) if told else None
 
     async def _start(self, asked: Asked) -> Asked:
         """With a body that starts the deployment and nothing else."""

@@ -1,0 +1,190 @@
+"""What happens to a request for a page of the desk: who is it, which screen, and what does it ask of the door.
+
+The desk decides nothing. What changes something goes through the door as the person's own request, with its roles, its
+notes of who answered, and its log.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from domain.access import Token
+from domain.errors import LockgateError
+from station.desk import forms, pages
+from station.desk.sessions import Session, Sessions
+from station.desk.waiting import waiting
+from station.door.guests import MAX_VALUE, Guests
+from station.door.reading import Denied
+
+R = TypeVar("R")
+COOKIE, BEFORE = "lockgate_desk", "lockgate_desk_form"
+WITHIN = re.compile(r"/desk/(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]*")
+"""Where somebody is sent after signing in: pages of the desk, and nothing that a browser could read otherwise."""
+SCREENS = (("/desk/", "Waiting"),)
+LOOKS = 4
+"""So many pages are made at once: those that wait for a server that hangs keep no thread of the door's own."""
+
+AskAs = Callable[[Token, str, Sequence[str], Any], Awaitable[tuple[int, Any]]]
+"""(token, method, segments, body) → status and JSON of the door's answer."""
+
+
+class Visit(NamedTuple):
+    """A request of somebody who is signed in."""
+
+    request: Request
+    session: Session
+    token: Token
+
+
+class Desk:
+    """The pages below `/desk`."""
+
+    def __init__(self, guests: Guests, ask_as: AskAs) -> None:
+        self._guests, self._ask_as = guests, ask_as
+        self.sessions = Sessions()
+        self._threads = ThreadPoolExecutor(LOOKS, "desk")
+
+    async def answer(self, request: Request, words: Sequence[str], content: bytes) -> Response:
+        """The answer to a request below `/desk`, as HTML whatever happens."""
+        visit = None
+        try:
+            if words[:1] == ["static"]:
+                return _static(request, words)
+            if words == ["sign-in"]:
+                return await self._sign_in(request, content)
+            visit = await self._visit(request)
+            if visit is None:
+                return self._to_sign_in(request, words)
+            if request.method == "GET":
+                return await self._shown(visit, words)
+            if request.method == "POST":
+                return await self._done(visit, words, self._form(visit, content))
+            raise Denied(405, "pages are read by GET, and forms are sent by POST")
+        except Denied as no:
+            return self._told(visit, no.status, str(no))
+        except LockgateError as err:
+            return self._told(visit, 503, str(err))
+
+    async def _shown(self, visit: Visit, words: Sequence[str]) -> Response:
+        """A screen. Nothing is decided here."""
+        match words:
+            case [] | [""]:
+                found, problems = await self._look(waiting)
+                return self._page("waiting.html", visit, "/desk/", found=found, problems=problems)
+        raise Denied(404, "there is no such page")
+
+    async def _done(self, visit: Visit, words: Sequence[str], form: Mapping[str, str]) -> Response:
+        """What a form asks for."""
+        match words:
+            case ["sign-out"]:
+                self.sessions.end(forms.cookies_of(visit.request.headers).get(COOKIE))
+                gone = _redirect("/desk/sign-in")
+                gone.headers.append("set-cookie", forms.cookie(COOKIE, "", secure=_is_secure(visit.request), ends=True))
+                return gone
+        raise Denied(404, "there is no such form")
+
+    # ── who it is ──
+
+    async def _visit(self, request: Request) -> Visit | None:
+        """Who is signed in. The token is looked up each time: one that was revoked or has expired ends the session."""
+        value = forms.cookies_of(request.headers).get(COOKIE)
+        session = self.sessions.find(value)
+        if session is None:
+            return None
+        token = await self._look(lambda: self._guests.tokens().with_id(session.token_id))
+        if token is None or token.why_not(datetime.now(UTC)) is not None:
+            self.sessions.end(value)
+            return None
+        return Visit(request, session, token)
+
+    def _to_sign_in(self, request: Request, words: Sequence[str]) -> Response:
+        if request.method != "GET":
+            raise Denied(401, "you are not signed in any more: sign in, and send it again")
+        place = "/desk/" + "/".join(words)
+        return _redirect(f"/desk/sign-in?next={place}" if WITHIN.fullmatch(place) else "/desk/sign-in")
+
+    async def _sign_in(self, request: Request, content: bytes) -> Response:
+        nonce = forms.cookies_of(request.headers).get(BEFORE, "")
+        if request.method == "GET":
+            asked = request.query_params.get("next", "/desk/")
+            return self._ask_token(request, nonce, asked)
+        if request.method != "POST":
+            raise Denied(405, "sign in by the form")
+        forms.check_origin(request.headers)
+        form = forms.form_of(request.headers, content)
+        forms.check_csrf(form, self.sessions.before(nonce) if nonce else "")
+        value = form.get("token", "").strip()[: MAX_VALUE + 1]
+        address = request.client.host if request.client else ""
+        try:
+            if not value or len(value) > MAX_VALUE:
+                raise Denied(401, "give your token")
+            token = await self._guests.of_value(value, address)
+        except Denied as no:
+            return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
+        self.sessions.end(forms.cookies_of(request.headers).get(COOKIE))
+        answer = _redirect(_within(form.get("next", "")))
+        value = self.sessions.begin(token.id)
+        answer.headers.append("set-cookie", forms.cookie(COOKIE, value, secure=_is_secure(request)))
+        return answer
+
+    def _ask_token(self, request: Request, nonce: str, asked: str, wrong: str = "", status: int = 200) -> Response:
+        fresh = nonce if re.fullmatch(r"[A-Za-z0-9_-]{20,60}", nonce) else secrets.token_urlsafe(32)
+        answer = pages.page(
+            "sign_in.html", status, who=None, csrf=self.sessions.before(fresh), next=_within(asked), wrong=wrong
+        )
+        answer.headers.append("set-cookie", forms.cookie(BEFORE, fresh, secure=_is_secure(request)))
+        if status == 429:
+            answer.headers["retry-after"] = "60"
+        return answer
+
+    def _form(self, visit: Visit, content: bytes) -> dict[str, str]:
+        """What a form of the desk's own page sent."""
+        forms.check_origin(visit.request.headers)
+        form = forms.form_of(visit.request.headers, content)
+        forms.check_csrf(form, visit.session.csrf)
+        return form
+
+    # ── pages ──
+
+    def _page(self, template: str, visit: Visit, here: str = "", status: int = 200, **values: Any) -> Response:
+        return pages.page(
+            template, status, who=visit.token, csrf=visit.session.csrf, screens=SCREENS, here=here, **values
+        )
+
+    def _told(self, visit: Visit | None, status: int, why: str) -> Response:
+        titles = {401: "Sign in", 403: "You may not do this", 404: "There is nothing here", 409: "Somebody was faster"}
+        said = {"title": titles.get(status, "This did not work"), "why": why}
+        if visit:
+            return self._page("told.html", visit, status=status, links=[("/desk/", "What waits")], **said)
+        return pages.page("told.html", status, who=None, links=[("/desk/sign-in", "Sign in")], **said)
+
+    async def _look(self, look: Callable[[], R]) -> R:
+        """What is read from the server, the ledger or a repository."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, look)
+
+
+def _static(request: Request, words: Sequence[str]) -> Response:
+    if request.method != "GET" or len(words) != 2 or words[1] not in pages.STATIC:
+        raise Denied(404, "there is no such file")
+    return pages.static(words[1])
+
+
+def _redirect(place: str) -> Response:
+    return RedirectResponse(place, 303, pages.HEADERS)
+
+
+def _within(place: str) -> str:
+    return place if WITHIN.fullmatch(place) else "/desk/"
+
+
+def _is_secure(request: Request) -> bool:
+    """Whether the browser came by https: a proxy before the door speaks it, and the door does not."""
+    return any(urlsplit(origin).scheme == "https" for origin in request.headers.getlist("origin"))

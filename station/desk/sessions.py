@@ -1,0 +1,61 @@
+"""Who is signed in at the desk. A session is 256 random bits in a cookie; of it only the hash is kept, in memory."""
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import NamedTuple
+
+HOURS = 12
+MOST = 1000
+MOST_OF_ONE = 20
+"""Who signs in more often loses the oldest session."""
+
+
+class Session(NamedTuple):
+    """Somebody who showed a token. Whether that token is still good is asked with each request."""
+
+    token_id: str
+    csrf: str
+    until: float
+
+
+class Sessions:
+    """Of one process. They end with it: who is signed in signs in again after the door was started anew."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._secret = secrets.token_bytes(32)
+        self._known: dict[str, Session] = {}
+
+    def begin(self, token_id: str) -> str:
+        """The value of a new cookie; it was never seen before."""
+        now = self._clock()
+        self._known = {key: one for key, one in self._known.items() if one.until > now}
+        mine = [key for key, one in self._known.items() if one.token_id == token_id]
+        for key in mine[: max(0, len(mine) - MOST_OF_ONE + 1)]:
+            del self._known[key]
+        while len(self._known) >= MOST:
+            del self._known[next(iter(self._known))]
+        value = secrets.token_urlsafe(32)
+        self._known[_hashed(value)] = Session(token_id, secrets.token_urlsafe(32), now + HOURS * 3600)
+        return value
+
+    def find(self, value: str | None) -> Session | None:
+        """The session of a cookie; None if there is none, or its time is over."""
+        found = self._known.get(_hashed(value)) if value else None
+        return found if found and found.until > self._clock() else None
+
+    def end(self, value: str | None) -> None:
+        """Safe to repeat."""
+        if value:
+            self._known.pop(_hashed(value), None)
+
+    def before(self, nonce: str) -> str:
+        """What the form for signing in carries, where there is no session yet: bound to a cookie of this browser."""
+        return hmac.new(self._secret, nonce.encode("utf-8", "surrogatepass"), sha256).hexdigest()
+
+
+def _hashed(value: str) -> str:
+    return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
