@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from blocks.ledger.reading import Reader
 from domain.errors import LockgateError
+from domain.policy.holding import KINDS, why_held
 from station import api, inbox
 
 FROZEN_DAYS = 7
@@ -26,7 +28,7 @@ def waiting() -> tuple[list[Waits], list[str]]:
     """Oldest first, and what could not be looked at."""
     found: list[Waits] = []
     problems: list[str] = []
-    for look in (_asked, _frozen):
+    for look in (_asked, _frozen, _held):
         try:
             found += look()
         except LockgateError as err:
@@ -48,3 +50,15 @@ def _frozen() -> Iterator[Waits]:
         state = run["state"] or {}
         at = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
         yield Waits("frozen", "frozen run", run["name"], at, f"/desk/task/{run['id']}", str(state.get("message") or ""))
+
+
+def _held() -> Iterator[Waits]:
+    for shop in api.workshops():
+        entries = Reader(str(shop["ledger"]["url"])).entries(kinds=KINDS)
+        for environment in sorted(shop["targets"]):
+            if why := why_held(environment, entries):
+                stops = (
+                    e for e in entries if e.body["environment"] == environment and e.kind in ("held", "rolled_back")
+                )
+                since = max(entry.at for entry in stops)
+                yield Waits("held", "held environment", environment, since, None, why)

@@ -9,7 +9,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
+from pydantic import SecretStr
 
+from blocks.ledger.ledger import Ledger
 from domain.access import Role
 from tests.contract.door import Answer, FakeDoor
 
@@ -22,9 +24,14 @@ class FakeDesk(FakeDoor):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.runs: dict[str, dict[str, Any]] = {}
-        self.ledger_url = f"sqlite:///{folder}/ledger.db"
+        self.ledger = Ledger(url=SecretStr(f"sqlite:///{folder}/ledger.db"))
+        self.workshop = {
+            "ledger": {"url": self.ledger.url.get_secret_value()}, "targets": {"shop": "process-target/shop"}
+        }  # fmt: skip
 
-    def once(self, method: str, path: str, body: Any, timeout_s: float = 0) -> tuple[int, bytes]:
+    def once(
+        self, method: str, path: str, body: Any, timeout_s: float = 0, *, beside: bool = False
+    ) -> tuple[int, bytes]:
         """In the place of `api._once`: the same server, without a network."""
         answer = self._server(httpx.Request(method, f"http://prefect.invalid/api{path}", json=body))
         return answer.status_code, answer.content
@@ -37,7 +44,9 @@ class FakeDesk(FakeDoor):
             self.asked.append(request)
             return httpx.Response(200, json=self.runs[path.removeprefix("/api/flow_runs/")])
         if "/block_documents/name/" in path:
-            return httpx.Response(200, json={"data": {"ledger": {"url": self.ledger_url}}})
+            return httpx.Response(200, json={"data": self.workshop})
+        if path.endswith("/lockgate-workshop/block_documents"):
+            return httpx.Response(200, json=[{"name": "default", "data": self.workshop}])
         return super()._server(request)
 
     def _found(self, asked: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from domain.access import Role
+from domain.access import Holding, Role
 from station import api
 from tests.contract.desk import FORM, Browser, FakeDesk
 from tests.contract.door import QUESTIONS
@@ -284,7 +284,12 @@ def test_what_waits_is_listed_oldest_first(desk: FakeDesk) -> None:
     for run in (paused("review", "A review", 5), paused("questions", "A question", 3000), frozen,
                 paused("window", "It goes on by itself", 7)):  # fmt: skip
         desk.runs[run["id"]] = run
+    desk.ledger.record("people", "held", "1", Holding(environment="shop", reason="A sale", by="ann", signed_in=True))
     page = _signed(desk).page
+    assert re.findall(r'class="kind \w+">([^<]+)<', page)[-1] == "held environment" and "A sale" in page
+    desk.ledger.record("people", "opened", "2", Holding(environment="shop", reason="It is over", by="ann"))
+    page = _signed(desk).page
+    assert "A sale" not in page
     assert re.findall(r">(A [a-z ]+)</a>", page) == ["A question", "A frozen one", "A review"]
     assert re.findall(r'class="age"[^>]*>([^<]+)<', page) == ["2 days", "1 h", "5 min"]
     assert "It goes on by itself" not in page and "no scanner" in page
