@@ -20,9 +20,22 @@ class _Refused(Exception):
 
 
 async def system_resolve(host: str, port: int) -> list[str]:
-    """Addresses of a name, best first, as getaddrinfo(3) orders them. Raises OSError where there are none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+    """Addresses of a name, best first, as getaddrinfo(3) orders them. Raises OSError where there are none. A name
+    server that is busy, as while a package manager opens fifty connections, is asked again."""
+    loop, pauses = asyncio.get_running_loop(), iter(PAUSES_S)
+    while True:
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return [str(address[0]) for *_, address in found]
+        except socket.gaierror as err:
+            pause_s = next(pauses, None) if err.errno == socket.EAI_AGAIN else None
+            if pause_s is None:
+                raise
+            await asyncio.sleep(pause_s)
+
+
+PAUSES_S = (0.2, 1.0, 3.0)
+"""Before each further question to a name server that said that it could not answer just now."""
 
 
 class Connecting:
