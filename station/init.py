@@ -80,7 +80,8 @@ def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
             found[f'the module {top!r}: name what brings it, such as `requirements = ["{top}"]`'] = None
         for fixture in re.findall(r"fixture '(\w+)' not found", text):
             found[f"the fixture {fixture!r}: name the pytest plugin that brings it under `requirements`"] = None
-        for program in re.findall(r"No such file or directory: '([\w.+-]+)'", text):
+        absent = r"No such file or directory: '([\w.+-]+)'|(?:^|: )([\w.+-]+): (?:command )?not found$"
+        for program in map("".join, re.findall(absent, text, re.MULTILINE)):
             found[f"the program {program!r}: name an `image` that has it, or a package under `requirements`"] = None
         if re.search(r"Name or service not known|Temporary failure in name resolution|Network is unreachable", text):
             found["a network: tests reach nothing unless `[[egress.test]]` names the hosts"] = None

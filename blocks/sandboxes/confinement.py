@@ -65,8 +65,8 @@ _STAGES = ("/mnt", "/media", "/srv", "/opt")
 
 def kept(path: str) -> dict[str, str]:
     """Variables that tell programs where that is; `path`: the PATH without it. pnpm and yarn, which corepack fetches,
-    come last on the PATH: nothing there takes the place of a program of the machine's. Where a project names no version,
-    it is the release that Corepack brings the hash of, and not the newest of the day."""
+    come last on the PATH: nothing there takes the place of a program of the machine's. If a project names no version of
+    them, it is the release that Corepack brings the hash of, and not the newest of the day."""
     place = f"{WORK}/{KEPT}"
     return {
         "COREPACK_HOME": f"{place}/corepack",

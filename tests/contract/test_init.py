@@ -69,6 +69,8 @@ def test_init_proves_the_default_branch_and_says_what_its_tests_miss(
     ("problem", "how"),
     [
         ("ModuleNotFoundError: No module named 'yaml'", 'such as `requirements = ["yaml"]`'),
+        ("/lockgate/platform/start: 13: exec: go: not found\n", "the program 'go': name an `image` that has it"),
+        ("bash: line 1: cargo: command not found", "the program 'cargo': name an `image` that has it"),
         ("Error: Cannot find module '/work/node_modules/a/dist/a.js'", 'such as `test = "npm run build && npm test"`'),
         ("Error: Cannot find module '../dist/a.js'", 'such as `test = "npm run build && npm test"`'),
         ("failed to fetch `https://github.com/rust-lang/crates.io-index`", "Cargo 1.68 or newer"),
