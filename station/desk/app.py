@@ -16,13 +16,18 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from domain.access import Token
+from blocks import kept
+from domain.access import Role, Token
 from domain.errors import LockgateError
-from station.desk import forms, pages
+from domain.ports import Forge
+from station.desk import forms, pages, reviews
+from station.desk.answers import answer_of
+from station.desk.reviews import ForgeOf
 from station.desk.sessions import Session, Sessions
 from station.desk.waiting import waiting
 from station.door.guests import MAX_VALUE, Guests
 from station.door.reading import Denied
+from station.door.table import ANSWERS
 
 R = TypeVar("R")
 COOKIE, BEFORE = "lockgate_desk", "lockgate_desk_form"
@@ -50,6 +55,7 @@ class Desk:
     def __init__(self, guests: Guests, ask_as: AskAs) -> None:
         self._guests, self._ask_as = guests, ask_as
         self.sessions = Sessions()
+        self.forge_of: ForgeOf = _forge_of
         self._threads = ThreadPoolExecutor(LOOKS, "desk")
 
     async def answer(self, request: Request, words: Sequence[str], content: bytes) -> Response:
@@ -79,6 +85,8 @@ class Desk:
             case [] | [""]:
                 found, problems = await self._look(waiting)
                 return self._page("waiting.html", visit, "/desk/", found=found, problems=problems)
+            case ["review", run_id]:
+                return await self._review(visit, run_id)
         raise Denied(404, "there is no such page")
 
     async def _done(self, visit: Visit, words: Sequence[str], form: Mapping[str, str]) -> Response:
@@ -89,7 +97,39 @@ class Desk:
                 gone = _redirect("/desk/sign-in")
                 gone.headers.append("set-cookie", forms.cookie(COOKIE, "", secure=_is_secure(visit.request), ends=True))
                 return gone
+            case ["review", run_id]:
+                return await self._answered(visit, run_id, form)
         raise Denied(404, "there is no such form")
+
+    # ── what waits for an answer ──
+
+    async def _review(self, visit: Visit, run_id: str) -> Response:
+        run = await self._look(lambda: reviews.known(run_id, visit.token))
+        kind, mark = await self._look(lambda: reviews.waits_for(run))
+        if kind == "review":
+            found = await self._look(lambda: reviews.review_of(run, mark, self.forge_of))
+            return self._page("review.html", visit, of=found, may=visit.token.may(Role.REVIEW))
+        form = ANSWERS.get(kind)
+        if form is None:
+            raise Denied(404, "this question is not answered at the desk")
+        asked = await self._look(lambda: reviews.asked_of(run, kind))
+        return self._page("asked.html", visit, of=asked, may=visit.token.may(form.role), role=form.role)
+
+    async def _answered(self, visit: Visit, run_id: str, form: Mapping[str, str]) -> Response:
+        """The answer, by the door's own way: it checks the role and the mark, and notes whose answer it is."""
+        given = answer_of(form)
+        status, told = await self._ask_as(
+            visit.token, "POST", ["api", "flow_runs", run_id, "resume"], {"run_input": given}
+        )
+        if status >= 400 or (told or {}).get("status") != "ACCEPT":
+            reason = ((told or {}).get("details") or {}).get("reason") or f"the server answered {status}"
+            late = await self._look(lambda: reviews.last_answer(run_id))
+            raise Denied(409, f"Your answer was not taken: {reason}. {late}".strip())
+        said = given.get("decision", "answered")
+        why = f"You said: {said}. The run goes on." + (f"\n\n{given['comment']}" if given.get("comment") else "")
+        return self._page(
+            "told.html", visit, title="Your answer is given", why=why, links=[("/desk/", "What else waits")]
+        )
 
     # ── who it is ──
 
@@ -131,6 +171,7 @@ class Desk:
             return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
         self.sessions.end(forms.cookies_of(request.headers).get(COOKIE))
         answer = _redirect(_within(form.get("next", "")))
+        self._threads.submit(_import_workshop)
         value = self.sessions.begin(token.id)
         answer.headers.append("set-cookie", forms.cookie(COOKIE, value, secure=_is_secure(request)))
         return answer
@@ -188,3 +229,16 @@ def _within(place: str) -> str:
 def _is_secure(request: Request) -> bool:
     """Whether the browser came by https: a proxy before the door speaks it, and the door does not."""
     return any(urlsplit(origin).scheme == "https" for origin in request.headers.getlist("origin"))
+
+
+def _forge_of(workshop: str) -> Forge:
+    """From the copy of the blocks: a page waits for no server."""
+    from blocks.workshop import workshop as workshop_of  # imports Prefect and every block, which takes seconds
+
+    with kept.used():
+        return workshop_of(workshop).forge
+
+
+def _import_workshop() -> None:
+    """While a person reads the first page, so that the first review does not wait for it."""
+    import blocks.workshop  # noqa: F401

@@ -1,10 +1,12 @@
 """What happens to a request at the door: read strictly, known by its token, looked up in the table, made anew."""
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import httpx
 from starlette.requests import ClientDisconnect, Request
@@ -59,6 +61,7 @@ class Door:
     def __init__(self, upstream: Upstream, guests: Guests, acts: Acts | None = None) -> None:
         self.upstream, self.guests, self.acts, self.forms = upstream, guests, acts or Acts(), Forms()
         self.desk = Desk(guests, self._ask_as)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -130,6 +133,12 @@ class Door:
         return JSONResponse({"message": said})
 
     async def _let_in(self, request: Request, token: Token, segments: list[str], content: bytes) -> Response:
+        """Answers to one run come one after another: of two people, one wins, and the other is told."""
+        turn = self._turns.setdefault("/".join(segments).lower(), asyncio.Lock())
+        async with turn if segments[-1] == "resume" else contextlib.nullcontext():
+            return await self._do(request, token, segments, content)
+
+    async def _do(self, request: Request, token: Token, segments: list[str], content: bytes) -> Response:
         method, below = request.method, segments[1:]
         rule = table.find(method, below)
         if rule is None:

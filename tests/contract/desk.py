@@ -24,6 +24,7 @@ class FakeDesk(FakeDoor):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.runs: dict[str, dict[str, Any]] = {}
+        self.answers = "ACCEPT"
         self.ledger = Ledger(url=SecretStr(f"sqlite:///{folder}/ledger.db"))
         self.workshop = {
             "ledger": {"url": self.ledger.url.get_secret_value()}, "targets": {"shop": "process-target/shop"}
@@ -38,11 +39,16 @@ class FakeDesk(FakeDoor):
 
     def _server(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
+        if path.endswith("/resume"):
+            self.asked.append(request)
+            return httpx.Response(200, json={"status": self.answers})
         if path == "/api/flow_runs/filter":
             return httpx.Response(200, json=self._found(json.loads(request.content)))
         if path.removeprefix("/api/flow_runs/") in self.runs:
             self.asked.append(request)
             return httpx.Response(200, json=self.runs[path.removeprefix("/api/flow_runs/")])
+        if re.fullmatch(r"/api/flow_runs/9{8}-[0-9a-f-]+", path):
+            return httpx.Response(404)
         if "/block_documents/name/" in path:
             return httpx.Response(200, json={"data": self.workshop})
         if path.endswith("/lockgate-workshop/block_documents"):

@@ -1,17 +1,42 @@
 """The desk: signing in and what is tried against it, and its screens over a real ledger."""
 
+import html
+import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from domain.access import Holding, Role
+from blocks.forges.local import LocalForge
+from domain.access import Holding, Role, answer_digest
+from domain.brief import Brief
+from domain.project import ProjectSettings
+from domain.task import (
+    Answer,
+    Approval,
+    Attempt,
+    CaseOutcome,
+    CaseRow,
+    Decision,
+    Finding,
+    Need,
+    Opinion,
+    Prepared,
+    Question,
+    Scanned,
+    Severity,
+    Tested,
+    Verdict,
+)
+from domain.value import Value
 from station import api
 from tests.contract.desk import FORM, Browser, FakeDesk
-from tests.contract.door import QUESTIONS
+from tests.contract.door import MARK, QUESTIONS
+from tests.e2e.briefs import brief as a_brief
+from tests.e2e.briefs import repository
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(1)</script>{{7*7}}\u202e'
 
@@ -293,3 +318,155 @@ def test_what_waits_is_listed_oldest_first(desk: FakeDesk) -> None:
     assert re.findall(r">(A [a-z ]+)</a>", page) == ["A question", "A frozen one", "A review"]
     assert re.findall(r'class="age"[^>]*>([^<]+)<', page) == ["2 days", "1 h", "5 min"]
     assert "It goes on by itself" not in page and "no scanner" in page
+
+
+# ── a review ──
+
+RUN, KEY = QUESTIONS["review"]
+EVIL = '"><script>alert(1)</script>'
+
+
+class Change(NamedTuple):
+    """A change that waits for a review, in a real repository and on a real ledger."""
+
+    base: str
+    commit: str
+    question: Question
+
+
+@pytest.fixture(scope="module")
+def change(desk: FakeDesk, tmp_path_factory: pytest.TempPathFactory) -> Change:
+    folder = tmp_path_factory.mktemp("repository")
+    at = repository(folder / "sums.git")
+    forge = LocalForge(root=folder / "forge")
+    base = forge.base(str(at), "main")
+    tree = dict(forge.tree(str(at), base))
+    sums = tree["sums.py"]
+    tree["sums.py"] = sums._replace(content=sums.content + f"\n\ndef double(a):\n    # {EVIL} {{{{7*7}}}}\n".encode())
+    tree[f"notes {EVIL.replace('/', '')}.md"] = sums._replace(
+        content=b"--- a/sums.py\n+++ b/other.py\n@@ -1 +1 @@\n\x0c\xe2\x80\xa8x\n"
+    )
+    tree["uv.lock"] = sums._replace(content=b"a\nb\n")
+    commit, tree_id = forge.commit(str(at), base, tree, "m", "agent")
+    desk.app.desk.forge_of = lambda name: forge
+    brief = Brief.model_validate(a_brief(at, "command/x", title=f"Add {EVIL}", branch="main", environment="shop"))
+    question = Question(
+        fingerprint=MARK + "f" * 48, attempt=1, commit=commit, text=EVIL, reviewers=("review-er",),
+        needs=(Need(names=("review-er",), why=f"CODEOWNERS {EVIL}", paths=("sums.py",)),),
+    )  # fmt: skip
+    found = (
+        Finding(gate="ruff", rule="S102", severity=Severity.PERSON, message=f"exec {EVIL}", path="sums.py", line=5),
+        Finding(gate="x", rule="far-away", severity=Severity.NOTE, message="m", path="sums.py", line=4000),
+        Finding(gate="x", rule="nowhere", severity=Severity.NOTE, message="m"),
+    )
+    rows = (
+        CaseRow(test=f"t::{EVIL}", kind="existing", base=CaseOutcome.PASSED, head=CaseOutcome.FAILED, message="m"),
+        CaseRow(test="t::b", kind="existing", base=CaseOutcome.PASSED, head=CaseOutcome.PASSED),
+    )
+    values: tuple[tuple[str, str, Value], ...] = (
+        ("prepared", "1", Prepared(run_id=RUN, brief=brief, base=base, settings=ProjectSettings(), contract="c",
+                                   settings_source="detected", requirements=())),
+        ("attempt", "1", Attempt(number=1, base=base, commit=commit, tree=tree_id)),
+        ("tested", commit, Tested(commit=commit, rows=rows, sandbox="none")),
+        ("scanned", commit, Scanned(commit=commit, findings=found, suppressed=(EVIL,), scanners=())),
+        ("verdict", commit, Verdict(decision=Decision.NEEDS_PERSON, reasons=(f"look at {EVIL}",))),
+        ("opinion", commit, Opinion(summary=EVIL, concerns=(EVIL,))),
+        ("question", question.fingerprint, question),
+    )  # fmt: skip
+    for kind, key, value in values:
+        desk.ledger.record(RUN, kind, key, value)
+    return Change(base, commit, question)
+
+
+def _waits(desk: FakeDesk, role: Role = Role.REVIEW) -> Browser:
+    desk.runs[RUN] = paused("review", f"Add {EVIL}")
+    return Browser(desk, role)
+
+
+def test_a_review_shows_the_change_that_was_judged_and_nothing_of_it_is_html(desk: FakeDesk, change: Change) -> None:
+    ann = _waits(desk)
+    assert ann.get(f"/desk/review/{RUN}").status == 200
+    page = ann.page
+    assert "<script>alert" not in page and "49" not in re.sub(r"\w{12,}", "", page)
+    assert page.count("&lt;script&gt;alert(1)") >= 10, "in the title, the brief, tests, findings, the diff and so on"
+    assert f"Decide on commit {change.commit[:12]}" in page and f'name="mark" value="{MARK}"' in page
+    files = re.findall(r'<details class="file card"( open)?>\s*<summary><code>([^<]+)</code>', page)
+    assert [(html.unescape(path), bool(is_open)) for is_open, path in files] == [
+        (f"notes {EVIL.replace('/', '')}.md", True), ("sums.py", True), ("uv.lock", False),
+    ]  # fmt: skip
+    at_lines = re.search(r'aria-label="Comment at line 5".*?S102', page, re.DOTALL)
+    assert at_lines and "Comment at line 6" not in at_lines[0], "a finding stands below its line"
+    assert page.index("far-away") < page.index("Comment at line 5") and "nowhere" in page
+    assert "1 of 2" in page and "CODEOWNERS" in page
+
+
+def test_an_approval_goes_the_way_of_the_door_in_the_name_of_who_is_signed_in(desk: FakeDesk, change: Change) -> None:
+    desk.answers = "ACCEPT"
+    ann = _waits(desk)
+    ann.get(f"/desk/review/{RUN}")
+    done = ann.send(f"/desk/review/{RUN}", {"decision": "approve", "comment": "as asked"})
+    assert done.status == 200 and "goes on" in ann.page
+    (sent,) = [each for each in desk.changes() if each.url.path.endswith("/resume")]
+    answer = json.loads(sent.content)["run_input"]
+    assert answer == {"decision": "approve", "mark": MARK, "comment": "as asked", "reviewer": "review-er"}
+    assert desk.tokens.signer(RUN, KEY, answer_digest(answer)) == "review-er", "so `signed_in` counts it"
+
+
+def test_comments_at_lines_become_feedback_with_path_and_line(desk: FakeDesk, change: Change) -> None:
+    desk.answers = "ACCEPT"
+    ann = _waits(desk)
+    ann.get(f"/desk/review/{RUN}")
+    at = {"at:sums.py:5": "no\nexec", "at:a:b/c.py:7": "why?", "at:sums.py:6": " ", "at:sums.py:x": "no line"}
+    ann.send(f"/desk/review/{RUN}", {"decision": "ask for changes", "comment": "See below", **at})
+    (sent,) = desk.changes()
+    assert json.loads(sent.content)["run_input"]["comment"] == "See below\nsums.py:5: no exec\na:b/c.py:7: why?"
+
+
+def test_of_two_people_one_wins_and_the_other_is_told(desk: FakeDesk, change: Change) -> None:
+    ann = _waits(desk)
+    ann.get(f"/desk/review/{RUN}")
+    approval = Approval(answer=Answer.REJECT, reviewer="bob", fingerprint=change.question.fingerprint, signed_in=True)
+    desk.ledger.record(RUN, "approval", change.question.fingerprint, approval)
+    desk.answers = "ACCEPT"
+    desk.runs[RUN]["state"] |= {"type": "RUNNING", "name": "Running"}
+    late = ann.send(f"/desk/review/{RUN}", {"decision": "approve", "comment": ""})
+    assert late.status == 409 and "bob answered: reject" in ann.page and not desk.changes()
+    desk.runs[RUN] = {**paused("review", "x"), "state_name": "Running", "state_type": "RUNNING"}
+    assert ann.get(f"/desk/review/{RUN}").status == 409 and "bob answered: reject" in ann.page
+
+
+REFUSED: tuple[tuple[str, Role, dict[str, str], int], ...] = (
+    ("without the role", Role.SUBMIT, {"decision": "approve"}, 403),
+    ("no decision", Role.REVIEW, {"comment": "hm"}, 400),
+    ("changes, and not which", Role.REVIEW, {"decision": "ask for changes"}, 400),
+    ("housekeeping's", Role.REVIEW, {"decision": "expired"}, 403),
+    ("another change", Role.REVIEW, {"decision": "approve", "mark": "f" * 16}, 409),
+    ("no change", Role.REVIEW, {"decision": "approve", "mark": ""}, 400),
+    ("an answer to another question", Role.REVIEW, {"kind": "questions", "answers": "x"}, 400),
+    ("too much", Role.REVIEW, {"decision": "approve", "comment": "x" * 30_000}, 400),
+    ("without a token of the page", Role.REVIEW, {"decision": "approve", "csrf": ""}, 403),
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "fields", "status"), [each[1:] for each in REFUSED], ids=[each[0] for each in REFUSED]
+)
+def test_answers_that_are_none(desk: FakeDesk, change: Change, role: Role, fields: dict[str, str], status: int) -> None:
+    bob = _waits(desk, role)
+    bob.get("/desk/")
+    if role is Role.REVIEW:
+        bob.get(f"/desk/review/{RUN}")
+    else:
+        assert bob.get(f"/desk/review/{RUN}").status == 403, "the brief is not this token's"
+        bob.get("/desk/")
+    assert bob.send(f"/desk/review/{RUN}", {"mark": MARK, **fields}).status == status
+    assert desk.changes() == []
+
+
+def test_a_question_that_the_ledger_does_not_know_is_not_shown(desk: FakeDesk, change: Change) -> None:
+    run = paused("review", "x")
+    run["state"]["state_details"] = {"pause_key": "review-ffffffffffffffff-0"}
+    desk.runs[RUN] = run
+    assert Browser(desk, Role.REVIEW).get(f"/desk/review/{RUN}").status == 409
+    for path in ("nothing", "..%2f..", "99999999-0000-4000-8000-000000000000", "%20"):
+        assert Browser(desk, Role.REVIEW).get(f"/desk/review/{path}").status in (400, 404), path

@@ -1,2 +1,65 @@
 // A few keys, and comments at lines. Every page works without it.
 "use strict";
+
+const all = (what) => [...document.querySelectorAll(what)];
+
+function step(what, by) {
+  const found = all(what);
+  const at = found.findIndex((one) => one.classList.contains("here"));
+  const next = found[Math.min(found.length - 1, Math.max(0, at + by))];
+  if (!next) return;
+  found.forEach((one) => one.classList.remove("here"));
+  next.classList.add("here");
+  next.scrollIntoView({ block: "start" });
+}
+
+function choose(value) {
+  const choice = document.querySelector(`input[name=decision][value="${value}"]:not(:disabled)`);
+  if (!choice) return;
+  choice.checked = true;
+  choice.focus();
+  choice.closest("form").scrollIntoView({ block: "nearest" });
+}
+
+const KEYS = {
+  j: () => step(".file", 1),
+  k: () => step(".file", -1),
+  n: () => step(".finding", 1),
+  p: () => step(".finding", -1),
+  a: () => choose("approve"),
+  c: () => choose("ask for changes"),
+  r: () => choose("reject"),
+};
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("textarea, select, input:not([type=radio])");
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Enter" && event.target.matches("input[name=decision]")) {
+    event.preventDefault();
+    event.target.form.requestSubmit();
+  } else if (Object.hasOwn(KEYS, event.key)) {
+    event.preventDefault();
+    KEYS[event.key]();
+  }
+});
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-at]");
+  const form = document.getElementById("answer");
+  if (!button || !form) return;
+  const row = button.closest("tr");
+  const known = all("textarea.at").find((one) => one.name === button.dataset.at);
+  if (known) return known.focus();
+  const added = document.createElement("tr");
+  const cell = document.createElement("td");
+  const text = document.createElement("textarea");
+  cell.colSpan = 3;
+  text.className = "at";
+  text.name = button.dataset.at;
+  text.setAttribute("form", "answer");
+  text.setAttribute("aria-label", button.getAttribute("aria-label"));
+  cell.append(text);
+  added.append(cell);
+  row.after(added);
+  text.focus();
+});
