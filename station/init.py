@@ -88,6 +88,8 @@ def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
         if re.search(r"Cannot find (module|package) '(/work/|\.\.?/)", text):
             how = 'write it before them, such as `test = "npm run build && npm test"`'
             found[f"what the project builds before its tests: {how}"] = None
+        if "not a git repository" in text:
+            found["the history of git: tests see the files alone, so name a command for `test` that asks no git"] = None
         if "github.com/rust-lang/crates.io-index" in text:
             found["Cargo 1.68 or newer, which needs no git to fetch crates: name an `image` that has it"] = None
         if "No compatible signature found in package metadata" in text:

@@ -9,7 +9,7 @@ const REPORTS = process.env.LOCKGATE_REPORTS || '/lockgate/reports'
 const TALKS = /^(-h|--help|-v|-V|--version|--listTests|--showConfig|--show-config|--clearCache|init|list)$/
 const RUNNERS = [
   [/[\\/](jest|jest-cli)[\\/]bin[\\/]jest(\.js)?$|[\\/]react-scripts[\\/]bin[\\/]react-scripts\.js$|[\\/]react-scripts[\\/]scripts[\\/]test\.js$/, jest],
-  [/[\\/]vitest[\\/]vitest\.mjs$/, vitest],
+  [/[\\/]vitest[\\/](vitest\.mjs|dist[\\/]cli(-wrapper)?\.js)$/, vitest],
   [/[\\/]mocha[\\/]bin[\\/]_?mocha(\.js)?$|[\\/]mocha[\\/]lib[\\/]cli[\\/]cli\.[cm]?js$/, mocha],
   [/[\\/]ava[\\/](entrypoints[\\/]cli\.mjs|cli\.js)$/, ava],
   [/[\\/]tap[\\/](dist[\\/]esm[\\/]run\.mjs|bin[\\/]run\.m?js)$/, tap],
@@ -24,13 +24,18 @@ function begun (runner, kind) {
   return file
 }
 
+// A runner that started itself again, with what it was told: for its coverage, or with other options of Node.
+function isAsked (option) {
+  return process.argv.some(word => word.startsWith(`${option}=${REPORTS}/`))
+}
+
 function jest () {
   if (/react-scripts/.test(process.argv[1]) && !/scripts[\\/]test\.js$/.test(process.argv[1])) return // it starts another
   process.argv.push('--json', `--outputFile=${begun('jest', 'jest')}`)
 }
 
 function vitest () {
-  if (process.argv[2] === 'bench') return
+  if (process.argv[2] === 'bench' || isAsked('--outputFile.json')) return
   process.argv.push('--reporter=default', '--reporter=json', `--outputFile.json=${begun('vitest', 'jest')}`)
 }
 
@@ -97,7 +102,7 @@ function reason (err) {
 }
 
 function tap () {
-  if (process.argv.some(word => word.startsWith(`--output-file=${REPORTS}/`))) return // again, under its own coverage
+  if (isAsked('--output-file')) return
   process.argv.push(`--output-file=${begun('tap', 'tap')}`)
 }
 

@@ -5,6 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 INSIDE = Path(__file__).parents[2] / "tasks" / "inside_programs"
 
 
@@ -21,8 +23,8 @@ def run(directory: Path, program: str, source: str, *words: str) -> dict[str, st
     return {file.name: file.read_text() for file in reports.iterdir()}
 
 
-TAP_16 = """\
-const told = process.argv.filter(word => word.startsWith('--output-file='))
+AGAIN = """\
+const told = process.argv.filter(word => /^--output-?[fF]ile/.test(word))
 if (process.env.COVERED) require('fs').writeFileSync(told.at(-1).split('=')[1], 'ok 1 - all\\n')
 else {
   const env = { ...process.env, COVERED: '1' }
@@ -31,8 +33,9 @@ else {
 """
 
 
-def test_tap_that_starts_itself_again_for_its_coverage_writes_one_report(tmp_path: Path) -> None:
-    files = run(tmp_path, "node_modules/tap/bin/run.js", TAP_16, "test/*.js")
+@pytest.mark.parametrize("program", ["tap/bin/run.js", "vitest/dist/cli-wrapper.js"])
+def test_a_runner_that_starts_itself_again_writes_one_report(tmp_path: Path, program: str) -> None:
+    files = run(tmp_path, f"node_modules/{program}", AGAIN, "test/*.js")
     [begun] = [json.loads(text) for name, text in files.items() if name.endswith(".begun")]
     assert files[begun["report"]] == "ok 1 - all\n"
 
