@@ -12,6 +12,7 @@ LockgateError
 │   ├── Held          nothing is released there until a person opens it again
 │   └── Inconclusive  nobody can say whether a release is well
 ├── DatabaseError     a target's database cannot be copied, read or migrated
+├── Unapproved        what is to be merged is not what the ledger says was approved
 └── LedgerError       the ledger cannot be read, written, or its chain is broken
 """
 
@@ -67,6 +68,10 @@ class Inconclusive(TargetError):
 
 class DatabaseError(LockgateError):
     """A target's database could not be copied, read or migrated."""
+
+
+class Unapproved(LockgateError):
+    """What is to be merged is not what the ledger says was approved; nothing was merged."""
 
 
 class LedgerError(LockgateError):

@@ -1,22 +1,28 @@
 """merge: what was tested, and nothing else, becomes the tip of the branch."""
 
+from prefect.runtime import flow_run
+
 from blocks.workshop import workshop_of
-from domain.errors import AgentError
+from domain.errors import AgentError, Unapproved
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
 from tasks import lease, show
 from tasks.edit import commit_attempt
-from tasks.review_gate import fingerprint
+from tasks.review_gate import unapproved
 from tasks.step import step
 
 
 @step("merge", "merge-{evidence.attempt.number}")
 def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
-    """Fast-forward the branch. Idempotent per commit: it is looked for on the branch first."""
+    """Fast-forward the branch. Idempotent per commit: it is looked for on the branch first.
+
+    Raises Unapproved where the ledger has no approval of exactly this: what Prefect keeps of a run counts for nothing.
+    """
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
     commit = evidence.attempt.commit
-    if commit is None or not approval.is_approved or approval.fingerprint != fingerprint(prepared, evidence):
-        raise ValueError("only an approved change, exactly as it was approved, can be merged")
+    why = unapproved(prepared, evidence, approval, str(flow_run.id or run))
+    if why or commit is None:
+        raise Unapproved(f"nothing was merged: {why or 'there is no change'}")
     if brief.environment:
         lease.take(shop.ledger, brief.environment, run)
     moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)

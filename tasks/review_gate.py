@@ -23,7 +23,7 @@ from domain.policy.reviewers import POLICY, canonical_name, from_base, may_appro
 from domain.task import Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict
 from domain.value import digest_of
 from tasks import show
-from tasks.asking import answered, is_signed_in
+from tasks.asking import answered, has_signed, is_signed_in
 from tasks.rehearse import report_of
 from tasks.step import step
 
@@ -124,6 +124,34 @@ def ask_of_base(prepared: Prepared) -> Question | None:
     )
     shop.ledger.record(prepared.run_id, "question", question.fingerprint, question)
     return question
+
+
+def unapproved(prepared: Prepared, evidence: Evidence, approval: Approval, run: str) -> str | None:
+    """Why the ledger does not say that `run` may merge exactly this; None where it does.
+
+    What an approval needs is looked at once more, by the question that was recorded: Prefect's database, where the
+    steps' results lie, is no witness.
+    """
+    ledger, mark = workshop_of(prepared.brief).ledger, fingerprint(prepared, evidence)
+    if prepared.run_id != run:
+        return f"it was prepared for run {prepared.run_id}, and this is run {run}"
+    known = ledger.find(run, "approval", mark, Approval)
+    if known is None:
+        return f"the ledger has no approval of run {run} for exactly this change and evidence ({mark[:16]})"
+    if known != approval or not known.is_approved or known.fingerprint != mark:
+        return f"the ledger's approval is another one: {known.reviewer} answered {known.answer} to {mark[:16]}"
+    if known.rule:
+        return None if known.reviewer == POLICY else f"{known.reviewer} is not the policy"
+    question = ledger.find(run, "question", mark, Question)
+    if question is None or question.commit != evidence.attempt.commit:
+        return f"the ledger has no question of run {run} about commit {(evidence.attempt.commit or 'none')[:12]}"
+    given = (*_given(ledger.entries(run_id=run, kind="approval"), mark), known.reviewer)
+    if rest := missing(question.needs, given):
+        return "; ".join(map(_told, rest))
+    if not question.signed_in:
+        return None
+    claims = [name for name in (known.reviewer, *known.others) if not has_signed(run, f"review-{mark[:16]}-", name)]
+    return f"{claims[0]} has not approved it at the door: {SIGNED_IN}" if claims else None
 
 
 def base_gate(prepared: Prepared) -> tuple[str, ...]:

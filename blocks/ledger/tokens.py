@@ -113,6 +113,13 @@ class Tokens(NamedTuple):
             row = session.get(SignedAnswerRow, (run_id, question, digest))
             return row.by if row else None
 
+    def has_signed(self, run_id: str, begins: str, name: str) -> bool:
+        """Whether an answer of the token of this name was noted, to a question of the run whose key begins so."""
+        with self._open() as session:
+            rows = session.exec(select(SignedAnswerRow).where(SignedAnswerRow.run_id == run_id))
+            answered = (canonical_name(row.by) for row in rows if row.question.startswith(begins))
+            return canonical_name(name) in answered
+
     @contextmanager
     def _open(self, *, write: bool = False) -> Iterator[Session]:
         with transaction(self.url, write=write) as session:

@@ -1,7 +1,7 @@
 """The review gate: who is asked and why, how long it waits, and what the record says when nobody needs to be."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
 from domain.brief import Roles, Scope
+from domain.errors import Unapproved
 from domain.policy import judge
 from domain.ports import Tree
 from domain.project import ReviewPolicy
@@ -22,6 +23,7 @@ from domain.task import (
     CaseOutcome,
     Decision,
     Evidence,
+    Merged,
     Opinion,
     Prepared,
     Question,
@@ -29,6 +31,7 @@ from domain.task import (
     Suite,
     Verdict,
 )
+from tasks import merge as merging
 from tasks import review_gate as gate
 from tasks.review_gate import Review, base_gate, fingerprint, review_gate
 from tests.unit.policy_cases import BASE, COMMIT, PROJECT, attempt, evidence, head, prepared, tree
@@ -50,6 +53,7 @@ class Station:
         self.shown: list[str] = []
         self.signed: list[tuple[str, str]] = []
         """(question, name) of the answers that came in at the door."""
+        self.merged: list[str] = []
         self.forge = SimpleNamespace(
             tree=lambda repository, commit: {BASE: self.base, COMMIT: self.head}[commit],
             diff=lambda repository, base, commit: "+return True",
@@ -203,6 +207,74 @@ KEPT = (
 def test_what_the_step_returns_is_kept_as_what_it_is(value: Question | Approval) -> None:
     serializer = JSONSerializer()
     assert serializer.loads(serializer.dumps(value)) == value
+
+
+# --- what is merged
+
+
+def merge_of(station: Station, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., Merged]":
+    """The step `merge`, with a forge that notes what was merged in `station.merged`."""
+    station.forge.merge = lambda repository, branch, base, commit: station.merged.append(commit)
+    monkeypatch.setattr(merging, "workshop_of", lambda brief: station)
+    monkeypatch.setattr(merging, "show", SimpleNamespace(merged=lambda *_: None))
+    monkeypatch.setattr(gate, "has_signed", lambda run, begins, name: (begins, name) in station.signed)
+    return cast("Callable[..., Merged]", cast("Task[..., Any]", merging.merge).fn)
+
+
+def test_only_what_the_ledger_says_was_approved_is_merged(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Prefect keeps of a run, forged answers and doctored results of steps among it, merges nothing."""
+    merge = merge_of(station, monkeypatch)
+    mark = fingerprint(prepared(), seen())
+    forged = Approval(answer=Answer.APPROVE, reviewer="ann", fingerprint=mark, others=("bob",))
+    with pytest.raises(Unapproved, match="no approval of run run for exactly this change"):
+        merge(prepared(), seen(), forged)
+    station.says("ann", "bob")
+    real = review_gate(prepared(), seen(), VERDICT)
+    better = seen().model_copy(update={"scanned": seen().scanned.model_copy(update={"findings": ()})})
+    other = attempt(PROJECT, changed_paths=BOTH, agent="codex/e", commit="9" * 40)
+    doctored: tuple[tuple[Prepared, Evidence, Approval], ...] = (
+        (prepared(), seen(), real.model_copy(update={"reviewer": "mallory"})),
+        (prepared(), seen(), real.model_copy(update={"others": ()})),
+        (prepared(), seen(), real.model_copy(update={"answer": Answer.CHANGES})),
+        (prepared(), seen(), real.model_copy(update={"signed_in": True})),
+        (prepared(), seen(), real.model_copy(update={"fingerprint": "0" * 64})),
+        (prepared(), seen(), real.model_copy(update={"rule": "alone", "reviewer": "policy"})),
+        (prepared(), evidence(of=other), real),
+        (prepared().model_copy(update={"run_id": "another"}), seen(), real),
+        (prepared().model_copy(update={"base": "8" * 40}), seen(), real),
+        (prepared().model_copy(update={"brief": prepared().brief.model_copy(update={"branch": "x"})}), seen(), real),
+        *(((prepared(), better, real),) if better != seen() else ()),
+    )
+    for ready, evidence_, approval in doctored:
+        with pytest.raises(Unapproved, match="nothing was merged"):
+            merge(ready, evidence_, approval)
+    assert station.merged == []
+    for _ in range(2):  # killed on either side of its record
+        assert merge(prepared(), seen(), real).commit == COMMIT
+    assert station.merged == [COMMIT] * 2
+
+
+def test_an_approval_that_is_too_few_or_only_claimed_merges_nothing_although_it_is_on_record(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge = merge_of(station, monkeypatch)
+    mark = fingerprint(prepared(), seen())
+    alone = Approval(answer=Answer.APPROVE, reviewer="ann", fingerprint=mark)
+    gate.ask(prepared(), seen(), VERDICT)
+    station.ledger.record("run", "approval", mark, alone)
+    with pytest.raises(Unapproved, match="bob or eve must approve"):
+        merge(prepared(), seen(), alone)
+
+    strict = prepared(review=ReviewPolicy(signed_in=True)).model_copy(update={"base": BASE})
+    station.ledger = Ledger(url=SecretStr(station.ledger.url.get_secret_value().replace("ledger.db", "other.db")))
+    station.says("ann", "bob")
+    key = f"review-{fingerprint(strict, seen())[:16]}-"
+    station.signed += [(f"{key}0", "ann"), (f"{key}1", "bob")]
+    both = review_gate(strict, seen(), VERDICT)
+    with pytest.raises(Unapproved, match="bob has not approved it at the door"):
+        merge(strict, seen(), both)
+    station.signed += [(key, "ann"), (key, "bob")]
+    assert merge(strict, seen(), both).commit == COMMIT
 
 
 # --- without a person
