@@ -155,6 +155,8 @@ def compare(shop: Workshop, repositories: Iterable[str] = ()) -> Compared:
     listed = [one for one in named if one.name >= oldest]
     has_signed = bool(trusted) and (bool(named) or overdue(shop) is not None)
     problems = differences(ends, found, listed, has_signed)
+    if not problems and (older := ledger.why_older()):
+        problems = (older,)
     covered = max((one.checkpoint.number for one in good if one.checkpoint), default=0)
     where = " and ".join(dict.fromkeys(one.where for one in good))
     proof = f"signed up to entry {covered} of {last}, {where}" if covered else "none yet: the next outcome is sealed"

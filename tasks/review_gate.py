@@ -133,6 +133,8 @@ def unapproved(prepared: Prepared, evidence: Evidence, approval: Approval, run: 
     steps' results lie, is no witness.
     """
     ledger, mark = workshop_of(prepared.brief).ledger, fingerprint(prepared, evidence)
+    if older := ledger.why_older():
+        return older
     if prepared.run_id != run:
         return f"it was prepared for run {prepared.run_id}, and this is run {run}"
     known = ledger.find(run, "approval", mark, Approval)
@@ -178,6 +180,8 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
         signed_in = answer is not None and is_signed_in(run, key, answer)
         if not answer or not _may_answer(question, answer, signed_in):
             continue
+        if older := ledger.why_older():
+            raise LedgerError(older)
         if ledger.find(run, "question", mark, Question) is None:
             raise LedgerError(
                 f"this ledger does not know run {run} and what it asked: an older copy was put back beside a newer "

@@ -1,7 +1,6 @@
 """From a URL to a transaction: engines, the lock that puts writers in a row, and the schema on first use."""
 
 import fcntl
-import hashlib
 import os
 import sqlite3
 import threading
@@ -20,7 +19,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
-from blocks.home import home
+from blocks.ledger import seen
 from domain.errors import LedgerError
 
 WAIT_S = 30
@@ -149,7 +148,7 @@ def _upgrade(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
-    is_file = engine.dialect.name == "sqlite"
+    is_file, place = engine.dialect.name == "sqlite", seen.place_of(engine.url)
     with (
         _file_lock(Path(engine.url.database or "")) if is_file else nullcontext(),
         engine.execution_options(**WRITES).begin() as connection,
@@ -163,8 +162,14 @@ def _upgrade(engine: Engine) -> None:
                 f"Lockgate knows ({', '.join(scripts.get_heads())}): upgrade Lockgate on this machine"
             )
         config.attributes.update(connection=connection, version_table=VERSION_TABLE)
+        if not stands and not is_file and seen.mark_of(place).exists():
+            raise LedgerError(
+                f"the ledger at {shown(engine.url)} was there, and the database is empty: put it back, or mend the "
+                f"ledger's url. To begin a new one on purpose, remove {seen.mark_of(place)}"
+            )
         if set(stands) != set(scripts.get_heads()):
             command.upgrade(config, "head")
+    seen.note(place)
 
 
 @contextmanager
@@ -173,7 +178,7 @@ def _file_lock(path: Path) -> Iterator[None]:
 
     Raises LedgerError where this home knew a ledger there: an empty one would say that nothing ever happened.
     """
-    known = home() / "ledgers" / hashlib.sha256(str(path).encode()).hexdigest()[:32]
+    known = seen.mark_of(str(path))
     if known.exists() and (not path.exists() or not path.stat().st_size):
         raise LedgerError(
             f"the ledger at {path} was there and is gone: put it back, or mount its disk; if LOCKGATE_HOME was moved, "
@@ -186,9 +191,6 @@ def _file_lock(path: Path) -> Iterator[None]:
         with closing(sqlite3.connect(path, timeout=WAIT_S)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
         yield
-    if home().is_dir() and not known.exists():
-        known.parent.mkdir(mode=0o700, exist_ok=True)
-        known.write_text(str(path))
 
 
 def _first_line(err: Exception) -> str:

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from blocks.base import LockgateBlock
 from blocks.home import home
+from blocks.ledger import seen
 from blocks.ledger.database import parse, shown, transaction
 from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow
 from blocks.ledger.writing import now_of, record, row_of, value_of
@@ -77,6 +78,11 @@ class Ledger(LockgateBlock):
     def place(self) -> str:
         """SHA-256 of where its database is, without a password."""
         return hashlib.sha256(shown(parse(self.url.get_secret_value())).encode()).hexdigest()
+
+    def why_older(self) -> str | None:
+        """Why this is not the ledger that this home knows: an older copy was put back, say. None where it is."""
+        with self._open() as session:
+            return seen.why_older(session, seen.place_of(parse(self.url.get_secret_value())))
 
     def last_number(self) -> int:
         """Of the newest entry; 0 where it is empty."""

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
-from blocks.ledger.database import transaction
+from blocks.ledger import seen
+from blocks.ledger.database import parse, transaction
 from blocks.ledger.rows import GENESIS, EntryRow, LeaseRow, utc_text
 from domain.errors import LedgerError
 from domain.value import Value, canonical
@@ -21,9 +22,17 @@ def record(url: str, run_id: str, kind: str, key: str, value: V) -> V:
     Safe to repeat: the first write wins. Raises LedgerError where a value of another type stands there, and where the
     database does not answer.
     """
+    place, new = seen.place_of(parse(url)), None
     with transaction(url, write=True) as session:
-        row = row_of(session, run_id, kind, key) or _append(session, run_id, kind, key, value)
-        return value_of(row, type(value))
+        row = row_of(session, run_id, kind, key)
+        if row is None:
+            goes_on = seen.goes_on(session, place)
+            row = _append(session, run_id, kind, key, value)
+            new = seen.Newest(row.id, row.hash) if goes_on else None
+        found = value_of(row, type(value))
+    if new is not None:
+        seen.note(place, new)  # once it is there for good
+    return found
 
 
 def held_by(url: str, holder: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
+from blocks.ledger import database, seen
 from blocks.ledger.database import VERSION_TABLE, parse, transaction
 from blocks.ledger.ledger import Ledger
 from blocks.ledger.reading import Reader
@@ -192,6 +193,47 @@ def test_an_entry_that_was_taken_out_is_missed(ledger: Ledger, intruder: Connect
 
 
 # ── many at once ──
+
+
+def test_an_older_ledger_is_known_as_such_and_never_taken_for_the_newer(
+    ledger: Ledger, intruder: Connection, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    for key in "abc":
+        ledger.record("run", "note", key, Note(text=key))
+    assert ledger.why_older() is None
+    drop_triggers(intruder)
+    intruder.execute(text("DELETE FROM entries WHERE key = 'c'"))  # as a backup from before has it
+    assert "entry 3, which this home has seen in the ledger, is not there" in str(ledger.why_older())
+    ledger.record("run", "note", "d", Note(text="d"))
+    assert "is another one" in str(ledger.why_older())
+    ledger.record("run", "note", "e", Note(text="e"))
+    said = str(ledger.why_older())
+    assert "is another one" in said, "however long it grows"
+    assert "secret" not in said and ledger.verify() is None
+    Path(said.rpartition(" remove ")[2]).unlink()
+    assert ledger.why_older() is None, "on purpose"
+    ledger.record("run", "note", "f", Note(text="f"))
+    assert ledger.why_older() is None
+    assert seen.newest(seen.place_of(parse(url))) == (5, ledger.entries()[-1].hash)
+
+
+def test_an_emptied_database_is_not_taken_for_a_new_ledger(
+    ledger: Ledger, intruder: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if intruder.dialect.name == "sqlite":
+        return  # a file that was emptied: tests/unit/test_moved.py
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    ledger.record("run", "note", "a", Note(text="a"))
+    mark = next((tmp_path / "ledgers").iterdir())
+    intruder.execute(text("DROP SCHEMA public CASCADE"))
+    intruder.execute(text("CREATE SCHEMA public"))
+    database._engine.cache_clear()  # as the next process sees it
+    with pytest.raises(LedgerError, match="the database is empty: put it back") as told:
+        ledger.entries()
+    assert str(mark) in str(told.value)
+    mark.unlink()
+    assert ledger.entries() == ()
 
 
 def test_eight_threads_write_one_whole_chain(ledger: Ledger) -> None:
