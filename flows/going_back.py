@@ -103,7 +103,7 @@ def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> 
     environment, revision = release.environment, release.revision
     way = GoingBack(environment=environment, failed=revision, serving=wanted, why=why, act=act)
     try:
-        with turn(shop, environment, act) as (target, timeline):
+        with turn(shop, environment, act, is_resumed=False) as (target, timeline):
             if target.pointed() != revision:
                 return False, "somebody else has moved the traffic meanwhile"
             state, log_tail = _seen(target, revision)

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 from blocks.home import home
+from blocks.host.alive import started
 
 
 def note(run: str, pid: int) -> None:
@@ -41,15 +42,6 @@ def sweep(older_than_s: float = 3600.0) -> None:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - _path(run).stat().st_mtime > older_than_s and not _is_noted(run):
                 forget(run)
-
-
-def started(pid: int) -> int | None:
-    """Start time of a live process in clock ticks since boot (proc(5), field 22); None for none or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
 
 
 def _is_noted(run: str) -> bool:

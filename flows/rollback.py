@@ -52,7 +52,8 @@ def to_release(
     if known := shop.ledger.find(run_id, "rolled_back", environment, RolledBack):
         return known
     try:
-        with turn(shop, environment, run_id, seize=True) as (target, timeline):
+        is_run = not kept.is_used()  # without the server it is nobody's, and nobody resumes it
+        with turn(shop, environment, run_id, seize=True, is_resumed=is_run) as (target, timeline):
             now = target.pointed()
             begun = shop.ledger.find(run_id, "rollback-chosen", environment, RolledBack)
             wanted = begun.serving if begun else _wanted(shop, run_id, environment, revision, now, timeline.say)

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from blocks.home import home
+from blocks.host.alive import started
 from domain.errors import InputError
-from flows.processes import started
 
 
 def start(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from blocks.host import alive
 from blocks.ledger.ledger import Ledger
 from blocks.targets.timeline import Timeline
 from blocks.workshop import Workshop
@@ -32,13 +33,17 @@ _LOG_TAIL = 4000
 
 
 @contextlib.contextmanager
-def turn(shop: Workshop, environment: str, run: str, *, seize: bool = False) -> Iterator[tuple[Target, Timeline]]:
+def turn(
+    shop: Workshop, environment: str, run: str, *, seize: bool = False, is_resumed: bool = True
+) -> Iterator[tuple[Target, Timeline]]:
     """The environment's target, for this run alone, and the timeline of what is done. The lease outlives the context:
-    the run's next step has it at once. `seize`: take it from a run that deploys now.
+    the run's next step has it at once. `seize`: take it from a run that deploys now. `is_resumed`: whether it goes on
+    in another process where this one dies; else the lease ends with it.
     """
-    token = (lease.seize if seize else lease.take)(shop.ledger, environment, run)
+    process = None if is_resumed else alive.mark_of_this()
+    token = (lease.seize if seize else lease.take)(shop.ledger, environment, run, process=process)
     timeline = Timeline(also=show.progress())
-    with lease.kept(shop.ledger, environment, run):
+    with lease.kept(shop.ledger, environment, run, process=process):
         yield shop.target(environment).under(token, timeline.say), timeline
 
 

@@ -18,11 +18,14 @@ WAIT_S = 1800.0
 """How long a run waits for another run's deploy to the same environment."""
 
 
-def take(ledger: Ledger, environment: str, run: str, wait_s: float = WAIT_S) -> int:
-    """Reserve an environment; waits for its holder. The fencing token. Raises LedgerError after `wait_s`."""
+def take(ledger: Ledger, environment: str, run: str, wait_s: float = WAIT_S, *, process: str | None = None) -> int:
+    """Reserve an environment; waits for its holder. The fencing token. Raises LedgerError after `wait_s`.
+
+    `process`: whose end frees it at once, for what nobody resumes. A run is resumed, and has to find it reserved.
+    """
     until = time.monotonic() + wait_s
     while True:
-        token = ledger.lease(_name(environment), run, LEASE_S)
+        token = ledger.lease(_name(environment), run, LEASE_S, process)
         if token is not None:
             return token
         if time.monotonic() > until:
@@ -32,19 +35,19 @@ def take(ledger: Ledger, environment: str, run: str, wait_s: float = WAIT_S) -> 
         time.sleep(2)
 
 
-def seize(ledger: Ledger, environment: str, run: str) -> int:
+def seize(ledger: Ledger, environment: str, run: str, *, process: str | None = None) -> int:
     """Take an environment from whoever has it, for a rollback. What the other does there after that is fenced off."""
-    while (token := ledger.lease(_name(environment), run, LEASE_S)) is None:
+    while (token := ledger.lease(_name(environment), run, LEASE_S, process)) is None:
         if other := holder(ledger, environment):
             ledger.release(_name(environment), other)
     return token
 
 
 @contextlib.contextmanager
-def kept(ledger: Ledger, environment: str, run: str) -> Iterator[None]:
+def kept(ledger: Ledger, environment: str, run: str, *, process: str | None = None) -> Iterator[None]:
     """Renewed while the context is open, however long that takes; also where a clock that was set let it run out."""
     over = threading.Event()
-    token = ledger.lease(_name(environment), run, LEASE_S)
+    token = ledger.lease(_name(environment), run, LEASE_S, process)
 
     def beat() -> None:
         while token is not None and not over.wait(HEARTBEAT_S):

@@ -13,7 +13,7 @@ from blocks.home import home
 from blocks.ledger import seen
 from blocks.ledger.database import parse, shown, transaction
 from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow
-from blocks.ledger.writing import now_of, record, row_of, value_of
+from blocks.ledger.writing import is_held, now_of, record, row_of, value_of
 from domain.value import Value
 
 V = TypeVar("V", bound=Value)
@@ -122,19 +122,20 @@ class Ledger(LockgateBlock):
 
     # ── leases ──
 
-    def lease(self, name: str, holder: str, seconds: float) -> int | None:
+    def lease(self, name: str, holder: str, seconds: float, process: str | None = None) -> int | None:
         """A fencing token where `name` is free, expired, or held by `holder` (then renewed), else None.
 
-        The token grows with each change of holder, so what a late old holder does can be told apart.
+        The token grows with each change of holder, so what a late old holder does can be told apart. `process`: whose
+        end ends the lease at once, as `blocks.host.alive` marks it; None for what goes on in another process.
         """
         with self._open(write=True) as session:
             now = now_of(session)
             row = session.get(LeaseRow, name) or LeaseRow(name=name, token=0, expires_at=now, process=None)
             if row.holder != holder:
-                if row.holder is not None and row.expires_at > now:
+                if is_held(row, now):
                     return None
                 row.holder, row.token = holder, row.token + 1
-            row.expires_at = now + seconds
+            row.expires_at, row.process = now + seconds, process
             session.add(row)
             return row.token
 
@@ -163,7 +164,7 @@ class Ledger(LockgateBlock):
         """Who has `name` now, or None."""
         with self._open() as session:
             row = session.get(LeaseRow, name)
-            return row.holder if row is not None and row.expires_at > now_of(session) else None
+            return row.holder if row is not None and is_held(row, now_of(session)) else None
 
     @contextmanager
     def _open(self, *, write: bool = False) -> Iterator[Session]:

@@ -67,7 +67,7 @@ class LeaseRow(SQLModel, table=True):
     holder: str | None = None
     token: int
     expires_at: float = Field(description="Unix seconds")
-    process: str | None = Field(None, description="Whose end ends the lease, see `blocks.host.alive`; None: nobody's")
+    process: str | None = Field(None, description="Whose end ends it, see `blocks/host/alive.py`; None: nobody's")
 
 
 class TokenRow(SQLModel, table=True):

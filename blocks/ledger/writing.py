@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
+from blocks.host import alive
 from blocks.ledger import seen
 from blocks.ledger.database import parse, transaction
 from blocks.ledger.rows import GENESIS, EntryRow, LeaseRow, utc_text
@@ -38,8 +39,14 @@ def record(url: str, run_id: str, kind: str, key: str, value: V) -> V:
 def held_by(url: str, holder: str) -> tuple[str, ...]:
     """Names of the leases that `holder` has now."""
     with transaction(url, write=False) as session:
-        wanted = select(LeaseRow.name).where(LeaseRow.holder == holder, LeaseRow.expires_at > now_of(session))
-        return tuple(session.exec(wanted))
+        rows, now = session.exec(select(LeaseRow).where(LeaseRow.holder == holder)), now_of(session)
+        return tuple(row.name for row in rows if is_held(row, now))
+
+
+def is_held(row: LeaseRow, now: float) -> bool:
+    """Whether somebody has it: not where its time is over, or the process is dead that it was taken for."""
+    is_over = row.holder is None or row.expires_at <= now
+    return not is_over and not (row.process and alive.is_dead(row.process))
 
 
 def row_of(session: Session, run_id: str, kind: str, key: str) -> EntryRow | None:

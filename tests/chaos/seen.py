@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from blocks.host.alive import started
 from domain.task import End
-from flows.processes import started
 from tests.chaos.world import LONGEST_SILENCE_S, PROJECT, Task, World
 from tests.e2e.briefs import git
 

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
+from blocks.host import alive
 from blocks.ledger import database, seen
 from blocks.ledger.database import VERSION_TABLE, parse, transaction
 from blocks.ledger.ledger import Ledger
@@ -25,6 +26,7 @@ from blocks.ledger.reading import Reader
 from blocks.ledger.rows import EntryRow
 from domain.errors import LedgerError
 from domain.value import Value
+from tests.contract.users import until
 from tests.postgres import new_database
 
 # Newer Pythons warn of a fork in a process with threads; that a fork is survived is part of what is tested here.
@@ -315,6 +317,32 @@ def test_a_lease_has_one_holder_at_a_time(ledger: Ledger) -> None:
     assert ledger.lease("production", "b", 60) is None
     assert ledger.holder_of("production") == "a"
     assert ledger.lease("staging", "b", 60) == 1
+
+
+def test_a_lease_of_what_nobody_resumes_ends_with_its_process(ledger: Ledger) -> None:
+    def takes(name: str, *, marked: bool) -> BaseProcess:
+        def work() -> None:
+            ledger.lease(name, "gone", 900, alive.mark_of_this() if marked else None)
+            time.sleep(600)
+
+        process = fork(work)
+        until(lambda: ledger.holder_of(name) == "gone")
+        return process
+
+    ends, stays = takes("ends", marked=True), takes("stays", marked=False)
+    assert ledger.lease("ends", "next", 900) is None, "it lives"
+    for process in (ends, stays):
+        process.kill()
+        process.join()
+    assert (ledger.holder_of("ends"), ledger.holder_of("stays")) == (None, "gone")
+    assert ledger.lease("ends", "next", 900) == 2
+    assert ledger.holder_of("ends") == "next", "whoever it was, the new one is another process"
+    assert ledger.lease("stays", "next", 900) is None, "a run goes on elsewhere"
+    where, number, _ = alive.mark_of_this().split()
+    for mark in (f"elsewhere/pid:[1] {number} 1", "", "x", f"{where} abc 1", where):
+        assert not alive.is_dead(mark), mark
+    assert alive.is_dead(f"{where} {number} 1"), "the number was used again"
+    assert not alive.is_dead(alive.mark_of_this())
 
 
 def test_a_holder_renews_its_lease_and_keeps_its_token(ledger: Ledger) -> None:
