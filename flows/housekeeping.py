@@ -18,7 +18,7 @@ from domain.artifact import Artifact, outdated, referred_to
 from domain.errors import LockgateError
 from domain.windows import closed
 from flows.endings import round_of
-from flows.resume import conclude_cancelled, resume_crashed
+from flows.resume import conclude, resume_crashed
 from tasks import lease
 from tasks.bill import bill_of, publish
 from tasks.checkpoint import seal_rest
@@ -39,7 +39,7 @@ def _round(workshop_name: str) -> list[str]:
         duties: tuple[Callable[[], list[str]], ...] = (
             lambda: shop.sweep(lambda _: False),
             lambda: resume_crashed(client),
-            lambda: conclude_cancelled(client),
+            lambda: conclude(client),
             lambda: free_leases(client, shop),
             lambda: keep_serving(shop),
             lambda: expire_reviews(client, shop),

@@ -14,12 +14,13 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import OrchestrationResult
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import AwaitingConcurrencySlot, AwaitingRetry, Cancelled, Completed, Crashed, Failed
+from pydantic import ValidationError
 
 from blocks.workshop import workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import InputError
 from domain.story import told
-from domain.task import End
+from domain.task import End, Outcome
 from flows.endings import STATE_NAMES
 from flows.processes import has_process
 from flows.report import page_frozen, recorded
@@ -59,30 +60,45 @@ def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> li
     return done
 
 
-def conclude_cancelled(client: SyncPrefectClient, now: datetime | None = None) -> list[str]:
-    """Runs that somebody cancelled end as every other: declined, on record, by whom. What was done, as sentences. Safe
-    to repeat; those of the last day are looked at."""
+def conclude(client: SyncPrefectClient, now: datetime | None = None) -> list[str]:
+    """Runs that ended in a word of Prefect's end in one of ours, on record: cancelled ones are declined, by whom; those
+    whose parameters are no brief are refused; whatever else failed is frozen. What was done, as sentences.
+
+    Safe to repeat; those of the last day are looked at.
+    """
     since = (now or datetime.now(UTC)) - timedelta(days=1)
     wanted = FlowRunFilter.model_validate(
         {
-            "state": {"type": {"any_": [StateType.CANCELLED.value]}},
+            "state": {"name": {"any_": [Cancelled().name, Failed().name]}},
             "tags": {"any_": ["lockgate"]},
             "end_time": {"after_": since.isoformat()},
         }
     )
-    return [line for run in client.read_flow_runs(flow_run_filter=wanted, limit=200) if (line := _declined(run))]
+    ended = client.read_flow_runs(flow_run_filter=wanted, limit=200)
+    return [line for run in ended if (line := _concluded(client, run))]
 
 
-def _declined(run: FlowRun) -> str | None:
+def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
+    was_cancelled = run.state is not None and run.state.type is StateType.CANCELLED
+    said = " ".join(str(run.state.message if run.state else "").split())
     try:
         brief = Brief.model_validate(run.parameters["brief"])
+    except KeyError:
+        return None if was_cancelled else _refused(client, run, said)
+    except ValidationError as err:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors())
+        return _refused(client, run, f"the brief cannot be read: {wrong}")
+    try:
         shop = workshop_of(brief)
-    except (KeyError, ValueError, InputError):
-        return None  # no brief, or one that was refused
+    except InputError as err:
+        return _refused(client, run, str(err))
     if shop.ledger.last("outcome", run_id=str(run.id)):
         return None
-    said = [told(entry.kind, entry.body) for entry in shop.ledger.entries(run_id=str(run.id), kind="cancelled")]
-    why = said[-1] if said else "it was cancelled past the door, and nobody said by whom"
+    if not was_cancelled:
+        client.set_flow_run_state(run.id, _frozen(run, f"it ended without a word of ours: {said}"), force=True)
+        return f"run {run.id}: frozen: {said}"
+    lines = [told(entry.kind, entry.body) for entry in shop.ledger.entries(run_id=str(run.id), kind="cancelled")]
+    why = lines[-1] if lines else "it was cancelled past the door, and nobody said by whom"
     if brief.environment and lease.holder(shop.ledger, brief.environment) == str(run.id):
         page(
             shop.pager,
@@ -92,6 +108,19 @@ def _declined(run: FlowRun) -> str | None:
         )
     outcome = recorded(shop, str(run.id), brief, End.DECLINED, (why or "it was cancelled",))
     return f"run {run.id}: {outcome.sentence}"
+
+
+def _refused(client: SyncPrefectClient, run: FlowRun, why: str) -> str:
+    """Its parameters are none that the flow takes; the schema by which the server looks at them does not know all."""
+    sentence = f"refused: {why}"
+    if "brief" in run.parameters:
+        title = (
+            str(run.parameters["brief"].get("title") if isinstance(run.parameters["brief"], dict) else "") or run.name
+        )
+        outcome = Outcome(run_id=str(run.id), title=title, end=End.REFUSED, sentence=sentence, reasons=(why,))
+        workshop("default").ledger.record(str(run.id), "outcome", "outcome", outcome)
+    client.set_flow_run_state(run.id, Failed(name=STATE_NAMES[End.REFUSED], message=sentence), force=True)
+    return f"run {run.id}: {sentence}"
 
 
 def _given_up(client: SyncPrefectClient, run: FlowRun) -> str:

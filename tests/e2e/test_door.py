@@ -103,8 +103,8 @@ def test_who_started_a_run_may_cancel_it_and_it_ends_as_declined(station: Statio
     assert robot.ask("POST", f"/flow_runs/{run_id}/set_state", stop).json()["status"] == "ACCEPT"
     station.wait_for_state(run_id, "CANCELLED")
     station.python(
-        "from flows.resume import conclude_cancelled\nfrom prefect.client.orchestration import get_client\n"
-        "with get_client(sync_client=True) as client:\n    print(conclude_cancelled(client))"
+        "from flows.resume import conclude\nfrom prefect.client.orchestration import get_client\n"
+        "with get_client(sync_client=True) as client:\n    print(conclude(client))"
     )
     outcome = station.wait(run_id)
     assert outcome.end is End.DECLINED

@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.schemas.objects import State, StateType
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed, Failed
 
 from blocks.ledger.ledger import Ledger
+from domain.access import Cancelled as Cancels
 from domain.errors import InputError, LedgerError, TargetError
 from domain.task import End, Outcome
 from flows import endings, resume
@@ -84,7 +85,12 @@ class Client:
         self.runs, self.set = runs, list[tuple[Any, str, str]]()
 
     def read_flow_runs(self, flow_run_filter: Any, **_: Any) -> list[Any]:
-        return [run for run in self.runs if run.state.type in flow_run_filter.state.type.any_]
+        kinds, names = flow_run_filter.state.type, flow_run_filter.state.name
+        return (
+            [run for run in self.runs if run.state.type in kinds.any_]
+            if kinds
+            else [run for run in self.runs if run.state.name in names.any_]
+        )
 
     def set_flow_run_state(self, run: Any, state: State, force: bool) -> Any:
         self.set.append((run, str(state.name), str(state.message)))
@@ -127,3 +133,40 @@ def test_a_run_that_crashes_again_and_again_ends_frozen_on_record_and_is_paged(
     client = Client(crashed(21, brief))
     assert "could not be recorded yet" in resume.resume_crashed(client)[0]  # type: ignore[arg-type]
     assert client.set == [], "it is tried again with the next round"
+
+
+def ended(state: State, parameters: dict[str, Any]) -> Any:
+    return SimpleNamespace(id=uuid4(), name="a run", state=state, run_count=1, parameters=parameters)
+
+
+def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: list[str]
+) -> None:
+    ledger = Ledger(url=f"sqlite:///{tmp_path}/ledger.db")
+    shop: Any = SimpleNamespace(ledger=ledger, pager="slack-webhook/oncall")
+    monkeypatch.setattr(resume, "workshop_of", lambda brief: shop)
+    monkeypatch.setattr(resume, "workshop", lambda name: shop)
+    brief = {"brief": BRIEF.model_dump(mode="json")}
+    odd = {"brief": {**brief["brief"], "acceptance": {"files": [{"path": "/etc/passwd", "content": ""}]}}}
+    stopped, unsaid, releasing = (ended(Cancelled(), brief) for _ in range(3))
+    wrong, bug, act = (ended(Failed(message="a traceback"), what) for what in (odd, brief, {"environment": 1}))
+    known = ended(Cancelled(), brief)
+    ledger.record(str(stopped.id), "cancelled", "ann", Cancels(by="ann", why="not now", signed_in=True))
+    lease.take(ledger, "shop", str(releasing.id))
+    first = Outcome(run_id=str(known.id), title="t", end=End.LIVE, sentence="live in shop")
+    ledger.record(str(known.id), "outcome", "outcome", first)
+    client = Client(stopped, unsaid, releasing, wrong, bug, act, known, ended(Failed(name="Refused"), brief))
+    for _ in range(2):
+        resume.conclude(client)  # type: ignore[arg-type]
+    outcomes = {entry.run_id: Outcome.model_validate(entry.body) for entry in ledger.entries(kind="outcome")}
+    assert {run: outcome.end for run, outcome in outcomes.items()} == {
+        str(stopped.id): End.DECLINED, str(unsaid.id): End.DECLINED, str(releasing.id): End.DECLINED,
+        str(wrong.id): End.REFUSED, str(bug.id): End.FROZEN, str(known.id): End.LIVE,
+    }  # fmt: skip
+    assert "ann (signed in) cancels it: not now" in outcomes[str(stopped.id)].sentence
+    assert "past the door" in outcomes[str(unsaid.id)].sentence
+    assert "acceptance.files.0.path" in outcomes[str(wrong.id)].sentence
+    assert lease.holder(ledger, "shop") is None
+    said = {run: name for run, name, _ in client.set}
+    assert said == {wrong.id: "Refused", bug.id: "Frozen", act.id: "Refused"}
+    assert len(pages) == 2 and "cancelled while it released to shop" in pages[0] and "a traceback" in pages[1]
