@@ -19,6 +19,7 @@ from domain.errors import LockgateError
 from station.desk.app import Desk
 from station.door import bodies, sockets, table
 from station.door.acts import Acts
+from station.door.connections import note_signed
 from station.door.forms import SHOWING, Forms
 from station.door.guests import Guests
 from station.door.reading import MAX_BODY, NOTHING, Denied, body_of, path_of, query_of, segments_of
@@ -104,7 +105,9 @@ class Door:
 
     async def _guest(self, request: Request) -> Token:
         address = request.client.host if request.client else ""
-        return await self.guests.known(request.headers.getlist("authorization"), address)
+        token = await self.guests.known(request.headers.getlist("authorization"), address)
+        note_signed(request.scope)
+        return token
 
     async def _page(self, request: Request, segments: list[str]) -> Response:
         """The UI's own files, which hold nothing of anybody, and who is signed in."""

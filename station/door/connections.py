@@ -6,6 +6,7 @@ ever, and five hundred of those would leave no room for anybody else.
 
 import asyncio
 import resource
+from collections.abc import MutableMapping
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -20,7 +21,8 @@ that a proxy keeps open are as many as it has requests under way."""
 
 
 class Connections:
-    """Those that are open, by where they come from. Where there are too many, one that asks nothing has to go."""
+    """Those that are open, by where they come from. Where there are too many, one has to go: the longest that asks
+    nothing, else the longest that has shown no token."""
 
     def __init__(self, most: int = MOST, of_one: int = OF_ONE) -> None:
         self.most, self.of_one = most, of_one
@@ -28,7 +30,7 @@ class Connections:
         self._idle: dict[Any, None] = {}
 
     def enter(self, one: Any, *, idle: bool) -> None:
-        """Count a connection. One too many ends the longest idle one: of its own peer, or of the peer with most."""
+        """Count a connection. One too many ends another one of its own peer, or of the peer with most; else itself."""
         peer = _peer(one.client)
         self._open[one] = peer
         if idle:
@@ -54,9 +56,21 @@ class Connections:
         return sum(each == peer for each in self._open.values())
 
     def _end_one_of(self, peer: str, newest: Any) -> None:
-        gone = next((one for one in self._idle if self._open[one] == peer and one is not newest), newest)
+        others = [one for one, whose in self._open.items() if whose == peer and one is not newest]
+        idle = (one for one in self._idle if self._open[one] == peer and one is not newest)
+        gone = next(idle, None) or next((one for one in others if not is_signed(one.scope)), newest)
         self.leave(gone)
         gone.transport.abort()
+
+
+def note_signed(scope: MutableMapping[str, Any]) -> None:
+    """What is asked now was asked with a token that is known."""
+    scope.setdefault("state", {})["signed"] = True
+
+
+def is_signed(scope: Any) -> bool:
+    """Whether a token was shown by what is asked now, or was asked last."""
+    return bool(scope) and bool(scope.get("state", {}).get("signed"))
 
 
 def protocols(connections: Connections) -> tuple[type[H11Protocol], type[WebSocketsSansIOProtocol]]:
@@ -66,6 +80,7 @@ def protocols(connections: Connections) -> tuple[type[H11Protocol], type[WebSock
         """HTTP whose requests have to come in time."""
 
         deadline: asyncio.TimerHandle | None = None
+        scope: Any
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -108,6 +123,8 @@ def protocols(connections: Connections) -> tuple[type[H11Protocol], type[WebSock
 
     class Socket(WebSocketsSansIOProtocol):
         """WebSocket; what is said first there, and when, `sockets.py` looks after."""
+
+        scope: Any = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)

@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from domain.access import Role, Token
 from station.door import bodies, table
+from station.door.connections import note_signed
 from station.door.guests import Guests
 from station.door.reading import MAX_BODY, NOTHING, Denied, body_of, path_of, segments_of
 from station.door.upstream import Upstream
@@ -43,6 +44,7 @@ async def serve(socket: WebSocket, upstream: Upstream, guests: Guests) -> None:
             raise Denied(401, "the first message must be of type auth, and hold a token")
         value = said["token"].partition(":")[2] if ":" in said["token"] else said["token"]
         token = await guests.of_value(value, address)
+        note_signed(socket.scope)
         if not any(token.may(role) for role in roles):
             raise Denied(403, f"{token.name} may not open this socket")
         await _joined(socket, upstream, guests, token, value, path_of(segments))

@@ -1,6 +1,7 @@
 """The front door: each role on each route that Prefect's server has, default deny, and what is tried against it."""
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -587,6 +588,41 @@ def test_connections_that_ask_nothing_keep_nobody_out(listening: int) -> None:
     assert idle[0].recv(1) == b"", "the oldest was ended"
     for each in (*idle, *half):
         each.close()
+
+
+def test_who_shows_no_token_takes_no_place_of_who_does(door: FakeDoor, listening: int) -> None:
+    """Not by files of the UI that are not taken: of those that ask, the longest without a token has to go."""
+
+    class Endless(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                await asyncio.sleep(0.01)
+                yield b"x" * 4096
+
+    def pages(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Endless())
+
+    upstream = door.app.upstream
+    real = upstream._of_pages
+    upstream._of_pages = httpx.AsyncClient(base_url="http://x", transport=httpx.MockTransport(pages))
+    token = f"Authorization: Bearer {door.value[Role.REVIEW]}".encode()
+    slow = (
+        b"POST /api/flow_runs/filter HTTP/1.1\r\nHost: door\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+    )
+    try:
+        with connected(listening) as signed:
+            signed.sendall(slow + token + b"\r\n\r\n{")
+            takers = [connected(listening) for _ in range(80)]
+            for each in takers:
+                with contextlib.suppress(ConnectionError):
+                    each.sendall(b"GET /assets/index.js HTTP/1.1\r\nHost: door\r\n\r\n")
+            with connected(listening) as caller:
+                assert answer_to(caller, HEALTH + b"\r\n").startswith(b"HTTP/1.1 200")
+            assert answer_to(signed, b"}").startswith(b"HTTP/1.1 200"), "what was asked with a token goes on"
+            for each in takers:
+                each.close()
+    finally:
+        upstream._of_pages = real
 
 
 @pytest.mark.parametrize(
