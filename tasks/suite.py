@@ -1,12 +1,15 @@
 """Runs a project's tests and checks once, each in a fresh sandbox with no agent, no secrets and no network."""
 
+import configparser
 import functools
+import io
 import json
 import re
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -60,7 +63,8 @@ def under_contract(head: Tree, base: Tree, contract: Tree, brief: Brief) -> Tree
             kept[path] = _with_settings_of(base[path], entry, path)
         elif path in base or is_open(path) or not (_CONFIGURES.fullmatch(name) or matches(path, RUN_FILES)):
             kept[path] = entry
-    return {**kept, **contract}
+    mixed = [path for path in contract if PurePosixPath(path).name in _FREE and path in base and path in head]
+    return {**kept, **contract, **{path: _with_settings_of(base[path], head[path], path) for path in mixed}}
 
 
 def put_back(head: Tree, base: Tree, tested: Tree, brief: Brief) -> dict[str, str]:
@@ -97,6 +101,14 @@ _TABLES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     ),
 }  # fmt: skip
 """Files with settings of the test run among others → those settings."""
+_FREE: Mapping[str, tuple[str, ...]] = {
+    "setup.cfg": (
+        "metadata", "options", "options.*", "extras", "files", "entry_points", "egg_info", "build*", "bdist*", "sdist",
+        "wheel", "bumpversion*", "upload*", "*_catalog", "*_messages", "*_requirements",
+    ),
+    "tox.ini": ("tox", "testenv*", "gh", "gh-actions*", "travis*"),
+}  # fmt: skip
+"""Files that test_paths has by default → sections of them that say nothing of tests and checks, as globs."""
 _WHOLE = (
     "**/.npmrc", "**/.yarnrc", "**/.yarnrc.yml", "**/.yarn/releases/**", "**/.yarn/plugins/**", "**/.cargo/config",
     "**/.cargo/config.toml", "**/rust-toolchain", "**/rust-toolchain.toml", "**/bunfig.toml", "**/.babelrc*",
@@ -109,20 +121,20 @@ yarn, .cargo/config what a test is run by: https://docs.npmjs.com/cli/using-npm/
 def _with_settings_of(base: TreeEntry, head: TreeEntry, path: str) -> TreeEntry:
     """The change's file with base's settings of the test run in it. Base's whole file where it is nothing else, or
     where one of the two cannot be read."""
-    tables = _TABLES.get(PurePosixPath(path).name)
-    if base == head or (tables is None and not matches(path, _WHOLE)):
+    name = PurePosixPath(path).name
+    is_mixed = name in _TABLES or name in _FREE
+    if base == head or not (is_mixed or matches(path, _WHOLE)):
         return head
     old, new = _data(base, path), _data(head, path)
-    if tables is None or old is None or new is None:
+    if not is_mixed or old is None or new is None:
         return base
     if not _different(base, head, path):
         return head
-    for table in tables:
+    for table in _parts(old, new, path):
         _put(new, table, _inner(old, table))
     if new == old:
         return base
-    text = tomli_w.dumps(new) if path.endswith(".toml") else json.dumps(new, indent=2)
-    return TreeEntry(head.mode, text.encode())
+    return TreeEntry(head.mode, _written(new, path).encode())
 
 
 def _different(base: TreeEntry, head: TreeEntry | None, path: str) -> list[str]:
@@ -130,21 +142,55 @@ def _different(base: TreeEntry, head: TreeEntry | None, path: str) -> list[str]:
     old, new = _data(base, path), _data(head, path)
     if old is None or new is None:
         return []
-    tables = _TABLES.get(PurePosixPath(path).name, ())
-    return [".".join(table) for table in tables if _inner(old, table) != _inner(new, table)]
+    return [".".join(table) for table in _parts(old, new, path) if _inner(old, table) != _inner(new, table)]
+
+
+def _parts(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterable[tuple[str, ...]]:
+    """The settings of the test run in two files of this name."""
+    name = PurePosixPath(path).name
+    if name in _TABLES:
+        return _TABLES[name]
+    return [(one,) for one in (old | new) if not any(fnmatchcase(one, free) for free in _FREE[name])]
 
 
 def _data(entry: TreeEntry | None, path: str) -> dict[str, Any] | None:
     """A file with settings of the test run among others, as tables whose settings can be taken and put; else None."""
     name = PurePosixPath(path).name
-    if entry is None or entry.mode == LINK or name not in _TABLES:
+    if entry is None or entry.mode == LINK or not (name in _TABLES or name in _FREE):
         return None
     try:
-        data = tomllib.loads(entry.content.decode()) if name.endswith(".toml") else json.loads(entry.content)
-        above = [data, *(data.get(table[0], {}) for table in _TABLES[name] if len(table) > 1)]
-    except (ValueError, AttributeError, RecursionError):
+        text = entry.content.decode("utf-8-sig")
+        data = _sections(text) if name in _FREE else tomllib.loads(text) if name.endswith(".toml") else json.loads(text)
+        above = [data, *(data.get(table[0], {}) for table in _TABLES.get(name, ()) if len(table) > 1)]
+    except (ValueError, AttributeError, RecursionError, configparser.Error):
         return None
     return data if all(isinstance(table, dict) for table in above) else None
+
+
+_BREAKS = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]|\r(?!\n)")
+
+
+def _ini() -> configparser.RawConfigParser:
+    ini = configparser.RawConfigParser(strict=False, allow_no_value=True, default_section="")
+    ini.optionxform = str  # type: ignore[assignment, method-assign]
+    return ini
+
+
+def _sections(text: str) -> dict[str, Any]:
+    if _BREAKS.search(text):
+        raise ValueError("pytest sees lines there that others do not")
+    ini = _ini()
+    ini.read_string(text)
+    return {name: dict(ini[name]) for name in ini.sections()}
+
+
+def _written(data: dict[str, Any], path: str) -> str:
+    if PurePosixPath(path).name not in _FREE:
+        return tomli_w.dumps(data) if path.endswith(".toml") else json.dumps(data, indent=2)
+    ini, text = _ini(), io.StringIO()
+    ini.read_dict(data)
+    ini.write(text)
+    return text.getvalue()
 
 
 def _inner(data: dict[str, Any], keys: Sequence[str]) -> Any:

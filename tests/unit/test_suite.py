@@ -510,6 +510,7 @@ CONFIGURED = {
     **PROJECT,
     **tree({"pyproject.toml": SETTINGS, "package.json": '{"scripts": {"test": "jest"}}', ".npmrc": "audit=false\n"}),
     **tree({"Cargo.toml": '[package]\nname = "shop"\n', ".cargo/config.toml": "[net]\n"}),
+    **tree({"setup.cfg": "[metadata]\nname = Shop\n"}),
 }
 NEW = (
     "go.work", "rust-toolchain", "web/.cargo/config", ".babelrc", "web/babel.config.js", ".swcrc", "bunfig.toml",
@@ -530,6 +531,19 @@ UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
     "pytest's table is base's": ({"pyproject.toml": SETTINGS.replace("-q", "-k x")}, {"pyproject.toml": SETTINGS}),
     "a file that cannot be read is base's": ({"pyproject.toml": "["}, {"pyproject.toml": SETTINGS}),
     "another table is the change's": ({"pyproject.toml": SETTINGS + "[a]\n"}, {"pyproject.toml": SETTINGS + "[a]\n"}),
+    "what else is in setup.cfg is the change's": (
+        {"setup.cfg": "[metadata]\nname = Shop\nversion = 2\n"},
+        {"setup.cfg": "[metadata]\nname = Shop\nversion = 2\n"},
+    ),
+    "pytest's sections of it are base's": (
+        {"setup.cfg": "[metadata]\nversion = 2\n[tool:pytest]\naddopts = -k x\n [x]\n[mypy-shop.*]\nA = 1\n"},
+        {"setup.cfg": "[metadata]\nversion = 2\n\n"},
+    ),
+    "one with a line that pytest alone sees is base's": (
+        {"setup.cfg": "[metadata]\nname = Shop\x0c[tool:pytest]\x0caddopts = -k x\n"},
+        {"setup.cfg": "[metadata]\nname = Shop\n"},
+    ),
+    "a setup.cfg that cannot be read is base's": ({"setup.cfg": "x = 1\n"}, {"setup.cfg": "[metadata]\nname = Shop\n"}),
     "npm's own settings are base's": (
         {".npmrc": "script-shell=./yes\n", "web/.npmrc": "script-shell=./yes\n"},
         {".npmrc": "audit=false\n", "web/.npmrc": None},
