@@ -114,9 +114,12 @@ def sections_of(tree: Tree, path: str) -> dict[str, list[str]]:
     that does so for some of them alone leaves the one before open too, and the next lines are in both."""
     sections: dict[str, list[str]] = {}
     names = {""}
-    for line in re.split(r"\r\n?|\n", text_of(tree, path) or ""):
+    lines = [
+        (line, not at) for raw in (text_of(tree, path) or "").split("\n") for at, line in enumerate(raw.splitlines())
+    ]
+    for line, is_first in lines:
         text = line.strip()
-        if line.startswith("[") and (header := _HEADER.fullmatch(text)):
+        if is_first and line.startswith("[") and (header := _HEADER.fullmatch(text)):
             names = {header[1].strip()}
             continue
         if text.startswith("["):

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 
 from domain.policy.change import Change
 from domain.policy.change_other_code import detects
@@ -13,8 +14,17 @@ from domain.task import Severity
 TEST_VARIABLES = re.compile(r"PYTEST_(?:CURRENT_TEST|VERSION|XDIST_\w+)?|_called_from_test|JEST_WORKER_ID|VITEST")
 RUNNERS = frozenset(("pytest", "_pytest", "unittest", "nose", "conftest", "py.test"))
 STACKS = frozenset(
-    ("inspect.stack", "inspect.currentframe", "sys._getframe", "sys._current_frames", "traceback.extract_stack")
-)
+    (
+        "inspect.stack", "inspect.currentframe", "inspect.trace", "inspect.getouterframes", "sys._getframe",
+        "sys._current_frames", "sys._getframemodulename", "sys.settrace", "sys.setprofile", "threading.settrace",
+        "threading.setprofile", "sys.monitoring.register_callback", "traceback.extract_stack", "traceback.walk_stack",
+        "gc.get_objects", "gc.get_referrers",
+    )
+)  # fmt: skip
+FRAMES = frozenset(("tb_frame", "gi_frame", "cr_frame", "ag_frame", "f_back", "f_locals", "f_globals"))
+"""Attributes that lead to frames, and from there to who is calling: https://docs.python.org/3/library/inspect.html"""
+PLATFORM = re.compile(r"/(?:opt/|run/|etc/)?lockgate(?:[-_./].*)?|/work/?|LOCKGATE_\w*|lockgate_inside")
+"""What only a sandbox of the platform has."""
 OF_TESTS = re.compile(r"(?:^|[^a-z])(?:py|unit|conf)?tests?(?:[^a-z]|$)", re.IGNORECASE)
 
 LONG = 12
@@ -84,6 +94,53 @@ def _stack(module: ast.Module) -> Found:
     for node in ast.walk(module):
         if isinstance(node, ast.Call) and dotted(node.func) in STACKS:
             yield node, f"{dotted(node.func)} looks at who is calling"
+        elif isinstance(node, ast.Attribute) and node.attr in FRAMES:
+            yield node, f"{node.attr} leads to who is calling"
+
+
+def _platform(module: ast.Module) -> Found:
+    for node in ast.walk(module):
+        if (text := text_in(node)) and PLATFORM.fullmatch(text):
+            yield node, f"product code names {text!r}, which only a sandbox of the platform has"
+
+
+def _reads_tests(change: Change) -> Iterator[Hit]:
+    tests = {path for path in (*change.base, *change.acceptance) if change.is_test(path) or path in change.acceptance}
+    names = {PurePosixPath(path).name for path in tests} - {"__init__.py", "conftest.py"}
+    names = {name for name in names if OF_TESTS.search(name.replace("_", "-"))}
+
+    def find(module: ast.Module) -> Found:
+        for node in ast.walk(module):
+            text = text_in(node)
+            if text and "\n" not in text and (PurePosixPath(text).name in names or _TEST_GLOB.search(text)):
+                yield node, f"product code names the tests' files: {text[:80]!r}"
+
+    yield from newly(find)(change)
+
+
+_TEST_GLOB = re.compile(r"(?:^|/)tests?/|(?:^|/)test_[\w*]*\*[\w*]*\.py$|(?:^|/)\*_test\.py$")
+
+
+def _odd_equality(module: ast.Module) -> Found:
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    for node in ast.walk(module):
+        for name, value in _equalities(node, ("__eq__", "__ne__")):
+            function = functions.get(value.id) if isinstance(value, ast.Name) else value
+            if function is not None and _reads_one_alone(function):
+                yield node, f"{name} compares without a look at one of the two"
+
+
+def _reads_one_alone(function: ast.AST) -> bool:
+    """Whether an `__eq__` or `__ne__` never reads one of the two that it compares."""
+    if not isinstance(function, (ast.FunctionDef, ast.Lambda)) or len(function.args.args) != 2:
+        return False
+    body = function.body if isinstance(function, ast.FunctionDef) else [function.body]
+    read = {part.id for one in body for part in ast.walk(one) if isinstance(part, ast.Name)}
+    answers = [part.value for one in body for part in ast.walk(one) if isinstance(part, ast.Return) and part.value]
+    raises = not answers and isinstance(function, ast.FunctionDef)
+    is_no = bool(answers) and all(_is_no(answer) for answer in answers)
+    itself, other = (argument.arg for argument in function.args.args)
+    return not raises and not is_no and not ({itself, "super"} & read and other in read)
 
 
 def _always_equal(module: ast.Module) -> Found:
@@ -95,24 +152,25 @@ def _always_equal(module: ast.Module) -> Found:
                 yield node, f"{name} is equal to anything"
 
 
-def _equalities(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
-    """(of what, function) for each `__eq__` that a class, an assignment, setattr or type() gives."""
+def _equalities(node: ast.AST, methods: tuple[str, ...] = ("__eq__",)) -> Iterator[tuple[str, ast.AST]]:
+    """(of what, function) for each of `methods` that a class, an assignment, setattr or type() gives."""
     if isinstance(node, ast.ClassDef):
         for inner in node.body:
-            if isinstance(inner, ast.FunctionDef) and inner.name == "__eq__":
+            if isinstance(inner, ast.FunctionDef) and inner.name in methods:
                 yield node.name, inner
-            elif isinstance(inner, ast.Assign) and any(dotted(target) == "__eq__" for target in inner.targets):
+            elif isinstance(inner, ast.Assign) and any(dotted(target) in methods for target in inner.targets):
                 yield node.name, inner.value
     elif isinstance(node, ast.Assign):
         for target in node.targets:
-            if dotted(target).endswith(".__eq__"):
-                yield dotted(target).removesuffix(".__eq__"), node.value
+            owner, _, method = dotted(target).rpartition(".")
+            if owner and method in methods:
+                yield owner, node.value
     elif isinstance(node, ast.Call) and dotted(node.func) == "setattr" and len(node.args) == 3:
-        if text_in(node.args[1]) == "__eq__":
+        if text_in(node.args[1]) in methods:
             yield dotted(node.args[0]) or "an object", node.args[2]
     elif isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values, strict=True):
-            if key is not None and text_in(key) == "__eq__":
+            if key is not None and text_in(key) in methods:
                 yield "a class", value
 
 
@@ -260,9 +318,32 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "stack-inspection", "change", PERSON,
-        "Product code that newly looks at its call stack: inspect.stack, sys._getframe and their like.",
-        "It can tell a test from a customer.",
+        "Product code that newly looks at its call stack or at objects of others: inspect.stack, sys._getframe, frames "
+        "of tracebacks and generators, sys.settrace, gc.get_objects and their like.",
+        "It can tell a test from a customer, and take the answer from it.",
         "pass what is needed as an argument, or let a reviewer agree",
         newly(_stack),
+    ),
+    Rule(
+        "odd-equality", "change", PERSON,
+        "An __eq__ or __ne__ of product code that never reads one of the two things that it compares, and does not "
+        "always say no.",
+        "Assertions about it may hold whatever it is.",
+        "compare the fields, or let a reviewer agree",
+        newly(_odd_equality),
+    ),
+    Rule(
+        "reads-tests", "change", PERSON,
+        "Product code that newly names a file of tests, or a pattern of such: test_search.py, tests/, test_*.py.",
+        "What a test wants can be read there, and answered without doing the work.",
+        "keep data that the product needs outside of the tests, or let a reviewer agree",
+        _reads_tests,
+    ),
+    Rule(
+        "sandbox-detection", "change", PERSON,
+        "Product code that newly names what only a sandbox of the platform has: /lockgate, /work, LOCKGATE_….",
+        "Code that behaves otherwise where it is judged is not tested.",
+        "behave the same everywhere, or let a reviewer agree",
+        newly(_platform),
     ),
 )  # fmt: skip

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from domain.detect.pip_files import is_requirements_file
 from domain.paths import matches
 from domain.policy.change import Change, is_python, text_of
 from domain.policy.change_other_code import OTHER_PERSON_RULES, changed_functions, replaces
-from domain.policy.change_paths import different_sections, different_tables
+from domain.policy.change_paths import DEPENDENCY_FILES, different_sections, different_tables
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -30,6 +31,13 @@ RECORDED = (
     "**/cassettes/**", "**/*.approved.*",
 )  # fmt: skip
 """Where tests keep what they expect: jest, syrupy, vcrpy, approval tests, and by custom."""
+
+DATA = (
+    ".json", ".jsonl", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".html", ".svg", ".out", ".expected", ".dat",
+    ".bin", ".pickle", ".pkl", ".npy", ".npz", ".parquet", ".sql", ".png", ".jpg", ".pdf", ".md", ".rst",
+)  # fmt: skip
+"""What a test may compare with."""
+_ABOUT = re.compile(r"README|CHANGE|CHANGELOG|HISTORY|NEWS|LICEN[CS]E|AUTHORS|CONTRIBUTING", re.IGNORECASE)
 
 SKIP = re.compile(
     r"\bmark\.(?:skip|skipif|xfail)\b|\bpytest\.(?:skip|xfail|importorskip|exit)\s*\(|\bcollect_ignore(?:_glob)?\b"
@@ -73,6 +81,18 @@ def _recorded(change: Change) -> Iterator[Hit]:
     for path in change.changed:
         if path in change.base and not change.is_test(path) and matches(path, RECORDED):
             yield Hit("an answer that was recorded is another one now", path)
+        elif path in change.base and _is_named_by_tests(change, path):
+            yield Hit("a test on base names this file, and it is another one now", path)
+
+
+def _is_named_by_tests(change: Change, path: str) -> bool:
+    """Whether it is data beside the product that a test of base has by its name."""
+    name = PurePosixPath(path).name
+    is_data = PurePosixPath(name).suffix.lower() in DATA and not is_requirements_file(path)
+    if not is_data or change.is_test(path) or _ABOUT.match(name) or matches(path, DEPENDENCY_FILES):
+        return False
+    spelled = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])".encode())
+    return any(change.is_test(test) and spelled.search(entry.content) for test, entry in change.base.items())
 
 
 def _closed(change: Change) -> Iterator[str]:
@@ -221,7 +241,8 @@ TEST_PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "recorded-answer", "tests", Severity.PERSON,
-        "A changed or deleted snapshot, golden file or cassette outside of the locked test paths.",
+        "A changed or deleted snapshot, golden file or cassette outside of the locked test paths, or other data there "
+        "that a test on base has by its name.",
         "A test that compares with it is green whatever the code now does.",
         "a reviewer compares the recording with the brief",
         _recorded,

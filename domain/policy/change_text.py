@@ -1,7 +1,10 @@
 """Change rules over new lines: what a reader cannot see, and what tells a check to look away."""
 
+import io
 import re
-from collections.abc import Iterator
+import tokenize
+import unicodedata
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from domain.paths import matches
@@ -22,6 +25,13 @@ INVISIBLE = re.compile(
 )
 LINE_BREAKS = re.compile("[\r\x0b\x0c\x85\u2028\u2029]|\x1b")
 """Python or a terminal takes these as a new line or a command where a diff shows none."""
+
+LOOKALIKE = re.compile(
+    "[\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u051b\u051d\u04bb\u04cf"
+    "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0408\u0405"
+    "\u03bf\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7]"
+)
+"""Cyrillic and Greek letters that are drawn as Latin ones: https://www.unicode.org/Public/security/latest/confusables.txt"""
 
 CODE = (".py", ".pyi", ".pyw", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".go", ".rs", ".java", ".kt", ".rb", ".c",
         ".h", ".cc", ".cpp", ".cs", ".sh", ".yml", ".yaml", ".toml", ".tf")  # fmt: skip
@@ -79,6 +89,45 @@ def _invisible(change: Change) -> Iterator[Hit]:
             yield Hit(f"a control character that ends or hides a line (U+{ord(found.group()):04X})", path, number)
 
 
+def _disguised(change: Change) -> Iterator[Hit]:
+    for path, number, name in _new_names(change):
+        if not name.isascii() and (plain := unicodedata.normalize("NFKC", name)).isascii():
+            yield Hit(f"Python reads {name!r} as {plain!r}", path, number)
+
+
+def _lookalike(change: Change) -> Iterator[Hit]:
+    for path, number, name in _new_names(change):
+        if (found := LOOKALIKE.search(name)) and re.search("[A-Za-z]", name):
+            yield Hit(f"{name!r} has U+{ord(found[0]):04X} among Latin letters, which looks like one", path, number)
+
+
+def _new_names(change: Change) -> Iterator[tuple[str, int, str]]:
+    """(path, line, name) of the names on new lines: Python's as Python reads them, else every word of code."""
+    for path in change.present:
+        suffix = PurePosixPath(path).suffix
+        if suffix not in CODE or suffix in (".yml", ".yaml", ".toml"):
+            continue
+        added = dict(change.added(path))
+        if all(line.isascii() for line in added.values()):
+            continue
+        words = _names(text_of(change.head, path) or "") if is_python(path) else _words(added)
+        yield from ((path, number, name) for number, name in words if number in added)
+
+
+def _names(source: str) -> Iterator[tuple[int, str]]:
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.NAME:
+                yield token.start[0], token.string
+    except (tokenize.TokenError, SyntaxError):
+        return  # another rule says that it cannot be parsed
+
+
+def _words(lines: Mapping[int, str]) -> Iterator[tuple[int, str]]:
+    for number, line in lines.items():
+        yield from ((number, word) for word in re.findall(r"\w+", line))
+
+
 def _suppression(change: Change) -> Iterator[Hit]:
     for path, number, line in _added(change):
         if PurePosixPath(path).suffix in CODE and (found := SUPPRESSION.search(line)):
@@ -130,6 +179,13 @@ TEXT_RULES: tuple[Rule[Change], ...] = (
         _bidi,
     ),
     Rule(
+        "disguised-name", "change", REFUSE,
+        "A name of Python in letters that Python itself reads as ASCII ones: fullwidth, mathematical and their like.",
+        "Scanners look for eval and os._exit as they are usually spelled, and so do people.",
+        "spell it in ASCII",
+        _disguised,
+    ),
+    Rule(
         "source-encoding", "change", REFUSE,
         "A Python source with a coding line other than UTF-8, ASCII or a Latin code page, such as utf-7.",
         "Python would run other characters than a reviewer sees.",
@@ -146,6 +202,13 @@ TEXT_RULES: tuple[Rule[Change], ...] = (
 )  # fmt: skip
 
 TEXT_PERSON_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "lookalike", "change", PERSON,
+        "A name in code that has Cyrillic or Greek letters which look like Latin ones among Latin letters.",
+        "It is another name than the one that a reviewer reads.",
+        "spell it in one script, or let a reviewer agree",
+        _lookalike,
+    ),
     Rule(
         "suppression", "change", PERSON,
         "New noqa, nosec, type: ignore, pylint: disable, pragma: no cover, eslint-disable, @ts-ignore and their like.",
