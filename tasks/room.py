@@ -28,6 +28,7 @@ SETUP_S = 1800.0
 """Longest setup of a project."""
 _SETUP = "/lockgate/platform/setup"
 _CACHES = {
+    "COREPACK_DEFAULT_TO_LATEST": "0",  # as after the setup, where a project names no version
     "COREPACK_ENABLE_DOWNLOAD_PROMPT": "0",
     "COREPACK_NPM_REGISTRY": "https://registry.npmjs.org",  # yarn 2 and newer are fetched from elsewhere otherwise
     "XDG_CACHE_HOME": "/lockgate/cache",
