@@ -26,6 +26,8 @@ STATE_NAMES = {
     End.FROZEN: "Frozen",
     End.REFUSED: "Refused",
 }
+AWAY = (HTTPError, PrefectException)
+"""Prefect's server did not answer, or not in time. A flow that raised them would end as failed, and not be resumed."""
 LEDGER_PAUSES_S = (1.0, 3.0, 10.0, 30.0)
 """How long a run waits for a ledger that fails, before each of its next tries."""
 
@@ -54,8 +56,8 @@ def concluded(what: str, workshop_name: str, act: Callable[[], State]) -> State:
         return Failed(name=STATE_NAMES[End.REFUSED], message=f"could not {what}: {wrong}")
     except LockgateError as trouble:
         return _frozen(what, workshop_name, str(trouble))
-    except (HTTPError, PrefectException):
-        raise
+    except AWAY as trouble:
+        return Crashed(message=f"could not {what}: {reason_of(trouble)}; it is resumed when the server answers")
     except Exception as bug:
         get_run_logger().exception("an error that is none of ours")
         return _frozen(what, workshop_name, f"{type(bug).__name__}: {bug}")

@@ -3,15 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from httpx import HTTPError
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.exceptions import PrefectException
 from prefect.states import Completed, Crashed, Failed
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import AgentError, LedgerError, LockgateError
+from domain.errors import AgentError, LedgerError, LockgateError, reason_of
 from domain.policy import judge
 from domain.progress import no_progress
 from domain.story import told
@@ -25,7 +23,7 @@ from domain.task import (
     Prepared,
     Verdict,
 )
-from flows.endings import STATE_NAMES, patiently
+from flows.endings import AWAY, STATE_NAMES, patiently
 from tasks import checkpoint, lease, show
 from tasks.bill import bill_of, publish
 from tasks.desk import is_repetition, used_up
@@ -42,6 +40,8 @@ def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> St
     """
     try:
         return patiently(lambda: _ended(run, brief, attempts))
+    except AWAY as trouble:
+        return Crashed(message=f"{reason_of(trouble)}; the run is resumed when the server answers")
     except LedgerError as trouble:
         try:  # one that can be written, and still does not give what was asked for, will not do so later
             return end(run, brief, End.FROZEN, (str(trouble),))
@@ -53,7 +53,7 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> S
     """How `attempts` ends. Raises LedgerError where the ledger failed."""
     try:
         return attempts(run, brief)
-    except (HTTPError, PrefectException, LedgerError):
+    except (*AWAY, LedgerError):
         raise
     except AgentError as broken:
         return end(run, brief, End.GAVE_UP, (str(broken),))

@@ -9,7 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from httpx import ReadTimeout, Request, Response
 from prefect.client.schemas.objects import State, StateType
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Cancelled, Completed, Failed
 
 from blocks.ledger.ledger import Ledger
@@ -49,6 +51,8 @@ def acts(*ends: State | Exception) -> Act:
     return act
 
 
+REQUEST = Request("POST", "http://127.0.0.1/api")
+BUSY = Response(503, request=REQUEST)
 DONE = Completed(name="Rolled back", message="done")
 DOWN = LedgerError("the ledger is down")
 
@@ -59,6 +63,8 @@ DOWN = LedgerError("the ledger is down")
         (acts(DONE), "Rolled back", StateType.COMPLETED, 0),
         (acts(DOWN, DOWN, DONE), "Rolled back", StateType.COMPLETED, 0),
         (acts(DOWN, DOWN, DOWN), "Crashed", StateType.CRASHED, 0),
+        (acts(ReadTimeout("the server is slow")), "Crashed", StateType.CRASHED, 0),
+        (acts(PrefectHTTPStatusError("503", request=REQUEST, response=BUSY)), "Crashed", StateType.CRASHED, 0),
         (acts(InputError("no such environment")), "Refused", StateType.FAILED, 0),
         (acts(DOWN, TargetError("the port is taken")), "Frozen", StateType.FAILED, 1),
         (acts(KeyError("a bug")), "Frozen", StateType.FAILED, 1),

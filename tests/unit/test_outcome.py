@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from httpx import ReadTimeout
 from prefect.client.schemas.objects import State, StateType
 from pydantic import SecretStr
 
@@ -188,6 +189,16 @@ def test_a_run_whose_ledger_stays_away_is_left_to_be_resumed(
     state = ended("run", BRIEF, attempts)
     assert state.type is StateType.CRASHED, "the supervisor resumes what crashed, and nothing that failed"
     assert "the run is resumed when the ledger is back" in (state.message or "")
+
+
+def test_a_run_whose_server_does_not_answer_in_time_is_left_to_be_resumed(ledger: Ledger) -> None:
+    def attempts(run: str, brief: Brief) -> State[Any]:
+        raise ReadTimeout("nothing for a minute")
+
+    state = ended("run", BRIEF, attempts)
+    assert state.type is StateType.CRASHED
+    assert "nothing for a minute; the run is resumed when the server answers" in (state.message or "")
+    assert ledger.entries(kind="outcome") == ()
 
 
 def test_a_ledger_that_has_something_else_there_is_for_a_person(
