@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 
 from blocks import kept
 from domain.access import Role, Token
-from domain.errors import LockgateError
+from domain.errors import InputError, LockgateError
 from domain.ports import Forge
 from station.desk import forms, pages, reviews
 from station.desk.answers import answer_of
@@ -76,6 +76,8 @@ class Desk:
             raise Denied(405, "pages are read by GET, and forms are sent by POST")
         except Denied as no:
             return self._told(visit, no.status, str(no))
+        except InputError as err:
+            return self._told(visit, 404, str(err))
         except LockgateError as err:
             return self._told(visit, 503, str(err))
 
