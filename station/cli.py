@@ -65,7 +65,7 @@ def up() -> None:
     shop = workshop("default")
     no_docker = shop.docker.doctor() if shop.sandboxes == "auto" and shop.sandbox.kind != "docker" else None
     print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'}; listens on 127.0.0.1 only)")
-    print(f"desk         {settings.door_url()}/desk/  (what waits for a person; sign in with a token)")
+    print(f"desk         {settings.desk_url()}  (what waits for a person; sign in with a token)")
     print(f"door         {settings.door_url()}  (for people and programs: `lockgate token add`, docs/access.md)")
     print(f"credential   {credentials.folder() / 'api-credential'}  (user:password, mode 600)")
     print(f"block key    {credentials.folder() / 'encryption-key'}  (mode 600; keep a copy: it decrypts the blocks)")

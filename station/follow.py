@@ -31,6 +31,8 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
                 seen = entry.number
                 if not quiet:
                     say(entry)
+                    if entry.kind == "question":
+                        print_line(f"         answer it at {settings.desk_url()}review/{run_id}")
             try:
                 run = read_run(run_id)
                 now = f"{run['state_name']} · {_step(run_id)}"

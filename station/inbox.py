@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from station import api
+from station import api, settings
 
 KINDS = {
     "review": ("review", "lockgate review {run}"),
@@ -53,6 +53,7 @@ def show(as_json: bool) -> None:
     if not console.is_terminal:
         console.width = 160  # for a file or a pipe: nothing is cut
     console.print(table)
+    console.print(f"or at the desk: {settings.desk_url()}")
 
 
 def _asked(run: dict[str, Any]) -> Waiting | None:

@@ -49,6 +49,11 @@ def door_url() -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{door_port()}"
 
 
+def desk_url() -> str:
+    """Where people answer: at the door of this machine, or where a person is signed in."""
+    return f"{_door or door_url()}/desk/"
+
+
 def client_environment() -> dict[str, str]:
     """Prefect settings of everything that talks to the server: CLI, worker, flow runs."""
     return {

@@ -20,7 +20,7 @@ from blocks import kept
 from domain.access import Role, Token
 from domain.errors import InputError, LockgateError
 from domain.ports import Forge
-from station.desk import forms, pages, reviews
+from station.desk import forms, pages, reviews, tasks
 from station.desk.answers import answer_of
 from station.desk.reviews import ForgeOf
 from station.desk.sessions import Session, Sessions
@@ -89,6 +89,10 @@ class Desk:
                 return self._page("waiting.html", visit, "/desk/", found=found, problems=problems)
             case ["review", run_id]:
                 return await self._review(visit, run_id)
+            case ["task", run_id]:
+                run = await self._look(lambda: reviews.known(run_id, visit.token))
+                task = await self._look(lambda: tasks.task_of(run, visit.token))
+                return self._page("task.html", visit, of=task, steps=tasks.STEPS)
         raise Denied(404, "there is no such page")
 
     async def _done(self, visit: Visit, words: Sequence[str], form: Mapping[str, str]) -> Response:
@@ -101,6 +105,11 @@ class Desk:
                 return gone
             case ["review", run_id]:
                 return await self._answered(visit, run_id, form)
+            case ["task", run_id]:
+                state = {"type": "CANCELLING", "message": form.get("why", "")}
+                return await self._acted(
+                    visit, f"/desk/task/{run_id}", ["api", "flow_runs", run_id, "set_state"], {"state": state}
+                )
         raise Denied(404, "there is no such form")
 
     # ── what waits for an answer ──
@@ -132,6 +141,15 @@ class Desk:
         return self._page(
             "told.html", visit, title="Your answer is given", why=why, links=[("/desk/", "What else waits")]
         )
+
+    async def _acted(self, visit: Visit, then: str, segments: Sequence[str], body: Any) -> Response:
+        """What was done through the door, and the page that shows it."""
+        status, told = await self._ask_as(visit.token, "POST", segments, body)
+        word = str((told or {}).get("status") or "ACCEPT")
+        if status >= 400 or word not in ("ACCEPT", "SUCCESS"):
+            reason = ((told or {}).get("details") or {}).get("reason") or (told or {}).get("detail") or word
+            raise Denied(409 if status < 400 else status, f"It was not done: {reason}")
+        return _redirect(then)
 
     # ── who it is ──
 

@@ -18,7 +18,11 @@ HEADERS = {
     "referrer-policy": "same-origin",  # with no-referrer a browser says of its own forms that they come from nowhere
     "cross-origin-resource-policy": "same-origin", "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }  # fmt: skip
-STATIC = {"desk.css": "text/css; charset=utf-8", "desk.js": "text/javascript; charset=utf-8"}
+STATIC = {
+    "desk.css": "text/css; charset=utf-8",
+    "desk.js": "text/javascript; charset=utf-8",
+    "desk.svg": "image/svg+xml",
+}
 
 
 def age(since: datetime, now: datetime | None = None) -> str:
@@ -57,5 +61,5 @@ def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
 
 
 def static(name: str) -> Response:
-    """One of the desk's own two files."""
+    """One of the desk's own three files."""
     return Response((HERE / "static" / name).read_bytes(), 200, {**HEADERS, "content-type": STATIC[name]})

@@ -24,7 +24,7 @@ class FakeDesk(FakeDoor):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.runs: dict[str, dict[str, Any]] = {}
-        self.answers = "ACCEPT"
+        self.answers, self.said = "ACCEPT", "a line"
         self.ledger = Ledger(url=SecretStr(f"sqlite:///{folder}/ledger.db"))
         self.workshop = {
             "ledger": {"url": self.ledger.url.get_secret_value()}, "targets": {"shop": "process-target/shop"}
@@ -39,7 +39,7 @@ class FakeDesk(FakeDoor):
 
     def _server(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
-        if path.endswith("/resume"):
+        if path.endswith(("/resume", "/set_state")):
             self.asked.append(request)
             return httpx.Response(200, json={"status": self.answers})
         if path == "/api/flow_runs/filter":
@@ -47,6 +47,10 @@ class FakeDesk(FakeDoor):
         if path.removeprefix("/api/flow_runs/") in self.runs:
             self.asked.append(request)
             return httpx.Response(200, json=self.runs[path.removeprefix("/api/flow_runs/")])
+        if path == "/api/task_runs/filter":
+            return httpx.Response(200, json=[{"name": "test-1"}])
+        if path == "/api/logs/filter":
+            return httpx.Response(200, json=[{"timestamp": "2030-01-01T01:02:03Z", "message": self.said}])
         if re.fullmatch(r"/api/flow_runs/9{8}-[0-9a-f-]+", path):
             return httpx.Response(404)
         if "/block_documents/name/" in path:

@@ -34,7 +34,7 @@ from domain.task import (
 from domain.value import Value
 from station import api
 from tests.contract.desk import FORM, Browser, FakeDesk
-from tests.contract.door import MARK, QUESTIONS
+from tests.contract.door import DEPLOYMENTS, MARK, QUESTIONS
 from tests.e2e.briefs import brief as a_brief
 from tests.e2e.briefs import repository
 
@@ -323,6 +323,7 @@ def test_what_waits_is_listed_oldest_first(desk: FakeDesk) -> None:
 # ── a review ──
 
 RUN, KEY = QUESTIONS["review"]
+TASK = DEPLOYMENTS["agent-task/agent-task"]
 EVIL = '"><script>alert(1)</script>'
 
 
@@ -470,3 +471,49 @@ def test_a_question_that_the_ledger_does_not_know_is_not_shown(desk: FakeDesk, c
     assert Browser(desk, Role.REVIEW).get(f"/desk/review/{RUN}").status == 409
     for path in ("nothing", "..%2f..", "99999999-0000-4000-8000-000000000000", "%20"):
         assert Browser(desk, Role.REVIEW).get(f"/desk/review/{path}").status in (400, 404), path
+
+
+# ── a task ──
+
+
+def test_a_task_shows_where_it_stands_and_nothing_of_it_is_html(desk: FakeDesk, change: Change) -> None:
+    desk.said = f"agent │ {EVIL}"
+    ann = _waits(desk)
+    assert ann.get(f"/desk/task/{RUN}").status == 200
+    assert "<script>alert" not in ann.page and ann.page.count("&lt;script&gt;alert(1)") >= 4
+    assert "it waits at review" in ann.page and f'href="/desk/review/{RUN}"' in ann.page
+    assert "data-again" in ann.page and "waiting for a review of attempt 1" in ann.page and "S102" in ann.page
+    assert "Stop this run" not in ann.page, "who reviews stops nothing"
+    desk.runs[RUN] |= {
+        "state_type": "RUNNING",
+        "state_name": "Running",
+        "state": {"type": "RUNNING", "name": "Running"},
+    }
+    assert "it is at test" in ann.get(f"/desk/task/{RUN}").content.decode(), "by the step that runs now"
+    desk.runs[RUN] |= {"state_type": "FAILED", "state_name": "Gave up"}
+    assert "data-again" not in ann.get(f"/desk/task/{RUN}").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("role", "own", "sees", "stops"),
+    [
+        (Role.REVIEW, False, 200, 403),
+        (Role.SUBMIT, False, 403, 403),
+        (Role.SUBMIT, True, 200, 303),
+        (Role.RELEASE, False, 403, 303),
+        (Role.ADMINISTER, False, 200, 303),
+    ],
+)
+def test_who_sees_a_task_and_who_stops_it(
+    desk: FakeDesk, change: Change, role: Role, own: bool, sees: int, stops: int
+) -> None:
+    bob = _waits(desk, role)
+    desk.runs[RUN] |= {
+        "labels": {"lockgate.started-by": f"{role}-er"} if own else {}, "deployment_id": TASK, "state_type": "RUNNING",
+        "state": {"type": "RUNNING", "name": "Running"},
+    }  # fmt: skip
+    assert bob.get(f"/desk/task/{RUN}").status == sees
+    assert ("Stop this run" in bob.page) == (sees == 200 and stops == 303)
+    bob.get("/desk/")
+    assert bob.send(f"/desk/task/{RUN}", {"why": "it is wrong"}).status == stops
+    assert [json.loads(each.content)["state"]["type"] for each in desk.changes()] == ["CANCELLING"] * (stops == 303)

@@ -63,3 +63,20 @@ document.addEventListener("click", (event) => {
   row.after(added);
   text.focus();
 });
+
+// A task that goes on: the page is read again, and what moved takes the place of what was there.
+async function again() {
+  const live = document.getElementById("live");
+  if (!live || !("again" in live.dataset)) return;
+  try {
+    const answer = await fetch(location.href, { redirect: "error" });
+    const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
+    if (answer.ok && found) {
+      const open = all("#live details").map((one) => one.open);
+      live.replaceWith(document.adoptNode(found));
+      all("#live details").forEach((one, number) => { one.open = open[number] ?? one.open; });
+    }
+  } catch { /* the next time */ }
+  setTimeout(again, document.hidden ? 10000 : 2000);
+}
+setTimeout(again, 2000);

@@ -1,0 +1,144 @@
+"""What is on the screen of a task: where it stands in the loop, what happened so far, what it cost, and its log."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from blocks.ledger.reading import Reader
+from domain.access import STARTED_BY, Role, Token
+from domain.bill import KINDS as OF_BILL
+from domain.bill import By, Line, bill, dollars
+from domain.entry import Entry
+from domain.story import told
+from domain.task import Answer, Attempt, CaseRow, Decision, Finding, Outcome, Scanned, Tested, Verdict
+from station import api
+from station.door.table import MAY_CANCEL_ANY, MAY_CANCEL_OWN
+from station.status import DELETED, ledger_of
+
+STEPS = ("prepare", "plan", "edit", "test", "judge", "review", "merge", "deploy", "health", "live")
+"""The loop, from left to right."""
+OF_TASK = {
+    "prepare": "prepare", "plan": "plan", "edit": "edit", "test": "test", "security_scan": "test", "rehearse": "judge",
+    "review": "review", "review_gate": "review", "merge": "merge", "deploy": "deploy", "first_release": "deploy",
+    "health_check": "health", "rollback": "health",
+}  # fmt: skip
+"""How the name of a running task begins → the step."""
+AFTER = {
+    "prepared": "plan", "plan": "edit", "attempt": "test", "tested": "judge", "scanned": "judge", "verdict": "review",
+    "question": "review", "approval": "merge", "merged": "deploy", "deploy-started": "deploy", "deployed": "health",
+    "health": "live", "live": "live", "rolled_back": "edit",
+}  # fmt: skip
+"""Kind of the newest entry → the step that comes then."""
+ASKS = {"review": "review", "questions": "plan", "ready": "merge", "window": "deploy"}
+"""What a suspended run waits for → the step."""
+FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+NOT_OF_STORY = ("bill", "metered", "reserved")
+LOG_LINES = 200
+MOST_ROWS = 500
+
+
+class Try(NamedTuple):
+    """One attempt, and what came of it."""
+
+    attempt: Attempt
+    verdict: Verdict | None
+
+
+class Task(NamedTuple):
+    """A run."""
+
+    run_id: str
+    title: str
+    state: str
+    message: str
+    is_over: bool
+    asks: str
+    """What it waits for, as its key begins; empty: for nobody."""
+    at: str
+    """The step of `STEPS` where it stands."""
+    turns: int
+    goal: str
+    outcome: Outcome | None
+    story: list[tuple[datetime, str]]
+    tries: list[Try]
+    rows: tuple[CaseRow, ...]
+    row_count: int
+    findings: tuple[Finding, ...]
+    lines: Sequence[Line]
+    usd: str
+    log: list[tuple[str, str]]
+    may_stop: bool
+
+
+def task_of(run: dict[str, Any], token: Token) -> Task:
+    """Everything on the page, from the ledger and the server."""
+    run_id = str(run["id"])
+    ledger: Reader = ledger_of(run)
+    entries = ledger.entries(run_id)
+    state = run["state"] or {}
+    is_over = run["state_type"] in FINAL or run["state_name"] == DELETED
+    key = str((state.get("state_details") or {}).get("pause_key") or "")
+    asks = key.partition("-")[0] if run["state_type"] == "PAUSED" else ""
+    verdicts = {e.key.partition("/")[0]: Verdict.model_validate(e.body) for e in entries if e.kind == "verdict"}
+    made = [Attempt.model_validate(entry.body) for entry in entries if entry.kind == "attempt"]
+    tested = _newest(entries, "tested", Tested)
+    scanned = _newest(entries, "scanned", Scanned)
+    bought = bill([entry for entry in entries if entry.kind in OF_BILL])
+    brief = run["parameters"].get("brief") if isinstance(run.get("parameters"), Mapping) else None
+    return Task(
+        run_id=run_id,
+        title=str(run["name"]),
+        state=str(run["state_name"]),
+        message=str(state.get("message") or ""),
+        is_over=is_over,
+        asks=asks,
+        at=_at(run_id, entries, asks, is_over),
+        turns=len(made),
+        goal=str(brief.get("goal", "")) if isinstance(brief, Mapping) else "",
+        outcome=_newest(entries, "outcome", Outcome),
+        story=[(e.at, line) for e in entries if e.kind not in NOT_OF_STORY and (line := told(e.kind, e.body))],
+        tries=[Try(attempt, verdicts.get(attempt.commit or "")) for attempt in made],
+        rows=tested.rows[:MOST_ROWS] if tested else (),
+        row_count=len(tested.rows) if tested else 0,
+        findings=(*(scanned.findings if scanned else ()), *(tested.findings if tested else ())),
+        lines=bought.by(By.STEP),
+        usd=dollars(bought.total.usd),
+        log=_log(run_id) if run["state_name"] != DELETED else [],
+        may_stop=not is_over and _may_stop(run, token),
+    )
+
+
+def _may_stop(run: Mapping[str, Any], token: Token) -> bool:
+    """As the door decides it: the page offers nothing that would be refused."""
+    is_own = (run.get("labels") or {}).get(STARTED_BY) == token.name
+    return token.may(MAY_CANCEL_ANY) or token.may(Role.ADMINISTER) or (is_own and token.may(MAY_CANCEL_OWN))
+
+
+def _at(run_id: str, entries: Sequence[Entry], asks: str, is_over: bool) -> str:
+    if asks:
+        return ASKS.get(asks, "plan")
+    if not is_over:
+        wanted = {"flow_runs": {"id": {"any_": [run_id]}}, "task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+        for task in api.post("/task_runs/filter", wanted) or []:
+            if step := OF_TASK.get(str(task["name"]).partition("-")[0]):
+                return step
+    last = next((entry for entry in reversed(entries) if entry.kind in AFTER), None)
+    if last is None:
+        return "prepare"
+    if last.kind == "verdict" and last.body["decision"] == Decision.REFUSED:
+        return "judge" if is_over else "edit"
+    if last.kind == "approval" and last.body["answer"] != Answer.APPROVE:
+        return "review" if is_over else "edit"
+    return AFTER[last.kind]
+
+
+def _log(run_id: str) -> list[tuple[str, str]]:
+    """The newest lines of the run's log, oldest first."""
+    wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_DESC", "limit": LOG_LINES}
+    found = api.post("/logs/filter", wanted) or []
+    return [(str(line["timestamp"])[11:19], str(line["message"])) for line in reversed(found)]
+
+
+def _newest(entries: Sequence[Entry], kind: str, type_: Any) -> Any:
+    found = next((entry for entry in reversed(entries) if entry.kind == kind), None)
+    return type_.model_validate(found.body) if found else None
