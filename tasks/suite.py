@@ -82,7 +82,7 @@ def put_back(head: Tree, base: Tree, tested: Tree, brief: Brief) -> dict[str, st
         elif path not in head:
             told[path] = "tested with base's file, which the change has no more"
         elif parts := _different(base[path], head[path], path):
-            told[path] = f"tested with base's {', '.join(parts)}: this says how tests run, and differs"
+            told[path] = f"tested with base's settings {', '.join(parts)}, which say how tests run"
         else:
             told[path] = "tested with base's whole file: it is a test or says how tests run, and differs"
     return told

@@ -615,7 +615,7 @@ def test_what_was_not_tested_as_the_change_has_it_is_told_by_path() -> None:
     told = put_back(gone, before, made, given)
     assert told == {
         ".npmrc": "tested with base's whole file: it is a test or says how tests run, and differs",
-        "Cargo.toml": "tested with base's test, lib.harness: this says how tests run, and differs",
+        "Cargo.toml": "tested with base's settings test, lib.harness, which say how tests run",
         "jest.config.js": "tested without this file, which says how tests run and is not on base",
         "package.json": "tested with base's whole file: it is a test or says how tests run, and differs",
         "tests/conftest.py": "tested with base's file, which the change has no more",
