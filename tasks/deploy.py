@@ -7,6 +7,7 @@ from blocks.artifacts.signing_key import SigningKey
 from blocks.workshop import Workshop, workshop_of
 from domain.artifact import Artifact, Provenance
 from domain.errors import TargetError
+from domain.policy import holding
 from domain.ports import ReleaseBuild, Target
 from domain.task import Merged, Prepared, Release
 from tasks import breaker, checkpoint, lease, show
@@ -111,9 +112,5 @@ def _made(shop: Workshop, target: Target, build: ReleaseBuild, about: Provenance
 
 
 def live_before(shop: Workshop, environment: str, now: str | None) -> tuple[str, ...]:
-    """Revisions that were seen live before `now` was, the newest first. Never a later one: rolling back twice does not
-    go forward."""
-    seen = lived(shop.ledger, environment)
-    if now in seen:
-        seen = seen[: len(seen) - 1 - seen[::-1].index(now)]
-    return tuple(dict.fromkeys(revision for revision in reversed(seen) if revision != now))
+    """Revisions that were seen live there before `now` was, the newest first."""
+    return holding.live_before(lived(shop.ledger, environment), now)

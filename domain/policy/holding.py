@@ -1,6 +1,6 @@
 """Whether anything may be released to an environment, by what is on record of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from domain.entry import Entry
 
@@ -28,3 +28,14 @@ def why_held(environment: str, entries: Iterable[Entry]) -> str | None:
             if row >= IN_A_ROW:
                 why = f"{environment!r} is held: {row} releases in a row were rolled back"
     return why
+
+
+def live_before(lived: Sequence[str], now: str | None) -> tuple[str, ...]:
+    """Revisions that were seen live before `now` was, the newest first. `lived`: all that were, oldest first.
+
+    Never a later one: rolling back twice does not go forward.
+    """
+    seen = list(lived)
+    if now in seen:
+        seen = seen[: len(seen) - 1 - seen[::-1].index(now)]
+    return tuple(dict.fromkeys(revision for revision in reversed(seen) if revision != now))

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -20,20 +21,22 @@ from blocks import kept
 from domain.access import Role, Token
 from domain.errors import InputError, LockgateError
 from domain.ports import Forge
+from station import api
 from station.desk import forms, pages, reviews, tasks
 from station.desk.answers import answer_of
+from station.desk.environments import environments
 from station.desk.reviews import ForgeOf
 from station.desk.sessions import Session, Sessions
 from station.desk.waiting import waiting
 from station.door.guests import MAX_VALUE, Guests
 from station.door.reading import Denied
-from station.door.table import ANSWERS
+from station.door.table import ANSWERS, MAY_HOLD
 
 R = TypeVar("R")
 COOKIE, BEFORE = "lockgate_desk", "lockgate_desk_form"
 WITHIN = re.compile(r"/desk/(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]*")
 """Where somebody is sent after signing in: pages of the desk, and nothing that a browser could read otherwise."""
-SCREENS = (("/desk/", "Waiting"),)
+SCREENS = (("/desk/", "Waiting"), ("/desk/tasks", "Tasks"), ("/desk/environments", "Environments"))
 LOOKS = 4
 """So many pages are made at once: those that wait for a server that hangs keep no thread of the door's own."""
 
@@ -80,6 +83,8 @@ class Desk:
             return self._told(visit, 404, str(err))
         except LockgateError as err:
             return self._told(visit, 503, str(err))
+        except ValidationError:
+            return self._told(visit, 503, "This Lockgate cannot read what stands on record: another version wrote it.")
 
     async def _shown(self, visit: Visit, words: Sequence[str]) -> Response:
         """A screen. Nothing is decided here."""
@@ -93,6 +98,13 @@ class Desk:
                 run = await self._look(lambda: reviews.known(run_id, visit.token))
                 task = await self._look(lambda: tasks.task_of(run, visit.token))
                 return self._page("task.html", visit, of=task, steps=tasks.STEPS)
+            case ["tasks"]:
+                runs = await self._look(tasks.newest)
+                return self._page("tasks.html", visit, "/desk/tasks", found=runs)
+            case ["environments"]:
+                serving = await self._look(environments)
+                may = visit.token.may(MAY_HOLD)
+                return self._page("environments.html", visit, "/desk/environments", found=serving, may=may)
         raise Denied(404, "there is no such page")
 
     async def _done(self, visit: Visit, words: Sequence[str], form: Mapping[str, str]) -> Response:
@@ -107,9 +119,16 @@ class Desk:
                 return await self._answered(visit, run_id, form)
             case ["task", run_id]:
                 state = {"type": "CANCELLING", "message": form.get("why", "")}
-                return await self._acted(
-                    visit, f"/desk/task/{run_id}", ["api", "flow_runs", run_id, "set_state"], {"state": state}
-                )
+                await self._act(visit, ["api", "flow_runs", run_id, "set_state"], {"state": state})
+                return _redirect(f"/desk/task/{run_id}")
+            case ["environments", name, "rollback"]:
+                wanted = {
+                    "environment": name, "revision": form.get("revision") or None, "reason": form.get("reason", "")
+                }  # fmt: skip
+                return _redirect(f"/desk/task/{await self._started(visit, 'rollback', wanted)}")
+            case ["environments", name, ("hold" | "open") as word]:
+                await self._act(visit, ["door", "environments", name, word], {"reason": form.get("reason", "")})
+                return _redirect("/desk/environments")
         raise Denied(404, "there is no such form")
 
     # ── what waits for an answer ──
@@ -142,14 +161,24 @@ class Desk:
             "told.html", visit, title="Your answer is given", why=why, links=[("/desk/", "What else waits")]
         )
 
-    async def _acted(self, visit: Visit, then: str, segments: Sequence[str], body: Any) -> Response:
-        """What was done through the door, and the page that shows it."""
+    async def _act(self, visit: Visit, segments: Sequence[str], body: Any) -> Any:
+        """What the door says to what was asked of it. Raises Denied where it was not done."""
         status, told = await self._ask_as(visit.token, "POST", segments, body)
-        word = str((told or {}).get("status") or "ACCEPT")
-        if status >= 400 or word not in ("ACCEPT", "SUCCESS"):
-            reason = ((told or {}).get("details") or {}).get("reason") or (told or {}).get("detail") or word
-            raise Denied(409 if status < 400 else status, f"It was not done: {reason}")
-        return _redirect(then)
+        said = told if isinstance(told, dict) else {}
+        word = str(said.get("status") or "ACCEPT")
+        if status >= 400 or word != "ACCEPT":
+            reason = (said.get("details") or {}).get("reason") or said.get("detail") or word
+            raise Denied(status if status >= 400 else 409, f"It was not done: {reason}")
+        return said
+
+    async def _started(self, visit: Visit, deployment: str, parameters: dict[str, Any]) -> str:
+        """The id of a run that was started in the person's name."""
+        path = f"/deployments/name/{deployment}/{deployment}"
+        found = await self._look(lambda: api.get(path))
+        if not found:
+            raise Denied(503, f"the server has no deployment {deployment}: run `make up`")
+        way = ["api", "deployments", str(found["id"]), "create_flow_run"]
+        return str((await self._act(visit, way, {"parameters": parameters}))["id"])
 
     # ── who it is ──
 

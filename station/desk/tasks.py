@@ -35,6 +35,7 @@ FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 NOT_OF_STORY = ("bill", "metered", "reserved")
 LOG_LINES = 200
 MOST_ROWS = 500
+NEWEST = 50
 
 
 class Try(NamedTuple):
@@ -58,6 +59,8 @@ class Task(NamedTuple):
     """The step of `STEPS` where it stands."""
     turns: int
     goal: str
+    is_brief: bool
+    """False: a rollback, say, which has no loop."""
     outcome: Outcome | None
     story: list[tuple[datetime, str]]
     tries: list[Try]
@@ -68,6 +71,11 @@ class Task(NamedTuple):
     usd: str
     log: list[tuple[str, str]]
     may_stop: bool
+
+
+def newest() -> list[dict[str, Any]]:
+    """The runs of briefs that were submitted last."""
+    return api.runs({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", NEWEST)
 
 
 def task_of(run: dict[str, Any], token: Token) -> Task:
@@ -95,6 +103,7 @@ def task_of(run: dict[str, Any], token: Token) -> Task:
         at=_at(run_id, entries, asks, is_over),
         turns=len(made),
         goal=str(brief.get("goal", "")) if isinstance(brief, Mapping) else "",
+        is_brief=isinstance(brief, Mapping),
         outcome=_newest(entries, "outcome", Outcome),
         story=[(e.at, line) for e in entries if e.kind not in NOT_OF_STORY and (line := told(e.kind, e.body))],
         tries=[Try(attempt, verdicts.get(attempt.commit or "")) for attempt in made],

@@ -93,7 +93,8 @@ class Door:
         if segments == ["door", "health"]:
             return JSONResponse({"status": "pass"})
         if segments[:2] == ["door", "environments"]:
-            return await self._environment(request, segments[2:])
+            token = await self._guest(request)
+            return await self._environment(request, token, segments[2:], await _content(request))
         if segments[0] == "desk":
             return await self.desk.answer(request, segments[1:], await _content(request))
         if segments[0] != "api":
@@ -121,16 +122,15 @@ class Door:
             return JSONResponse({**told, "api_url": "/api"})  # the UI would go past the door, and be turned away
         return await self._passed_on(request, "GET", path_of(segments), NOTHING, signed=False)
 
-    async def _environment(self, request: Request, words: list[str]) -> Response:
+    async def _environment(self, request: Request, token: Token, words: list[str], content: bytes) -> Response:
         """Whether an environment is held, by `GET …/NAME`; `POST …/NAME/hold` and `…/open` with a reason."""
-        token = await self._guest(request)
         if request.method == "GET" and len(words) == 1:
             return JSONResponse(await asyncio.to_thread(self.acts.look, words[0]))
         if request.method != "POST" or len(words) != 2 or words[1] not in table.HOLDING:
             raise Denied(404, f"the door knows {', '.join(table.HOLDING)} of an environment, by POST")
         if not token.may(table.MAY_HOLD):
             raise Denied(403, _lacks(token, table.MAY_HOLD))
-        reason = bodies.reason_of(_body(request, await _content(request)))
+        reason = bodies.reason_of(_body(request, content))
         said = await asyncio.to_thread(self.acts.hold, words[1], words[0], reason, token)
         log.info("%s (token %s): %s %s: %s", token.name, token.id, words[1], words[0], said)
         return JSONResponse({"message": said})
@@ -191,7 +191,10 @@ class Door:
         scope = {
             "type": "http", "method": method, "path": path_of(segments), "query_string": b"", "headers": headers
         }  # fmt: skip
-        answer = await self._let_in(Request(scope), token, list(segments), content)
+        if segments[:2] == ["door", "environments"]:
+            answer = await self._environment(Request(scope), token, list(segments[2:]), content)
+        else:
+            answer = await self._let_in(Request(scope), token, list(segments), content)
         parts: list[bytes] = []
 
         async def nothing() -> Message:

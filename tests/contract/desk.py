@@ -60,7 +60,7 @@ class FakeDesk(FakeDoor):
         return super()._server(request)
 
     def _found(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
-        state = asked["flow_runs"]["state"]
+        state = asked["flow_runs"].get("state", {})
         types, names = (state.get(part, {}).get("any_") for part in ("type", "name"))
         found = [
             run for run in self.runs.values()

@@ -21,11 +21,14 @@ from domain.task import (
     CaseOutcome,
     CaseRow,
     Decision,
+    End,
     Finding,
     Need,
     Opinion,
+    Outcome,
     Prepared,
     Question,
+    Release,
     Scanned,
     Severity,
     Tested,
@@ -34,7 +37,7 @@ from domain.task import (
 from domain.value import Value
 from station import api
 from tests.contract.desk import FORM, Browser, FakeDesk
-from tests.contract.door import DEPLOYMENTS, MARK, QUESTIONS
+from tests.contract.door import DEPLOYMENTS, MARK, QUESTIONS, STARTED
 from tests.e2e.briefs import brief as a_brief
 from tests.e2e.briefs import repository
 
@@ -517,3 +520,55 @@ def test_who_sees_a_task_and_who_stops_it(
     bob.get("/desk/")
     assert bob.send(f"/desk/task/{RUN}", {"why": "it is wrong"}).status == stops
     assert [json.loads(each.content)["state"]["type"] for each in desk.changes()] == ["CANCELLING"] * (stops == 303)
+
+
+# ── environments ──
+
+
+def _lived(desk: FakeDesk) -> None:
+    for number, revision in enumerate(("a" * 40, "b" * 40), 1):
+        run = f"00000000-0000-4000-8000-00000000000{number}"
+        outcome = Outcome(run_id=run, title=f"{number} {EVIL}", end=End.LIVE, sentence="live")
+        desk.ledger.record(run, "outcome", "outcome", outcome)
+        release = Release(environment="shop", revision=revision, artifact="x", url=f"http://127.0.0.1:1/{EVIL}")
+        desk.ledger.record(run, "live", revision, release)
+
+
+def test_environments_show_what_serves_and_a_rollback_says_where_to(desk: FakeDesk) -> None:
+    _lived(desk)
+    ann, bob = Browser(desk, Role.REVIEW), Browser(desk, Role.RELEASE)
+    assert ann.get("/desk/environments").status == 200
+    assert "<script>alert" not in ann.page and re.search(r"<code>b{12}</code> serves since", ann.page)
+    assert "Roll back" not in ann.page and "2 &#34;" in ann.page, "by which brief"
+    bob.get("/desk/environments")
+    assert f"Roll shop back to {'a' * 12}" in bob.page
+    asked = {"revision": "a" * 40, "reason": "it is slow"}
+    assert ann.send("/desk/environments/shop/rollback", asked).status == 403 and desk.changes() == []
+    assert bob.send("/desk/environments/shop/rollback", asked).headers["location"] == f"/desk/task/{STARTED}"
+    (sent,) = desk.changes()
+    assert json.loads(sent.content)["parameters"] == {"environment": "shop", **asked, "by": "release-er"}
+
+
+def test_an_environment_is_held_and_opened_in_the_name_of_who_is_signed_in(
+    desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = Browser(desk, Role.REVIEW), Browser(desk, Role.RELEASE)
+    for browser in (ann, bob):
+        browser.get("/desk/environments")
+    monkeypatch.setattr("station.holding._kept", lambda: [desk.workshop])
+    assert ann.send("/desk/environments/shop/hold", {"reason": "x"}).status == 403
+    assert bob.send("/desk/environments/shop/hold", {"reason": ""}).status == 400
+    bob.get("/desk/environments")
+    assert bob.send("/desk/environments/shop/hold", {"reason": f"a sale {EVIL}"}).status == 303
+    bob.get("/desk/environments")
+    assert "release-er (signed in): a sale" in bob.page and "<script>alert" not in bob.page
+    assert bob.send("/desk/environments/shop/open", {"reason": "it is over"}).status == 303
+    bob.get("/desk/environments")
+    assert "Hold it" in bob.page and "Open it again" not in bob.page
+
+
+def test_the_newest_tasks_are_listed(desk: FakeDesk) -> None:
+    desk.runs[RUN] = paused("review", f"Add {EVIL}")
+    ann = Browser(desk, Role.REVIEW)
+    ann.get("/desk/tasks")
+    assert f'href="/desk/task/{RUN}"' in ann.page and "<script>alert" not in ann.page
