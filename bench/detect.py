@@ -367,8 +367,8 @@ RULE = """
 # Detection on real projects
 
 Written by `python bench/detect.py --write`; do not edit. Source archives of the package index, as they are, with no
-lockgate.toml: detected, installed and tested in a bubblewrap sandbox of a machine with a C compiler, without Rust in
-reach and with no server running. Beside it what the project's own documents say was done in a plain virtual
+lockgate.toml: detected, installed and tested in a bubblewrap sandbox of a machine with a C compiler, Cargo 1.65 and no
+server running. Beside it what the project's own documents say was done in a plain virtual
 environment: `bench/detect_projects.py` has it, written down by hand.
 
 **How they were chosen**, before any of them was run: much used names of the index for each build backend (setuptools
@@ -377,7 +377,8 @@ the project's own), those that need a server, and those whose suites are no pyte
 Python 3.11 may install, or the one that was pinned before. Left out are archives without tests, and those whose
 suites are known to take over ten minutes. None was taken out for how it went.
 
-- **as plain**: of the tests that pass plainly, at most 2 % do not pass here, compared function by function.
+- **as plain**: of the tests that pass plainly, at most 2 % do not pass here, compared function by function. Where a
+  script of the project's own runs them, it ends well here too.
 - **refused**: Lockgate says why it cannot be run, or names what the tests miss.
 - **wrong**: tests that pass plainly do not pass here, and nothing says so.
 """
