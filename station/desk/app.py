@@ -22,7 +22,7 @@ from domain.access import Role, Token
 from domain.errors import InputError, LockgateError
 from domain.ports import Forge
 from station import api
-from station.desk import forms, pages, reviews, tasks
+from station.desk import briefs, forms, pages, reviews, tasks
 from station.desk.answers import answer_of
 from station.desk.environments import environments
 from station.desk.reviews import ForgeOf
@@ -30,13 +30,14 @@ from station.desk.sessions import Session, Sessions
 from station.desk.waiting import waiting
 from station.door.guests import MAX_VALUE, Guests
 from station.door.reading import Denied
-from station.door.table import ANSWERS, MAY_HOLD
+from station.door.table import ANSWERS, MAY_HOLD, STARTS
 
 R = TypeVar("R")
 COOKIE, BEFORE = "lockgate_desk", "lockgate_desk_form"
 WITHIN = re.compile(r"/desk/(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]*")
 """Where somebody is sent after signing in: pages of the desk, and nothing that a browser could read otherwise."""
-SCREENS = (("/desk/", "Waiting"), ("/desk/tasks", "Tasks"), ("/desk/environments", "Environments"))
+SCREENS = (("/desk/", "Waiting"), ("/desk/tasks", "Tasks"), ("/desk/environments", "Environments"),
+           ("/desk/brief", "New brief"))  # fmt: skip
 LOOKS = 4
 """So many pages are made at once: those that wait for a server that hangs keep no thread of the door's own."""
 
@@ -98,6 +99,8 @@ class Desk:
                 run = await self._look(lambda: reviews.known(run_id, visit.token))
                 task = await self._look(lambda: tasks.task_of(run, visit.token))
                 return self._page("task.html", visit, of=task, steps=tasks.STEPS)
+            case ["brief"]:
+                return await self._new_brief(visit, briefs.FIELDS, {})
             case ["tasks"]:
                 runs = await self._look(tasks.newest)
                 return self._page("tasks.html", visit, "/desk/tasks", found=runs)
@@ -121,6 +124,8 @@ class Desk:
                 state = {"type": "CANCELLING", "message": form.get("why", "")}
                 await self._act(visit, ["api", "flow_runs", run_id, "set_state"], {"state": state})
                 return _redirect(f"/desk/task/{run_id}")
+            case ["brief"]:
+                return await self._submitted(visit, form)
             case ["environments", name, "rollback"]:
                 wanted = {
                     "environment": name, "revision": form.get("revision") or None, "reason": form.get("reason", "")
@@ -161,6 +166,33 @@ class Desk:
             "told.html", visit, title="Your answer is given", why=why, links=[("/desk/", "What else waits")]
         )
 
+    # ── a new brief ──
+
+    async def _new_brief(self, visit: Visit, given: Mapping[str, str], wrong: Mapping[str, list[str]]) -> Response:
+        may = visit.token.may(STARTS["agent-task/agent-task"])
+        offered = await self._look(lambda: briefs.choices(visit.token))
+        shown = {**briefs.FIELDS, "hidden": "", **given}
+        key = given.get("key") or secrets.token_urlsafe(16)
+        return self._page(
+            "brief.html", visit, "/desk/brief", 422 if wrong else 200,
+            given=shown, wrong=wrong, offered=offered, may=may, key=key,
+        )  # fmt: skip
+
+    async def _submitted(self, visit: Visit, form: Mapping[str, str]) -> Response:
+        """A run of the brief; or the form once more, with what is wrong. Sent twice, it is one run."""
+        offered = await self._look(lambda: briefs.choices(visit.token))
+        read = briefs.read(form, offered)
+        if read.brief is None:
+            return await self._new_brief(visit, form, read.wrong)
+        wanted = {"brief": read.brief.model_dump(mode="json")}
+        try:
+            run_id = await self._started(visit, "agent-task", wanted, form.get("key", ""))
+        except Denied as no:
+            return await self._new_brief(visit, form, {"": [str(no)]})
+        return _redirect(f"/desk/task/{run_id}")
+
+    # ── what is asked of the door ──
+
     async def _act(self, visit: Visit, segments: Sequence[str], body: Any) -> Any:
         """What the door says to what was asked of it. Raises Denied where it was not done."""
         status, told = await self._ask_as(visit.token, "POST", segments, body)
@@ -171,14 +203,15 @@ class Desk:
             raise Denied(status if status >= 400 else 409, f"It was not done: {reason}")
         return said
 
-    async def _started(self, visit: Visit, deployment: str, parameters: dict[str, Any]) -> str:
+    async def _started(self, visit: Visit, deployment: str, parameters: dict[str, Any], key: str = "") -> str:
         """The id of a run that was started in the person's name."""
         path = f"/deployments/name/{deployment}/{deployment}"
         found = await self._look(lambda: api.get(path))
         if not found:
             raise Denied(503, f"the server has no deployment {deployment}: run `make up`")
         way = ["api", "deployments", str(found["id"]), "create_flow_run"]
-        return str((await self._act(visit, way, {"parameters": parameters}))["id"])
+        body = {"parameters": parameters, **({"idempotency_key": key} if key else {})}
+        return str((await self._act(visit, way, body))["id"])
 
     # ── who it is ──
 

@@ -572,3 +572,66 @@ def test_the_newest_tasks_are_listed(desk: FakeDesk) -> None:
     ann = Browser(desk, Role.REVIEW)
     ann.get("/desk/tasks")
     assert f'href="/desk/task/{RUN}"' in ann.page and "<script>alert" not in ann.page
+
+
+# ── a new brief ──
+
+GOOD = {
+    "title": "Add a double function", "goal": "Add `double(a)` to `sums.py`", "repository": "/srv/git/sums.git",
+    "agent": "command/mine", "environment": "shop", "test_path": "tests/test_double.py",
+    "test_content": "def test_double():\r\n    assert False\r\n",
+}  # fmt: skip
+
+
+@pytest.fixture
+def offers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks as the supervisor keeps a copy of them."""
+    kept = {
+        "lockgate-command/mine": {}, f"lockgate-replay/{EVIL}": {},
+        "lockgate-workshop/default": {"targets": {"shop": ""}},
+    }  # fmt: skip
+    monkeypatch.setattr("blocks.kept._read", lambda: kept)
+
+
+@pytest.mark.usefixtures("offers")
+def test_a_brief_is_submitted_in_the_name_of_who_is_signed_in(desk: FakeDesk) -> None:
+    ann, bob = Browser(desk, Role.REVIEW), Browser(desk, Role.SUBMIT)
+    assert bob.get("/desk/brief").status == 200
+    assert "<option>command/mine</option>" in bob.page and "<option>shop</option>" in bob.page
+    assert "<script>alert" not in bob.page and "may not submit" in ann.get("/desk/brief").content.decode()
+    ann.get("/desk/")
+    assert ann.send("/desk/brief", GOOD).status == 422 and desk.changes() == []
+    bob.get("/desk/brief")
+    assert bob.send("/desk/brief", GOOD).headers["location"] == f"/desk/task/{STARTED}"
+    bob.send("/desk/brief", GOOD)
+    first, second = (json.loads(each.content) for each in desk.changes())
+    assert first["idempotency_key"] == second["idempotency_key"], "sent twice, it is one run"
+    brief = Brief.model_validate(first["parameters"]["brief"])
+    assert (brief.agent, brief.environment, brief.title) == ("command/mine", "shop", GOOD["title"])
+    assert brief.acceptance.files[0].content == "def test_double():\n    assert False\n"
+    assert first["labels"] == {"lockgate.started-by": "submit-er"}
+
+
+WRONG: tuple[tuple[str, dict[str, str], str], ...] = (
+    ("no title", {"title": ""}, "title"),
+    ("a token in the address", {"repository": "https://x:y@example.org/a.git"}, "repository"),
+    ("a goal that says nothing", {"title": "Make search better", "goal": "Improve it"}, "goal"),
+    ("no acceptance", {"test_path": "", "test_content": ""}, "test_path"),
+    ("a test file without a test", {"test_content": "x = 1"}, "test_content"),
+    ("a path outside", {"test_path": "../x.py"}, "test_path"),
+    ("an agent that is not there", {"agent": "command/other"}, "agent"),
+    ("an environment that is not there", {"environment": "nowhere"}, "environment"),
+    ("no number", {"usd": "much"}, "usd"),
+    ("too many attempts", {"attempts": "1000"}, "attempts"),
+    ("lines without an end", {"max_changed_lines": "1e400"}, "max_changed_lines"),
+)
+
+
+@pytest.mark.usefixtures("offers")
+@pytest.mark.parametrize(("fields", "field"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG])
+def test_what_is_wrong_with_a_brief_is_said_at_its_field(desk: FakeDesk, fields: dict[str, str], field: str) -> None:
+    bob = Browser(desk, Role.SUBMIT)
+    bob.get("/desk/brief")
+    assert bob.send("/desk/brief", {**GOOD, "branch": EVIL, **fields}).status == 422
+    assert re.findall(r'id="wrong-(\w*)"', bob.page) == [field] and desk.changes() == []
+    assert html.escape(EVIL, quote=False).replace('"', "&#34;") in bob.page, "what was typed is still there"
