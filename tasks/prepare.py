@@ -1,5 +1,6 @@
 """prepare: the base commit is fixed, the contract is locked, and the brief is refused here if it cannot be judged."""
 
+import itertools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -163,7 +164,8 @@ def with_locked_commands(settings: ProjectSettings, brief: Brief, tree: Tree) ->
 
     `sh check.sh` would otherwise run the change's own check.sh.
     """
-    commands = [settings.test, settings.build, settings.lint, settings.types, brief.acceptance.command]
+    tried = [re.sub(_MODULE, "", command) for command in (settings.test, brief.acceptance.command) if command]
+    commands = [*tried, settings.build, settings.lint, settings.types]
     places = (f"{settings.directory}/", "") if settings.directory else ("",)
     words = [word for command in commands if command for word in _paths_of(command)]
     named = {place + path for path in words for place in places if place + path in tree}
@@ -171,8 +173,15 @@ def with_locked_commands(settings: ProjectSettings, brief: Brief, tree: Tree) ->
     return settings.model_copy(update={"test_paths": (*settings.test_paths, *below, *sorted(named))})
 
 
-_INTERPRETERS = re.compile(r"sh|bash|dash|zsh|python[\d.]*|node|perl|ruby|env")
-_READ_BY = {"make": ("Makefile", "makefile", "GNUmakefile"), "nox": ("noxfile.py",), "just": ("justfile",)}
+_MODULE = r"\s-m\s+[\w.]+"
+"""A module that a command runs. That of a test or of the acceptance may be the product itself, and is not locked."""
+_INTERPRETERS = re.compile(r"sh|bash|dash|zsh|python[\d.]*|node|perl|ruby|php|deno|bun|env|time|nice")
+_WRAPPERS = ("uv", "poetry", "pdm", "hatch", "pipenv", "rye", "pixi")
+_READ_BY = {
+    "make": ("Makefile", "makefile", "GNUmakefile"), "nox": ("noxfile.py",), "tox": ("tox.ini", "tox.toml"),
+    "just": ("justfile", "Justfile", ".justfile"), "task": ("Taskfile.yml", "Taskfile.yaml"), "rake": ("Rakefile",),
+    "invoke": ("tasks.py",),
+}  # fmt: skip
 
 
 def _paths_of(command: str) -> Iterator[str]:
@@ -187,12 +196,18 @@ def _paths_of(command: str) -> Iterator[str]:
 
 def _made_of(words: list[str]) -> Iterator[str]:
     """Paths that decide what a command does: its program, an interpreter's script, and configuration files."""
+    if words[0] in _WRAPPERS and words[1:2] == ["run"] and words[2:]:
+        words = words[2:]
     program = Path(words[0]).name
     yield words[0].removeprefix("./")
     yield from _READ_BY.get(program, ())
     if _INTERPRETERS.fullmatch(program):
         yield from (word.removeprefix("./") for word in words[1:] if not word.startswith("-"))
     yield from (word for word in words[1:] if word.endswith((".sh", ".cfg", ".ini", ".toml", ".mk")))
+    for option, module in itertools.pairwise(words):
+        if option == "-m" and program.startswith("python"):
+            place = module.replace(".", "/")
+            yield from (f"{root}{place}{end}" for root in ("", "src/") for end in (".py", "/__main__.py"))
 
 
 def project_settings(shop: Workshop, brief: Brief, tree: Tree) -> tuple[ProjectSettings, str]:

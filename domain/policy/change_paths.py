@@ -1,6 +1,5 @@
 """Change rules over paths: what may be touched, how much of it, and what a person has to look at."""
 
-import itertools
 import posixpath
 import re
 from collections import Counter
@@ -8,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from domain.commands import commands_in
 from domain.detect.metadata import named_files
 from domain.detect.pip_files import is_requirements_file
 from domain.detect.reading import View
@@ -230,62 +228,6 @@ def _dependencies(change: Change) -> Iterator[Hit]:
             yield Hit(f"{INSTALLED_IS} changed", path)
 
 
-def _check_config(change: Change) -> Iterator[Hit]:
-    yield from _settings_changed(CHECK_FILES, CHECK_TABLES, CHECK_SECTIONS, "configuration of a check is")(change)
-    programs = _programs(change)
-    for path in change.changed:
-        if path in programs and not matches(path, CHECK_FILES):
-            yield Hit(f"it is what the {programs[path]} command runs, which judges the change", path)
-
-
-def _programs(change: Change) -> dict[str, str]:
-    """Files that the settings' commands run → which command that is. A module is left out for the acceptance: it may be
-    the product itself."""
-    settings = change.settings
-    commands = {"acceptance": change.prepared.brief.acceptance.command, "test": settings.test, "build": settings.build,
-                "lint": settings.lint, "types": settings.types, "setup": settings.setup}  # fmt: skip
-    found: dict[str, str] = {}
-    for name, command in commands.items():
-        at = "" if name == "acceptance" else settings.directory
-        for words in commands_in(command) if command else ():
-            if words[0] == "cd" and len(words) > 1:
-                at = posixpath.join(at, words[1])
-                continue
-            for path in _run_by(words, with_modules=name != "acceptance"):
-                found.setdefault(posixpath.normpath(posixpath.join(at, path)), name)
-    return found
-
-
-_INTERPRETER = re.compile(r"\w{0,2}sh|python[\d.]*|node|ruby|perl|php|deno|bun|tsx|ts-node|time|nice|exec|source|\.")
-_WRAPPERS = ("uv", "poetry", "pdm", "hatch", "pipenv", "rye", "pixi")
-_READS = {
-    "make": ("Makefile", "makefile", "GNUmakefile"), "just": ("justfile", "Justfile", ".justfile"),
-    "nox": ("noxfile.py",), "tox": ("tox.ini", "tox.toml"), "task": ("Taskfile.yml", "Taskfile.yaml"),
-    "rake": ("Rakefile",), "invoke": ("tasks.py",), "inv": ("tasks.py",), "doit": ("dodo.py",),
-}  # fmt: skip
-"""Programs that run what a file of a fixed name says."""
-
-
-def _run_by(words: Sequence[str], *, with_modules: bool) -> Iterator[str]:
-    """Files that one command may run, relative to where it runs."""
-    program, rest = PurePosixPath(words[0]).name, list(words[1:])
-    if program in _WRAPPERS and rest[:1] == ["run"]:
-        yield from _run_by(rest[1:] or ["run"], with_modules=with_modules)
-    elif program in _READS:
-        yield from _READS[program]
-        yield from (after for word, after in itertools.pairwise(rest) if word in ("-f", "--file"))
-    elif _INTERPRETER.fullmatch(program):
-        while rest and rest[0].startswith("-") and rest[0] not in ("-m", "-c", "-e"):
-            del rest[: 2 if rest[0] in ("-W", "-X") else 1]
-        if rest[:1] == ["-m"] and with_modules and len(rest) > 1:
-            module = rest[1].replace(".", "/")
-            yield from (f"{root}{module}{end}" for root in ("", "src/") for end in (".py", "/__main__.py"))
-        elif rest and rest[0] not in ("-m", "-c", "-e"):
-            yield rest[0]
-    else:
-        yield words[0]
-
-
 def _named_as_dependencies(change: Change) -> set[str]:
     """Files that the settings, or the metadata of a project above a changed path, name as a list of dependencies."""
     settings = change.settings
@@ -406,13 +348,12 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "check-config", "change", PERSON,
-        "What a command of the settings or the brief runs: a script, a Makefile, a tox.ini. "
         "Configuration of linters, type checkers, coverage and scanners; of test runners, compilers and package "
         "managers (babel, swc, bun, yarn, pnpm, go.work, .cargo/config, rust-toolchain); mocks that are found by their "
         "place; and a GNUmakefile, makefile or .justfile, which are read before files of the usual names.",
         "A check that was loosened is green without the code being better.",
         "a reviewer agrees, or it is put back",
-        _check_config,
+        _settings_changed(CHECK_FILES, CHECK_TABLES, CHECK_SECTIONS, "configuration of a check is"),
     ),
     Rule(
         "agent-instructions", "change", PERSON,

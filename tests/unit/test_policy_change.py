@@ -297,38 +297,6 @@ def test_what_base_has_decides_whether_a_file_is_installed_or_takes_over() -> No
     assert "installed" in rules({"lib/fixtures/node_modules/chai/index.js": "y\n"}), "base's own code finds it"
 
 
-RUN: dict[str, tuple[dict[str, Any], str, bool]] = {
-    "a script": ({"lint": "sh scripts/check.sh shop"}, "scripts/check.sh", True),
-    "a program of its own": ({"types": "./scripts/check.sh"}, "scripts/check.sh", True),
-    "a Makefile": ({"lint": "make lint"}, "Makefile", True),
-    "another Makefile": ({"lint": "CI=1 make -f ci.mk lint"}, "ci.mk", True),
-    "a tox.ini": ({"test": "tox -e py311"}, "tox.ini", True),
-    "a module": ({"build": "python -W error -m tools.check --all"}, "tools/check.py", True),
-    "behind a wrapper, elsewhere": ({"lint": "cd web && uv run python check.py"}, "web/check.py", True),
-    "below the project's directory": ({"lint": "sh check.sh", "directory": "api"}, "api/check.sh", True),
-    "an argument": ({"lint": "ruff check shop/app.py"}, "shop/app.py", False),
-    "code in the line": ({"lint": "python -c 'import shop'"}, "shop.py", False),
-}
-
-
-@pytest.mark.parametrize("name", RUN)
-def test_a_change_of_what_a_command_runs_goes_to_a_person(name: str) -> None:
-    settings, path, is_seen = RUN[name]
-    base = {**PROJECT, **tree({path: "old\n"})}
-    changed = {**base, **tree({path: "x = 1\n"})}
-    rules = {one.rule for one in change_findings(prepared(**settings), attempt(changed), base, changed)}
-    assert ("check-config" in rules) is is_seen
-
-
-def test_the_program_of_the_acceptance_goes_to_a_person_and_a_module_of_the_product_does_not() -> None:
-    changed = {**PROJECT, **tree({"tools/check.py": "x = 1\n", "shop/cli.py": "x = 1\n"})}
-    for command, is_seen in (("python tools/check.py", True), ("python -m shop.cli", False)):
-        ready = prepared()
-        brief = ready.brief.model_copy(update={"acceptance": Acceptance(command=command)})
-        findings = change_findings(ready.model_copy(update={"brief": brief}), attempt(changed), PROJECT, changed)
-        assert ("check-config" in {one.rule for one in findings}) is is_seen
-
-
 def test_data_that_a_test_of_base_names_is_an_answer_wherever_it_lies() -> None:
     base = {**PROJECT, **tree({"data/sums.json": "[1]", "data/more_sums.json": "[1]", "README.md": "x"})}
     base |= tree({"tests/test_data.py": "def test(): assert read('sums.json') and 'README.md'\n"})

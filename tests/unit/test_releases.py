@@ -56,7 +56,16 @@ def test_going_back_is_always_to_an_earlier_release(
 BRIEF = Brief(title="abc", goal="x", repository="x", acceptance=Acceptance(tests=("t",)))
 TREE: Tree = {
     name: TreeEntry(0o100644, b"")
-    for name in ("check.sh", "Makefile", "shop/app.py", "tools/test.py", "mypy.ini", "sub/Makefile")
+    for name in (
+        "check.sh",
+        "Makefile",
+        "shop/app.py",
+        "tools/test.py",
+        "mypy.ini",
+        "sub/Makefile",
+        "ci.mk",
+        "justfile",
+    )
 }
 
 
@@ -69,6 +78,9 @@ TREE: Tree = {
         ({"test": "python tools/test.py"}, None, {"tools/test.py"}),
         ({"types": "mypy --config-file mypy.ini shop/app.py"}, None, {"mypy.ini"}),
         ({"lint": "ruff check shop/app.py"}, None, set()),
+        ({"lint": "cd tools && uv run python -W error -m test"}, None, {"tools/test.py"}),
+        ({"build": "make -f ci.mk all", "types": "poetry run just types"}, None, {"Makefile", "ci.mk", "justfile"}),
+        ({"test": "python -m tools.test"}, "python -m tools.test", set()),
         ({}, None, set()),
     ],
 )
