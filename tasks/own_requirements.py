@@ -6,6 +6,7 @@ Nothing is fetched before that; of what is fetched, wheels alone, nothing runs o
 import os
 import shutil
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from packaging.utils import canonicalize_name
 
@@ -19,29 +20,38 @@ from tasks.requirements import installation, names_of, needs_build
 from tasks.room import toolchain_of
 
 
-def with_its_own(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tree, change: Tree) -> Prepared:
-    """The prepared task as the change wants it. Base's, where it wants nothing else, or what a rule refuses.
+class Own(NamedTuple):
+    """The prepared task as a change is run with."""
+
+    prepared: Prepared
+    problem: str = ""
+    """Why it is base's, though the change wants something else and no rule refuses it."""
+
+
+def with_its_own(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tree, change: Tree) -> Own:
+    """The prepared task as the change wants it. Base's, where it wants nothing else, where a rule refuses it, or where
+    what it wants cannot be read.
 
     Raises InputError where no rule refuses it and it cannot be installed.
     """
     is_built_anew = needs_build(prepared.projects, prepared.settings, base, change) if prepared.projects else False
     if is_built_anew and _is_refused(shop, prepared, attempt, base, change):
-        return prepared  # before its build requirements are fetched
+        return Own(prepared)  # before its build requirements are fetched
     base_has = names_of(prepared.requirements, prepared.projects)
     try:
         wanted = installation(shop, prepared.settings, change, () if is_built_anew else prepared.projects, base_has)
     except InputError as err:
         if is_built_anew:
             raise InputError(f"the change cannot be installed: {err}") from err
-        return prepared  # the rules say what is wrong with it
+        return Own(prepared, "" if _is_refused(shop, prepared, attempt, base, change) else str(err))
     if wanted == (prepared.requirements, prepared.projects):
-        return prepared
+        return Own(prepared)
     if not is_built_anew and _is_refused(shop, prepared, attempt, base, change):
-        return prepared
+        return Own(prepared)
     _refuse_takeovers(shop, prepared, wanted.projects)
     changed = prepared.model_copy(update={"requirements": wanted.requirements, "projects": wanted.projects})
     toolchain_of(shop, changed)
-    return changed
+    return Own(changed)
 
 
 def _is_refused(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tree, change: Tree) -> bool:

@@ -40,7 +40,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
     tried: Suite | None = None
     baseline, again = prepared.baseline, Again()
     try:
-        bench.mine = with_its_own(shop, prepared, attempt, base, change)
+        bench.mine, bench.not_installed = with_its_own(shop, prepared, attempt, base, change)
         suite, tried = _all_runs(bench, own, base)
         if not suite.problem and can_choose(prepared.settings):
             changing = unstable(bench, baseline, suite)
@@ -73,11 +73,13 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
 
 class _Bench:
     """The change and base under the same contract, each run in fresh sandboxes. `seconds`: all of it together,
-    `mine`: what the change is run with, `shown`: what is kept of a text that they print."""
+    `mine`: what the change is run with, `not_installed`: why that is base's though it wants more, `shown`: what is kept
+    of a text that they print."""
 
     def __init__(self, shop: Workshop, prepared: Prepared, head: Tree, base: Tree) -> None:
         self.head, self.base = head, base
         self.mine = prepared
+        self.not_installed = ""
         self.shown = printable(shop, prepared, head)
         self._shop, self._prepared = shop, prepared
         self._took: list[float] = []  # runs side by side add to it
@@ -100,7 +102,10 @@ class _Bench:
         """How what was run is another thing than the change: what was put back; and than base: what was installed."""
         before = set(self._prepared.requirements)
         installed = tuple(line for line in self.mine.requirements if line not in before)
-        return put_back(change, base, self.head, self._prepared.brief), installed
+        told = put_back(change, base, self.head, self._prepared.brief)
+        if self.not_installed:
+            told[""] = f"tested with what base installs, for what the change asks for cannot be: {self.not_installed}"
+        return told, installed
 
     def noticed(self, change: Change, suite: Suite, own: tuple[str, ...]) -> Noticed:
         """What the tests notice of mutants of the change. Raises as `run`."""

@@ -34,7 +34,7 @@ class Ran(NamedTuple):
     own: Suite | None = None
     again: Again = Again()
     put_back: Mapping[str, str] = {}
-    """Path → how it was tested, where that is not as the change has it."""
+    """Path, or nothing for what is installed → how it was tested, where that is not as the change has it."""
     installed: Sequence[str] = ()
     """Requirement lines that are installed for the change, and not for base."""
 
@@ -117,7 +117,7 @@ def _seen(which: str, lead: str) -> Callable[[Ran], Iterable[Hit]]:
 
 def _put_back(ran: Ran) -> Iterator[Hit]:
     for path, how in ran.put_back.items():
-        yield Hit(how, path)
+        yield Hit(how, path or None)
 
 
 def _installed(ran: Ran) -> Iterator[Hit]:

@@ -30,15 +30,30 @@ def test_a_refused_change_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_requirements, "_refuse_takeovers", lambda *_: None)
     ready = prepared().model_copy(update={"projects": (BUILT,), "requirements": ("a==1",)})
     given = (ready, attempt(PROJECT), PROJECT, {**PROJECT})
-    assert own_requirements.with_its_own(shop(Severity.REFUSE), *given) is ready
+    assert own_requirements.with_its_own(shop(Severity.REFUSE), *given) == (ready, "")
     assert fetched == []
     monkeypatch.setattr(
         own_requirements,
         "installation",
         lambda *given: fetched.append(given) or SimpleNamespace(requirements=("b==1",), projects=(BUILT,)),
     )
-    made = own_requirements.with_its_own(shop(Severity.PERSON), *given)
+    made = own_requirements.with_its_own(shop(Severity.PERSON), *given).prepared
     assert (made.requirements, len(fetched)) == (("b==1",), 1)
+
+
+def test_what_cannot_be_read_of_what_a_change_wants_is_told_unless_a_rule_refuses_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unread(*_: object) -> None:
+        raise InputError("the option '--odd' is not known here")
+
+    monkeypatch.setattr(own_requirements, "needs_build", lambda *_: False)
+    monkeypatch.setattr(own_requirements, "installation", unread)
+    ready = prepared()
+    given = (ready, attempt(PROJECT), PROJECT, {**PROJECT})
+    assert own_requirements.with_its_own(shop(Severity.REFUSE), *given) == (ready, "")
+    told = own_requirements.with_its_own(shop(Severity.PERSON), *given)
+    assert told == (ready, "the option '--odd' is not known here")
 
 
 def test_what_a_build_computes_is_asked_for_if_base_has_it_or_the_tree_declares_it() -> None:
