@@ -1,11 +1,13 @@
 """The desk as a browser sees it: it keeps cookies, and sends what a page holds. Behind it is the fake door."""
 
+import asyncio
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import httpx
@@ -30,6 +32,19 @@ class FakeDesk(FakeDoor):
             "ledger": {"url": self.ledger.url.get_secret_value()}, "targets": {"shop": "process-target/shop"}
         }  # fmt: skip
 
+    def at_once(self, *asked: Callable[[], Any]) -> list[Answer]:
+        """The answers to requests that come in the same moment."""
+        loop, self._loop = self._loop, cast(Any, SimpleNamespace(run=lambda coming: coming))
+        try:
+            coming = [each() for each in asked]
+        finally:
+            self._loop = loop
+
+        async def together() -> list[Answer]:
+            return list(await asyncio.gather(*coming))
+
+        return loop.run(together())
+
     def once(
         self, method: str, path: str, body: Any, timeout_s: float = 0, *, beside: bool = False
     ) -> tuple[int, bytes]:
@@ -41,6 +56,8 @@ class FakeDesk(FakeDoor):
         path = request.url.path
         if path.endswith(("/resume", "/set_state")):
             self.asked.append(request)
+            if (run := self.runs.get(path.split("/")[3])) and path.endswith("/resume"):
+                run["state"] = {"type": "SCHEDULED", "name": "Resuming"}
             return httpx.Response(200, json={"status": self.answers})
         if path == "/api/flow_runs/filter":
             return httpx.Response(200, json=self._found(json.loads(request.content)))
@@ -88,10 +105,14 @@ class Browser:
 
     def send(self, path: str, fields: Mapping[str, str], headers: list[tuple[str, str]] | None = None) -> Answer:
         """A form of the page that was read last, with the hidden fields that it holds."""
+        return self._kept(self.sent(path, fields, headers))
+
+    def sent(self, path: str, fields: Mapping[str, str], headers: list[tuple[str, str]] | None = None) -> Answer:
+        """The same, and the page stays as it was."""
         hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', self.page)
         content = urlencode({**{name: html.unescape(value) for name, value in hidden}, **fields}).encode()
         more = [("origin", "http://desk"), ("host", "desk")] if headers is None else headers
-        return self._kept(self.desk.ask("POST", path, headers=[FORM, *self._cookie(), *more], content=content))
+        return self.desk.ask("POST", path, headers=[FORM, *self._cookie(), *more], content=content)
 
     def _cookie(self) -> list[tuple[str, str]]:
         told = "; ".join(f"{name}={value}" for name, value in self.cookies.items())

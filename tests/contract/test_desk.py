@@ -439,6 +439,21 @@ def test_of_two_people_one_wins_and_the_other_is_told(desk: FakeDesk, change: Ch
     assert ann.get(f"/desk/review/{RUN}").status == 409 and "bob answered: reject" in ann.page
 
 
+def test_of_two_answers_in_one_moment_one_reaches_the_server(desk: FakeDesk, change: Change) -> None:
+    ann, bob = _waits(desk), Browser(desk, Role.ADMINISTER)
+    for browser in (ann, bob):
+        browser.get(f"/desk/review/{RUN}")
+    done = desk.at_once(
+        lambda: ann.sent(f"/desk/review/{RUN}", {"decision": "reject", "comment": "no"}),
+        lambda: bob.sent(f"/desk/review/{RUN}", {"decision": "reject", "comment": "never"}),
+        lambda: desk.ask("POST", f"/api/flow_runs/{RUN}/resume", Role.REVIEW,
+                         {"run_input": {"decision": "approve", "mark": MARK, "comment": ""}}),
+    )  # fmt: skip
+    assert len(desk.changes()) == 1
+    given = [each.status == 200 and b"ABORT" not in each.content for each in done]
+    assert sum(given) == 1, "and the others are told"
+
+
 REFUSED: tuple[tuple[str, Role, dict[str, str], int], ...] = (
     ("without the role", Role.SUBMIT, {"decision": "approve"}, 403),
     ("no decision", Role.REVIEW, {"comment": "hm"}, 400),
@@ -538,7 +553,7 @@ def test_environments_show_what_serves_and_a_rollback_says_where_to(desk: FakeDe
     _lived(desk)
     ann, bob = Browser(desk, Role.REVIEW), Browser(desk, Role.RELEASE)
     assert ann.get("/desk/environments").status == 200
-    assert "<script>alert" not in ann.page and re.search(r"<code>b{12}</code> serves since", ann.page)
+    assert "<script>alert" not in ann.page and re.search(r"<code>b{12}</code> has served for", ann.page)
     assert "Roll back" not in ann.page and "2 &#34;" in ann.page, "by which brief"
     bob.get("/desk/environments")
     assert f"Roll shop back to {'a' * 12}" in bob.page
