@@ -375,15 +375,21 @@ def _manage(view: View) -> SuiteRun:
     return SuiteRun(path="manage.py", command="python manage.py test")
 
 
-_SCRIPT = re.compile(r"python3? (?P<script>(?:\S+/)?(?:run_?)?tests?\.py|(?:\S+/)?manage\.py test)(?: [\w./=-]+)*")
+_SCRIPT = re.compile(
+    r"python3?(?: -[A-Za-z]+| -W \S+)* (?:(?P<script>(?:\S+/)?(?:run_?)?tests?\.py|(?:\S+/)?manage\.py test)|"
+    r"-m (?P<module>(?:\w+\.)*(?:run_?)?tests?))(?: [\w./=-]+)*"
+)
 
 
 def _own_command(view: View, commands: Iterable[str], directory: str) -> str:
-    """The first command that is a script in the tree which runs tests, as a line for the shell."""
+    """The first command that is a script or a package in the tree which runs tests, as a line for the shell."""
     for one in commands:
         command = " ".join(_without_places(one).split())
-        told = _SCRIPT.fullmatch(command)
-        if told and posixpath.normpath(posixpath.join(directory, told["script"].split()[0])) in view:
+        if not (told := _SCRIPT.fullmatch(command)):
+            continue
+        module = (told["module"] or "").replace(".", "/")
+        files = [told["script"].split()[0]] if told["script"] else [f"{module}.py", f"{module}/__main__.py"]
+        if view.first(*(posixpath.normpath(posixpath.join(directory, file)) for file in files)):
             return f"cd {shlex.quote(directory)} && {command}" if directory else command
     return ""
 

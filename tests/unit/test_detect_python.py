@@ -79,6 +79,11 @@ FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
          "tests/runtests.py": "", "tests/needs.txt": ""},
         {"test": "cd tests && python runtests.py", "requirement_files": ("tests/needs.txt",)},
     ),
+    "tox that runs a package of tests": (
+        {"tox.ini": "[testenv]\ncommands =\n  python -bb -m shop.test {posargs:}\n  full: python -O -m shop.test\n",
+         "shop/test/__main__.py": ""},
+        {"test": "python -bb -m shop.test"},
+    ),
     "a project of Django": (
         {"manage.py": "import django", "requirements.txt": "django"},
         {"test": "python manage.py test", "lock": "requirements.txt"},
@@ -109,7 +114,7 @@ def test_a_python_project_is_detected_by_its_files(name: str) -> None:
     detected = detect(tree({**TEST, **files}))
     assert detected.settings.model_dump(exclude_defaults=True) == wanted
     assert all(found.path in {**TEST, **files} for found in detected.found), detected.found
-    own = "python -m" not in detected.settings.test
+    own = not detected.settings.test.startswith(("python -m pytest", "python -m unittest"))
     assert [one.what for one in detected.missing] == (["tests one by one"] if own else [])
 
 
