@@ -10,8 +10,9 @@ from station import api, settings
 from station.processes import log_of
 from station.status import DELETED, console, ledger_of, print_line, read_run, say
 
-SILENCE_S = 60
-"""A server that is started again answers sooner than this."""
+SILENCE_S = 150
+"""A server that is started again answers sooner than this, and so does one that waits for its own SQLite database: for a
+minute at most (`PRAGMA busy_timeout`)."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 Reviewer = Callable[[Question], tuple[str, str, str]]
