@@ -466,7 +466,8 @@ def literal(node: ast.expr, known: Mapping[str, Any], depth: int = MAX_DEPTH) ->
     if isinstance(node, ast.Dict):
         keys = [literal(key, known, depth - 1) if key else None for key in node.keys]
         values = [literal(value, known, depth - 1) for value in node.values]
-        return {str(key): value for key, value in zip(keys, values, strict=True) if key}
+        is_fine = all(isinstance(key, str) for key in keys)  # a key may be a name, and that a list of lists of lists
+        return dict(zip(keys, values, strict=True)) if is_fine else None
     if isinstance(node, ast.List | ast.Tuple):
         return [literal(item, known, depth - 1) for item in node.elts]
     return node.value if isinstance(node, ast.Constant) else None

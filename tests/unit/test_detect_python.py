@@ -404,6 +404,12 @@ ELSEWHERE: dict[str, tuple[dict[str, str], list[str], dict[str, list[str]], bool
     "a value that doubles itself": (
         {"setup.py": "x = ['six']\n" + "x = x + x\n" * 60 + "setup(install_requires=x)"}, [], {}, True
     ),
+    "a key that is a list of lists that doubles itself": (
+        {"setup.py": "x = []\n" + "x = [x, x]\n" * 60 + "setup(extras_require={x: 'six'})"}, [], {}, True
+    ),
+    "a key that is a deep list": (
+        {"setup.py": "x = []\n" + "x = [x]\n" * 3000 + "setup(extras_require={x: 'six'})"}, [], {}, True
+    ),
     "a value that is too deep": ({"setup.py": f"setup(install_requires={'+'.join(['[]'] * 900)})"}, [], {}, True),
 }  # fmt: skip
 
