@@ -1,5 +1,6 @@
 """Prefect's server behind the door. Only here is its credential used."""
 
+import asyncio
 import base64
 import time
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ PASSED_ON = (
     "sec-fetch-dest",
 )
 """Headers of a request that the server gets; all others stay at the door."""
+BUSY_PAUSES_S = (0.1, 0.3, 0.9)
+"""Before each further try. On SQLite the server answers 503 to most of a few writes at once, and has done nothing then.
+https://github.com/PrefectHQ/prefect/blob/main/src/prefect/server/api/server.py"""
 
 
 class Upstream:
@@ -52,6 +56,12 @@ class Upstream:
         client = self._client if signed else self._of_pages
         request = client.build_request(method, path, headers=sent, **({} if body is NOTHING else {"json": body}))
         try:
+            for pause_s in BUSY_PAUSES_S:
+                answer = await client.send(request, stream=True)
+                if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    return answer
+                await answer.aclose()
+                await asyncio.sleep(pause_s)
             return await client.send(request, stream=True)
         except httpx.HTTPError as err:
             raise Denied(503, f"the server behind the door does not answer: {type(err).__name__}") from err

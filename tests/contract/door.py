@@ -61,6 +61,8 @@ class FakeDoor:
         self._loop = asyncio.Runner()
         self.value = {role: self.tokens.add(f"{role}-er", {role})[1] for role in Role}
         self.asked: list[httpx.Request] = []
+        self.busy = 0
+        """So many requests the server answers with 503 first."""
         self.now = 0.0
         upstream = Upstream("http://prefect.invalid", "admin:of-all", httpx.MockTransport(self._server))
         self.app = Door(upstream, Guests(lambda: self.tokens, lambda: self.now), Acts(lambda _: self.tokens.url))
@@ -102,6 +104,9 @@ class FakeDoor:
 
     def _server(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request)
+        if self.busy:
+            self.busy -= 1
+            return httpx.Response(503, json={"exception_message": "Service Unavailable"})
         path = request.url.path
         for name, id_ in DEPLOYMENTS.items():
             if path in (f"/api/deployments/name/{name}", f"/api/deployments/{id_}"):

@@ -698,3 +698,12 @@ def test_a_server_that_does_not_answer_is_said_to_be_so(tmp_path: Path) -> None:
     assert (done.status, "does not answer" in done.told["detail"]) == (503, True)
     door.tokens = door.tokens._replace(url=f"sqlite:///{tmp_path}/ledger.db/nowhere/ledger.db")
     assert door.ask("GET", "/api/version", Role.REVIEW).status == 503, "without a ledger nobody is known"
+
+
+def test_a_server_that_is_busy_is_asked_again_and_one_that_stays_so_is_told(door: FakeDoor) -> None:
+    door.busy = 2
+    assert door.ask("GET", f"/api/flow_runs/{RUNNING}", Role.REVIEW).told["id"] == RUNNING
+    assert [request.url.path for request in door.asked] == [f"/api/flow_runs/{RUNNING}"] * 3
+    door.busy = 99
+    assert door.ask("GET", f"/api/flow_runs/{RUNNING}", Role.REVIEW).status == 503
+    door.busy = 0
