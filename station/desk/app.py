@@ -28,6 +28,7 @@ from station.desk.environments import environments
 from station.desk.reviews import ForgeOf
 from station.desk.sessions import Session, Sessions
 from station.desk.waiting import waiting
+from station.door.connections import note_signed
 from station.door.guests import MAX_VALUE, Guests
 from station.door.reading import Denied
 from station.door.table import ANSWERS, MAY_HOLD, STARTS
@@ -73,6 +74,7 @@ class Desk:
             visit = await self._visit(request)
             if visit is None:
                 return self._to_sign_in(request, words)
+            note_signed(request.scope)
             if request.method == "GET":
                 return await self._shown(visit, words)
             if request.method == "POST":
