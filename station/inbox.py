@@ -29,10 +29,12 @@ class Waiting(NamedTuple):
     kind: str
 
 
-def waiting() -> list[Waiting]:
-    """Oldest first. Raises LockgateError where the server does not answer."""
-    wanted = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED"]}}}
-    found = [one for run in api.runs(wanted, "EXPECTED_START_TIME_ASC") if (one := _asked(run))]
+SUSPENDED = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED"]}}}
+
+
+def waiting(most: int | None = None) -> list[Waiting]:
+    """Oldest first; of very many, those that began first. Raises LockgateError where the server does not answer."""
+    found = [one for run in api.runs(SUSPENDED, "EXPECTED_START_TIME_ASC", most) if (one := _asked(run))]
     return sorted(found, key=lambda one: one.since)
 
 

@@ -93,8 +93,8 @@ class Desk:
         """A screen. Nothing is decided here."""
         match words:
             case [] | [""]:
-                found, problems = await self._look(waiting)
-                return self._page("waiting.html", visit, "/desk/", found=found, problems=problems)
+                found, problems, more = await self._look(waiting)
+                return self._page("waiting.html", visit, "/desk/", found=found, problems=problems, more=more)
             case ["review", run_id]:
                 return await self._review(visit, run_id)
             case ["task", run_id]:

@@ -9,6 +9,8 @@ from domain.errors import LockgateError
 from domain.policy.holding import KINDS, why_held
 from station import api, inbox
 
+MOST = 100
+"""So many that were asked for are on the screen; who has answered them sees the next."""
 FROZEN_DAYS = 7
 """For so long a frozen run is shown: nothing says that a person has looked after it."""
 
@@ -24,8 +26,8 @@ class Waits(NamedTuple):
     why: str = ""
 
 
-def waiting() -> tuple[list[Waits], list[str]]:
-    """Oldest first, and what could not be looked at."""
+def waiting() -> tuple[list[Waits], list[str], int]:
+    """Oldest first; what could not be looked at; and how many more runs are suspended."""
     found: list[Waits] = []
     problems: list[str] = []
     for look in (_asked, _frozen, _held):
@@ -33,11 +35,14 @@ def waiting() -> tuple[list[Waits], list[str]]:
             found += look()
         except LockgateError as err:
             problems.append(f"What waits cannot all be shown: {err}")
-    return sorted(found, key=lambda one: one.since), list(dict.fromkeys(problems))
+    more = 0
+    if len(found) >= MOST:
+        more = max(0, int(api.post("/flow_runs/count", {"flow_runs": inbox.SUSPENDED})) - MOST)
+    return sorted(found, key=lambda one: one.since), list(dict.fromkeys(problems)), more
 
 
 def _asked() -> Iterator[Waits]:
-    for one in inbox.waiting():
+    for one in inbox.waiting(MOST):
         yield Waits(one.kind, one.asks, one.title, one.since, f"/desk/review/{one.run_id}")
 
 
@@ -46,7 +51,7 @@ def _frozen() -> Iterator[Waits]:
     wanted = {
         "tags": {"all_": ["lockgate"]}, "state": {"name": {"any_": ["Frozen"]}}, "end_time": {"after_": since},
     }  # fmt: skip
-    for run in api.runs(wanted, "EXPECTED_START_TIME_ASC"):
+    for run in api.runs(wanted, "EXPECTED_START_TIME_DESC", MOST):
         state = run["state"] or {}
         at = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
         yield Waits("frozen", "frozen run", run["name"], at, f"/desk/task/{run['id']}", str(state.get("message") or ""))

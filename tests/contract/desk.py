@@ -64,6 +64,8 @@ class FakeDesk(FakeDoor):
         if path.removeprefix("/api/flow_runs/") in self.runs:
             self.asked.append(request)
             return httpx.Response(200, json=self.runs[path.removeprefix("/api/flow_runs/")])
+        if path == "/api/flow_runs/count":
+            return httpx.Response(200, json=len(self.runs))
         if path == "/api/task_runs/filter":
             return httpx.Response(200, json=[{"name": "test-1"}])
         if path == "/api/logs/filter":

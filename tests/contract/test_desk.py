@@ -323,6 +323,15 @@ def test_what_waits_is_listed_oldest_first(desk: FakeDesk) -> None:
     assert "It goes on by itself" not in page and "no scanner" in page
 
 
+def test_of_very_many_the_oldest_are_shown_and_the_others_counted(desk: FakeDesk) -> None:
+    for number in range(130):
+        id_ = f"bbbbbbbb-0000-4000-9000-{number:012}"
+        desk.runs[id_] = paused("review", f"Number {number}", 200 - number) | {"id": id_}
+    page = _signed(desk).page
+    assert re.findall(r">Number (\d+)</a>", page) == [str(number) for number in range(100)]
+    assert "And 30 more" in page and "<title>130 waiting" in page
+
+
 # ── a review ──
 
 RUN, KEY = QUESTIONS["review"]
