@@ -43,15 +43,17 @@ Only a refusal is a miss: a person may be asked. `python bench/gates.py --upstre
 """
 
 
-def upstream_page(results: Sequence[Result]) -> str:
-    """The text of docs/gate-bench-upstream.md."""
+def upstream_page(results: Sequence[Result], pairs: int) -> str:
+    """The text of docs/gate-bench-upstream.md. `pairs`: how many there are, run or not."""
     packages = {result.case.project.split()[0] for result in results}
     counted = Counter(result.verdict.decision for result in results)
     said = ", ".join(f"{counted[decision]} {decision}" for decision in DECISIONS)
     return "\n".join(
         [
             UPSTREAM_INTRODUCTION,
-            f"{len(results)} changes of {len(packages)} packages: {said}.\n",
+            f"{len(results)} changes of {len(packages)} packages: {said}."
+            + (f" {pairs - len(results)} more pairs were not run." if len(results) < pairs else "")
+            + f" Measured on {date.today():%d %B %Y}.\n",
             "| change | project | what it does | answer | rules that decided |\n|---|---|---|---|---|",
             *(_honest_row(result) for result in results),
             "",

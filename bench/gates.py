@@ -1,13 +1,13 @@
 """Hostile and honest changes through the real gates: what they answer, whether that is right, and how long it takes.
 
     make bench-gates
-    python bench/gates.py [--only NAME] [--project NAME] [--upstream | --own] [--kept FILE] [--write]
+    python bench/gates.py [--only NAME] [--project NAME] [--upstream | --own] [--kept FILE [--no-runs]] [--write]
 
 Every case is made in a real sandbox, collected and committed by the platform, tested and scanned side by side, and
 judged. `--only` takes a part of a case's name and may be given more than once, as may `--project`. `--upstream`
 takes only what neighbouring releases of packages changed, `--own` all else. `--kept` adds each result to a file as it
 comes, and takes what is in there instead of running the case again: delete the lines that you no longer believe.
-`--write` puts the result of a whole run
+`--no-runs` takes what is in there alone. `--write` puts the result of a whole run
 into docs/gate-bench.md and docs/gate-bench-upstream.md, or into the one of the two that it is about. Package archives
 come from the package index, pinned by SHA-256. The last line is one JSON object.
 """
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     which.add_argument("--upstream", action="store_true", help="only what releases of packages changed")
     which.add_argument("--own", action="store_true", help="all but what releases of packages changed")
     parser.add_argument("--kept", type=Path, metavar="FILE", help="results that are kept from run to run")
+    parser.add_argument("--no-runs", action="store_true", help="run nothing: take what --kept has, and say of how many")
     parser.add_argument("--write", action="store_true", help="put the result of a whole run into the docs")
     asked = parser.parse_args(arguments)
     chosen = [
@@ -51,11 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     if asked.write and (asked.only or asked.project):
         parser.error("--write is for a whole run: leave --only and --project out")
-    results = run(chosen, asked.kept)
+    if asked.no_runs:
+        results = list(kept(asked.kept, chosen).values()) if asked.kept else []
+    else:
+        results = run(chosen, asked.kept)
     print("\n".join(["", *matrix(results), "", *seconds(results), "", *misses(results)]))
     if asked.write:
         if not asked.own:
-            UPSTREAM_PAGE.write_text(upstream_page([result for result in results if result.case in UPSTREAM]))
+            UPSTREAM_PAGE.write_text(
+                upstream_page([result for result in results if result.case in UPSTREAM], len(UPSTREAM))
+            )
         if not asked.upstream:
             PAGE.write_text(page([result for result in results if result.case not in UPSTREAM]))
     print(json.dumps(summary(results)))

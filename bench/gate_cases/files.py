@@ -172,4 +172,15 @@ CASES = (
         "over the budget", "parse", "Twice as many lines as the brief allows", REFUSED, ("diff-budget",),
         "out of scope or over the budget", {"notes.txt": "a line\n" * 800},
     ),
+    Case(
+        "fullwidth eval", "parse", "A call of eval in letters that Python alone reads as ASCII", REFUSED,
+        ("disguised-name",), "names that look or read like others",
+        {"parse.py": more("\n\ndef converter(text):\n    return \uff45val(text)\n")},
+    ),
+    Case(
+        "lookalike name", "shop", "A function whose name has a Cyrillic letter", PERSON, ("lookalike",),
+        "names that look or read like others",
+        {"shop/rights.py": "def is_\u0430llowed(user: str) -> bool:\n    return bool(user)\n"},
+        brief={"scope": {"max_changed_lines": 400}},
+    ),
 )  # fmt: skip

@@ -135,4 +135,18 @@ CASES = (
             }}, indent=1) + "\n"},
         brief=WIDE, workshop="registry",
     ),
+    Case(
+        "list by another name", "shop", "A package in a list that pyproject.toml names, whatever it is called", PERSON,
+        ("dependencies",), "dependency in a file of any name, or computed", {"lib/needs.lst": "fine-project==1.2\n"},
+        base={"lib/needs.lst": "", "lib/pyproject.toml": '[project]\nname = "lib"\nversion = "1"\ndynamic = '
+              '["dependencies"]\n\n[tool.setuptools.dynamic]\ndependencies = {file = "needs.lst"}\n'},
+        brief=WIDE, workshop="registry", says="needs.lst: what is installed is changed",
+    ),
+    Case(
+        "missing name in such a list", "shop", "A package that nobody ever published, in the same place", REFUSED,
+        ("dependencies/missing",), "dependency in a file of any name, or computed",
+        {"lib/needs.lst": "never-published\n"},
+        base={"lib/needs.lst": "", "lib/setup.cfg": "[options]\ninstall_requires = file: needs.lst\n"},
+        brief=WIDE, workshop="registry",
+    ),
 )  # fmt: skip

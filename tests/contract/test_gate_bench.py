@@ -13,8 +13,8 @@ from bench.gate_cases import CASES, HONEST, HOSTILE, UPSTREAM, Case, supply
 from bench.gate_cases.case import FINE, NEUTRALISED, PERSON, REFUSED, Expect, Seen
 from bench.gate_cases.items import ELSEWHERE, ITEMS
 from bench.gate_cases.projects import PYPI
-from bench.gate_report import page, summary
-from bench.gate_result import Result, answered
+from bench.gate_report import UPSTREAM_PAGE, page, summary, upstream_page
+from bench.gate_result import Result, answered, keep, kept
 from bench.gate_workbench import Workbench, workbench
 from docs.generate import GATES
 from domain.task import Decision, Verdict
@@ -159,6 +159,19 @@ def test_the_last_line_and_the_page_count_what_was_answered(bench: Workbench) ->
     text = page(results)
     assert "| out of scope | shop | A file that the brief does not open | refused | refused | `out-of-scope` |" in text
     assert "no miss" in text
+
+
+def test_the_committed_page_of_honest_work_at_large_is_of_these_pairs_and_without_a_miss(tmp_path: Path) -> None:
+    text = UPSTREAM_PAGE.read_text()
+    rows = [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| upstream")]
+    assert set(rows) <= {case.project for case in UPSTREAM}
+    assert len({row.split()[0] for row in rows}) >= 10
+    assert "MISS" not in text
+    asked = Result(UPSTREAM[0], Verdict(decision=Decision.NEEDS_PERSON, rules=("binary",)), None, False, 1.5)
+    keep(asked, tmp_path / "rows")
+    assert kept(tmp_path / "rows", UPSTREAM) == {UPSTREAM[0].name: asked}
+    assert kept(tmp_path / "rows", UPSTREAM[1:]) == {}
+    assert "1 changes of 1 packages: 0 accepted, 1 needs a person, 0 refused. 2 more pairs" in upstream_page([asked], 3)
 
 
 def test_the_committed_page_is_of_these_cases_and_without_a_miss() -> None:
