@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -107,11 +107,13 @@ def table_of(tree: Tree, path: str) -> dict[str, Any] | None:
 
 
 _HEADER = re.compile(r"\[([^\[\]]+)\](?:\s*[#;][^\]]*)?")
+_MOST_AT_ONCE = 64
 
 
 def sections_of(tree: Tree, path: str) -> dict[str, list[str]]:
     """The lines of an ini file by section, as they stand. Readers of such files differ in what opens a section: a line
-    that does so for some of them alone leaves the one before open too, and the next lines are in both."""
+    that does so for some of them alone leaves the one before open too, and the next lines are in both. Of a file in
+    which such lines leave very many open at once, each section is the whole file."""
     sections: dict[str, list[str]] = {}
     names = {""}
     lines = [
@@ -124,9 +126,18 @@ def sections_of(tree: Tree, path: str) -> dict[str, list[str]]:
             continue
         if text.startswith("["):
             names = names | {text[1:].partition("]")[0].strip(), text[1:].rpartition("]")[0].strip()}
+        if len(names) > _MOST_AT_ONCE:
+            return dict.fromkeys(_all_names(lines), [line for line, _ in lines])
         for name in names if text else ():
             sections.setdefault(name, []).append(line)
     return sections
+
+
+def _all_names(lines: Iterable[tuple[str, bool]]) -> Iterator[str]:
+    for line, _ in lines:
+        if (text := line.strip()).startswith("["):
+            yield text[1:].partition("]")[0].strip()
+            yield text[1:].rpartition("]")[0].strip()
 
 
 def _lines(text: str) -> list[str]:

@@ -4,6 +4,7 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -37,7 +38,8 @@ DEPENDENCY_TABLES = (
     ("project", "entry-points"),
 )  # fmt: skip
 INSTALLED_IS = "what is installed is"
-DEPENDENCY_SECTIONS = ("options", "options.extras_require", "options.entry_points", "extras")
+DEPENDENCY_SECTIONS = ("options", "options.extras_require", "options.entry_points", "extras", "DEFAULT")
+"""What stands under DEFAULT is in every section: https://docs.python.org/3/library/configparser.html"""
 
 RUN_FILES = (
     "**/jest.config.*", "**/.jestrc*", "**/vitest.config.*", "**/vitest.workspace.*", "**/.mocharc*",
@@ -67,7 +69,10 @@ CHECK_TABLES = tuple(
     ("tool", name)
     for name in ("ruff", "mypy", "pyright", "flake8", "pylint", "coverage", "bandit", "importlinter", "tox", "poe")
 )
-CHECK_SECTIONS = ("flake8", "mypy", "coverage:run", "coverage:report", "pycodestyle", "pylint")
+CHECK_SECTIONS = (
+    "DEFAULT", "flake8*", "mypy", "mypy-*", "coverage:*", "pycodestyle", "pylint*", "bandit", "importlinter*",
+)  # fmt: skip
+"""As globs; `[mypy-shop.*]` is what mypy does with these modules: https://mypy.readthedocs.io/en/stable/config_file.html"""
 
 INSTALLED = ("node_modules", ".venv", "site-packages", ".lockgate")
 """Directories of what an installation leaves; .lockgate is where what `setup` fetched is kept."""
@@ -251,9 +256,11 @@ def different_tables(change: Change, path: str, tables: Sequence[Sequence[str]])
 
 
 def different_sections(change: Change, path: str, sections: Sequence[str]) -> Iterator[str]:
-    """Names of the sections of an ini file that differ."""
+    """Names of the sections of an ini file that differ, of those that a glob in `sections` matches."""
     base, head = sections_of(change.base, path), sections_of(change.head, path)
-    yield from (name for name in sections if base.get(name) != head.get(name))
+    for name in sorted(base | head):
+        if base.get(name) != head.get(name) and any(fnmatchcase(name, glob) for glob in sections):
+            yield name
 
 
 def _inner(data: Mapping[str, Any], keys: Sequence[str]) -> Any:

@@ -90,6 +90,9 @@ REFUSED: dict[str, tuple[Changes, str]] = {
         {"setup.cfg": SETUP.replace("shop", "shop\x0c[tool:pytest]\x0caddopts = -k nothing")}, "test-config"
     ),
     "a new pytest.ini": ({"pytest.ini": "[pytest]\naddopts = -k nothing\n"}, "test-config"),
+    "a section among thousands that may be one": (
+        {"setup.cfg": "".join(f" [x{n}]\n" for n in range(30_000)) + SETUP}, "test-config"
+    ),
     "a new tox.ini": ({"tox.ini": "[pytest]\naddopts = -k nothing\n"}, "test-config"),
     "a hook in the conftest": ({"tests/conftest.py": "def pytest_runtest_makereport(item): ...\n"}, "test-config"),
     "a new conftest": ({"conftest.py": "import os\n"}, "test-shadow"),
@@ -227,6 +230,18 @@ PERSON: dict[str, tuple[Changes, str]] = {
             "before a blank and one that is none": SETUP + "[options]\nx =\n [metadata]\ninstall_requires = six\n",
             "before a comment": SETUP + "[a]\n[options] ; ]\ninstall_requires = six\n",
         }.items()
+    },
+    **{
+        f"{name} under DEFAULT": ({"setup.cfg": SETUP + f"[DEFAULT]\n{text}\n"}, rule)
+        for name, text, rule in (
+            ("what builds", "setup_requires = six", "dependencies"),
+            ("an entry point", "pytest11 =\n  x = shop.app", "dependencies"),
+            ("what mypy overlooks", "ignore_errors = True", "check-config"),
+        )
+    },
+    **{
+        f"[{section}]": ({"setup.cfg": SETUP + f"[{section}]\nx = y\n"}, "check-config")
+        for section in ("mypy-shop.*", "mypy-shop,shop.app", "flake8:local-plugins", "coverage:paths", "pylint.main")
     },
     "what pbr calls extras": ({"setup.cfg": SETUP + "[extras]\nweb = six\n"}, "dependencies"),
     "a build hook": ({"pyproject.toml": PYPROJECT + '\n[tool.hatch.build.hooks.x]\n'}, "dependencies"),
