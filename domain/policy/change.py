@@ -127,14 +127,15 @@ def sections_of(tree: Tree, path: str) -> dict[str, list[str]]:
         if text.startswith("["):
             names = names | {text[1:].partition("]")[0].strip(), text[1:].rpartition("]")[0].strip()}
         if len(names) > _MOST_AT_ONCE:
-            return dict.fromkeys(_all_names(lines), [line for line, _ in lines])
+            whole = [line for line, _ in lines]
+            return dict.fromkeys(_all_names(whole), whole)
         for name in names if text else ():
             sections.setdefault(name, []).append(line)
     return sections
 
 
-def _all_names(lines: Iterable[tuple[str, bool]]) -> Iterator[str]:
-    for line, _ in lines:
+def _all_names(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
         if (text := line.strip()).startswith("["):
             yield text[1:].partition("]")[0].strip()
             yield text[1:].rpartition("]")[0].strip()

@@ -118,7 +118,7 @@ def _reads_tests(change: Change) -> Iterator[Hit]:
     yield from newly(find)(change)
 
 
-_TEST_GLOB = re.compile(r"(?:^|/)tests?/|(?:^|/)test_[\w*]*\*[\w*]*\.py$|(?:^|/)\*_test\.py$")
+_TEST_GLOB = re.compile(r"(?:^|/)tests?/|(?:^|/)test_\w*\*[\w*]*\.py$|(?:^|/)\*_test\.py$")
 
 
 def _odd_equality(module: ast.Module) -> Found:

@@ -262,6 +262,9 @@ PERSON: dict[str, tuple[Changes, str]] = {
     "a joiner between letters": ({"shop/app.py": APP + "pass\u200dword = 1\n"}, "invisible"),
     "a line break that a diff hides": ({"shop/app.py": APP + "# harmless\rimport os\n"}, "invisible"),
     "one very long line": ({"shop/app.js": "x=1;" * 1_000}, "unreadable"),
+    "stars without end after the name of a test": (
+        {"shop/app.py": APP + f"X = 'test_{'*' * 400_000}'\n"}, "unreadable"
+    ),
     "a very large file": ({"shop/data.csv": "1\n" * 300_000}, "unreadable"),
     "pytest in product code": ({"shop/app.py": "import pytest\n" + APP}, "test-import"),
     "who is calling": ({"shop/app.py": APP + "\nimport inspect\nX = inspect.stack()\n"}, "stack-inspection"),
