@@ -22,7 +22,7 @@ class Waits(NamedTuple):
     asks: str
     title: str
     since: datetime
-    address: str | None = None
+    address: str
     why: str = ""
 
 
@@ -66,4 +66,4 @@ def _held() -> Iterator[Waits]:
                     e for e in entries if e.body["environment"] == environment and e.kind in ("held", "rolled_back")
                 )
                 since = max(entry.at for entry in stops)
-                yield Waits("held", "held environment", environment, since, None, why)
+                yield Waits("held", "held environment", environment, since, "/desk/environments", why)
