@@ -84,6 +84,9 @@ def server_environment() -> dict[str, str]:
         # Leases in memory are lost with the server, and a run whose lease cannot be renewed is stopped.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "15",
+        # The supervisor gives a free slot to the oldest run at once. If all that wait asked every 30 s, fifty of them
+        # would keep the server's SQLite busy, and starting another run would time out.
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "600",
     }
 
 

@@ -15,13 +15,14 @@ from uuid import UUID, uuid4
 import pytest
 from cryptography.fernet import Fernet
 from prefect.blocks.core import Block
+from prefect.settings import Settings
 
 from blocks import kept
 from blocks.ledger.ledger import Ledger
 from domain.errors import InputError, TargetError
 from flows import serving
 from flows.resume import take_free_slots
-from station import api, processes
+from station import api, processes, settings
 from station.keeping import Keeper, Program
 from station.supervisor import Supervisor
 from tasks.pager import page
@@ -303,7 +304,11 @@ def test_what_serves_is_watched_without_the_server(home: Path, monkeypatch: pyte
         again.target("shop")
 
 
-def test_runs_that_wait_for_a_slot_take_a_free_one_oldest_first() -> None:
+def test_runs_that_wait_for_a_slot_take_a_free_one_oldest_first(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    asks = settings.server_environment()["PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS"]
+    monkeypatch.setenv("PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS", asks)
+    waits_s = Settings().server.deployments.concurrency_slot_wait_seconds
+    assert waits_s == 600, "by themselves they ask seldom: fifty of them would keep the server busy"
     from datetime import UTC, datetime, timedelta
 
     now = datetime.now(UTC)
