@@ -18,6 +18,7 @@ from domain.policy.holding import KINDS, why_held
 from station import api, settings
 
 WORKSHOP = "lockgate-workshop"
+WITHIN_S = 2.0
 PEOPLE = "people"
 """The ledger's run for what people do to environments."""
 
@@ -60,7 +61,7 @@ def held(environment: str) -> str | None:
 def ledgers_of(environment: str) -> tuple[str, ...]:
     """URLs of the ledgers of all workshops that have the environment. Raises InputError where none has."""
     known: set[str] = set()
-    for shops in (_kept, api.workshops):  # one that was just made is not in the copy
+    for shops in (_kept, _made_since):
         found = shops()
         urls = [str(shop["ledger"]["url"]) for shop in found if environment in shop["targets"]]
         if urls:
@@ -71,6 +72,12 @@ def ledgers_of(environment: str) -> tuple[str, ...]:
 
 def _kept() -> list[Mapping[str, Any]]:
     return [kept.fields(WORKSHOP, name) for name in kept.names(WORKSHOP)]
+
+
+def _made_since() -> list[Mapping[str, Any]]:
+    """What the server has, if it is there: one that was just made is not in the copy. Nobody waits for a server that
+    does not answer, where there is a copy."""
+    return [*api.workshops()] if not kept.names(WORKSHOP) or api.answers(within_s=WITHIN_S) else []
 
 
 def _why(url: str, environment: str) -> str | None:

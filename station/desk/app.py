@@ -223,7 +223,7 @@ class Desk:
         session = self.sessions.find(value)
         if session is None:
             return None
-        token = await self._look(lambda: self._guests.tokens().with_id(session.token_id))
+        token = await self._guests.look(lambda tokens: tokens.with_id(session.token_id))
         if token is None or token.why_not(datetime.now(UTC)) is not None:
             self.sessions.end(value)
             return None

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 
 import uvicorn
@@ -33,18 +34,28 @@ class Ledger:
 
     def __init__(self) -> None:
         self._url, self._read_at = "", float("-inf")
+        self._reading = threading.Lock()
 
     def tokens(self) -> Tokens:
         """Raises LedgerError or NoAnswer where it was never known."""
-        if time.monotonic() - self._read_at > FRESH_S:
-            try:
-                self._url = api.ledger_url()
-                self._read_at = time.monotonic()
-            except LockgateError:
-                if not self._url:
-                    raise
-                self._read_at += AGAIN_S
+        if not self._url:
+            self._read()
+        elif time.monotonic() - self._read_at > FRESH_S and self._reading.acquire(blocking=False):
+            threading.Thread(target=self._read_again, daemon=True).start()
         return Tokens(self._url)
+
+    def _read(self) -> None:
+        self._url = api.ledger_url()
+        self._read_at = time.monotonic()
+
+    def _read_again(self) -> None:
+        """Beside those who ask: a server that hangs keeps none of them waiting."""
+        try:
+            self._read()
+        except LockgateError:
+            self._read_at = time.monotonic() - FRESH_S + AGAIN_S
+        finally:
+            self._reading.release()
 
 
 async def serve() -> None:

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 import httpx
@@ -27,6 +28,7 @@ from station.door.table import Act, Rule
 from station.door.upstream import Upstream
 
 log = logging.getLogger("lockgate")
+R = TypeVar("R")
 BODY_S = 60.0
 """How long a caller may take to send a body."""
 ANSWER_S = 120.0
@@ -62,6 +64,7 @@ class Door:
     def __init__(self, upstream: Upstream, guests: Guests, acts: Acts | None = None) -> None:
         self.upstream, self.guests, self.acts, self.forms = upstream, guests, acts or Acts(), Forms()
         self.desk = Desk(guests, self._ask_as)
+        self._looking, self._acting = ThreadPoolExecutor(2, "looks"), ThreadPoolExecutor(4, "acts")
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,13 +128,13 @@ class Door:
     async def _environment(self, request: Request, token: Token, words: list[str], content: bytes) -> Response:
         """Whether an environment is held, by `GET …/NAME`; `POST …/NAME/hold` and `…/open` with a reason."""
         if request.method == "GET" and len(words) == 1:
-            return JSONResponse(await asyncio.to_thread(self.acts.look, words[0]))
+            return JSONResponse(await _in(self._looking, lambda: self.acts.look(words[0])))
         if request.method != "POST" or len(words) != 2 or words[1] not in table.HOLDING:
             raise Denied(404, f"the door knows {', '.join(table.HOLDING)} of an environment, by POST")
         if not token.may(table.MAY_HOLD):
             raise Denied(403, _lacks(token, table.MAY_HOLD))
         reason = bodies.reason_of(_body(request, content))
-        said = await asyncio.to_thread(self.acts.hold, words[1], words[0], reason, token)
+        said = await _in(self._acting, lambda: self.acts.hold(words[1], words[0], reason, token))
         log.info("%s (token %s): %s %s: %s", token.name, token.id, words[1], words[0], said)
         return JSONResponse({"message": said})
 
@@ -232,7 +235,7 @@ class Door:
         flow, run_id = name.partition("/")[0], str(json.loads(bytes(answer.body))["id"])
         digest = start_digest(flow, asked.token.name, asked.body["parameters"])
         try:
-            await asyncio.to_thread(lambda: self.guests.tokens().sign(run_id, START, digest, asked.token))
+            await self.guests.look(lambda tokens: tokens.sign(run_id, START, digest, asked.token))
         except LockgateError as err:
             log.warning("run %s goes on, and the name of %s will be a claim: %s", run_id, asked.token.name, err)
 
@@ -255,7 +258,8 @@ class Door:
             reason = f"the run is over: it is {state.get('name')}"
             return JSONResponse({"status": "ABORT", "details": {"type": "abort_details", "reason": reason}})
         body, why = wanted
-        await asyncio.to_thread(self.acts.cancel, run, Cancelled(by=token.name, why=why, signed_in=True))
+        who = Cancelled(by=token.name, why=why, signed_in=True)
+        await _in(self._acting, lambda: self.acts.cancel(run, who))
         return asked._replace(body=body)
 
     async def _need_own(self, run_id: str, token: Token) -> None:
@@ -291,7 +295,7 @@ class Door:
             raise Denied(403, _lacks(token, form.role))
         answer = bodies.answer_of(asked.body, form, rest.partition("-")[0], token)
         try:
-            await asyncio.to_thread(lambda: self.guests.tokens().sign(run_id, question, answer_digest(answer), token))
+            await self.guests.look(lambda tokens: tokens.sign(run_id, question, answer_digest(answer), token))
         except LockgateError as err:
             raise Denied(503, f"the answer cannot be noted now, so it was not given: {err}") from err
         return asked._replace(body={"run_input": answer})
@@ -338,6 +342,11 @@ class Door:
         wanted = {"flow_runs": {"id": {"any_": sorted(named)}}, "limit": MOST_RUNS}
         runs = await self.upstream.read("/api/flow_runs/filter", body=wanted)
         return {str(run["id"]) for run in runs or [] if bodies.is_own(run, token)}
+
+
+async def _in(threads: ThreadPoolExecutor, act: Callable[[], R]) -> R:
+    """What waits for a ledger or a server, in threads that nothing else needs."""
+    return await asyncio.get_running_loop().run_in_executor(threads, act)
 
 
 def _body(request: Request, content: bytes) -> Any:

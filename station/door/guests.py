@@ -6,13 +6,16 @@ import binascii
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from blocks.ledger.tokens import Tokens
 from domain.access import Token
 from domain.errors import LockgateError
 from station.door.reading import Denied
 
+R = TypeVar("R")
 FAILURES, WINDOW_S = 10, 60.0
 """So many wrong tokens from one address in so many seconds; then each further wrong one is told to wait. A right one is
 let in all the same: behind a proxy all have one address, and a token of 256 bits is not guessed."""
@@ -28,6 +31,7 @@ class Guests:
         self.tokens = tokens
         self._clock = clock
         self._failures: dict[str, deque[float]] = {}
+        self._threads = ThreadPoolExecutor(4, "tokens")
 
     async def known(self, authorizations: list[str], address: str) -> Token:
         """Whose token it is. Raises Denied: 401 for none or a wrong one, 429 after too many, 503 without a ledger."""
@@ -38,7 +42,7 @@ class Guests:
     async def of_value(self, value: str, address: str) -> Token:
         """The same for a bare token."""
         try:
-            token = await asyncio.to_thread(lambda: self.tokens().of(value))
+            token = await self.look(lambda tokens: tokens.of(value))
         except LockgateError as err:
             raise Denied(503, f"tokens cannot be looked up now: {err}") from err
         why = "is not known here" if token is None else token.why_not(datetime.now(UTC))
@@ -48,6 +52,10 @@ class Guests:
             self._note(address)
             raise Denied(401, f"this token {why}")
         return token
+
+    async def look(self, ask: Callable[[Tokens], R]) -> R:
+        """What the tokens' ledger says, in threads of its own: who waits for a server keeps nobody from being known."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: ask(self.tokens()))
 
     def _is_slowed(self, address: str) -> bool:
         found = self._failures.get(address)

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -79,6 +79,20 @@ class FakeDoor:
         address: str = "192.0.2.1",
     ) -> Answer:
         """What the door answers to `path` as it is, and a body as JSON, or as the bytes of `content`."""
+        return self._loop.run(self.coming(method, path, by, body, headers=headers, content=content, address=address))
+
+    def coming(
+        self,
+        method: str,
+        path: str,
+        by: Role | str | None = None,
+        body: Any = None,
+        *,
+        headers: Sequence[tuple[str, str]] = (),
+        content: bytes | None = None,
+        address: str = "192.0.2.1",
+    ) -> Coroutine[Any, Any, Answer]:
+        """The same, for who asks more in one moment."""
         sent = [(name.lower().encode(), value.encode()) for name, value in headers]
         if by is not None:
             sent.append((b"authorization", f"Bearer {self.value[by] if isinstance(by, Role) else by}".encode()))
@@ -91,7 +105,7 @@ class FakeDoor:
             "path": raw.decode("latin-1"), "raw_path": raw, "query_string": query, "root_path": "", "headers": sent,
             "client": (address, 1), "server": ("door", 80),
         }  # fmt: skip
-        return self._loop.run(_call(self.app, scope, content or b""))
+        return _call(self.app, scope, content or b"")
 
     def remember(self) -> None:
         """Look no token up again: for very many requests."""

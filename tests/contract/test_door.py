@@ -20,7 +20,7 @@ from blocks.ledger.ledger import Ledger
 from blocks.ledger.reading import Reader
 from domain.access import START as START_NOTE
 from domain.access import Role, answer_digest, start_digest
-from station import credentials
+from station import api, credentials, holding
 from station.door import connections, table
 from tests.contract.door import DEPLOYMENTS, ID, MARK, QUESTIONS, RUNNING, RUNS, SECRET, STARTED, FakeDoor, basic
 
@@ -225,6 +225,7 @@ def test_a_run_that_releases_is_not_stopped_half_way(tmp_path: Path) -> None:
 def test_who_may_hold_and_open_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
     monkeypatch.setattr("station.api.workshops", list)
+    monkeypatch.setattr("station.api.answers", lambda within_s: True)
     credentials.encryption_key()
     door = FakeDoor(tmp_path)
     shop = {"targets": {"shop": "process-target/shop"}, "ledger": {"url": door.tokens.url}}
@@ -249,6 +250,47 @@ def test_who_may_hold_and_open_environments(tmp_path: Path, monkeypatch: pytest.
     ):  # fmt: skip
         assert door.ask(method, path, Role.RELEASE, body).status == status, path
     assert door.ask("GET", place).status == 401
+
+
+def test_who_waits_for_a_server_that_hangs_keeps_nobody_else_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, hangs = FakeDoor(tmp_path), threading.Event()
+    monkeypatch.setattr("station.holding.held", lambda name: hangs.wait(60))
+    monkeypatch.setattr("station.holding.hold", lambda name, why, by, signed_in: f"{name} is held")
+
+    async def asked() -> None:
+        waiting = [
+            asyncio.create_task(door.coming("GET", f"/door/environments/nowhere{number}", Role.SUBMIT))
+            for number in range(50)
+        ]
+        try:
+            async with asyncio.timeout(30):
+                assert (await door.coming("GET", "/door/me", Role.REVIEW)).status == 200
+                hold = await door.coming("POST", "/door/environments/shop/hold", Role.RELEASE, {"reason": "it burns"})
+                assert hold.told == {"message": "shop is held"}
+        finally:
+            hangs.set()
+            await asyncio.gather(*waiting)
+
+    asyncio.run(asked())
+
+
+def test_an_unknown_environment_is_refused_at_once_while_the_server_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    credentials.encryption_key()
+    kept.keep({"lockgate-workshop/default": {"targets": {"shop": "x"}, "ledger": {"url": "sqlite://"}}})
+    asked: list[tuple[str, float]] = []
+
+    def away(method: str, path: str, body: Any, within_s: float = api.PATIENCE_S, **_: Any) -> tuple[int, bytes]:
+        asked.append((path, within_s))
+        raise TimeoutError
+
+    monkeypatch.setattr(api, "_once", away)
+    assert FakeDoor(tmp_path).ask("GET", "/door/environments/nowhere", Role.SUBMIT).status == 404
+    assert asked == [("/health", holding.WITHIN_S)], "it was not waited for"
 
 
 def test_what_is_submitted_is_shown_to_who_submitted_it_and_to_who_judges_it(door: FakeDoor) -> None:
