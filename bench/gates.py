@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         results = run(chosen, asked.kept)
     print("\n".join(["", *matrix(results), "", *seconds(results), "", *misses(results)]))
+    if asked.write and len(results) < len(chosen) and not asked.no_runs:
+        parser.exit(1, "nothing is written: some cases are wrong themselves\n")
     if asked.write:
         if not asked.own:
             UPSTREAM_PAGE.write_text(
@@ -68,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(cases: Sequence[Case], at: Path | None = None) -> list[Result]:
-    """The results, in the order of the cases; those in the file `at` are not run again. A line is printed for each."""
+    """The results, in the order of the cases; those in the file `at` are not run again. A line is printed for each, and
+    for one that is wrong itself, which gives no result."""
     warnings.simplefilter("ignore")
     results = kept(at, cases) if at else {}
     started = time.monotonic()
@@ -76,13 +79,17 @@ def run(cases: Sequence[Case], at: Path | None = None) -> list[Result]:
         supply.publish(registry)
         with workbench(Path(folder), registry) as bench:
             for number, case in enumerate(cases, 1):
+                passed = time.monotonic() - started
                 if case.name not in results:
-                    results[case.name] = bench.run(case, with_raw=case in HONEST)
+                    try:
+                        results[case.name] = bench.run(case, with_raw=case in HONEST)
+                    except ValueError as err:  # the case itself is wrong; the others are not
+                        print(f"{number:>4}/{len(cases)} {passed:>6.0f} s  WRONG {case.name}: {err}", flush=True)
+                        continue
                     if at:
                         keep(results[case.name], at)
-                passed = time.monotonic() - started
                 print(f"{number:>4}/{len(cases)} {passed:>6.0f} s  {_line(results[case.name])}", flush=True)
-    return [results[case.name] for case in cases]
+    return [results[case.name] for case in cases if case.name in results]
 
 
 def _line(result: Result) -> str:
