@@ -58,7 +58,7 @@ class Connections:
     def _end_one_of(self, peer: str, newest: Any) -> None:
         others = [one for one, whose in self._open.items() if whose == peer and one is not newest]
         idle = (one for one in self._idle if self._open[one] == peer and one is not newest)
-        gone = next(idle, None) or next((one for one in others if not one.signed()), newest)
+        gone = next(idle, None) or next((one for one in others if not is_signed(one.scope)), newest)
         self.leave(gone)
         gone.transport.abort()
 
@@ -81,11 +81,6 @@ def protocols(connections: Connections) -> tuple[type[H11Protocol], type[WebSock
 
         deadline: asyncio.TimerHandle | None = None
         scope: Any
-        was_signed = False
-        """Whether an earlier request of this connection showed a token that is known."""
-
-        def signed(self) -> bool:
-            return self.was_signed or is_signed(self.scope)
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -100,7 +95,6 @@ def protocols(connections: Connections) -> tuple[type[H11Protocol], type[WebSock
                 self._stop_waiting()
 
         def on_response_complete(self) -> None:
-            self.was_signed = self.signed()
             super().on_response_complete()
             if self._is_idle():
                 connections.note(self, idle=True)
@@ -131,9 +125,6 @@ def protocols(connections: Connections) -> tuple[type[H11Protocol], type[WebSock
         """WebSocket; what is said first there, and when, `sockets.py` looks after."""
 
         scope: Any = None
-
-        def signed(self) -> bool:
-            return is_signed(self.scope)
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)

@@ -653,7 +653,9 @@ def test_who_shows_no_token_takes_no_place_of_who_does(door: FakeDoor, listening
     )
     try:
         with connected(listening) as signed:
-            signed.sendall(slow + token + b"\r\n\r\n{")
+            going_on = answer_to(signed, slow + token + b"\r\nExpect: 100-continue\r\n\r\n")
+            assert going_on.startswith(b"HTTP/1.1 100"), "the door has read the token, and waits for the body"
+            signed.sendall(b"{")
             takers = [connected(listening) for _ in range(80)]
             for each in takers:
                 with contextlib.suppress(ConnectionError):
