@@ -30,7 +30,7 @@ from station.desk.sessions import Session, Sessions
 from station.desk.waiting import waiting
 from station.door.connections import note_signed
 from station.door.guests import MAX_VALUE, Guests
-from station.door.reading import Denied
+from station.door.reading import MAX_BODY, Denied
 from station.door.table import ANSWERS, MAY_HOLD, STARTS
 
 R = TypeVar("R")
@@ -42,6 +42,10 @@ SCREENS = (("/desk/", "Waiting"), ("/desk/tasks", "Tasks"), ("/desk/environments
 LOOKS = 4
 """So many pages are made at once: those that wait for a server that hangs keep no thread of the door's own."""
 
+SIGN_IN_BYTES = 65_536
+
+BodyOf = Callable[[int], Awaitable[bytes]]
+"""The body of the request, of so many bytes at most. Raises Denied for a longer or a slow one."""
 AskAs = Callable[[Token, str, Sequence[str], Any], Awaitable[tuple[int, Any]]]
 """(token, method, segments, body) → status and JSON of the door's answer."""
 
@@ -63,14 +67,15 @@ class Desk:
         self.forge_of: ForgeOf = _forge_of
         self._threads = ThreadPoolExecutor(LOOKS, "desk")
 
-    async def answer(self, request: Request, words: Sequence[str], content: bytes) -> Response:
-        """The answer to a request below `/desk`, as HTML whatever happens."""
+    async def answer(self, request: Request, words: Sequence[str], body_of: BodyOf) -> Response:
+        """The answer to a request below `/desk`, as HTML whatever happens. A body is read once it is known who sends
+        it; of who signs in, a short one."""
         visit = None
         try:
             if words[:1] == ["static"]:
                 return _static(request, words)
             if words == ["sign-in"]:
-                return await self._sign_in(request, content)
+                return await self._sign_in(request, body_of)
             visit = await self._visit(request)
             if visit is None:
                 return self._to_sign_in(request, words)
@@ -78,7 +83,7 @@ class Desk:
             if request.method == "GET":
                 return await self._shown(visit, words)
             if request.method == "POST":
-                return await self._done(visit, words, self._form(visit, content))
+                return await self._done(visit, words, self._form(visit, await body_of(MAX_BODY)))
             raise Denied(405, "pages are read by GET, and forms are sent by POST")
         except Denied as no:
             return self._told(visit, no.status, str(no))
@@ -235,7 +240,7 @@ class Desk:
         place = "/desk/" + "/".join(words)
         return _redirect(f"/desk/sign-in?next={place}" if WITHIN.fullmatch(place) else "/desk/sign-in")
 
-    async def _sign_in(self, request: Request, content: bytes) -> Response:
+    async def _sign_in(self, request: Request, body_of: BodyOf) -> Response:
         nonce = forms.cookies_of(request.headers).get(BEFORE, "")
         if request.method == "GET":
             asked = request.query_params.get("next", "/desk/")
@@ -243,7 +248,7 @@ class Desk:
         if request.method != "POST":
             raise Denied(405, "sign in by the form")
         forms.check_origin(request.headers)
-        form = forms.form_of(request.headers, content)
+        form = forms.form_of(request.headers, await body_of(SIGN_IN_BYTES))
         forms.check_csrf(form, self.sessions.before(nonce) if nonce else "")
         value = form.get("token", "").strip()[: MAX_VALUE + 1]
         address = request.client.host if request.client else ""

@@ -48,8 +48,12 @@ class Shown(NamedTuple):
     """Of the file, or of lines that are not shown."""
 
     @property
+    def findings(self) -> list[Finding]:
+        return [*self.beside, *(finding for here in self.at.values() for finding in here)]
+
+    @property
     def is_folded(self) -> bool:
-        return self.file.is_folded and not self.at and not self.beside
+        return self.file.is_folded and not self.findings
 
 
 class Review(NamedTuple):
@@ -63,6 +67,8 @@ class Review(NamedTuple):
     base: str
     verdict: Verdict | None
     findings: list[Finding]
+    elsewhere: list[Finding]
+    """Those that stand at no file that is shown: without a path, or of another file."""
     suppressed: tuple[str, ...]
     tests: list[tuple[str, int, int, int]]
     """(kind, of how many, pass on the change, passed on base)"""
@@ -161,6 +167,7 @@ def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
     given = [a for e in entries if e.kind == "approval" for a in [Approval.model_validate(e.body)] if a.waits_for
              and a.fingerprint == question.fingerprint]  # fmt: skip
     files, left_out, problem = _change(prepared, question, findings, forge_of)
+    placed = {id(finding) for shown in files for finding in shown.findings}
     return Review(
         run_id=str(run["id"]),
         mark=mark,
@@ -170,6 +177,7 @@ def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
         base=prepared.base,
         verdict=verdict,
         findings=findings,
+        elsewhere=[finding for finding in findings if id(finding) not in placed],
         suppressed=scanned.suppressed if scanned else (),
         tests=[_counted(kind, rows) for kind in dict.fromkeys(row.kind for row in rows)],
         not_passing=[row for row in rows if row.head is not CaseOutcome.PASSED],
@@ -212,13 +220,14 @@ def _change(
 
 
 def _with_findings(file: File, findings: Sequence[Finding]) -> Shown:
-    mine = [finding for finding in findings if finding.path == file.path]
+    mine = [finding for finding in findings if finding.path in (file.path, file.was)]
     shown = {line.new for line in file.lines if line.new is not None}
     at: dict[int, list[Finding]] = defaultdict(list)
     for finding in mine:
-        if finding.line in shown and finding.line is not None:
+        if finding.path == file.path and finding.line is not None and finding.line in shown:
             at[finding.line].append(finding)
-    return Shown(file, dict(at), [finding for finding in mine if finding.line not in shown])
+    placed = [finding for here in at.values() for finding in here]
+    return Shown(file, dict(at), [finding for finding in mine if finding not in placed])
 
 
 def _counted(kind: str, rows: Sequence[CaseRow]) -> tuple[str, int, int, int]:

@@ -99,7 +99,7 @@ class Door:
             token = await self._guest(request)
             return await self._environment(request, token, segments[2:], await _content(request))
         if segments[0] == "desk":
-            return await self.desk.answer(request, segments[1:], await _content(request))
+            return await self.desk.answer(request, segments[1:], lambda most: _content(request, most))
         if segments[0] != "api":
             return await self._page(request, segments)
         if f"{method} /{'/'.join(below)}" in table.OPEN:
@@ -354,7 +354,7 @@ def _body(request: Request, content: bytes) -> Any:
     return body_of(headers.getlist("content-type"), headers.getlist("content-encoding"), content)
 
 
-async def _content(request: Request) -> bytes:
+async def _content(request: Request, most: int = MAX_BODY) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
@@ -362,8 +362,8 @@ async def _content(request: Request) -> bytes:
             async for part in request.stream():
                 parts.append(part)
                 size += len(part)
-                if size > MAX_BODY:
-                    raise Denied(413, f"a body may have {MAX_BODY:,} bytes at most")
+                if size > most:
+                    raise Denied(413, f"a body may have {most:,} bytes at most")
     except TimeoutError:
         raise Denied(408, f"the body did not come within {BODY_S:.0f} s") from None
     return b"".join(parts)

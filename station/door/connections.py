@@ -6,6 +6,7 @@ ever, and five hundred of those would leave no room for anybody else.
 
 import asyncio
 import resource
+from collections import Counter
 from collections.abc import MutableMapping
 from ipaddress import IPv6Address, ip_address
 from typing import Any
@@ -28,22 +29,28 @@ class Connections:
         self.most, self.of_one = most, of_one
         self._open: dict[Any, str] = {}  # protocol → its peer, the oldest first
         self._idle: dict[Any, None] = {}
+        self._of: Counter[str] = Counter()  # peer → how many
 
     def enter(self, one: Any, *, idle: bool) -> None:
         """Count a connection. One too many ends another one of its own peer, or of the peer with most; else itself."""
         peer = _peer(one.client)
         self._open[one] = peer
+        self._of[peer] += 1
         if idle:
             self._idle[one] = None
-        if self._count(peer) > self.of_one:
+        if self._of[peer] > self.of_one:
             self._end_one_of(peer, one)
         elif len(self._open) > self.most:
-            self._end_one_of(max(set(self._open.values()), key=self._count), one)
+            self._end_one_of(max(self._of, key=self._of.__getitem__), one)
 
     def leave(self, one: Any) -> None:
         """Count it no more. Safe to repeat."""
-        self._open.pop(one, None)
+        peer = self._open.pop(one, None)
         self._idle.pop(one, None)
+        if peer is not None:
+            self._of[peer] -= 1
+            if not self._of[peer]:
+                del self._of[peer]
 
     def note(self, one: Any, *, idle: bool) -> None:
         """Whether it asks something now."""
@@ -51,9 +58,6 @@ class Connections:
             self._idle.pop(one, None)
         elif one in self._open:
             self._idle.setdefault(one)
-
-    def _count(self, peer: str) -> int:
-        return sum(each == peer for each in self._open.values())
 
     def _end_one_of(self, peer: str, newest: Any) -> None:
         others = [one for one, whose in self._open.items() if whose == peer and one is not newest]

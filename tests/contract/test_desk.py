@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from blocks.forges.local import LocalForge
 from domain.access import Holding, Role, answer_digest
 from domain.brief import Brief
+from domain.errors import ForgeError
 from domain.project import ProjectSettings
 from domain.task import (
     Answer,
@@ -281,6 +283,16 @@ def test_what_is_tried_does_not_work(desk: FakeDesk, tried: Tried, wanted: Any) 
     assert tried(desk) == wanted
 
 
+@pytest.mark.parametrize(
+    ("path", "size", "status"),
+    [("/desk/static/desk.css", 5_000_000, 404), ("/desk/brief", 5_000_000, 401), ("/desk/sign-in", 70_000, 413)],
+)
+def test_nobody_sends_much_before_it_is_known_who_it_is(desk: FakeDesk, path: str, size: int, status: int) -> None:
+    browser = Browser(desk)
+    browser.get("/desk/sign-in")
+    assert browser.send(path, {"token": "x" * size}).status == status
+
+
 def test_every_page_forbids_what_is_not_its_own(desk: FakeDesk) -> None:
     ann = _signed(desk)
     for answer in (ann.get("/desk/"), ann.get("/desk/nowhere"), Browser(desk).get("/desk/sign-in"),
@@ -411,6 +423,26 @@ def test_a_review_shows_the_change_that_was_judged_and_nothing_of_it_is_html(des
     assert at_lines and "Comment at line 6" not in at_lines[0], "a finding stands below its line"
     assert page.index("far-away") < page.index("Comment at line 5") and "nowhere" in page
     assert "1 of 2" in page and "CODEOWNERS" in page
+
+
+RENAMED = "diff --git a/sums.py b/adds.py\nsimilarity index 100%\nrename from sums.py\nrename to adds.py\n"
+OTHER = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"
+
+
+@pytest.mark.parametrize("diff", ["", RENAMED, OTHER, None], ids=["no lines", "renamed", "another file", "no diff"])
+def test_every_finding_is_shown_wherever_it_is(
+    desk: FakeDesk, change: Change, monkeypatch: pytest.MonkeyPatch, diff: str | None
+) -> None:
+    def shown(*_: str) -> str:
+        if diff is None:
+            raise ForgeError("the mirror is away")
+        return diff
+
+    monkeypatch.setattr(desk.app.desk, "forge_of", lambda name: SimpleNamespace(diff=shown))
+    ann = _waits(desk)
+    assert ann.get(f"/desk/review/{RUN}").status == 200
+    assert sorted(re.findall(r'<div class="finding \w+"><b>([^<]+)', ann.page)) == ["S102", "far-away", "nowhere"]
+    assert "sums.py:5" in ann.page and f"3 findings; {2 if diff == RENAMED else 0} of them" in ann.page
 
 
 def test_an_approval_goes_the_way_of_the_door_in_the_name_of_who_is_signed_in(desk: FakeDesk, change: Change) -> None:

@@ -632,6 +632,37 @@ def test_connections_that_ask_nothing_keep_nobody_out(listening: int) -> None:
         each.close()
 
 
+def test_a_connection_is_not_compared_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    class Peer(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return str.__eq__(self, str(other))
+
+        __hash__ = str.__hash__
+
+    monkeypatch.setattr(connections, "_peer", Peer)
+    aborted = []
+
+    class Caller:
+        def __init__(self, number: int) -> None:
+            self.client, self.transport = f"peer {number % 40}", self
+            self.abort = lambda: aborted.append(number)
+
+        def signed(self) -> bool:
+            return False
+
+    known = connections.Connections(most=80, of_one=50)
+    for number in range(81):
+        known.enter(Caller(number), idle=False)
+        if number == 79:
+            assert len(compared) < 80 * 4
+    assert aborted == [0] and len(known._open) == sum(known._of.values()) == 80
+
+
 def test_who_shows_no_token_takes_no_place_of_who_does(door: FakeDoor, listening: int) -> None:
     """Not by files of the UI that are not taken: of those that ask, the longest without a token has to go."""
 
