@@ -216,7 +216,7 @@ class RunsWatch:
 
 def programs() -> tuple[Program, ...]:
     """What the supervisor keeps running. Settings are read at each start: the port is chosen by `up`."""
-    server = [PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
+    server = [PYTHON, "-m", "station.server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
     worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", WORKER]
     return (
         Program("server", server, _server_environment, home(), ask_server, silent_for_s=90),

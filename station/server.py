@@ -1,0 +1,61 @@
+"""Prefect's server, `python -m station.server start …`, as it has to be on SQLite.
+
+It could freeze for exactly a minute, seen under load. By the stacks of its threads: Python collects garbage in whichever
+thread asks for memory, so in the event loop's too. There it waited for a connection which, in a thread of its own,
+waited for SQLite's write lock. That was held by a transaction that only the event loop could end. So nothing moved
+until SQLite had waited as long as it may.
+
+So here the collector has a thread of its own, and SQLite waits for seconds. Who gets no lock is answered 503, and asks
+again.
+"""
+
+import gc
+import sys
+import threading
+import time
+
+from prefect.server.database.configurations import AioSqliteConfiguration
+
+BUSY_MS = 5000
+"""Prefect's own is 60,000: https://github.com/PrefectHQ/prefect/blob/main/src/prefect/server/database/configurations.py"""
+YOUNG_S, ALL_S = 0.5, 30.0
+"""Between two collections of what is young, and of everything."""
+
+
+def wait_less() -> None:
+    """Each new connection to SQLite waits for `BUSY_MS` at most."""
+    real = AioSqliteConfiguration.setup_sqlite
+
+    def setup_sqlite(self: AioSqliteConfiguration, conn: object, record: object) -> None:
+        real(self, conn, record)  # type: ignore[arg-type]
+        cursor = conn.cursor()  # type: ignore[attr-defined]
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        cursor.close()
+
+    AioSqliteConfiguration.setup_sqlite = setup_sqlite  # type: ignore[method-assign]
+
+
+def collect_aside() -> None:
+    """No thread but this one collects garbage from now on."""
+    gc.disable()
+
+    def collect() -> None:
+        last = time.monotonic()
+        while True:
+            time.sleep(YOUNG_S)
+            is_due = time.monotonic() - last > ALL_S
+            gc.collect(2 if is_due else 1)
+            if is_due:
+                last = time.monotonic()
+
+    threading.Thread(target=collect, name="garbage", daemon=True).start()
+
+
+if __name__ == "__main__":
+    wait_less()
+    from prefect.cli import app
+
+    gc.freeze()  # what was imported is no garbage
+    collect_aside()
+    sys.argv = ["prefect", "server", *sys.argv[1:]]
+    app()
