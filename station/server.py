@@ -1,7 +1,7 @@
 """Prefect's server, `python -m station.server start …`, as it has to be on SQLite.
 
-It could freeze for exactly a minute, seen under load. By the stacks of its threads: Python collects garbage in whichever
-thread asks for memory, so in the event loop's too. There it waited for a connection which, in a thread of its own,
+It could freeze for exactly a minute, seen under load. By the stacks of its threads: Python collects garbage in any
+thread that asks for memory, so in the event loop's too. There it waited for a connection which, in a thread of its own,
 waited for SQLite's write lock. That was held by a transaction that only the event loop could end. So nothing moved
 until SQLite had waited as long as it may.
 
