@@ -649,7 +649,7 @@ def test_a_connection_is_not_compared_with_all_others(monkeypatch: pytest.Monkey
 
     class Caller:
         def __init__(self, number: int) -> None:
-            self.client, self.transport = f"peer {number % 40}", self
+            self.client, self.transport, self.scope = f"peer {number % 40}", self, None
             self.abort = lambda: aborted.append(number)
 
         def signed(self) -> bool:
