@@ -37,8 +37,7 @@ R = TypeVar("R")
 COOKIE, BEFORE = "lockgate_desk", "lockgate_desk_form"
 WITHIN = re.compile(r"/desk/(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]*")
 """Where somebody is sent after signing in: pages of the desk, and nothing that a browser could read otherwise."""
-SCREENS = (("/desk/", "Waiting"), ("/desk/tasks", "Tasks"), ("/desk/environments", "Environments"),
-           ("/desk/brief", "New brief"))  # fmt: skip
+SCREENS = (("/", "Waiting"), ("/tasks", "Tasks"), ("/environments", "Environments"), ("/brief", "New brief"))
 LOOKS = 4
 """So many pages are made at once: those that wait for a server that hangs keep no thread of the door's own."""
 
@@ -56,6 +55,11 @@ class Visit(NamedTuple):
     request: Request
     session: Session
     token: Token
+
+    @property
+    def desk(self) -> str:
+        """Where the desk is for this session."""
+        return f"/desk/{self.session.place}"
 
 
 class Desk:
@@ -76,7 +80,9 @@ class Desk:
                 return _static(request, words)
             if words == ["sign-in"]:
                 return await self._sign_in(request, body_of)
-            visit = await self._visit(request)
+            place = words[0] if words and words[0].startswith("at-") else ""
+            words = words[1:] if place else words
+            visit = await self._visit(request, place)
             if visit is None:
                 return self._to_sign_in(request, words)
             note_signed(request.scope)
@@ -99,7 +105,7 @@ class Desk:
         match words:
             case [] | [""]:
                 found, problems, more = await self._look(waiting)
-                return self._page("waiting.html", visit, "/desk/", found=found, problems=problems, more=more)
+                return self._page("waiting.html", visit, "/", found=found, problems=problems, more=more)
             case ["review", run_id]:
                 return await self._review(visit, run_id)
             case ["task", run_id]:
@@ -110,11 +116,11 @@ class Desk:
                 return await self._new_brief(visit, briefs.FIELDS, {})
             case ["tasks"]:
                 runs = await self._look(tasks.newest)
-                return self._page("tasks.html", visit, "/desk/tasks", found=runs)
+                return self._page("tasks.html", visit, "/tasks", found=runs)
             case ["environments"]:
                 serving = await self._look(environments)
                 may = visit.token.may(MAY_HOLD)
-                return self._page("environments.html", visit, "/desk/environments", found=serving, may=may)
+                return self._page("environments.html", visit, "/environments", found=serving, may=may)
         raise Denied(404, "there is no such page")
 
     async def _done(self, visit: Visit, words: Sequence[str], form: Mapping[str, str]) -> Response:
@@ -123,24 +129,26 @@ class Desk:
             case ["sign-out"]:
                 self.sessions.end(forms.cookies_of(visit.request.headers).get(COOKIE))
                 gone = _redirect("/desk/sign-in")
-                gone.headers.append("set-cookie", forms.cookie(COOKIE, "", secure=_is_secure(visit.request), ends=True))
+                gone.headers.append(
+                    "set-cookie", forms.cookie(COOKIE, "", visit.desk, secure=_is_secure(visit.request), ends=True)
+                )
                 return gone
             case ["review", run_id]:
                 return await self._answered(visit, run_id, form)
             case ["task", run_id]:
                 state = {"type": "CANCELLING", "message": form.get("why", "")}
                 await self._act(visit, ["api", "flow_runs", run_id, "set_state"], {"state": state})
-                return _redirect(f"/desk/task/{run_id}")
+                return _redirect(visit.desk + f"/task/{run_id}")
             case ["brief"]:
                 return await self._submitted(visit, form)
             case ["environments", name, "rollback"]:
                 wanted = {
                     "environment": name, "revision": form.get("revision") or None, "reason": form.get("reason", "")
                 }  # fmt: skip
-                return _redirect(f"/desk/task/{await self._started(visit, 'rollback', wanted)}")
+                return _redirect(visit.desk + f"/task/{await self._started(visit, 'rollback', wanted)}")
             case ["environments", name, ("hold" | "open") as word]:
                 await self._act(visit, ["door", "environments", name, word], {"reason": form.get("reason", "")})
-                return _redirect("/desk/environments")
+                return _redirect(visit.desk + "/environments")
         raise Denied(404, "there is no such form")
 
     # ── what waits for an answer ──
@@ -169,9 +177,7 @@ class Desk:
             raise Denied(409, f"Your answer was not taken: {reason}. {late}".strip())
         said = given.get("decision", "answered")
         why = f"You said: {said}. The run goes on." + (f"\n\n{given['comment']}" if given.get("comment") else "")
-        return self._page(
-            "told.html", visit, title="Your answer is given", why=why, links=[("/desk/", "What else waits")]
-        )
+        return self._page("told.html", visit, title="Your answer is given", why=why, links=[("/", "What else waits")])
 
     # ── a new brief ──
 
@@ -181,7 +187,7 @@ class Desk:
         shown = {**briefs.FIELDS, "hidden": "", **given}
         key = given.get("key") or secrets.token_urlsafe(16)
         return self._page(
-            "brief.html", visit, "/desk/brief", 422 if wrong else 200,
+            "brief.html", visit, "/brief", 422 if wrong else 200,
             given=shown, wrong=wrong, offered=offered, may=may, key=key,
         )  # fmt: skip
 
@@ -196,7 +202,7 @@ class Desk:
             run_id = await self._started(visit, "agent-task", wanted, form.get("key", ""))
         except Denied as no:
             return await self._new_brief(visit, form, {"": [str(no)]})
-        return _redirect(f"/desk/task/{run_id}")
+        return _redirect(visit.desk + f"/task/{run_id}")
 
     # ── what is asked of the door ──
 
@@ -222,10 +228,10 @@ class Desk:
 
     # ── who it is ──
 
-    async def _visit(self, request: Request) -> Visit | None:
+    async def _visit(self, request: Request, place: str) -> Visit | None:
         """Who is signed in. The token is looked up each time: one that was revoked or has expired ends the session."""
         value = forms.cookies_of(request.headers).get(COOKIE)
-        session = self.sessions.find(value)
+        session = self.sessions.find(value, place)
         if session is None:
             return None
         token = await self._guests.look(lambda tokens: tokens.with_id(session.token_id))
@@ -258,19 +264,25 @@ class Desk:
             token = await self._guests.of_value(value, address)
         except Denied as no:
             return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
-        self.sessions.end(forms.cookies_of(request.headers).get(COOKIE))
-        answer = _redirect(_within(form.get("next", "")))
         self._threads.submit(_import_workshop)
-        value = self.sessions.begin(token.id)
-        answer.headers.append("set-cookie", forms.cookie(COOKIE, value, secure=_is_secure(request)))
+        value, session = self.sessions.begin(token.id)
+        desk = f"/desk/{session.place}"
+        answer = _redirect(desk + _within(form.get("next", "")).removeprefix("/desk"))
+        answer.headers.append("set-cookie", forms.cookie(COOKIE, value, desk, secure=_is_secure(request)))
         return answer
 
     def _ask_token(self, request: Request, nonce: str, asked: str, wrong: str = "", status: int = 200) -> Response:
         fresh = nonce if re.fullmatch(r"[A-Za-z0-9_-]{20,60}", nonce) else secrets.token_urlsafe(32)
         answer = pages.page(
-            "sign_in.html", status, who=None, csrf=self.sessions.before(fresh), next=_within(asked), wrong=wrong
+            "sign_in.html",
+            status,
+            who=None,
+            desk="/desk",
+            csrf=self.sessions.before(fresh),
+            next=_within(asked),
+            wrong=wrong,
         )
-        answer.headers.append("set-cookie", forms.cookie(BEFORE, fresh, secure=_is_secure(request)))
+        answer.headers.append("set-cookie", forms.cookie(BEFORE, fresh, "/desk/sign-in", secure=_is_secure(request)))
         if status == 429:
             answer.headers["retry-after"] = "60"
         return answer
@@ -286,15 +298,22 @@ class Desk:
 
     def _page(self, template: str, visit: Visit, here: str = "", status: int = 200, **values: Any) -> Response:
         return pages.page(
-            template, status, who=visit.token, csrf=visit.session.csrf, screens=SCREENS, here=here, **values
+            template,
+            status,
+            who=visit.token,
+            desk=visit.desk,
+            csrf=visit.session.csrf,
+            screens=SCREENS,
+            here=here,
+            **values,
         )
 
     def _told(self, visit: Visit | None, status: int, why: str) -> Response:
         titles = {401: "Sign in", 403: "You may not do this", 404: "There is nothing here", 409: "Somebody was faster"}
         said = {"title": titles.get(status, "This did not work"), "why": why}
         if visit:
-            return self._page("told.html", visit, status=status, links=[("/desk/", "What waits")], **said)
-        return pages.page("told.html", status, who=None, links=[("/desk/sign-in", "Sign in")], **said)
+            return self._page("told.html", visit, status=status, links=[("/", "What waits")], **said)
+        return pages.page("told.html", status, who=None, desk="/desk", links=[("/sign-in", "Sign in")], **said)
 
     async def _look(self, look: Callable[[], R]) -> R:
         """What is read from the server, the ledger or a repository."""

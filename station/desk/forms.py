@@ -55,6 +55,6 @@ def cookies_of(headers: Headers) -> dict[str, str]:
     return {name: values[0] for name, values in found.items() if len(values) == 1}
 
 
-def cookie(name: str, value: str, *, secure: bool, ends: bool = False) -> str:
-    """A `Set-Cookie` that no script reads and no other site sends."""
-    return f"{name}={value}; Path=/desk; HttpOnly; SameSite=Strict{'; Secure' * secure}{'; Max-Age=0' * ends}"
+def cookie(name: str, value: str, path: str, *, secure: bool, ends: bool = False) -> str:
+    """A `Set-Cookie` that no script reads and no other site sends, for a path and what is below it."""
+    return f"{name}={value}; Path={path}; HttpOnly; SameSite=Strict{'; Secure' * secure}{'; Max-Age=0' * ends}"

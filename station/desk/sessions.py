@@ -18,6 +18,9 @@ class Session(NamedTuple):
 
     token_id: str
     csrf: str
+    place: str
+    """What its addresses have after `/desk/`. Cookies know no port: a browser would send one of `/desk` to whatever
+    listens on another port of this host, such as a release. Only this browser knows this place."""
     until: float
 
 
@@ -29,8 +32,8 @@ class Sessions:
         self._secret = secrets.token_bytes(32)
         self._known: dict[str, Session] = {}
 
-    def begin(self, token_id: str) -> str:
-        """The value of a new cookie; it was never seen before."""
+    def begin(self, token_id: str) -> tuple[str, Session]:
+        """The value of a new cookie, and its session; both were never seen before."""
         now = self._clock()
         self._known = {key: one for key, one in self._known.items() if one.until > now}
         mine = [key for key, one in self._known.items() if one.token_id == token_id]
@@ -39,13 +42,14 @@ class Sessions:
         while len(self._known) >= MOST:
             del self._known[next(iter(self._known))]
         value = secrets.token_urlsafe(32)
-        self._known[_hashed(value)] = Session(token_id, secrets.token_urlsafe(32), now + HOURS * 3600)
-        return value
+        session = Session(token_id, secrets.token_urlsafe(32), f"at-{secrets.token_urlsafe(32)}", now + HOURS * 3600)
+        self._known[_hashed(value)] = session
+        return value, session
 
-    def find(self, value: str | None) -> Session | None:
-        """The session of a cookie; None if there is none, or its time is over."""
+    def find(self, value: str | None, place: str) -> Session | None:
+        """The session of a cookie at its place; None if there is none, or its time is over."""
         found = self._known.get(_hashed(value)) if value else None
-        return found if found and found.until > self._clock() else None
+        return found if found and found.place == place and found.until > self._clock() else None
 
     def end(self, value: str | None) -> None:
         """Safe to repeat."""

@@ -43,7 +43,7 @@ def waiting() -> tuple[list[Waits], list[str], int]:
 
 def _asked() -> Iterator[Waits]:
     for one in inbox.waiting(MOST):
-        yield Waits(one.kind, one.asks, one.title, one.since, f"/desk/review/{one.run_id}")
+        yield Waits(one.kind, one.asks, one.title, one.since, f"/review/{one.run_id}")
 
 
 def _frozen() -> Iterator[Waits]:
@@ -54,7 +54,7 @@ def _frozen() -> Iterator[Waits]:
     for run in api.runs(wanted, "EXPECTED_START_TIME_DESC", MOST):
         state = run["state"] or {}
         at = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
-        yield Waits("frozen", "frozen run", run["name"], at, f"/desk/task/{run['id']}", str(state.get("message") or ""))
+        yield Waits("frozen", "frozen run", run["name"], at, f"/task/{run['id']}", str(state.get("message") or ""))
 
 
 def _held() -> Iterator[Waits]:
@@ -66,4 +66,4 @@ def _held() -> Iterator[Waits]:
                     e for e in entries if e.body["environment"] == environment and e.kind in ("held", "rolled_back")
                 )
                 since = max(entry.at for entry in stops)
-                yield Waits("held", "held environment", environment, since, "/desk/environments", why)
+                yield Waits("held", "held environment", environment, since, "/environments", why)

@@ -89,11 +89,14 @@ class FakeDesk(FakeDoor):
 
 
 class Browser:
-    """One person at the desk."""
+    """One person at the desk. The session's own place is told as `/desk`, as who looks at the page would say."""
 
     def __init__(self, desk: FakeDesk, role: Role | None = None) -> None:
         self.desk = desk
         self.cookies: dict[str, str] = {}
+        self.paths: dict[str, str] = {}
+        """Cookie → the addresses that it is sent to, on every port of the host."""
+        self.place = "/desk"
         self.page = ""
         if role is not None:
             self.sign_in(desk.value[role])
@@ -103,7 +106,9 @@ class Browser:
         return self.send("/desk/sign-in", {"token": value, **fields})
 
     def get(self, path: str, **more: Any) -> Answer:
-        return self._kept(self.desk.ask("GET", path, headers=[*self._cookie(), *more.pop("headers", ())], **more))
+        return self._kept(
+            self.desk.ask("GET", self.at(path), headers=[*self.cookie(path), *more.pop("headers", ())], **more)
+        )
 
     def send(self, path: str, fields: Mapping[str, str], headers: list[tuple[str, str]] | None = None) -> Answer:
         """A form of the page that was read last, with the hidden fields that it holds."""
@@ -114,16 +119,39 @@ class Browser:
         hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', self.page)
         content = urlencode({**{name: html.unescape(value) for name, value in hidden}, **fields}).encode()
         more = [("origin", "http://desk"), ("host", "desk")] if headers is None else headers
-        return self.desk.ask("POST", path, headers=[FORM, *self._cookie(), *more], content=content)
+        return self.desk.ask("POST", self.at(path), headers=[FORM, *self.cookie(path), *more], content=content)
 
-    def _cookie(self) -> list[tuple[str, str]]:
-        told = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+    def at(self, path: str) -> str:
+        """The address of a page, below the session's place."""
+        is_of_all = path.startswith(("/desk/static", "/desk/sign-in"))
+        return path if is_of_all else re.sub(r"^/desk(?=/|$)", self.place, path)
+
+    def cookie(self, path: str) -> list[tuple[str, str]]:
+        """What goes along with a request for a page of the desk."""
+        return self.sent_to(self.at(path))
+
+    def sent_to(self, address: str) -> list[tuple[str, str]]:
+        """What goes along with a request for this very address, to whatever port."""
+        told = "; ".join(
+            f"{name}={value}" for name, value in self.cookies.items() if _is_below(address, self.paths.get(name, "/"))
+        )
         return [("cookie", told)] if told else []
 
     def _kept(self, answer: Answer) -> Answer:
         if said := answer.headers.get("set-cookie"):
             name, _, value = said.partition(";")[0].partition("=")
             self.cookies[name] = value
+            self.paths[name] = re.findall(r"Path=([^;]+)", said)[0]
+            if name == "lockgate_desk":
+                self.place = self.paths[name]
         if answer.content:
-            self.page = answer.content.decode()
+            self.page = answer.content.decode().replace(self.place, "/desk")
+        if "location" in answer.headers:
+            answer.headers["location"] = answer.headers["location"].replace(self.place, "/desk")
         return answer
+
+
+def _is_below(address: str, path: str) -> bool:
+    """As browsers compare the path of a cookie (RFC 6265, 5.1.4)."""
+    place = address.partition("?")[0]
+    return place == path or place.startswith(path if path.endswith("/") else f"{path}/")

@@ -82,7 +82,7 @@ def test_a_token_opens_the_desk_until_it_is_taken_back(tmp_path: Path, monkeypat
     opened = ann.sign_in(desk.value[Role.REVIEW])
     assert (opened.status, opened.headers["location"]) == (303, "/desk/")
     cookie = opened.headers["set-cookie"]
-    assert {"HttpOnly", "SameSite=Strict", "Path=/desk"} <= set(cookie.split("; ")) and "Secure" not in cookie
+    assert {"HttpOnly", "SameSite=Strict"} <= set(cookie.split("; ")) and "Secure" not in cookie
     assert "review-er" in ann.get("/desk/").content.decode()
     assert desk.value[Role.REVIEW] not in ann.page + str(ann.cookies), "the token itself is not kept in the browser"
     desk.tokens.revoke("review-er")
@@ -94,6 +94,29 @@ def test_a_token_opens_the_desk_until_it_is_taken_back(tmp_path: Path, monkeypat
     while datetime.now(UTC) < until:
         bob.get("/desk/")
     assert bob.get("/desk/").status == 303, "it expired"
+
+
+def test_a_release_on_another_port_of_the_host_gets_no_session(desk: FakeDesk) -> None:
+    """Cookies know no port: what a page at another one leads the browser to goes along as if it were the desk's."""
+    ann = _signed(desk)
+    assert ann.sent_to(ann.at("/desk/review/x")), "the desk itself gets it"
+    places = (
+        "/",
+        "/desk",
+        "/desk/",
+        "/desk/x",
+        f"/desk/review/{RUN}",
+        "/desk/at-x/",
+        "/desk/sign-in",
+        "/desk/static/x",
+    )
+    for address in places:
+        told = ann.sent_to(address)
+        assert all("lockgate_desk=" not in value for _, value in told), address
+        assert desk.ask("GET", "/desk/tasks", headers=told).status == 303
+    assert len(ann.place.removeprefix("/desk/at-")) >= 43, "nobody guesses it"
+    for page in ("/desk/", "/desk/nowhere"):
+        assert ann.get(page).headers["referrer-policy"] == "same-origin", "no other port is told where this is"
 
 
 def test_who_signs_out_is_out_also_with_the_old_cookie(desk: FakeDesk) -> None:
@@ -128,22 +151,26 @@ def _fixation(desk: FakeDesk) -> int:
     ann.sign_in(desk.value[Role.REVIEW])
     assert ann.cookies["lockgate_desk"] != "chosen-by-somebody-else"
     thief = Browser(desk)
-    thief.cookies["lockgate_desk"] = "chosen-by-somebody-else"
+    thief.place, thief.cookies["lockgate_desk"] = ann.place, "chosen-by-somebody-else"
     return thief.get("/desk/").status
 
 
-def _fixation_by_an_old_session(desk: FakeDesk) -> int:
-    ann = _signed(desk)
-    old = dict(ann.cookies)
-    ann.sign_in(desk.value[Role.REVIEW])
-    thief = Browser(desk)
-    thief.cookies = old
+def _cookie_without_its_place(desk: FakeDesk) -> int:
+    ann, thief = _signed(desk), Browser(desk)
+    thief.cookies = ann.cookies
+    return thief.get("/desk/").status
+
+
+def _cookie_at_another_place(desk: FakeDesk) -> int:
+    ann, thief = _signed(desk), _signed(desk)
+    thief.cookies = ann.cookies
     return thief.get("/desk/").status
 
 
 def _two_cookies(desk: FakeDesk) -> int:
-    value = _signed(desk).cookies["lockgate_desk"]
-    return desk.ask("GET", "/desk/", headers=[("cookie", f"lockgate_desk=x; lockgate_desk={value}")]).status
+    ann = _signed(desk)
+    both = f"lockgate_desk=x; lockgate_desk={ann.cookies['lockgate_desk']}"
+    return desk.ask("GET", ann.at("/desk/"), headers=[("cookie", both)]).status
 
 
 def _cookie_for_the_api(desk: FakeDesk) -> int:
@@ -203,8 +230,10 @@ def _raw(content: bytes, kind: str = FORM[1]) -> Tried:
     def tried(desk: FakeDesk) -> int:
         ann = _signed(desk)
         csrf = re.findall(r'name="csrf" value="([^"]+)"', ann.page)[0].encode()
-        headers = [("content-type", kind), *ann._cookie()]
-        status = desk.ask("POST", "/desk/sign-out", headers=headers, content=content.replace(b"CSRF", csrf)).status
+        headers = [("content-type", kind), *ann.cookie("/desk/sign-out")]
+        status = desk.ask(
+            "POST", ann.at("/desk/sign-out"), headers=headers, content=content.replace(b"CSRF", csrf)
+        ).status
         assert ann.get("/desk/").status == 200, "nothing was done"
         return status
 
@@ -240,7 +269,8 @@ def _script_in_a_title(desk: FakeDesk) -> bool:
 
 ATTACKS: tuple[tuple[str, Tried, Any], ...] = (
     ("a session that was chosen before signing in", _fixation, 303),
-    ("the session that was there before", _fixation_by_an_old_session, 303),
+    ("the cookie without its place", _cookie_without_its_place, 303),
+    ("the cookie at another session's place", _cookie_at_another_place, 303),
     ("two cookies of one name", _two_cookies, 303),
     ("the desk's cookie at the API", _cookie_for_the_api, 401),
     ("guessing tokens", _guessed, 429),

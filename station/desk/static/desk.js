@@ -80,3 +80,14 @@ async function again() {
   setTimeout(again, document.hidden ? 10000 : 2000);
 }
 setTimeout(again, 2000);
+
+// A session has its own place below /desk, which only this browser knows; an address without it leads there.
+const desk = document.body.dataset.desk;
+const next = document.querySelector("form[action='/desk/sign-in'] input[name=next]");
+if (desk) {
+  localStorage.setItem("desk", desk);
+} else if (next && (localStorage.getItem("desk") || "").startsWith("/desk/at-")) {
+  const known = localStorage.getItem("desk");
+  localStorage.removeItem("desk"); // if that session is over, this page comes again
+  location.replace(known + next.value.slice("/desk".length));
+}
