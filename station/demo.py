@@ -38,8 +38,10 @@ def demo(interactive: bool) -> int:
     console.print("[bold]Lockgate demo[/]: starting the Prefect server and a worker")
     supervisor.start()
     settings.use(always=True)  # the port may be another one now, and Prefect reads it once, when it is imported
-    threading.Thread(target=_make_ahead, name="make-ahead", daemon=True).start()
+    imported = threading.Event()
+    threading.Thread(target=_make_ahead, args=(imported,), name="make-ahead", daemon=True).start()
     supervisor.wait()
+    imported.wait()  # else two threads could import each other's halves, and wait for one another
     console.print(f"Prefect UI: {settings.url()} (credential in {home() / 'credentials' / 'api-credential'})")
     url = _set_up()
     from flows.briefs import read_brief
@@ -63,13 +65,17 @@ def demo(interactive: bool) -> int:
     return outcome.end.exit_code
 
 
-def _make_ahead() -> None:
+def _make_ahead(imported: threading.Event) -> None:
     """While the server starts: our own imports, and what prepare would make first, the example's environment and the
     scanner's rules. Whatever fails here fails there again, and is told there."""
-    import blocks.catalogue  # noqa: F401 - what `submit` needs
-    from blocks.sandboxes.bubblewrap import Bubblewrap
-    from blocks.scanners import Kingfisher
-    from blocks.toolchains.wheels import WheelToolchains
+    try:
+        import blocks.catalogue  # noqa: F401 - what `submit` needs
+        import flows.briefs  # noqa: F401
+        from blocks.sandboxes.bubblewrap import Bubblewrap
+        from blocks.scanners import Kingfisher
+        from blocks.toolchains.wheels import WheelToolchains
+    finally:
+        imported.set()
 
     told = ProjectSettings.model_validate(tomllib.loads((SHOP / "repository" / "lockgate.toml").read_text()))
     with contextlib.suppress(Exception):
