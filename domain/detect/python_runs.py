@@ -376,7 +376,7 @@ def _manage(view: View) -> SuiteRun:
 
 
 _SCRIPT = re.compile(
-    r"python3?(?: -[A-Za-z]+| -W \S+)* (?:(?P<script>(?:\S+/)?(?:run_?)?tests?\.py|(?:\S+/)?manage\.py test)|"
+    r"python3?(?: -W \S+| -(?!W )[A-Za-z]+)* (?:(?P<script>(?:\S+/)?(?:run_?)?tests?\.py|(?:\S+/)?manage\.py test)|"
     r"-m (?P<module>(?:\w+\.)*(?:run_?)?tests?))(?: [\w./=-]+)*"
 )
 

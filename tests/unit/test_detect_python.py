@@ -84,6 +84,9 @@ FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
          "shop/test/__main__.py": ""},
         {"test": "python -bb -m shop.test"},
     ),
+    "tox that gives many options, which are read in one way alone": (
+        {"tox.ini": "[testenv]\ncommands = python" + " -W -W" * 40 + " !"}, {},
+    ),
     "a project of Django": (
         {"manage.py": "import django", "requirements.txt": "django"},
         {"test": "python manage.py test", "lock": "requirements.txt"},
