@@ -99,7 +99,11 @@ def _approval(body: Body) -> str:
 
 
 def _opened_window(body: Body) -> str:
-    return f"{body['by']}{_known_by(body)} let it go at once" + (f": {body['why']}" if body["why"] else "")
+    return f"{body['by']}{_known_by(body)} let it go at once{_why(body)}"
+
+
+def _why(body: Body) -> str:
+    return f": {body['why']}" if body["why"] else ""
 
 
 def _known_by(body: Body) -> str:
@@ -167,7 +171,7 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "sick": lambda body: f"{_short(body['revision'])} has to leave: {body['reason'][:200]}",
     "held": lambda body: f"{body['by']}{_known_by(body)} holds {body['environment']}: {body['reason']}",
     "opened": lambda body: f"{body['by']}{_known_by(body)} opens {body['environment']} again: {body['reason']}",
-    "cancelled": lambda body: f"{body['by']}{_known_by(body)} cancels it" + (f": {body['why']}" if body["why"] else ""),
+    "cancelled": lambda body: f"{body['by']}{_known_by(body)} asks to cancel it{_why(body)}",
     "artifact": lambda body: f"{body['kind']} {_short(body['id'])} built and signed",
     "deploy-started": lambda body: f"deploying {_short(body['revision'])} to {body['environment']}",
     "deployed": _deployed,

@@ -30,6 +30,9 @@ from tasks.pager import page
 SETTLED = timedelta(seconds=10)
 NEVER_STARTED = timedelta(seconds=90)
 JUST_STARTED = timedelta(seconds=5)
+WRONG_PARAMETERS = "Validation of flow parameters failed"
+"""What Prefect says of parameters that a flow does not take."""
+LOOK_BACK, PAGE = timedelta(days=14), 200
 OCCUPYING = ("PENDING", "RUNNING", "CANCELLING")
 """States in which a run has a slot."""
 MAX_RESUMES = 20
@@ -64,9 +67,9 @@ def conclude(client: SyncPrefectClient, now: datetime | None = None) -> list[str
     """Runs that ended in a word of Prefect's end in one of ours, on record: cancelled ones are declined, by whom; those
     whose parameters are no brief are refused; whatever else failed is frozen. What was done, as sentences.
 
-    Safe to repeat; those of the last day are looked at.
+    Safe to repeat; those of the last `LOOK_BACK` are looked at, each by itself.
     """
-    since = (now or datetime.now(UTC)) - timedelta(days=1)
+    since = (now or datetime.now(UTC)) - LOOK_BACK
     wanted = FlowRunFilter.model_validate(
         {
             "state": {"name": {"any_": [Cancelled().name, Failed().name]}},
@@ -74,8 +77,20 @@ def conclude(client: SyncPrefectClient, now: datetime | None = None) -> list[str
             "end_time": {"after_": since.isoformat()},
         }
     )
-    ended = client.read_flow_runs(flow_run_filter=wanted, limit=200)
-    return [line for run in ended if (line := _concluded(client, run))]
+    ended: list[FlowRun] = []
+    while page_ := client.read_flow_runs(flow_run_filter=wanted, limit=PAGE, offset=len(ended)):
+        ended += page_
+        if len(page_) < PAGE:
+            break
+    done = []
+    for run in ended:
+        try:
+            line = _concluded(client, run)
+        except Exception as err:  # its workshop's database may be away: the next round tries it again
+            line = f"run {run.id}: it ended without a word of ours, and that could not be recorded yet: {err}"
+        if line:
+            done.append(line)
+    return done
 
 
 def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
@@ -84,7 +99,12 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
     try:
         brief = Brief.model_validate(run.parameters["brief"])
     except KeyError:
-        return None if was_cancelled else _refused(client, run, said)
+        if was_cancelled:
+            return None
+        if said.startswith(WRONG_PARAMETERS):
+            return _refused(client, run, said)
+        client.set_flow_run_state(run.id, _frozen(run, f"it ended without a word of ours: {said}"), force=True)
+        return f"run {run.id}: frozen: {said}"
     except ValidationError as err:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors())
         return _refused(client, run, f"the brief cannot be read: {wrong}")
@@ -106,7 +126,12 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
             f"cancelled while it released to {brief.environment}, which may serve part of it: look, and "
             f"`lockgate rollback {brief.environment}`",
         )
-    outcome = recorded(shop, str(run.id), brief, End.DECLINED, (why or "it was cancelled",))
+    merged = shop.ledger.last("merged", run_id=str(run.id))
+    if merged and merged.body["commit"]:
+        reasons = (f"cancelled after it was merged: {why}",)
+        outcome = recorded(shop, str(run.id), brief, End.MERGED, reasons, commit=str(merged.body["commit"]))
+    else:
+        outcome = recorded(shop, str(run.id), brief, End.DECLINED, (why or "it was cancelled",))
     return f"run {run.id}: {outcome.sentence}"
 
 

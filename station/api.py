@@ -118,9 +118,11 @@ def answers(within_s: float) -> bool:
 
 
 def workshop_of(flow_run: dict[str, Any]) -> str:
-    """The workshop that the brief of a run names."""
+    """The workshop that the brief of a run names; of a run without a brief, the run itself."""
     brief = flow_run["parameters"].get("brief")
-    return str(brief.get("workshop", "default")) if isinstance(brief, dict) else "default"
+    if isinstance(brief, dict):
+        return str(brief.get("workshop", "default"))
+    return str(flow_run["parameters"].get("workshop_name") or "default")
 
 
 def _asked(method: str, path: str, body: Any, *, beside: bool = False) -> Any:

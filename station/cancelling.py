@@ -1,5 +1,7 @@
 """Cancels runs: on record with a name first, then at Prefect's server. At a door, the door notes it."""
 
+from collections.abc import Mapping
+
 from blocks.ledger.writing import held_by, record
 from domain.access import Cancelled
 from domain.errors import InputError
@@ -10,15 +12,12 @@ def cancel(run_id: str, why: str, by: str) -> str:
     """What became of the run, as a sentence. Raises InputError for one that cannot be cancelled."""
     run = api.run(run_id)
     if not settings.is_signed_in():
-        url = api.ledger_url(api.workshop_of(run))
-        if taken := held_by(url, run["id"]):
-            environment = taken[0].rpartition("/")[2]
-            raise InputError(
-                f"run {run_id} releases to {environment} right now, and is not stopped half-way: wait for it, or "
-                f"`lockgate rollback {environment}`, which goes first"
-            )
+        ledgers = api.ledger_urls()
+        _check_idle(run["id"], ledgers)
         if run["state_type"] not in ("COMPLETED", "FAILED", "CANCELLED"):
+            url = ledgers.get(api.workshop_of(run)) or api.ledger_url()
             record(url, run["id"], "cancelled", by, Cancelled(by=by, why=why))
+            _check_idle(run["id"], ledgers)  # it may have gone on meanwhile
     state = {"type": "CANCELLING", "name": "Cancelling", "message": why or (f"cancelled by {by}" if by else "")}
     try:
         told = api.post(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": False}) or {}
@@ -29,3 +28,19 @@ def cancel(run_id: str, why: str, by: str) -> str:
         reason = (told.get("details") or {}).get("reason") or f"it is {run['state_name']}"
         raise InputError(f"run {run_id} was not cancelled: {reason}")
     return f"run {run_id} is {'cancelled' if now == 'CANCELLED' else 'being cancelled'}"
+
+
+def environment_of(run_id: str, ledgers: Mapping[str, str]) -> str | None:
+    """The environment that a run has now, in any of the ledgers; None where it has none."""
+    for url in sorted(set(ledgers.values())):
+        if taken := held_by(url, run_id):
+            return taken[0].rpartition("/")[2]
+    return None
+
+
+def _check_idle(run_id: str, ledgers: Mapping[str, str]) -> None:
+    if environment := environment_of(run_id, ledgers):
+        raise InputError(
+            f"run {run_id} releases to {environment} right now, and is not stopped half-way: wait for it, or "
+            f"`lockgate rollback {environment}`, which goes first"
+        )

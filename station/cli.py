@@ -427,7 +427,7 @@ def add_token(
     days: Annotated[float | None, typer.Option(min=0, help="Default: until it is revoked")] = None,
     repository: Annotated[
         list[str] | None,
-        typer.Option(help="That its briefs may name, or PLACE/* for all below it; may be given again. Default: all"),
+        typer.Option(help="That its briefs may name; PLACE/*: all directly below it; may be given again. Default: all"),
     ] = None,
 ) -> None:
     """Make a token; its value is printed once and kept nowhere."""

@@ -4,7 +4,7 @@ It asks Prefect's server nothing while there is a copy of the blocks, so that an
 server is down.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -13,7 +13,7 @@ from blocks import kept
 from blocks.ledger.reading import Reader
 from blocks.ledger.writing import record
 from domain.access import Holding
-from domain.errors import InputError
+from domain.errors import InputError, LockgateError
 from domain.policy.holding import KINDS, why_held
 from station import api, settings
 
@@ -23,11 +23,16 @@ PEOPLE = "people"
 """The ledger's run for what people do to environments."""
 
 
+class HalfDone(LockgateError):
+    """Some ledgers have it, and others do not."""
+
+
 def hold(environment: str, reason: str, by: str, *, signed_in: bool = False) -> str:
     """One line of what holds now. Raises InputError for an environment that nobody set up."""
     value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in)
-    for url in ledgers_of(environment):
-        record(url, PEOPLE, "held", str(uuid4()), value)
+    _in_each(
+        ledgers_of(environment), lambda url: record(url, PEOPLE, "held", str(uuid4()), value), f"{environment} is held"
+    )
     return f"nothing is released to {environment} until it is opened: lockgate open {environment} REASON --as NAME"
 
 
@@ -35,8 +40,7 @@ def open_again(environment: str, reason: str, by: str, *, signed_in: bool = Fals
     """The same, for opening it."""
     value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in)
     closed = [url for url in ledgers_of(environment) if _why(url, environment)]
-    for url in closed:
-        record(url, PEOPLE, "opened", str(uuid4()), value)
+    _in_each(closed, lambda url: record(url, PEOPLE, "opened", str(uuid4()), value), f"{environment} is opened")
     return f"releases may go to {environment} again" if closed else f"{environment} is open already"
 
 
@@ -68,6 +72,18 @@ def ledgers_of(environment: str) -> tuple[str, ...]:
             return tuple(dict.fromkeys(urls))
         known.update(name for shop in found for name in shop["targets"])
     raise InputError(f"no environment {environment!r} in any workshop (known: {', '.join(sorted(known)) or 'none'})")
+
+
+def _in_each(urls: Sequence[str], note: Callable[[str], object], what: str) -> None:
+    for done, url in enumerate(urls):
+        try:
+            note(url)
+        except LockgateError as err:
+            if not done:
+                raise
+            raise HalfDone(
+                f"{what} in {done} of {len(urls)} ledgers only, so not all workshops know: do it again ({err})"
+            ) from err
 
 
 def _kept() -> list[Mapping[str, Any]]:

@@ -28,6 +28,8 @@ MOST_DESCRIPTORS = 65_536
 """Two for each connection, as far as the limit of the process allows; further connections wait in the backlog."""
 
 
+NO_ADDRESS = (OSError, UnicodeError)
+"""What looking a name up raises: UnicodeError for one that no DNS could have, such as a label of 64 characters."""
 Address = tuple[int, tuple[object, ...] | str]
 """Family, and what a socket of it connects to."""
 
@@ -95,7 +97,7 @@ class Names:
     def _look_up(self, dial: str) -> None:
         try:
             self._answer(dial, addressed(dial))
-        except (OSError, UnicodeError):
+        except NO_ADDRESS:
             self._answer(dial, None)
 
     def _answer(self, dial: str, address: Address | None) -> None:
@@ -147,7 +149,7 @@ class Relay:
             return
         try:
             self._join(client, addressed(way.dial, socket.AI_NUMERICHOST))
-        except OSError:
+        except NO_ADDRESS:
             self.names.ask(way.dial, client)
 
     def _join(self, client: socket.socket, address: Address | None) -> None:
@@ -226,7 +228,8 @@ class Relay:
 
 
 def addressed(where: str, flags: int = 0) -> Address:
-    """Where a path or HOST:PORT is. Raises OSError; with AI_NUMERICHOST for every name, without asking anybody."""
+    """Where a path or HOST:PORT is. Raises OSError; with AI_NUMERICHOST for every name, without asking anybody;
+    UnicodeError for what is no name."""
     if where.startswith("/"):
         return socket.AF_UNIX, where
     host, _, port = where.rpartition(":")

@@ -40,7 +40,7 @@ def is_own(run: Json, token: Token) -> bool:
 
 def _private_in(found: Json, token: Token | None, own: Collection[str]) -> set[str]:
     private = set() if token and "parameters" in found and is_own(found, token) else {"parameters"}
-    return private if found.get("flow_run_id") in own else private | {"data"}
+    return private if str(found.get("flow_run_id")) in own else private | {"data"}
 
 
 def _empty(value: Any) -> Any:

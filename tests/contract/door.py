@@ -64,8 +64,13 @@ class FakeDoor:
         self.busy = 0
         """So many requests the server answers with 503 first."""
         self.now = 0.0
+        self.ledgers: dict[str, str] = {}
         upstream = Upstream("http://prefect.invalid", "admin:of-all", httpx.MockTransport(self._server))
-        self.app = Door(upstream, Guests(lambda: self.tokens, lambda: self.now), Acts(lambda _: self.tokens.url))
+        self.app = Door(
+            upstream,
+            Guests(lambda: self.tokens, lambda: self.now),
+            Acts(lambda: {"default": self.tokens.url, **self.ledgers}),
+        )
 
     def ask(
         self,

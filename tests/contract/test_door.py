@@ -21,7 +21,7 @@ from blocks.ledger.reading import Reader
 from domain.access import START as START_NOTE
 from domain.access import Role, answer_digest, start_digest
 from station import api, credentials, holding
-from station.door import connections, table
+from station.door import acts, connections, table
 from tests.contract.door import DEPLOYMENTS, ID, MARK, QUESTIONS, RUNNING, RUNS, SECRET, STARTED, FakeDoor, basic
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -220,6 +220,36 @@ def test_a_run_that_releases_is_not_stopped_half_way(tmp_path: Path) -> None:
         done = door.ask("POST", f"/api/flow_runs/{RUNS['nobody']}/set_state", role, body)
         assert (done.status, "roll shop back" in done.told["detail"]) == (409, True)
     assert door.changes() == [] and entries(door, "cancelled") == []
+    second = Ledger(url=SecretStr(f"sqlite:///{tmp_path}/second.db"))
+    second.lease("environment/there", RUNS["submit-er"], 60)
+    door.ledgers["second"] = second.url.get_secret_value()
+    done = door.ask("POST", f"/api/flow_runs/{RUNS['submit-er']}/set_state", Role.SUBMIT, body)
+    assert (done.status, "roll there back" in done.told["detail"]) == (409, True), "in whatever ledger it has it"
+    assert door.changes() == []
+
+
+def test_a_run_that_begins_to_release_while_it_is_cancelled_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = FakeDoor(tmp_path)
+    ledger, noted = Ledger(url=SecretStr(door.tokens.url)), acts.record
+
+    def record(url: str, run_id: str, *what: Any) -> Any:
+        ledger.lease("environment/shop", run_id, 60)
+        return noted(url, run_id, *what)
+
+    monkeypatch.setattr(acts, "record", record)
+    place = f"/api/flow_runs/{RUNS['nobody']}/set_state"
+    assert door.ask("POST", place, Role.RELEASE, {"state": {"type": "CANCELLED"}}).status == 409
+    assert door.changes() == []
+
+
+def test_the_workshop_of_a_run_without_a_brief_is_the_one_that_it_names() -> None:
+    for parameters, name in (
+        ({"environment": "x", "workshop_name": "second"}, "second"), ({"environment": "x"}, "default"),
+        ({"brief": {"workshop": "third"}}, "third"), ({"brief": 1, "workshop_name": None}, "default"),
+    ):  # fmt: skip
+        assert api.workshop_of({"parameters": parameters}) == name
 
 
 def test_who_may_hold_and_open_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +280,22 @@ def test_who_may_hold_and_open_environments(tmp_path: Path, monkeypatch: pytest.
     ):  # fmt: skip
         assert door.ask(method, path, Role.RELEASE, body).status == status, path
     assert door.ask("GET", place).status == 401
+
+
+def test_an_environment_that_is_held_in_one_of_two_ledgers_is_said_to_be_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    credentials.encryption_key()
+    door = FakeDoor(tmp_path)
+    (tmp_path / "no-file.db").mkdir()
+    shops = {"one": door.tokens.url, "two": f"sqlite:///{tmp_path}/no-file.db"}
+    kept.keep(
+        {f"lockgate-workshop/{name}": {"targets": {"shop": "x"}, "ledger": {"url": url}} for name, url in shops.items()}
+    )
+    told = door.ask("POST", "/door/environments/shop/hold", Role.RELEASE, {"reason": "it burns"})
+    assert (told.status, "held in 1 of 2 ledgers" in told.told["detail"]) == (503, True), told
+    assert len(entries(door, "held")) == 1
 
 
 def test_who_waits_for_a_server_that_hangs_keeps_nobody_else_waiting(

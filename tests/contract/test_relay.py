@@ -69,12 +69,14 @@ def test_a_name_that_is_looked_up_for_long_keeps_only_itself_waiting(monkeypatch
     tie, end = socket.socketpair()
     with socket.create_server(("127.0.0.1", 0)) as server, tie, end:
         port = server.getsockname()[1]
-        dials = [f"slow.example:{port}", f"nowhere.example:{port}", f"127.0.0.1:{port}"]
+        dials = [f"slow.example:{port}", f"nowhere.example:{port}", f"127.0.0.1:{port}", f"{'x' * 64}.invalid:{port}"]
         ways = [relay.Way(socket.create_server(("127.0.0.1", 0)), dial) for dial in dials]
         at = [way.listener.getsockname() for way in ways]
         monkeypatch.setattr(relay, "_descriptors", lambda: 200)
         thread = threading.Thread(target=relay.Relay(ways, [tie.fileno()]).serve)
         thread.start()
+        with socket.create_connection(at[3], 30) as odd:
+            assert odd.recv(1) == b"", "no name is that long"
         late = [socket.create_connection(at[0], 30) for _ in range(3)]
         lost = socket.create_connection(at[1], 30)
         for each in late:

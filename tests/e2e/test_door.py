@@ -108,7 +108,7 @@ def test_who_started_a_run_may_cancel_it_and_it_ends_as_declined(station: Statio
     )
     outcome = station.wait(run_id)
     assert outcome.end is End.DECLINED
-    assert "worker-bee (signed in) cancels it: the wrong branch" in outcome.sentence
+    assert "worker-bee (signed in) asks to cancel it: the wrong branch" in outcome.sentence
 
 
 def test_every_deployment_that_a_token_may_start_exists(station: Station) -> None:

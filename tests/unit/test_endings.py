@@ -16,8 +16,9 @@ from prefect.states import Cancelled, Completed, Failed
 
 from blocks.ledger.ledger import Ledger
 from domain.access import Cancelled as Cancels
+from domain.brief import Brief
 from domain.errors import InputError, LedgerError, TargetError
-from domain.task import End, Outcome
+from domain.task import End, Merged, Outcome
 from flows import endings, resume
 from flows.endings import concluded, round_of
 from tasks import lease
@@ -150,29 +151,42 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
 ) -> None:
     ledger = Ledger(url=f"sqlite:///{tmp_path}/ledger.db")
     shop: Any = SimpleNamespace(ledger=ledger, pager="slack-webhook/oncall")
-    monkeypatch.setattr(resume, "workshop_of", lambda brief: shop)
+
+    def shop_of(brief: Brief) -> Any:
+        if brief.workshop == "away":
+            raise LedgerError("its database is gone")
+        return shop
+
+    monkeypatch.setattr(resume, "workshop_of", shop_of)
     monkeypatch.setattr(resume, "workshop", lambda name: shop)
     brief = {"brief": BRIEF.model_dump(mode="json")}
     odd = {"brief": {**brief["brief"], "acceptance": {"files": [{"path": "/etc/passwd", "content": ""}]}}}
-    stopped, unsaid, releasing = (ended(Cancelled(), brief) for _ in range(3))
-    wrong, bug, act = (ended(Failed(message="a traceback"), what) for what in (odd, brief, {"environment": 1}))
+    stopped, unsaid, releasing, merged, away = (ended(Cancelled(), brief) for _ in range(5))
+    wrong, bug, broken = (ended(Failed(message="a traceback"), what) for what in (odd, brief, {"environment": "shop"}))
+    act = ended(Failed(message="Validation of flow parameters failed with error: …"), {"environment": 1})
     known = ended(Cancelled(), brief)
     ledger.record(str(stopped.id), "cancelled", "ann", Cancels(by="ann", why="not now", signed_in=True))
     lease.take(ledger, "shop", str(releasing.id))
     first = Outcome(run_id=str(known.id), title="t", end=End.LIVE, sentence="live in shop")
     ledger.record(str(known.id), "outcome", "outcome", first)
-    client = Client(stopped, unsaid, releasing, wrong, bug, act, known, ended(Failed(name="Refused"), brief))
+    ledger.record(str(merged.id), "merged", "c" * 40, Merged(commit="c" * 40))
+    away.parameters = {"brief": {**brief["brief"], "workshop": "away"}}
+    client = Client(
+        away, stopped, unsaid, releasing, merged, broken, wrong, bug, act, known, ended(Failed(name="Refused"), brief)
+    )
     for _ in range(2):
-        resume.conclude(client)  # type: ignore[arg-type]
+        assert "could not be recorded yet: its database is gone" in resume.conclude(client)[0]  # type: ignore[arg-type]
     outcomes = {entry.run_id: Outcome.model_validate(entry.body) for entry in ledger.entries(kind="outcome")}
     assert {run: outcome.end for run, outcome in outcomes.items()} == {
         str(stopped.id): End.DECLINED, str(unsaid.id): End.DECLINED, str(releasing.id): End.DECLINED,
         str(wrong.id): End.REFUSED, str(bug.id): End.FROZEN, str(known.id): End.LIVE,
+        str(merged.id): End.MERGED,
     }  # fmt: skip
-    assert "ann (signed in) cancels it: not now" in outcomes[str(stopped.id)].sentence
+    assert outcomes[str(merged.id)].commit == "c" * 40 and "after it was merged" in outcomes[str(merged.id)].reasons[0]
+    assert "ann (signed in) asks to cancel it: not now" in outcomes[str(stopped.id)].sentence
     assert "past the door" in outcomes[str(unsaid.id)].sentence
     assert "acceptance.files.0.path" in outcomes[str(wrong.id)].sentence
     assert lease.holder(ledger, "shop") is None
     said = {run: name for run, name, _ in client.set}
-    assert said == {wrong.id: "Refused", bug.id: "Frozen", act.id: "Refused"}
-    assert len(pages) == 2 and "cancelled while it released to shop" in pages[0] and "a traceback" in pages[1]
+    assert said == {wrong.id: "Refused", bug.id: "Frozen", act.id: "Refused", broken.id: "Frozen"}
+    assert len(set(pages)) == 3 and "cancelled while it released to shop" in pages[0] and "a traceback" in pages[1]

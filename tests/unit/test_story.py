@@ -185,8 +185,8 @@ LINES: list[tuple[str, Value, str]] = [
     ("held", HOLDING, "ann (a claim) holds shop: too many"),
     ("held", HOLDING.model_copy(update={"signed_in": True}), "ann (signed in) holds shop: too many"),
     ("opened", HOLDING, "ann (a claim) opens shop again: too many"),
-    ("cancelled", Cancelled(by="ann"), "ann (a claim) cancels it"),
-    ("cancelled", Cancelled(by="ann", why="not now", signed_in=True), "ann (signed in) cancels it: not now"),
+    ("cancelled", Cancelled(by="ann"), "ann (a claim) asks to cancel it"),
+    ("cancelled", Cancelled(by="ann", why="not now", signed_in=True), "ann (signed in) asks to cancel it: not now"),
     ("deploy-started", RELEASE, "deploying cccccccccccc to shop"),
     ("deployed", RELEASE, "release cccccccccccc has the traffic of shop"),
     (
