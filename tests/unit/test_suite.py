@@ -530,6 +530,14 @@ UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
     ),
     "pytest's table is base's": ({"pyproject.toml": SETTINGS.replace("-q", "-k x")}, {"pyproject.toml": SETTINGS}),
     "a file that cannot be read is base's": ({"pyproject.toml": "["}, {"pyproject.toml": SETTINGS}),
+    "one that is read and cannot be written is base's": (
+        {"pyproject.toml": f"x = 0x{'F' * 5_000}\n[tool.pytest]\n"},
+        {"pyproject.toml": SETTINGS},
+    ),
+    "so is one that is too deep": (
+        {"pyproject.toml": f"x = {'[' * 300}{']' * 300}\n[tool.pytest]\n"},
+        {"pyproject.toml": SETTINGS},
+    ),
     "another table is the change's": ({"pyproject.toml": SETTINGS + "[a]\n"}, {"pyproject.toml": SETTINGS + "[a]\n"}),
     "what else is in setup.cfg is the change's": (
         {"setup.cfg": "[metadata]\nname = Shop\nversion = 2\n"},
