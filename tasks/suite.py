@@ -106,7 +106,7 @@ _FREE: Mapping[str, tuple[str, ...]] = {
         "metadata", "options", "options.*", "extras", "files", "entry_points", "egg_info", "build*", "bdist*", "sdist",
         "wheel", "bumpversion*", "upload*", "*_catalog", "*_messages", "*_requirements",
     ),
-    "tox.ini": ("tox", "testenv*", "gh", "gh-actions*", "travis*"),
+    "tox.ini": ("gh", "gh-actions*", "travis*"),
 }  # fmt: skip
 """Files that test_paths has by default → sections of them that say nothing of tests and checks, as globs."""
 _WHOLE = (

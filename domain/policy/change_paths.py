@@ -71,6 +71,7 @@ CHECK_TABLES = tuple(
 )
 CHECK_SECTIONS = (
     "DEFAULT", "flake8*", "mypy", "mypy-*", "coverage:*", "pycodestyle", "pylint*", "bandit", "importlinter*",
+    "tox", "tox:tox", "testenv*",
 )  # fmt: skip
 """As globs; `[mypy-shop.*]` is what mypy does with these modules: https://mypy.readthedocs.io/en/stable/config_file.html"""
 

@@ -243,6 +243,8 @@ PERSON: dict[str, tuple[Changes, str]] = {
         f"[{section}]": ({"setup.cfg": SETUP + f"[{section}]\nx = y\n"}, "check-config")
         for section in ("mypy-shop.*", "mypy-shop,shop.app", "flake8:local-plugins", "coverage:paths", "pylint.main")
     },
+    "what tox runs": ({"tox.ini": "[testenv]\ncommands = true\n"}, "check-config"),
+    "what tox runs first": ({"setup.cfg": SETUP + "[tox:tox]\nenvlist = lint\n"}, "check-config"),
     "what pbr calls extras": ({"setup.cfg": SETUP + "[extras]\nweb = six\n"}, "dependencies"),
     "a build hook": ({"pyproject.toml": PYPROJECT + '\n[tool.hatch.build.hooks.x]\n'}, "dependencies"),
     "setuptools' own table": ({"pyproject.toml": PYPROJECT + '\n[tool.setuptools]\n'}, "dependencies"),

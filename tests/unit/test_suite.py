@@ -506,11 +506,12 @@ def test_the_digest_of_a_tree_knows_paths_modes_and_contents() -> None:
 # --- the change under the contract
 
 SETTINGS = '[project]\nname = "shop"\n\n[tool.pytest.ini_options]\naddopts = "-q"\n'
+TOX = "[tox]\nenvlist = py\n\n[testenv:py]\ncommands = pytest\n\n"
 CONFIGURED = {
     **PROJECT,
     **tree({"pyproject.toml": SETTINGS, "package.json": '{"scripts": {"test": "jest"}}', ".npmrc": "audit=false\n"}),
     **tree({"Cargo.toml": '[package]\nname = "shop"\n', ".cargo/config.toml": "[net]\n"}),
-    **tree({"setup.cfg": "[metadata]\nname = Shop\n"}),
+    **tree({"setup.cfg": "[metadata]\nname = Shop\n", "tox.ini": TOX}),
 }
 NEW = (
     "go.work", "rust-toolchain", "web/.cargo/config", ".babelrc", "web/babel.config.js", ".swcrc", "bunfig.toml",
@@ -552,6 +553,10 @@ UNDER: dict[str, tuple[dict[str, str | None], dict[str, str | None]]] = {
         {"setup.cfg": "[metadata]\nname = Shop\n"},
     ),
     "a setup.cfg that cannot be read is base's": ({"setup.cfg": "x = 1\n"}, {"setup.cfg": "[metadata]\nname = Shop\n"}),
+    "what tox runs is base's": (
+        {"tox.ini": "[tox]\nenvlist = lint\n[testenv:py]\nsetenv = PYTEST_ADDOPTS=-p evil\n[testenv:b]\n[gh]\n"},
+        {"tox.ini": TOX + "[gh]\n\n"},
+    ),
     "npm's own settings are base's": (
         {".npmrc": "script-shell=./yes\n", "web/.npmrc": "script-shell=./yes\n"},
         {".npmrc": "audit=false\n", "web/.npmrc": None},
