@@ -69,7 +69,9 @@ def _tox_ini(view: View) -> SuiteRun:
             groups=_names(about.get("dependency_groups", [])),
             commands=about.get("commands", []),
             environment=dict(_assignments(about.get("setenv", about.get("set_env", [])))),
-            directory=" ".join(about.get("changedir", about.get("change_dir", []))),
+            directory=_tox_directory(
+                config.get(section, "changedir", fallback="") or config.get(section, "change_dir", fallback=""), factors
+            ),
         )
     return SuiteRun()
 
@@ -153,6 +155,12 @@ def _tox_lines(text: str, factors: frozenset[str]) -> list[str]:
         elif held:
             lines.append(_for_versions(condition["rest"], held))
     return [line for line in lines if line and not line.startswith("{")]
+
+
+def _tox_directory(text: str, factors: frozenset[str]) -> str:
+    """Where the commands run, relative to the project's directory; empty: there."""
+    placed = re.sub(r"\{(?:toxinidir|tox_root)\}/?", "./", text)
+    return posixpath.normpath(" ".join(_tox_lines(placed, factors))).removeprefix(".")
 
 
 def _filled(text: str) -> str:

@@ -79,6 +79,17 @@ FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
          "tests/runtests.py": "", "tests/needs.txt": ""},
         {"test": "cd tests && python runtests.py", "requirement_files": ("tests/needs.txt",)},
     ),
+    **{
+        f"tox that runs a script in {place}": (
+            {"tox.ini": f"[testenv]\nchangedir = {place}\ncommands = python {script}\n", "tests/runtests.py": ""},
+            {"test": test},
+        )
+        for place, script, test in (
+            ("{toxinidir}/tests", "runtests.py", "cd tests && python runtests.py"),
+            ("{tox_root}/tests/", "runtests.py", "cd tests && python runtests.py"),
+            ("{toxinidir}", "tests/runtests.py", "python tests/runtests.py"),
+        )
+    },
     "tox that runs a package of tests": (
         {"tox.ini": "[testenv]\ncommands =\n  python -bb -m shop.test {posargs:}\n  full: python -O -m shop.test\n",
          "shop/test/__main__.py": ""},
