@@ -130,7 +130,10 @@ def test_go_runs_the_tests_after_one_that_fails(tmp_path: Path, asked: str, give
     assert told == [f"test -json -failfast=false {given}\n"]
 
 
-@pytest.mark.parametrize("asked", ["-C deep test ./...", "test -C deep ./..."])
+@pytest.mark.parametrize(
+    "asked",
+    ["-C deep test ./...", "test -C deep ./...", "test -C=deep ./...", "--C=deep test ./...", "--C deep test ./..."],
+)
 def test_go_may_be_told_where_it_runs(tmp_path: Path, asked: str) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "reports").mkdir()
