@@ -29,9 +29,10 @@ LINE_BREAKS = re.compile("[\r\x0b\x0c\x85\u2028\u2029]|\x1b")
 LOOKALIKE = re.compile(
     "[\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u051b\u051d\u04bb\u04cf"
     "\u0410\u0412\u0415\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0425\u0406\u0408\u0405"
-    "\u03bf\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7]"
+    "\u03bf\u0391\u0392\u0395\u0396\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7"
+    "\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff]"
 )
-"""Cyrillic and Greek letters that are drawn as Latin ones: https://www.unicode.org/Public/security/latest/confusables.txt"""
+"""Cyrillic, Greek, fullwidth and mathematical letters that are drawn as Latin ones: https://www.unicode.org/Public/security/latest/confusables.txt"""
 
 CODE = (".py", ".pyi", ".pyw", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".go", ".rs", ".java", ".kt", ".rb", ".c",
         ".h", ".cc", ".cpp", ".cs", ".sh", ".yml", ".yaml", ".toml", ".tf")  # fmt: skip
@@ -91,7 +92,7 @@ def _invisible(change: Change) -> Iterator[Hit]:
 
 def _disguised(change: Change) -> Iterator[Hit]:
     for path, number, name in _new_names(change):
-        if not name.isascii() and (plain := unicodedata.normalize("NFKC", name)).isascii():
+        if is_python(path) and not name.isascii() and (plain := unicodedata.normalize("NFKC", name)).isascii():
             yield Hit(f"Python reads {name!r} as {plain!r}", path, number)
 
 
@@ -204,7 +205,8 @@ TEXT_RULES: tuple[Rule[Change], ...] = (
 TEXT_PERSON_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "lookalike", "change", PERSON,
-        "A name in code that has Cyrillic or Greek letters which look like Latin ones among Latin letters.",
+        "A name in code that has Cyrillic, Greek, fullwidth or mathematical letters which look like Latin ones among "
+        "Latin letters.",
         "It is another name than the one that a reviewer reads.",
         "spell it in one script, or let a reviewer agree",
         _lookalike,

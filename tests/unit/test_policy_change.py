@@ -54,6 +54,10 @@ HONEST: dict[str, Changes] = {
         "shop/eq.py": "class A(list):\n    def __eq__(self, o):\n        return super().__eq__(o)\n\n"
         "    def __ne__(self, o):\n        return not self == o\n"
     },
+    "units in comments and texts of other languages": {
+        "cmd/a.go": "// area in m\u00b2, CO\u2082 per km\u00b2, n\u00ba 5\nvar area = 2\n",
+        "web/a.js": 'x = "m\u00b2"\n',
+    },
     "names in one script, and text in another": {
         "shop/names.py": "\u0446\u0435\u043d\u0430 = 1\n\u0394x = 2  # \u0410PI\n"
     },
@@ -272,7 +276,8 @@ PERSON: dict[str, tuple[Changes, str]] = {
     "who is calling": ({"shop/app.py": APP + "\nimport inspect\nX = inspect.stack()\n"}, "stack-inspection"),
     "what cannot be parsed": ({"shop/app.py": "def (:\n"}, "unparsed"),
     "a letter that looks like another": ({"shop/auth.py": "def is_\u0430llowed(u):\n    return True\n"}, "lookalike"),
-    "the same in Go": ({"cmd/a.go": "func Is\u0410llowed() bool { return true }\n"}, "lookalike"),
+    "a fullwidth letter in another language": ({"web/a.js": "\uff45val(x)\n"}, "lookalike"),
+"the same in Go": ({"cmd/a.go": "func Is\u0410llowed() bool { return true }\n"}, "lookalike"),
     "an equality that asks what is always so": (
         {"shop/eq.py": "class A(list):\n    def __eq__(self, o):\n        return o == o\n"}, "odd-equality"
     ),
