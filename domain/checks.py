@@ -93,7 +93,7 @@ def _on_one_line(line: str) -> Problem | None:
 def _problem(path: str, line: str | None, message: str) -> Problem:
     inside = str(PurePosixPath(path.removeprefix("/work/"))) if path else ""
     told = " ".join(message.split())[:MAX_MESSAGE]
-    return Problem(path=inside, line=int(line) if line else None, message=told)
+    return Problem(path=inside, line=int(line) if line and len(line) < 10 else None, message=told)
 
 
 def new_problems(base: Sequence[Problem], head: Sequence[Problem]) -> tuple[Problem, ...]:

@@ -20,7 +20,7 @@ HIDDEN = (
 )
 """The platform's own files in a sandbox, the canaries that it plants among the tests, and the seal of their report."""
 
-_LOCATION = re.compile(r"^(?:/work/)?([^\s:/][^\s:]*\.\w+):(\d+): ", re.MULTILINE)
+_LOCATION = re.compile(r"^(?:/work/)?([^\s:/][^\s:]*\.\w+):(\d{1,9}): ", re.MULTILINE)
 _ASSERTED = re.compile(r"^E +(\S.*)$", re.MULTILINE)
 _RAISED = re.compile(
     r"^\s*((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception)(?: \[\w+\])?: .+|error(?:\[E\d+\])?: .+)$", re.MULTILINE

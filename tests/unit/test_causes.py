@@ -18,3 +18,7 @@ from domain.policy.feedback import cause_of
 )  # fmt: skip
 def test_the_error_is_told_and_not_the_stack(message: str, why: str) -> None:
     assert cause_of(message).why == why
+
+
+def test_a_number_of_a_line_that_is_none_is_no_place() -> None:
+    assert cause_of(f"shop/a.py:{'1' * 5_000}: AssertionError\n").line is None

@@ -174,3 +174,8 @@ def test_only_what_base_does_not_say_is_new(name: str) -> None:
 @pytest.mark.parametrize("line", ["." * 200_000, " " * 200_000 + "x", "a.b" * 60_000 + "!", "a:1:" * 60_000])
 def test_a_hostile_line_is_read_in_one_pass(line: str) -> None:
     assert len(read_problems(f"{line}\na.py:1: x\n") or ()) >= 1
+
+
+def test_a_number_of_a_line_that_is_none_is_no_place() -> None:
+    (problem,) = read_problems(f"shop/a.py:{'1' * 5_000}: error: x\n") or ()
+    assert problem == Problem(path="shop/a.py", line=None, message="error: x")
