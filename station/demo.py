@@ -22,7 +22,7 @@ from domain.task import End, Question
 from station import processes, settings, supervisor
 
 console = Console(highlight=False, soft_wrap=True)
-SHORT = Rollout(share_s=1.0, bake_s=2.0)
+SHORT = Rollout(share_s=1.0, bake_s=1.0)
 """Nobody uses the example: it is watched for less time than what people use."""
 SHOP = settings.PROJECT / "examples" / "shop"
 
