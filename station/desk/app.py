@@ -5,6 +5,7 @@ notes of who answered, and its log.
 """
 
 import asyncio
+import functools
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -111,7 +112,7 @@ class Desk:
             case ["task", run_id]:
                 run = await self._look(lambda: reviews.known(run_id, visit.token))
                 task = await self._look(lambda: tasks.task_of(run, visit.token))
-                return self._page("task.html", visit, of=task, steps=tasks.STEPS)
+                return await self._look(lambda: self._page("task.html", visit, of=task, steps=tasks.STEPS))
             case ["brief"]:
                 return await self._new_brief(visit, briefs.FIELDS, {})
             case ["tasks"]:
@@ -142,6 +143,8 @@ class Desk:
             case ["brief"]:
                 return await self._submitted(visit, form)
             case ["environments", name, "rollback"]:
+                if visit.token.may(STARTS["rollback/rollback"]):
+                    await self._check_serving(name, form.get("serving", ""))
                 wanted = {
                     "environment": name, "revision": form.get("revision") or None, "reason": form.get("reason", "")
                 }  # fmt: skip
@@ -154,11 +157,12 @@ class Desk:
     # ── what waits for an answer ──
 
     async def _review(self, visit: Visit, run_id: str) -> Response:
-        run = await self._look(lambda: reviews.known(run_id, visit.token))
+        run = await self._look(lambda: reviews.known(run_id, visit.token, to_answer=True))
         kind, mark = await self._look(lambda: reviews.waits_for(run))
         if kind == "review":
             found = await self._look(lambda: reviews.review_of(run, mark, self.forge_of))
-            return self._page("review.html", visit, of=found, may=visit.token.may(Role.REVIEW))
+            may = visit.token.may(Role.REVIEW)
+            return await self._look(lambda: self._page("review.html", visit, of=found, may=may))
         form = ANSWERS.get(kind)
         if form is None:
             raise Denied(404, "this question is not answered at the desk")
@@ -215,6 +219,13 @@ class Desk:
             reason = (said.get("details") or {}).get("reason") or said.get("detail") or word
             raise Denied(status if status >= 400 else 409, f"It was not done: {reason}")
         return said
+
+    async def _check_serving(self, name: str, seen: str) -> None:
+        """Raises Denied where something else serves than the page said."""
+        serving = {one.name: one.revision or "" for one in await self._look(environments)}
+        if serving.get(name) != seen:
+            now = serving.get(name) or "nothing"
+            raise Denied(409, f"{name} serves {now[:12]} now, and not what the page said: look at it again")
 
     async def _started(self, visit: Visit, deployment: str, parameters: dict[str, Any], key: str = "") -> str:
         """The id of a run that was started in the person's name."""
@@ -341,10 +352,19 @@ def _is_secure(request: Request) -> bool:
 
 def _forge_of(workshop: str) -> Forge:
     """From the copy of the blocks: a page waits for no server."""
-    from blocks.workshop import workshop as workshop_of  # imports Prefect and every block, which takes seconds
-
     with kept.used():
-        return workshop_of(workshop).forge
+        return _forge_in(workshop, kept.version())
+
+
+@functools.lru_cache(maxsize=8)
+def _forge_in(name: str, version: int | None) -> Forge:
+    """As it is in this version of the copy."""
+    from blocks.workshop import Workshop
+
+    try:
+        return Workshop.saved(name).forge
+    except ValueError as err:
+        raise InputError(f"there is no workshop block {name!r}") from err
 
 
 def _import_workshop() -> None:

@@ -29,6 +29,7 @@ from domain.value import Value
 from station import api
 from station.desk.diffs import File, files_of
 from station.door.reading import Denied
+from station.door.table import ANSWERS
 from station.status import ledger_of, read_run
 
 V = TypeVar("V", bound=Value)
@@ -107,13 +108,16 @@ class Asked(NamedTuple):
     text: str
 
 
-def known(run_id: str, token: Token) -> dict[str, Any]:
-    """A run that this token may look into. Raises Denied for others."""
+def known(run_id: str, token: Token, *, to_answer: bool = False) -> dict[str, Any]:
+    """A run that this token may look into; `to_answer`: or that asks what it may answer. Raises Denied for others."""
     try:
         run = read_run(str(UUID(run_id)))
     except ValueError:
         raise Denied(404, "there is no such run") from None
-    if not (token.sees_all_briefs or (run.get("labels") or {}).get(STARTED_BY) == token.name):
+    key = str((((run.get("state") or {}).get("state_details")) or {}).get("pause_key") or "")
+    form = ANSWERS.get(key.partition("-")[0]) if to_answer and run["state_type"] == "PAUSED" else None
+    may_answer = form is not None and token.may(form.role)
+    if not (token.sees_all_briefs or may_answer or (run.get("labels") or {}).get(STARTED_BY) == token.name):
         raise Denied(403, f"{token.name} may look into runs that {token.name} started, and not into this one")
     return run
 

@@ -176,7 +176,7 @@ class Door:
                     return prepared
                 asked = prepared
         if rule.template in PRIVATE and not token.sees_all_briefs:
-            await self._need_own(below[1], token)
+            await self._need_own(below[1], token, below[-1])
         shows = rule.template if rule.template in SHOWING else None
         answer = await self._passed_on(
             request, method, path, asked.body, token, shows=shows, whole=rule.act is Act.START
@@ -262,12 +262,14 @@ class Door:
         await _in(self._acting, lambda: self.acts.cancel(run, who))
         return asked._replace(body=body)
 
-    async def _need_own(self, run_id: str, token: Token) -> None:
-        """Raises Denied where somebody else has started the run, and it asks nothing that the token may answer."""
+    async def _need_own(self, run_id: str, token: Token, key: str) -> None:
+        """Raises Denied where somebody else has started the run, and `key` is no part of a question that waits now, and
+        that the token may answer."""
         run = await self._run(run_id.lower())
         details = (run.get("state") or {}).get("state_details") or {}
         form = table.ANSWERS.get(str(details.get("pause_key") or "").partition("-")[0])
-        if not (bodies.is_own(run, token) or (form and token.may(form.role))):
+        asks_now = form and token.may(form.role) and key in (details.get("run_input_keyset") or {}).values()
+        if not (bodies.is_own(run, token) or asks_now):
             raise Denied(403, f"{token.name} may read what runs ask that {token.name} started, and not this one's")
 
     async def _run(self, run_id: str) -> dict[str, Any]:

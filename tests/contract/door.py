@@ -130,9 +130,16 @@ class FakeDoor:
         for name, id_ in DEPLOYMENTS.items():
             if path in (f"/api/deployments/name/{name}", f"/api/deployments/{id_}"):
                 return httpx.Response(200, json=_deployment(name, id_))
-        for id_, key in QUESTIONS.values():
+        for kind, (id_, key) in QUESTIONS.items():
             if path == f"/api/flow_runs/{id_}":
-                state = {"type": "PAUSED", "name": "Suspended", "state_details": {"pause_key": key}}
+                state = {
+                    "type": "PAUSED",
+                    "name": "Suspended",
+                    "state_details": {
+                        "pause_key": key,
+                        "run_input_keyset": {"description": f"{kind}-description"},
+                    },
+                }
                 return httpx.Response(200, json={"id": id_, "state": state})
         runs = {run: _run(name, run) for name, run in RUNS.items()}
         if (run := path.removeprefix("/api/flow_runs/")) in runs:

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,6 +39,7 @@ from domain.task import (
 )
 from domain.value import Value
 from station import api
+from station.desk import app, pages
 from tests.contract.desk import FORM, Browser, FakeDesk
 from tests.contract.door import DEPLOYMENTS, MARK, QUESTIONS, STARTED
 from tests.e2e.briefs import brief as a_brief
@@ -553,6 +555,35 @@ def test_answers_that_are_none(desk: FakeDesk, change: Change, role: Role, field
     assert desk.changes() == []
 
 
+def test_who_may_answer_what_waits_sees_that_question_and_nothing_else(desk: FakeDesk) -> None:
+    id_ = QUESTIONS["window"][0]
+    desk.runs[id_] = paused("window", "Add a search")
+    bob = Browser(desk, Role.RELEASE)
+    assert bob.get(f"/desk/review/{id_}").status == 200 and "may not" not in bob.page
+    assert bob.get(f"/desk/task/{id_}").status == 403
+    assert Browser(desk, Role.SUBMIT).get(f"/desk/review/{id_}").status == 403
+    desk.runs[id_] |= {"state_type": "RUNNING", "state_name": "Running"}
+    assert bob.get(f"/desk/review/{id_}").status == 403, "it waits no more"
+
+
+def test_a_review_is_made_beside_those_who_ask(desk: FakeDesk, change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, at = pages.page, []
+    monkeypatch.setattr(pages, "page", lambda *a, **b: at.append(threading.current_thread().name) or made(*a, **b))
+    ann = _waits(desk)
+    at.clear()
+    assert ann.get(f"/desk/review/{RUN}").status == ann.get(f"/desk/task/{RUN}").status == 200
+    assert [name.partition("_")[0] for name in at] == ["desk", "desk"], "in a thread, and not where all are answered"
+
+
+def test_the_forge_is_the_one_that_the_workshop_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    from blocks.workshop import Workshop
+
+    versions, made = iter((1, 1, 2)), iter(("old", "new"))
+    monkeypatch.setattr("blocks.kept.version", lambda: next(versions))
+    monkeypatch.setattr(Workshop, "saved", lambda name: SimpleNamespace(forge=f"{next(made)} of {name}"))
+    assert [app._forge_of("a-team") for _ in range(3)] == ["old of a-team"] * 2 + ["new of a-team"]
+
+
 def test_a_question_that_the_ledger_does_not_know_is_not_shown(desk: FakeDesk, change: Change) -> None:
     run = paused("review", "x")
     run["state"]["state_details"] = {"pause_key": "review-ffffffffffffffff-0"}
@@ -628,6 +659,11 @@ def test_environments_show_what_serves_and_a_rollback_says_where_to(desk: FakeDe
     assert "Roll back" not in ann.page and "2 &#34;" in ann.page, "by which brief"
     bob.get("/desk/environments")
     assert f"Roll shop back to {'a' * 12}" in bob.page
+    old = {"revision": "a" * 40, "reason": "it is slow", "serving": "c" * 40}
+    page = bob.page
+    assert bob.send("/desk/environments/shop/rollback", old).status == 409 and desk.changes() == []
+    assert "serves bbbbbbbbbbbb now" in bob.page
+    bob.page = page
     asked = {"revision": "a" * 40, "reason": "it is slow"}
     assert ann.send("/desk/environments/shop/rollback", asked).status == 403 and desk.changes() == []
     assert bob.send("/desk/environments/shop/rollback", asked).headers["location"] == f"/desk/task/{STARTED}"

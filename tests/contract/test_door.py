@@ -355,6 +355,10 @@ def test_what_is_submitted_is_shown_to_who_submitted_it_and_to_who_judges_it(doo
             assert asks.status == (200 if run in shown else 403)
         window = door.ask("GET", f"/api/flow_runs/{QUESTIONS['window'][0]}/input/window-description", role)
         assert window.status == (403 if role is Role.SUBMIT else 200), "who may answer it may read it"
+        for earlier in ("GET", "review-description"), ("POST", "filter"):
+            place = f"/api/flow_runs/{QUESTIONS['window'][0]}/input/{earlier[1]}"
+            asks = door.ask(earlier[0], place, role, {} if earlier[0] == "POST" else None)
+            assert (asks.status == 403) == (role not in (Role.REVIEW, Role.ANSWER, Role.ADMINISTER)), (role, earlier)
 
 
 def test_a_token_with_a_list_of_repositories_names_no_others(tmp_path: Path) -> None:
