@@ -304,10 +304,16 @@ def sweep_runners(temporary: Path) -> None:
 
 
 def _command(process: Path) -> bytes:
-    try:
-        return (process / "cmdline").read_bytes()
-    except OSError:  # it ended
-        return b""
+    """Its arguments. What is just being executed has none yet, for a moment; kernel threads and zombies never have."""
+    for _ in range(100):
+        try:
+            if told := (process / "cmdline").read_bytes():
+                return told
+            os.readlink(process / "exe")
+        except OSError:  # it ended, or is none that has arguments
+            return b""
+        time.sleep(0.01)
+    return b""
 
 
 def _is_ready() -> bool:
