@@ -297,23 +297,19 @@ def sweep_runners(temporary: Path) -> None:
 
     https://github.com/PrefectHQ/prefect/blob/main/src/prefect/runner/_workspace_starter.py
     """
-    commands = b"".join(_command(process) for process in Path("/proc").glob("[0-9]*"))
+    commands = {process: _command(process) for process in Path("/proc").glob("[0-9]*")}
+    time.sleep(0.2)  # what is just being executed has no arguments for a moment, as kernel threads never have
+    told = b"".join(command or _command(process) for process, command in commands.items())
     for left in temporary.glob("prefect-workspace-attempt-*"):
-        if os.fsencode(left.name) not in commands:
+        if os.fsencode(left.name) not in told:
             shutil.rmtree(left, ignore_errors=True)
 
 
 def _command(process: Path) -> bytes:
-    """Its arguments. What is just being executed has none yet, for a moment; kernel threads and zombies never have."""
-    for _ in range(100):
-        try:
-            if told := (process / "cmdline").read_bytes():
-                return told
-            os.readlink(process / "exe")
-        except OSError:  # it ended, or is none that has arguments
-            return b""
-        time.sleep(0.01)
-    return b""
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it ended
+        return b""
 
 
 def _is_ready() -> bool:
