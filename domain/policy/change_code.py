@@ -15,7 +15,10 @@ EXITS = frozenset(("exit", "quit", "sys.exit", "SystemExit"))
 def _unparsed(change: Change) -> Iterator[Hit]:
     for path in change.product_python:
         if parsed(change.head, path) is None:
-            yield Hit("this Python source cannot be parsed, so the rules over code did not see it", path)
+            yield Hit(
+                "this Python source cannot be parsed, or is nested too deep, so the rules over code did not see it",
+                path,
+            )
 
 
 def _hard_exit(module: ast.Module) -> Found:
@@ -108,7 +111,7 @@ CODE_PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "unparsed", "change", PERSON,
-        "A changed Python product file that the platform's own Python cannot parse.",
+        "A changed Python product file that the platform's own Python cannot parse, or that is nested very deep.",
         "The rules over code did not see it, and unknown is not a pass.",
         "mend the syntax; a reviewer agrees where it is for a newer Python",
         _unparsed,

@@ -51,10 +51,9 @@ def _detection(module: ast.Module) -> Found:
             and _is_runner(node.slice, "modules")
         ):
             yield node, "product code reaches into the test runner"
-        elif isinstance(node, (ast.For, ast.comprehension)) and _walks_modules(node.iter):
-            around = node if isinstance(node, ast.For) else next(one for one in ast.walk(module) if node in _loops(one))
-            if any(text_in(part) in RUNNERS for part in ast.walk(around)):
-                yield around, "product code looks for a test runner among the modules"
+        elif any(_walks_modules(loop.iter) for loop in _loops(node)):
+            if any(text_in(part) in RUNNERS for part in ast.walk(node)):
+                yield node, "product code looks for a test runner among the modules"
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and (asked := _asks_who_calls(node)):
             yield node, f"product code looks for {asked!r} among who is calling"
 
@@ -76,8 +75,8 @@ def _walks_modules(node: ast.expr) -> bool:
     return bool(parts & {"sys.modules", "modules", "sys.orig_argv", "orig_argv"})
 
 
-def _loops(node: ast.AST) -> list[ast.comprehension]:
-    return getattr(node, "generators", [])
+def _loops(node: ast.AST) -> list[ast.For] | list[ast.comprehension]:
+    return [node] if isinstance(node, ast.For) else getattr(node, "generators", [])
 
 
 def _asks_who_calls(function: ast.AST) -> str | None:

@@ -21,14 +21,31 @@ def parsed(tree: Tree, path: str) -> ast.Module | None:
     return parsed_source(entry.content)
 
 
+MAX_DEPTH = 120
+"""Levels of a syntax tree: more than people write, and few enough to walk down with Python's 1000 calls."""
+_MAX_PARTS, _MAX_CHARS = 100, 10_000
+"""Of a text that is put together."""
+
+
 def parsed_source(content: bytes) -> ast.Module | None:
+    """None too where it is nested more than MAX_DEPTH levels deep."""
     source = content.decode("utf-8", "replace").removeprefix("\ufeff")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ast.parse(source)
+            module = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+    return None if _is_deep(module) else module
+
+
+def _is_deep(module: ast.Module) -> bool:
+    level: list[ast.AST] = [module]
+    for _ in range(MAX_DEPTH):
+        level = [inner for node in level for inner in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
 
 
 def newly(find: Callable[[ast.Module], Found], except_names: tuple[str, ...] = ()) -> Callable[[Change], Iterator[Hit]]:
@@ -60,19 +77,32 @@ def dotted(node: ast.AST | None) -> str:
 
 
 def text_in(node: ast.AST) -> str | None:
-    """The text of a constant, also of one that is put together from constants; None for anything else."""
+    """The text of a constant, also of one that is put together from constants; None for anything else, and for one of
+    very many parts or characters."""
+    return _text_in(node, [_MAX_PARTS])
+
+
+def _text_in(node: ast.AST, left: list[int]) -> str | None:
+    left[0] -= 1
+    if left[0] < 0:
+        return None
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     parts: list[ast.expr] = []
+    between: str | None = ""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         parts = [node.left, node.right]
     elif isinstance(node, ast.JoinedStr):
-        parts = node.values
+        parts = [part.value if isinstance(part, ast.FormattedValue) else part for part in node.values]
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
-        between = text_in(node.func.value)
-        if between is None or len(node.args) != 1 or not isinstance(node.args[0], (ast.List, ast.Tuple)):
+        between = _text_in(node.func.value, left)
+        if len(node.args) == 1 and isinstance(node.args[0], (ast.List, ast.Tuple)):
+            parts = node.args[0].elts
+    texts: list[str] = []
+    for part in parts if between is not None else ():
+        text = _text_in(part, left)
+        if text is None:
             return None
-        joined = [text_in(part) for part in node.args[0].elts]
-        return None if None in joined else between.join(filter(None, joined))
-    texts = [text_in(part.value if isinstance(part, ast.FormattedValue) else part) for part in parts]
-    return "".join(text for text in texts if text) if texts and None not in texts else None
+        texts.append(text)
+    chars = sum(map(len, texts)) + len(between or "") * len(texts)
+    return (between or "").join(texts) if texts and chars <= _MAX_CHARS else None

@@ -17,6 +17,7 @@ TEST = PROJECT["tests/test_app.py"].content.decode()
 GONE = PROJECT["tests/test_gone.py"].content
 PYPROJECT = PROJECT["pyproject.toml"].content.decode()
 SETUP = PROJECT["setup.cfg"].content.decode()
+JOINED = ".join([" + "'a', " * 10 + "])"
 PERSIAN = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
 ASTRONAUT = "\U0001f469\u200d\U0001f680"
 ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
@@ -274,6 +275,12 @@ PERSON: dict[str, tuple[Changes, str]] = {
     "a very large file": ({"shop/data.csv": "1\n" * 300_000}, "unreadable"),
     "pytest in product code": ({"shop/app.py": "import pytest\n" + APP}, "test-import"),
     "who is calling": ({"shop/app.py": APP + "\nimport inspect\nX = inspect.stack()\n"}, "stack-inspection"),
+    "what is nested deeper than can be walked": (
+        {"shop/app.py": "x = " + " + ".join(["'a'"] * 900) + "\n"}, "unparsed"
+    ),
+    "a text that joins itself to more than fits": (
+        {"shop/app.py": f"import pytest\nX = 'a'{JOINED * 20}\n"}, "test-import"
+    ),
     "what cannot be parsed": ({"shop/app.py": "def (:\n"}, "unparsed"),
     "a letter that looks like another": ({"shop/auth.py": "def is_\u0430llowed(u):\n    return True\n"}, "lookalike"),
     "a fullwidth letter in another language": ({"web/a.js": "\uff45val(x)\n"}, "lookalike"),
