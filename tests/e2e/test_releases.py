@@ -97,7 +97,7 @@ def test_a_held_environment_gets_no_release_and_says_how_to_open_it(station: Sta
     told = brief(at, "command/good-but-held", environment="held")
     frozen = station.wait(station.submit(told))
     assert frozen.end is End.FROZEN
-    assert "'held' is held by ann: we move house" in frozen.sentence
+    assert "'held' is held by ann (a claim): we move house" in frozen.sentence
     opened = station.lockgate("open", "held", "we moved", "--as", "ann", check=True).stdout
     assert "releases may go to held again" in opened
     assert "open already" in station.lockgate("open", "held", "again", "--as", "ann", check=True).stdout
