@@ -5,6 +5,7 @@ What it reads is what `Ledger` has written; nothing is made, upgraded or verifie
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -48,11 +49,19 @@ class Reader(NamedTuple):
 def _sqlite(path: Path, query: str, values: Sequence[str | int]) -> Iterable[Sequence[Any]]:
     if not path.exists():
         return ()  # the first record makes it
-    try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True, timeout=WAIT_S)) as found:
-            return found.execute(query, values).fetchall()
-    except sqlite3.Error as err:
-        raise LedgerError(f"the ledger at {path} could not be read: {err}") from err
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            where = f"file:{quote(str(path.absolute()))}?mode=ro"
+            with closing(sqlite3.connect(where, uri=True, timeout=WAIT_S)) as found:
+                return found.execute(query, values).fetchall()
+        except sqlite3.Error as err:
+            is_being_made = "no such table" in str(
+                err
+            )  # the first record makes the file, and a moment later its tables
+            if not is_being_made or time.monotonic() > until:
+                raise LedgerError(f"the ledger at {path} could not be read: {err}") from err
+        time.sleep(0.1)
 
 
 def _postgresql(url: str, query: str, values: Sequence[str | int]) -> Iterable[Sequence[Any]]:

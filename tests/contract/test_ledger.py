@@ -475,6 +475,19 @@ def test_a_reader_without_prefect_reads_what_was_written(ledger: Ledger) -> None
     assert reader.entries(after=1) == ledger.entries(after=1)
 
 
+def test_a_reader_waits_for_a_ledger_that_is_being_made(tmp_path: Path) -> None:
+    at = tmp_path / "ledger.db"
+    at.touch()  # as SQLite makes it, a moment before its tables
+    ledger = Ledger(url=SecretStr(f"sqlite:///{at}"))
+    with ThreadPoolExecutor(1) as reading:
+        read = reading.submit(Reader(f"sqlite:///{at}").entries)
+        time.sleep(0.3)
+        assert not read.done()
+        ledger.record("run", "plan", "1", Note(text="made"))
+        until(read.done)
+        assert len(read.result()) <= 1
+
+
 def test_a_reader_makes_no_ledger_and_says_what_is_wrong_without_the_password(tmp_path: Path) -> None:
     assert Reader(f"sqlite:///{tmp_path}/none.db").entries() == ()
     assert not (tmp_path / "none.db").exists()
