@@ -103,8 +103,7 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
             return None
         if said.startswith(WRONG_PARAMETERS):
             return _refused(client, run, said)
-        client.set_flow_run_state(run.id, _frozen(run, f"it ended without a word of ours: {said}"), force=True)
-        return f"run {run.id}: frozen: {said}"
+        return _froze(client, run, said)
     except ValidationError as err:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in err.errors())
         return _refused(client, run, f"the brief cannot be read: {wrong}")
@@ -115,8 +114,7 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
     if shop.ledger.last("outcome", run_id=str(run.id)):
         return None
     if not was_cancelled:
-        client.set_flow_run_state(run.id, _frozen(run, f"it ended without a word of ours: {said}"), force=True)
-        return f"run {run.id}: frozen: {said}"
+        return _froze(client, run, said)
     lines = [told(entry.kind, entry.body) for entry in shop.ledger.entries(run_id=str(run.id), kind="cancelled")]
     why = lines[-1] if lines else "it was cancelled past the door, and nobody said by whom"
     if brief.environment and lease.holder(shop.ledger, brief.environment) == str(run.id):
@@ -133,6 +131,11 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
     else:
         outcome = recorded(shop, str(run.id), brief, End.DECLINED, (why or "it was cancelled",))
     return f"run {run.id}: {outcome.sentence}"
+
+
+def _froze(client: SyncPrefectClient, run: FlowRun, said: str) -> str:
+    client.set_flow_run_state(run.id, _frozen(run, f"it ended without a word of ours: {said}"), force=True)
+    return f"run {run.id}: frozen: {said}"
 
 
 def _refused(client: SyncPrefectClient, run: FlowRun, why: str) -> str:

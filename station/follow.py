@@ -11,8 +11,7 @@ from station.processes import log_of
 from station.status import DELETED, console, ledger_of, print_line, read_run, say
 
 SILENCE_S = 150
-"""A server that is started again answers sooner than this, and so does one that waits for its own SQLite database: a
-minute at most (`PRAGMA busy_timeout`)."""
+"""A server that is started again answers sooner than this, and so does one that waits for a database of its own."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 Reviewer = Callable[[Question], tuple[str, str, str]]

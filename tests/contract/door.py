@@ -72,19 +72,9 @@ class FakeDoor:
             Acts(lambda: {"default": self.tokens.url, **self.ledgers}),
         )
 
-    def ask(
-        self,
-        method: str,
-        path: str,
-        by: Role | str | None = None,
-        body: Any = None,
-        *,
-        headers: Sequence[tuple[str, str]] = (),
-        content: bytes | None = None,
-        address: str = "192.0.2.1",
-    ) -> Answer:
-        """What the door answers to `path` as it is, and a body as JSON, or as the bytes of `content`."""
-        return self._loop.run(self.coming(method, path, by, body, headers=headers, content=content, address=address))
+    def ask(self, *given: Any, **named: Any) -> Answer:
+        """What the door answers, asked as `coming` says."""
+        return self._loop.run(self.coming(*given, **named))
 
     def coming(
         self,
@@ -97,7 +87,8 @@ class FakeDoor:
         content: bytes | None = None,
         address: str = "192.0.2.1",
     ) -> Coroutine[Any, Any, Answer]:
-        """The same, for who asks more in one moment."""
+        """What the door answers to `path` as it is, and a body as JSON, or as the bytes of `content`; for who asks more
+        in one moment."""
         sent = [(name.lower().encode(), value.encode()) for name, value in headers]
         if by is not None:
             sent.append((b"authorization", f"Bearer {self.value[by] if isinstance(by, Role) else by}".encode()))
