@@ -277,6 +277,7 @@ def test_who_relays_and_the_release_end_together_and_are_brought_back(there: Pro
     os.kill(relays_of(there, OLD, word)[0], signal.SIGKILL)
 
     until(lambda: not before & set(processes.within(there._releases.place(OLD).mark)))
+    until(lambda: not there._service(OLD).is_running())  # who started them, outside, ends a moment after them
     assert any("started in a network of its own" in line for line in there.ensure())
     assert asked(there, "/")[0] == b'"ok"'
     until(lambda: len(relays_of(there, OLD, "blocks.targets.outside")) == 1)
