@@ -18,7 +18,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, TreeEntry
 from domain.rollout import Rollout

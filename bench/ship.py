@@ -32,7 +32,7 @@ from uv import find_uv_bin
 from bench.ship_load import Users
 from blocks.ledger.ledger import Ledger
 from blocks.targets.health_probe import serving
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 from blocks.targets.timeline import Timeline
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Target, TreeEntry
@@ -184,7 +184,7 @@ def _target(kind: str, folder: Path, port: int) -> Target:
     given: dict[str, Any] = {"name": "bench", "root": folder, "port": port, "rollout": ROLLOUT, "drain_s": 1.5}
     if kind == "process":
         return ProcessTarget(**given)
-    from blocks.targets.docker_host import DockerHostTarget
+    from blocks.targets.machine.docker_host import DockerHostTarget
 
     return DockerHostTarget(**given)
 

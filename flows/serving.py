@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from blocks import kept
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 from blocks.workshop import Workshop
 from domain.errors import LockgateError, NotServing, reason_of
 from domain.ports import Target

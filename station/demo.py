@@ -88,7 +88,7 @@ def _set_up() -> str:
     """A fresh repository, agent and environment for the example; the public address."""
     from blocks.agents.replay import Replay
     from blocks.databases.sqlite import SqliteDatabase
-    from blocks.targets.process import ProcessTarget
+    from blocks.targets.machine.process import ProcessTarget
     from blocks.workshop import Workshop
 
     old = home() / "targets" / "shop"

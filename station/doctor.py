@@ -10,7 +10,7 @@ from blocks.host import accounts
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
 from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Semgrep, Squawk, Zizmor
-from blocks.targets.caddy import caddy_binary
+from blocks.targets.machine.caddy import caddy_binary
 from domain.errors import LockgateError
 from station import moved, processes, settings
 from station.supervisor import ask_zygote

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from blocks.home import home
-from blocks.targets.docker_host import DockerHostTarget
-from blocks.targets.process import ProcessTarget
-from blocks.targets.proxied import ProxiedTarget
+from blocks.targets.machine.docker_host import DockerHostTarget
+from blocks.targets.machine.process import ProcessTarget
+from blocks.targets.machine.proxied import ProxiedTarget
 from blocks.targets.releases import Releases
 from domain.errors import TargetError
 

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from blocks.home import home
-from blocks.targets.trial import Trial, tried
+from blocks.targets.trial.trial import Trial, tried
 from blocks.workshop import Workshop
 from domain.errors import TargetError
 from domain.ports import ReleaseBuild

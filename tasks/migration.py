@@ -1,5 +1,5 @@
 """A commit's migration, in one environment: on copies first, then on the database itself. It is run confined, with one
-database and nothing else (blocks/targets/trial.py).
+database and nothing else (blocks/targets/trial/trial.py).
 """
 
 import contextlib

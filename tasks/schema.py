@@ -2,7 +2,7 @@
 
 from blocks.home import home
 from blocks.ledger.ledger import Ledger
-from blocks.targets.trial import sweep
+from blocks.targets.trial.trial import sweep
 from blocks.workshop import Workshop
 from domain.errors import DatabaseError, InputError
 from domain.rehearsed import Migrated, RanOn, proven_on

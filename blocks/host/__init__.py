@@ -1,1 +1,5 @@
-"""What more than one family needs of this machine. It knows none of them."""
+"""The ground floor: what more than one family needs of this machine. It knows none of them.
+
+`processes.py` finds and ends what was started, `docker.py` speaks to a Docker Engine, `files.py` writes files whole,
+`listeners.py` reads who listens where.
+"""

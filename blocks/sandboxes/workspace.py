@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from blocks import process_memory
-from blocks.host import accounts, relay, seccomp
+from blocks.host import accounts, process_memory, relay, seccomp
 from blocks.host.memory import in_memory
 from blocks.sandboxes import archives, confinement, hostile, layers, merged, openers, trees
 from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Bind, Caps, Overlay

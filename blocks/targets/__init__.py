@@ -1,11 +1,11 @@
-"""Where releases run: an interface in domain.ports, one adapter a file.
+"""Where releases run: the port is `Target` in domain/ports.py, and there is one room for each kind of place.
 
-process.py is the block, and tells a release from its tree to the traffic; confinement.py builds the command line a
-release runs in, network.py makes the network it has there, outside.py is the host's end of that, and processes.py finds
-and ends what was started; caddy.py is the public address, health_probe.py asks
-it, answers.py keeps what it said; migration.py rehearses and migrates; releases.py is what lies on the disk,
-secrets.py keeps values out of what is shown.
+`machine/` runs releases on this machine, as processes or as containers of its Docker Engine, behind one Caddy. `swarm/`
+does so as services of a Docker Swarm, `ecs/` as task definitions of Amazon ECS, and `command/` by a platform's own
+commands. `trial/` is no target: it tries a release's migration in private before any target sees it.
 
-trial.py tries a release in private, for every kind of target; trial_run.py, trial_inside.py, trial_door.py and
-trial_database.py are its parts.
+Beside the rooms stands what they share: `releases.py` is what a target keeps on the disk, one directory a release;
+`artifact.py` writes a release's files and digests them again; `health_probe.py` asks an address for its health and
+`asking.py` knows other ways to it; `fencing.py` knows who may act; `secrets.py` keeps values out of what is shown;
+`timeline.py` says what happened when.
 """

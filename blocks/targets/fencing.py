@@ -5,7 +5,7 @@ https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html
 import contextlib
 from pathlib import Path
 
-from blocks.targets.files import write_atomically
+from blocks.host.files import write_atomically
 from domain.errors import Fenced
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from blocks.host.files import owned, trim, write_atomically
 from blocks.targets.artifact import artifact_at
-from blocks.targets.files import owned, trim, write_atomically
 from domain.errors import TargetError
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild

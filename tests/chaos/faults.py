@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from blocks.targets import processes
+from blocks.host import processes
 from blocks.targets.releases import Place
 from tests.chaos.world import ENVIRONMENTS, World
 

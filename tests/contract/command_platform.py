@@ -14,8 +14,8 @@ from typing import Any
 
 from prefect.blocks.fields import SecretDict
 
-from blocks.targets.command import CommandTarget
-from blocks.targets.command_words import Commands
+from blocks.targets.command.target import CommandTarget
+from blocks.targets.command.words import Commands
 from domain.rollout import Rollout
 from tests.contract.tiny_service import CANARY
 

@@ -21,11 +21,11 @@ from typing import Any
 from docker.errors import APIError
 from prefect.blocks.fields import SecretDict
 
+from blocks.host.docker import Engine
 from blocks.sandboxes import image
 from blocks.sandboxes.docker_engine import Engine as SandboxEngine
-from blocks.targets.container import ContainerService
-from blocks.targets.docker_engine import Engine
-from blocks.targets.docker_host import DockerHostTarget
+from blocks.targets.machine.container import ContainerService
+from blocks.targets.machine.docker_host import DockerHostTarget
 from domain.errors import TargetError
 from domain.rollout import Rollout
 from tests.contract.tiny_service import CANARY, tiny_build, toolchain, tree_of

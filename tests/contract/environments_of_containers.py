@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from blocks.targets.docker_engine import Engine
-from blocks.targets.docker_host import DockerHostTarget
-from blocks.targets.swarm import SwarmTarget
+from blocks.host.docker import Engine
+from blocks.targets.machine.docker_host import DockerHostTarget
+from blocks.targets.swarm.target import SwarmTarget
 from tests.contract import docker_host
 from tests.contract.environment import Does, Environment, Make, behind_caddy, folders_of
 from tests.contract.swarm_nodes import Node, shared_swarm, tasks_of

@@ -10,9 +10,9 @@ from typing import Any
 import docker
 from pydantic import SecretStr
 
-from blocks.targets.docker_engine import Engine
-from blocks.targets.ecs import EcsTarget
-from blocks.targets.release_image import image_of
+from blocks.host.docker import Engine
+from blocks.targets.ecs.target import EcsTarget
+from blocks.targets.machine.release_image import image_of
 from domain.ports import ReleaseBuild
 from station.fake_ecs import FakeEcs
 from station.fake_ecs.containers import LABEL

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 from tests.contract.command_platform import Playground
 from tests.contract.environment import ROLLOUT, Does, Environment, Make, behind_caddy, folders_of
 

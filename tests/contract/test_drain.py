@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, TreeEntry
 from domain.rollout import Rollout

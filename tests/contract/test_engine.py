@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 from domain.access import Holding
 from domain.errors import Fenced, Held, Inconclusive, LedgerError
 from domain.ports import TreeEntry
@@ -124,7 +124,7 @@ def test_what_nobody_can_say_holds_and_is_no_pass(
 ) -> None:
     release(shop, ONE, None, build())
     blind = shop.model_copy(update={"rollout": STEPS.model_copy(update={"hold_s": 0.5})})
-    monkeypatch.setattr("blocks.targets.access_log.Follow.answered", lambda *_: 0)
+    monkeypatch.setattr("blocks.targets.machine.access_log.Follow.answered", lambda *_: 0)
     with pytest.raises(Inconclusive, match="nobody can say whether 222222222222 is well"):
         release(blind, TWO, ONE, build())
     assert blind.pointed() == ONE

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from blocks.databases.postgres import PostgresDatabase
 from blocks.home import home
 from blocks.ledger.ledger import Ledger
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 from blocks.workshop import Workshop, workshop
 from domain.errors import DatabaseError, InputError
 from domain.ports import Tree

@@ -26,12 +26,12 @@ from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.schemas.objects import State
 from pydantic import SecretStr
 
+from blocks.host import processes
 from blocks.ledger.ledger import Ledger
 from blocks.stores.local import LocalStore
-from blocks.targets import processes
-from blocks.targets.docker_host import DockerHostTarget
-from blocks.targets.process import ProcessTarget
-from blocks.targets.proxied import ProxiedTarget
+from blocks.targets.machine.docker_host import DockerHostTarget
+from blocks.targets.machine.process import ProcessTarget
+from blocks.targets.machine.proxied import ProxiedTarget
 from blocks.targets.releases import Releases
 from blocks.targets.secrets import Redactor
 from blocks.workshop import Workshop
@@ -739,7 +739,7 @@ def test_who_is_on_call_is_told_of_what_nobody_can_judge_and_of_three_rollbacks_
     blind = target.model_copy(update={"rollout": QUICK.model_copy(update={"hold_s": 0.3})})
     release(target, ONE, None, tiny_build())
     ledger, pager, states = ledger_of(target), Pager(), []
-    monkeypatch.setattr("blocks.targets.access_log.Follow.answered", lambda *_: 0)
+    monkeypatch.setattr("blocks.targets.machine.access_log.Follow.answered", lambda *_: 0)
 
     def nobody_can_say(run: str, _: Brief) -> State:
         lease.give_back(ledger, target.name, RUN)

@@ -31,7 +31,7 @@ from blocks.artifacts.ecr import login_of, region_of
 from blocks.artifacts.registry import Login, Repository
 from blocks.ledger.ledger import Ledger
 from blocks.stores import LocalStore
-from blocks.targets.ecs import EcsTarget
+from blocks.targets.ecs.target import EcsTarget
 from blocks.workshop import Workshop, _pushed
 from domain.artifact import Provenance
 from domain.errors import TargetError

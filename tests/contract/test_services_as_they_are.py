@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from blocks.targets.health_probe import UPSTREAM
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 from domain.health import HealthCheck, HealthState, Identity
 from domain.ports import ReleaseBuild, TreeEntry
 from domain.rollout import Rollout

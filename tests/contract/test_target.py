@@ -23,8 +23,9 @@ import pytest
 from prefect.blocks.fields import SecretDict
 from uv import find_uv_bin
 
-from blocks.targets import confinement, processes
-from blocks.targets.process import ProcessTarget
+from blocks.host import processes
+from blocks.targets.machine import confinement
+from blocks.targets.machine.process import ProcessTarget
 from domain.errors import TargetError
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Tree, TreeEntry
@@ -389,14 +390,14 @@ ONE_ROW = "insert into rows select 1 where not exists (select * from rows)"
 
 WORKER = """
 import os, pickle, signal, sys
-from blocks.targets.caddy import Caddy
-from blocks.targets.confinement import start
-from blocks.targets.migration import Migration
+from blocks.targets.machine.caddy import Caddy
+from blocks.targets.machine.confinement import start
+from blocks.targets.machine.migration import Migration
 from blocks.targets.releases import Place
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 from prefect.blocks.fields import SecretDict
 from tests.contract.shipping import release
-import blocks.ledger.ledger, blocks.targets.confinement, blocks.targets.service
+import blocks.ledger.ledger, blocks.targets.machine.confinement, blocks.targets.machine.service
 fields, revision, previous, build, moment = pickle.load(sys.stdin.buffer)
 target = ProcessTarget(**fields, secrets=SecretDict({"TOKEN": "abcdef"}))
 def die(*_, **__):
@@ -419,14 +420,14 @@ def die_on_the_data(after):
     Migration._apply = apply
 match moment:
     case "after the proxy started": die_after(Caddy, "ensure")
-    case "while the tree is written": blocks.targets.service.write_tree = die
-    case "after the tree": die_after(blocks.targets.service, "write_tree")
+    case "while the tree is written": blocks.targets.machine.service.write_tree = die
+    case "after the tree": die_after(blocks.targets.machine.service, "write_tree")
     case "in the rehearsal": Migration._apply = die
     case "after the rehearsal": die_after(Migration, "_rehearse")
     case "before the data is migrated": die_on_the_data(False)
     case "after the data is migrated": die_on_the_data(True)
-    case "before the process starts": blocks.targets.confinement.start = die
-    case "after the process started": die_after(blocks.targets.confinement, "start")
+    case "before the process starts": blocks.targets.machine.confinement.start = die
+    case "after the process started": die_after(blocks.targets.machine.confinement, "start")
     case "before a share": Caddy.share = die
     case "after a share": die_after(Caddy, "share")
     case "before a share is on record": blocks.ledger.ledger.Ledger.record = die

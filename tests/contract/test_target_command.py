@@ -27,9 +27,9 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from blocks.targets.asking import connection_to
-from blocks.targets.command import CommandTarget
-from blocks.targets.command_calls import Ran, mark_of, processes_of
-from blocks.targets.command_words import Commands
+from blocks.targets.command.calls import Ran, mark_of, processes_of
+from blocks.targets.command.target import CommandTarget
+from blocks.targets.command.words import Commands
 from blocks.targets.health_probe import probe_by
 from domain.errors import Fenced, TargetError
 from domain.health import HealthCheck, HealthState

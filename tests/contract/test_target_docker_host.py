@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-from blocks.targets import release_image, sealed
-from blocks.targets.containers import user
-from blocks.targets.docker_engine import Engine
-from blocks.targets.docker_host import DockerHostTarget
+from blocks.host.docker import Engine
+from blocks.targets.machine import release_image, sealed
+from blocks.targets.machine.containers import user
+from blocks.targets.machine.docker_host import DockerHostTarget
 from blocks.targets.releases import Releases
 from domain.errors import TargetError
 from domain.ports import ReleaseBuild, TreeEntry
@@ -373,10 +373,10 @@ def test_a_migration_that_takes_too_long_is_ended(target: DockerHostTarget) -> N
 WORKER = """
 import os, pickle, signal, sys
 from prefect.blocks.fields import SecretDict
-import blocks.targets.container, blocks.targets.release_image
-from blocks.targets.containers import Containers
-from blocks.targets.docker_engine import Engine
-from blocks.targets.docker_host import DockerHostTarget
+import blocks.targets.machine.container, blocks.targets.machine.release_image
+from blocks.targets.machine.containers import Containers
+from blocks.host.docker import Engine
+from blocks.targets.machine.docker_host import DockerHostTarget
 from blocks.targets.releases import Releases
 fields, revision, build, moment = pickle.load(sys.stdin.buffer)
 target = DockerHostTarget(**fields, secrets=SecretDict({"TOKEN": "abcdef"}))
@@ -391,8 +391,8 @@ def die_after(owner, name, times=1):
             die()
     setattr(owner, name, then_die)
 match moment:
-    case "before the image": blocks.targets.release_image._load = die
-    case "after the image": die_after(blocks.targets.release_image, "_load")
+    case "before the image": blocks.targets.machine.release_image._load = die
+    case "after the image": die_after(blocks.targets.machine.release_image, "_load")
     case "within the migration": die_after(Containers, "_started_task", 2)  # the first copies the data
     case "between create and start": die_after(Containers, "_create")
     case "after the start": die_after(Containers, "start")

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from blocks.targets.ecs import EcsTarget
-from blocks.targets.ecs_rollout import paused, shares_problem
+from blocks.targets.ecs.rollout import paused, shares_problem
+from blocks.targets.ecs.target import EcsTarget
 from domain.errors import TargetError
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 import pytest
 
-from blocks.targets import processes
-from blocks.targets.process import ProcessTarget
+from blocks.host import processes
+from blocks.targets.machine.process import ProcessTarget
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, TreeEntry
 from domain.rollout import Rollout
@@ -271,7 +271,7 @@ def test_only_the_platform_asks_as_the_platform(there: ProcessTarget) -> None:
     assert {path.stat().st_mode & 0o777 for path in holds} == {0o600}
 
 
-@pytest.mark.parametrize("word", ["lockgate-relay.py", "blocks.targets.outside"])
+@pytest.mark.parametrize("word", ["lockgate-relay.py", "blocks.targets.machine.outside"])
 def test_who_relays_and_the_release_end_together_and_are_brought_back(there: ProcessTarget, word: str) -> None:
     before = set(processes.within(there._releases.place(OLD).mark))
     os.kill(relays_of(there, OLD, word)[0], signal.SIGKILL)
@@ -280,7 +280,7 @@ def test_who_relays_and_the_release_end_together_and_are_brought_back(there: Pro
     until(lambda: not there._service(OLD).is_running())  # who started them, outside, ends a moment after them
     assert any("started in a network of its own" in line for line in there.ensure())
     assert asked(there, "/")[0] == b'"ok"'
-    until(lambda: len(relays_of(there, OLD, "blocks.targets.outside")) == 1)
+    until(lambda: len(relays_of(there, OLD, "blocks.targets.machine.outside")) == 1)
 
 
 def relays_of(target: ProcessTarget, revision: str, word: str) -> list[int]:
@@ -299,9 +299,9 @@ def relays_of(target: ProcessTarget, revision: str, word: str) -> list[int]:
 def test_nothing_of_a_release_that_is_stopped_runs_on(databases: list[Database], tmp_path: Path) -> None:
     target = made(tmp_path, reach=(f"127.0.0.1:{databases[0].port}",))
     serve(target, OLD)
-    assert relays_of(target, OLD, "blocks.targets.outside")
+    assert relays_of(target, OLD, "blocks.targets.machine.outside")
     target.stop()
-    until(lambda: not relays_of(target, OLD, "blocks.targets.outside"))
+    until(lambda: not relays_of(target, OLD, "blocks.targets.machine.outside"))
     assert not processes.within(target._releases.place(OLD).mark)
 
 

@@ -18,9 +18,9 @@ import pytest
 from prefect.blocks.fields import SecretDict
 from uv import find_uv_bin
 
-from blocks.targets.docker_engine import Engine
-from blocks.targets.swarm import SwarmTarget
-from blocks.targets.swarm_engine import Swarm, covers
+from blocks.host.docker import Engine
+from blocks.targets.swarm.engine import Swarm, covers
+from blocks.targets.swarm.target import SwarmTarget
 from domain.errors import TargetError
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Target, TreeEntry

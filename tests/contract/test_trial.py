@@ -27,11 +27,12 @@ from pydantic import SecretStr
 
 from blocks.databases.postgres import PostgresDatabase
 from blocks.databases.sqlite import SqliteDatabase
-from blocks.targets import processes, trial_run
-from blocks.targets.files import owned
+from blocks.host import processes
+from blocks.host.files import owned
 from blocks.targets.releases import Place
-from blocks.targets.trial import Trial, confined, sweep, tried
-from blocks.targets.trial_database import place_of
+from blocks.targets.trial import run as trial_run
+from blocks.targets.trial.database import place_of
+from blocks.targets.trial.trial import Trial, confined, sweep, tried
 from domain.errors import DatabaseError, TargetError
 from domain.migration import MigrationBudget, Patience, Rehearsal, nothing_runs
 from domain.ports import Tree, TreeEntry
@@ -612,7 +613,7 @@ import json, os, sys
 from pathlib import Path
 from blocks.databases.postgres import PostgresDatabase
 from blocks.databases.sqlite import SqliteDatabase
-from blocks.targets.trial import confined, tried
+from blocks.targets.trial.trial import confined, tried
 from domain.migration import nothing_runs
 from tests.contract.trials import build_of, shop
 kind, fields, folder, toolchain, run, command = json.loads(os.environ["CASE"])

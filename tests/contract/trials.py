@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from uv import find_uv_bin
 
-from blocks.targets.processes import RELEASE_UID
+from blocks.host.processes import RELEASE_UID
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Tree, TreeEntry
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from blocks.agents.replay import Replay
 from blocks.forges.local import LocalForge
 from blocks.ledger.ledger import Ledger
-from blocks.targets.process import ProcessTarget
+from blocks.targets.machine.process import ProcessTarget
 
 POINTS = Path(os.environ["LOCKGATE_HOME"], "kill", os.environ["PREFECT__FLOW_RUN_ID"])
 

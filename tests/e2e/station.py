@@ -185,7 +185,7 @@ class Station:
         """Save a process target and name it in the default workshop."""
         given = "".join(f", {name}={value!r}" for name, value in fields.items())
         self.python(
-            "from blocks.targets.process import ProcessTarget\nfrom blocks.workshop import Workshop\n"
+            "from blocks.targets.machine.process import ProcessTarget\nfrom blocks.workshop import Workshop\n"
             f"ProcessTarget(name={environment!r}, port={port}{given}).keep({environment!r})\n"
             "shop = Workshop.saved('default')\n"
             f"shop.targets = {{**shop.targets, {environment!r}: 'process-target/{environment}'}}\n"

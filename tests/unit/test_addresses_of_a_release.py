@@ -2,7 +2,7 @@
 
 import pytest
 
-from blocks.targets.network import Ways, addresses_of
+from blocks.targets.machine.network import Ways, addresses_of
 from domain.errors import InputError
 
 

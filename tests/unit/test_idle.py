@@ -11,7 +11,7 @@ import prefect.client.orchestration
 import pytest
 from prefect.client.schemas.objects import StateType
 
-from blocks.targets import processes as of_targets
+from blocks.host import processes as of_targets
 from flows import processes, resume
 from station import supervisor
 from station.supervisor import RunsWatch
