@@ -52,7 +52,7 @@ def _begun(content: bytes) -> Begun:
         data = json.loads(content)
         directory = f"{data['cwd']}/".removeprefix(_WORK).rstrip("/")
         begun = Begun(str(data["runner"]), str(data["kind"]), directory, str(data["report"]))
-    except (KeyError, TypeError, ValueError) as err:
+    except (KeyError, TypeError, ValueError, RecursionError) as err:
         raise ValueError(f"a program's beginning cannot be read: {err!r}") from err
     if begun.kind not in _READ:
         raise ValueError(f"nobody knows reports of the kind {begun.kind[:40]!r}")
@@ -218,7 +218,7 @@ def _event(line: str) -> dict[str, Any] | None:
     return event if isinstance(event, dict) and "Action" in event else None
 
 
-_GO_MODULE = re.compile(r"^\s*module\s+\"?([^\s\"]+)", re.MULTILINE)
+_GO_MODULE = re.compile(r"^[^\S\n]*module\s+\"?([^\s\"]+)", re.MULTILINE)
 _GO_TEST = re.compile(r"^func\s+((?:Test|Example|Fuzz|Benchmark)\w*)\s*\(", re.MULTILINE)
 
 
@@ -256,6 +256,7 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _CARGO_BINARY = re.compile(r"\s*Running (?:unittests )?(\S+\.rs) \(.*?([^/\\]+?)-[0-9a-f]{16}(?:\.exe)?\)")
 _CARGO_DOC = re.compile(r"\s*Doc-tests (\S+)")
 _CARGO_TEST = re.compile(r"test (.+?)(?: - should panic)? \.\.\. (ok|FAILED|ignored)\b.*")
+_CARGO_NAME = re.compile(r'^[^\S\n]*name\s*=\s*"([^"]+)"', re.MULTILINE)
 _CARGO_DOC_TEST = re.compile(r"(\S+\.rs) - (.*?)\s*\(line \d+\)(.*)")
 _CARGO_OUTCOMES = {"ok": CaseOutcome.PASSED, "FAILED": CaseOutcome.FAILED, "ignored": CaseOutcome.SKIPPED}
 
@@ -283,7 +284,7 @@ def read_cargo(text: str, tree: Tree, directory: str = "") -> Report:
             _cargo_is_whole(file, due)
             package = crates.package(match[1])
             file, failing, names = match[1], None, {}
-        elif match := re.fullmatch(r"running (\d+) tests?", line):
+        elif match := re.fullmatch(r"running (\d{1,9}) tests?", line):
             due = int(match[1])
         elif (match := _CARGO_TEST.fullmatch(line)) and due > 0 and file:
             due -= 1
@@ -323,7 +324,7 @@ class _Crates:
         crates: dict[str, list[str]] = {}
         for path, entry in sorted(tree.items()):
             if path == "Cargo.toml" or path.endswith("/Cargo.toml"):
-                for name in re.findall(r'^\s*name\s*=\s*"([^"]+)"', entry.content.decode("utf-8", "replace"), re.M):
+                for name in _CARGO_NAME.findall(entry.content.decode("utf-8", "replace")):
                     crates.setdefault(name.replace("-", "_"), []).append(dirname(path))
         self._directories = {name: _nearest(places, directory) for name, places in crates.items()}
 

@@ -92,7 +92,7 @@ def by_id(case: Element, suites: tuple[str, ...]) -> str:
 
 
 _TAP = re.compile(r"(not )?ok\b\s*(\d*)\s*(?:-\s*)?(.*?)\s*(?:#\s*(skip|todo)\b.*)?", re.IGNORECASE)
-_TAP_PLAN = re.compile(r"1\.\.(\d+)\b.*")
+_TAP_PLAN = re.compile(r"1\.\.(\d{1,9})\b.*")
 
 
 def read_tap(text: str) -> Report:

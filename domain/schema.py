@@ -200,7 +200,7 @@ _SPELLINGS = {
     "char": "character", "decimal": "numeric", "float": "double precision", "float8": "double precision",
     "float4": "real",
 }  # fmt: skip
-_TYPE = re.compile(r"^([a-z_][a-z0-9_ ]*?)\s*(?:\((\d+)(?:\s*,\s*(\d+))?\))?$")
+_TYPE = re.compile(r"^([a-z_][a-z0-9_ ]*?)\s*(?:\((\d{1,9})(?:\s*,\s*(\d{1,9}))?\))?$")
 
 
 def widens(old: str, new: str) -> bool:

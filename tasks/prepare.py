@@ -215,7 +215,7 @@ def project_settings(shop: Workshop, brief: Brief, tree: Tree) -> tuple[ProjectS
     if entry := tree.get("lockgate.toml"):
         try:
             return ProjectSettings.model_validate(tomllib.loads(entry.content.decode())), "lockgate.toml"
-        except (ValidationError, ValueError) as err:
+        except (ValidationError, ValueError, RecursionError) as err:
             raise InputError(f"lockgate.toml on {brief.branch} is not valid: {err}") from err
     if isinstance(brief.project, ProjectSettings):
         return brief.project, "the brief"

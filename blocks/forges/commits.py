@@ -23,7 +23,7 @@ def parsed(raw: bytes) -> CommitData:
     # A line that begins with a space goes on with the one before (signatures).
     fields = [line.partition(b" ")[::2] for line in head.split(b"\n") if not line.startswith(b" ")]
     one = dict(reversed(fields))
-    date = re.search(rb" (\d+) [+-]\d+$", one[b"committer"])
+    date = re.search(rb" (\d{1,18}) [+-]\d+$", one[b"committer"])
     return CommitData(
         tree=one[b"tree"].decode(),
         parents=tuple(value.decode() for key, value in fields if key == b"parent"),

@@ -9,7 +9,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from domain.errors import InputError
 
 _HASH = re.compile(r"--hash=((?:sha256|sha384|sha512):[0-9a-f]{64,128})")
-_HASHES = re.compile(rf"((?:\s+{_HASH.pattern})+)$")
+_HASHES = re.compile(rf"(?<!\s)((?:\s+{_HASH.pattern})+)$")
 _SHOWN = 120
 
 

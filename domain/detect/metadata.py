@@ -281,14 +281,14 @@ def _poetry_range(spec: str) -> str:
     if "|" in spec:
         return ""
     parts = []
-    for part in re.split(r"\s*,\s*|(?<=[\d*])\s+(?=[<>=!^~])", spec.strip()):
+    for part in re.split(r"(?<!\s)\s*,\s*|(?<=[\d*])\s+(?=[<>=!^~])", spec.strip()):
         sign = re.match(r"\^|~(?!=)", part)
         if part in ("*", ""):
             continue
         if sign:
             version = part[1:].strip()
-            numbers = [int(number) for number in re.findall(r"\d+", version.split("-")[0])][:3]
-            parts.append(f">={version},<{_next(numbers, sign[0])}")
+            numbers = [int(number) for number in re.findall(r"\d+", version.split("-")[0])[:3] if len(number) < 19]
+            parts.append(f">={version},<{_next(numbers, sign[0])}" if numbers else part)
         else:
             parts.append(f"=={part}" if re.match(r"v?\d", part) else part)
     return ",".join(parts)

@@ -175,10 +175,11 @@ def _allows(wanted: str, major: int) -> bool:
 
 
 def _allows_all(part: str, major: int) -> bool:
-    if hyphen := re.fullmatch(r"\s*v?(\d+)\S*\s+-\s+v?(\d+)\S*\s*", part):
+    part = " ".join(part.split())
+    if hyphen := re.fullmatch(r"\s*v?(\d{1,9})(?!\d)\S*\s+-\s+v?(\d{1,9})(?!\d)\S*\s*", part):
         return int(hyphen[1]) <= major <= int(hyphen[2])
     fits = bool(re.search(r"\d|\*|x", part))
-    for sign, number, rest in re.findall(r"(>=|<=|>|<|\^|~|=)?\s*v?(\d+)((?:\.[\dx*]+)*)", part):
+    for sign, number, rest in re.findall(r"(>=|<=|>|<|\^|~|=)?\s*v?(\d{1,9})(?!\d)((?:\.[\dx*]+)*)", part):
         least, has_more = int(number), bool(re.search(r"[1-9]", rest))
         if sign == ">=":
             fits &= major >= least

@@ -154,9 +154,9 @@ _NAMED_IN = (
 )  # fmt: skip
 _IMAGE = {
     "postgresql": re.compile(
-        r"image:\s*[\"']?\S*(postgres|postgis|timescaledb|pgvector)|^\s*-\s*postgres:", re.MULTILINE
+        r"image:\s*[\"']?\S{0,200}?(postgres|postgis|timescaledb|pgvector)|^[^\S\n]*-\s*postgres:", re.MULTILINE
     ),
-    "redis": re.compile(r"image:\s*[\"']?\S*(redis|valkey)|^\s*-\s*redis:", re.MULTILINE),
+    "redis": re.compile(r"image:\s*[\"']?\S{0,200}?(redis|valkey)|^[^\S\n]*-\s*redis:", re.MULTILINE),
 }
 _ADDRESS = {
     "postgresql": re.compile(

@@ -118,22 +118,29 @@ def _is_python(factors: Iterable[str]) -> bool:
 
 
 def _braces(text: str) -> list[str]:
-    """`py{310,311}-{a,b}` as tox expands it, and a list split at its commas."""
-    parts = [part.strip() for part in re.split(r"[,\n](?![^{]*\})", text) if part.strip()]
-    found = []
-    for part in parts:
-        inner = re.search(r"\{([^{}]*)\}", part)
+    """`py{310,311}-{a,b}` as tox expands it, and a list split at its commas: the first _MOST_LISTED of them."""
+    parts = [part.strip() for part in re.split(r"[,\n](?![^{]*\})", text[:_MOST_CHARS]) if part.strip()]
+    found: list[str] = []
+    waiting = parts[::-1]
+    while waiting and len(found) < _MOST_LISTED:
+        part = waiting.pop()
+        inner = re.search(r"\{([^{}]*)\}", part) if part.count("{") <= _MOST_BRACES else None
         if inner is None:
             found.append(part)
-            continue
-        for one in _ranged(inner[1]):
-            found += _braces(part[: inner.start()] + one + part[inner.end() :]) or [""]
+        else:
+            made = [(part[: inner.start()] + one + part[inner.end() :]).strip() for one in _ranged(inner[1])]
+            waiting += made[::-1]
     return found
+
+
+_MOST_CHARS = 20_000
+_MOST_LISTED = 2_000
+_MOST_BRACES = 12
 
 
 def _ranged(text: str) -> Iterator[str]:
     for one in text.split(","):
-        bounds = re.fullmatch(r"\s*(\d+)-(\d+)\s*", one)
+        bounds = re.fullmatch(r"\s*(\d{1,9})-(\d{1,9})\s*", one)
         yield from (
             map(str, range(int(bounds[1]), min(int(bounds[2]), int(bounds[1]) + 50) + 1)) if bounds else (one.strip(),)
         )

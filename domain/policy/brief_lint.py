@@ -71,7 +71,7 @@ def _acceptance_without_tests(asked: Asked) -> Iterator[Hit]:
     files = acceptance.files
     if not files or acceptance.tests or acceptance.command or not all(f.path.endswith(".py") for f in files):
         return
-    if not any(re.search(r"^\s*(?:async\s+)?def\s+test|^\s*class\s+Test", f.content, re.MULTILINE) for f in files):
+    if not any(re.search(r"^[^\S\n]*(?:(?:async\s+)?def\s+test|class\s+Test)", f.content, re.MULTILINE) for f in files):
         yield Hit(f"no test is in the acceptance {', '.join(f.path for f in files)}")
 
 

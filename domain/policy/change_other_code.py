@@ -43,7 +43,7 @@ _ASKED = {
     "go": re.compile(r"^\s*(?:import\s+)?(?:\w+\s+)?\"testing\"\s*$"),
     "rust": re.compile(r"\bcfg!?\s*\(\s*debug_assertions\b|\bthread::current\(\)\.name\(\)"),
     "javascript": re.compile(
-        r"\bNODE_ENV\b.*['\"`]test['\"`]|['\"`]test['\"`].*\bNODE_ENV\b|\bimport\.meta\.vitest\b"
+        r"^(?=.*\bNODE_ENV\b)(?=.*['\"`]test['\"`])|\bimport\.meta\.vitest\b"
         r"|\btypeof[\s(]+(?:vi|it|test|expect)\b(?!\s*\??\.\s*(?!only|skip|each|todo|fn|mock)\w|\[Symbol)"
     ),
 }

@@ -289,7 +289,7 @@ SCOPE_RULES: tuple[Rule[Change], ...] = (
         _out_of_scope,
     ),
     Rule(
-        "line-endings", "change", REFUSE,
+        "line-endings", "change", PERSON,
         "A file whose lines all end in another way than on base, unless the brief speaks of line endings.",
         "Every line looks changed, and what was really changed is not seen.",
         "keep the line endings that the file has on base",

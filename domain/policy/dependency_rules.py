@@ -244,7 +244,7 @@ DEPENDENCY_RULES: tuple[Rule[DependencyChange], ...] = (
     Rule(
         "dependencies/undeclared-import", "scan", REFUSE,
         "A new import of a module that is neither the language's own, nor in the repository, nor of a declared "
-        "dependency.",
+        "dependency; but for example programs, documentation and benchmarks.",
         "It works by accident here and installs whatever has that name elsewhere.",
         "declare the dependency, or do without it",
         _seen("dependencies/undeclared-import"),

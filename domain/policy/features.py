@@ -48,7 +48,7 @@ class Clause(NamedTuple):
 
 def separate_features(text: str) -> tuple[str, ...]:
     """The changes that `text` asks for, in its words, where they are more than one; else nothing."""
-    text = FENCED.sub("", text)
+    text = FENCED.sub("", "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip()))
     for sentence in SENTENCE.split(ITEM.sub("", text)):
         if found := _apart(list(_clauses(sentence)), HEAVY):
             return found
@@ -84,7 +84,7 @@ def _clause(text: str) -> Clause | None:
     first, _, rest = said.partition(" ")
     if first.lower() not in VERBS or not rest.strip():
         return None
-    words = {word.lower().rstrip("s") for word in re.findall(r"[\w/]*\w", rest)} - STOP
+    words = {word.lower().rstrip("/").rstrip("s") for word in re.findall(r"[\w/]+", rest)} - STOP - {""}
     return Clause(first.lower(), frozenset(words), said)
 
 

@@ -23,7 +23,7 @@ HIDDEN = (
 _LOCATION = re.compile(r"^(?:/work/)?([^\s:/][^\s:]*\.\w+):(\d{1,9}): ", re.MULTILINE)
 _ASSERTED = re.compile(r"^E +(\S.*)$", re.MULTILINE)
 _RAISED = re.compile(
-    r"^\s*((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception)(?: \[\w+\])?: .+|error(?:\[E\d+\])?: .+)$", re.MULTILINE
+    r"^[^\S\n]*((?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception)(?: \[\w+\])?: .+|error(?:\[E\d+\])?: .+)$", re.MULTILINE
 )
 """As Python, Node and rustc print what ended a program."""
 

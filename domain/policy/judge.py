@@ -86,12 +86,15 @@ def _acceptance_missing(case: Case) -> Iterator[Hit]:
 
 
 def _is_support(name: str, case: Case) -> bool:
-    """A file that comes with the acceptance and has no tests of its own: a conftest, an __init__, data."""
+    """A file that comes with the acceptance and has no tests of its own: a conftest, an __init__, data, or the classes
+    that the test files inherit their tests from."""
     content = next((f.content for f in case.prepared.brief.acceptance.files if f.path == name), None)
     others = any(rows for _, rows in _asked(case))
-    return (
-        content is not None and others and not (name.endswith(".py") and re.search(r"\bdef test|\bclass Test", content))
-    )
+    return content is not None and others and not (_TEST_NAME.search(name) and _TEST_CODE.search(content))
+
+
+_TEST_NAME = re.compile(r"test[^/]*\.py$", re.IGNORECASE)
+_TEST_CODE = re.compile(r"\bdef test|\bclass Test")
 
 
 def _acceptance_not_red(case: Case) -> Iterator[Hit]:
@@ -103,9 +106,11 @@ def _acceptance_not_red(case: Case) -> Iterator[Hit]:
 
 
 def _is_known(row: CaseRow, case: Case) -> bool:
-    """Whether it fails on base and on the change, and the settings say that it does."""
-    fails = row.base not in GREEN and row.head in (CaseOutcome.FAILED, CaseOutcome.ERROR)
-    return fails and is_named(row.test, case.prepared.settings.known_failures)
+    """Whether it fails on the change, and the settings say that it does: by its own name, or by that of its file or
+    class if it fails on base too."""
+    known = case.prepared.settings.known_failures
+    is_meant = is_named_alone(row.test, known) or (row.base not in GREEN and is_named(row.test, known))
+    return is_meant and row.head in (CaseOutcome.FAILED, CaseOutcome.ERROR)
 
 
 def _acceptance_not_green(case: Case) -> Iterator[Hit]:

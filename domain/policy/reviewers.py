@@ -22,7 +22,7 @@ MAX_PATHS = 50
 POLICY = "policy"
 """The reviewer in an approval that the policy gave; nobody else may be called so."""
 
-_HEADER = re.compile(r"(?P<optional>\^)?\[(?P<name>[^\]]+)\](?:\[(?P<count>\d+)\])?(?:\s+(?P<owners>.*))?")
+_HEADER = re.compile(r"(?P<optional>\^)?\[(?P<name>[^\]]+)\](?:\[(?P<count>\d{1,9})\])?(?:\s+(?P<owners>.*))?")
 
 
 @dataclass(frozen=True)

@@ -904,6 +904,8 @@ def test_new_imports_in_python(registry: Registry, source: str, expected: str | 
     findings = scan(registry, base, {**base, "app/new.py": source})
     assert rules(findings) == ([expected] if expected else [])
     assert all(f.path == "app/new.py" and f.line for f in findings)
+    shown = {"undeclared-import": "import-unknown"}.get(expected or "", expected)
+    assert rules(scan(registry, base, {**base, "examples/show/new.py": source})) == ([shown] if shown else [])
 
 
 def test_imports_that_base_has_somewhere_are_not_new(registry: Registry) -> None:

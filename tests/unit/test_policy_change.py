@@ -174,7 +174,6 @@ REFUSED: dict[str, tuple[Changes, str]] = {
     "a name with a newline": ({"shop/a\nb.py": ""}, "tree"),
     "a name in another case": ({"shop/APP.py": ""}, "tree"),
     "a link out of the tree": ({"shop/etc": TreeEntry(0o120000, b"../../etc")}, "tree"),
-    "another line ending in each line": ({"shop/app.py": APP.replace("\n", "\r\n")}, "line-endings"),
     "nothing at all": ({}, "no-change"),
 }  # fmt: skip
 
@@ -190,6 +189,7 @@ def test_a_hostile_change_is_refused_under_its_name(name: str) -> None:
 
 
 PERSON: dict[str, tuple[Changes, str]] = {
+    "another line ending in each line": ({"shop/app.py": APP.replace("\n", "\r\n")}, "line-endings"),
     "sign-in": ({"shop/auth.py": "def allowed(user):\n    return True\n"}, "sensitive-path"),
     "the platform's own settings": ({"lockgate.toml": "test = 'true'\n"}, "sensitive-path"),
     "CI": ({".github/workflows/ci.yml": "on: push\n"}, "sensitive-path"),
@@ -383,6 +383,7 @@ def test_line_endings_may_change_where_the_brief_says_so_and_the_real_lines_are_
     windows = APP.replace("\n", "\r\n") + "x = 3\r\n"
     (hit,) = [finding for finding in found({"shop/app.py": windows}) if finding.rule == "line-endings"]
     assert "from LF to CRLF; 1 lines differ" in hit.message
+    assert hit.severity is Severity.PERSON
     ready = prepared()
     told = ready.model_copy(update={"brief": ready.brief.model_copy(update={"goal": "Line endings are CRLF"})})
     changed = {**PROJECT, "shop/app.py": TreeEntry(0o100644, windows.encode())}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from domain.brief import AcceptanceFile
 from domain.policy import judge
 from domain.policy.judge import MAX_REASONS
 from domain.task import Decision, Finding, Severity
@@ -54,10 +55,11 @@ def test_tests_that_did_not_do_well_refuse(rows: Sequence[Any], rule: str) -> No
         (ACCEPTED, row("tests/test_app.py::a", "skipped", "skipped")),
         (ACCEPTED, row("tests/test_app.py::known", "passed", "failed")),
         (ACCEPTED, row("tests/test_search.py::test_guard", "passed", "passed", "acceptance")),
+        (ACCEPTED, row("tests/test_search.py::test_late", "passed", "failed", "acceptance")),
     ],
 )
 def test_what_was_broken_before_and_guards_in_the_acceptance_do_not_refuse(rows: Sequence[Any]) -> None:
-    ready = prepared(known_failures=("tests/test_app.py::known",))
+    ready = prepared(known_failures=("tests/test_app.py::known", "tests/test_search.py::test_late"))
     assert judge(ready, evidence(rows=tuple(rows))).decision is Decision.ACCEPTED
 
 
@@ -66,6 +68,20 @@ def test_a_file_of_known_failures_hides_no_test_of_it_that_passes_on_base() -> N
     lost = row("tests/test_app.py::fine", "passed", "failed")
     assert judge(ready, evidence(rows=(ACCEPTED, lost))).is_refused
     assert not judge(ready, evidence(rows=(ACCEPTED, row(lost.test, "failed", "failed")))).is_refused
+
+
+@pytest.mark.parametrize(
+    ("path", "is_support"),
+    [("tests/__init__.py", True), ("tests/only.py", True), ("tests/test_more.py", False), ("tests/tests.py", False)],
+)
+def test_an_acceptance_file_without_a_result_is_missing_unless_others_inherit_it(path: str, is_support: bool) -> None:
+    ready = prepared()
+    mixin = AcceptanceFile(path=path, content="class Mixin:\n    def test_search(self): ...\n")
+    acceptance = ready.brief.acceptance.model_copy(update={"files": (*ready.brief.acceptance.files, mixin)})
+    asked = ready.model_copy(update={"brief": ready.brief.model_copy(update={"acceptance": acceptance})})
+    assert (judge(asked, evidence()).rules == ()) == is_support
+    other = (row("tests/test_app.py::a", "passed", "passed"),)
+    assert judge(asked, evidence(rows=other)).rules == ("acceptance-missing",)
 
 
 def test_a_refusal_also_tells_what_was_not_tested_as_the_change_has_it() -> None:

@@ -51,7 +51,7 @@ UNREAD: dict[Ecosystem | None, tuple[str, ...]] = {
 _UNREAD = {name: ecosystem for ecosystem, names in UNREAD.items() for name in names}
 _SCRIPT_MARK = b"# /// script"
 _ADDRESS = re.compile(
-    r"(?i)https?://[^\s\"',]+|(?:registry|index[-_]?url|find[-_]links|trusted[-_]host)\S*\s*[:=]\s*(\S+)"
+    r"(?i)https?://[^\s\"',]+|(?:registry|index[-_]?url|find[-_]links|trusted[-_]host)\S{0,100}\s{0,100}[:=]\s*(\S+)"
 )
 
 

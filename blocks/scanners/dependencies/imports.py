@@ -35,7 +35,23 @@ def undeclared(base: Reading, head: Reading, changed: Sequence[str], provides: P
         if of is not None and len(entry.content) > MAX_BYTES:
             yield _sight("import-unknown", path, None, f"imports of a file over {MAX_BYTES:,} bytes are not read")
         elif of is not None:
-            yield from of.of(path, entry.content)
+            yield from (_of_example(sight) if _is_example(path) else sight for sight in of.of(path, entry.content))
+
+
+_EXAMPLES = frozenset(
+    ("example", "examples", "sample", "samples", "demo", "demos", "doc", "docs", "benchmark", "benchmarks")
+)
+
+
+def _is_example(path: str) -> bool:
+    """Whether it lies below a directory of programs that show the project, and often need more than it declares."""
+    return not _EXAMPLES.isdisjoint(path.split("/")[:-1])
+
+
+def _of_example(sight: Sight) -> Sight:
+    if sight.kind != "dependencies/undeclared-import":
+        return sight
+    return sight._replace(kind="dependencies/import-unknown", message=f"{sight.message}; it is an example")
 
 
 def _sight(kind: str, path: str, line: int | None, message: str) -> Sight:

@@ -56,6 +56,8 @@ def imports(content: bytes) -> list[Import]:
     source = _TOKEN.sub(number, content.decode("utf-8", "replace"))
     found: dict[str, Import] = {}
     for one in _IMPORT.finditer(source):
+        if len(one[1]) > 9 or int(one[1]) >= len(strings):
+            continue  # a quote that nothing closes stood before the number of another string
         said = strings[int(one[1])]
         if package := _package(said):
             found.setdefault(package, Import(package, said, source.count("\n", 0, one.start(1)) + 1))

@@ -178,8 +178,8 @@ def pep440(text: str) -> str:
     if "|" in text:
         return ""
     parts = []
-    for part in filter(None, (part.strip() for part in re.split(r",|\s+(?=[<>=!~^])", text))):
-        found = re.fullmatch(r"([\^~])\s*(\d+(?:\.\d+)*)(.*)", part)
+    for part in filter(None, (part.strip() for part in re.split(r",|(?<!\s)\s+(?=[<>=!~^])", text))):
+        found = re.fullmatch(r"([\^~])\s*(\d{1,18}(?:\.\d{1,18})*)(?!\d)(.*)", part)
         if part == "*":
             continue
         if not found:
@@ -204,7 +204,7 @@ def read_script(reading: Reading, path: str) -> None:
     first = reading.text(path)[: found.start()].count("\n") + 1
     try:
         content = tomllib.loads("\n".join(line[2:] for line in found[1].splitlines()))
-    except ValueError:
+    except (ValueError, RecursionError):
         reading.see("unread", f"{path} script", "the script metadata is no TOML", path, first)
         return
     for line in strings(content.get("dependencies")):

@@ -22,7 +22,7 @@ _NEWER = ("annotationlib", "compression", "_typeshed", "__main__")
 STANDARD = frozenset((*sys.stdlib_module_names, *_GONE, *_NEWER))
 """Of any Python 3: https://docs.python.org/3/library/, with what was removed up to 3.13 and added up to 3.14."""
 
-_IMPORT = re.compile(r"(?m)^\s*(?:import|from)\s+([A-Za-z_]\w*)")
+_IMPORT = re.compile(r"(?m)^[^\S\n]*(?:import|from)\s+([A-Za-z_]\w*)")
 _SHEBANG = re.compile(rb"#![^\n]*\bpython")
 _COMPILED = (".py", ".pyi", ".pyx", ".so", ".pyd", ".c", ".cc", ".cpp", ".rs")
 """What a module of the repository's own may be made of."""

@@ -34,7 +34,7 @@ def _lines(reading: Reading, path: str) -> Iterator[tuple[int, str]]:
         if line.endswith("\\") and not is_comment:
             parts.append(line.rstrip("\\"))
             continue
-        text = re.sub(r"(?:^|\s+)#.*$", "", "".join([*parts, f" {line}" if is_comment else line])).strip()
+        text = re.sub(r"(?:^|(?<!\s)\s+)#.*$", "", "".join([*parts, f" {line}" if is_comment else line])).strip()
         parts.clear()
         if text:
             yield start, text
