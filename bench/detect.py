@@ -41,8 +41,8 @@ from domain.ports import Tree, TreeEntry
 from domain.task import CaseOutcome, Suite
 from domain.value import digest_of
 from station.init import missing_of
-from tasks.prove import Proof, prove
-from tasks.runners import EXIT_CODE
+from tasks.running.prove import Proof, prove
+from tasks.running.runners import EXIT_CODE
 from tests.e2e import sdists
 
 PAGE = Path(__file__).parent.parent / "docs" / "detect-bench.md"

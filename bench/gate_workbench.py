@@ -30,8 +30,8 @@ from domain.task import Attempt, Evidence, Prepared, Scanned, Tested, Verdict
 from domain.value import digest_of
 from tasks.edit import commit_attempt
 from tasks.prepare import prepare
-from tasks.room import room
-from tasks.runners import environment
+from tasks.room.room import room
+from tasks.running.runners import environment
 from tasks.security_scan import security_scan
 from tasks.test import test
 from tests.contract.registry import Registry

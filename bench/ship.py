@@ -39,7 +39,7 @@ from domain.ports import ReleaseBuild, Target, TreeEntry
 from domain.rollout import Rollout
 from domain.task import Release
 from station.processes import free_port
-from tasks.engine import Ship
+from tasks.releasing.engine import Ship
 
 SERVICE = PROJECT / "bench" / "ship_service.py"
 SWITCHES, ROLLBACKS = 12, 4

@@ -292,7 +292,7 @@ class Watch(Protocol):
 
 
 class Target(Protocol):
-    """An environment that runs releases. It acts and reports; the engine (tasks/engine.py) owns order and verdict.
+    """An environment that runs releases. It acts and reports; tasks/releasing/engine.py owns order and verdict.
 
     Each verb looks before it acts, so it can be repeated after kill -9 on either side of it. A string that is returned
     says why the release failed; TargetError is raised where the environment failed, and nothing is known of it.

@@ -11,9 +11,9 @@ from flows.report import Passed, end, ended, judged, review_feedback, stuck, tur
 from tasks.deploy import deploy, first_release
 from tasks.health_check import health_check
 from tasks.merge import conflict, merge, rebase
+from tasks.people.questions import agreed_plan, helped
+from tasks.people.ready import until_ready
 from tasks.prepare import prepare
-from tasks.questions import agreed_plan, helped
-from tasks.ready import until_ready
 from tasks.rehearse import with_rehearsal
 from tasks.review import review
 from tasks.review_gate import base_gate, review_gate

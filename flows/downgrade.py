@@ -11,12 +11,13 @@ from domain.project import Migrations
 from domain.rehearsed import Migrated, findings_of, reasons_of
 from domain.task import Severity
 from flows.endings import concluded
-from tasks import checkpoint, lease, show
-from tasks.asking import is_start_signed_in
-from tasks.build import prepared_for
-from tasks.engine import turn
-from tasks.migration import Place
-from tasks.schema import released_by
+from tasks.pages import show
+from tasks.people.asking import is_start_signed_in
+from tasks.releasing import checkpoint, lease
+from tasks.releasing.build import prepared_for
+from tasks.releasing.engine import turn
+from tasks.releasing.migration import Place
+from tasks.releasing.schema import released_by
 from tasks.step import step
 
 

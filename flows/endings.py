@@ -16,7 +16,7 @@ from prefect.states import Crashed, Failed
 from blocks.workshop import workshop
 from domain.errors import InputError, LedgerError, LockgateError, reason_of
 from domain.task import End
-from tasks.pager import page
+from tasks.people.pager import page
 
 STATE_NAMES = {
     End.LIVE: "Live",

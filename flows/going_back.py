@@ -13,11 +13,11 @@ from domain.errors import LedgerError, TargetError, reason_of
 from domain.ports import Target
 from domain.task import Release, RolledBack
 from domain.value import Value
-from tasks import checkpoint, lease
-from tasks.bundle import LOG_CHARACTERS, exit_code
 from tasks.deploy import live_before
-from tasks.engine import turn
-from tasks.schema import why_not_back
+from tasks.releasing import checkpoint, lease
+from tasks.releasing.bundle import LOG_CHARACTERS, exit_code
+from tasks.releasing.engine import turn
+from tasks.releasing.schema import why_not_back
 
 
 class StaysThere(Value):

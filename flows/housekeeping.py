@@ -19,12 +19,12 @@ from domain.errors import LockgateError
 from domain.windows import closed
 from flows.endings import round_of
 from flows.resume import conclude, resume_crashed
-from tasks import lease
-from tasks.bill import bill_of, publish
-from tasks.checkpoint import seal_rest
-from tasks.schema import copies_swept
-from tasks.show import bullets
-from tasks.window import OVER, Waits
+from tasks.pages.bill import bill_of, publish
+from tasks.pages.show import bullets
+from tasks.people.window import OVER, Waits
+from tasks.releasing import lease
+from tasks.releasing.checkpoint import seal_rest
+from tasks.releasing.schema import copies_swept
 
 
 @flow(name="housekeeping")

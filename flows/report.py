@@ -24,12 +24,13 @@ from domain.task import (
     Verdict,
 )
 from flows.endings import AWAY, STATE_NAMES, patiently
-from tasks import checkpoint, lease, show
-from tasks.bill import bill_of, publish
-from tasks.desk import is_repetition, used_up
-from tasks.memory import remember
-from tasks.pager import page
-from tasks.questions import HELP
+from tasks.pages import show
+from tasks.pages.bill import bill_of, publish
+from tasks.people.pager import page
+from tasks.people.questions import HELP
+from tasks.releasing import checkpoint, lease
+from tasks.room.desk import is_repetition, used_up
+from tasks.room.memory import remember
 
 
 def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> State:

@@ -24,8 +24,8 @@ from domain.task import End, Outcome
 from flows.endings import STATE_NAMES
 from flows.processes import has_process
 from flows.report import page_frozen, recorded
-from tasks import lease
-from tasks.pager import page
+from tasks.people.pager import page
+from tasks.releasing import lease
 
 SETTLED = timedelta(seconds=10)
 NEVER_STARTED = timedelta(seconds=90)

@@ -14,11 +14,12 @@ from blocks.workshop import Workshop, workshop
 from domain.errors import InputError
 from domain.task import RolledBack
 from flows.endings import concluded
-from tasks import checkpoint, lease, show
-from tasks.asking import is_start_signed_in
 from tasks.deploy import live_before
-from tasks.engine import turn
-from tasks.schema import why_not_back
+from tasks.pages import show
+from tasks.people.asking import is_start_signed_in
+from tasks.releasing import checkpoint, lease
+from tasks.releasing.engine import turn
+from tasks.releasing.schema import why_not_back
 from tasks.step import step
 
 

@@ -13,7 +13,7 @@ from domain.errors import LockgateError, NotServing, reason_of
 from domain.ports import Target
 from domain.value import Value
 from flows.going_back import finish, go_back
-from tasks.pager import page
+from tasks.people.pager import page
 
 LOOK_S = 1.0
 LOOK_AT_ENGINE_S = 10.0

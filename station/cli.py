@@ -77,7 +77,7 @@ def up() -> None:
 
 def _problems_of_ledger(shop: "Workshop") -> tuple[str, ...]:
     """Such as that an older copy was put back."""
-    from tasks import checkpoint
+    from tasks.releasing import checkpoint
 
     try:
         return checkpoint.compare(shop).problems

@@ -50,7 +50,7 @@ def checks() -> Iterator[Check]:
 
 def _ledger() -> str | None:
     from blocks.workshop import workshop
-    from tasks import checkpoint
+    from tasks.releasing import checkpoint
 
     try:
         return "; ".join(checkpoint.compare(workshop("default")).problems) or None

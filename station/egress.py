@@ -8,7 +8,7 @@ from domain.egress_rules import explain
 from domain.errors import InputError
 from domain.task import Prepared
 from station.runs import ledger_of, read_run
-from tasks.room import passport_of
+from tasks.room.room import passport_of
 
 
 def explained(host: str, path: str, method: str, phase: str, run_id: str | None) -> tuple[bool, str]:

@@ -20,7 +20,7 @@ from domain.project import ProjectSettings
 from domain.services import looked_for
 from domain.task import CaseOutcome
 from tasks.prepare import left_out
-from tasks.prove import Proof, prove
+from tasks.running.prove import Proof, prove
 
 _SHOWN = 10
 _FAILING = (CaseOutcome.FAILED, CaseOutcome.ERROR)

@@ -28,8 +28,8 @@ from domain.task import (
 )
 from domain.value import Value
 from station.runs import read_run, shop_of
-from tasks import checkpoint
 from tasks.deploy import provenance
+from tasks.releasing import checkpoint
 from tasks.review_gate import fingerprint
 
 

@@ -10,11 +10,12 @@ from domain.errors import TargetError
 from domain.policy import holding
 from domain.ports import ReleaseBuild, Target
 from domain.task import Merged, Prepared, Release
-from tasks import breaker, checkpoint, lease, show
-from tasks.build import build_of
-from tasks.engine import Ship, turn
-from tasks.migration import Place
-from tasks.schema import lived
+from tasks.pages import show
+from tasks.releasing import breaker, checkpoint, lease
+from tasks.releasing.build import build_of
+from tasks.releasing.engine import Ship, turn
+from tasks.releasing.migration import Place
+from tasks.releasing.schema import lived
 from tasks.step import step
 
 

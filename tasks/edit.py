@@ -11,9 +11,9 @@ from domain.errors import AgentError
 from domain.ignored import Ignored
 from domain.ports import Completed, Tree, TreeEntry, Workspace
 from domain.task import Attempt, BillLine, Feedback, Plan, Prepared, Raced, Scratchpad
-from tasks import show
-from tasks.desk import HELP, MEMORY, SCRATCHPAD, desk_for, time_left_s, used_up
-from tasks.room import Room, room
+from tasks.pages import show
+from tasks.room.desk import HELP, MEMORY, SCRATCHPAD, desk_for, time_left_s, used_up
+from tasks.room.room import Room, room
 from tasks.step import step
 
 MAX_NOTE_BYTES = 100_000

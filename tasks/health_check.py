@@ -2,8 +2,9 @@
 
 from blocks.workshop import workshop_of
 from domain.task import Health, Prepared, Release
-from tasks import checkpoint, lease, show
-from tasks.engine import Ship, turn
+from tasks.pages import show
+from tasks.releasing import checkpoint, lease
+from tasks.releasing.engine import Ship, turn
 from tasks.step import step
 
 

@@ -5,8 +5,9 @@ from prefect.runtime import flow_run
 from blocks.workshop import workshop_of
 from domain.errors import AgentError, Unapproved
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
-from tasks import lease, show
 from tasks.edit import commit_attempt
+from tasks.pages import show
+from tasks.releasing import lease
 from tasks.review_gate import unapproved
 from tasks.step import step
 

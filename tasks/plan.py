@@ -5,9 +5,9 @@ import time
 from blocks.workshop import workshop_of
 from domain.policy import judge_plan
 from domain.task import BillLine, Feedback, Plan, Prepared
-from tasks import show
-from tasks.desk import desk_for
-from tasks.room import room
+from tasks.pages import show
+from tasks.room.desk import desk_for
+from tasks.room.room import room
 from tasks.step import step
 
 

@@ -26,14 +26,14 @@ from domain.project import ProjectSettings
 from domain.services import looked_for
 from domain.task import Prepared
 from domain.trees import is_pointer
-from tasks import show
-from tasks.abreast import abreast
-from tasks.baseline import measured
-from tasks.redaction import spotted
-from tasks.requirements import installation, wheels_of, with_sources
-from tasks.runners import run_of
+from tasks.pages import show
+from tasks.room.redaction import spotted
+from tasks.room.requirements import installation, wheels_of, with_sources
+from tasks.running.abreast import abreast
+from tasks.running.baseline import measured
+from tasks.running.runners import run_of
+from tasks.running.suite import locked, pack
 from tasks.step import step
-from tasks.suite import locked, pack
 
 
 @step("prepare", "prepare-{attempt}")

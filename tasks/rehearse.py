@@ -5,8 +5,8 @@ from domain.errors import LedgerError
 from domain.migration import MigrationBudget, Rehearsal
 from domain.rehearsed import findings_of, reasons_of
 from domain.task import Attempt, Evidence, Prepared, Rehearsed
-from tasks import show
-from tasks.migration import Place
+from tasks.pages import show
+from tasks.releasing.migration import Place
 from tasks.step import step
 
 

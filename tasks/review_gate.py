@@ -22,8 +22,8 @@ from domain.policy.passing import passes
 from domain.policy.reviewers import POLICY, canonical_name, from_base, may_approve, missing, needs, owners_of
 from domain.task import Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict
 from domain.value import digest_of
-from tasks import show
-from tasks.asking import answered, has_signed, is_signed_in
+from tasks.pages import show
+from tasks.people.asking import answered, has_signed, is_signed_in
 from tasks.rehearse import report_of
 from tasks.step import step
 

@@ -3,9 +3,10 @@
 from blocks.workshop import workshop_of
 from domain.rehearsed import Migrated
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
-from tasks import breaker, checkpoint, lease, show
-from tasks.bundle import bundle_of
-from tasks.engine import turn
+from tasks.pages import show
+from tasks.releasing import breaker, checkpoint, lease
+from tasks.releasing.bundle import bundle_of
+from tasks.releasing.engine import turn
 from tasks.step import step
 
 

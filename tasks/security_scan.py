@@ -11,7 +11,7 @@ from domain.policy import change_findings
 from domain.policy.suppress import Suppressed, apply_suppressions
 from domain.ports import Tree
 from domain.task import Attempt, Finding, Prepared, Scanned, Severity
-from tasks import show
+from tasks.pages import show
 from tasks.step import step
 
 AT_ONCE = 4

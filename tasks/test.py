@@ -14,15 +14,15 @@ from domain.policy.test_rules import RAN_RULES, Again, Ran
 from domain.ports import Tree
 from domain.reports import BAD
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
-from tasks import show
-from tasks.abreast import abreast
-from tasks.again import by_function, seen_again, unstable
-from tasks.mutate import Bench, mutate
-from tasks.own_requirements import with_its_own
-from tasks.redaction import printable
-from tasks.runners import can_choose
+from tasks.pages import show
+from tasks.room.own_requirements import with_its_own
+from tasks.room.redaction import printable
+from tasks.running.abreast import abreast
+from tasks.running.again import by_function, seen_again, unstable
+from tasks.running.mutate import Bench, mutate
+from tasks.running.runners import can_choose
+from tasks.running.suite import Ask, own_tests, put_back, rooms, run_suite, under_contract, unpack
 from tasks.step import step
-from tasks.suite import Ask, own_tests, put_back, rooms, run_suite, under_contract, unpack
 
 
 @step("test", "test-{attempt.number}")

@@ -3,7 +3,7 @@
 import re
 
 from bench.gate_cases.case import NEUTRALISED, PERSON, REFUSED, Case, Edit, Seen, more
-from tasks import show
+from tasks.pages import show
 
 WIDE = {"scope": {"max_changed_lines": 400}}
 WEAK = "verify=False, shell=True, yaml.load"

@@ -15,7 +15,7 @@ from blocks.workshop import Workshop
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Target
 from domain.task import Health, Release
-from tasks.engine import Ship, turn
+from tasks.releasing.engine import Ship, turn
 
 RUN = "the-run"
 

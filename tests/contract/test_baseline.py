@@ -11,7 +11,8 @@ from domain.brief import Brief
 from domain.ports import TreeEntry
 from domain.redaction import REPLACEMENT
 from domain.task import Prepared, Suite
-from tasks import baseline, redaction
+from tasks.room import redaction
+from tasks.running import baseline
 from tests.contract.by_steps import Gated, a_workshop, brief, entry, gated, prepared_by
 from tests.e2e.briefs import FILES, git, repository
 

@@ -25,7 +25,7 @@ from domain.checkpoint import newest_of
 from domain.errors import InputError, LedgerError
 from domain.task import End, Outcome
 from station import verify
-from tasks import checkpoint
+from tasks.releasing import checkpoint
 
 
 class Place:

@@ -10,7 +10,7 @@ from domain.brief import Acceptance
 from domain.policy.rule import apply
 from domain.policy.test_rules import RAN_RULES, Ran
 from domain.task import Suite
-from tasks.suite import Ask, locked, under_contract
+from tasks.running.suite import Ask, locked, under_contract
 from tests.contract.test_contract_of_tests import Bench, brief
 from tests.made_once import toolchains
 from tests.unit.policy_cases import tree

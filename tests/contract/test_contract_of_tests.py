@@ -18,9 +18,10 @@ from domain.policy.test_rules import RAN_RULES, Ran
 from domain.ports import Tree, Workspace
 from domain.project import ProjectSettings
 from domain.task import Attempt, CaseOutcome, CaseRow, Prepared, Suite
-from tasks import canaries, show
 from tasks import test as step
-from tasks.suite import Ask, Rooms, locked, own_tests, pack, run_suite, under_contract
+from tasks.pages import show
+from tasks.running import canaries
+from tasks.running.suite import Ask, Rooms, locked, own_tests, pack, run_suite, under_contract
 from tests.made_once import toolchains
 from tests.unit.policy_cases import tree
 

@@ -15,7 +15,7 @@ from domain.errors import Fenced, Held, Inconclusive, LedgerError
 from domain.ports import TreeEntry
 from domain.rollout import Rollout, SharePassed
 from domain.task import Release, RolledBack
-from tasks import breaker, lease
+from tasks.releasing import breaker, lease
 from tests.contract import test_target
 from tests.contract.shipping import RUN, bake, ledger_of, release, rollback, ship_of
 from tests.contract.test_target import ONE, SERVICE, THREE, TWO, Hammer, ask, running

@@ -15,7 +15,7 @@ from domain.rollout import Rollout
 from domain.task import Release
 from flows import serving
 from flows.going_back import go_back
-from tasks import breaker, checkpoint, lease
+from tasks.releasing import breaker, checkpoint, lease
 from tests.contract.environment import ROLLOUT
 from tests.contract.environments_of_processes import ProcessEnvironment
 

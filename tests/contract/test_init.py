@@ -11,7 +11,7 @@ from blocks.workshop import Workshop
 from domain.project import ProjectSettings
 from station import init as module
 from station.init import init
-from tasks.prove import Proof
+from tasks.running.prove import Proof
 from tests.e2e.briefs import git
 
 TESTS = "import unittest\nclass TestIt(unittest.TestCase):\n    def test_it(self): "

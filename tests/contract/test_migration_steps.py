@@ -27,12 +27,12 @@ from domain.rollout import Rollout
 from domain.task import Attempt, Evidence, Merged, Prepared, Rehearsed, Release
 from flows.downgrade import one_back
 from flows.rollback import to_release
-from tasks import lease
 from tasks.deploy import deploy, first_release
-from tasks.migration import Place
 from tasks.rehearse import rehearse
+from tasks.releasing import lease
+from tasks.releasing.migration import Place
+from tasks.releasing.schema import copies_swept, runs_on, why_not_back
 from tasks.review_gate import fingerprint
-from tasks.schema import copies_swept, runs_on, why_not_back
 from tests.contract.by_steps import WORKSHOP, a_workshop, brief, commit_of, entry, in_a_run, prepared_by
 from tests.e2e.briefs import repository
 from tests.postgres import new_database
@@ -242,7 +242,7 @@ def test_traffic_can_go_back_while_the_database_does_not_answer(
 def test_a_release_that_cannot_run_on_the_schema_of_today_is_no_rollback_target(
     expanded: Expanded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.build.START_S", 8)
+    monkeypatch.setattr("tasks.releasing.build.START_S", 8)
     there, _, _, release = expanded
     name = there.target.name
     there.shop.ledger.record(there.ready.run_id, "live", release.revision, release)

@@ -45,8 +45,8 @@ from domain.value import Value
 from domain.windows import Freeze, closed
 from flows.report import ended
 from station.bundle import bundle_in, lines_of
-from tasks import breaker, lease
-from tasks.bundle import bundle_of
+from tasks.releasing import breaker, lease
+from tasks.releasing.bundle import bundle_of
 from tests.contract.by_steps import WORKSHOP, a_workshop, in_a_run
 from tests.contract.docker_host import container, docker_target, engine_that_publishes, own_engine
 from tests.contract.shipping import RUN, bake, ledger_of, release, rollback, ship_of

@@ -17,8 +17,8 @@ from domain.policy.rule import apply
 from domain.ports import Workspace
 from domain.project import ProjectSettings
 from domain.task import Attempt, Prepared
-from tasks.mutate import Bench, mutate
-from tasks.suite import locked, own_tests, under_contract
+from tasks.running.mutate import Bench, mutate
+from tasks.running.suite import locked, own_tests, under_contract
 from tests.contract.test_contract_of_tests import GOOD, by_the_step
 from tests.contract.test_contract_of_tests import Bench as Suites
 from tests.made_once import toolchains

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-INSIDE = Path(__file__).parents[2] / "tasks" / "inside_programs"
+INSIDE = Path(__file__).parents[2] / "tasks" / "running" / "inside_programs"
 
 
 def run(directory: Path, program: str, source: str, *words: str) -> dict[str, str]:

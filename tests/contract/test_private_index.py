@@ -23,7 +23,7 @@ from blocks.toolchains.wheels import WheelToolchains
 from blocks.workshop import Workshop
 from domain.errors import InputError
 from domain.project import ProjectSettings
-from tasks.requirements import installation
+from tasks.room.requirements import installation
 from tests.unit.policy_cases import tree
 
 TOKEN = "pkg-Zx81kQ04mVt7"

@@ -9,8 +9,8 @@ import pytest
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.toolchains.wheels import WheelToolchains
 from domain.brief import Acceptance, AcceptanceFile
-from tasks import canaries
-from tasks.suite import Ask
+from tasks.running import canaries
+from tasks.running.suite import Ask
 from tests.contract.test_contract_of_tests import BAD, ERROR, FAILED, PASSED, PRODUCT, Bench, brief
 from tests.unit.policy_cases import tree
 

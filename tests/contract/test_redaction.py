@@ -28,8 +28,8 @@ from domain.task import Attempt, Evidence, Feedback, Plan, Prepared, Scanned
 from domain.task import Tested as OfTests
 from tasks.edit import edit
 from tasks.plan import plan
-from tasks.redaction import redacted, spotted
 from tasks.review import opinion
+from tasks.room.redaction import redacted, spotted
 from tests.made_once import toolchains
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from blocks.sandboxes.bubblewrap import Bubblewrap
 from domain.errors import InputError
 from domain.ports import TreeEntry
 from domain.services import Service
-from tasks.services import ServedWorkspace
+from tasks.room.services import ServedWorkspace
 
 SERVICES = {
     "db": Service(use="postgresql", variable="DATABASE_URL"),

@@ -13,7 +13,7 @@ import pytest
 from domain.errors import Fenced, LedgerError, TargetError
 from domain.ports import Target
 from domain.rollout import SharePassed
-from tasks import lease
+from tasks.releasing import lease
 from tests.contract.environments import KINDS, Environment, Make
 from tests.contract.shipping import RUN, is_a_target, rollback, ship_of
 from tests.contract.tiny_service import CANARY

@@ -12,7 +12,7 @@ import pytest
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from domain.ports import Workspace
 from domain.task import CaseOutcome, Suite
-from tasks.suite import Ask, Rooms
+from tasks.running.suite import Ask, Rooms
 from tests.contract.test_contract_of_tests import Bench, brief
 from tests.unit.policy_cases import tree
 

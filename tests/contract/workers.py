@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 PROJECT = Path(__file__).parents[2]
-IMPORTED = ("blocks.workshop", "tasks.engine", "tests.contract.docker_host", "tests.contract.shipping")
+IMPORTED = ("blocks.workshop", "tasks.releasing.engine", "tests.contract.docker_host", "tests.contract.shipping")
 
 
 class Ended(NamedTuple):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tasks.abreast import AT_ONCE, a_place, abreast
+from tasks.running.abreast import AT_ONCE, a_place, abreast
 
 MET_S = 60.0
 

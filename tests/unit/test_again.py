@@ -10,7 +10,7 @@ from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.suppressions import Quarantine
 from domain.task import CaseOutcome, Decision, Suite
-from tasks.again import by_function, seen_again, unstable
+from tasks.running.again import by_function, seen_again, unstable
 from tests.unit.policy_cases import GOOD_ROWS, evidence, prepared, row, tree
 
 TODAY = datetime.date(2026, 5, 1)

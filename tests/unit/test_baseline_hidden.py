@@ -3,7 +3,7 @@
 from domain.brief import Acceptance, AcceptanceFile
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Prepared, Suite
-from tasks.baseline import hiding_files, with_hidden, without
+from tasks.running.baseline import hiding_files, with_hidden, without
 from tests.unit.policy_cases import prepared, tree
 
 PASSED, FAILED, ERROR = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR

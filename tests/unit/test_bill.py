@@ -19,9 +19,9 @@ from domain.task import BillLine, End, Outcome
 from domain.value import Value
 from station import bill as station_bill
 from station.bill import as_data, short, show_bill, table
-from tasks import bill_plot
-from tasks.bill import KINDS, Bill, By, bill, bill_of, dollars, markdown
-from tasks.bill_plot import bars
+from tasks.pages import bill_plot
+from tasks.pages.bill import KINDS, Bill, By, bill, bill_of, dollars, markdown
+from tasks.pages.bill_plot import bars
 
 SONNET, HAIKU = "anthropic/claude-sonnet-5", "anthropic/claude-haiku-4-5"
 PNG = b"\x89PNG\r\n\x1a\n"

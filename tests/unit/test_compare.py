@@ -10,7 +10,7 @@ from domain.policy import judge
 from domain.policy.rule import apply
 from domain.policy.test_rules import RAN_RULES, Again, Ran
 from domain.task import CaseOutcome, CaseRow, Decision, Finding, Prepared, Severity, Suite
-from tasks.suite import ACCEPTANCE_COMMAND
+from tasks.running.suite import ACCEPTANCE_COMMAND
 from tasks.test import compare
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 

@@ -21,7 +21,7 @@ from domain.errors import InputError, LedgerError, TargetError
 from domain.task import End, Merged, Outcome
 from flows import endings, resume
 from flows.endings import concluded, round_of
-from tasks import lease
+from tasks.releasing import lease
 from tests.unit.test_outcome import BRIEF
 
 Act = Callable[[], State]

@@ -25,7 +25,7 @@ from flows.resume import take_free_slots
 from station import api, processes, settings
 from station.keeping import Keeper, Program
 from station.supervisor import Supervisor
-from tasks.pager import page
+from tasks.people.pager import page
 
 
 class Clock:

@@ -25,7 +25,7 @@ from domain.mutation import (
 from domain.policy.mutation_rules import MUTATION_RULES, Noticed, ranges
 from domain.policy.rule import apply
 from domain.task import DiffCoverage, Mutation, Survivor
-from tasks.show import noticed
+from tasks.pages.show import noticed
 
 # --- lines and mutants
 

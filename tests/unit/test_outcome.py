@@ -17,7 +17,7 @@ from domain.errors import InputError
 from domain.task import Answer, Approval, BillLine, End, Feedback, Outcome
 from flows import endings, report
 from flows.report import STATE_NAMES, end, ended, review_feedback, sentence, turned_down
-from tasks.bill import bill_of
+from tasks.pages.bill import bill_of
 from tests.unit.policy_cases import PROJECT, attempt
 
 BRIEF = Brief(

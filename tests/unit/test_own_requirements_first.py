@@ -9,8 +9,8 @@ from domain.errors import InputError
 from domain.project import ProjectSettings
 from domain.task import Severity
 from domain.toolchain import BuiltProject
-from tasks import own_requirements
-from tasks.requirements import _refuse_computed, names_of, needs_build
+from tasks.room import own_requirements
+from tasks.room.requirements import _refuse_computed, names_of, needs_build
 from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
 
 BUILT = BuiltProject(directory="", name="shop", filename="shop-1-py3-none-any.whl", wheel="w", roots=(), sources=())

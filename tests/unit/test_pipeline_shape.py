@@ -33,8 +33,8 @@ AnyTask = Task[..., Any]
 
 def steps() -> Iterator[AnyTask]:
     """Every Prefect task of the steps and flows, once."""
-    modules = [module.name for module in pkgutil.iter_modules(tasks.__path__)]
-    names = [f"tasks.{name}" for name in modules if not name.startswith("inside_")]  # those run in sandboxes alone
+    modules = [module.name for module in pkgutil.walk_packages(tasks.__path__, "tasks.")]
+    names = [name for name in modules if ".inside_" not in name]  # those run in sandboxes alone
     found = {id(to_release): to_release}
     for name in names:
         for value in vars(importlib.import_module(name)).values():
@@ -66,8 +66,8 @@ def test_no_task_has_another_name() -> None:
     assert {step.name for step in steps()} == set(STEPS)
 
 
-def test_each_step_has_a_file_of_its_name() -> None:
-    assert all((PROJECT / "tasks" / f"{name}.py").is_file() for name in STEPS)
+def test_each_step_has_a_file_of_its_name_and_nothing_else_stands_beside_them() -> None:
+    assert {file.stem for file in (PROJECT / "tasks").glob("*.py")} == {*STEPS, "step", "__init__"}
 
 
 def test_each_step_keeps_its_result_under_the_key_of_steps() -> None:

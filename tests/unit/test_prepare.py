@@ -13,7 +13,7 @@ from domain.policy.baseline import ACCEPTANCE_COMMAND, base_refusals, base_warni
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
 from tasks.prepare import _check_commands, check_repository, project_settings
-from tasks.requirements import installation
+from tasks.room.requirements import installation
 from tests.unit.policy_cases import prepared, tree
 
 FILE = "tests/test_new.py"

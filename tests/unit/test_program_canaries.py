@@ -14,8 +14,8 @@ import pytest
 
 from domain.ports import Completed, Tree
 from domain.project import ProjectSettings
-from tasks.program_canaries import program_canaries
-from tasks.suite import Ask, run_suite
+from tasks.running.program_canaries import program_canaries
+from tasks.running.suite import Ask, run_suite
 from tests.unit.policy_cases import prepared, tree
 
 LIB = '[package]\nname = "a-b"\n'
@@ -123,7 +123,7 @@ def test_a_crate_that_is_taken_out_has_no_canaries_to_miss_and_one_that_stays_ha
     ],
 )
 def test_go_runs_the_tests_after_one_that_fails(tmp_path: Path, asked: str, given: str) -> None:
-    go = Path("tasks/inside_programs/go").read_text().replace("/lockgate/reports", str(tmp_path))
+    go = Path("tasks/running/inside_programs/go").read_text().replace("/lockgate/reports", str(tmp_path))
     env = {**os.environ, "LOCKGATE_go": "/bin/echo"}
     subprocess.run(["sh", "-c", go, "go", "test", *asked.split()], env=env, check=True, capture_output=True)
     told = [path.read_text() for path in tmp_path.iterdir() if path.suffix != ".begun"]
@@ -137,7 +137,7 @@ def test_go_runs_the_tests_after_one_that_fails(tmp_path: Path, asked: str, give
 def test_go_may_be_told_where_it_runs(tmp_path: Path, asked: str) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "reports").mkdir()
-    go = Path("tasks/inside_programs/go").read_text().replace("/lockgate/reports", str(tmp_path / "reports"))
+    go = Path("tasks/running/inside_programs/go").read_text().replace("/lockgate/reports", str(tmp_path / "reports"))
     env = {**os.environ, "LOCKGATE_go": "/bin/echo"}
     subprocess.run(["sh", "-c", go, "go", *asked.split()], env=env, cwd=tmp_path, check=True, capture_output=True)
     told = {path.suffix: path.read_text() for path in (tmp_path / "reports").iterdir()}

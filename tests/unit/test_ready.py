@@ -11,8 +11,8 @@ from blocks.ledger.ledger import Ledger
 from domain.errors import ForgeError, InputError, TargetError
 from domain.project import Migrations, ProjectSettings
 from domain.task import Merged
-from tasks import ready
-from tasks.ready import Lacking, Mended, Ready, lacking, until_ready
+from tasks.people import ready
+from tasks.people.ready import Lacking, Mended, Ready, lacking, until_ready
 from tests.unit.policy_cases import evidence, prepared
 
 NO_RELEASE = prepared()

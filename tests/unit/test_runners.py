@@ -9,7 +9,7 @@ from domain.errors import InputError
 from domain.project import ProjectSettings
 from domain.reports import Report, by_file, by_id, read_jest, read_junit, read_tap
 from domain.task import CaseOutcome
-from tasks.runners import run_of
+from tasks.running.runners import run_of
 from tests.unit.policy_cases import tree
 
 PASSED, FAILED, ERROR, SKIPPED = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR, CaseOutcome.SKIPPED

@@ -13,8 +13,8 @@ from blocks.targets.timeline import Timeline
 from domain.brief import Brief
 from domain.policy import judge
 from domain.task import CaseOutcome, CaseRow, Finding, Severity
-from tasks import show
-from tasks.show import Output, bullets, count, fence, quote
+from tasks.pages import show
+from tasks.pages.show import Output, bullets, count, fence, quote
 from tests.unit.policy_cases import evidence, prepared
 
 PAGE = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])

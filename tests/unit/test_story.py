@@ -34,8 +34,8 @@ from domain.task import (
 )
 from domain.value import Value
 from flows.going_back import GoingBack, StaysThere
-from tasks.ready import Lacking, Ready
-from tasks.window import Opened, Waits
+from tasks.people.ready import Lacking, Ready
+from tasks.people.window import Opened, Waits
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 from tests.unit.test_migration_rules import GOOD, but, run
 

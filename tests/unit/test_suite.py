@@ -21,10 +21,21 @@ from domain.errors import AgentError, SandboxError
 from domain.ports import Completed, Tree, TreeEntry
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
-from tasks import canaries
-from tasks.canaries import REPORT
-from tasks.runners import environment
-from tasks.suite import Ask, Rooms, locked, own_tests, pack, put_back, run_suite, tree_digest, under_contract, unpack
+from tasks.running import canaries
+from tasks.running.canaries import REPORT
+from tasks.running.runners import environment
+from tasks.running.suite import (
+    Ask,
+    Rooms,
+    locked,
+    own_tests,
+    pack,
+    put_back,
+    run_suite,
+    tree_digest,
+    under_contract,
+    unpack,
+)
 from tests.unit.policy_cases import tree
 
 PASSED, FAILED, ERROR, SKIPPED = CaseOutcome.PASSED, CaseOutcome.FAILED, CaseOutcome.ERROR, CaseOutcome.SKIPPED

@@ -11,7 +11,7 @@ from blocks.workshop import Workshop
 from domain.errors import InputError
 from domain.toolchain import BuiltProject
 from domain.wheels import split, started_by
-from tasks import own_requirements
+from tasks.room import own_requirements
 from tests.unit.policy_cases import prepared
 
 ENTRIES = "[console_scripts]\nshop = shop:main\n[pytest11]\nshop = shop.plugin\n[other]\npytest = x\n"

@@ -13,8 +13,8 @@ from domain.ports import Database
 from domain.project import Migrations
 from domain.rehearsed import Migrated, findings_of
 from domain.task import Merged, Prepared, Rehearsed, Severity
-from tasks.build import prepared_for, trial_of
-from tasks.schema import lived, runs_on
+from tasks.releasing.build import prepared_for, trial_of
+from tasks.releasing.schema import lived, runs_on
 
 
 class Place(NamedTuple):

@@ -20,8 +20,8 @@ from domain.program_reports import read_cargo, read_go, read_programs
 from domain.project import ProjectSettings
 from domain.reports import Report, by_file, by_id, read_junit, read_tap
 from domain.task import CaseOutcome
-from tasks.canaries import PLATFORM, PYTEST, REPORT, UNITTEST, WORK, Canaries, release
-from tasks.program_canaries import ProgramCanaries, program_canaries
+from tasks.running.canaries import PLATFORM, PYTEST, REPORT, UNITTEST, WORK, Canaries, release
+from tasks.running.program_canaries import ProgramCanaries, program_canaries
 
 MAX_REPORT_BYTES = 50_000_000
 EXIT_CODE = "exit code"

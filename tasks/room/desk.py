@@ -8,9 +8,9 @@ from domain.egress import MODEL_HOSTS, Phase
 from domain.ports import Desk
 from domain.prompts import HELP, MEMORY, SCRATCHPAD, Material, edit_prompt, plan_prompt, review_prompt
 from domain.task import Attempt, BillLine, Feedback, Plan, Prepared
-from tasks.bill import bill_of
-from tasks.redaction import redacted
-from tasks.room import Room, usd_of
+from tasks.pages.bill import bill_of
+from tasks.room.redaction import redacted
+from tasks.room.room import Room, usd_of
 
 __all__ = ["HELP", "MEMORY", "SCRATCHPAD", "as_text", "desk_for", "is_repetition", "time_left_s", "used_up"]
 PROMPTS = {"plan": plan_prompt, "edit": edit_prompt, "review": review_prompt}

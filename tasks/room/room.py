@@ -19,10 +19,10 @@ from domain.ports import Agent, Tree, Workspace
 from domain.redaction import Redaction
 from domain.task import Prepared
 from domain.value import digest_of
-from tasks.redaction import redacted
-from tasks.requirements import beside, wheels_of
-from tasks.runners import in_directory
-from tasks.services import ServedWorkspace
+from tasks.room.redaction import redacted
+from tasks.room.requirements import beside, wheels_of
+from tasks.room.services import ServedWorkspace
+from tasks.running.runners import in_directory
 
 SETUP_S = 1800.0
 """Longest setup of a project."""

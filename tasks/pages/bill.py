@@ -9,8 +9,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 from blocks.ledger.ledger import Ledger
 from domain.bill import KINDS, Bill, By, Line, bill, calls, dollars, unmetered
-from tasks import bill_plot
-from tasks.show import quote
+from tasks.pages import bill_plot
+from tasks.pages.show import quote
 
 MAX_BARS = 31
 

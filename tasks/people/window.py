@@ -9,10 +9,10 @@ from blocks.workshop import workshop_of
 from domain.task import Evidence, Prepared
 from domain.value import Value
 from domain.windows import closed
-from tasks import breaker
-from tasks.asking import answered, is_signed_in
+from tasks.pages.show import quote
+from tasks.people.asking import answered, is_signed_in
+from tasks.releasing import breaker
 from tasks.review_gate import fingerprint
-from tasks.show import quote
 
 OVER = "lockgate housekeeping"
 """Who answers when a window is over."""

@@ -11,7 +11,7 @@ from domain.project import ProjectSettings
 from domain.reports import BAD
 from domain.suppressions import Quarantine
 from domain.task import CaseOutcome, CaseRow, Suite
-from tasks.abreast import abreast
+from tasks.running.abreast import abreast
 
 MAX_RERUN = 20
 """More failures than this are no flakiness, and are not run again."""

@@ -7,11 +7,11 @@ from blocks.workshop import workshop_of
 from domain.errors import LockgateError
 from domain.task import Evidence, Merged, Prepared
 from domain.value import Value
-from tasks.asking import answered, is_signed_in
-from tasks.pager import page
+from tasks.pages.show import quote
+from tasks.people.asking import answered, is_signed_in
+from tasks.people.pager import page
+from tasks.people.window import until_open
 from tasks.review_gate import fingerprint
-from tasks.show import quote
-from tasks.window import until_open
 
 
 class Mended(RunInput):

@@ -16,8 +16,8 @@ from domain.ports import Tree
 from domain.task import Attempt, Prepared, Severity
 from domain.toolchain import BuiltProject
 from domain.wheels import started_by
-from tasks.requirements import installation, names_of, needs_build
-from tasks.room import toolchain_of
+from tasks.room.requirements import installation, names_of, needs_build
+from tasks.room.room import toolchain_of
 
 
 class Own(NamedTuple):

@@ -20,8 +20,9 @@ from domain.health import Answered, Answers, HealthCheck, HealthState, Identity
 from domain.ports import ReleaseBuild, Target
 from domain.rollout import Look, Numbers, SharePassed, Sick, State, judge_numbers
 from domain.task import Health, Release
-from tasks import lease, show
-from tasks.bundle import Watched
+from tasks.pages import show
+from tasks.releasing import lease
+from tasks.releasing.bundle import Watched
 
 LEAST_LOOKS = 12
 """So many looks at least say that a release is well."""

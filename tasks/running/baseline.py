@@ -11,10 +11,10 @@ from domain.reports import BAD, MAX_MESSAGE
 from domain.task import BillLine, CaseOutcome, Prepared, Suite
 from domain.trees import tree_digest
 from domain.value import digest_of
-from tasks.redaction import printable
-from tasks.room import passport_of, toolchain_of
-from tasks.runners import can_choose
-from tasks.suite import locked, rooms, run_suite
+from tasks.room.redaction import printable
+from tasks.room.room import passport_of, toolchain_of
+from tasks.running.runners import can_choose
+from tasks.running.suite import locked, rooms, run_suite
 
 _MADE = "with canaries, checks line by line, and what acceptance files hide"
 """How baselines are made; one that was made otherwise is made again."""

@@ -9,9 +9,9 @@ from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.task import Prepared, Suite
 from domain.value import digest_of
-from tasks.requirements import Installation, installation, with_sources
-from tasks.room import toolchain_of
-from tasks.suite import locked, rooms, run_suite
+from tasks.room.requirements import Installation, installation, with_sources
+from tasks.room.room import toolchain_of
+from tasks.running.suite import locked, rooms, run_suite
 
 
 class Proof(NamedTuple):

@@ -29,12 +29,12 @@ from domain.trees import LINK
 from domain.trees import pack as pack
 from domain.trees import tree_digest as tree_digest
 from domain.trees import unpack as unpack
-from tasks.abreast import a_place, abreast
-from tasks.canaries import REPORT, Canaries, canary_problem
-from tasks.checks import run_checks
-from tasks.program_canaries import ProgramCanaries
-from tasks.room import room
-from tasks.runners import EXIT_CODE, Run, run_of
+from tasks.room.room import room
+from tasks.running.abreast import a_place, abreast
+from tasks.running.canaries import REPORT, Canaries, canary_problem
+from tasks.running.checks import run_checks
+from tasks.running.program_canaries import ProgramCanaries
+from tasks.running.runners import EXIT_CODE, Run, run_of
 
 
 def locked(tree: Tree, brief: Brief, settings: ProjectSettings) -> Tree:

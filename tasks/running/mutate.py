@@ -28,9 +28,9 @@ from domain.policy.change import Change, text_of
 from domain.policy.mutation_rules import Noticed
 from domain.ports import Completed, Tree, Workspace
 from domain.task import Mutation
-from tasks.canaries import PLATFORM, programs
-from tasks.runners import can_choose, environment, roots, run_of
-from tasks.suite import Rooms
+from tasks.running.canaries import PLATFORM, programs
+from tasks.running.runners import can_choose, environment, roots, run_of
+from tasks.running.suite import Rooms
 
 LEAST_S, SHARE = 3.0, 0.4
 """The time for all of it: so many seconds, and so much of what the suite took."""

@@ -9,9 +9,9 @@ from blocks.workshop import workshop_of
 from domain.errors import AgentError
 from domain.policy import judge_plan
 from domain.task import Feedback, Plan, Prepared, Severity
-from tasks.asking import answered, is_signed_in
+from tasks.pages.show import bullets, quote
+from tasks.people.asking import answered, is_signed_in
 from tasks.plan import plan
-from tasks.show import bullets, quote
 
 
 class Answers(RunInput):

@@ -16,7 +16,7 @@ from domain.checkpoint import Checkpoint, Ends, Found, Sealed, differences, is_o
 from domain.entry import Entry
 from domain.errors import LedgerError, LockgateError, reason_of
 from domain.value import Value
-from tasks.pager import log, page
+from tasks.people.pager import log, page
 
 KINDS = ("outcome", "live", "rolled_back", "downgraded")
 """What is sealed as soon as it is on record."""

@@ -11,8 +11,8 @@ from domain.ports import ReleaseBuild
 from domain.project import Migrations
 from domain.task import Prepared
 from tasks.prepare import project_settings
-from tasks.requirements import beside, installation, names_of
-from tasks.room import toolchain_of
+from tasks.room.requirements import beside, installation, names_of
+from tasks.room.room import toolchain_of
 
 COMMAND_S, START_S = 900, 30
 """Longest try of a migration, longest start of a release on a copy. What it may take is in the database's budget."""

@@ -7,7 +7,7 @@ from blocks.workshop import Workshop
 from domain.errors import DatabaseError, InputError
 from domain.rehearsed import Migrated, RanOn, proven_on
 from domain.task import Prepared
-from tasks.build import prepared_for, trial_of
+from tasks.releasing.build import prepared_for, trial_of
 
 
 def migrations(ledger: Ledger, environment: str) -> list[Migrated]:

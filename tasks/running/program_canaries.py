@@ -15,7 +15,7 @@ from typing import NamedTuple
 from domain.ports import Tree
 from domain.reports import Report
 from domain.task import CaseOutcome
-from tasks.canaries import PLATFORM, WORK
+from tasks.running.canaries import PLATFORM, WORK
 
 _GO = """\
 package {package}
