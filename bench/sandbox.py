@@ -26,10 +26,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from blocks.host.docker import Engine
 from blocks.sandboxes import image
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
-from blocks.sandboxes.docker_engine import Engine
 from blocks.sandboxes.docker_workspace import BACKGROUND
 from domain.errors import SandboxError
 from domain.ports import Sandbox, Tree, TreeEntry
@@ -75,7 +75,7 @@ def main() -> None:
         docker = Docker(root=folder / "docker")
         try:
             print("making the base image …", flush=True)
-            image.build(Engine.at(docker.socket), lambda line: None)
+            image.build(Engine.at(docker.socket, SandboxError), lambda line: None)
             kinds["docker"] = docker
         except SandboxError as err:
             print(f"docker is left out: {err}")

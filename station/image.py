@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
+from blocks.host.docker import Engine
 from blocks.sandboxes import image
-from blocks.sandboxes.docker_engine import Engine
+from domain.errors import SandboxError
 
 
 def build(say: Callable[[str], None] = print, socket: str | None = None) -> str:
@@ -11,6 +12,6 @@ def build(say: Callable[[str], None] = print, socket: str | None = None) -> str:
 
     Raises SandboxError where no engine answers, InputError where the system's packages do not suffice.
     """
-    name = image.build(Engine.at(socket), say)
+    name = image.build(Engine.at(socket, SandboxError), say)
     say(f"docker sandboxes use {name}")
     return name

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from blocks.host.docker import Engine, default_socket
 from blocks.sandboxes import image
-from blocks.sandboxes.docker_engine import Engine, default_socket
-from domain.errors import SandboxError
+from domain.errors import TargetError
 
 _MISSING = "no Docker Engine answers, and none can be started: apt-get install docker.io (scripts/ci-docker)"
 
@@ -86,6 +86,6 @@ def _answers(path: str) -> bool:
             probe.settimeout(5)
             probe.connect(path)
         Engine(path)
-    except (OSError, SandboxError):
+    except (OSError, TargetError):
         return False
     return True

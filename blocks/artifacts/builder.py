@@ -114,7 +114,7 @@ class ReleaseBuilder(LockgateBlock):
                 shutil.rmtree(left, ignore_errors=True)
         engine = ImageEngine(self.socket)
         old = [name for name in engine.names(self.repository) if name.rpartition(":")[2] not in revisions]
-        return tuple(name for name in old if engine.remove(name))
+        return tuple(name for name in old if engine.untag(name))
 
     def doctor(self) -> str | None:
         """None where images can be built, else what is missing and the fix."""

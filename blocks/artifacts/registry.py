@@ -67,7 +67,7 @@ class Repository:
         is not given again. Raises TargetError where engine or registry refuse, or are not done in time.
         """
         engine = _Engine(self.socket)
-        known, usual = engine.image(image), self.name.removeprefix("docker.io/")  # as the engine writes it
+        known, usual = engine.known(image), self.name.removeprefix("docker.io/")  # as the engine writes it
         tag = f"{revision}-{known['Id'].removeprefix('sha256:')[:12]}"
         login = self.login()
         auth = {"username": login.username, "password": login.password.get_secret_value()} if login else None
@@ -77,36 +77,36 @@ class Repository:
             there = engine.push(self.name, tag, auth, self.timeout_s)
         for old in engine.pushed(usual, known):
             if old != f"{usual}:{tag}":
-                engine.remove(old)  # or the engine would keep every image that was ever pushed
+                engine.untag(old)  # or the engine would keep every image that was ever pushed
         return f"{self.name}@{there}"
 
 
 class _Engine(ImageEngine):
     """What an engine does with registries."""
 
-    def image(self, name: str) -> dict[str, Any]:
-        found = self._found(name)
+    def known(self, name: str) -> dict[str, Any]:
+        found = self.image(name)
         if found is None:
             raise TargetError(f"the engine has no image {name} to push: build it, or load it from the store")
         return found
 
     def name(self, image: str, repository: str, tag: str) -> None:
         with _errors(repository, f"name an image {repository}:{tag}"):
-            self._api.tag(image, repository, tag, force=True)
+            self.api.tag(image, repository, tag, force=True)
 
     def look(self, name: str, auth: dict[str, str] | None) -> str | None:
         """The digest that a registry has under a name. None: it has not, or does not tell; then a push says why."""
         with contextlib.suppress(docker.errors.APIError), _gone(f"ask for {name}"):
-            return str(self._api.inspect_distribution(name, auth_config=auth)["Descriptor"]["digest"])
+            return str(self.api.inspect_distribution(name, auth_config=auth)["Descriptor"]["digest"])
         return None
 
     def push(self, repository: str, tag: str, auth: dict[str, str] | None, timeout_s: float) -> str:
         """The digest of what the registry has taken."""
         until, doing = time.monotonic() + timeout_s, f"push {repository}:{tag}"
-        self._api.timeout = min(_QUIET_S, timeout_s)
+        self.api.timeout = min(_QUIET_S, timeout_s)
         digest: str | None = None
         with _errors(repository, doing):
-            lines = self._api.push(repository, tag, stream=True, decode=True, auth_config=auth)
+            lines = self.api.push(repository, tag, stream=True, decode=True, auth_config=auth)
             with contextlib.closing(lines):
                 for line in lines:
                     if "error" in line:
@@ -121,7 +121,7 @@ class _Engine(ImageEngine):
     def pushed(self, repository: str, like: dict[str, Any]) -> list[str]:
         """Names that a push gave to images of the same environment: others may be pushed right now."""
         with _errors(repository, f"list the images {repository}"):
-            listed = self._api.images(repository)
+            listed = self.api.images(repository)
         environment = (like["Config"]["Labels"] or {}).get(_ENVIRONMENT)
         names = [
             str(name)

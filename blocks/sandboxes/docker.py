@@ -12,10 +12,10 @@ from pydantic import Field
 
 from blocks.base import LockgateBlock
 from blocks.home import home
+from blocks.host.docker import Engine
 from blocks.sandboxes import confinement, docker_containers, docker_pool, hostile, openers
 from blocks.sandboxes.confinement import Bind, Caps
 from blocks.sandboxes.docker_containers import Containers, Spec
-from blocks.sandboxes.docker_engine import Engine, engine_errors
 from blocks.sandboxes.docker_pool import Pool, Waiting
 from blocks.sandboxes.docker_workspace import BACKGROUND, DockerWorkspace, furnish, remove
 from blocks.sandboxes.image import AGENT_ID, REPOSITORY
@@ -150,7 +150,7 @@ class Docker(LockgateBlock):
         return None
 
     def _engine(self) -> Engine:
-        return Engine.at(self.socket)
+        return Engine.at(self.socket, SandboxError)
 
     def _spec(self, engine: Engine, image: str, toolchain: Path | None, mounts: Mapping[str, str]) -> Spec:
         binds = confinement.binds_of_toolchain(toolchain.absolute()) if toolchain else []
@@ -304,15 +304,15 @@ def _is_gone(directory: Path) -> bool:
 
 def _image(engine: Engine, name: str) -> str:
     """The id of an image, pulled where the engine lacks it. Raises InputError where nobody has it."""
-    if found := engine.image_id(name):
-        return found
+    if found := engine.image(name):
+        return str(found["Id"])
     if name.partition(":")[0] == REPOSITORY.partition(":")[0]:
         raise SandboxError(f"the engine has no image {name}: {_BUILD}")
     try:
-        with engine_errors(f"pull {name}"):
+        with engine.errors(f"pull {name}"):
             engine.api.pull(name)
     except SandboxError as err:
         raise InputError(f"there is no image {name!r} here, and it cannot be pulled: {err}") from err
-    if found := engine.image_id(name):
-        return found
+    if found := engine.image(name):
+        return str(found["Id"])
     raise InputError(f"there is no image {name!r}: name one with its tag")

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blocks.host import docker_seccomp, relay
+from blocks.host.docker import Engine
 from blocks.sandboxes.confinement import EXCHANGE, GATEWAY, HOME, TMP, WORK, Bind, Caps
-from blocks.sandboxes.docker_engine import Engine, Stream, engine_errors
+from blocks.sandboxes.docker_stream import Stream, open_stream
 from blocks.sandboxes.image import PLATFORM_ID
 from domain.errors import SandboxError
 from domain.ports import RELAY_PORT
@@ -89,7 +90,7 @@ class Containers:
         else:
             options = {"type": "none", "device": str(work), "o": "bind"}
         self.volume = f"lockgate-{self.directory.name}-{digest_of(str(self.directory))[:12]}"
-        with engine_errors("make a volume"):
+        with self.engine.errors("make a volume"):
             self.engine.api.create_volume(
                 self.volume, driver="local", driver_opts=options, labels={LABEL: str(self.directory)}
             )
@@ -102,7 +103,7 @@ class Containers:
         self._gateway = gateway.absolute()
         self._relay = self._start(self._make(self._base, [*program, "cat"], config))
         lifeline = self._relay.lifeline
-        with engine_errors("start the relay"):
+        with self.engine.errors("start the relay"):
             lifeline.send(memoryview(b"\n"))  # its `cat` answers once the relay listens
             ready, _, _ = select.select([lifeline], [], [], _START_S)
             if not ready or lifeline.take() != b"\n":
@@ -118,13 +119,13 @@ class Containers:
         container = self._make_runner(
             ["sh", "-c", f"timeout {max(1, round(seconds))} head -c 1 >/dev/null && exec cat"]
         )
-        with self._removed_on_error(container), engine_errors("start a container"):
+        with self._removed_on_error(container), self.engine.errors("start a container"):
             self.engine.api.start(container)
         return container
 
     def hold(self, container: str) -> Runner:
         """Tie a waiting runner to this process. Raises SandboxError where it runs no more."""
-        with engine_errors("look at a container that waits"):
+        with self.engine.errors("look at a container that waits"):
             if not self.engine.api.inspect_container(container)["State"]["Running"]:
                 raise SandboxError("a container that waited has ended")
         runner = Runner(container, self._attached(container))
@@ -134,7 +135,7 @@ class Containers:
     def remove(self, runner: Runner) -> None:
         """Kill all that runs in a runner, and remove it. Safe to repeat."""
         runner.lifeline.close()
-        self.engine.remove_container(runner.container)
+        self.engine.remove(runner.container)
 
     def close(self) -> None:
         """Remove the relay, what else is labelled as this workspace's, and the volume. Safe to repeat."""
@@ -158,7 +159,7 @@ class Containers:
         return self._make(self.spec.image, argv, self._host_config("none", self.spec.caps, mounts))
 
     def _make(self, image: str, argv: list[str], config: dict[str, Any]) -> str:
-        with engine_errors("make a container"):
+        with self.engine.errors("make a container"):
             made = self.engine.api.create_container(
                 image,
                 entrypoint=argv[:1],
@@ -179,19 +180,19 @@ class Containers:
     def _start(self, container: str) -> Runner:
         with self._removed_on_error(container):
             runner = Runner(container, self._attached(container))
-            with engine_errors("start a container"):
+            with self.engine.errors("start a container"):
                 self.engine.api.start(container)
         return runner
 
     def _attached(self, container: str) -> Stream:
-        return self.engine.stream(f"/containers/{container}/attach?stream=1&stdin=1&stdout=1")
+        return open_stream(self.engine, f"/containers/{container}/attach?stream=1&stdin=1&stdout=1")
 
     @contextlib.contextmanager
     def _removed_on_error(self, container: str) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            self.engine.remove_container(container)
+            self.engine.remove(container)
             raise
 
     def _host_config(self, network: str, caps: Caps, mounts: "list[Mount]") -> dict[str, Any]:
@@ -232,7 +233,7 @@ class Containers:
 def directories(engine: Engine) -> set[Path]:
     """Directories of the workspaces that have containers or volumes at this engine, of every station."""
     filters = {"label": LABEL}
-    with engine_errors("list its containers"):
+    with engine.errors("list its containers"):
         found = engine.api.containers(all=True, filters=filters)
         found += engine.api.volumes(filters=filters)["Volumes"] or []
     return {Path(labelled["Labels"][LABEL]) for labelled in found}
@@ -241,11 +242,11 @@ def directories(engine: Engine) -> set[Path]:
 def remove_all(engine: Engine, directory: Path) -> None:
     """Remove the containers and volumes of a workspace. Safe to repeat."""
     filters = {"label": f"{LABEL}={directory}"}
-    with engine_errors("list its containers"):
+    with engine.errors("list its containers"):
         containers = [found["Id"] for found in engine.api.containers(all=True, filters=filters)]
         volumes = [found["Name"] for found in engine.api.volumes(filters=filters)["Volumes"] or []]
     for container in containers:
-        engine.remove_container(container)
+        engine.remove(container)
     for volume in volumes:
         engine.remove_volume(volume)
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from blocks.host.docker import Engine
 from blocks.sandboxes.confinement import WORK
-from blocks.sandboxes.docker_engine import Engine, Stream, engine_errors
+from blocks.sandboxes.docker_stream import Stream, open_stream
 from blocks.sandboxes.processes import CHECK_EVERY_S, DEATH_S, Ended
 from blocks.sandboxes.transcript import Transcript
 from domain.errors import SandboxError
@@ -43,7 +44,7 @@ def supervise(
         with contextlib.closing(run.start(command_line(argv, env), user)) as stream:
             return run.to_the_end(stream, timeout_s, check)
     finally:
-        engine.kill_container(container)
+        engine.kill(container)
 
 
 class _Run:
@@ -57,7 +58,7 @@ class _Run:
         self._exit_code: int | None = None
 
     def start(self, line: list[str], user: str) -> Stream:
-        with engine_errors("run a command"):
+        with self._engine.errors("run a command"):
             try:
                 made = self._engine.api.exec_create(
                     self._container, line, stdin=bool(self._stdin), user=user, workdir=WORK
@@ -65,7 +66,7 @@ class _Run:
             except ValueError as err:  # a null byte in an argument
                 raise SandboxError(f"the command cannot be run: {err}") from err
         self._exec = str(made["Id"])
-        return self._engine.stream(f"/exec/{self._exec}/start", {"Detach": False, "Tty": False})
+        return open_stream(self._engine, f"/exec/{self._exec}/start", {"Detach": False, "Tty": False})
 
     def to_the_end(self, stream: Stream, timeout_s: float, check: Callable[[], str | None]) -> Ended:
         deadline, next_check = self._started + timeout_s, self._started + CHECK_EVERY_S
@@ -90,7 +91,7 @@ class _Run:
                 select.select([], [], [], max(0.0, min(pause, deadline - now, next_check - now)))
                 pause = min(2 * pause, CHECK_EVERY_S)
         problem = problem or self._fate()
-        self._engine.kill_container(self._container)
+        self._engine.kill(self._container)
         self._drain(stream)
         self._transcript.finish()
         return Ended(self._exit_code, time.monotonic() - self._started, timed_out, problem)
@@ -133,7 +134,7 @@ class _Run:
         """Whether the command itself runs. Learns its exit code when it does not."""
         if self._exit_code is not None:
             return False
-        with engine_errors("say how a command is"):
+        with self._engine.errors("say how a command is"):
             state = self._engine.api.exec_inspect(self._exec)
         if state["Running"]:
             return True
@@ -143,7 +144,7 @@ class _Run:
     def _fate(self) -> str | None:
         """Why a command ended that did not end by itself; None where it did."""
         self._is_running()
-        with engine_errors("say how a container is"):
+        with self._engine.errors("say how a container is"):
             state = self._engine.api.inspect_container(self._container)["State"]
         if state["Running"]:
             return None

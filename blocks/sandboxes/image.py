@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from blocks.sandboxes.docker_engine import Engine
+from blocks.host.docker import Engine
 from domain.errors import InputError, SandboxError
 
 REPOSITORY = "lockgate-base"
@@ -59,13 +59,13 @@ def build(engine: Engine, say: Callable[[str], None]) -> str:
     with tempfile.TemporaryFile() as file:
         digest, size = _pack(packages, file)
         name = f"{REPOSITORY}:{digest[:12]}"
-        if engine.image_id(name) is None:
+        if engine.image(name) is None:
             say(f"importing {size >> 20} MB as {name}")
             file.seek(0)
             engine.import_image(file, name, [f"USER {AGENT_ID}:{AGENT_ID}", "ENV PATH=/usr/bin:/bin", "WORKDIR /work"])
         else:
             say(f"{name} is there already")
-    engine.tag(name, REPOSITORY, "latest")
+    engine.tag(name, f"{REPOSITORY}:latest")
     return name
 
 

@@ -23,7 +23,6 @@ from prefect.blocks.fields import SecretDict
 
 from blocks.host.docker import Engine
 from blocks.sandboxes import image
-from blocks.sandboxes.docker_engine import Engine as SandboxEngine
 from blocks.targets.machine.container import ContainerService
 from blocks.targets.machine.docker_host import DockerHostTarget
 from domain.errors import TargetError
@@ -200,7 +199,7 @@ def own_engine(size_mb: int | None = None) -> Iterator[OwnEngine]:
     engine = OwnEngine(folder)
     try:
         engine.start()
-        image.build(SandboxEngine.at(str(engine.socket)), lambda line: None)
+        image.build(Engine.at(str(engine.socket)), lambda line: None)
         with engine.inside():
             yield engine
     finally:

@@ -17,8 +17,8 @@ import pytest
 from docker import APIClient
 from docker.errors import DockerException, NotFound
 
+from blocks.host.docker import Engine
 from blocks.sandboxes import image
-from blocks.sandboxes.docker_engine import Engine
 
 REGISTRY_PORT = 5055
 _MISSING = "a Swarm of our own needs root and dockerd: apt-get install docker.io (scripts/ci-docker)"

@@ -3,8 +3,9 @@
 import socket
 from typing import cast
 
-from blocks.sandboxes.docker_engine import Engine, Stream
+from blocks.host.docker import Engine
 from blocks.sandboxes.docker_exec import _Run
+from blocks.sandboxes.docker_stream import Stream
 from blocks.sandboxes.transcript import Transcript
 
 

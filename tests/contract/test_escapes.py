@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from blocks.host.docker import default_socket
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
-from blocks.sandboxes.docker_engine import default_socket
 from domain.errors import AgentError
 from domain.ports import Completed, Egress, Sandbox, Tree, TreeEntry, Workspace
 from tests.contract.test_sandbox import nap, running

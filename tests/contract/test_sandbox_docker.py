@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from blocks.host.docker import Engine
 from blocks.sandboxes import docker_containers, docker_pool
 from blocks.sandboxes.docker import Docker
-from blocks.sandboxes.docker_engine import Engine
 from blocks.sandboxes.docker_workspace import BACKGROUND, DockerWorkspace
 from domain.errors import AgentError, InputError, SandboxError
 from domain.ports import Tree, TreeEntry
@@ -400,7 +400,7 @@ def test_the_image_that_was_asked_for_is_the_one_that_runs(sandbox: Docker, engi
         assert shell(workspace, "id -u").strip() != "0"
         workspace.close()
     finally:
-        engine.remove_container(made)
+        engine.remove(made)
         engine.api.remove_image(f"{name}:1", force=True)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blocks.host import docker_seccomp
-from blocks.host.docker import Engine, engine_errors
+from blocks.host.docker import Engine
 from blocks.host.processes import RELEASE_UID
 from blocks.targets.machine import sealed
 from blocks.targets.machine.confinement import APP, DATA, Ended, Mount
@@ -97,7 +97,7 @@ class Containers:
         mounts = [Mount(data, DATA, writable=True), Mount(file, sealed.INSIDE)]
         config = self._host_config(mounts, self._bridge(), {PORT: ("127.0.0.1", port)})
         container = self._create(image, ["/bin/sh", "-c", _SERVE, "release", command], config, LABEL, self.name)
-        with engine_errors(f"start the container {self.name}"):
+        with self.engine.errors(f"start the container {self.name}"):
             try:
                 self.engine.api.start(container)
             except docker.errors.APIError as err:
@@ -138,7 +138,7 @@ class Containers:
         name, argv = f"{self.name}-task", ["/bin/sh", "-c", _TIED, "task", *argv]
         container = self._create(image, argv, config, TASK, name, tied=True)
         try:
-            with engine_errors(f"run the container {name}"):
+            with self.engine.errors(f"run the container {name}"):
                 api, deadline = self.engine.api, time.monotonic() + timeout_s
                 with api.attach_socket(container, params={"stdin": 1, "stream": 1}):
                     self._started_task(container)
@@ -166,7 +166,7 @@ class Containers:
     def _create(
         self, image: str, argv: list[str], config: dict[str, Any], label: str, name: str, *, tied: bool = False
     ) -> str:
-        with engine_errors(f"make the container {name}"):
+        with self.engine.errors(f"make the container {name}"):
             made = self.engine.api.create_container(
                 image,
                 entrypoint=argv[:1],
@@ -183,7 +183,7 @@ class Containers:
         return str(made["Id"])
 
     def _policy(self, container: str, name: str) -> None:
-        with engine_errors("change what becomes of a container that ends"):
+        with self.engine.errors("change what becomes of a container that ends"):
             self.engine.api.update_container(container, restart_policy={"Name": name})
 
     def _bridge(self) -> str:

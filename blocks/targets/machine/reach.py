@@ -1,6 +1,6 @@
 """Why nobody reaches a service that runs in its container, where that can be seen."""
 
-from blocks.host.docker import Engine, engine_errors
+from blocks.host.docker import Engine
 
 _LISTENING = "0A"  # TCP_LISTEN
 _RESOLVER = "0B00007F"
@@ -23,7 +23,7 @@ def out_of_reach(engine: Engine, container: str, port: int) -> str | None:
 
 def _listening(engine: Engine, container: str) -> dict[int, set[str]]:
     """Ports, and at which addresses, as /proc/net/tcp writes them."""
-    with engine_errors("look into a container"):
+    with engine.errors("look into a container"):
         made = engine.api.exec_create(container, ["cat", "/proc/net/tcp", "/proc/net/tcp6"], stderr=False)
         said = engine.api.exec_start(made["Id"]).decode(errors="replace")
     found: dict[int, set[str]] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from blocks.artifacts import image
 from blocks.artifacts.tars import write_tar
-from blocks.host.docker import Engine, engine_errors, refused
+from blocks.host.docker import Engine
 from blocks.targets.machine.containers import PORT, TMP
 from domain.artifact import Provenance, digest_of_files
 from domain.errors import TargetError
@@ -70,10 +70,10 @@ def _load(engine: Engine, base: str, build: ReleaseBuild, about: Provenance, nam
                 layers[digest] = place / str(number)
             config = image.configuration(below, list(layers), build, about, PORT)
             digest = sha256(config).hexdigest()
-            with engine_errors(f"load the image {name}"):
+            with engine.errors(f"load the image {name}"):
                 said = list(engine.api.load_image(image.archive_of(name, (digest, config), below, layers)))
     except OSError as err:
         raise TargetError(f"the image {name} cannot be packed: {err}") from err
     if problem := next((str(line["error"]) for line in said if "error" in line), None):
-        raise refused(f"load the image {name}", problem)
+        raise engine.refused(f"load the image {name}", problem)
     return digest

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from blocks.host.docker import Engine, engine_errors
+from blocks.host.docker import Engine
 from domain.errors import TargetError
 
 _INIT = "make one with `docker swarm init --advertise-addr ADDRESS`, or use the socket of a manager"
@@ -25,7 +25,7 @@ class Swarm:
 
     def missing(self) -> str | None:
         """None where this engine can speak for a Swarm, else why not and what to do."""
-        with engine_errors("describe itself"):
+        with self.engine.errors("describe itself"):
             told = self.engine.api.info()["Swarm"]
         if told["LocalNodeState"] != "active":
             return f"the engine is in no Swarm ({told['LocalNodeState']}): {_INIT}"
@@ -36,12 +36,12 @@ class Swarm:
     @property
     def node(self) -> str:
         """The manager that we speak to."""
-        with engine_errors("say its node"):
+        with self.engine.errors("say its node"):
             return str(self.engine.api.info()["Swarm"]["NodeID"])
 
     def network(self, name: str) -> str:
         """The id of the overlay of that name, made unless it is there; containers of no service may join it."""
-        with engine_errors(f"make the network {name}"):
+        with self.engine.errors(f"make the network {name}"):
             for network in self.engine.api.networks(names=[name]):
                 if network["Name"] == name:
                     return str(network["Id"])
@@ -50,7 +50,7 @@ class Swarm:
     def service(self, name: str) -> dict[str, Any] | None:
         import docker.errors
 
-        with engine_errors(f"look at the service {name}"), contextlib.suppress(docker.errors.NotFound):
+        with self.engine.errors(f"look at the service {name}"), contextlib.suppress(docker.errors.NotFound):
             return dict(self.engine.api.inspect_service(name))
         return None
 
@@ -59,7 +59,7 @@ class Swarm:
         there = self.service(name)
         if there is not None and covers(there["Spec"], spec):
             return False
-        with engine_errors(f"make the service {name}"):
+        with self.engine.errors(f"make the service {name}"):
             if there is None:
                 self.engine.api.create_service(name=name, **_arguments(spec))
             else:
@@ -71,7 +71,7 @@ class Swarm:
         there = self.service(name)
         if there is None or there["Spec"]["Mode"]["Replicated"]["Replicas"] == replicas:
             return False
-        with engine_errors(f"scale the service {name}"):
+        with self.engine.errors(f"scale the service {name}"):
             self.engine.api.update_service(
                 there["ID"],
                 there["Version"]["Index"],
@@ -84,12 +84,12 @@ class Swarm:
     def remove(self, name: str) -> None:
         import docker.errors
 
-        with engine_errors(f"remove the service {name}"), contextlib.suppress(docker.errors.NotFound):
+        with self.engine.errors(f"remove the service {name}"), contextlib.suppress(docker.errors.NotFound):
             self.engine.api.remove_service(name)
 
     def tasks(self, name: str) -> list[dict[str, Any]]:
         """Newest first, those that ended among them for as long as the Swarm remembers."""
-        with engine_errors(f"list the tasks of {name}"):
+        with self.engine.errors(f"list the tasks of {name}"):
             found = self.engine.api.tasks(filters={"service": name}) if self.service(name) else []
         return sorted(found, key=lambda task: str(task["CreatedAt"]), reverse=True)
 
@@ -99,7 +99,7 @@ class Swarm:
 
         found = (task["Status"].get("ContainerStatus") or {}).get("ContainerID")
         if found:
-            with engine_errors("look at a container"), contextlib.suppress(docker.errors.NotFound):
+            with self.engine.errors("look at a container"), contextlib.suppress(docker.errors.NotFound):
                 return dict(self.engine.api.inspect_container(found))
         return None
 
@@ -107,14 +107,14 @@ class Swarm:
         """The last lines of all its tasks, wherever they run; empty where there is no service."""
         import docker.errors
 
-        with engine_errors("read a service's log"), contextlib.suppress(docker.errors.NotFound):
+        with self.engine.errors("read a service's log"), contextlib.suppress(docker.errors.NotFound):
             said = self.engine.api.service_logs(name, stdout=True, stderr=True, tail=lines, is_tty=False)
             return b"".join(said) if not isinstance(said, bytes) else said
         return b""
 
     def secret(self, name: str, data: bytes) -> str:
         """The id of a secret whose name says its content; it is never changed."""
-        with engine_errors(f"keep the secret {name}"):
+        with self.engine.errors(f"keep the secret {name}"):
             for known in self.engine.api.secrets(filters={"name": name}):
                 if known["Spec"]["Name"] == name:
                     return str(known["ID"])
@@ -124,7 +124,7 @@ class Swarm:
         """Remove the secrets whose name begins so; one that a service still uses stays."""
         import docker.errors
 
-        with engine_errors("remove a secret"):
+        with self.engine.errors("remove a secret"):
             for known in self.engine.api.secrets(filters={"name": prefix}):
                 if known["Spec"]["Name"].startswith(prefix) and known["Spec"]["Name"] != keep:
                     with contextlib.suppress(docker.errors.APIError):
@@ -132,7 +132,7 @@ class Swarm:
 
     def push(self, image: str, repository: str, tag: str) -> str:
         """Give an image to a registry that every node reaches; its name there, by digest."""
-        with engine_errors(f"push {repository}:{tag}"):
+        with self.engine.errors(f"push {repository}:{tag}"):
             self.engine.api.tag(image, repository, tag, force=True)
             said = list(self.engine.api.push(repository, tag, stream=True, decode=True))
         if problem := next((str(line["error"]) for line in said if "error" in line), None):
@@ -153,7 +153,7 @@ class Swarm:
                     info.size, info.mode = len(content), 0o755
                     tar.addfile(info, io.BytesIO(content))
                 repository, _, tag = name.partition(":")
-                with engine_errors(f"import {name}"):
+                with self.engine.errors(f"import {name}"):
                     self.engine.api.import_image_from_data(file.getvalue(), repository=repository, tag=tag)
             if self.engine.image(name) is None:
                 raise TargetError(f"the engine has not taken the image {name}: see its disk")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blocks.host.docker import Engine, engine_errors
+from blocks.host.docker import Engine
 from blocks.host.files import trim, write_atomically
 from blocks.host.listeners import connections
 from blocks.targets.asking import UnixConnection
@@ -105,7 +105,7 @@ class SwarmProxy(Caddy):
         import docker.errors
 
         deadline = time.monotonic() + _STARTED_WITHIN_S
-        with engine_errors(f"start the proxy {self.name}"):
+        with self.engine.errors(f"start the proxy {self.name}"):
             while True:
                 container = self._create(image, made)
                 try:
