@@ -14,6 +14,7 @@ from domain.brief import Brief
 from domain.policy.rule import Hit, Rule, apply
 from domain.ports import Tree
 from domain.task import Finding, Severity
+from domain.text import one_line
 
 MAX_BYTES = 1_000_000
 """Larger files are data; what a person can be shown of them is no help."""
@@ -104,7 +105,7 @@ def _texts(tree: Tree) -> Iterator[Text]:
 
 def _hit(about: str, text: Text, place: int, shown: str) -> Hit:
     where = "" if text.path else " in the brief"
-    excerpt = "".join(c if c.isprintable() else "�" for c in " ".join(shown.split()))[:120]
+    excerpt = one_line(" ".join(shown.split()))[:120]
     return Hit(f"{about}{where}: {excerpt!r}", text.path, text.text.count("\n", 0, place) + 1 if text.path else None)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from domain.ports import Tree
 from domain.task import Feedback, Plan, Prepared
+from domain.text import block
 
 SCRATCHPAD = "/lockgate/scratchpad.md"
 MEMORY = "/lockgate/memory.md"
@@ -147,7 +148,7 @@ def fence(text: str, language: str = "") -> str:
     """
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     ticks = "`" * max(3, longest + 1)
-    clean = "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text.replace("\r\n", "\n"))
+    clean = block(text.replace("\r\n", "\n"))
     return f"{ticks}{language}\n{clean.rstrip()}\n{ticks}"
 
 

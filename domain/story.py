@@ -5,6 +5,7 @@ from typing import Any
 
 from domain.policy.baseline import standing
 from domain.task import Prepared
+from domain.text import block
 
 Body = dict[str, Any]
 
@@ -13,14 +14,9 @@ def told(kind: str, body: Body) -> str | None:
     """One line for an entry; None for the ones that are bookkeeping."""
     teller = _TELLERS.get(kind)
     try:
-        return _plain(teller(body)) if teller else None
+        return block(teller(body), escape=True) if teller else None
     except (LookupError, TypeError, ValueError, AttributeError):
         return f"{kind}: this Lockgate cannot read what stands there"
-
-
-def _plain(text: str) -> str:
-    """Text that a terminal shows and does not obey: what services and agents print gets in here."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _short(commit: str | None) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from domain.bill import KINDS, Bill, By, Line, bill, dollars, unmetered
 from domain.errors import InputError
+from domain.text import one_line
 from station.status import ledger_of, read_run
 
 OF_A_RUN = (By.STEP, By.MODEL)
@@ -61,7 +62,7 @@ def table(lines: Sequence[Line], total: Line, column: By, bars: int = 16) -> Tab
     sizes = [line.usd if total.usd else line.sandbox_s for line in lines]
     for line, size in zip(lines, sizes, strict=True):
         made.add_row(
-            Text(_plain(line.name)),
+            Text(one_line(line.name)),
             f"{line.calls:,}{'*' if line.unmetered else ''}",
             short(line.tokens.input),
             short(line.tokens.cache_read),
@@ -93,8 +94,3 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise InputError(f"--since {text!r} is not a day such as 2026-01-31") from None
-
-
-def _plain(text: str) -> str:
-    """Text that a terminal shows and does not obey."""
-    return "".join(c if c.isprintable() else "�" for c in text)

@@ -11,6 +11,7 @@ from rich.text import Text
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError
 from domain.task import RolledBack
+from domain.text import one_line
 from station.runs import read_run
 
 
@@ -26,7 +27,7 @@ def show_bundle(run_id: str, release: str | None = None, as_json: bool = False) 
         return
     console = Console(highlight=False, soft_wrap=True)
     for line in lines_of(found):
-        console.print(Text("".join(c if c.isprintable() else "�" for c in line)))
+        console.print(Text(one_line(line)))
 
 
 def bundle_in(shop: Workshop, run_id: str, release: str | None = None) -> dict[str, Any]:

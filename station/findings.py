@@ -22,6 +22,7 @@ from domain.policy.suppress import IGNORED
 from domain.policy.test_rules import RAN_RULES
 from domain.sarif import sarif
 from domain.task import Attempt, Finding, Prepared, Rehearsed, Scanned, Tested
+from domain.text import one_line
 from station.runs import ledger_of, read_run
 
 RULES: tuple[Rule[Any], ...] = (*CHANGE_RULES, *SCAN_RULES, *DEPENDENCY_RULES, *RAN_RULES, *MUTATION_RULES, IGNORED)
@@ -114,4 +115,4 @@ def _print(seen: Seen) -> None:
 
 def _plain(text: str) -> Text:
     """Text that a terminal shows and does not obey."""
-    return Text("".join(c if c.isprintable() else "�" for c in text))
+    return Text(one_line(text))

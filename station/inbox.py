@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from domain.text import one_line
 from station import api, settings
 
 KINDS = {
@@ -50,7 +51,7 @@ def show(as_json: bool) -> None:
         return
     table = Table("waits", "for", "title", "look at it, and answer", box=None, pad_edge=False)
     for one in found:
-        title = "".join(c if c.isprintable() else "�" for c in one.title)
+        title = one_line(one.title)
         table.add_row(_age(one.since), one.asks, Text(title), Text(one.command, no_wrap=True, overflow="fold"))
     if not console.is_terminal:
         console.width = 160  # for a file or a pipe: nothing is cut

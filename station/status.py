@@ -11,6 +11,7 @@ from blocks.ledger.reading import Reader
 from domain.entry import Entry
 from domain.errors import InputError
 from domain.story import told
+from domain.text import block
 from station import api, settings
 
 console = Console(highlight=False, soft_wrap=True)
@@ -77,7 +78,7 @@ def say(entry: Entry) -> None:
 
 def print_line(line: str, at: str = "") -> None:
     """In one go, or a spinner wipes the first part away; agents' words without what commands a terminal."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "�" for c in line)
+    shown = block(line)
     console.print(Text.assemble((at, "dim"), shown))
 
 

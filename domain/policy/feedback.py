@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from domain import text as shown
 from domain.project import ProjectSettings
 from domain.task import CaseRow, Finding
 
@@ -46,9 +47,8 @@ def reasons(findings: Sequence[Finding]) -> tuple[str, ...]:
 
 def one_line(text: str) -> str:
     """One line that a terminal and a reviewer's screen show as it is; control characters are escaped."""
-    text = without_hidden(" ".join(text[:MAX_READ_CHARS].split()))
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 1] + "…"
+    words = " ".join(text[:MAX_READ_CHARS].split())
+    return shown.one_line(without_hidden(words), MAX_REASON_CHARS, escape=True)
 
 
 def without_hidden(text: str) -> str:

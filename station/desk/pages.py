@@ -8,6 +8,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
+from domain.text import block
+
 HERE = Path(__file__).parent
 CSP = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -35,7 +37,7 @@ def age(since: datetime, now: datetime | None = None) -> str:
 
 def plain(text: object) -> str:
     """Text without characters that are not shown, or turn the order of what is shown around."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in str(text))
+    return block(str(text))
 
 
 def _shown(value: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
 
 from domain.errors import InputError
+from domain.text import one_line
 
 MAX_BODY = 4_000_000
 """Bytes. A brief with its acceptance files is far smaller."""
@@ -54,7 +55,7 @@ def query_of(raw: bytes, allowed: frozenset[str]) -> str:
         raise Denied(400, "the query cannot be read: give name=value pairs") from None
     names = [name for name, _ in pairs]
     if wrong := sorted(set(names) - allowed):
-        raise Denied(403, f"your token may not ask with ?{_shown(wrong[0])}= here")
+        raise Denied(403, f"your token may not ask with ?{one_line(wrong[0][:60])}= here")
     if len(set(names)) != len(names):
         raise Denied(400, "a name stands twice in the query")
     return urlencode(pairs)
@@ -102,7 +103,3 @@ def _check_depth(found: Any) -> None:
 
 def inside(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-
-
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:60])

@@ -33,6 +33,7 @@ from domain.task import (
     Tested,
     Verdict,
 )
+from domain.text import one_line
 
 DIFF_LINES = 1500
 MARKS = {CaseOutcome.PASSED: "✅", CaseOutcome.FAILED: "❌", CaseOutcome.ERROR: "💥", CaseOutcome.SKIPPED: "⏭️"}
@@ -71,7 +72,7 @@ def progress() -> Say:
         log = get_run_logger()
     except MissingContextError:
         return quietly
-    return lambda line: log.info("%s", _printable(line)[:500])
+    return lambda line: log.info("%s", one_line(line)[:500])
 
 
 def quote(text: str) -> str:
@@ -80,14 +81,10 @@ def quote(text: str) -> str:
     An address is no Markdown, but pages link it; not where a code span divides it:
     https://github.github.com/gfm/#autolinks-extension-
     """
-    text = _printable(text).strip()
+    text = one_line(text).strip()
     text = re.sub(r"([\\`*_{}\[\]<>()#+!|~&])", r"\\\1", text)
     text = re.sub(r"^(\d*)([-=.])", r"\1\\\2", text)  # a list, a rule or the underline of a heading
     return re.sub(r"((?:://|www\.|@)+)", r"`\1`", text, flags=re.IGNORECASE)
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text.replace("\n", " "))
 
 
 def bullets(items: Sequence[str]) -> str:
@@ -137,7 +134,7 @@ def left_behind(number: int, paths: Sequence[str]) -> None:
     """What the agent left in the working copy that is no part of its change."""
     if paths:
         more = f" and {len(paths) - 5} more" if len(paths) > 5 else ""
-        names = ", ".join(_printable(path) for path in paths[:5])
+        names = ", ".join(one_line(path) for path in paths[:5])
         said = "attempt %s: %d ignored files or folders are no part of the change: %s%s"
         get_run_logger().info(said, number, len(paths), names, more)
 

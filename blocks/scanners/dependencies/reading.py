@@ -9,6 +9,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from domain import text as shown
 from domain.dependencies import Declaration, Ecosystem, Sight
 from domain.ports import Tree
 from domain.trees import LINK
@@ -160,8 +161,7 @@ def _host(said: str) -> str:
 
 def one_line(text: str, most: int = 300) -> str:
     """What any screen shows as it is; what a file or a registry says may be anything."""
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return shown.one_line(" ".join(text.split()), most, escape=True)
 
 
 def _without_login(said: str) -> str:
