@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,39 @@ def lock_prefect(world: World, dice: random.Random) -> str | None:
     return _lock(world, dice, world.home / "prefect" / "prefect.db", "Prefect's database")
 
 
+def read_only_ledger(world: World, dice: random.Random) -> str | None:
+    """The ledger's file is mounted read-only, as a kernel does with a disk that it does not trust any more."""
+    seconds, file = dice.uniform(2, 8), str(world.home / "ledger.db")
+    if not os.path.ismount(world.home) or _run("mount", "--bind", file, file):
+        return None
+    try:
+        if _run("mount", "-o", "remount,bind,ro", file):
+            return None
+        world.over.wait(seconds)
+    finally:
+        _run("mount", "-o", "remount,bind,rw", file)  # for whoever still has it open
+        _run("umount", "--lazy", file)
+    return f"the ledger was read-only for {seconds:.0f} s"
+
+
+def cut_network(world: World, dice: random.Random) -> str | None:
+    """No packet reaches a part over TCP, or each is answered by a reset; by the kernel's packet filter, as root."""
+    name, seconds = dice.choice(("server", "door")), dice.uniform(3, 15)
+    is_lost = dice.random() < 0.5
+    with contextlib.suppress(OSError, ValueError):
+        port = world.station.port if name == "server" else int((world.home / "run" / "door-port").read_text())
+        told = ["OUTPUT", "-o", "lo", "-p", "tcp", "--dport", str(port), "-j"]
+        rule = [*told, "DROP"] if is_lost else [*told, "REJECT", "--reject-with", "tcp-reset"]
+        if _run("iptables", "-w", "-I", *rule):
+            return None
+        try:
+            world.over.wait(seconds)
+        finally:
+            _run("iptables", "-w", "-D", *rule)
+        return f"nobody reached the {name} for {seconds:.0f} s ({'lost packets' if is_lost else 'resets'})"
+    return None
+
+
 def fill_disk(world: World, dice: random.Random) -> str | None:
     """No byte left on the disk of the home, if that is one of its own."""
     if not os.path.ismount(world.home):
@@ -146,6 +180,8 @@ FAULTS: tuple[tuple[Fault, int], ...] = (
     (hang_part, 1),
     (lock_ledger, 3),
     (lock_prefect, 2),
+    (read_only_ledger, 2),
+    (cut_network, 3),
     (fill_disk, 2),
     (delete_block, 1),
     (delete_run, 1),
@@ -163,6 +199,11 @@ def _lock(world: World, dice: random.Random, file: Path, name: str) -> str | Non
         world.over.wait(seconds)
         database.execute("ROLLBACK")
     return f"{name} could not be written for {seconds:.0f} s"
+
+
+def _run(*argv: str) -> int:
+    """The exit code. Raises OSError where there is no such program."""
+    return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode
 
 
 def _part(world: World, name: str) -> int | None:

@@ -80,9 +80,13 @@ def _served(world: World) -> Iterator[str]:
         if now is not None and git(world.repositories[environment], "rev-parse", f"{now}^{{tree}}") != tip:
             frozen = world.rows(f"SELECT count(*) FROM entries WHERE kind = 'frozen-release' AND body LIKE '%{now}%'")
             yield f"{environment} serves {now[:12]}, which is not what main has ({frozen[0][0]} releases are frozen)"
-        users = world.users[environment]
-        if users.longest_s > LONGEST_SILENCE_S:
-            yield f"{environment} was down for {users.longest_s:.1f} s, at {users.when}"
+        for silence in world.users[environment].silences:
+            slower = world.control.stretch(silence.since, silence.until)
+            if silence.seconds > LONGEST_SILENCE_S * slower:
+                yield (
+                    f"{environment} was down for {silence.seconds:.1f} s until {silence.when}; a plain server took "
+                    f"{slower:.1f} times its best to come back then"
+                )
 
 
 def _pages(world: World) -> Iterator[str]:

@@ -14,17 +14,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
 from domain.rollout import Rollout
+from tests.chaos.control import Control
 from tests.e2e.briefs import repository
 from tests.e2e.station import PROJECT, Station, free_port
 
 ENVIRONMENTS = ("north", "south")
 LONGEST_SILENCE_S = 5.0
-"""So long a public address may be down."""
+"""So long a public address may be down, on a machine that has time: see `tests/chaos/control.py`."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 AT_ONCE = 4
 """So many briefs are under way."""
@@ -82,13 +83,24 @@ class Task:
         return f"Add {self.name}"
 
 
+class Silence(NamedTuple):
+    """A time without a good answer, in monotonic seconds, and when it ended on the clock."""
+
+    since: float
+    until: float
+    when: str
+
+    @property
+    def seconds(self) -> float:
+        return self.until - self.since
+
+
 class Users:
-    """Ask one address all the time, as a browser would that tries again; the longest time without a good answer."""
+    """Ask one address all the time, as a browser would that tries again."""
 
     def __init__(self, port: int) -> None:
         self.asked = self.failed = 0
-        self.longest_s = 0.0
-        self.when = ""
+        self.silences: list[Silence] = []
         self._port = port
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask, daemon=True)
@@ -111,14 +123,13 @@ class Users:
                 is_good = False
             finally:
                 connection.close()
-            self.asked += 1
             now = time.monotonic()
-            if is_good:
+            self.asked += 1
+            self.failed += not is_good
+            if is_good or self._over.is_set():
+                if now - good > 1:
+                    self.silences.append(Silence(good, now, time.strftime("%H:%M:%S")))
                 good = now
-            else:
-                self.failed += 1
-                if now - good > self.longest_s:
-                    self.longest_s, self.when = now - good, time.strftime("%H:%M:%S")
             time.sleep(0.05)
 
 
@@ -157,6 +168,7 @@ class World:
     pager: Pager
     tasks: list[Task] = field(default_factory=list)
     users: dict[str, Users] = field(default_factory=dict)
+    control: Control = field(default_factory=Control)
     over: threading.Event = field(default_factory=threading.Event)
     answering: threading.Event = field(default_factory=threading.Event)
     """Set while somebody answers; cleared while parked runs are to wait."""
@@ -296,6 +308,7 @@ def world(folder: Path) -> Iterator[World]:
         made.over.set()
         for users in made.users.values():
             users.stop()
+        made.control.stop()
         if manager.is_alive():
             manager.join()
         station.down()
