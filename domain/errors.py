@@ -13,6 +13,7 @@ LockgateError
 │   └── Inconclusive  nobody can say whether a release is well
 ├── DatabaseError     a target's database cannot be copied, read or migrated
 ├── Unapproved        what is to be merged is not what the ledger says was approved
+├── Withdrawn         somebody has asked to cancel the run before it merged
 └── LedgerError       the ledger cannot be read, written, or its chain is broken
 """
 
@@ -72,6 +73,10 @@ class DatabaseError(LockgateError):
 
 class Unapproved(LockgateError):
     """What is to be merged is not what the ledger says was approved; nothing was merged."""
+
+
+class Withdrawn(LockgateError):
+    """Somebody has asked to cancel the run before it merged; nothing was merged."""
 
 
 class LedgerError(LockgateError):

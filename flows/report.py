@@ -9,7 +9,7 @@ from prefect.states import Completed, Crashed, Failed
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import AgentError, LedgerError, LockgateError, reason_of
+from domain.errors import AgentError, LedgerError, LockgateError, Withdrawn, reason_of
 from domain.policy import judge
 from domain.progress import no_progress
 from domain.story import told
@@ -58,6 +58,8 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> S
         raise
     except AgentError as broken:
         return end(run, brief, End.GAVE_UP, (str(broken),))
+    except Withdrawn as cancelled:
+        return end(run, brief, End.DECLINED, (str(cancelled),))
     except LockgateError as trouble:
         return end(run, brief, End.FROZEN, (str(trouble),))
     except Exception as bug:

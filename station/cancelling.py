@@ -1,23 +1,49 @@
 """Cancels runs: on record with a name first, then at Prefect's server. At a door, the door notes it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from blocks.ledger.writing import held_by, record
 from domain.access import Cancelled
-from domain.errors import InputError
+from domain.errors import InputError, LedgerError
 from station import api, settings
+
+
+class Busy(InputError):
+    """The run merges or releases right now, and nothing stops that half-way."""
+
+    def __init__(self, run_id: str, lease: str) -> None:
+        kind, _, name = lease.partition("/")
+        super().__init__(
+            f"run {run_id} merges right now, and is not stopped half-way: ask again in a moment"
+            if kind == "merge"
+            else f"run {run_id} releases to {name} right now, and is not stopped half-way: wait for it, or roll {name} "
+            f"back (`lockgate rollback {name}`), which goes first"
+        )
+
+
+def note(run: Mapping[str, Any], who: Cancelled, ledgers: Mapping[str, str]) -> None:
+    """Note who asks to cancel a run, in the ledger of its workshop. From then on it merges nothing.
+
+    Raises Busy where it merges, or has an environment, in any of `ledgers`, before or after that is noted: a rollback
+    chooses by itself whose environment it takes. Raises LedgerError where no ledger is known, or one is away.
+    """
+    run_id = str(run["id"])
+    url = ledgers.get(api.workshop_of(dict(run))) or ledgers.get("default")
+    if url is None:
+        raise LedgerError("there is no workshop block 'default': `make up` makes it")
+    _check_idle(run_id, ledgers)
+    record(url, run_id, "cancelled", who.by, who)
+    _check_idle(run_id, ledgers)
 
 
 def cancel(run_id: str, why: str, by: str) -> str:
     """What became of the run, as a sentence. Raises InputError for one that cannot be cancelled."""
     run = api.run(run_id)
     if not settings.is_signed_in():
-        ledgers = api.ledger_urls()
-        _check_idle(run["id"], ledgers)
-        if run["state_type"] not in ("COMPLETED", "FAILED", "CANCELLED"):
-            url = ledgers.get(api.workshop_of(run)) or api.ledger_url()
-            record(url, run["id"], "cancelled", by, Cancelled(by=by, why=why))
-            _check_idle(run["id"], ledgers)  # it may have gone on meanwhile
+        if run["state_type"] in ("COMPLETED", "FAILED", "CANCELLED"):
+            raise InputError(f"run {run_id} was not cancelled: it is {run['state_name']}")
+        note(run, Cancelled(by=by, why=why), api.ledger_urls())
     state = {"type": "CANCELLING", "name": "Cancelling", "message": why or (f"cancelled by {by}" if by else "")}
     try:
         told = api.post(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": False}) or {}
@@ -30,17 +56,7 @@ def cancel(run_id: str, why: str, by: str) -> str:
     return f"run {run_id} is {'cancelled' if now == 'CANCELLED' else 'being cancelled'}"
 
 
-def environment_of(run_id: str, ledgers: Mapping[str, str]) -> str | None:
-    """The environment that a run has now, in any of the ledgers; None where it has none."""
-    for url in sorted(set(ledgers.values())):
-        if taken := held_by(url, run_id):
-            return taken[0].rpartition("/")[2]
-    return None
-
-
 def _check_idle(run_id: str, ledgers: Mapping[str, str]) -> None:
-    if environment := environment_of(run_id, ledgers):
-        raise InputError(
-            f"run {run_id} releases to {environment} right now, and is not stopped half-way: wait for it, or "
-            f"`lockgate rollback {environment}`, which goes first"
-        )
+    for url in sorted(set(ledgers.values())):
+        for name in held_by(url, run_id):
+            raise Busy(run_id, name)

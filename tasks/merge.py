@@ -3,7 +3,8 @@
 from prefect.runtime import flow_run
 
 from blocks.workshop import workshop_of
-from domain.errors import AgentError, Unapproved
+from domain.errors import AgentError, Unapproved, Withdrawn
+from domain.story import told
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
 from tasks.edit import commit_attempt
 from tasks.pages import show
@@ -16,7 +17,8 @@ from tasks.step import step
 def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
     """Fast-forward the branch. Idempotent per commit: it is looked for on the branch first.
 
-    Raises Unapproved where the ledger has no approval of exactly this: what Prefect keeps of a run counts for nothing.
+    Raises Unapproved where the ledger has no approval of exactly this: what Prefect keeps of a run counts for nothing;
+    Withdrawn where somebody has asked to cancel the run. Who asks later is told that it merges.
     """
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
@@ -26,14 +28,20 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
         raise Unapproved(f"nothing was merged: {why or 'there is no change'}")
     if brief.environment:
         lease.take(shop.ledger, brief.environment, run)
-    moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)
+    with lease.merging(shop.ledger, run):
+        asked = shop.ledger.last("cancelled", run_id=run)
+        if asked and not shop.forge.contains(brief.repository, brief.branch, commit):
+            raise Withdrawn(f"nothing was merged: {told(asked.kind, asked.body)}")
+        moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)
+        if not moved:
+            bound = Merged(
+                commit=commit, evidence=evidence.digest, approval=approval.digest, reviewer=approval.reviewer
+            )
+            merged = shop.ledger.record(run, "merged", commit, bound)
     if moved:
         if brief.environment:
             lease.give_back(shop.ledger, brief.environment, run)  # the next review may take days
         merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
-    else:
-        bound = Merged(commit=commit, evidence=evidence.digest, approval=approval.digest, reviewer=approval.reviewer)
-        merged = shop.ledger.record(run, "merged", commit, bound)
     show.merged(merged, brief, evidence.attempt.number)
     return merged
 

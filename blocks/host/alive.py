@@ -1,18 +1,27 @@
 """Whether a process is dead for sure: by its number, its start and the machine's, since numbers are used again."""
 
+import contextlib
 import os
 from pathlib import Path
+
+from blocks.home import home
 
 
 def mark_of_this() -> str:
     """This process, for `is_dead`: the machine since its start, the namespace of process numbers, number and start."""
+    if _boot() not in _boots():
+        with contextlib.suppress(OSError), _noted().open("a") as file:  # without the note it is as unknown as elsewhere
+            file.write(f"{_boot()}\n")
     return f"{_where()} {os.getpid()} {started(os.getpid())}"
 
 
 def is_dead(mark: str) -> bool:
-    """Whether the process has ended. Only what can be seen from here says so: nobody knows of another machine, of an
-    earlier start of this one, or of another container."""
+    """Whether the process has ended. Only what can be seen from here says so: an earlier start of this machine that
+    this home has seen is over, and nobody knows of another machine, or of another container."""
     where, _, who = mark.partition(" ")
+    boot = where.partition("/")[0]
+    if boot != _boot() and boot in _boots():
+        return True
     number, _, began = who.partition(" ")
     if where != _where() or not number.isdigit():
         return False
@@ -35,5 +44,23 @@ def started(pid: int) -> int | None:
 
 
 def _where() -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    return f"{_boot()}/{os.readlink('/proc/self/ns/pid')}"
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _boots() -> frozenset[str]:
+    """Starts of this machine that this home has seen."""
+    with contextlib.suppress(OSError):
+        return frozenset(_noted().read_text().split())
+    return frozenset()
+
+
+def _noted() -> Path:
+    """Under the machine's name: a home that was copied to another machine knows nothing of the starts of that one."""
+    with contextlib.suppress(OSError):
+        if machine := Path("/etc/machine-id").read_text().strip():
+            return home() / "run" / f"boots-{machine}"
+    return home() / "run" / f"boots-{os.uname().nodename}"

@@ -63,6 +63,16 @@ def kept(ledger: Ledger, environment: str, run: str, *, process: str | None = No
         thread.join()
 
 
+@contextlib.contextmanager
+def merging(ledger: Ledger, run: str) -> Iterator[None]:
+    """While the context is open, whoever cancels the run is told that it merges: it is not stopped half-way."""
+    ledger.lease(f"merge/{run}", run, LEASE_S)
+    try:
+        yield
+    finally:
+        ledger.release(f"merge/{run}", run)
+
+
 def give_back(ledger: Ledger, environment: str, run: str) -> None:
     """Free it, if it is this run's. Safe to repeat."""
     ledger.release(_name(environment), run)

@@ -73,7 +73,8 @@ def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) ->
         if told:
             done[fault.__name__] += 1
             say(told)
-    say("no more faults: all runs come to their end")
+    made.closed.set()
+    say("no more faults and no more briefs: all runs come to their end")
     until = time.monotonic() + 600
     while (briefs.is_alive() or not all(map(made.is_over, made.tasks))) and time.monotonic() < until:
         time.sleep(1)

@@ -172,6 +172,8 @@ class World:
     over: threading.Event = field(default_factory=threading.Event)
     answering: threading.Event = field(default_factory=threading.Event)
     """Set while somebody answers; cleared while parked runs are to wait."""
+    closed: threading.Event = field(default_factory=threading.Event)
+    """Set once no more briefs come."""
 
     @property
     def home(self) -> Path:
@@ -208,11 +210,12 @@ class World:
         return state is not None and state["type"] in FINAL
 
     def stream(self, count: int, dice: random.Random) -> None:
-        """Submit `count` briefs, a few at once. Where the server does not answer, the same is asked again."""
+        """Submit `count` briefs, a few at once, until it is closed. Where the server does not answer, the same is asked
+        again."""
         for number in range(count):
-            while not self.over.is_set() and sum(not self.is_over(task) for task in self.tasks) >= AT_ONCE:
+            while not self.closed.is_set() and sum(not self.is_over(task) for task in self.tasks) >= AT_ONCE:
                 time.sleep(1)
-            if self.over.is_set():
+            if self.closed.is_set():
                 return
             chosen = dice.choice((*ENVIRONMENTS, *ENVIRONMENTS, None))
             is_sick = chosen is not None and dice.random() < 0.2
@@ -306,6 +309,7 @@ def world(folder: Path) -> Iterator[World]:
         yield made
     finally:
         made.over.set()
+        made.closed.set()
         for users in made.users.values():
             users.stop()
         made.control.stop()

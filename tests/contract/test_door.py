@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from blocks.ledger.ledger import Ledger
 from blocks.ledger.reading import Reader
 from domain.access import START as START_NOTE
 from domain.access import Role, answer_digest, start_digest
-from station import api, credentials, holding
-from station.door import acts, connections, table
+from station import api, cancelling, credentials, holding
+from station.door import connections, table
 from tests.contract.door import DEPLOYMENTS, ID, MARK, QUESTIONS, RUNNING, RUNS, SECRET, STARTED, FakeDoor, basic
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -220,6 +221,10 @@ def test_a_run_that_releases_is_not_stopped_half_way(tmp_path: Path) -> None:
         done = door.ask("POST", f"/api/flow_runs/{RUNS['nobody']}/set_state", role, body)
         assert (done.status, "roll shop back" in done.told["detail"]) == (409, True)
     assert door.changes() == [] and entries(door, "cancelled") == []
+    Ledger(url=SecretStr(door.tokens.url)).lease(f"merge/{RUNS['submit-er']}", RUNS["submit-er"], 0.2)
+    done = door.ask("POST", f"/api/flow_runs/{RUNS['submit-er']}/set_state", Role.SUBMIT, body)
+    assert (done.status, "merges right now" in done.told["detail"]) == (409, True)
+    time.sleep(0.3)
     second = Ledger(url=SecretStr(f"sqlite:///{tmp_path}/second.db"))
     second.lease("environment/there", RUNS["submit-er"], 60)
     door.ledgers["second"] = second.url.get_secret_value()
@@ -232,13 +237,13 @@ def test_a_run_that_begins_to_release_while_it_is_cancelled_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door = FakeDoor(tmp_path)
-    ledger, noted = Ledger(url=SecretStr(door.tokens.url)), acts.record
+    ledger, noted = Ledger(url=SecretStr(door.tokens.url)), cancelling.record
 
     def record(url: str, run_id: str, *what: Any) -> Any:
         ledger.lease("environment/shop", run_id, 60)
         return noted(url, run_id, *what)
 
-    monkeypatch.setattr(acts, "record", record)
+    monkeypatch.setattr(cancelling, "record", record)
     place = f"/api/flow_runs/{RUNS['nobody']}/set_state"
     assert door.ask("POST", place, Role.RELEASE, {"state": {"type": "CANCELLED"}}).status == 409
     assert door.changes() == []

@@ -319,7 +319,12 @@ def test_a_lease_has_one_holder_at_a_time(ledger: Ledger) -> None:
     assert ledger.lease("staging", "b", 60) == 1
 
 
-def test_a_lease_of_what_nobody_resumes_ends_with_its_process(ledger: Ledger) -> None:
+def test_a_lease_of_what_nobody_resumes_ends_with_its_process(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    (tmp_path / "run").mkdir(exist_ok=True)
+
     def takes(name: str, *, marked: bool) -> BaseProcess:
         def work() -> None:
             ledger.lease(name, "gone", 900, alive.mark_of_this() if marked else None)
@@ -342,6 +347,11 @@ def test_a_lease_of_what_nobody_resumes_ends_with_its_process(ledger: Ledger) ->
     for mark in (f"elsewhere/pid:[1] {number} 1", "", "x", f"{where} abc 1", where):
         assert not alive.is_dead(mark), mark
     assert alive.is_dead(f"{where} {number} 1"), "the number was used again"
+    [boots] = (tmp_path / "run").glob("boots-*")
+    assert boots.read_text().split() == [where.partition("/")[0]]
+    boots.write_text(f"before\n{boots.read_text()}")
+    assert ledger.lease("before", "gone", 900, f"before/pid:[1] {number} 1") == 1
+    assert ledger.lease("before", "next", 900) == 2, "the machine has started anew since"
     assert not alive.is_dead(alive.mark_of_this())
 
 

@@ -12,8 +12,9 @@ from prefect.serializers import JSONSerializer
 from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
+from domain.access import Cancelled
 from domain.brief import Roles, Scope
-from domain.errors import Unapproved
+from domain.errors import Unapproved, Withdrawn
 from domain.policy import judge
 from domain.ports import Tree
 from domain.project import ReviewPolicy
@@ -31,6 +32,7 @@ from domain.task import (
     Suite,
     Verdict,
 )
+from station import cancelling
 from tasks import merge as merging
 from tasks import review_gate as gate
 from tasks.review_gate import Review, base_gate, fingerprint, review_gate
@@ -275,6 +277,38 @@ def test_an_approval_that_is_too_few_or_only_claimed_merges_nothing_although_it_
         merge(strict, seen(), both)
     station.signed += [(key, "ann"), (key, "bob")]
     assert merge(strict, seen(), both).commit == COMMIT
+
+
+def test_what_somebody_has_asked_to_cancel_is_not_merged_any_more(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge, tip = merge_of(station, monkeypatch), list[str]()
+    station.forge.contains = lambda repository, branch, commit: commit in tip
+    station.says("ann", "bob")
+    real = review_gate(prepared(), seen(), VERDICT)
+    station.ledger.record("run", "cancelled", "eve", Cancelled(by="eve", why="not needed", signed_in=True))
+    with pytest.raises(Withdrawn, match=r"nothing was merged: eve \(signed in\) asks to cancel it: not needed"):
+        merge(prepared(), seen(), real)
+    assert station.merged == [] and station.ledger.holder_of("merge/run") is None
+    tip.append(COMMIT)  # it was killed after the branch had moved, and before that was on record
+    assert merge(prepared(), seen(), real).commit == COMMIT
+
+
+def test_who_cancels_a_run_while_it_merges_is_told_so(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    merge = merge_of(station, monkeypatch)
+    url = station.ledger.url.get_secret_value()
+    run = {"id": "run", "parameters": {}}
+    told = list[str]()
+
+    def cancel_it(*_: str) -> None:
+        with pytest.raises(cancelling.Busy, match="merges right now") as refused:
+            cancelling.note(run, Cancelled(by="eve"), {"default": url})
+        told.append(str(refused.value))
+
+    station.forge.merge = cancel_it
+    station.says("ann", "bob")
+    merge(prepared(), seen(), review_gate(prepared(), seen(), VERDICT))
+    assert told and not station.ledger.entries(run_id="run", kind="cancelled")
 
 
 # --- without a person
