@@ -482,6 +482,22 @@ def fake_ecs(
     serve(directory, port=port, speed=speed, health_path=health_path, key=key, secret=secret)
 
 
+@app.command("fake-forge")
+def fake_forge(
+    directory: Annotated[
+        Path | None, typer.Option(help="Where it remembers; one that was killed goes on there")
+    ] = None,
+    port: Annotated[int, typer.Option(help="0 takes a free one")] = 0,
+    tls_dir: Annotated[Path | None, typer.Option(help="Speak TLS; writes ca.pem there")] = None,
+    enterprise: Annotated[bool, typer.Option("--enterprise", help="Say to be an Enterprise Server")] = False,
+    login: Annotated[str, typer.Option(help="Whose token is printed")] = "demo",
+) -> None:
+    """A GitHub on loopback: rehearse pull requests, reviews and webhooks without an account."""
+    from kits.fake_forge import serve
+
+    serve(directory, port=port, tls_dir=tls_dir, enterprise=enterprise, login=login)
+
+
 @app.command()
 def demo(
     yes: Annotated[bool, typer.Option("--yes", help="Approve as the user `demo` without asking")] = False,

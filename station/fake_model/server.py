@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import InputError
-from station.fake_model import certificate
+from kits import certificate
 from station.fake_model.handler import Handler
 from station.fake_model.play import Play, Served
 from station.fake_model.script import Script, read_script

@@ -18,7 +18,7 @@ def make(folder: Path, names: Sequence[str] = ()) -> ssl.SSLContext:
     """A server's TLS context. Writes `ca.pem` for clients, and `server.pem` (mode 600), anew each time."""
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lockgate fake model CA")])
+    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Lockgate test kit CA")])
     signs = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
     ca = (
         _begun(authority, ca_key.public_key())

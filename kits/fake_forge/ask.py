@@ -1,0 +1,163 @@
+"""One request as an endpoint sees it, what it answers, and the table of endpoints."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kits.fake_forge.store import Doc
+
+if TYPE_CHECKING:
+    from kits.fake_forge.access import Actor
+    from kits.fake_forge.forge import Forge
+    from kits.fake_forge.git import Git
+    from kits.fake_forge.views import Views
+
+DOCS = "https://docs.github.com/rest"
+
+
+class Answer(NamedTuple):
+    """A status, a JSON value (None: no body) and headers."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = {}
+
+
+class Refusal(Exception):
+    """An answer that is no success; nothing of the request's is kept."""
+
+    def __init__(self, status: int, message: str, errors: list[Any] | None = None, **headers: str) -> None:
+        super().__init__(f"{status} {message}")
+        body: Doc = {"message": message, "documentation_url": DOCS, "status": str(status)}
+        if errors is not None:
+            body["errors"] = errors
+        self.answer = Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def not_found() -> Refusal:
+    return Refusal(404, "Not Found")
+
+
+def invalid(resource: str, **problem: Any) -> Refusal:
+    """422 as GitHub words it for one field: `code` is missing, invalid, already_exists, custom ..."""
+    return Refusal(422, "Validation Failed", [{"resource": resource, **problem}])
+
+
+def unprocessable(*sentences: str) -> Refusal:
+    """422 as GitHub words it for a rule of its models."""
+    return Refusal(422, "Unprocessable Entity", list(sentences))
+
+
+@dataclass
+class Ask:
+    """A request whose sender is known and may do it."""
+
+    forge: "Forge"
+    actor: "Actor"
+    views: "Views"
+    method: str
+    path: str
+    values: dict[str, str]
+    query: dict[str, str]
+    body: Doc
+    headers: Mapping[str, str]
+    links: dict[str, str] = field(default_factory=dict)
+    """What the Link header will say."""
+    _repo: Doc | None = None
+
+    @property
+    def store(self) -> Any:
+        return self.forge.store
+
+    @property
+    def repo(self) -> Doc:
+        """The repository of the path."""
+        if self._repo is None:
+            raise not_found()
+        return self._repo
+
+    @repo.setter
+    def repo(self, repo: Doc) -> None:
+        self._repo = repo
+
+    @property
+    def git(self) -> "Git":
+        return self.forge.git(self.repo)
+
+    @property
+    def login(self) -> str:
+        return self.actor.login
+
+    def number(self, name: str) -> int:
+        """A number of the path; 404 if it is none."""
+        value = self.values[name]
+        if not value.isascii() or not value.isdigit():
+            raise not_found()
+        return int(value)
+
+    def text(self, name: str, resource: str, default: str | None = None) -> str:
+        """A string of the body; 422 if it is missing and has no default."""
+        value = self.body.get(name, default)
+        if value is None:
+            raise invalid(resource, field=name, code="missing_field")
+        if not isinstance(value, str):
+            raise Refusal(422, f"Invalid request.\n\nFor 'properties/{name}', {value!r} is not a string.")
+        return value
+
+    def given(self, name: str, default: str) -> str:
+        """A string of the body, or a default where it is missing or null."""
+        value = self.body.get(name)
+        return default if value is None else str(value)
+
+    def page(self, items: list[Any], show: Callable[[Any], Any] | None = None) -> list[Any]:
+        """The page of a list that the query asks for, and the Link header that goes with it."""
+        size = max(1, min(100, _int(self.query.get("per_page"), 30)))
+        page = max(1, _int(self.query.get("page"), 1))
+        last = max(1, -(-len(items) // size))
+        near = {"prev": page - 1 if page > 1 else None, "next": page + 1 if page < last else None}
+        near |= {"last": last if page < last else None, "first": 1 if page > 1 else None}
+        for name, number in near.items():
+            if number is not None:
+                self.links[name] = self.views.again(self.path, {**self.query, "page": str(number)})
+        chosen = items[(page - 1) * size : page * size]
+        return [show(item) for item in chosen] if show else chosen
+
+
+Endpoint = Callable[[Ask], Answer]
+
+
+class Route(NamedTuple):
+    """One endpoint: who may call it, and how."""
+
+    method: str
+    template: str
+    pattern: re.Pattern[str]
+    grant: str | None
+    """What a fine-grained token or an app needs, as "pull_requests:write"; None: nothing."""
+    role: str
+    """What a person needs in the repository: read, triage, write, maintain or admin."""
+    kind: str
+    """Who calls: user (a token of anybody's), app (the app's own JWT), installation, anyone."""
+    call: Endpoint
+
+
+ROUTES: list[Route] = []
+
+
+def route(
+    method: str, template: str, *, grant: str | None = "metadata:read", role: str = "read", kind: str = "user"
+) -> Callable[[Endpoint], Endpoint]:
+    """Put an endpoint into the table. `{name}` takes a part of the path, `{name*}` all that follows."""
+    parts = re.sub(r"\\\{(\w+)\\\*\\\}", r"(?P<\1>.+)", re.escape(template))
+    pattern = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", parts))
+
+    def register(call: Endpoint) -> Endpoint:
+        ROUTES.append(Route(method, template, pattern, grant, role, kind, call))
+        return call
+
+    return register
+
+
+def _int(text: str | None, default: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() else default
