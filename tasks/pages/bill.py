@@ -43,7 +43,7 @@ def _image(made: Bill) -> str:
         picture = base64.b64encode(_picture(made)).decode()
     except Exception as err:  # a plot that cannot be drawn must not hide the bill, nor end the task
         return f"No plot: {quote(repr(err))}"
-    return f"![Cost by day, step and model](data:image/png;base64,{picture})"
+    return f"![Cost by day, step and model](data:image/svg+xml;base64,{picture})"
 
 
 def _picture(made: Bill) -> bytes:

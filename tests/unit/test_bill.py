@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defusedxml import ElementTree
 from pydantic import SecretStr
 from rich.console import Console
 
@@ -23,8 +24,8 @@ from tasks.pages import bill_plot
 from tasks.pages.bill import KINDS, Bill, By, bill, bill_of, dollars, markdown
 from tasks.pages.bill_plot import bars
 
+SVG = "{http://www.w3.org/2000/svg}"
 SONNET, HAIKU = "anthropic/claude-sonnet-5", "anthropic/claude-haiku-4-5"
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def call(name: str, run: str = "run-1", **fields: Any) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def test_it_is_read_from_the_ledger_for_one_run_or_all(ledger: Ledger) -> None:
 def test_the_markdown_has_the_sum_a_picture_and_a_table_a_column() -> None:
     text = markdown(MADE)
     assert text.startswith("# $2.88\n\n4 model calls and 73.5 s of sandbox time. 1 call not seen to the end")
-    assert "](data:image/png;base64,iVBORw0KGgo" in text
+    assert "](data:image/svg+xml;base64,PHN2Zy" in text
     assert [line for line in text.split("\n") if line.startswith("## ")] == [f"## By {column}" for column in By]
     assert "| Add a search \\(run-1\\) | 2.7500 | 3 | 2,000 | 1,600 | 200 | 73.5 |" in text
     assert text.count("| **total** | 2.8750 | 4 | 3,000 | 2,400 | 300 | 73.5 |") == len(By)
@@ -198,10 +199,21 @@ PLOTS = {
 
 @pytest.mark.parametrize("name", PLOTS)
 @pytest.mark.filterwarnings("error")
-def test_any_sums_can_be_drawn(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+def test_any_sums_can_be_drawn(name: str) -> None:
     names, parts = PLOTS[name]
-    assert bars(names, parts, "US dollars").startswith(PNG)
+    drawn = ElementTree.fromstring(bars(names, parts, "US dollars"))
+    boxes = [float(box.get("width", "0")) for box in drawn.iter(f"{SVG}rect") if box.get("height") == "16"]
+    shown = min(len(parts), 7)
+    assert len(boxes) == shown * (len(names) + 1)  # one a part and bar, and one a part in the legend
+    texts = [text.text for text in drawn.iter(f"{SVG}text")]
+    assert len(texts) == 2 * len(names) + shown and all(texts)
+
+
+def test_bars_are_as_long_as_their_sums() -> None:
+    drawn = ElementTree.fromstring(bars(["edit", "plan"], {"m": {"edit": 1.0}, "<n>": {"edit": 1.0, "plan": 0.5}}, "$"))
+    edit, more, none, half = [float(box.get("width", "0")) for box in list(drawn.iter(f"{SVG}rect"))[1:5]]
+    assert (edit, none) == (more, 0.0) and half == pytest.approx(edit / 2)
+    assert "<n>" in [text.text for text in drawn.iter(f"{SVG}text")]
 
 
 def test_a_larger_bill_is_another_picture() -> None:

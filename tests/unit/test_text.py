@@ -11,7 +11,6 @@ PROJECT = Path(__file__).parents[2]
 OWN_FORM = {
     "domain/text.py",
     "domain/health.py",  # quotes it besides
-    "tasks/pages/bill_plot.py",  # ASCII alone, for its font
     "tasks/running/inside_unittest.py",  # runs in sandboxes, without any of ours
     "blocks/gateway/audit.py",  # a form that is in ledgers already
 }
