@@ -4,17 +4,16 @@ import asyncio
 import os
 import shutil
 import sqlite3
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from blocks.home import home
+from blocks.home import at_install, home
 
 
 def kept() -> Path:
-    """Where it lies: beside the packages, one for each version."""
-    return Path(sys.prefix) / "share" / "lockgate" / f"prefect-{version('prefect')}.db"
+    """Where it lies, one for each version."""
+    return at_install() / f"prefect-{version('prefect')}.db"
 
 
 def make() -> None:
@@ -47,7 +46,3 @@ async def _migrate() -> None:
     database = provide_database_interface()
     await database.create_db()
     await (await database.engine()).dispose()
-
-
-if __name__ == "__main__":
-    make()

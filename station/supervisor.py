@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from blocks import kept
 from blocks.home import home
-from station import first_database, processes, settings
+from station import first_database, processes, registered, settings
 from station.keeping import Keeper, Program
 
 if TYPE_CHECKING:
@@ -103,13 +103,14 @@ class Supervisor:
         self.keepers["server"].keep()
         self.keepers["zygote"].keep()  # imports while the server starts
         self._in_background(self._watch_releases, ROUND_S)  # they need no server
+        code = registered.digest()
         from station import bootstrap  # takes seconds, which the server needs too
 
-        wanted = bootstrap.deployments()
+        wanted = bootstrap.deployments(code)
         self._wait_for_server()
         bootstrap.make_work_pool()
         self.keepers["worker"].keep()  # its imports take as long as what comes now
-        bootstrap.bootstrap(wanted)
+        bootstrap.bootstrap(wanted, code)
         keep_blocks()
         for keeper in self.keepers.values():
             keeper.keep()
