@@ -48,10 +48,10 @@ bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start be
 
 install: .venv/.installed
 
-.venv/.installed: uv.lock pyproject.toml station/at_install.py station/first_database.py $(UV)
+.venv/.installed: uv.lock pyproject.toml station/first_database.py $(UV)
 	@echo "installing into .venv"
 	@$(UV) sync --locked --quiet
-	@$(BIN)/python -m station.at_install
+	@$(BIN)/python -m station.first_database
 	@touch $@
 
 $(UV): scripts/get-uv

@@ -11,6 +11,6 @@ def home() -> Path:
     return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".lockgate"
 
 
-def at_install() -> Path:
+def installed() -> Path:
     """What `make install` made for every home to copy: beside the packages. Without it, each home makes its own."""
     return Path(sys.prefix) / "share" / "lockgate"

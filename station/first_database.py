@@ -1,4 +1,7 @@
-"""An empty database of this Prefect version, made once at install. Its migrations take 5 s; a copy of it takes none."""
+"""An empty database of this Prefect version, made once at install. Its migrations take 5 s; a copy of it takes none.
+
+With it the install makes what else each home would make anew.
+"""
 
 import asyncio
 import os
@@ -8,12 +11,12 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from blocks.home import at_install, home
+from blocks.home import home, installed
 
 
 def kept() -> Path:
     """Where it lies, one for each version."""
-    return at_install() / f"prefect-{version('prefect')}.db"
+    return installed() / f"prefect-{version('prefect')}.db"
 
 
 def make() -> None:
@@ -46,3 +49,15 @@ async def _migrate() -> None:
     database = provide_database_interface()
     await database.create_db()
     await (await database.engine()).dispose()
+
+
+def at_install() -> None:
+    """What `make install` makes once, so that no home makes it again."""
+    make()  # first of all: Prefect reads its settings once, when it is imported
+    from blocks.scanners.kingfisher import Kingfisher
+
+    Kingfisher().prepare()
+
+
+if __name__ == "__main__":
+    at_install()

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from blocks.home import at_install, home
+from blocks.home import home, installed
 from blocks.scanners.examples import is_example, mark_of
 from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, planted_secret
 from domain.policy import Rule
@@ -168,7 +168,7 @@ def _cache() -> Path:
 
 
 def _compiled() -> Path:
-    return at_install() / "kingfisher"
+    return installed() / "kingfisher"
 
 
 def _folder(path: Path) -> Path:

@@ -45,7 +45,7 @@ def test_a_new_home_scans_with_the_rules_that_the_install_compiled_and_without_t
     tree = {"a.txt": TreeEntry(0o100644, b"nothing")}
     scanner = kingfisher.Kingfisher()
     compiled = tmp_path / "installed" / "kingfisher"
-    monkeypatch.setattr(kingfisher, "at_install", lambda: compiled.parent)
+    monkeypatch.setattr(kingfisher, "installed", lambda: compiled.parent)
     monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path / "one"))
     scanner.prepare()
     (made,) = compiled.iterdir()
