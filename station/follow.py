@@ -14,7 +14,7 @@ SILENCE_S = 150
 """A server that is started again answers sooner than this, and so does one that waits for a database of its own."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 LOOK_S, ASK_S = 0.4, 1.2
-"""Between two looks at the ledger; and at the server, which is asked at once if there is something new in the ledger."""
+"""Between two looks at the ledger; and at the server, unless the ledger has something new: then it is asked at once."""
 
 Reviewer = Callable[[Question], tuple[str, str, str]]
 """Answers a question with (decision, reviewer, comment)."""
