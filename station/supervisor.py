@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
     from blocks.workshop import Workshop
+    from flows.notices import Notifier
 
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
@@ -95,6 +96,7 @@ class Supervisor:
         self._shop_read: int | None = None
         self._reading = threading.Lock()
         self._runs = RunsWatch(self.shop)
+        self._notifier: Notifier | None = None
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -121,6 +123,7 @@ class Supervisor:
         self._in_background(self._runs.look, ROUND_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, FRESH_S)
+        self._in_background(self._tell_people, FRESH_S)
         while not self.over.wait(1):
             for keeper in self.keepers.values():
                 keeper.keep()
@@ -144,6 +147,17 @@ class Supervisor:
         from flows.serving import watch
 
         watch(self.shop, self.over, log.info)
+
+    def _tell_people(self) -> None:
+        """What the ledgers say that a person has to hear, from our own copy of the blocks."""
+        from blocks.workshop import Workshop
+        from flows.notices import Notifier
+
+        if self._notifier is None:
+            self._notifier = Notifier(log.info, settings.desk_url())
+        with kept.used():
+            shops = {name: Workshop.saved(name) for name in kept.names("lockgate-workshop")}
+            self._notifier.look(shops)
 
     def shop(self) -> "Workshop":
         """The default workshop as it was a moment ago, from our own copy: it never waits for the server."""
