@@ -9,6 +9,15 @@ from domain.brief import Brief
 from domain.egress import Passport
 from domain.health import HealthCheck, Reading
 from domain.migration import Applied, Migrate, MigrationBudget, Rehearsal, Serves
+from domain.pull_request import (
+    DeploymentState,
+    MergeAnswer,
+    Person,
+    PullRequest,
+    PullReview,
+    Status,
+    Thread,
+)
 from domain.rollout import Look, Rollout
 from domain.task import Feedback, Finding, Opinion, Plan
 from domain.toolchain import BuiltWheel
@@ -279,6 +288,72 @@ class Forge(Protocol):
 
     def message(self, repository: str, commit: str) -> str:
         """The commit's whole message."""
+
+    def publish(self, repository: str, branch: str, commit: str, ours: Collection[str]) -> str | None:
+        """Let `branch` name `commit`, if it is not there or names one of `ours`. None when it does (also if it did
+        before), else the commit of somebody else's where it stands. Safe to repeat."""
+
+    def hosted(self, repository: str) -> "HostedForge | None":
+        """The hosted forge where the repository lives; None: none is named, and people review at the desk."""
+
+
+class HostedForge(Protocol):
+    """A place where people review and merge: pull requests, statuses, permissions. Beside `Forge`, which moves commits.
+
+    Each verb that writes looks first, so it can be repeated after kill -9 on either side of it. Raises ForgeError where
+    the forge does not answer or refuses, InputError where what it was told is wrong.
+    """
+
+    @property
+    def host(self) -> str:
+        """Its name, such as github.com."""
+
+    @property
+    def desk_url(self) -> str:
+        """The desk as people open it; empty: it is not linked."""
+
+    def is_for(self, repository: str) -> bool:
+        """Whether the repository lives here."""
+
+    def me(self, repository: str) -> str:
+        """The login that the platform writes as."""
+
+    def propose(self, repository: str, branch: str, base: str, title: str, body: str, *, draft: bool) -> PullRequest:
+        """The one open pull request from `branch`, made or brought up to date. `draft`: if it is made. One that was
+        closed or merged is given as it is."""
+
+    def pull_request(self, repository: str, number: int) -> PullRequest: ...
+
+    def mark_ready(self, repository: str, pull: PullRequest) -> None:
+        """It is no draft any more. Safe to repeat."""
+
+    def ask_reviewers(self, repository: str, number: int, logins: Sequence[str]) -> tuple[str, ...]:
+        """Ask these people; those whom the forge does not let review are returned."""
+
+    def report(self, repository: str, commit: str, statuses: Sequence[Status]) -> None:
+        """What the gates say of a commit. One that says so already is not said again."""
+
+    def comment(self, repository: str, number: int, marker: str, body: str) -> None:
+        """The one comment of ours with this marker says `body` now."""
+
+    def reviews(self, repository: str, number: int) -> tuple[PullReview, ...]:
+        """All of them, the oldest first."""
+
+    def threads(self, repository: str, number: int) -> tuple[Thread, ...]: ...
+
+    def may_write(self, repository: str, person: Person) -> bool:
+        """Whether this user, known by id, may write there now."""
+
+    def why_blocked(self, repository: str, number: int) -> str | None:
+        """Why the forge's own rules would not let it be merged now; None where they would, or say nothing."""
+
+    def merge(self, repository: str, pull: PullRequest, head: str, title: str, message: str) -> MergeAnswer:
+        """Merge exactly `head` as one commit on the base branch, by the forge's own rules. Looks whether it is."""
+
+    def announce(
+        self, repository: str, commit: str, environment: str, state: DeploymentState, url: str, sentence: str
+    ) -> None:
+        """How the release of `commit` to `environment` goes. Said once a state."""
 
 
 class Watch(Protocol):

@@ -106,6 +106,8 @@ def _known_by(body: Body) -> str:
     """How the name is known. A claim is always called one: a name may be any text, also "ann (signed in)"."""
     if body.get("rule"):
         return ""  # the policy's own
+    if host := body.get("forge"):
+        return f" (a user of {host})"
     return " (signed in)" if body.get("signed_in") else " (a claim)"
 
 
@@ -156,6 +158,7 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "raced": lambda body: f"attempt {body['passed']} passed every gate first; the others of its turn may stop",
     "opinion": lambda body: f"another agent reviewed it: {len(body['concerns'])} concerns",
     "question": lambda body: f"waiting for a review of attempt {body['attempt']}",
+    "pull-request": lambda body: f"pull request {body['url']} at {_short(body['head'])}",
     "answers": lambda body: str(body["points"][-1]),
     "approval": _approval,
     "merged": lambda body: f"merged as {_short(body['commit'])}",

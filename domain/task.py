@@ -273,6 +273,8 @@ class Approval(Value):
     others: tuple[str, ...] = Field((), description="Who approved it before, where one person is not enough")
     waits_for: tuple[str, ...] = Field((), description="Whose approvals are still missing; empty: it is whole")
     signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")
+    forge: str = Field("", description="The hosted forge whose users the names are, such as github.com; empty: none")
+    points: tuple[str, ...] = Field((), description="What was said at lines, path and line first")
 
     @property
     def is_approved(self) -> bool:
@@ -288,6 +290,12 @@ class Merged(Value):
     evidence: str | None = Field(None, description="Digest of what tests and scans saw of it")
     approval: str | None = Field(None, description="Digest of the approval")
     reviewer: str | None = Field(None, description="Who approved it")
+    head: str | None = Field(None, description="The judged commit, where a hosted forge made another one of it")
+
+    @property
+    def judged(self) -> str | None:
+        """The commit that was tested and approved; its tree is that of `commit`."""
+        return self.head or self.commit
 
 
 class Release(Value):

@@ -10,7 +10,6 @@ from prefect.states import Completed, Crashed, Failed
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import AgentError, LedgerError, LockgateError, Withdrawn, reason_of
-from domain.notices import Class
 from domain.policy import judge
 from domain.progress import no_progress
 from domain.story import told
@@ -29,6 +28,7 @@ from tasks.pages import show
 from tasks.pages.bill import bill_of, publish
 from tasks.people.pager import page
 from tasks.people.questions import HELP
+from tasks.pull_request import tell_end
 from tasks.releasing import checkpoint, lease
 from tasks.room.desk import is_repetition, used_up
 from tasks.room.memory import remember
@@ -91,6 +91,7 @@ def end(
         if (line := told(entry.kind, entry.body))
     ]
     show.outcome(outcome, story)
+    tell_end(shop, brief, outcome)
     publish(bill_of(shop.ledger, run))
     if outcome.end is End.FROZEN:
         page_frozen(shop, outcome)
@@ -131,9 +132,8 @@ def recorded(
 
 
 def page_frozen(shop: Workshop, outcome: Outcome) -> None:
-    """A person must decide. Where notices have a route for it, the supervisor reads it off the ledger and tells it."""
-    if not shop.notices.route(Class.FROZEN):
-        page(shop.pager, f"Lockgate: {outcome.title}", "\n".join([outcome.sentence, *outcome.reasons]))
+    """A person must decide."""
+    page(shop.pager, f"Lockgate: {outcome.title}", "\n".join([outcome.sentence, *outcome.reasons]))
 
 
 def sentence(how: End, brief: Brief, attempts: int, reasons: Sequence[str], url: str | None) -> str:
@@ -194,4 +194,5 @@ def turned_back(evidence: Evidence, verdict: Verdict) -> Feedback:
 def review_feedback(approval: Approval, attempt: Attempt) -> Feedback:
     """A reviewer's wish, for the agent."""
     point = f"{approval.reviewer} asks for changes: {approval.comment or 'no comment'}"
-    return Feedback(attempt=attempt.number, source="reviewer", points=(point,), last_commit=attempt.commit)
+    points = (point, *approval.points)
+    return Feedback(attempt=attempt.number, source="reviewer", points=points, last_commit=attempt.commit)

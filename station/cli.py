@@ -355,16 +355,12 @@ def verify(
 
 
 @app.command()
-def doctor(
-    page: Annotated[
-        bool, typer.Option("--page", help="Send a test by each channel that workshops name, and nothing else")
-    ] = False,
-) -> None:
+def doctor() -> None:
     """What works on this machine, what is missing, and the fix."""
-    from station import doctor as looks
+    from station.doctor import checks
 
     broken = 0
-    for check in looks.page() if page else looks.checks():
+    for check in checks():
         broken += check.needed and check.problem is not None
         word = "ok     " if check.problem is None else "MISSING" if check.needed else "without"
         print(f"{word} {check.name}{f': {check.problem}' if check.problem else ''}")

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 
 from blocks import kept
 from blocks.home import home
-from station import first_database, processes, registered, settings
+from station import first_database, processes, settings
 from station.keeping import Keeper, Program
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
     from blocks.workshop import Workshop
-    from flows.notices import Notifier
 
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
@@ -36,6 +35,8 @@ ROUND_S = 2.0
 IDLE_ROUND_S = 10.0
 """Between two looks at the server's runs where none is under way: one that begins here is seen by its note."""
 ASK_S = 10.0
+FORGES_S = float(os.environ.get("LOCKGATE_FORGES_S", "15"))
+"""Between two looks at pull requests that wait for people; a look that finds nothing new costs no request's price."""
 FRESH_S = 10.0
 """So old may be what we know of the workshop and its targets: they change while we watch."""
 WORKER = "lockgate"
@@ -96,7 +97,6 @@ class Supervisor:
         self._shop_read: int | None = None
         self._reading = threading.Lock()
         self._runs = RunsWatch(self.shop)
-        self._notifier: Notifier | None = None
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -105,14 +105,13 @@ class Supervisor:
         self.keepers["server"].keep()
         self.keepers["zygote"].keep()  # imports while the server starts
         self._in_background(self._watch_releases, ROUND_S)  # they need no server
-        code = registered.digest()
         from station import bootstrap  # takes seconds, which the server needs too
 
-        wanted = bootstrap.deployments(code)
+        wanted = bootstrap.deployments()
         self._wait_for_server()
         bootstrap.make_work_pool()
         self.keepers["worker"].keep()  # its imports take as long as what comes now
-        bootstrap.bootstrap(wanted, code)
+        bootstrap.bootstrap(wanted)
         keep_blocks()
         for keeper in self.keepers.values():
             keeper.keep()
@@ -121,9 +120,9 @@ class Supervisor:
         for keeper in self.keepers.values():
             self._in_background(keeper.question, ASK_S)
         self._in_background(self._runs.look, ROUND_S)
+        self._in_background(self._ask_forges, FORGES_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, FRESH_S)
-        self._in_background(self._tell_people, FRESH_S)
         while not self.over.wait(1):
             for keeper in self.keepers.values():
                 keeper.keep()
@@ -148,16 +147,17 @@ class Supervisor:
 
         watch(self.shop, self.over, log.info)
 
-    def _tell_people(self) -> None:
-        """What the ledgers say that a person has to hear, from our own copy of the blocks."""
-        from blocks.workshop import Workshop
-        from flows.notices import Notifier
+    def _ask_forges(self) -> None:
+        """Runs whose pull request was decided go on."""
+        if not self.shop().forge.hosts:
+            return
+        from prefect.client.orchestration import get_client
 
-        if self._notifier is None:
-            self._notifier = Notifier(log.info, settings.desk_url())
-        with kept.used():
-            shops = {name: Workshop.saved(name) for name in kept.names("lockgate-workshop")}
-            self._notifier.look(shops)
+        from flows.forge_watch import wake_decided
+
+        with get_client(sync_client=True) as client:
+            for line in wake_decided(client, self.shop(), f"supervisor {os.uname().nodename} {os.getpid()}"):
+                log.info(line)
 
     def shop(self) -> "Workshop":
         """The default workshop as it was a moment ago, from our own copy: it never waits for the server."""

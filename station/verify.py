@@ -128,19 +128,20 @@ def _change(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     ledger, commit = shop.ledger, outcome.commit or ""
     attempts = [Attempt.model_validate(e.body) for e in ledger.entries(run_id=run, kind="attempt")]
     prepared = [Prepared.model_validate(e.body) for e in ledger.entries(run_id=run, kind="prepared")]
-    tested, scanned = ledger.find(run, "tested", commit, Tested), ledger.find(run, "scanned", commit, Scanned)
     merged = ledger.find(run, "merged", commit, Merged)
+    judged = (merged.judged if merged else None) or commit
+    tested, scanned = ledger.find(run, "tested", judged, Tested), ledger.find(run, "scanned", judged, Scanned)
     if tested is None or scanned is None or merged is None:
         raise LookupError(f"the ledger has no evidence or merge of {commit[:12]}")
     start = prepared[-1]
     brief = start.brief
     again = shop.forge.tree_id(brief.repository, commit)
-    known = {a.commit: a for a in attempts}.get(commit)
-    attempt = known or attempts[-1].model_copy(update={"commit": commit, "tree": again, "base": start.base})
+    known = {a.commit: a for a in attempts}.get(judged)
+    attempt = known or attempts[-1].model_copy(update={"commit": judged, "tree": again, "base": start.base})
     named = f"Lockgate-Brief: {brief.digest}" in shop.forge.message(brief.repository, commit)
     approvals = [Approval.model_validate(e.body) for e in ledger.entries(run_id=run, kind="approval")]
     granted = {a.fingerprint for a in approvals if a.is_approved}
-    rehearsed = ledger.find(run, "rehearsed", f"{brief.environment}/{commit}", Rehearsed)
+    rehearsed = ledger.find(run, "rehearsed", f"{brief.environment}/{judged}", Rehearsed)
     evidence = Evidence(attempt=attempt, tested=tested, scanned=scanned, rehearsed=rehearsed)
     marks = [fingerprint(p, evidence) for p in prepared]
     approved = next((mark for mark in marks if mark in granted), None)
@@ -173,8 +174,22 @@ def _change(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
 def _by(approvals: Sequence[Approval], mark: str | None) -> str:
     """Who approved it, and how the name was established."""
     given = [a for a in approvals if a.fingerprint == mark and a.answer is Answer.APPROVE]
-    how = {a.reviewer: "the policy" if a.rule else "signed in" if a.signed_in else "a claim" for a in given}
+    how = {
+        name: f"a user of {a.forge}"
+        if a.forge
+        else "the policy"
+        if a.rule
+        else "signed in"
+        if a.signed_in
+        else "a claim"
+        for a in given
+        for name in ((*a.others, a.reviewer) if a.forge else (a.reviewer,))
+    }
     return "by " + ", ".join(f"{name} ({known})" for name, known in how.items())
+
+
+def _claimed(approval: Approval) -> str:
+    return "signed in" if approval.signed_in else "a claim"
 
 
 def _contract(shop: Workshop, prepared: Prepared) -> Link:

@@ -9,8 +9,10 @@ from domain.artifact import Artifact, Provenance
 from domain.errors import TargetError
 from domain.policy import holding
 from domain.ports import ReleaseBuild, Target
+from domain.pull_request import DeploymentState
 from domain.task import Merged, Prepared, Release
 from tasks.pages import show
+from tasks.pull_request import tell_release
 from tasks.releasing import breaker, checkpoint, lease
 from tasks.releasing.build import build_of
 from tasks.releasing.engine import Ship, turn
@@ -25,6 +27,8 @@ def deploy(prepared: Prepared, merged: Merged) -> Release:
     what is done, and the ledger says which shares were watched."""
     if merged.commit is None:
         raise ValueError("only a merged commit can be deployed")
+    where = f"goes to {prepared.brief.environment}"
+    tell_release(prepared, merged.commit, DeploymentState.IN_PROGRESS, sentence=where)
     return _release(workshop_of(prepared.brief), prepared, merged.commit, merged)
 
 

@@ -1,8 +1,10 @@
 """health_check: what the public address says over the bake window. "live" is written here, when it was seen."""
 
 from blocks.workshop import workshop_of
+from domain.pull_request import DeploymentState
 from domain.task import Health, Prepared, Release
 from tasks.pages import show
+from tasks.pull_request import tell_release
 from tasks.releasing import checkpoint, lease
 from tasks.releasing.engine import Ship, turn
 from tasks.step import step
@@ -27,6 +29,8 @@ def health_check(prepared: Prepared, release: Release) -> Health:
             health = Ship(target, shop.ledger, run, timeline).bake(release, prepared.settings.health)
     show.health(health, release)
     health = shop.ledger.record(run, "health", release.revision, health)
+    state = DeploymentState.SUCCESS if health.healthy else DeploymentState.FAILURE
+    tell_release(prepared, release.revision, state, release.url, health.reason)
     if health.healthy:
         shop.ledger.record(run, "live", release.revision, release)
         checkpoint.seal(shop)

@@ -2,20 +2,24 @@
 
 from prefect.runtime import flow_run
 
-from blocks.workshop import workshop_of
+from blocks.workshop import Workshop, workshop_of
+from domain.brief import Brief
 from domain.errors import AgentError, Unapproved, Withdrawn
+from domain.pull_request import Proposed
 from domain.story import told
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
 from tasks.edit import commit_attempt
 from tasks.pages import show
+from tasks.pull_request import is_merged, merge_there
 from tasks.releasing import lease
-from tasks.review_gate import unapproved
+from tasks.review_gate import fingerprint, unapproved
 from tasks.step import step
 
 
 @step("merge", "merge-{evidence.attempt.number}")
 def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
-    """Fast-forward the branch. Idempotent per commit: it is looked for on the branch first.
+    """Fast-forward the branch, or merge the pull request where it lives at a hosted forge. Idempotent per commit: it is
+    looked for on the branch, or at the forge, first.
 
     Raises Unapproved where the ledger has no approval of exactly this: what Prefect keeps of a run counts for nothing;
     Withdrawn where somebody has asked to cancel the run. Who asks later is told that it merges.
@@ -28,22 +32,38 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
         raise Unapproved(f"nothing was merged: {why or 'there is no change'}")
     if brief.environment:
         lease.take(shop.ledger, brief.environment, run)
+    proposed = shop.ledger.find(run, "pull-request", fingerprint(prepared, evidence), Proposed)
     with lease.merging(shop.ledger, run):
         asked = shop.ledger.last("cancelled", run_id=run)
-        if asked and not shop.forge.contains(brief.repository, brief.branch, commit):
+        if asked and not _is_there(shop, brief, commit, proposed):
             raise Withdrawn(f"nothing was merged: {told(asked.kind, asked.body)}")
-        moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)
+        there: str | None = commit
+        if proposed:
+            there, moved = merge_there(shop, prepared, evidence, proposed)
+        else:
+            moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)
         if not moved:
             bound = Merged(
-                commit=commit, evidence=evidence.digest, approval=approval.digest, reviewer=approval.reviewer
+                commit=there,
+                evidence=evidence.digest,
+                approval=approval.digest,
+                reviewer=approval.reviewer,
+                head=None if there == commit else commit,
             )
-            merged = shop.ledger.record(run, "merged", commit, bound)
+            merged = shop.ledger.record(run, "merged", there or commit, bound)
     if moved:
         if brief.environment:
             lease.give_back(shop.ledger, brief.environment, run)  # the next review may take days
         merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
     show.merged(merged, brief, evidence.attempt.number)
     return merged
+
+
+def _is_there(shop: Workshop, brief: Brief, commit: str, proposed: Proposed | None) -> bool:
+    """Whether it was merged already, before this run was killed."""
+    if proposed:
+        return is_merged(shop, proposed)
+    return shop.forge.contains(brief.repository, brief.branch, commit)
 
 
 @step("edit", "rebase-{attempt.number}")

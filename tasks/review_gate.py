@@ -12,6 +12,7 @@ from prefect import get_run_logger
 from prefect.input import RunInput
 from pydantic import Field
 
+from blocks.ledger.ledger import Ledger
 from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop_of
 from domain.errors import LedgerError
@@ -20,21 +21,24 @@ from domain.policy.change import Change
 from domain.policy.feedback import one_line
 from domain.policy.passing import passes
 from domain.policy.reviewers import POLICY, canonical_name, from_base, may_approve, missing, needs, owners_of
+from domain.pull_request import Proposed, PullState
 from domain.task import Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict
 from domain.value import digest_of
 from tasks.pages import show
 from tasks.people.asking import answered, has_signed, is_signed_in
+from tasks.pull_request import approval_of, heard, propose
 from tasks.rehearse import report_of
 from tasks.step import step
 
+LOOK = "look at the forge"
 SIGNED_IN = "only who came in at the door with a token may approve (signed_in of [review])"
 
 
 class Review(RunInput):
     """The form in the UI under ⋮ → Resume. Nothing that decides has a default: an empty answer is no answer."""
 
-    decision: Literal["approve", "ask for changes", "reject", "expired"] = Field(
-        description="`expired` is for the platform's housekeeping"
+    decision: Literal["approve", "ask for changes", "reject", "expired", "look at the forge"] = Field(
+        description="`expired` is for the platform's housekeeping; `look at the forge`: what was decided there counts"
     )
     reviewer: str = Field(min_length=1, description="Your name, for the record")
     comment: str = Field("", description="What should change, or why not")
@@ -100,7 +104,8 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
 
 def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Approval:
     """What a person answered, or the policy. Suspends the flow run until there is an answer, and until everybody whose
-    approval is needed gave it; never asks twice for one fingerprint."""
+    approval is needed gave it; never asks twice for one fingerprint. At a hosted forge people answer there, too."""
+    propose(prepared, evidence, verdict, fingerprint(prepared, evidence))
     question = ask(prepared, evidence, verdict)
     return question if isinstance(question, Approval) else _decided(prepared, question)
 
@@ -147,13 +152,34 @@ def unapproved(prepared: Prepared, evidence: Evidence, approval: Approval, run: 
     question = ledger.find(run, "question", mark, Question)
     if question is None or question.commit != evidence.attempt.commit:
         return f"the ledger has no question of run {run} about commit {(evidence.attempt.commit or 'none')[:12]}"
-    given = (*_given(ledger.entries(run_id=run, kind="approval"), mark), known.reviewer)
-    if rest := missing(question.needs, given):
+    before = _given(ledger.entries(run_id=run, kind="approval"), mark)
+    there = (known.reviewer, *known.others) if known.forge else ()
+    if rest := missing(question.needs, (*before, known.reviewer, *there)):
         return "; ".join(map(_told, rest))
+    if known.forge and (why := _not_there(prepared, question, before)):
+        return why
     if not question.signed_in:
         return None
-    claims = [name for name in (known.reviewer, *known.others) if not has_signed(run, f"review-{mark[:16]}-", name)]
+    names = before if known.forge else (known.reviewer, *known.others)
+    claims = [name for name in names if not has_signed(run, f"review-{mark[:16]}-", name)]
     return f"{claims[0]} has not approved it at the door: {SIGNED_IN}" if claims else None
+
+
+def _not_there(prepared: Prepared, question: Question, before: Sequence[str]) -> str | None:
+    """Why what was approved at the hosted forge does not stand there now; None where it does, or was merged by it."""
+    shop = workshop_of(prepared.brief)
+    host = shop.forge.hosted(prepared.brief.repository)
+    proposed = shop.ledger.find(prepared.run_id, "pull-request", question.fingerprint, Proposed)
+    if host is None or proposed is None:
+        return "the hosted forge at which it was approved is not named any more"
+    pull = host.pull_request(proposed.repository, proposed.number)
+    if pull.state is PullState.MERGED and pull.head == proposed.head:
+        return None  # by us, before we were killed; or by hand, after it was approved
+    said = heard(shop, prepared.run_id, question, before, not_the_asker=prepared.settings.review.not_the_asker)
+    if said is None or said.answer is not Answer.APPROVE:
+        why = "; ".join(said.waits_for) or said.comment or str(said.answer) if said else ""
+        return f"the approval does not stand any more at {host.host}: {one_line(why)}"
+    return None
 
 
 def base_gate(prepared: Prepared) -> tuple[str, ...]:
@@ -177,16 +203,15 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
         text = question.text + _so_far(question, given)
         key = f"review-{mark[:16]}-{turn}"
         answer = answered(Review, text, key, mark=mark[:16])
+        if answer and answer.decision == LOOK:
+            if there := _at_forge(prepared, question, given):
+                _must_know(ledger, run, mark)
+                ledger.record(run, "approval", mark, there)
+            continue
         signed_in = answer is not None and is_signed_in(run, key, answer)
         if not answer or not _may_answer(question, answer, signed_in):
             continue
-        if older := ledger.why_older():
-            raise LedgerError(older)
-        if ledger.find(run, "question", mark, Question) is None:
-            raise LedgerError(
-                f"this ledger does not know run {run} and what it asked: an older copy was put back beside a newer "
-                "Prefect. Nothing is merged from it; restore the ledger that belongs to it, or send the brief anew"
-            )
+        _must_know(ledger, run, mark)
         approving = answer.decision == "approve"
         rest = missing(question.needs, (*given, answer.reviewer)) if approving else ()
         approval = Approval(
@@ -200,6 +225,30 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
         )
         ledger.record(run, "approval", f"{mark}/{canonical_name(answer.reviewer)}" if rest else mark, approval)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
+
+
+def _must_know(ledger: Ledger, run: str, mark: str) -> None:
+    """Raises LedgerError where an older ledger was put back: no answer is written into it."""
+    if older := ledger.why_older():
+        raise LedgerError(older)
+    if ledger.find(run, "question", mark, Question) is None:
+        raise LedgerError(
+            f"this ledger does not know run {run} and what it asked: an older copy was put back beside a newer "
+            "Prefect. Nothing is merged from it; restore the ledger that belongs to it, or send the brief anew"
+        )
+
+
+def _at_forge(prepared: Prepared, question: Question, given: Sequence[str]) -> Approval | None:
+    """What was decided at the hosted forge, asked there now: who wakes a run decides nothing."""
+    shop = workshop_of(prepared.brief)
+    host = shop.forge.hosted(prepared.brief.repository)
+    said = heard(shop, prepared.run_id, question, given, not_the_asker=prepared.settings.review.not_the_asker)
+    if host is None or said is None:
+        get_run_logger().warning("this change is at no hosted forge; asking again")
+        return None
+    for why in said.waits_for:
+        get_run_logger().info("%s: %s", host.host, one_line(why))
+    return approval_of(said, question.fingerprint, host.host)
 
 
 def _passed(shop: Workshop, change: Change, evidence: Evidence, way: str, mark: str) -> Approval:

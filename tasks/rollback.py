@@ -1,9 +1,11 @@
 """rollback: traffic back first, observed; then the merge is reverted and the evidence is kept."""
 
 from blocks.workshop import workshop_of
+from domain.pull_request import DeploymentState
 from domain.rehearsed import Migrated
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
 from tasks.pages import show
+from tasks.pull_request import inert, tell_release
 from tasks.releasing import breaker, checkpoint, lease
 from tasks.releasing.bundle import bundle_of
 from tasks.releasing.engine import turn
@@ -33,6 +35,10 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     back = shop.ledger.record(run, "rolled_back", release.revision, back)
     checkpoint.seal(shop)
     lease.give_back(shop.ledger, release.environment, run)
+    serving = f"{back.serving[:12]} was seen serving again" if back.serving else "nothing serves"
+    said = f"rolled back: {serving}; the merge was reverted by {(revert or '')[:12]}; evidence {back.bundle[:12]}"
+    text = f"**Rolled back** from {inert(release.environment)}: {inert(health.reason)}\n\n{inert(said)}"
+    tell_release(prepared, release.revision, DeploymentState.INACTIVE, release.url, said, text)
     return back
 
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from blocks.forges.checkouts import checked, receive_pack, refuse_uncommitted, u
 from blocks.forges.commits import REVERTS, CommitData, identity, plain
 from blocks.forges.credential import RepositoryCredential
 from blocks.forges.git import git
+from blocks.forges.github import GitHub
 from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place, locate
 from blocks.home import home
@@ -36,6 +38,11 @@ class LocalForge(LockgateBlock):
     root: Path = Field(default_factory=lambda: home() / "forge", description="Where the mirrors are kept")
     credentials: tuple[str, ...] = Field(
         (), description="Names of repository-credential blocks; each is used at the URLs that it says, and nowhere else"
+    )
+    hosts: tuple[str, ...] = Field(
+        (),
+        description="Names of github blocks: repositories below their URL get pull requests, are reviewed and merged "
+        "there, and git signs in with their token",
     )
     author_name: str = Field("Lockgate", description="Committer of the platform's commits")
     author_email: str = Field("lockgate@localhost", description="The committer's e-mail address")
@@ -175,6 +182,34 @@ class LocalForge(LockgateBlock):
         """When it was committed, in Unix seconds, as it says itself."""
         return self._having(repository, commit).committed_s(commit)
 
+    def publish(self, repository: str, branch: str, commit: str, ours: Collection[str]) -> str | None:
+        """Let `branch` name `commit`, if it is not there or names one of `ours`. None when it does (also if it did
+        before), else the commit of somebody else's where it stands. Raises ForgeError where the push was refused."""
+        place, mirror = self._open(repository)
+        self._need(place, mirror, commit)
+        ref = f"refs/heads/{branch}"
+        for _ in range(2):  # refused, or cut off after it was done: what the branch says is what happened
+            tip = next((line.split("\t")[0] for line in self._list(place, "--heads", ref) if line.endswith(ref)), "")
+            if tip == commit:
+                return None
+            if tip and tip not in ours:
+                return tip
+            refusal = self._push_ref(place, mirror, ref, tip, commit)
+            if refusal is None:
+                return None
+        raise ForgeError(f"{place.label}: branch {branch} could not be moved to {commit}: {refusal}")
+
+    def hosted(self, repository: str) -> GitHub | None:
+        """The first of `hosts` that is for this repository; None: none is, and people review at the desk."""
+        for name in self.hosts:
+            try:
+                host = GitHub.saved(name)
+            except ValueError as err:
+                raise InputError(f"there is no block github/{name}, which the forge names under hosts") from err
+            if host.is_for(repository):
+                return host
+        return None
+
     def append(self, repository: str, line: str) -> None:
         """Add a line to the repository's ref `refs/lockgate/checkpoints`, as a commit without files on top of what is
         there; no branch moves. Safe to repeat. Raises ForgeError or InputError where the push was refused.
@@ -227,7 +262,8 @@ class LocalForge(LockgateBlock):
                 raise InputError(f"there is no block repository-credential/{name}, which the forge names") from err
             if credential.is_for(place.address):
                 return credential
-        return None
+        host = self.hosted(place.address)
+        return host.credential(place.address) if host else None
 
     def _open(self, repository: str) -> tuple[Place, Mirror]:
         place = locate(repository)

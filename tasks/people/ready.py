@@ -5,13 +5,13 @@ from pydantic import Field
 
 from blocks.workshop import workshop_of
 from domain.errors import LockgateError
-from domain.notices import Class
 from domain.task import Evidence, Merged, Prepared
 from domain.value import Value
 from tasks.pages.show import quote
 from tasks.people.asking import answered, is_signed_in
 from tasks.people.pager import page
 from tasks.people.window import until_open
+from tasks.pull_request import until_allowed
 from tasks.review_gate import fingerprint
 
 
@@ -40,15 +40,17 @@ def until_ready(prepared: Prepared, evidence: Evidence) -> None:
     paged then. Raises Held where nothing may be released there at all."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
-    if shop.ledger.find(run, "merged", evidence.attempt.commit or "", Merged):
+    merges = [Merged.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind="merged")]
+    if any(merged.judged == evidence.attempt.commit for merged in merges):
         return  # this run was here before, and was killed after its merge
     mark = fingerprint(prepared, evidence)
+    until_allowed(prepared, mark)
     for turn in range(100):
         until_open(prepared, evidence)
         if (why := lacking(prepared)) is None:
             return
         key = f"ready-{mark[:16]}-{turn}"
-        if shop.ledger.find(run, "lacking", key, Lacking) is None and not shop.notices.route(Class.FROZEN):
+        if shop.ledger.find(run, "lacking", key, Lacking) is None:
             page(shop.pager, f"Lockgate: {brief.title}", f"approved, and cannot be merged yet: {why}")
         shop.ledger.record(run, "lacking", key, Lacking(environment=brief.environment, reason=why))
         text = (

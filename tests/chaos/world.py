@@ -77,7 +77,6 @@ class Task:
     repository: Path
     run_id: str = ""
     deleted: bool = False
-    ended: bool = False
 
     @property
     def title(self) -> str:
@@ -205,10 +204,10 @@ class World:
             return None
 
     def is_over(self, task: Task) -> bool:
-        if not task.deleted and not task.ended:
-            state = self.state(task)
-            task.ended = state is not None and state["type"] in FINAL
-        return task.deleted or task.ended
+        if task.deleted:
+            return True
+        state = self.state(task)
+        return state is not None and state["type"] in FINAL
 
     def stream(self, count: int, dice: random.Random) -> None:
         """Submit `count` briefs, a few at once, until it is closed. Where the server does not answer, the same is asked
@@ -235,7 +234,7 @@ class World:
         while not self.over.wait(0.7):
             if not self.answering.is_set():
                 continue
-            for task in [task for task in self.tasks if not (task.deleted or task.ended)]:
+            for task in [task for task in self.tasks if not task.deleted]:
                 state = self.state(task)
                 if state is None or state["type"] != "PAUSED":
                     continue

@@ -9,7 +9,6 @@ from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
 from domain.errors import ForgeError, InputError, TargetError
-from domain.notices import Notices
 from domain.project import Migrations, ProjectSettings
 from domain.task import Merged
 from tasks.people import ready
@@ -27,7 +26,7 @@ class FakeShop:
     """A workshop of which single parts can be broken. `paged`: what its pager was told."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.pager, self.notices = ledger, "pager/on-call", Notices()
+        self.ledger, self.pager = ledger, "pager/on-call"
         self.errors: dict[str, Exception] = {}
         self.problem: str | None = None
         self.migrates = True
@@ -50,6 +49,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeShop:
     made = FakeShop(Ledger(url=SecretStr(f"sqlite:///{tmp_path}/ledger.db")))
     monkeypatch.setattr(ready, "workshop_of", lambda brief: made)
     monkeypatch.setattr(ready, "until_open", lambda prepared, evidence: None)
+    monkeypatch.setattr(ready, "until_allowed", lambda prepared, mark: None)
     return made
 
 

@@ -81,6 +81,7 @@ def station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Station
     made = Station(tmp_path)
     monkeypatch.setattr(gate, "workshop_of", lambda brief: made)
     monkeypatch.setattr(gate, "answered", made.answered)
+    monkeypatch.setattr(gate, "propose", lambda *_: None)  # its repository lives at no hosted forge
     signed = made.signed
     monkeypatch.setattr(gate, "is_signed_in", lambda run, key, answer: (key, answer.reviewer) in signed)
     monkeypatch.setattr(gate, "ask", cast("Task[..., Any]", gate.ask).fn)

@@ -8,6 +8,7 @@ import pytest
 
 from domain.access import Cancelled, Holding
 from domain.artifact import Artifact, ArtifactKind
+from domain.pull_request import Proposed
 from domain.rehearsed import Migrated, RanOn
 from domain.rollout import Numbers, SharePassed, Sick
 from domain.story import _TELLERS, told
@@ -148,6 +149,11 @@ LINES: list[tuple[str, Value, str]] = [
     ),
     ("approval", APPROVAL.model_copy(update={"reviewer": "policy", "rule": "auto"}), "policy answered: approve"),
     ("approval", REJECTION, "bob (a claim) answered: reject: not now"),
+    (
+        "pull-request",
+        Proposed(host="github.com", repository="r", number=7, url="https://x/7", branch="b", head="c" * 40),
+        "pull request https://x/7 at cccccccccccc",
+    ),
     ("merged", Merged(commit="c" * 40), "merged as cccccccccccc"),
     ("lacking", Lacking(environment="shop", reason="no target"), "approved, and cannot be merged yet: no target"),
     ("ready", Ready(by="ann"), "ann (a claim) says that this is mended"),

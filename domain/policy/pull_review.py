@@ -1,0 +1,126 @@
+"""What the people at a hosted forge have decided about a pull request. Read anew each time it is needed.
+
+An approval counts for one commit: that which was judged. Whoever gave it is known by the forge's user id, and may write
+there now; a bot's never counts, nor our own, nor one by whom base's policy does not name.
+"""
+
+from collections.abc import Callable, Sequence
+
+from pydantic import Field
+
+from domain.policy.reviewers import canonical_name, may_approve, missing
+from domain.pull_request import Person, Proposed, PullRequest, PullReview, PullState, ReviewState, Thread
+from domain.task import Answer, Question
+from domain.value import Value
+
+MAX_POINTS = 50
+MAX_TEXT = 2000
+
+
+class Heard(Value):
+    """What they have decided, or why it is nothing yet."""
+
+    answer: Answer | None = Field(description="None: nothing yet; see `waits_for`")
+    by: tuple[Person, ...] = ()
+    comment: str = ""
+    points: tuple[str, ...] = Field((), description="What was said at lines, path and line first")
+    waits_for: tuple[str, ...] = Field((), description="What is missing, and which approvals do not count and why")
+
+
+def hear(
+    question: Question,
+    proposed: Proposed,
+    pull: PullRequest,
+    reviews: Sequence[PullReview],
+    threads: Sequence[Thread],
+    *,
+    may_write: Callable[[Person], bool],
+    me: str,
+    asker: int | None = None,
+    given: Sequence[str] = (),
+) -> Heard:
+    """`asker`: user id whose approval does not count; `given`: who approved exactly this elsewhere."""
+    if pull.state is PullState.MERGED:
+        why = "it was merged at the forge by hand: nothing was released from it"
+        return Heard(answer=Answer.REJECT, comment=why, by=_ended_by(pull))
+    if pull.state is PullState.CLOSED:
+        return Heard(answer=Answer.REJECT, comment="its pull request was closed without a merge", by=_ended_by(pull))
+    if pull.head != proposed.head:
+        why = f"the branch was moved to {pull.head[:12]}, which nobody judged; {proposed.head[:12]} was judged"
+        return Heard(answer=None, waits_for=(why,))
+    waits: list[str] = []
+    approved: list[Person] = []
+    wishes: list[PullReview] = []
+    for review in _newest(reviews):
+        is_wish = review.state is ReviewState.CHANGES_REQUESTED
+        why_not = _why_not(review, proposed.head, me, may_write)
+        if not why_not and not is_wish:
+            if review.by.id == asker:
+                why_not = "asked for this change"
+            elif not may_approve(question.needs, review.by.login):
+                why_not = "is not among those whom the base branch names"
+        if why_not:
+            waits.append(f"the review of {review.by.login} does not count: {review.by.login} {why_not}")
+        elif is_wish:
+            wishes.append(review)
+        else:
+            approved.append(review.by)
+    talking = [thread for thread in threads if not thread.is_resolved and _counts(thread, me, may_write)]
+    if wishes:
+        points = tuple(_point(thread, me, may_write) for thread in talking[:MAX_POINTS])
+        comment = "\n\n".join(f"{one.by.login}: {one.text[:MAX_TEXT]}" if one.text else "" for one in wishes).strip()
+        return Heard(answer=Answer.CHANGES, by=tuple(one.by for one in wishes), comment=comment, points=points)
+    names = [*given, *(person.login for person in approved)]
+    waits += [need.sentence for need in missing(question.needs, names)]
+    if not question.needs and not approved:
+        waits.append("an approval by somebody who may write there")
+    elif not approved:
+        waits.append("an approval there")
+    if talking:
+        waits.append(f"{len(talking)} conversations are not resolved, the first at {_place(talking[0])}")
+    is_whole = bool(approved) and not talking and not missing(question.needs, names)
+    if is_whole:
+        return Heard(answer=Answer.APPROVE, by=tuple(approved))
+    return Heard(answer=None, by=tuple(approved), waits_for=tuple(dict.fromkeys(waits)))
+
+
+def _newest(reviews: Sequence[PullReview]) -> list[PullReview]:
+    """The last word of each person; a mere comment takes nothing back, and what was dismissed is gone."""
+    last: dict[int, PullReview] = {}
+    for review in sorted(reviews, key=lambda one: one.id):
+        if review.state in (ReviewState.COMMENTED, ReviewState.PENDING):
+            continue
+        last[review.by.id] = review
+    return [one for one in last.values() if one.state is not ReviewState.DISMISSED]
+
+
+def _why_not(review: PullReview, head: str, me: str, may_write: Callable[[Person], bool]) -> str | None:
+    if review.commit != head:
+        return f"saw {review.commit[:12] or 'an unknown commit'}, and {head[:12]} was judged"
+    return _why_nobody(review.by, me, may_write)
+
+
+def _why_nobody(person: Person, me: str, may_write: Callable[[Person], bool]) -> str | None:
+    if person.is_bot:
+        return "is a bot"
+    if canonical_name(person.login) == canonical_name(me):
+        return "is the platform itself"
+    return None if may_write(person) else "may not write there"
+
+
+def _counts(thread: Thread, me: str, may_write: Callable[[Person], bool]) -> bool:
+    """Whether somebody who may write said something in it. What outsiders say is no order to an agent."""
+    return any(_why_nobody(remark.by, me, may_write) is None for remark in thread.remarks)
+
+
+def _point(thread: Thread, me: str, may_write: Callable[[Person], bool]) -> str:
+    said = [one for one in thread.remarks if _why_nobody(one.by, me, may_write) is None]
+    return f"{_place(thread)}: " + " / ".join(f"{one.by.login}: {one.text[:MAX_TEXT]}" for one in said)
+
+
+def _place(thread: Thread) -> str:
+    return f"{thread.path}:{thread.line}" if thread.line else thread.path
+
+
+def _ended_by(pull: PullRequest) -> tuple[Person, ...]:
+    return (Person(login=pull.ended_by, id=0),) if pull.ended_by else ()

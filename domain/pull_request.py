@@ -1,0 +1,113 @@
+"""What a hosted forge says of the one pull request of a run, and what we say there."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+from pydantic import Field
+
+from domain.value import Value
+
+
+class PullState(StrEnum):
+    OPEN = "open"
+    CLOSED = "closed"
+    MERGED = "merged"
+
+
+class PullRequest(Value):
+    """A pull request as it stands now."""
+
+    number: int
+    url: str = Field(description="Its page, for people")
+    node: str = Field("", description="Its id for calls that know no number")
+    branch: str = Field(description="Where it comes from")
+    base: str = Field(description="The branch it goes to")
+    head: str = Field(description="Commit id at the tip of `branch`")
+    state: PullState
+    is_draft: bool = False
+    merged_commit: str | None = Field(None, description="What was merged became this commit on `base`")
+    ended_by: str = Field("", description="Who merged it; empty: nobody, or the forge does not say")
+
+
+class Person(Value):
+    """A user of a hosted forge. A login can be given up and taken by another; the id stays."""
+
+    login: str
+    id: int
+    is_bot: bool = False
+
+
+class ReviewState(StrEnum):
+    APPROVED = "APPROVED"
+    CHANGES_REQUESTED = "CHANGES_REQUESTED"
+    COMMENTED = "COMMENTED"
+    DISMISSED = "DISMISSED"
+    PENDING = "PENDING"
+
+
+class PullReview(Value):
+    """One review. Its text is a person's, and data."""
+
+    id: int
+    by: Person
+    state: ReviewState
+    commit: str = Field(description="Commit id that was the head when it was given; empty: the forge does not say")
+    text: str = ""
+
+
+class Remark(Value):
+    """What one person wrote at a line."""
+
+    by: Person
+    text: str
+
+
+class Thread(Value):
+    """Remarks at one line of the change."""
+
+    path: str
+    line: int | None = Field(None, description="None: the line is in the newest change no more")
+    is_resolved: bool = False
+    remarks: tuple[Remark, ...]
+
+
+class StatusState(StrEnum):
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    ERROR = "error"
+
+
+class Status(Value):
+    """What one gate says of a commit."""
+
+    context: str = Field(description="Its name, such as lockgate/tests: required checks name it")
+    state: StatusState
+    sentence: str = ""
+
+
+class DeploymentState(StrEnum):
+    IN_PROGRESS = "in_progress"
+    SUCCESS = "success"
+    FAILURE = "failure"
+    INACTIVE = "inactive"
+
+
+class MergeAnswer(NamedTuple):
+    """The commit on the base branch; or why the forge did not merge."""
+
+    commit: str | None
+    reason: str = ""
+    is_moved: bool = False
+    """The head is another one than was judged."""
+
+
+class Proposed(Value):
+    """The pull request of a run, as it was when the change was judged; on record."""
+
+    host: str = Field(description="The forge, such as github.com")
+    repository: str
+    number: int
+    url: str
+    branch: str
+    head: str = Field(description="The judged commit: approvals of another one do not count")

@@ -1,0 +1,351 @@
+"""pull_request: what no gate refused is put where the team reviews, if the repository lives at a hosted forge.
+
+One pull request a change that may be merged, found again by its branch `lockgate/RUN`; the next attempt moves the same
+one. Nothing that a gate refused is pushed: it may hold a secret, or a workflow that the forge would run. What an agent
+wrote is shown as code: no mention, closing keyword, picture or HTML of it has an effect.
+"""
+
+import contextlib
+import re
+from collections.abc import Sequence
+
+from prefect import get_run_logger
+from prefect.exceptions import MissingContextError
+from prefect.input import RunInput
+from pydantic import Field
+
+from blocks.workshop import Workshop, workshop_of
+from domain.brief import Brief
+from domain.errors import ForgeError, LockgateError, Unapproved
+from domain.policy.pull_review import Heard, hear
+from domain.policy.reviewers import needs, owners_of
+from domain.ports import HostedForge
+from domain.prompts import fence
+from domain.pull_request import DeploymentState, Proposed, PullState, Status, StatusState
+from domain.task import (
+    Approval,
+    Evidence,
+    Merged,
+    Outcome,
+    Plan,
+    Prepared,
+    Question,
+    Severity,
+    Verdict,
+)
+from domain.text import one_line
+from domain.value import Value
+from tasks.pages import show
+from tasks.people.asking import answered
+from tasks.step import step
+
+SUMMARY = "lockgate"
+"""The status that tells of all gates and the review: the one to require on a branch."""
+MOST_ROWS, MOST_FINDINGS = 40, 30
+
+
+class AskedBy(Value):
+    """Who asked for this change at a hosted forge."""
+
+    login: str
+    id: int
+    issue: int = Field(description="Number of the issue there")
+
+
+class Allowed(RunInput):
+    """What lets a run look again whether the forge's own rules let it merge."""
+
+    looked_by: str = Field(min_length=1, description="Your name, for the record: the forge is asked again")
+
+
+@step("pull_request", "pull_request-{evidence.attempt.number}")
+def propose(prepared: Prepared, evidence: Evidence, verdict: Verdict, mark: str) -> Proposed | None:
+    """Branch, pull request, statuses; None where the repository has no hosted forge.
+
+    Safe to repeat per fingerprint: branch, pull request and each status are looked for first. Raises ForgeError where
+    somebody else moved the branch.
+    """
+    shop, brief, run = workshop_of(prepared.brief), prepared.brief, prepared.run_id
+    host, commit = shop.forge.hosted(brief.repository), evidence.attempt.commit
+    if host is None or commit is None:
+        return None
+    branch = branch_of(shop, run)
+    before = [one for one in _proposals(shop, run) if one.branch == branch]
+    other = shop.forge.publish(brief.repository, branch, commit, [one.head for one in before])
+    if other:
+        raise ForgeError(
+            f"somebody moved {branch} of {brief.repository} to {other[:12]}: nothing is pushed over it. Take the "
+            "branch away, and send the brief anew"
+        )
+    body = description(shop, prepared, evidence, verdict, host)
+    pull = host.propose(brief.repository, branch, brief.branch, _title(brief), body, draft=True)
+    host.report(brief.repository, commit, statuses(evidence))
+    host.report(brief.repository, commit, (_summary(StatusState.PENDING, "no gate refuses it; waits for a review"),))
+    if pull.state is PullState.OPEN:
+        host.mark_ready(brief.repository, pull)
+        owners = owners_of(shop.forge.tree(brief.repository, prepared.base))
+        asked = needs(prepared, owners, evidence.attempt.changed_paths)
+        host.ask_reviewers(brief.repository, pull.number, [name for need in asked for name in need.names])
+    proposed = Proposed(
+        host=host.host, repository=brief.repository, number=pull.number, url=pull.url, branch=branch, head=commit
+    )
+    return shop.ledger.record(run, "pull-request", mark, proposed)
+
+
+def branch_of(shop: Workshop, run: str) -> str:
+    """Its branch: one for each merge, since a pull request that was merged takes no more commits."""
+    merges = sum(bool(entry.body["commit"]) for entry in shop.ledger.entries(run_id=run, kind="merged"))
+    return f"lockgate/{run}" + (f"-{merges + 1}" if merges else "")
+
+
+def _proposals(shop: Workshop, run: str) -> list[Proposed]:
+    return [Proposed.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind="pull-request")]
+
+
+# ── what is said there ──
+
+
+def description(shop: Workshop, prepared: Prepared, evidence: Evidence, verdict: Verdict, host: HostedForge) -> str:
+    """The body: brief, plan, evidence, findings, and where to look further."""
+    a, brief = evidence.attempt, prepared.brief
+    plans = shop.ledger.entries(run_id=prepared.run_id, kind="plan")
+    steps = Plan.model_validate(plans[-1].body).steps if plans else ()
+    findings = [*evidence.tested.findings, *evidence.scanned.findings]
+    rows = evidence.tested.rows
+    parts = [
+        f"**{verdict.decision}** by the gates · attempt {a.number} · +{a.added_lines} −{a.removed_lines} in "
+        f"{len(a.changed_paths)} files · made by {inert(a.agent or brief.agent)}",
+        f"## Brief\n\n{fence(brief.goal)}",
+        "## Plan\n\n" + "\n".join(f"{n}. {inert(step)}" for n, step in enumerate(steps, 1)) if steps else "",
+        f"## Evidence\n\n{show.count(rows)}",
+        _table(evidence),
+        "## Findings\n\n" + ("\n".join(f"- {inert(one.sentence)}" for one in findings[:MOST_FINDINGS]) or "- none"),
+        f"… and {len(findings) - MOST_FINDINGS} more" if len(findings) > MOST_FINDINGS else "",
+        "## Why a person\n\n" + "\n".join(f"- {inert(one)}" for one in verdict.reasons) if verdict.reasons else "",
+        _opinion(evidence),
+        f"An approval counts for commit {inert(str(a.commit))} alone, while its branch stands there. Request changes, "
+        "with comments at lines, and the agent gets them. Push nothing to this branch; the platform merges it.",
+        f"[The desk]({host.desk_url.rstrip('/')}/desk/tasks/{prepared.run_id}) has the whole story."
+        if host.desk_url
+        else f"Run {inert(prepared.run_id)}.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _table(evidence: Evidence) -> str:
+    rows = evidence.tested.rows
+    shown = [f"| {inert(row.test)} | {row.kind} | {row.base} | {row.head} |" for row in rows[:MOST_ROWS]]
+    more = f"\n\n… and {len(rows) - MOST_ROWS} more" if len(rows) > MOST_ROWS else ""
+    return "\n".join(["| test | kind | on base | on the change |", "|---|---|---|---|", *shown]) + more
+
+
+def _opinion(evidence: Evidence) -> str:
+    said = evidence.opinion
+    if said is None:
+        return ""
+    return f"## Another agent says\n\n{fence(said.summary)}\n\n" + "\n".join(f"- {inert(one)}" for one in said.concerns)
+
+
+def inert(text: str) -> str:
+    """Text of an agent or a tool as one code span: forges look for mentions, references, HTML and pictures everywhere
+    else (https://github.github.com/gfm/#code-spans). A bar would end a cell of a table there too."""
+    line = one_line(" ".join(text.split()), 500).replace("|", "¦")
+    longest = max((len(run) for run in re.findall(r"`+", line)), default=0)
+    ticks = "`" * (longest + 1)
+    return f"{ticks} {line} {ticks}" if "`" in line else f"`{line or ' '}`"
+
+
+def _title(brief: Brief) -> str:
+    """A title holds no Markdown; a mention in it calls nobody."""
+    return one_line(" ".join(brief.title.split()))
+
+
+def statuses(evidence: Evidence) -> tuple[Status, ...]:
+    """One for each gate that looked."""
+    tested, scanned = evidence.tested, evidence.scanned
+    said = [
+        Status(context="lockgate/tests", state=_state(tested.findings), sentence=_flat(show.count(tested.rows))),
+        Status(
+            context="lockgate/security",
+            state=_state(scanned.findings),
+            sentence=f"{len(scanned.findings)} findings by {len(scanned.scanners)} scanners",
+        ),
+    ]
+    if evidence.rehearsed:
+        sentence = f"{evidence.rehearsed.migration_class}, rehearsed on a copy"
+        state = _state(evidence.rehearsed.findings)
+        said.append(Status(context="lockgate/migration", state=state, sentence=sentence))
+    return tuple(said)
+
+
+def _state(findings: Sequence[object]) -> StatusState:
+    refused = any(getattr(one, "severity", None) is Severity.REFUSE for one in findings)
+    return StatusState.FAILURE if refused else StatusState.SUCCESS
+
+
+def _flat(text: str) -> str:
+    return "; ".join(line.removeprefix("- ") for line in text.splitlines())
+
+
+def _summary(state: StatusState, sentence: str) -> Status:
+    return Status(context=SUMMARY, state=state, sentence=sentence)
+
+
+# ── what people decide there ──
+
+
+def heard(
+    shop: Workshop, run: str, question: Question, given: Sequence[str] = (), *, not_the_asker: bool
+) -> Heard | None:
+    """What the people there have decided about exactly this change, asked now; None where it is at no hosted forge."""
+    proposed = shop.ledger.find(run, "pull-request", question.fingerprint, Proposed)
+    host = shop.forge.hosted(proposed.repository) if proposed else None
+    if proposed is None or host is None:
+        return None
+    at, number = proposed.repository, proposed.number
+    asked = shop.ledger.find(run, "asked", "asked", AskedBy)
+    pull = host.pull_request(at, number)
+    reviews = host.reviews(at, number) if pull.state is PullState.OPEN else ()
+    threads = host.threads(at, number) if any(one.commit == proposed.head for one in reviews) else ()
+    return hear(
+        question,
+        proposed,
+        pull,
+        reviews,
+        threads,
+        may_write=lambda person: host.may_write(at, person),
+        me=host.me(at) if reviews else "",
+        asker=asked.id if asked and not_the_asker else None,
+        given=given,
+    )
+
+
+def approval_of(said: Heard, mark: str, host: str) -> Approval | None:
+    """The answer, as the ledger keeps it; None where nothing is decided."""
+    if said.answer is None:
+        return None
+    names = [person.login for person in said.by] or ["somebody"]
+    return Approval(
+        answer=said.answer,
+        reviewer=names[-1],
+        comment=said.comment,
+        fingerprint=mark,
+        others=tuple(names[:-1]),
+        forge=host,
+        points=said.points,
+    )
+
+
+# ── merge ──
+
+
+def until_allowed(prepared: Prepared, mark: str) -> None:
+    """Suspend while the forge's own rules do not let the pull request be merged. The supervisor asks it, and wakes the
+    run; so may a person."""
+    shop, run = workshop_of(prepared.brief), prepared.run_id
+    proposed = shop.ledger.find(run, "pull-request", mark, Proposed)
+    host = shop.forge.hosted(proposed.repository) if proposed else None
+    if proposed is None or host is None:
+        return
+    host.report(proposed.repository, proposed.head, (_summary(StatusState.SUCCESS, "judged, and approved"),))
+    for turn in range(100):
+        why = host.why_blocked(proposed.repository, proposed.number)
+        if why is None:
+            return
+        title = f"{show.quote(prepared.brief.title)}: approved, and {show.quote(proposed.host)} does not merge it yet"
+        text = f"# {title}\n\n{why}"
+        answered(Allowed, text, f"forge-{mark[:16]}-{turn}")
+    raise RuntimeError("a hundred times the forge did not let it be merged; the run stops waiting")
+
+
+def is_merged(shop: Workshop, proposed: Proposed) -> bool:
+    """Whether the forge has merged exactly what was judged."""
+    host = shop.forge.hosted(proposed.repository)
+    pull = host.pull_request(proposed.repository, proposed.number) if host else None
+    return pull is not None and pull.state is PullState.MERGED and pull.head == proposed.head
+
+
+def merge_there(
+    shop: Workshop, prepared: Prepared, evidence: Evidence, proposed: Proposed
+) -> tuple[str | None, str | None]:
+    """(the commit on the branch, None), or (None, where the branch stands instead). Looks whether it is merged.
+
+    Raises Unapproved where the pull request holds anything but what was judged, ForgeError where the forge refuses, or
+    where what came out is not what was tested.
+    """
+    brief, head = prepared.brief, evidence.attempt.commit or ""
+    host = shop.forge.hosted(brief.repository)
+    if host is None:
+        raise ForgeError(
+            f"{brief.repository} has no hosted forge any more: name its block again, and send the brief anew"
+        )
+    pull = host.pull_request(brief.repository, proposed.number)
+    if pull.head != head:
+        raise Unapproved(f"nothing was merged: {pull.url} stands at {pull.head[:12]}, and {head[:12]} was judged")
+    if pull.state is not PullState.MERGED and (tip := shop.forge.base(brief.repository, brief.branch)) != prepared.base:
+        return None, tip
+    _, _, message = shop.forge.message(brief.repository, head).partition("\n")
+    answer = host.merge(brief.repository, pull, head, f"{_title(brief)} (#{pull.number})", message.strip())
+    if answer.commit is None:
+        tip = shop.forge.base(brief.repository, brief.branch)
+        if tip != prepared.base:
+            return None, tip
+        if answer.is_moved:
+            raise Unapproved(f"nothing was merged: {pull.url} was moved after it was judged: {answer.reason}")
+        raise ForgeError(f"{host.host} did not merge {pull.url}: {answer.reason}")
+    shop.forge.contains(brief.repository, brief.branch, answer.commit)  # brings it here
+    if shop.forge.tree_id(brief.repository, answer.commit) != evidence.attempt.tree:
+        raise ForgeError(
+            f"{pull.url} became {answer.commit[:12]}, which is not what was tested: {brief.branch} moved in that "
+            "moment. Nothing was released. Look at it, revert it by hand if need be, and require branches to be up to "
+            "date"
+        )
+    return answer.commit, None
+
+
+# ── after the merge ──
+
+
+def tell_release(
+    prepared: Prepared, revision: str, state: DeploymentState, url: str = "", sentence: str = "", comment: str = ""
+) -> None:
+    """How a release goes, as a deployment and in our comment. Output alone: it fails no run."""
+    shop, brief, run = workshop_of(prepared.brief), prepared.brief, prepared.run_id
+    try:
+        host = shop.forge.hosted(brief.repository)
+        merged = shop.ledger.find(run, "merged", revision, Merged)
+        if host is None or merged is None or brief.environment is None:
+            return
+        host.announce(brief.repository, revision, brief.environment, state, url, sentence)
+        if comment:
+            _comment(shop, host, run, merged.head, comment)
+    except LockgateError as err:
+        _log_that(err)
+
+
+def tell_end(shop: Workshop, brief: Brief, outcome: Outcome) -> None:
+    """How the run ended, in our comment at its newest pull request; where it was not merged, as its status too."""
+    try:
+        host, known = shop.forge.hosted(brief.repository), _proposals(shop, outcome.run_id)
+        if host is None or not known:
+            return
+        text = "\n".join(
+            [f"**{outcome.end}**: {inert(outcome.sentence)}", *(f"- {inert(one)}" for one in outcome.reasons)]
+        )
+        _comment(shop, host, outcome.run_id, known[-1].head, text)
+        if outcome.commit is None:
+            state = _summary(StatusState.FAILURE, outcome.sentence)
+            host.report(brief.repository, known[-1].head, (state,))
+    except LockgateError as err:
+        _log_that(err)
+
+
+def _comment(shop: Workshop, host: HostedForge, run: str, head: str | None, text: str) -> None:
+    proposed = next((one for one in reversed(_proposals(shop, run)) if one.head == head), None)
+    if proposed:
+        host.comment(proposed.repository, proposed.number, f"lockgate:{run}", text)
+
+
+def _log_that(err: LockgateError) -> None:
+    with contextlib.suppress(MissingContextError):
+        get_run_logger().warning("the hosted forge could not be told: %s", err)

@@ -1,0 +1,279 @@
+"""GitHub by its REST API: each write is looked for first, and what people say there is read as it is."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from blocks.forges import git as runner
+from blocks.forges import github
+from blocks.forges.github import GitHub
+from domain.errors import ForgeError, InputError
+from domain.pull_request import DeploymentState, Person, PullRequest, PullState, ReviewState, Status, StatusState
+from tests.contract.hosted import REPOSITORY, World, world
+
+SEARCH = "def search(text):\n    return [text]\n"
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("github")) as made:
+        yield made
+
+
+def proposed(at: World, branch: str, text: str = SEARCH, title: str = "Search") -> tuple[PullRequest, str]:
+    commit = at.change(text)
+    assert at.forge.publish(at.address, branch, commit, ()) is None
+    return at.host.propose(at.address, branch, "main", title, "body", draft=True), commit
+
+
+@pytest.mark.parametrize("as_app", [False, True], ids=["token", "app"])
+def test_a_pull_request_goes_from_a_draft_to_a_merge_as_one_commit(tmp_path: Path, as_app: bool) -> None:
+    with world(tmp_path, as_app=as_app) as at:
+        goes_through(at)
+        if as_app:  # its token is renewed when it ran out
+            at.fake.expire_all("lockgate[bot]")
+            github._tokens.clear()
+            assert at.host.me(at.address) == "lockgate[bot]"
+            assert at.host.pull_request(at.address, 1).state is PullState.MERGED
+
+
+def goes_through(at: World) -> None:
+    pull, commit = proposed(at, "lockgate/one")
+    assert (pull.state, pull.is_draft, pull.head, pull.base) == (PullState.OPEN, True, commit, "main")
+    again = at.host.propose(at.address, "lockgate/one", "main", "Search again", "other body", draft=True)
+    assert again.number == pull.number
+    at.host.mark_ready(at.address, pull)
+    at.host.mark_ready(at.address, at.host.pull_request(at.address, pull.number))
+    ready = at.host.pull_request(at.address, pull.number)
+    assert not ready.is_draft
+
+    base = at.forge.base(at.address, "main")
+    merged = at.host.merge(at.address, ready, commit, f"Search (#{pull.number})", "Lockgate-Brief: abc")
+    assert merged.commit == at.forge.base(at.address, "main") != base
+    assert at.forge.tree_id(at.address, merged.commit) == at.forge.tree_id(at.address, commit)
+    assert "Lockgate-Brief: abc" in at.forge.message(at.address, merged.commit)
+    assert at.host.merge(at.address, ready, commit, "again", "") == merged
+    over = at.host.propose(at.address, "lockgate/one", "main", "Search", "body", draft=True)
+    assert (over.number, over.state, over.merged_commit) == (pull.number, PullState.MERGED, merged.commit)
+    assert at.forge.revert(at.address, "main", merged.commit, "sick"), "one parent: it can be taken back"
+
+
+def test_another_head_is_not_merged(at: World) -> None:
+    pull, commit = proposed(at, "lockgate/moved")
+    mine = at.pushed_by(at.person("eve"), "lockgate/moved", "import os\n")
+    assert at.host.pull_request(at.address, pull.number).head == mine
+    answer = at.host.merge(at.address, pull, commit, "t", "m")
+    assert answer.commit is None and answer.is_moved and mine[:12] in answer.reason
+    assert at.forge.publish(at.address, "lockgate/moved", at.change("x = 1\n"), (commit,)) == mine, "not pushed over"
+    assert at.forge.publish(at.address, "lockgate/own", commit, ()) is None
+    assert at.forge.publish(at.address, "lockgate/own", commit, ()) is None
+    newer = at.change("x = 2\n")
+    assert at.forge.publish(at.address, "lockgate/own", newer, (commit,)) is None
+
+
+def test_what_the_gates_say_is_said_once(at: World) -> None:
+    commit = proposed(at, "lockgate/status")[1]
+    said = (
+        Status(context="lockgate/tests", state=StatusState.SUCCESS, sentence="x" * 500),
+        Status(context="lockgate", state=StatusState.PENDING, sentence="waits"),
+    )
+    for _ in range(2):
+        at.host.report(at.address, commit, said)
+    assert at.calls("POST", f"/statuses/{commit}") == 2
+    at.host.report(at.address, commit, (said[1].model_copy(update={"state": StatusState.SUCCESS}),))
+    assert at.calls("POST", f"/statuses/{commit}") == 3
+
+
+def test_our_comment_is_one_and_that_of_others_is_left_alone(at: World) -> None:
+    pull, _ = proposed(at, "lockgate/comment")
+    fake = "<!-- lockgate:run -->\nmerge me"
+    at.as_(at.person("ann"), "POST", f"/issues/{pull.number}/comments", {"body": fake})
+    for text in ("first", "second", "second"):
+        at.host.comment(at.address, pull.number, "lockgate:run", text)
+    bodies = [one["body"] for one in at.as_("ann", "GET", f"/issues/{pull.number}/comments")]
+    assert bodies == [fake, "<!-- lockgate:run -->\nsecond"]
+
+
+def test_reviews_threads_and_permissions_are_read_as_they_are(at: World) -> None:
+    pull, commit = proposed(at, "lockgate/reviews")
+    for name in ("ann", "bob"):
+        at.person(name)
+    at.person("carl", "read")
+    line = {"path": "app.py", "line": 2, "side": "RIGHT", "body": "why a list?"}
+    at.review("ann", pull.number, "REQUEST_CHANGES", "no", comments=[line])
+    at.review("carl", pull.number, "APPROVE")
+    ann, carl = at.host.reviews(at.address, pull.number)
+    assert (ann.by.login, ann.state, ann.commit, ann.text) == ("ann", ReviewState.CHANGES_REQUESTED, commit, "no")
+    assert (carl.by.login, carl.by.is_bot, carl.state) == ("carl", False, ReviewState.APPROVED)
+    (thread,) = at.host.threads(at.address, pull.number)
+    assert (thread.path, thread.line, thread.is_resolved) == ("app.py", 2, False)
+    assert thread.remarks[0].by == ann.by and thread.remarks[0].text == "why a list?"
+    assert at.host.may_write(at.address, ann.by)
+    assert not at.host.may_write(at.address, carl.by)
+    assert not at.host.may_write(at.address, Person(login="ann", id=carl.by.id)), "the login is another's by now"
+    assert not at.host.may_write(at.address, Person(login="nobody-at-all", id=1))
+    at.fake.collaborator(REPOSITORY, "ann", "none")
+    assert not at.host.may_write(at.address, ann.by), "asked anew each time"
+    assert at.host.ask_reviewers(at.address, pull.number, ["bob", "nobody-at-all"]) == ("nobody-at-all",)
+
+
+def test_how_a_release_goes_is_told_once_a_state(at: World) -> None:
+    commit = at.forge.base(at.address, "main")
+    for state in (DeploymentState.IN_PROGRESS, DeploymentState.SUCCESS, DeploymentState.SUCCESS):
+        at.host.announce(at.address, commit, "production", state, "http://shop.test", "well")
+    at.host.announce(at.address, commit, "production", DeploymentState.INACTIVE, "http://shop.test", "rolled back")
+    at.person("ann")
+    (deployment,) = at.as_("ann", "GET", f"/deployments?sha={commit}")
+    told = at.as_("ann", "GET", f"/deployments/{deployment['id']}/statuses")
+    assert sorted(one["state"] for one in told) == ["in_progress", "inactive", "success"]
+
+
+CUT: tuple[tuple[str, str], ...] = (
+    ("POST", r"/pulls$"),
+    ("PATCH", r"/pulls/\d+$"),
+    ("POST", r"/statuses/"),
+    ("POST", r"/comments$"),
+    ("PATCH", r"/comments/\d+$"),
+    ("POST", r"/deployments$"),
+    ("POST", r"/deployments/\d+/statuses$"),
+    ("POST", r"/graphql$"),
+    ("PUT", r"/merge$"),
+)
+
+
+@pytest.mark.parametrize("kind", ["cut_before", "cut_after_write", "status"])
+def test_a_write_that_is_cut_off_is_found_again_and_not_done_twice(at: World, kind: str) -> None:
+    branch = f"lockgate/cut-{kind}"
+    commit = at.change(f"CUT = {kind!r}\n")
+    assert at.forge.publish(at.address, branch, commit, ()) is None
+    said = (Status(context="lockgate", state=StatusState.SUCCESS, sentence=kind),)
+
+    def ships() -> PullRequest:
+        pull = at.host.propose(at.address, branch, "main", "Cut", "first", draft=True)
+        pull = at.host.propose(at.address, branch, "main", "Cut", "second", draft=True)
+        at.host.report(at.address, commit, said)
+        at.host.comment(at.address, pull.number, "lockgate:cut", "first")
+        at.host.comment(at.address, pull.number, "lockgate:cut", "second")
+        at.host.mark_ready(at.address, pull)
+        answer = at.host.merge(at.address, pull, commit, "Cut", "it")
+        assert answer.commit, answer.reason
+        for state in (DeploymentState.IN_PROGRESS, DeploymentState.SUCCESS):
+            at.host.announce(at.address, answer.commit, "production", state, "", "well")
+        return pull
+
+    for method, path in CUT:
+        at.fake.fault(kind, method=method, path=path)
+    for _ in range(len(CUT) + 2):  # each of them stops it once at most
+        try:
+            pull = ships()
+            break
+        except ForgeError:
+            continue
+    at.fake.mend()
+    ann = at.person("ann")
+    pulls = at.as_(ann, "GET", "/pulls?state=all&per_page=100")
+    assert [one["number"] for one in pulls if one["head"]["ref"] == branch] == [pull.number]
+    assert len(at.as_(ann, "GET", f"/issues/{pull.number}/comments")) == 1
+    assert [one["state"] for one in at.as_(ann, "GET", f"/commits/{commit}/statuses")] == ["success"]
+    (merged,) = [one for one in pulls if one["number"] == pull.number and one["merged_at"]]
+    (deployment,) = at.as_(ann, "GET", f"/deployments?sha={merged['merge_commit_sha']}")
+    told = at.as_(ann, "GET", f"/deployments/{deployment['id']}/statuses")
+    assert sorted(one["state"] for one in told) == ["in_progress", "success"]
+
+
+def test_a_limit_is_waited_for_and_a_break_of_pages_is_no_shorter_list(
+    at: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(github, "sleep", waited.append)
+    pull, _ = proposed(at, "lockgate/limits", "LIMIT = 1\n")
+    at.fake.fault("secondary_limit", method="POST", path="/comments$", seconds=3)
+    at.host.comment(at.address, pull.number, "lockgate:limit", "hello")
+    assert waited == [3]
+    at.fake.fault("secondary_limit", method="POST", path="/comments$", seconds=900)
+    with pytest.raises(ForgeError, match="try again in 900 s"):
+        at.host.comment(at.address, pull.number, "lockgate:other", "hello")
+    at.fake.mend()
+    at.fake.issues(REPOSITORY, "ann", 120)
+    at.fake.fault("status", method="GET", path="/comments", times=0)
+    with pytest.raises(ForgeError, match="answered 502"):
+        at.host.comment(at.address, pull.number, "lockgate:more", "hello")
+    at.fake.mend()
+
+
+def test_a_read_that_changed_nothing_costs_nothing(at: World) -> None:
+    pull, _ = proposed(at, "lockgate/etag", "ETAG = 1\n")
+    at.host.reviews(at.address, pull.number)
+    before = len(at.fake.calls)
+    assert at.host.reviews(at.address, pull.number) == ()
+    assert [code for _, path, code in at.fake.calls[before:] if path.endswith("/reviews")] == [304]
+    at.review(at.person("ann"), pull.number, "APPROVE")
+    assert len(at.host.reviews(at.address, pull.number)) == 1
+
+
+def test_its_token_is_in_no_command_no_environment_and_no_error(
+    at: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+    run = runner.run
+
+    def watch(argv: object, environment: object, *more: object) -> runner.Ran:
+        ran = run(argv, environment, *more)  # type: ignore[arg-type]
+        seen.append(f"{argv} {environment} {ran}")
+        return ran
+
+    monkeypatch.setattr(runner, "run", watch)
+    commit = at.change("CANARY = 1\n")
+    assert at.forge.publish(at.address, "lockgate/canary", commit, ()) is None
+    pull = at.host.propose(at.address, "lockgate/canary", "main", "Canary", "body", draft=True)
+    for kind in ("cut_before", "cut_after_write", "half_answer"):
+        at.fake.fault(kind, method="POST", path="/comments$")
+        with pytest.raises(ForgeError) as caught:
+            at.host.comment(at.address, pull.number, f"lockgate:{kind}", "hello")
+        seen.append("".join(f"{err!r} {vars(err)}" for err in (caught.value, caught.value.__cause__) if err))
+    at.fake.mend()
+    token = at.host._token(at.address)
+    at.fake.expire(token)
+    with pytest.raises(InputError, match="ran out or was taken back"):
+        at.host.pull_request(at.address, pull.number)
+    seen += [str(at.host), repr(at.host), at.host.model_dump_json(), *capfd.readouterr()]
+    assert any("cat /dev/fd/" in line for line in seen)
+    assert not [line for line in seen if token in line or "PRIVATE KEY" in line]
+
+
+def test_what_is_renamed_gone_or_archived_is_said(tmp_path: Path) -> None:
+    with world(tmp_path) as at:
+        pull, _ = proposed(at, "lockgate/names")
+        with pytest.raises(InputError, match="it is gone, or the token may not see it"):
+            at.host.pull_request(at.address, 4711)
+        at.as_("owner", "PATCH", "", {"name": "store"})
+        with pytest.raises(InputError, match="renamed or moved; name its new address"):
+            at.host.pull_request(at.address, pull.number)
+        at.as_("owner", "PATCH", f"{at.fake.url}/repos/acme/store", {"archived": True})
+        with pytest.raises(ForgeError, match="archived"):
+            at.host.comment(at.address.replace("shop", "store"), pull.number, "lockgate:x", "hello")
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({}, "give a token, or app_id"),
+        ({"token": SecretStr("t"), "app_id": "1", "private_key": SecretStr("k")}, "give a token, or app_id"),
+        ({"token": SecretStr("t"), "url": "http://example.org/acme"}, "not sent over http"),
+        ({"token": SecretStr("t"), "api_url": "http://example.org"}, "not sent over http"),
+        ({"app_id": "1"}, "give a token, or app_id"),
+    ],
+)
+def test_a_block_that_cannot_work_is_refused(fields: dict[str, object], why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        GitHub.model_validate(fields)
+
+
+def test_an_enterprise_server_is_asked_under_its_own_address() -> None:
+    host = GitHub(url="https://git.example.org/acme", token=SecretStr("t"))
+    assert host._api == "https://git.example.org/api/v3"
+    assert host.is_for("https://git.example.org/acme/shop.git")
+    assert not host.is_for("https://git.example.org/acmeevil/shop.git")
+    assert GitHub(token=SecretStr("t"))._api == "https://api.github.com"
