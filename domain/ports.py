@@ -1,12 +1,10 @@
 """What the steps need of the outside world. Each port has one contract suite in tests/contract/."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
 from domain.brief import Brief
-from domain.egress import Passport
 from domain.health import HealthCheck, Reading
 from domain.migration import Applied, Migrate, MigrationBudget, Rehearsal, Serves
 from domain.pull_request import (
@@ -61,18 +59,6 @@ class Egress(NamedTuple):
 
 
 RELAY_PORT = 3128
-
-
-class Gateway(Protocol):
-    """The way out of sandboxes. It holds every secret, decides on every request, and meters every model call."""
-
-    def admit(self, passport: Passport) -> AbstractContextManager[Egress | None]:
-        """A listener of its own while the context is open; None where the passport allows nothing.
-
-        Raises GatewayError where the gateway does not answer, InputError for a secret or provider that nobody set up.
-        """
-
-    def doctor(self) -> str | None: ...
 
 
 class Workspace(Protocol):

@@ -9,9 +9,9 @@ from blocks.home import home
 
 def mark_of_this() -> str:
     """This process, for `is_dead`: the machine since its start, the namespace of process numbers, number and start."""
-    if _boot() not in _boots():
+    if boot_id() not in _boots():
         with contextlib.suppress(OSError), _noted().open("a") as file:  # without the note it is as unknown as elsewhere
-            file.write(f"{_boot()}\n")
+            file.write(f"{boot_id()}\n")
     return f"{_where()} {os.getpid()} {started(os.getpid())}"
 
 
@@ -20,7 +20,7 @@ def is_dead(mark: str) -> bool:
     this home has seen is over, and nobody knows of another machine, or of another container."""
     where, _, who = mark.partition(" ")
     boot = where.partition("/")[0]
-    if boot != _boot() and boot in _boots():
+    if boot != boot_id() and boot in _boots():
         return True
     number, _, began = who.partition(" ")
     if where != _where() or not number.isdigit():
@@ -44,10 +44,11 @@ def started(pid: int) -> int | None:
 
 
 def _where() -> str:
-    return f"{_boot()}/{os.readlink('/proc/self/ns/pid')}"
+    return f"{boot_id()}/{os.readlink('/proc/self/ns/pid')}"
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Another one each time that the machine starts."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 

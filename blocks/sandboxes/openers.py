@@ -5,13 +5,15 @@ import os
 import time
 from pathlib import Path
 
+from blocks.host import alive
+
 _NAME = "meta.json"
 _JUST_MADE_S = 3600.0
 
 
 def sign(directory: Path, label: str) -> None:
     """Write this process's name beside a workspace: label, pid, start ticks, boot id."""
-    meta = {"label": label, "pid": os.getpid(), "start": _start_ticks(os.getpid()), "boot": _boot_id()}
+    meta = {"label": label, "pid": os.getpid(), "start": alive.started(os.getpid()), "boot": alive.boot_id()}
     (directory / _NAME).write_text(json.dumps(meta))
 
 
@@ -29,18 +31,6 @@ def orphan(directory: Path) -> str | None:
             return None
     except ValueError:
         return directory.name
-    if meta["boot"] == _boot_id() and _start_ticks(meta["pid"]) == meta["start"]:
+    if meta["boot"] == alive.boot_id() and alive.started(meta["pid"]) == meta["start"]:
         return None
     return str(meta["label"])
-
-
-def _start_ticks(pid: int) -> int | None:
-    """When a process started, in ticks since boot: with its id, a name that is never given twice."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -48,10 +48,6 @@ def service_shape(state: State, service: Service, with_tags: bool = False) -> Sh
     return _given(shown)
 
 
-def definition_shape(definition: Shape) -> Shape:
-    return dict(definition["taskDefinition"])
-
-
 def deployment_shape(state: State, service: Service, deployment: Deployment) -> Shape:
     hook, breaker = deployment.hook, deployment.configuration.get("deploymentCircuitBreaker", {})
     status = "MONITORING" if deployment.status == "IN_PROGRESS" else "MONITORING_COMPLETE"

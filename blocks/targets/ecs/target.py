@@ -1,6 +1,7 @@
 """Amazon ECS: releases as task definitions of one service, which ECS brings to the traffic step by step at our word."""
 
 import shlex
+import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Self
 
@@ -12,12 +13,12 @@ from blocks.targets.ecs.definitions import Definition, Settings, digest_in
 from blocks.targets.ecs.drive import Drive
 from blocks.targets.ecs.service import Progress
 from blocks.targets.ecs.settings import EcsSettings
-from blocks.targets.ecs.watch import EcsWatch
 from blocks.targets.health_probe import probe_by, serving_by
 from blocks.targets.timeline import Say, quietly
 from domain.errors import TargetError
 from domain.health import Reading, Sight
 from domain.ports import ReleaseBuild
+from domain.rollout import Look
 
 ImageOf = Callable[[str, ReleaseBuild], str]
 """Revision and build → the release's image where ECS can pull it, as REPOSITORY@sha256:DIGEST. Safe to repeat."""
@@ -143,7 +144,7 @@ class EcsTarget(EcsSettings):
         now = self._drive.on(self._definitions.of(revision).arn, lambda now: (now.weight or 0) >= share)
         self._say(f"{now.weight or 0:g} % of the traffic go to {revision[:12]}")
 
-    def observe(self, revision: str) -> EcsWatch:
+    def observe(self, revision: str) -> "EcsWatch":
         return EcsWatch(self, self._definitions.of(revision))
 
     def promote(self, revision: str) -> None:
@@ -338,3 +339,35 @@ class EcsTarget(EcsSettings):
     @property
     def _drive(self) -> Drive:
         return Drive(self._service, self.start_timeout_s, self.back_timeout_s, self._say)
+
+
+class EcsWatch:
+    """In public and, where there is a way to its tasks, in private. ECS is asked every `poll_s`: it limits the rate."""
+
+    def __init__(self, target: EcsTarget, definition: Definition) -> None:
+        self._target, self._definition = target, definition
+        self._revision = definition.revision or ""
+        self._asked_at: float | None = None
+        self._problem: str | None = None
+        self._addresses: tuple[str, ...] = ()
+        self._has_all = False
+
+    def look(self) -> Look:
+        target, definition = self._target, self._definition
+        if self._asked_at is None or time.monotonic() - self._asked_at > target.poll_s:
+            self._problem = target.trouble(definition)
+            self._addresses = target._tasks.addresses(definition) if target.asks_tasks else ()
+            self._has_all = self._problem is None and target.has_all(definition)
+            self._asked_at = time.monotonic()
+        private = None
+        if target.asks_tasks:
+            private = target._tasks.ask(definition, self._revision, str, self._addresses)
+            if not private.is_healthy:
+                self._asked_at = None  # its task may be another one by now
+        public = target.public_of(definition, self._has_all)
+        if private is None and public.release is None and not self._has_all:
+            private = target._tasks.said_by_ecs(definition)  # nobody can say whose answer the public one was
+        return Look(public=public, private=private, problem=self._problem)
+
+    def close(self) -> None:
+        """Nothing is held."""
