@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +16,13 @@ from domain.errors import InputError
 from domain.models import model_for
 from domain.paths import matches
 from domain.ports import Agent, Tree, Workspace
+from domain.project import ProjectSettings
 from domain.redaction import Redaction
 from domain.task import Prepared
 from domain.value import digest_of
 from tasks.room.redaction import redacted
 from tasks.room.requirements import beside, wheels_of
 from tasks.room.services import ServedWorkspace
-from tasks.running.runners import in_directory
 
 SETUP_S = 1800.0
 """Longest setup of a project."""
@@ -188,3 +188,8 @@ def _lay(files: Tree, place: Path) -> None:
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         target.write_bytes(entry.content)
         target.chmod(0o755 if target.suffix == ".so" else 0o644)
+
+
+def in_directory(settings: ProjectSettings, argv: Sequence[str]) -> tuple[str, ...]:
+    """A command of the project's, as it is run in the project's directory."""
+    return ("env", "-C", settings.directory, *argv) if settings.directory else tuple(argv)

@@ -14,9 +14,10 @@ from domain.errors import AgentError, InputError
 from domain.ports import Completed, Tree, Workspace
 from domain.project import ProjectSettings
 from domain.reports import MAX_MESSAGE
+from tasks.room.room import in_directory
 from tasks.running.abreast import a_place, abreast
 from tasks.running.canaries import PLATFORM
-from tasks.running.runners import environment, in_directory, roots
+from tasks.running.runners import environment, roots
 
 STOPPED = 124
 """Stands for the exit code of a command that the platform stopped."""

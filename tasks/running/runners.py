@@ -20,6 +20,7 @@ from domain.program_reports import read_cargo, read_go, read_programs
 from domain.project import ProjectSettings
 from domain.reports import Report, by_file, by_id, read_junit, read_tap
 from domain.task import CaseOutcome
+from tasks.room.room import in_directory
 from tasks.running.canaries import PLATFORM, PYTEST, REPORT, UNITTEST, WORK, Canaries, release
 from tasks.running.program_canaries import ProgramCanaries, program_canaries
 
@@ -113,11 +114,6 @@ def environment(tree: Tree, settings: ProjectSettings) -> dict[str, str]:
     places = [own, *([source] if any(path.startswith(f"{source}/") for path in tree) else []), *settings.sources]
     roots = dict.fromkeys(f"/work/{place}".rstrip("/") for place in places)
     return {"PYTHONPATH": ":".join(roots), **settings.environment}
-
-
-def in_directory(settings: ProjectSettings, argv: Sequence[str]) -> tuple[str, ...]:
-    """A command of the project's, as it is run in the project's directory."""
-    return ("env", "-C", settings.directory, *argv) if settings.directory else tuple(argv)
 
 
 _GUARD = {"PYTHONPATH": PLATFORM, "PYTHONSAFEPATH": "1"}
