@@ -58,7 +58,7 @@ class Limits:
             while writes and writes[0] < now - 60:
                 writes.popleft()
             if len(writes) >= self.writes_a_minute:
-                raise Refusal(403, SECONDARY, Retry_After=str(int(60 - (now - writes[0])) + 1))
+                raise Refusal(403, SECONDARY, Retry_After=str(int(60 - (now - (writes[0] if writes else now))) + 1))
             writes.append(now)
 
     def give_back(self, actor: Actor) -> None:

@@ -1,17 +1,29 @@
 """What the fake forge promises to clients, and to the tests that use it."""
 
+import base64
+import hashlib
+import hmac
+import json
 import os
+import re
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from githubkit import AppAuthStrategy, GitHub
 
 from kits.fake_forge import FakeGitHub
+from kits.fake_forge.ask import ROUTES
+from kits.fake_forge.description import Watch, described
 
-SHOP = "/repos/octo/shop"
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +31,20 @@ def fake() -> Iterator[FakeGitHub]:
     with FakeGitHub() as fake:
         fake.limits(writes_a_minute=10_000)
         yield fake
+
+
+@pytest.fixture(scope="module")
+def watch(fake: FakeGitHub) -> Watch:
+    return Watch(fake)
+
+
+@pytest.fixture(autouse=True)
+def all_is_as_github_describes_it(watch: Watch) -> Iterator[None]:
+    """Every request and answer of every test, and every webhook."""
+    watch.problems.clear()
+    yield
+    watch.look_at_webhooks()
+    assert watch.problems == []
 
 
 class World:
@@ -42,8 +68,6 @@ class World:
             tip = self.bob.get(f"{self.at}/git/ref/heads/main").json()["object"]["sha"]
             done = self.bob.post(f"{self.at}/git/refs", json={"ref": f"refs/heads/{branch}", "sha": tip})
             assert done.status_code == 201, done.text
-        import base64
-
         known = self.bob.get(f"{self.at}/contents/{path}", params={"ref": branch})
         body = {"message": f"Write {path}", "content": base64.b64encode(text.encode()).decode(), "branch": branch}
         if known.status_code == 200:
@@ -118,3 +142,534 @@ def test_git_pushes_and_fetches_with_a_token(fake: FakeGitHub, world: World, tmp
     stranger = address.replace(address.split("@")[0], f"http://x:{fake.token('eve')}")
     assert "403" in git("push", stranger, "HEAD:refs/heads/mine").stderr
     assert "refs/heads/mine" not in git("ls-remote", "origin").stdout
+
+
+def status_of(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["message"]
+
+
+def approve(who: httpx.Client, world: World, number: int) -> dict[str, Any]:
+    done = who.post(f"{world.at}/pulls/{number}/reviews", json={"event": "APPROVE"})
+    assert done.status_code == 200, done.text
+    shown: dict[str, Any] = done.json()
+    return shown
+
+
+def protect(world: World, **rule: Any) -> None:
+    nothing = dict.fromkeys(
+        ("required_status_checks", "enforce_admins", "required_pull_request_reviews", "restrictions"), None
+    )
+    done = world.octo.put(f"{world.at}/branches/main/protection", json={**nothing, **rule})
+    assert done.status_code == 200, done.text
+
+
+def app_client(fake: FakeGitHub, world: World, **more: Any) -> httpx.Client:
+    """A client with an installation's token, got by githubkit with the app's key."""
+    app = fake.app(f"app-{world.name}"[:60].lower().replace("_", "-"), "octo", **more)
+    auth = AppAuthStrategy(app_id=app["id"], private_key=app["private_key"])
+    with GitHub(auth, base_url=fake.url) as github:
+        found = github.rest.apps.get_repo_installation("octo", world.name).parsed_data
+        assert found.id == app["installation_id"]
+        token = github.rest.apps.create_installation_access_token(found.id).parsed_data.token
+    return client(fake, token)
+
+
+def graphql(who: httpx.Client, query: str, **variables: Any) -> dict[str, Any]:
+    done = who.post("/graphql", json={"query": query, "variables": variables})
+    assert done.status_code == 200, done.text
+    shown: dict[str, Any] = done.json()
+    return shown
+
+
+READY = "mutation($id: ID!) { markPullRequestReadyForReview(input: {pullRequestId: $id}) { pullRequest { isDraft } } }"
+RESOLVE = "mutation($id: ID!) { resolveReviewThread(input: {threadId: $id}) { thread { isResolved } } }"
+THREADS = """
+query($name: String!, $number: Int!) { repository(owner: "octo", name: $name) { pullRequest(number: $number) {
+  reviewThreads(first: 50) { nodes { id isResolved isOutdated path line comments(first: 5) { nodes { databaseId } } } }
+} } }"""
+
+
+def test_a_draft_is_not_merged_until_it_is_ready(world: World) -> None:
+    pull = world.pull(draft=True)
+    at = f"{world.at}/pulls/{pull['number']}"
+    assert status_of(world.bob.put(f"{at}/merge", json={})) == (405, "Pull Request is still a draft")
+    assert "errors" in graphql(world.eve, READY, id=pull["node_id"])
+    assert world.bob.get(at).json()["draft"] is True
+    assert "errors" not in graphql(world.bob, READY, id=pull["node_id"])
+    assert world.bob.get(at).json()["draft"] is False
+    assert world.bob.put(f"{at}/merge", json={}).status_code == 200
+
+
+def test_mergeability_is_not_known_at_the_first_look(world: World) -> None:
+    pull = world.pull()
+    at = f"{world.at}/pulls/{pull['number']}"
+    assert [world.bob.get(at).json()["mergeable"] for _ in range(2)] == [None, True]
+    world.commit("main", "a.py", "z = 3\n")
+    assert [world.bob.get(at).json()["mergeable_state"] for _ in range(2)] == ["unknown", "dirty"]
+    assert status_of(world.bob.put(f"{at}/merge", json={})) == (405, "Pull Request is not mergeable")
+
+
+def test_the_head_follows_a_forced_ref_and_comments_become_outdated(world: World) -> None:
+    pull = world.pull()
+    at = f"{world.at}/pulls/{pull['number']}"
+    comment = {"body": "Why?", "path": "a.py", "line": 2, "commit_id": pull["head"]["sha"]}
+    assert world.ann.post(f"{at}/comments", json=comment).status_code == 201
+    other = world.commit("other", "c.py")
+    ref = f"{world.at}/git/refs/heads/change"
+    assert status_of(world.bob.patch(ref, json={"sha": other})) == (422, "Update is not a fast forward")
+    assert world.bob.patch(ref, json={"sha": other, "force": True}).status_code == 200
+    assert world.bob.get(at).json()["head"]["sha"] == other
+    (moved,) = world.bob.get(f"{at}/comments").json()
+    assert (moved["line"], moved["original_line"]) == (None, 2)
+
+
+def test_an_approval_survives_a_push_unless_the_rule_dismisses_it(world: World) -> None:
+    number = world.pull()["number"]
+    reviews = f"{world.at}/pulls/{number}/reviews"
+    judged = approve(world.ann, world, number)["commit_id"]
+    head = world.commit("change", "b.py")
+    (kept,) = world.bob.get(reviews).json()
+    assert (kept["state"], kept["commit_id"]) == ("APPROVED", judged) != ("APPROVED", head)
+    protect(world, required_pull_request_reviews={"dismiss_stale_reviews": True})
+    world.commit("change", "c.py")
+    assert [review["state"] for review in world.bob.get(reviews).json()] == ["DISMISSED"]
+
+
+def test_base_rules_are_405_at_the_merge(world: World) -> None:
+    protect(
+        world,
+        enforce_admins=True,
+        required_status_checks={"strict": True, "contexts": ["gates"]},
+        required_pull_request_reviews={"required_approving_review_count": 1},
+        required_conversation_resolution=True,
+    )
+    pull = world.pull()
+    at, sha = f"{world.at}/pulls/{pull['number']}", pull["head"]["sha"]
+    merge = f"{at}/merge"
+    wanted = "At least 1 approving review is required by reviewers with write access."
+    assert status_of(world.octo.put(merge, json={})) == (405, wanted)
+    assert world.eve.post(f"{at}/reviews", json={"event": "APPROVE"}).status_code == 200
+    assert status_of(world.octo.put(merge, json={})) == (405, wanted)
+    approve(world.ann, world, pull["number"])
+    assert status_of(world.octo.put(merge, json={})) == (405, 'Required status check "gates" is expected.')
+    status = {"state": "success", "context": "gates", "description": "all passed"}
+    assert world.bob.post(f"{world.at}/statuses/{sha}", json=status).status_code == 201
+    comment = {"body": "Why?", "path": "a.py", "line": 1, "commit_id": sha}
+    assert world.ann.post(f"{at}/comments", json=comment).status_code == 201
+    assert status_of(world.octo.put(merge, json={})) == (405, "All comments must be resolved.")
+    found = graphql(world.bob, THREADS, name=world.name, number=pull["number"])
+    (thread,) = found["data"]["repository"]["pullRequest"]["reviewThreads"]["nodes"]
+    assert (thread["isResolved"], thread["path"], thread["line"]) == (False, "a.py", 1)
+    assert "errors" in graphql(world.eve, RESOLVE, id=thread["id"])
+    assert "errors" not in graphql(world.bob, RESOLVE, id=thread["id"])
+    assert world.bob.get(at).json()["mergeable_state"] in ("unknown", "clean")
+    assert world.octo.put(merge, json={"sha": sha, "merge_method": "squash"}).json()["merged"] is True
+
+
+def test_changes_requested_block_until_the_same_person_approves(world: World) -> None:
+    protect(world, required_pull_request_reviews={"required_approving_review_count": 0})
+    number = world.pull()["number"]
+    at = f"{world.at}/pulls/{number}"
+    blank = world.ann.post(f"{at}/reviews", json={"event": "REQUEST_CHANGES"})
+    assert blank.status_code == 422
+    refused = {"event": "REQUEST_CHANGES", "body": "Not so", "comments": [{"path": "a.py", "line": 1, "body": "here"}]}
+    assert world.ann.post(f"{at}/reviews", json=refused).json()["state"] == "CHANGES_REQUESTED"
+    assert world.bob.put(f"{at}/merge", json={}).status_code == 405
+    approve(world.ann, world, number)
+    assert world.bob.put(f"{at}/merge", json={}).status_code == 200
+
+
+def test_a_protected_branch_takes_no_push_and_no_ref(fake: FakeGitHub, world: World, tmp_path: Path) -> None:
+    protect(world, required_pull_request_reviews={})
+    sha = world.commit("change")
+    assert world.bob.patch(f"{world.at}/git/refs/heads/main", json={"sha": sha}).status_code == 422
+    address = f"{fake.url}/{world.full}.git".replace("://", f"://x:{fake.token('bob')}@")
+    subprocess.run(["git", "clone", "-q", "-b", "change", address, tmp_path], check=True)
+    push = subprocess.run(["git", "push", "origin", "change:main"], cwd=tmp_path, capture_output=True, text=True)
+    assert push.returncode and "GH006: Protected branch update failed for refs/heads/main" in push.stderr
+
+
+def test_code_owners_are_asked_and_their_approval_is_required(world: World) -> None:
+    world.commit("main", "CODEOWNERS", "* @octo\n*.py @ann\n")
+    protect(world, required_pull_request_reviews={"require_code_owner_reviews": True})
+    pull = world.pull()
+    at = f"{world.at}/pulls/{pull['number']}"
+    asked = world.bob.get(f"{at}/requested_reviewers").json()
+    assert [user["login"] for user in asked["users"]] == ["ann"]
+    approve(world.octo, world, pull["number"])
+    assert status_of(world.bob.put(f"{at}/merge", json={})) == (405, "Waiting on code owner review from ann.")
+    approve(world.ann, world, pull["number"])
+    assert world.bob.get(f"{at}/requested_reviewers").json()["users"] == []
+    assert world.bob.put(f"{at}/merge", json={}).status_code == 200
+
+
+def test_who_may_not_see_gets_404_and_who_may_not_do_gets_403(fake: FakeGitHub, world: World) -> None:
+    assert world.octo.patch(world.at, json={"private": True}).status_code == 200
+    body = {"body": "hello"}
+    number = world.pull()["number"]
+    comments = f"{world.at}/issues/{number}/comments"
+    assert world.eve.get(world.at).status_code == 404
+    assert client(fake).get(world.at).status_code == 404
+    fake.collaborator(world.full, "eve", "read")
+    assert world.eve.post(comments, json=body).status_code == 201
+    assert world.eve.put(f"{world.at}/pulls/{number}/merge", json={}).status_code == 403
+    assert status_of(world.bob.get(f"{world.at}/hooks")) == (403, "Must have admin rights to Repository.")
+    weak = world.client("ann", permissions={"issues": "read"}, repositories=[world.full])
+    assert status_of(weak.post(comments, json=body)) == (403, "Resource not accessible by personal access token")
+    elsewhere = world.client("ann", permissions={"issues": "write"}, repositories=[])
+    assert elsewhere.post(comments, json=body).status_code == 404
+
+
+def test_a_permission_is_four_words_and_a_role_is_five(fake: FakeGitHub, world: World) -> None:
+    fake.collaborator(world.full, "mia", "maintain")
+    at = f"{world.at}/collaborators"
+    shown = {who: world.ann.get(f"{at}/{who}/permission").json() for who in ("octo", "ann", "mia", "eve")}
+    words = {who: (answer["permission"], answer["role_name"]) for who, answer in shown.items()}
+    assert words == {
+        "octo": ("admin", "admin"),
+        "ann": ("write", "write"),
+        "mia": ("write", "maintain"),
+        "eve": ("read", "read"),
+    }
+    assert world.eve.get(f"{at}/ann/permission").status_code == 403
+    fake.collaborator(world.full, "ann", "none")
+    assert world.bob.get(f"{at}/ann/permission").json()["permission"] == "read"
+
+
+def test_a_token_that_expires_is_401(fake: FakeGitHub, world: World) -> None:
+    token = fake.token("ann")
+    assert client(fake, token).get("/user").json()["login"] == "ann"
+    fake.expire(token)
+    assert status_of(client(fake, token).get(world.at)) == (401, "Bad credentials")
+    assert client(fake, "ghp_unknown").get(world.at).status_code == 401
+    mayfly = world.client("ann", expires_in_s=-1)
+    assert mayfly.get(world.at).status_code == 401
+
+
+def test_an_answer_that_did_not_change_is_304_and_free(world: World) -> None:
+    world.pull()
+    first = world.ann.get(f"{world.at}/pulls")
+    left = first.headers["x-ratelimit-remaining"]
+    again = world.ann.get(f"{world.at}/pulls", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["x-ratelimit-remaining"]) == (304, b"", left)
+    world.bob.patch(f"{world.at}/pulls/1", json={"title": "Another title"})
+    changed = world.ann.get(f"{world.at}/pulls", headers={"If-None-Match": first.headers["etag"]})
+    assert (changed.status_code, changed.json()[0]["title"]) == (200, "Another title")
+
+
+def test_rate_limits_say_when_to_come_back(fake: FakeGitHub, world: World) -> None:
+    fake.spend("eve", remaining=1, reset_s=120)
+    assert world.eve.get(world.at).headers["x-ratelimit-remaining"] == "0"
+    spent = world.eve.get(world.at)
+    assert spent.status_code == 403 and "rate limit exceeded" in spent.json()["message"]
+    assert int(spent.headers["x-ratelimit-reset"]) > time.time()
+    fake.spend("eve", remaining=100)
+    fake.limits(writes_a_minute=0)
+    world.octo.get(world.at)
+    try:
+        many = world.bob.post(f"{world.at}/issues", json={"title": "One of many"})
+    finally:
+        fake.limits(writes_a_minute=10_000)
+    assert many.status_code == 403 and "secondary rate limit" in many.json()["message"]
+    assert int(many.headers["retry-after"]) > 0
+
+
+def test_lists_are_paged_by_links(fake: FakeGitHub, world: World) -> None:
+    last = fake.issues(world.full, "eve", 5)
+    address: str | None = f"{world.at}/issues?per_page=2"
+    numbers = []
+    while address:
+        page = world.ann.get(address)
+        numbers += [issue["number"] for issue in page.json()]
+        address = page.links.get("next", {}).get("url")
+    assert numbers == list(range(last, 0, -1))
+
+
+def test_labels_of_who_may_not_label_are_left_out(world: World) -> None:
+    asked = {"title": "Do it", "labels": ["agent"], "assignees": ["ann"]}
+    outsider = world.eve.post(f"{world.at}/issues", json=asked).json()
+    assert (outsider["labels"], outsider["assignees"]) == ([], [])
+    insider = world.bob.post(f"{world.at}/issues", json=asked).json()
+    assert [label["name"] for label in insider["labels"]] == ["agent"]
+    assert (
+        world.eve.post(f"{world.at}/issues/{outsider['number']}/labels", json={"labels": ["agent"]}).status_code == 403
+    )
+    found = world.ann.get(f"{world.at}/issues", params={"labels": "agent"}).json()
+    assert [issue["number"] for issue in found] == [insider["number"]]
+    closed = world.bob.patch(f"{world.at}/issues/{insider['number']}", json={"state": "closed"}).json()
+    assert (closed["state"], closed["state_reason"]) == ("closed", "completed")
+
+
+def test_a_comment_is_edited_by_its_author_and_has_an_end(world: World) -> None:
+    number = world.pull()["number"]
+    comments = f"{world.at}/issues/{number}/comments"
+    mine = world.bob.post(comments, json={"body": "<!-- marker --> one"}).json()
+    assert world.bob.patch(mine["url"], json={"body": "two"}).json()["body"] == "two"
+    assert world.eve.patch(mine["url"], json={"body": "three"}).status_code == 403
+    assert [comment["body"] for comment in world.ann.get(comments).json()] == ["two"]
+    assert world.bob.post(comments, json={"body": "x" * 65_537}).status_code == 422
+    assert world.bob.delete(mine["url"]).status_code == 204
+
+
+def test_check_runs_are_for_apps_and_take_fifty_annotations(fake: FakeGitHub, world: World) -> None:
+    sha = world.pull()["head"]["sha"]
+    at, body = f"{world.at}/check-runs", {"name": "gates", "head_sha": sha}
+    assert status_of(world.bob.post(at, json=body)) == (403, "You must authenticate via a GitHub App.")
+    app = app_client(fake, world)
+    run = app.post(at, json=body).json()
+    assert (run["status"], run["conclusion"]) == ("queued", None)
+    note = {"path": "a.py", "start_line": 1, "end_line": 1, "annotation_level": "failure", "message": "no"}
+    output = {"title": "Gates", "summary": "one finding", "annotations": [note] * 51}
+    assert app.patch(f"{at}/{run['id']}", json={"output": output}).status_code == 422
+    done = {"status": "completed", "conclusion": "failure", "output": {**output, "annotations": [note]}}
+    assert app.patch(f"{at}/{run['id']}", json=done).json()["output"]["annotations_count"] == 1
+    found = world.ann.get(f"{world.at}/commits/{sha}/check-runs").json()
+    assert [run["conclusion"] for run in found["check_runs"]] == ["failure"]
+    assert app.get(f"{at}/{run['id']}/annotations").json()[0]["message"] == "no"
+
+
+def test_statuses_combine_to_the_worst(world: World) -> None:
+    sha = world.pull()["head"]["sha"]
+    at = f"{world.at}/statuses/{sha}"
+    assert world.ann.get(f"{world.at}/commits/change/status").json()["state"] == "pending"
+    for context, state, combined in (
+        ("a", "success", "success"),
+        ("b", "pending", "pending"),
+        ("b", "error", "failure"),
+    ):
+        assert world.bob.post(at, json={"context": context, "state": state}).status_code == 201
+        assert world.ann.get(f"{world.at}/commits/{sha}/status").json()["state"] == combined
+    assert len(world.ann.get(f"{world.at}/commits/{sha}/statuses").json()) == 3
+    assert world.bob.post(at, json={"state": "success", "description": "x" * 141}).status_code == 422
+    assert world.eve.post(at, json={"state": "success"}).status_code == 403
+
+
+def test_deployments_have_statuses_and_retire_the_earlier(world: World) -> None:
+    sha = world.pull()["head"]["sha"]
+    at = f"{world.at}/deployments"
+    asked = {"ref": sha, "environment": "production", "required_contexts": [], "auto_merge": False}
+    first, second = (world.bob.post(at, json=asked).json() for _ in range(2))
+    for deployment in (first, second):
+        for state in ("in_progress", "success"):
+            body = {"state": state, "environment_url": "https://shop.example.org"}
+            assert world.bob.post(f"{at}/{deployment['id']}/statuses", json=body).status_code == 201
+    states = [status["state"] for status in world.ann.get(f"{at}/{first['id']}/statuses").json()]
+    assert states == ["inactive", "success", "in_progress"]
+    world.bob.post(f"{world.at}/statuses/{sha}", json={"state": "failure", "context": "gates"})
+    conflict = world.bob.post(at, json={"ref": sha, "auto_merge": False})
+    assert (conflict.status_code, world.ann.get(at).json()[0]["id"]) == (409, second["id"])
+
+
+def test_a_deleted_branch_closes_its_pull_request(world: World) -> None:
+    number = world.pull()["number"]
+    assert world.bob.delete(f"{world.at}/git/refs/heads/change").status_code == 204
+    shown = world.bob.get(f"{world.at}/pulls/{number}").json()
+    assert (shown["state"], shown["merged"]) == ("closed", False)
+    assert world.bob.patch(f"{world.at}/pulls/{number}", json={"state": "open"}).status_code == 422
+
+
+def test_what_is_pushed_to_the_base_by_hand_is_merged(world: World) -> None:
+    pull = world.pull()
+    sha = pull["head"]["sha"]
+    assert world.bob.patch(f"{world.at}/git/refs/heads/main", json={"sha": sha}).status_code == 200
+    shown = world.bob.get(f"{world.at}/pulls/{pull['number']}").json()
+    assert (shown["merged"], shown["state"]) == (True, "closed")
+
+
+def test_a_renamed_repository_redirects_and_an_archived_one_is_read_only(fake: FakeGitHub, world: World) -> None:
+    assert world.octo.patch(world.at, json={"name": f"{world.name}-new"}).status_code == 200
+    moved = world.ann.get(world.at)
+    assert moved.status_code == 301
+    assert world.ann.get(moved.headers["location"]).json()["full_name"] == f"{world.full}-new"
+    world.octo.patch(f"{world.at}-new", json={"archived": True})
+    assert world.bob.post(f"{world.at}-new/issues", json={"title": "Late"}).status_code == 403
+
+
+class Receiver(HTTPServer):
+    """Keeps what is delivered to it; answers `status`."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[tuple[dict[str, str], bytes]] = []
+        self.status = 204
+        self.came = threading.Condition()
+        super().__init__(("127.0.0.1", 0), self._Handler)
+
+    class _Handler(BaseHTTPRequestHandler):
+        server: "Receiver"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            with self.server.came:
+                self.server.deliveries.append((dict(self.headers), body))
+                self.server.came.notify_all()
+            self.send_response(self.server.status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Silence."""
+
+    def wait(self, count: int) -> list[tuple[dict[str, str], bytes]]:
+        with self.came:
+            assert self.came.wait_for(lambda: len(self.deliveries) >= count, timeout=60)
+        return self.deliveries
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        thread = threading.Thread(target=receiver.serve_forever, daemon=True)
+        thread.start()
+        yield receiver
+        receiver.shutdown()
+        thread.join()
+
+
+def test_webhooks_are_signed_and_sent_again_when_asked(world: World, receiver: Receiver) -> None:
+    config = {"url": f"http://127.0.0.1:{receiver.server_port}/", "content_type": "json", "secret": "s3cret"}
+    hook = world.octo.post(f"{world.at}/hooks", json={"config": config, "events": ["issues"]}).json()
+    assert hook["config"]["secret"] == "********"
+    assert receiver.wait(1)[0][0]["X-GitHub-Event"] == "ping"
+    receiver.status = 500
+    world.bob.post(f"{world.at}/issues", json={"title": "Told"})
+    headers, body = receiver.wait(2)[1]
+    signature = "sha256=" + hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+    assert (headers["X-Hub-Signature-256"], headers["X-GitHub-Event"]) == (signature, "issues")
+    assert (json.loads(body)["action"], json.loads(body)["issue"]["title"]) == ("opened", "Told")
+    at = f"{world.at}/hooks/{hook['id']}/deliveries"
+    failed: list[dict[str, Any]] = []
+    while not failed:
+        failed = [one for one in world.octo.get(at).json() if one["status_code"] == 500]
+    assert world.octo.get(f"{at}/{failed[0]['id']}").json()["request"]["payload"] == json.loads(body)
+    assert world.octo.post(f"{at}/{failed[0]['id']}/attempts").status_code == 202
+    again, same = receiver.wait(3)[2]
+    assert (again["X-GitHub-Delivery"], same) == (headers["X-GitHub-Delivery"], body)
+    elsewhere = {"config": {**config, "url": "http://192.0.2.1/"}, "events": ["push"]}
+    assert world.octo.post(f"{world.at}/hooks", json=elsewhere).status_code == 422
+
+
+def test_an_app_gets_webhooks_of_what_it_is_installed_on(fake: FakeGitHub, world: World, receiver: Receiver) -> None:
+    url = f"http://127.0.0.1:{receiver.server_port}/"
+    more = {"hook_url": url, "hook_secret": "s", "events": ["issue_comment"], "repositories": [world.full]}
+    app = app_client(fake, world, **more)
+    number = world.pull()["number"]
+    comment = app.post(f"{world.at}/issues/{number}/comments", json={"body": "Done"}).json()
+    assert comment["user"]["type"] == "Bot" and comment["performed_via_github_app"]["slug"]
+    headers, body = receiver.wait(1)[0]
+    assert json.loads(body)["installation"]["id"] and headers["X-GitHub-Event"] == "issue_comment"
+    listed = app.get("/installation/repositories").json()["repositories"]
+    assert [repo["full_name"] for repo in listed] == [world.full]
+
+
+def test_faults_come_when_they_are_asked_for(fake: FakeGitHub, world: World) -> None:
+    asked = {"title": "Once"}
+    issues = f"{world.at}/issues"
+    fake.fault("status", path=f"{issues}$", times=2)
+    assert [world.bob.post(issues, json=asked).status_code for _ in range(3)] == [502, 502, 201]
+    fake.fault("cut_after_write", method="POST", path=f"{issues}$")
+    with pytest.raises(httpx.TransportError):
+        world.bob.post(issues, json=asked)
+    assert len(world.bob.get(issues).json()) == 2
+    for kind in ("cut_before", "half_answer"):
+        fake.fault(kind, method="GET", path=f"{issues}$")
+        with pytest.raises(httpx.TransportError):
+            world.bob.get(issues)
+    key = {"Authorization": f"Bearer {fake.admin_key}"}
+    fault = {"kind": "secondary_limit", "path": issues, "seconds": 7}
+    assert httpx.post(f"{fake.url}/_fake/fault", json=fault).status_code == 401
+    assert httpx.post(f"{fake.url}/_fake/fault", json=fault, headers=key).status_code == 200
+    assert world.bob.get(issues).headers["retry-after"] == "7"
+
+
+def test_people_see_a_page_of_a_pull_request(world: World) -> None:
+    number = world.pull(body="<script>alert(1)</script>")["number"]
+    page = world.ann.get(f"/{world.full}/pull/{number}", headers={"Accept": "text/html"})
+    assert page.status_code == 200 and "A change" in page.text and "&lt;script&gt;" in page.text
+    assert "<script>" not in page.text and "default-src 'none'" in page.headers["content-security-policy"]
+
+
+def test_what_it_remembers_outlives_it(tmp_path: Path) -> None:
+    with FakeGitHub(tmp_path) as fake:
+        fake.repository("octo/kept", files={"a": "1\n"})
+        token = fake.token("octo")
+        client(fake, token).post("/repos/octo/kept/issues", json={"title": "Kept"})
+    with FakeGitHub(tmp_path) as fake:
+        assert client(fake, token).get("/repos/octo/kept/issues/1").json()["title"] == "Kept"
+    assert token.encode() not in (tmp_path / "forge.db").read_bytes()
+
+
+def test_every_endpoint_is_one_of_github_and_of_its_enterprise_server() -> None:
+    templates = {f"{route.method} {route.template}" for route in ROUTES}
+    assert set(described("api.github.com")["operations"]) == templates
+    assert set(described("ghes-3.19")["operations"]) == templates
+
+
+def test_githubkit_does_a_whole_round(fake: FakeGitHub, world: World) -> None:
+    with GitHub(fake.token("bob"), base_url=fake.url) as bob, GitHub(fake.token("ann"), base_url=fake.url) as ann:
+        issue = bob.rest.issues.create("octo", world.name, title="Wanted").parsed_data
+        world.commit("kit")
+        text = f"Closes #{issue.number}"
+        pull = bob.rest.pulls.create("octo", world.name, title="Kit", head="kit", base="main", body=text).parsed_data
+        bob.rest.repos.create_commit_status("octo", world.name, pull.head.sha, state="success", context="gates")
+        review = ann.rest.pulls.create_review("octo", world.name, pull.number, event="APPROVE").parsed_data
+        assert (review.state, review.commit_id) == ("APPROVED", pull.head.sha)
+        merged = bob.rest.pulls.merge("octo", world.name, pull.number, sha=pull.head.sha).parsed_data
+        assert merged.merged and bob.rest.pulls.get("octo", world.name, pull.number).parsed_data.merged
+        assert bob.rest.issues.get("octo", world.name, issue.number).parsed_data.state == "closed"
+
+
+def test_gh_does_a_whole_round_over_tls(tmp_path: Path) -> None:
+    """GitHub's own client against the Enterprise paths, which are held against the Enterprise description."""
+    with FakeGitHub(tls_dir=tmp_path, enterprise=True) as fake:
+        watch = Watch(fake)
+        fake.repository("octo/shop", files={"README.md": "hello\n"})
+        tokens = {who: fake.token(who) for who in ("ann", "bob")}
+        for who in tokens:
+            fake.collaborator("octo/shop", who, "write")
+
+        def gh(who: str, *arguments: str) -> Any:
+            variables = {
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "SSL_CERT_FILE": str(fake.ca),
+                "GH_HOST": fake.url.removeprefix("https://"),
+                "GH_ENTERPRISE_TOKEN": tokens[who],
+                "GH_NO_UPDATE_NOTIFIER": "1",
+            }
+            program = Path(sys.executable).parent / "gh"
+            done = subprocess.run([program, "api", *arguments], env=variables, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr + done.stdout
+            return json.loads(done.stdout or "null")
+
+        at = "repos/octo/shop"
+        issue = gh("bob", f"{at}/issues", "-f", "title=Wanted")
+        main = gh("bob", f"{at}/git/ref/heads/main")["object"]["sha"]
+        gh("bob", f"{at}/git/refs", "-f", "ref=refs/heads/gh", "-f", f"sha={main}")
+        content = base64.b64encode(b"x = 1\n").decode()
+        gh("bob", "-X", "PUT", f"{at}/contents/a.py", "-f", "message=a", "-f", "branch=gh", "-f", f"content={content}")
+        pull = gh(
+            "bob",
+            f"{at}/pulls",
+            "-f",
+            "title=By gh",
+            "-f",
+            "head=gh",
+            "-f",
+            "base=main",
+            "-f",
+            f"body=Fixes #{issue['number']}",
+        )
+        review = gh("ann", f"{at}/pulls/{pull['number']}/reviews", "-f", "event=APPROVE")
+        assert review["state"] == "APPROVED"
+        merged = gh("bob", "-X", "PUT", f"{at}/pulls/{pull['number']}/merge", "-f", f"sha={pull['head']['sha']}")
+        assert merged["merged"] and gh("ann", f"{at}/issues/{issue['number']}")["state"] == "closed"
+        assert watch.problems == []
+
+
+def test_every_row_of_the_table_has_a_test_and_a_source() -> None:
+    rows = re.findall(
+        r"^\| (.+?) \| \[(.+?)\]\((https://\S+?)\) \| `(test_\w+)` \|$",
+        (PROJECT / "docs/fake-forge.md").read_text(),
+        re.M,
+    )
+    tests = {name for name in globals() if name.startswith("test_")}
+    assert len(rows) >= 25 and {name for *_, name in rows} <= tests

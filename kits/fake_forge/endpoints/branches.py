@@ -124,7 +124,7 @@ def move_ref(ask: Ask) -> Answer:
     rule = ask.forge.protection(ask.repo, name.removeprefix("refs/heads/"))
     if rule and not rule.get("allow_force_pushes") and not ask.git.is_ancestor(old, sha):
         raise Refusal(422, "Cannot force-push to this branch")
-    if rule and rule.get("required_pull_request_reviews"):
+    if rule and rule.get("required_pull_request_reviews") is not None:
         raise Refusal(422, "Changes must be made through a pull request.")
     _move(ask, name, sha, old)
     return Answer(200, ask.views.ref(ask.repo, name, sha))

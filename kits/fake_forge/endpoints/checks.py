@@ -66,7 +66,7 @@ def create_status(ask: Ask) -> Answer:
     return Answer(201, ask.views.status(ask.repo, status), {"Location": f"{at}/statuses/{sha}"})
 
 
-@route("GET", "/repos/{owner}/{repo}/commits/{ref}/statuses", grant="statuses:read")
+@route("GET", "/repos/{owner}/{repo}/commits/{ref*}/statuses", grant="statuses:read")
 def list_statuses(ask: Ask) -> Answer:
     """Every one, the newest first."""
     sha = known_commit(ask, ask.values["ref"])
@@ -74,7 +74,7 @@ def list_statuses(ask: Ask) -> Answer:
     return Answer(200, ask.page(found, lambda status: ask.views.status(ask.repo, status)))
 
 
-@route("GET", "/repos/{owner}/{repo}/commits/{ref}/status", grant="statuses:read")
+@route("GET", "/repos/{owner}/{repo}/commits/{ref*}/status", grant="statuses:read")
 def combine_statuses(ask: Ask) -> Answer:
     """The latest of each context: failure if one is, pending while one is or where there is none."""
     sha = known_commit(ask, ask.values["ref"])
@@ -161,7 +161,7 @@ def list_annotations(ask: Ask) -> Answer:
     return Answer(200, ask.page(run["annotations"], show))
 
 
-@route("GET", "/repos/{owner}/{repo}/commits/{ref}/check-runs", grant="checks:read")
+@route("GET", "/repos/{owner}/{repo}/commits/{ref*}/check-runs", grant="checks:read")
 def list_check_runs(ask: Ask) -> Answer:
     """The latest of each name and app, unless `filter=all`."""
     sha = known_commit(ask, ask.values["ref"])

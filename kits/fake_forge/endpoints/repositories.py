@@ -229,7 +229,7 @@ def _writes_to(ask: Ask, path: str) -> tuple[str, str | None, str | None]:
 
 def refuse_protected(rule: Doc | None) -> None:
     """What a protected branch answers to a write past its pull requests."""
-    if rule and rule.get("required_pull_request_reviews"):
+    if rule and rule.get("required_pull_request_reviews") is not None:
         raise Refusal(409, "Repository rule violations found\n\nChanges must be made through a pull request.\n\n")
 
 
