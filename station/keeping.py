@@ -36,7 +36,8 @@ class Keeper:
     def __init__(self, program: Program, clock: Callable[[], float] = time.monotonic) -> None:
         self.program = program
         self._clock = clock
-        self._started = clock()
+        self._watched = clock()
+        self._started = self._watched - processes.age_s(program.name)  # an earlier supervisor may have started it
         self._heard: float | None = None
         self._pause_s = 0.0
         self._not_before = clock()
@@ -50,7 +51,8 @@ class Keeper:
         processes.start(program.name, program.argv, program.environment(), program.folder)
         soon = self._pause_s and now - self._started < LONG_S + self._pause_s
         self._pause_s = min(MAX_PAUSE_S, self._pause_s * 2) if soon else 1.0
-        self._started, self._heard, self._not_before = now, None, now + self._pause_s
+        self._watched = self._started = now
+        self._heard, self._not_before = None, now + self._pause_s
 
     def question(self) -> None:
         """Ask whether it is well; kill it when it has been silent for too long, so that it is started anew."""
@@ -65,7 +67,7 @@ class Keeper:
         if problem is None:
             self._heard = now
             return
-        silent_since = self._heard or started
-        if now - silent_since > (program.silent_for_s if self._heard else program.starts_within_s):
+        is_starting = self._heard is None and now - started <= program.starts_within_s
+        if now - (self._heard or self._watched) > program.silent_for_s and not is_starting:
             log.warning("the %s hangs (%s): it is killed and started anew", program.name, problem)
             processes.kill(program.name, alone=program.alone)

@@ -48,6 +48,15 @@ def running(name: str) -> int | None:
     return pid if started(pid) is not None and started(pid) == mark["started"] else None
 
 
+def age_s(name: str) -> float:
+    """Seconds since it was started; 0 where it does not run."""
+    pid = running(name)
+    begun = started(pid) if pid else None
+    if begun is None:
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun / os.sysconf("SC_CLK_TCK"))
+
+
 def stop(name: str, grace_s: float = 15.0) -> bool:
     """Stop it by SIGTERM, then by SIGKILL of its group; whether there was one."""
     pid = running(name)

@@ -85,6 +85,26 @@ def test_what_ran_for_long_is_started_again_at_once(home: Path) -> None:
     assert processes.running("nap")
 
 
+def test_what_hung_before_the_supervisor_came_is_no_more_patiently_waited_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper(Clock()).keep()
+    for age_s, waits_s in ((1000, 60), (200, 60), (1, 239)):  # the last one may still be starting
+        clock = Clock()
+        monkeypatch.setattr(processes, "age_s", lambda _, age_s=age_s: age_s)
+        found = keeper(clock, lambda: "silent")
+        clock.now += waits_s
+        found.question()
+        assert processes.running("nap"), "not yet"
+        clock.now += 1
+        found.question()
+        assert ended()
+        found.keep()
+    monkeypatch.undo()
+    monkeypatch.setenv("LOCKGATE_HOME", str(home))
+    assert 0 <= processes.age_s("nap") < 60 and processes.age_s("none") == 0
+
+
 def test_what_hangs_is_replaced_once_it_was_silent_for_too_long(home: Path) -> None:
     clock, said = Clock(), [None]  # type: tuple[Clock, list[str | None]]
     nap = keeper(clock, lambda: said[0])
