@@ -4,7 +4,8 @@ LockgateError
 ├── InputError        what a person gave us is wrong: say what, where, and what to do
 ├── AgentError        the agent hung, crashed, or gave something that is not a change
 ├── SandboxError      no sandbox could be opened, or it broke
-├── GatewayError      the egress gateway does not answer
+├── GatewayError      the egress gateway cannot do what it was asked
+│   └── GatewayAway   it does not answer: it is being started, or hangs, and is replaced
 ├── ForgeError        the repository cannot be read or written
 ├── TargetError       the deploy target cannot do what it was asked
 │   ├── Fenced        another run has taken the environment over
@@ -40,7 +41,11 @@ class SandboxError(LockgateError):
 
 
 class GatewayError(LockgateError):
-    """The egress gateway does not answer, so nothing may leave a sandbox."""
+    """The egress gateway cannot do what it was asked, so nothing may leave a sandbox."""
+
+
+class GatewayAway(GatewayError):
+    """The egress gateway does not answer. Its keeper starts it again."""
 
 
 class ForgeError(LockgateError):

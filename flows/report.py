@@ -9,7 +9,7 @@ from prefect.states import Completed, Crashed, Failed
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import AgentError, LedgerError, LockgateError, Withdrawn, reason_of
+from domain.errors import AgentError, GatewayAway, LedgerError, LockgateError, Withdrawn, reason_of
 from domain.policy import judge
 from domain.progress import no_progress
 from domain.story import told
@@ -38,12 +38,14 @@ def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> St
     """How `attempts` ends, whatever happens in it.
 
     Where the ledger fails, the run goes on from its last finished step once the ledger is back; where it does not come
-    back, or without the server, nothing can be said: the run crashes, and is resumed by the supervisor.
+    back, or without the server or the gateway, the run crashes, and is resumed by the supervisor.
     """
     try:
         return patiently(lambda: _ended(run, brief, attempts))
     except AWAY as trouble:
         return Crashed(message=f"{reason_of(trouble)}; the run is resumed when the server answers")
+    except GatewayAway as trouble:
+        return Crashed(message=f"{trouble}; the run is resumed by itself")
     except LedgerError as trouble:
         try:  # one that can be written, and still does not give what was asked for, will not do so later
             return end(run, brief, End.FROZEN, (str(trouble),))
@@ -55,7 +57,7 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> S
     """How `attempts` ends. Raises LedgerError where the ledger failed."""
     try:
         return attempts(run, brief)
-    except (*AWAY, LedgerError):
+    except (*AWAY, LedgerError, GatewayAway):
         raise
     except AgentError as broken:
         return end(run, brief, End.GAVE_UP, (str(broken),))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.host.sockets import connect
-from domain.errors import GatewayError, InputError
+from domain.errors import GatewayAway, GatewayError, InputError
 
 log = logging.getLogger("lockgate.gateway")
 AGAIN_S = 0.2
@@ -31,7 +31,7 @@ class Line:
         try:
             self.socket = connect(root, "control.sock", timeout_s)
         except OSError as err:
-            raise GatewayError(f"the gateway does not answer at {root / 'control.sock'} ({err}): {FIX}") from err
+            raise GatewayAway(f"the gateway does not answer at {root / 'control.sock'} ({err}): {FIX}") from err
         self._file = self.socket.makefile("rb")
 
     def ask(self, what: dict[str, Any]) -> dict[str, Any]:
@@ -39,9 +39,9 @@ class Line:
             self.socket.sendall(json.dumps(what).encode() + b"\n")
             told = json.loads(self._file.readline() or "null")
         except (OSError, ValueError) as err:
-            raise GatewayError(f"the gateway broke off: {err}") from err
+            raise GatewayAway(f"the gateway broke off: {err}") from err
         if not isinstance(told, dict):
-            raise GatewayError("the gateway hung up")
+            raise GatewayAway("the gateway hung up")
         if "error" in told:
             raise (InputError if told["kind"] == "InputError" else GatewayError)(told["error"])
         return told

@@ -17,9 +17,9 @@ from prefect.states import Cancelled, Completed, Failed
 from blocks.ledger.ledger import Ledger
 from domain.access import Cancelled as Cancels
 from domain.brief import Brief
-from domain.errors import InputError, LedgerError, TargetError
+from domain.errors import GatewayAway, InputError, LedgerError, TargetError
 from domain.task import End, Merged, Outcome
-from flows import endings, resume
+from flows import endings, report, resume
 from flows.endings import concluded, round_of
 from tasks.releasing import lease
 from tests.unit.test_outcome import BRIEF
@@ -190,3 +190,11 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     said = {run: name for run, name, _ in client.set}
     assert said == {wrong.id: "Refused", bug.id: "Frozen", act.id: "Refused", broken.id: "Frozen"}
     assert len(set(pages)) == 3 and "cancelled while it released to shop" in pages[0] and "a traceback" in pages[1]
+
+
+def test_a_task_without_the_gateway_crashes_and_is_resumed() -> None:
+    def attempts(run: str, brief: Brief) -> State:
+        raise GatewayAway("the gateway broke off: timed out")
+
+    state = report.ended("run", BRIEF, attempts)
+    assert state.is_crashed() and state.message == "the gateway broke off: timed out; the run is resumed by itself"
