@@ -143,6 +143,22 @@ class Forge:
         repo["numbers"] = fresh["numbers"]
         return int(fresh["numbers"])
 
+    def catch_up(self) -> None:
+        """After a kill between a move of a ref and its record: pull requests are told where their branches stand."""
+        with self.store.transaction():
+            for pull in self.store.find("pull", merged_at=None):
+                issue = self.store.one("issue", repo=pull["repo"], number=pull["number"])
+                head, base = self.store.get("repository", pull["head_repo"]), self.store.get("repository", pull["repo"])
+                if issue is None or issue["state"] != "open" or head is None or base is None:
+                    continue
+                actor = access.Actor(base["owner"], "classic")
+                tip = self.git(base).branch(pull["base_ref"]) or ZERO
+                if tip != pull["base_sha"]:
+                    self._move_bases(base, pull["base_ref"], tip, actor)
+                tip = self.git(head).branch(pull["head_ref"]) or ZERO
+                if tip != pull["head_sha"]:
+                    self._move_heads(head, pull["head_ref"], pull["head_sha"], tip, actor)
+
     # webhooks
 
     def views(self, actor: access.Actor) -> Views:

@@ -7,6 +7,7 @@ import re
 import socket
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import IO, TYPE_CHECKING, Any
@@ -102,6 +103,9 @@ class Handler(BaseHTTPRequestHandler):
                     answer, route = self._dispatch(actor, path, prefix, query, asked)
             except Refusal as refusal:
                 answer, route = refusal.answer, getattr(refusal, "route", None)
+            except Exception:
+                traceback.print_exc()
+                answer = Answer(500, {"message": "Server Error"})
         if fault and fault.kind == "cut_after_write":
             raise Cut
         headers = {**answer.headers, **self._headers(actor)}
@@ -134,6 +138,7 @@ class Handler(BaseHTTPRequestHandler):
             return graph.answer(Ask(forge, actor, views, "POST", path, {}, {}, body, self._lower())), None
         plain = self._by_id(path)
         route, values = find_route(self.command, plain)
+        refuse_types(body, route)
         views = Views(forge, self.fake.url, prefix, actor)
         ask = Ask(forge, actor, views, self.command, plain, values, dict(parse_qsl(query)), body, self._lower())
         try:
@@ -348,6 +353,25 @@ class Handler(BaseHTTPRequestHandler):
 
     def _lower(self) -> dict[str, str]:
         return {name.lower(): value for name, value in self.headers.items()}
+
+
+_LISTS = (
+    *("labels", "assignees", "reviewers", "team_reviewers", "events", "comments", "repositories", "repository_ids"),
+    "required_contexts",
+)
+_OBJECTS = ("config", "output", "permissions", "required_status_checks", "required_pull_request_reviews")
+
+
+def refuse_types(body: Any, route: Route) -> None:
+    """422 for a body whose parts are of another kind than every endpoint has them."""
+    if isinstance(body, list):
+        if not route.template.endswith("/labels"):
+            raise Refusal(422, "Invalid request.\n\nThe body is not an object.")
+        return
+    for names, kind, word in ((_LISTS, list, "an array"), (_OBJECTS, dict, "an object")):
+        for name in names:
+            if not isinstance(body.get(name), (kind, type(None))):
+                raise Refusal(422, f"Invalid request.\n\nFor 'properties/{name}', {body[name]!r} is not {word}.")
 
 
 def find_route(method: str, path: str) -> tuple[Route, dict[str, str]]:

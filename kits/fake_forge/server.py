@@ -276,6 +276,7 @@ class FakeGitHub:
             self._temporary.cleanup()
 
     def __enter__(self) -> "FakeGitHub":
+        self.forge.catch_up()
         self._sender.start()
         self._thread.start()
         return self

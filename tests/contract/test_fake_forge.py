@@ -597,6 +597,50 @@ def test_what_it_remembers_outlives_it(tmp_path: Path) -> None:
     assert token.encode() not in (tmp_path / "forge.db").read_bytes()
 
 
+def test_it_is_started_by_a_command_and_outlives_a_kill(tmp_path: Path) -> None:
+    """Killed in the middle of a merge, too: the branch had moved, the record had not."""
+    program, words = Path(sys.executable).parent / "lockgate", ("--directory", str(tmp_path / "forge"))
+
+    def start() -> tuple[subprocess.Popen[str], dict[str, str]]:
+        process = subprocess.Popen([program, "fake-forge", *words], stdout=subprocess.PIPE, text=True)
+        assert process.stdout
+        said = "".join(process.stdout.readline() for _ in range(3))
+        found = re.search(r"at (?P<url>\S+) .*demo: (?P<token>\S+).*/_fake/: (?P<key>\S+)", said, re.S)
+        assert found, said
+        return process, found.groupdict()
+
+    process, said = start()
+    try:
+        key = {"Authorization": f"Bearer {said['key']}"}
+        asked = {"name": "demo/shop", "files": {"a": "1\n"}}
+        assert httpx.post(f"{said['url']}/_fake/repository", json=asked, headers=key).status_code == 200
+        headers = {"Authorization": f"Bearer {said['token']}"}
+        at = f"{said['url']}/repos/demo/shop"
+        body = {"message": "b", "content": "Mg==", "branch": "main"}
+        with httpx.Client(headers=headers) as demo:
+            sha = demo.get(f"{at}/git/ref/heads/main").json()["object"]["sha"]
+            assert demo.post(f"{at}/git/refs", json={"ref": "refs/heads/b", "sha": sha}).status_code == 201
+            assert demo.put(f"{at}/contents/b", json={**body, "branch": "b"}).status_code == 201
+            pull = demo.post(f"{at}/pulls", json={"title": "B", "head": "b", "base": "main"}).json()
+            assert demo.post(f"{at}/issues", json=[1]).status_code == 422
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+    (git,) = (tmp_path / "forge" / "git").glob("*.git")
+    subprocess.run(["git", "-C", git, "update-ref", "refs/heads/main", pull["head"]["sha"]], check=True)
+    process, again = start()
+    try:
+        shown = httpx.get(f"{again['url']}/repos/demo/shop/pulls/1", headers=headers).json()
+        assert (shown["merged"], shown["state"]) == (True, "closed")
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+
+
 def test_every_endpoint_is_one_of_github_and_of_its_enterprise_server() -> None:
     templates = {f"{route.method} {route.template}" for route in ROUTES}
     assert set(described("api.github.com")["operations"]) == templates
