@@ -4,9 +4,11 @@ Only what can be asked twice is asked here, or what Prefect itself takes once.
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -25,6 +27,11 @@ BROKEN = (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected,
 """The server, or what is before it, was there and let go: asked again, unlike an address where nobody listens."""
 PAGE = 200
 """As many as Prefect gives at once."""
+
+
+AMONG = 1000
+"""So many runs are looked through for one whose id begins as a person said."""
+LOCKGATE = "lockgate"
 
 
 class NoAnswer(LockgateError):
@@ -59,6 +66,23 @@ def run(run_id: str) -> dict[str, Any]:
     if found is None:
         raise InputError(f"there is no run {run_id!r}: `lockgate status` lists them")
     return dict(found)
+
+
+def whole(given: str) -> str:
+    """The id of the run that begins so, among the newest `AMONG`; an id that is whole as it is. Raises InputError where
+    none does, or several do."""
+    with contextlib.suppress(ValueError):
+        return str(UUID(given))
+    if not re.fullmatch(r"[0-9a-fA-F-]+", given):
+        return given
+    begins = given.lower()
+    found = [str(one["id"]) for one in runs({"tags": {"any_": [LOCKGATE]}}, "EXPECTED_START_TIME_DESC", AMONG)]
+    mine = [one for one in found if one.startswith(begins)]
+    if len(mine) == 1:
+        return mine[0]
+    if not mine:
+        raise InputError(f"there is no run {given!r} among the newest {AMONG}: `lockgate status` lists them")
+    raise InputError(f"{given!r} is not enough: {len(mine)} runs begin so, such as {', '.join(mine[:3])}")
 
 
 def runs(wanted: dict[str, Any], sort: str, limit: int | None = None) -> list[dict[str, Any]]:

@@ -17,13 +17,31 @@ from station import settings
 if TYPE_CHECKING:
     from blocks.workshop import Workshop
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="A canal lock for code by agents."
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="A canal lock for code by agents.")
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
-AT_THE_DOOR = ("run", "status", "inbox", "review", "answer", "rollback", "downgrade", "hold", "open", "cancel")
+AT_THE_DOOR = ("run", "status", "inbox", "review", "answer", "log", "rollback", "downgrade", "hold", "open", "cancel")
 """Commands that work with a token, from another machine; all others need the station's own."""
 YOUR_NAME = "Your name, for the record; default: as this machine calls you"
+
+
+def _whole(context: typer.Context, given: str | None) -> str | None:
+    """An id of a run, for any beginning of it that no other run has."""
+    if given is None or context.resilient_parsing:
+        return given
+    from station import api
+
+    return api.whole(given)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"lockgate {version('lockgate')}")
+        raise typer.Exit
+
+
+Run = Annotated[str, typer.Argument(metavar="RUN", callback=_whole, help="A run; the beginning of its id is enough")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else")]
 
 
@@ -50,6 +68,13 @@ def main() -> None:
         if httpx is None or not isinstance(err, httpx.HTTPError):
             raise
         _fail(f"the server at {settings.url()} does not answer {home()}: is `make up` running? ({err})", 4)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it")] = False,
+) -> None:
+    """A canal lock for code by agents."""
 
 
 @app.command()
@@ -135,14 +160,22 @@ def run(
         if as_json:
             print(json.dumps({"run_id": run_id, "url": submit.run_url(run_id)}))
         return
-    outcome = follow.follow(run_id, quiet=as_json)
+    try:
+        outcome = follow.follow(run_id, quiet=as_json)
+    except KeyboardInterrupt:
+        print(
+            f"\nthe run goes on: `lockgate log {run_id} --follow` follows it, `lockgate cancel {run_id}` ends it",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
     print(outcome.model_dump_json() if as_json else f"\n{outcome.sentence}")
     raise typer.Exit(outcome.end.exit_code)
 
 
 @app.command()
 def status(
-    run_id: Annotated[str | None, typer.Argument(help="A run; empty lists the newest")] = None, as_json: Json = False
+    run_id: Annotated[str | None, typer.Argument(callback=_whole, help="A run; empty lists the newest")] = None,
+    as_json: Json = False,
 ) -> None:
     """What a run has done so far, or the newest runs."""
     from station.status import show_run, show_runs
@@ -164,7 +197,7 @@ def inbox(as_json: Json = False) -> None:
 
 @app.command()
 def review(
-    run_id: Annotated[str | None, typer.Argument(help="A run; empty lists what waits for a person")] = None,
+    run_id: Annotated[str | None, typer.Argument(callback=_whole, help="A run; empty: what waits")] = None,
     approve: Annotated[bool, typer.Option("--approve")] = False,
     changes: Annotated[str | None, typer.Option("--changes", help="Ask for changes, with a comment")] = None,
     reject: Annotated[str | None, typer.Option("--reject", help="Reject, with a reason")] = None,
@@ -196,7 +229,7 @@ def review(
 
 @app.command()
 def answer(
-    run_id: str,
+    run_id: Run,
     text: Annotated[str | None, typer.Argument(help="Your answer; empty shows what is asked")] = None,
     by: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
 ) -> None:
@@ -280,7 +313,7 @@ def open_again(
 
 @app.command()
 def cancel(
-    run_id: str,
+    run_id: Run,
     why: Annotated[str, typer.Option(help="For the record")] = "",
     by: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
 ) -> None:
@@ -292,7 +325,7 @@ def cancel(
 
 @app.command()
 def bill(
-    run_id: Annotated[str | None, typer.Argument(help="A run; empty sums up all")] = None,
+    run_id: Annotated[str | None, typer.Argument(callback=_whole, help="A run; empty sums up all")] = None,
     by: Annotated[str | None, typer.Option(help="task, step, agent, model or day")] = None,
     since: Annotated[str | None, typer.Option(help="A day, such as 2026-11-01")] = None,
     as_json: Json = False,
@@ -305,7 +338,7 @@ def bill(
 
 @app.command()
 def findings(
-    run_id: str,
+    run_id: Run,
     attempt: Annotated[int | None, typer.Option(help="Default: the newest that was tested and scanned")] = None,
     sarif: Annotated[Path | None, typer.Option(help="Write them as SARIF 2.1.0 to this file; - is stdout")] = None,
     as_json: Json = False,
@@ -319,8 +352,36 @@ def findings(
 
 
 @app.command()
+def diff(
+    run_id: Run,
+    attempt: Annotated[int | None, typer.Option(help="Default: the newest that made a change")] = None,
+) -> None:
+    """The change that an attempt made, in colours on a terminal."""
+    from station.looking import show_diff
+
+    show_diff(run_id, attempt)
+
+
+@app.command()
+def log(
+    run_id: Run,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until it ends; Ctrl-C leaves the run alone")
+    ] = False,
+) -> None:
+    """What a run has logged."""
+    from station.looking import show_log
+
+    try:
+        show_log(run_id, follow)
+    except KeyboardInterrupt:
+        print("the run goes on", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+@app.command()
 def bundle(
-    run_id: str,
+    run_id: Run,
     release: Annotated[str | None, typer.Option(help="Of the run; default: the last that had to leave")] = None,
     as_json: Json = False,
 ) -> None:
@@ -332,7 +393,7 @@ def bundle(
 
 @app.command()
 def verify(
-    run_id: Annotated[str | None, typer.Argument(help="A run; empty looks at the ledgers alone")] = None,
+    run_id: Annotated[str | None, typer.Argument(callback=_whole, help="A run; empty: the ledgers alone")] = None,
     trust: Annotated[
         str | None, typer.Option(help="Checkpoints by the signing key with this fingerprint count from now on")
     ] = None,
@@ -371,6 +432,12 @@ egress = typer.Typer(no_args_is_help=True, help="What leaves the sandboxes.")
 app.add_typer(egress, name="egress")
 image = typer.Typer(no_args_is_help=True, help="The base image of docker sandboxes.")
 app.add_typer(image, name="image")
+agent = typer.Typer(no_args_is_help=True, help="Agents that briefs can call.")
+app.add_typer(agent, name="agent")
+provider = typer.Typer(no_args_is_help=True, help="Where models are called.")
+app.add_typer(provider, name="provider")
+secret = typer.Typer(no_args_is_help=True, help="Values that only the gateway sees.")
+app.add_typer(secret, name="secret")
 token = typer.Typer(no_args_is_help=True, help="Who may come in at the door, and for what.")
 app.add_typer(token, name="token")
 
@@ -381,7 +448,7 @@ def check(
     path: Annotated[str, typer.Argument(help="Without the query")] = "/",
     method: Annotated[str, typer.Option(help="HTTP method")] = "GET",
     phase: Annotated[str, typer.Option(help="setup, plan, edit, review or test")] = "edit",
-    run_id: Annotated[str | None, typer.Option("--run", help="With the settings of this run's project")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", callback=_whole, help="With its project's settings")] = None,
 ) -> None:
     """What the gateway would do with a request, and why. Exit code 0: it would pass; 1: it would not."""
     from station.egress import explained
@@ -416,6 +483,47 @@ def logout() -> None:
     from station import login as door
 
     print(door.logout())
+
+
+@agent.command("add")
+def add_agent(
+    kind: Annotated[str, typer.Argument(help="claude-code, codex, mini-swe, opencode, aider, command or replay")],
+    name: Annotated[str, typer.Argument(help="A brief calls it KIND/NAME")],
+    field: Annotated[
+        list[str] | None, typer.Option("--set", help="A field as NAME=VALUE, such as model=anthropic/claude-sonnet-5")
+    ] = None,
+) -> None:
+    """Make an agent. Its fields are in docs/settings.md."""
+    from station import adding
+
+    print(adding.add_agent(kind, name, field or []))
+
+
+@provider.command("add")
+def add_provider(
+    name: Annotated[str, typer.Argument(help="Agents name its models NAME/MODEL")],
+    api: Annotated[str, typer.Option(help="The protocol that it speaks: anthropic, openai or gemini")],
+    base_url: Annotated[str, typer.Option(help="Address without the version; default: the API's own")] = "",
+    no_key: Annotated[bool, typer.Option("--no-key", help="It wants none")] = False,
+) -> None:
+    """Make a provider of models. Its key is asked for, or read from stdin."""
+    from station import adding
+
+    print(adding.add_provider(name, api, base_url, not no_key))
+
+
+@secret.command("add")
+def add_secret(
+    name: Annotated[str, typer.Argument(help="As sandboxes see it, such as NPM_TOKEN")],
+    host: Annotated[list[str], typer.Option(help="That it may go to; may be given again")],
+    header: Annotated[str, typer.Option(help="The one header that it may stand in")] = "authorization",
+    phase: Annotated[list[str] | None, typer.Option(help="setup, plan, edit, review or test; default: edit")] = None,
+    path: Annotated[list[str] | None, typer.Option(help="A glob of paths; may be given again; default: all")] = None,
+) -> None:
+    """Make a secret. Its value is asked for, or read from stdin: a command line is no place for it."""
+    from station import adding
+
+    print(adding.add_secret(name, host, header, phase or [], path or []))
 
 
 @token.command("add")

@@ -32,7 +32,10 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
                 if not quiet:
                     say(entry)
                     if entry.kind == "question":
-                        print_line(f"         answer it at {settings.desk_url()}review/{run_id}")
+                        print_line(
+                            f"         answer it at {settings.desk_url()}review/{run_id}\n"
+                            f"         or: lockgate review {run_id} --approve --as NAME"
+                        )
             try:
                 run = read_run(run_id)
                 now = f"{run['state_name']} · {_step(run_id)}"
