@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo up down test test-rest test-all chaos lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network install clean
+.PHONY: demo up down test test-rest test-all chaos lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network install wheel clean
 
 demo: install
 	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes)
@@ -53,6 +53,11 @@ install: .venv/.installed
 	@$(UV) sync --locked --quiet
 	@$(BIN)/python -m station.first_database
 	@touch $@
+
+# To install Lockgate elsewhere: `uv tool install dist/lockgate-*.whl`, or pipx.
+wheel: $(UV)
+	@$(UV) build --quiet --wheel --out-dir dist
+	@ls dist/*.whl
 
 $(UV): scripts/get-uv
 	@sh scripts/get-uv .tools

@@ -267,7 +267,7 @@ def workshop(name: str) -> Workshop:
     try:
         return Workshop.saved(name)
     except ValueError as err:
-        raise InputError(f"there is no workshop block {name!r}: `make up` makes `default`") from err
+        raise InputError(f"there is no workshop block {name!r}: `lockgate up` makes `default`") from err
 
 
 def workshop_of(brief: Brief) -> Workshop:

@@ -104,7 +104,7 @@ def ledger_url(workshop: str = "default") -> str:
         found = get(path) if name.replace("-", "").isalnum() else None
         if found:
             return str(found["data"]["ledger"]["url"])
-    raise InputError("there is no workshop block 'default': `make up` makes it")
+    raise InputError("there is no workshop block 'default': `lockgate up` makes it")
 
 
 def workshops() -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ def _asked(method: str, path: str, body: Any, *, beside: bool = False) -> Any:
             time.sleep(0.3)
     except (OSError, http.client.HTTPException) as err:
         why = f"nothing for {PATIENCE_S:.0f} s" if isinstance(err, TimeoutError) else str(err) or type(err).__name__
-        raise NoAnswer(f"the server at {settings.url()} does not answer: is `make up` running? ({why})") from err
+        raise NoAnswer(f"the server at {settings.url()} does not answer: is `lockgate up` running? ({why})") from err
     finally:
         told.cancel()
     if status == 404:

@@ -31,7 +31,7 @@ def note(run: Mapping[str, Any], who: Cancelled, ledgers: Mapping[str, str]) -> 
     run_id = str(run["id"])
     url = ledgers.get(api.workshop_of(dict(run))) or ledgers.get("default")
     if url is None:
-        raise LedgerError("there is no workshop block 'default': `make up` makes it")
+        raise LedgerError("there is no workshop block 'default': `lockgate up` makes it")
     _check_idle(run_id, ledgers)
     record(url, run_id, "cancelled", who.by, who)
     _check_idle(run_id, ledgers)

@@ -51,8 +51,9 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         command = next(iter(sys.argv[1:]), "")
-        settings.use(always=command == "demo", door=command in AT_THE_DOOR)
-        app()
+        if not command.startswith("-"):  # --help and --version make no home
+            settings.use(always=command == "demo", door=command in AT_THE_DOOR)
+        app(prog_name="lockgate")
     except InputError as err:
         _fail(str(err), 2)
     except LockgateError as err:
@@ -67,7 +68,24 @@ def main() -> None:
         httpx = sys.modules.get("httpx")  # who has not imported it has no error of it
         if httpx is None or not isinstance(err, httpx.HTTPError):
             raise
-        _fail(f"the server at {settings.url()} does not answer {home()}: is `make up` running? ({err})", 4)
+        _fail(f"the server at {settings.url()} does not answer {home()}: is `lockgate up` running? ({err})", 4)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"lockgate {version('lockgate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    of_lockgate: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version")
+    ] = False,
+) -> None:
+    """A canal lock for code by agents."""
 
 
 @app.callback()
@@ -78,13 +96,20 @@ def _root(
 
 
 @app.command()
-def up() -> None:
+def up(
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay, for an init system or a container that watches this process")
+    ] = False,
+) -> None:
     """Start server, gateway, zygote, worker and supervisor; prints where they are."""
     from blocks.workshop import workshop
     from station import credentials, moved, supervisor
 
     if problem := moved.problem():
         raise InputError(problem)
+    if foreground:
+        moved.note()
+        supervisor.become()
     started = supervisor.up()
     moved.note()
     shop = workshop("default")

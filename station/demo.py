@@ -56,7 +56,7 @@ def demo(interactive: bool) -> int:
         console.print(f"releases: {lives[0][:12]} (before) → {lives[-1][:12]} (now, as {url}/health says)")
     console.print("\n[bold]Bill[/]")
     show_bill(run_id)
-    command = f"LOCKGATE_HOME={shlex.quote(str(home()))} bin/lockgate"
+    command = f"LOCKGATE_HOME={shlex.quote(str(home()))} {settings.COMMAND}"
     console.print(f"run       {run_url(run_id)}")
     if outcome.end is End.LIVE:
         console.print(f"service   {outcome.url or url}/v2/search?q=couch")
@@ -146,5 +146,5 @@ def _ask(question: Question) -> tuple[str, str, str]:
         answer = Prompt.ask("your answer", choices=["approve", "changes", "reject"], default="approve")
         comment = Prompt.ask("comment", default="", show_default=False) if answer != "approve" else ""
     except EOFError as err:
-        raise LockgateError("nobody answered: the review waits in the UI; `make down` stops all") from err
+        raise LockgateError("nobody answered: the review waits in the UI; `lockgate down` stops all") from err
     return ("ask for changes" if answer == "changes" else answer), os.environ.get("USER", "demo"), comment

@@ -39,7 +39,7 @@ def checks() -> Iterator[Check]:
     yield Check(silent, Dependencies().doctor(), needed=False)
     yield Check(f"disk at {home()}", _disk())
     for name in ("supervisor", "server", "gateway", "worker"):
-        yield Check(name, None if processes.running(name) else "not running: `make up` starts it")
+        yield Check(name, None if processes.running(name) else "not running: `lockgate up` starts it")
     yield Check("zygote (warm starts; without it each run starts a Python of its own)", _zygote(), needed=False)
     problem = _api()
     yield Check("API", problem)
@@ -97,7 +97,7 @@ def _disk() -> str | None:
 
 def _zygote() -> str | None:
     if not processes.running("zygote"):
-        return "not running: `make up` starts it"
+        return "not running: `lockgate up` starts it"
     problem = ask_zygote()
     return (
         f"it does not answer ({problem}): the supervisor replaces it within minutes, see run/zygote.log"
@@ -114,5 +114,5 @@ def _api() -> str | None:
             client.hello()
             client.read_deployment_by_name("agent-task/agent-task")
     except Exception as err:  # whatever it is, it is the answer
-        return f"{settings.url()}: {err or type(err).__name__}: `make up` starts it"
+        return f"{settings.url()}: {err or type(err).__name__}: `lockgate up` starts it"
     return None

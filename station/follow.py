@@ -44,7 +44,7 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
                 if time.monotonic() - answered > SILENCE_S:
                     raise LockgateError(
                         f"the server at {settings.url()} has not answered for {SILENCE_S} s: was it stopped? "
-                        f"After `make up` the run goes on: lockgate status {run_id}"
+                        f"After `lockgate up` the run goes on: lockgate status {run_id}"
                     ) from err
                 spinner.update("the server does not answer; waiting for it")
                 time.sleep(1)

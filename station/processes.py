@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from blocks.home import home
 from blocks.host.alive import started
@@ -33,9 +34,20 @@ def start(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> 
             start_new_session=True,
             preexec_fn=_plain_signals,
         )
-    mark = {"pid": process.pid, "started": started(process.pid)}
-    (folder / f"{name}.json").write_text(json.dumps(mark))
+    _note(name, process.pid)
     return process.pid
+
+
+def become(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> NoReturn:
+    """This very process is found under that name from now on. What it prints goes where it went."""
+    _note(name, os.getpid())
+    _plain_signals()
+    os.chdir(cwd)
+    os.execve(argv[0], list(argv), dict(env))  # noqa: S606 - no shell is wanted
+
+
+def _note(name: str, pid: int) -> None:
+    (_folder() / f"{name}.json").write_text(json.dumps({"pid": pid, "started": started(pid)}))
 
 
 def running(name: str) -> int | None:

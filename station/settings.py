@@ -10,6 +10,8 @@ from station import credentials
 
 PROJECT = Path(__file__).resolve().parent.parent
 POOL = "lockgate"
+COMMAND = "bin/lockgate" if (PROJECT / "bin" / "lockgate").is_file() else "lockgate"
+"""How people call us: in a checkout there is a script, else an installation has put it on their PATH."""
 _door = ""
 """Where this process is signed in."""
 
@@ -36,6 +38,11 @@ def door_port() -> int:
         return int(os.environ["LOCKGATE_DOOR_PORT"])
     chosen = home() / "run" / "door-port"
     return int(chosen.read_text()) if chosen.is_file() else port() + 10
+
+
+def are_metrics_open() -> bool:
+    """Whether the door tells its numbers to whoever reaches it: LOCKGATE_METRICS=open."""
+    return os.environ.get("LOCKGATE_METRICS") == "open"
 
 
 def is_door_port_fixed() -> bool:

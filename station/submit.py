@@ -62,7 +62,7 @@ def _unusable(brief: Brief) -> tuple[str, ...]:
         except (httpx.HTTPError, RuntimeError) as err:
             if not pauses_s or isinstance(err, httpx.ConnectError):
                 raise api.NoAnswer(
-                    f"the server at {settings.url()} does not answer: is `make up` running? ({reason_of(err)})"
+                    f"the server at {settings.url()} does not answer: is `lockgate up` running? ({reason_of(err)})"
                 ) from err
             time.sleep(pauses_s.pop(0))
 
@@ -70,7 +70,7 @@ def _unusable(brief: Brief) -> tuple[str, ...]:
 def _run(deployment: str, parameters: dict[str, Any], key: str | None) -> str:
     found = api.get(f"/deployments/name/{deployment}")
     if found is None:
-        raise InputError(f"the server at {settings.url()} has no deployment {deployment}: run `make up`")
+        raise InputError(f"the server at {settings.url()} has no deployment {deployment}: run `lockgate up`")
     asked = {
         "parameters": parameters,
         "idempotency_key": key or str(uuid.uuid4()),  # so that asking again makes no second run

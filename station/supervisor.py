@@ -14,10 +14,11 @@ import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from blocks import kept
 from blocks.home import home
+from domain.errors import InputError
 from station import first_database, processes, settings
 from station.keeping import Keeper, Program
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
 PREFECT = str(Path(sys.executable).with_name("prefect"))
+COMMAND = [PYTHON, "-m", "station.supervisor"]
 NAMES = ("worker", "zygote", "gateway", "door", "server")
 """In the order in which they are stopped."""
 ROUND_S = 2.0
@@ -55,13 +57,31 @@ def up(timeout_s: float = 300) -> bool:
 
 def start() -> None:
     """Start the supervisor, unless it runs. From here on the server's port is known: `settings.url`."""
-    if processes.running("supervisor"):
-        return
+    if not processes.running("supervisor"):
+        _choose_port()
+        processes.start("supervisor", COMMAND, _supervisors_environment(), settings.PROJECT)
+
+
+def become() -> NoReturn:
+    """This process is the supervisor from now on, for an init system or a container that watches it.
+
+    Raises InputError where one runs already.
+    """
+    if pid := processes.running("supervisor"):
+        raise InputError(f"the supervisor of {home()} runs already, as process {pid}: `lockgate down` stops it")
+    _choose_port()
+    told = {name: value for name, value in os.environ.items() if name == "NOTIFY_SOCKET"}  # systemd's
+    processes.become("supervisor", COMMAND, {**_supervisors_environment(), **told}, settings.PROJECT)
+
+
+def _choose_port() -> None:
     if not processes.running("server"):  # ours may have outlived its supervisor, and keeps its port
         (home() / "port").write_text(str(processes.free_port(settings.port())))
     (home() / "run" / "ready").unlink(missing_ok=True)
-    env = {**_system_environment(), **settings.client_environment()}
-    processes.start("supervisor", [PYTHON, "-m", "station.supervisor"], env, settings.PROJECT)
+
+
+def _supervisors_environment() -> dict[str, str]:
+    return {**_system_environment(), **settings.client_environment()}
 
 
 def wait(timeout_s: float = 300) -> None:
@@ -117,6 +137,7 @@ class Supervisor:
             keeper.keep()
         (home() / "run" / "ready").write_text(str(os.getpid()))
         log.info("ready at %s", settings.url())
+        _tell_init("READY=1")
         for keeper in self.keepers.values():
             self._in_background(keeper.question, ASK_S)
         self._in_background(self._runs.look, ROUND_S)
@@ -126,6 +147,7 @@ class Supervisor:
         while not self.over.wait(1):
             for keeper in self.keepers.values():
                 keeper.keep()
+        _tell_init("STOPPING=1")
         for name in NAMES:
             processes.stop(name)
 
@@ -298,6 +320,13 @@ def ask_worker() -> str | None:
         return "it has never sent a heartbeat"
     late_s = min(ages).total_seconds()
     return f"its last heartbeat was {late_s:.0f} s ago" if late_s > 4 * HEARTBEAT_S else None
+
+
+def _tell_init(state: str) -> None:
+    """systemd, if it has started us and wants to know: https://www.freedesktop.org/software/systemd/man/sd_notify.html"""
+    if place := os.environ.get("NOTIFY_SOCKET"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.sendto(state.encode(), f"\0{place[1:]}" if place.startswith("@") else place)
 
 
 def keep_blocks() -> None:

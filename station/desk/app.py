@@ -232,7 +232,7 @@ class Desk:
         path = f"/deployments/name/{deployment}/{deployment}"
         found = await self._look(lambda: api.get(path))
         if not found:
-            raise Denied(503, f"the server has no deployment {deployment}: run `make up`")
+            raise Denied(503, f"the server has no deployment {deployment}: run `lockgate up`")
         way = ["api", "deployments", str(found["id"]), "create_flow_run"]
         body = {"parameters": parameters, **({"idempotency_key": key} if key else {})}
         return str((await self._act(visit, way, body))["id"])

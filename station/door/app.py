@@ -17,8 +17,9 @@ from starlette.websockets import WebSocket
 
 from domain.access import START, Cancelled, Role, Token, answer_digest, start_digest
 from domain.errors import LockgateError
+from station import settings
 from station.desk.app import Desk
-from station.door import bodies, sockets, table
+from station.door import bodies, metrics, sockets, table
 from station.door.acts import Acts
 from station.door.connections import note_signed
 from station.door.forms import SHOWING, Forms
@@ -63,7 +64,7 @@ class Door:
 
     def __init__(self, upstream: Upstream, guests: Guests, acts: Acts | None = None) -> None:
         self.upstream, self.guests, self.acts, self.forms = upstream, guests, acts or Acts(), Forms()
-        self.desk = Desk(guests, self._ask_as)
+        self.desk, self.metrics = Desk(guests, self._ask_as), metrics.Metrics()
         self._looking, self._acting = ThreadPoolExecutor(2, "looks"), ThreadPoolExecutor(4, "acts")
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -95,6 +96,10 @@ class Door:
             raise Denied(405, f"the door knows {', '.join(METHODS)}")
         if segments == ["door", "health"]:
             return JSONResponse({"status": "pass"})
+        if segments == ["metrics"] and method == "GET":
+            if not settings.are_metrics_open():
+                await self._guest(request)
+            return await self._measured()
         if segments[:2] == ["door", "environments"]:
             token = await self._guest(request)
             return await self._environment(request, token, segments[2:], await _content(request))
@@ -124,6 +129,27 @@ class Door:
             told = await self.upstream.read("/ui-settings", signed=False)
             return JSONResponse({**told, "api_url": "/api"})  # the UI would go past the door, and be turned away
         return await self._passed_on(request, "GET", path_of(segments), NOTHING, signed=False)
+
+    async def _measured(self) -> Response:
+        try:
+            underway = await self._underway()
+        except Denied:
+            underway = None  # that is among what it tells
+        try:
+            text = await self.guests.look(lambda tokens: self.metrics.text(tokens.url, underway))
+        except LockgateError as err:
+            raise Denied(503, f"the ledger does not answer: {err}") from err
+        return Response(text, headers={"content-type": metrics.CONTENT_TYPE_LATEST})
+
+    async def _underway(self) -> metrics.Underway:
+        tasks = {"flows": {"name": {"any_": ["agent-task"]}}}
+        counts = {}
+        for doing, state in metrics.ASKED.items():
+            asked = {**tasks, "flow_runs": {"state": state}}
+            counts[doing] = int(await self.upstream.read("/api/flow_runs/count", body=asked) or 0)
+        waiting = {**tasks, "flow_runs": {"state": metrics.ASKED["waiting_for_a_person"]}, "limit": MOST_RUNS}
+        runs = await self.upstream.read("/api/flow_runs/filter", body=waiting)
+        return metrics.Underway(counts, metrics.waited_s(runs or []))
 
     async def _environment(self, request: Request, token: Token, words: list[str], content: bytes) -> Response:
         """Whether an environment is held, by `GET …/NAME`; `POST …/NAME/hold` and `…/open` with a reason."""

@@ -135,6 +135,8 @@ class FakeDoor:
         runs = {run: _run(name, run) for name, run in RUNS.items()}
         if (run := path.removeprefix("/api/flow_runs/")) in runs:
             return httpx.Response(200, json=runs[run])
+        if path == "/api/flow_runs/count":
+            return httpx.Response(200, json=2 if b"PAUSED" in request.content else 0)
         if path == "/api/flow_runs/filter" and b"any_" in request.content:
             return httpx.Response(200, json=[run for run in runs.values() if run["id"].encode() in request.content])
         if path in ("/api/flow_runs/paginate", "/api/artifacts/filter"):

@@ -184,7 +184,7 @@ def test_a_server_that_is_not_there_is_said_in_one_line(desk: Desk) -> None:
     for command in ("status", "inbox", "bill"):
         done = desk.lockgate(command)
         assert (done.returncode, done.stdout) == (4, "")
-        assert "does not answer: is `make up` running?" in done.stderr
+        assert "does not answer: is `lockgate up` running?" in done.stderr
         assert len(done.stderr.splitlines()) == 1
 
 
