@@ -79,7 +79,10 @@ def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) ->
     while (briefs.is_alive() or not all(map(made.is_over, made.tasks))) and time.monotonic() < until:
         time.sleep(1)
     time.sleep(20)  # what is swept, and brought back, is by then
-    wrong = broken(made)
+    wrong = list[str]()
+    for sentence in broken(made):
+        wrong.append(sentence)
+        say(f"BROKEN: {sentence}")
     ends = Counter(
         str(End(json.loads(body)["end"])) for (body,) in made.rows("SELECT body FROM entries WHERE kind = 'outcome'")
     )
@@ -87,8 +90,6 @@ def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) ->
         say(f"{task.name:12} {task.environment or '-':6} {'deleted' if task.deleted else _end(made, task.run_id)}")
     if wrong:
         print((made.home / "run" / "supervisor.log").read_text()[-LOG_CHARS:], flush=True)
-    for sentence in wrong:
-        say(f"BROKEN: {sentence}")
     longest = {
         environment: max(users.silences, key=lambda one: one.seconds, default=Silence(0, 0, ""))
         for environment, users in made.users.items()
