@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
 
 from blocks.workshop import Workshop, workshop
 from domain.brief import Brief
@@ -22,6 +21,7 @@ from tasks.security_scan import security_scan
 from tasks.test import test as run_tests
 from tests.e2e.briefs import brief as of_sums
 from tests.made_once import toolchains
+from tests.prefect_server import prefect_server
 
 T = TypeVar("T")
 WORKSHOP = "by-steps"
@@ -37,7 +37,7 @@ def a_workshop(home: Path) -> Iterator[Workshop]:
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
         patch.setenv("LOCKGATE_HOME", str(home))
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_server():
             Workshop(sandboxes="bubblewrap", registries=(), toolchains=toolchains()).keep(WORKSHOP)
             workshop.cache_clear()
             patch.setattr("tasks.prepare.unusable_agents", lambda _: ())  # there is no agent here

@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from prefect.client.orchestration import get_client
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner, SSlibKey
@@ -47,6 +46,7 @@ from domain.trees import FILE, LINK, PROGRAM
 from domain.value import canonical
 from tests.contract.test_toolchain import wheel
 from tests.engine import engine_socket
+from tests.prefect_server import prefect_server
 
 TREE: Tree = {
     "main.py": TreeEntry(FILE, b"import os, plain\nprint(plain.VALUE, os.getuid(), os.getcwd(), os.environ['PORT'])\n"),
@@ -691,7 +691,7 @@ def test_a_key_that_is_refused_is_not_in_the_message() -> None:
 
 def test_a_key_is_made_once_and_kept_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
-    with prefect_test_harness(server_startup_timeout=120), ThreadPoolExecutor(4) as pool:
+    with prefect_server(), ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda _: SigningKey.ensure("release"), range(4)))
         assert len({key.public_key() for key in made}) == 1
         assert SigningKey.saved("release").private_key == made[0].private_key

@@ -5,12 +5,12 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from blocks.memory import MAX_BYTES, Memory, block_name
 from blocks.scanners.kingfisher import Kingfisher
 from domain.errors import AgentError, InputError
 from domain.ports import TreeEntry
+from tests.prefect_server import prefect_server
 
 REPOSITORY, AGENT = "/srv/git/shop.git", "claude-code/default"
 TOKEN = "gh" + "p_" + "Zt4Kq9Wb2Xn7Vc5Rm8Yd1Jf6Hs3Lg0Pa2Tb4"
@@ -23,7 +23,7 @@ def server() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("PREFECT_")]:
             patch.delenv(name)
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_server():
             yield
 
 

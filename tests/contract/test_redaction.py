@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import pytest
 from prefect import flow
-from prefect.testing.utilities import prefect_test_harness
 
 from blocks.agents.command import Command
 from blocks.memory import Memory, block_name
@@ -31,6 +30,7 @@ from tasks.plan import plan
 from tasks.review import opinion
 from tasks.room.redaction import redacted, spotted
 from tests.made_once import toolchains
+from tests.prefect_server import prefect_server
 
 T = TypeVar("T")
 TOKEN = "gh" + "p_" + "Zx7Kq2Wm9Rt4Yb6Nc8Vd3Lf5Js1Hg0Pa2Bu4"
@@ -93,7 +93,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         patch.setenv("PREFECT_LOCAL_STORAGE_PATH", str(home / "results"))
         patch.setenv("LOCKGATE_HOME", str(home))
-        with prefect_test_harness(server_startup_timeout=120):
+        with prefect_server():
             Workshop(sandboxes="bubblewrap", registries=(), toolchains=toolchains()).keep("redaction")
             Command(command=program(TELLS, MOVES)).keep("moves")
             Command(command=program(TELLS, REVIEWS)).keep("reviews")
