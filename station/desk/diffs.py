@@ -15,6 +15,8 @@ FOLDED = (
 """Lock files and what programs write, by name alone: what a file says of itself, an agent may have written."""
 MOST_LINES = 20_000
 """So many lines of a change are shown."""
+CR = "␍"
+"""Ends a line that ends with CR and LF: who reads a change of line ends sees what changed."""
 LONG = 600
 """A file with more lines is folded."""
 _HUNK = re.compile(r"@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@(.*)")
@@ -100,6 +102,8 @@ def _hunk(lines: list[str], at: int, hunk: re.Match[str], shown: list[Line]) -> 
     at += 1
     while at < len(lines) and (old < old_end or new < new_end or lines[at].startswith("\\")):
         sign, text = lines[at][:1], lines[at][1:]
+        if text.endswith("\r"):
+            text = text[:-1] + CR
         if sign == "+":
             shown.append(Line("add", None, new, text))
             new += 1

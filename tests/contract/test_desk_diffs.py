@@ -65,3 +65,9 @@ def test_of_a_very_long_change_it_is_said_how_much_is_not_shown() -> None:
     ((file,), left_out) = files_of(diff)
     assert file.is_folded and left_out == 30_004 - MOST_LINES
     assert files_of("")[0] == files_of("no diff at all\n@@ -1 +1 @@\n")[0] == ()
+
+
+def test_a_change_of_line_ends_is_seen() -> None:
+    head = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n"
+    files, _ = files_of(f"{head}-one\n+one\r\n a\rb\n")
+    assert [line.text for line in files[0].lines[1:]] == ["one", "one␍", "a\rb"]
