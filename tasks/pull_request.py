@@ -125,7 +125,7 @@ def description(shop: Workshop, prepared: Prepared, evidence: Evidence, verdict:
         _opinion(evidence),
         f"An approval counts for commit {inert(str(a.commit))} alone, while its branch stands there. Request changes, "
         "with comments at lines, and the agent gets them. Push nothing to this branch; the platform merges it.",
-        f"[The desk]({host.desk_url.rstrip('/')}/desk/tasks/{prepared.run_id}) has the whole story."
+        f"[The desk]({host.desk_url.rstrip('/')}/desk/task/{prepared.run_id}) has the whole story."
         if host.desk_url
         else f"Run {inert(prepared.run_id)}.",
     ]
@@ -312,9 +312,11 @@ def tell_release(
     """How a release goes, as a deployment and in our comment. Output alone: it fails no run."""
     shop, brief, run = workshop_of(prepared.brief), prepared.brief, prepared.run_id
     try:
-        host = shop.forge.hosted(brief.repository)
         merged = shop.ledger.find(run, "merged", revision, Merged)
-        if host is None or merged is None or brief.environment is None:
+        if merged is None or brief.environment is None or not _proposals(shop, run):
+            return
+        host = shop.forge.hosted(brief.repository)
+        if host is None:
             return
         host.announce(brief.repository, revision, brief.environment, state, url, sentence)
         if comment:
@@ -326,8 +328,9 @@ def tell_release(
 def tell_end(shop: Workshop, brief: Brief, outcome: Outcome) -> None:
     """How the run ended, in our comment at its newest pull request; where it was not merged, as its status too."""
     try:
-        host, known = shop.forge.hosted(brief.repository), _proposals(shop, outcome.run_id)
-        if host is None or not known:
+        known = _proposals(shop, outcome.run_id)
+        host = shop.forge.hosted(brief.repository) if known else None
+        if host is None:
             return
         text = "\n".join(
             [f"**{outcome.end}**: {inert(outcome.sentence)}", *(f"- {inert(one)}" for one in outcome.reasons)]
