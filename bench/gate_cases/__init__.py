@@ -27,6 +27,6 @@ HOSTILE: tuple[Case, ...] = (
     *code.CASES,
     *languages.CASES,
 )
-HONEST: tuple[Case, ...] = (*honest_shop.CASES, *honest_pypi.CASES)
+HONEST: tuple[Case, ...] = (*honest_shop.CASES, *honest_pypi.CASES, *languages.HONEST)
 CASES = (*HOSTILE, *HONEST)
 UPSTREAM = honest_upstream.CASES

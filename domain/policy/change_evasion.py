@@ -145,6 +145,10 @@ def _reads_one_alone(function: ast.AST) -> bool:
 def _always_equal(module: ast.Module) -> Found:
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(module):
+        is_any = isinstance(node, ast.ImportFrom) and any(one.name == "ANY" for one in node.names)
+        is_mock = isinstance(node, ast.ImportFrom) and node.module in ("unittest.mock", "mock")
+        if (is_any and is_mock) or dotted(node).endswith("mock.ANY"):
+            yield node, "unittest's ANY is equal to anything"
         for name, value in _equalities(node):
             function = functions.get(value.id) if isinstance(value, ast.Name) else value
             if function is not None and _never_compares(function):
@@ -298,7 +302,7 @@ EVASION_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "always-equal", "change", REFUSE,
         "An __eq__ of product code that says yes without a look at what it is compared with, also one that is put into "
-        "a class by assignment, setattr or type().",
+        "a class by assignment, setattr or type(), and ANY of unittest.mock.",
         "Every assertion about it holds.",
         "compare the fields",
         newly(_always_equal),

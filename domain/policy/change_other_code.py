@@ -40,11 +40,20 @@ _DETECTS = {
 """What a program is told when a test runner starts it: https://pkg.go.dev/testing#Testing,
 https://doc.rust-lang.org/reference/conditional-compilation.html#test, https://vitest.dev/guide/migration.html#envs"""
 _ASKED = {
-    "go": re.compile(r"^\s*(?:import\s+)?(?:\w+\s+)?\"testing\"\s*$"),
-    "rust": re.compile(r"\bcfg!?\s*\(\s*debug_assertions\b|\bthread::current\(\)\.name\(\)"),
+    "go": re.compile(
+        r"^\s*(?:import\s+)?(?:\w+\s+)?\"testing\"\s*$|\bdebug\.(?:Stack|PrintStack)\(|\bruntime\.(?:Stack|Callers?|FuncForPC)\("
+        r"|\bos\.Executable\(|\"/?go-build"
+    ),
+    "rust": re.compile(
+        r"\bcfg!?\s*\(\s*debug_assertions\b|\bthread::current\(\)\.name\(\)|\bcurrent_exe\s*\(|\bBacktrace::"
+        r"|\bvar(?:_os)?\s*\(\s*\"CARGO"
+    ),
     "javascript": re.compile(
         r"^(?=.*\bNODE_ENV\b)(?=.*['\"`]test['\"`])|\bimport\.meta\.vitest\b"
         r"|\btypeof[\s(]+(?:vi|it|test|expect)\b(?!\s*\??\.\s*(?!only|skip|each|todo|fn|mock)\w|\[Symbol)"
+        r"|\bError\([^()]{0,60}\)\.stack\b|\b(?:e|err|error)\.stack\s?\??\.\s?(?:includes|match|split|indexOf|search)\b|\bprepareStackTrace\b"
+        r"|\b(?:require\.main|process\.mainModule|module\.parent)\s?\??\.\s?(?:filename|id|path|paths|children)\b"
+        r"|\bprocess\.argv\[1\]\s?\??\.\s?(?:includes|match|indexOf|search|endsWith)\b"
     ),
 }
 """What a test runner decides, or may. `it` and `test` are names of variables, too."""
@@ -60,6 +69,7 @@ _REPLACES = {
     "javascript": re.compile(
         r"\bglobal(?:This)?\.(?:describe|it|test|expect|assert)\s*=[^=]|\bassert(?:\.\w+)+\s*=[^=>]"
         r"|\brequire\(\s*['\"](?:node:)?assert(?:/strict)?['\"]\s*\)(?:\.\w+)*\s*=[^=]"
+        r"|\bObject\.(?:assign|definePropert(?:y|ies))\(\s*(?:require\(\s*['\"](?:node:)?assert|assert\b|globalThis\.)"
     ),
 }
 
@@ -86,6 +96,27 @@ def _asks(change: Change) -> Iterator[Hit]:
         is_replaced = matches(path, _SET_UPS) and kind in _REPLACES and _REPLACES[kind].search(line)
         if is_known or is_replaced or _ASKED[kind].search(line):
             yield Hit(f"it can be otherwise under test than elsewhere: {line.strip()[:100]!r}", path, number)
+
+
+_BEFORE_TESTS = re.compile(r"^func\s+init\s*\(\s*\)|^var\s+\w+[^=(]{0,80}=\s*(?:func\b|[a-z_]\w*\()", re.MULTILINE)
+_GO_VARIABLE = re.compile(r"^(?:var\s+|\t)(\w+)\b[^\n:=]{0,200}=", re.MULTILINE)
+_GO_ASSIGNED = re.compile(r"(?<![.\w])(\w+)(?:\[[^\]\n]{0,80}\]|\.\w+)?\s*=[^=]")
+
+
+def _before_tests(change: Change) -> Iterator[Hit]:
+    """In Go the tests of a package and its code are one program, whichever file a line stands in."""
+    for path in change.present:
+        lines = list(change.added(path)) if path.endswith("_test.go") else []
+        if not _BEFORE_TESTS.search("\n".join(line for _, line in lines)):
+            continue
+        names: set[str] = set()
+        for other in change.head:
+            beside = PurePosixPath(other).parent == PurePosixPath(path).parent
+            if beside and other.endswith(".go") and not other.endswith("_test.go"):
+                names.update(_GO_VARIABLE.findall(text_of(change.head, other) or ""))
+        for number, line in lines:
+            if names.intersection(_GO_ASSIGNED.findall(line)):
+                yield Hit(f"before the tests run, it may change the product: {line.strip()[:100]!r}", path, number)
 
 
 def _knows(line: str, kind: str) -> bool:
@@ -283,8 +314,17 @@ OTHER_PERSON_RULES: tuple[Rule[Change], ...] = (
         _in_source,
     ),
     Rule(
+        "tests-do-the-work", "change", Severity.PERSON,
+        "A test file of Go with new code that runs before all tests (`func init()`, a variable that a function makes), "
+        "and that gives a variable of the product's another value.",
+        "It may put into the product what the product does not have: tests are green, and no program works.",
+        "do it in the product, or in the test that needs it",
+        _before_tests,
+    ),
+    Rule(
         "test-environment", "change", Severity.PERSON,
-        "Product code that newly asks for NODE_ENV `test`, for Rust's debug_assertions or a thread's name, that "
+        "Product code that newly asks for NODE_ENV `test`, for Rust's debug_assertions or a thread's name, for its "
+        "call stack, where its own program lies, which file was started or what Cargo says at run time, that "
         "imports Go's package testing, or asks for the type of `it`, `test` and their like, which may be variables. "
         "And what `test-detection` refuses, where it moved from another file, makes a crate `no_std`, or stands in a "
         "set-up of tests or a svelte, nuxt or next.config.",

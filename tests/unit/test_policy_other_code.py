@@ -61,10 +61,19 @@ DETECTS = {
     ),
 }  # fmt: skip
 ASKS = {
-    "a.go": ('import "testing"', '\t"testing"'),
+    "a.go": (
+        'import "testing"',
+        '\t"testing"',
+        "at := string(debug.Stack())",
+        "_, at, _, _ := runtime.Caller(1)",
+        "at, _ := os.Executable()",
+        'strings.Contains(at, "go-build")',
+    ),
     "src/other.rs": (
         "if cfg!(debug_assertions) {",
         "thread::current().name()",
+        "let at = std::env::current_exe()?;",
+        'std::env::var_os("CARGO_MANIFEST_DIR")',
         "#![cfg_attr(not(test), no_std)]",
         '#![cfg_attr(not(any(test, feature = "std")), no_std)]',
     ),
@@ -75,6 +84,10 @@ ASKS = {
         "type T = typeof test",
         "typeof it === 'string'",
         "typeof test.skip === 'function'",
+        "/test/.test(new Error().stack)",
+        "err.stack.includes('mocha')",
+        "require.main.filename",
+        "process.argv[1].includes('test')",
     ),
     "vitest.setup.ts": ("globalThis.expect = expect", "if (process.env.VITEST) {"),
     "web/svelte.config.js": ("process.env.VITEST",),
@@ -85,6 +98,7 @@ REPLACES = {
         "globalThis.expect = () => fine",
         "assert.strict.equal = () => {}",
         "require('node:assert').equal = x",
+        "Object.assign(require('assert'), {equal() {}})",
     ),
 }
 HONEST = {
@@ -97,7 +111,8 @@ HONEST = {
     "web/a.js": (
         "if (process.env.NODE_ENV === 'production') {", "const vitest = 1", "if (assert.ok === x) {",
         "// JEST_WORKER_ID", "assert.equal(a, b)", "typeof it.return === 'function'", "typeof it[Symbol.iterator]",
-        "typeof testing === 'undefined'",
+        "typeof testing === 'undefined'", "if (require.main === module) {", "this.stack.includes(node)",
+        "Error.captureStackTrace(this, Bad)", "Object.assign(options, x)",
     ),
     "vite.config.ts": ("x",),
 }  # fmt: skip
@@ -111,6 +126,15 @@ def test_new_lines_that_know_of_tests_or_replace_assertions_are_seen_and_others_
     for path, lines in HONEST.items():
         for line in lines:
             assert not rules({path: line + "\n"}) & {"test-detection", "test-environment", "test-shadow"}, line
+
+
+def test_a_test_file_of_go_that_changes_the_product_before_the_tests_goes_to_a_person() -> None:
+    base = {**BASE, **tree({"sums/a.go": "package sums\n\nvar double = func(a int) int { return 0 }\n"})}
+    for first in ("func init() {\n\tdouble = right\n}", "var done = put()\n\nfunc put() int {\n\tdouble = right\n}"):
+        assert "tests-do-the-work" in rules({"sums/a_test.go": f"package sums\n\n{first}\n"}, base)
+        assert "tests-do-the-work" not in rules({"other/a_test.go": f"package other\n\n{first}\n"}, base)
+    for honest in ("var Double = double", "func init() {\n\tregister(t)\n}", "func TestA(t *T) {\n\tdouble = stub\n}"):
+        assert "tests-do-the-work" not in rules({"sums/a_test.go": f"package sums\n\n{honest}\n"}, base)
 
 
 @pytest.mark.parametrize(("path", "line"), [("src/a.rs", "#[cfg(not(test))]"), ("web/b.js", "process.env.VITEST")])
