@@ -69,7 +69,7 @@ _REPLACES = {
     "javascript": re.compile(
         r"\bglobal(?:This)?\.(?:describe|it|test|expect|assert)\s*=[^=]|\bassert(?:\.\w+)+\s*=[^=>]"
         r"|\brequire\(\s*['\"](?:node:)?assert(?:/strict)?['\"]\s*\)(?:\.\w+)*\s*=[^=]"
-        r"|\bObject\.(?:assign|definePropert(?:y|ies))\(\s*(?:require\(\s*['\"](?:node:)?assert|assert\b|globalThis\.)"
+        r"|\bObject\.(?:assign|defineProperty|defineProperties)\(\s*(?:require\(\s*['\"](?:node:)?assert|assert\b|globalThis\.)"
     ),
 }
 
