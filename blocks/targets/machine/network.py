@@ -82,7 +82,7 @@ class Ways(NamedTuple):
         scheme, is_url, rest = value.partition("://")
         if not is_url or scheme.lower().partition("+")[0] not in _PORTS:
             return value
-        netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+        netloc = _netloc(rest)
         user, at, hosts = netloc.rpartition("@")
         places = {address.host: place for address, place in _inside(self.addresses).items()}
         seen = ",".join(_moved(one, places) for one in hosts.split(","))
@@ -209,14 +209,19 @@ def addresses_of(reach: Sequence[str], granted: Mapping[str, str]) -> tuple[Addr
     return tuple(found)
 
 
+def _netloc(rest: str) -> str:
+    """Of what follows `://`. Newer `urlsplit` refuses all of a URL that has an IPv6 address after another host's."""
+    return re.split(r"[/?#]", rest, maxsplit=1)[0]
+
+
 def _named(value: str) -> Iterator[Address]:
     """The addresses in a URL of a database, queue or mail server: none, one, or more with commas between them."""
-    scheme, is_url, _ = value.partition("://")
+    scheme, is_url, rest = value.partition("://")
     usual = _PORTS.get(scheme.lower().partition("+")[0])
     if not is_url or usual is None:
         return
     with contextlib.suppress(ValueError):
-        for one in urlsplit(value).netloc.rpartition("@")[2].split(","):
+        for one in _netloc(rest).rpartition("@")[2].split(","):
             parts = urlsplit(f"//{one}")
             if parts.hostname:  # else it is a socket in the file system, which a release does not see
                 yield Address(parts.hostname, parts.port or usual)
