@@ -26,6 +26,8 @@ from blocks.gateway.models.provider import ModelProvider
 from blocks.gateway.secret import Secret
 from blocks.ledger.ledger import Ledger
 from blocks.memory import Memory
+from blocks.notices.email import Email
+from blocks.notices.pagerduty import PagerDuty
 from blocks.package_index import PackageIndex
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
@@ -45,6 +47,7 @@ from domain.brief import Brief
 from domain.egress import Rule
 from domain.errors import InputError, TargetError
 from domain.models import ModelPolicy
+from domain.notices import Notices
 from domain.ports import Agent, Database, ReleaseBuild, Sandbox, Scanner, Target, Tree
 from domain.project import ProjectSettings
 from domain.registries import REGISTRIES
@@ -102,6 +105,7 @@ class Workshop(LockgateBlock):
     )
     freezes: tuple[Freeze, ...] = Field((), description="When nothing is released to which environment")
     pager: str | None = Field(None, description="Notification block to call when a person must decide, as type/name")
+    notices: Notices = Field(Notices(), description="Who hears of what, by which channels, and when")
     keep_artifacts: int = Field(5, ge=2, description="Releases of an environment whose archives and images are kept")
     store_days: float = Field(30, ge=1, description="Days that the store keeps what the ledger does not refer to")
     checkpoints_in_repository: bool = Field(
@@ -226,6 +230,8 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "github": GitHub,
     "package-index": PackageIndex,
     "memory": Memory,
+    "email": Email,
+    "pagerduty": PagerDuty,
     "process-target": ProcessTarget,
     "docker-host-target": DockerHostTarget,
     "ecs-target": EcsTarget,

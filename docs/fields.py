@@ -13,6 +13,7 @@ from domain.egress import Rule
 from domain.health import HealthCheck
 from domain.migration import MigrationBudget, Patience
 from domain.models import ModelPolicy, Price
+from domain.notices import Notices
 from domain.project import Migrations, ProjectEgress, ProjectSettings, ReviewPolicy
 from station.cli import app
 
@@ -49,6 +50,8 @@ def settings() -> str:
     for block in _blocks():
         parts += [f"### {block._block_type_name}\n\n{block._description}\n", _fields(block, "block")]
     parts += ["## Model policy\n\nThe workshop's `models`.\n", _fields(ModelPolicy, "policy")]
+    parts += ["## Notices\n\nThe workshop's `notices`; [what they are](operating.md#who-is-told).\n"]
+    parts += [_fields(Notices, "notices")]
     parts += ["### A price\n\nUS dollars for a million tokens.\n", _fields(Price, "price")]
     parts += ["## A database\n\nA database's `budget`, then its `patience`.\n", _fields(MigrationBudget, "budget")]
     parts += [_fields(Patience, "patience")]

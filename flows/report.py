@@ -10,6 +10,7 @@ from prefect.states import Completed, Crashed, Failed
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import AgentError, GatewayAway, LedgerError, LockgateError, Withdrawn, reason_of
+from domain.notices import Class
 from domain.policy import judge
 from domain.progress import no_progress
 from domain.story import told
@@ -134,8 +135,9 @@ def recorded(
 
 
 def page_frozen(shop: Workshop, outcome: Outcome) -> None:
-    """A person must decide."""
-    page(shop.pager, f"Lockgate: {outcome.title}", "\n".join([outcome.sentence, *outcome.reasons]))
+    """A person must decide. Where notices have a route for it, the supervisor reads it off the ledger and tells it."""
+    if not shop.notices.route(Class.FROZEN):
+        page(shop.pager, f"Lockgate: {outcome.title}", "\n".join([outcome.sentence, *outcome.reasons]))
 
 
 def sentence(how: End, brief: Brief, attempts: int, reasons: Sequence[str], url: str | None) -> str:

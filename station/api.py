@@ -120,8 +120,8 @@ def ledger_urls() -> dict[str, str]:
 
 
 def blocks() -> dict[str, Any]:
-    """What all of Lockgate's blocks hold, and the pagers that workshops name, as `slug/name` → fields, secrets and
-    all."""
+    """What all of Lockgate's blocks hold, and the pagers and channels that workshops name, as `slug/name` → fields,
+    secrets and all."""
     found: dict[str, Any] = {}
     offset = 0
     while page := post("/block_documents/filter", {"include_secrets": True, "limit": PAGE, "offset": offset}):
@@ -129,8 +129,15 @@ def blocks() -> dict[str, Any]:
         for one in page:
             if one["name"]:
                 found[f"{one['block_type']['slug']}/{one['name']}"] = one["data"]
-    pagers = {data.get("pager") for of, data in found.items() if of.startswith("lockgate-workshop/")}
+    shops = [data for of, data in found.items() if of.startswith("lockgate-workshop/")]
+    pagers = {channel for data in shops for channel in (data.get("pager"), *_channels(data.get("notices") or {}))}
     return {of: data for of, data in found.items() if of.startswith("lockgate-") or of in pagers}
+
+
+def _channels(notices: dict[str, Any]) -> list[str]:
+    routes = (notices.get("routes") or {}).values()
+    named = [*(one for route in routes for one in route), *(notices.get("otherwise") or ())]
+    return [*named, *(notices.get("escalate_to") or ())]
 
 
 def answers(within_s: float) -> bool:

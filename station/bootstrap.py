@@ -1,7 +1,6 @@
 """Brings a new server to where a brief can be submitted: work pool, block types, first blocks, deployments."""
 
 import contextlib
-import hashlib
 import shlex
 import sys
 from pathlib import Path
@@ -12,22 +11,29 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.context import SyncClientContext
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
 
 from blocks.base import LockgateBlock, registered_once
 from blocks.home import home
 from blocks.workshop import KINDS, Workshop
-from station import settings
+from station import api, registered, settings
 
 
-def bootstrap(wanted: "tuple[Wanted, ...]") -> None:
-    """Block types, first blocks, and the deployments that are wanted. Safe to repeat; blocks that are there stay so."""
-    with registered_once():
-        _register_block_types()
+def bootstrap(wanted: "tuple[Wanted, ...]", code: str) -> None:
+    """Block types, first blocks, and the deployments that are wanted. Safe to repeat; blocks that are there stay so.
+
+    `code`: the digest of what is registered, read before it was imported.
+    """
+    with SyncClientContext.get_or_create(), registered_once():  # else each of some hundred requests has its own client
+        if not (registered.is_noted(code) and _are_known()):
+            _register_block_types()
         if not _exists(Workshop, "default"):
             _keep_first_blocks()
-    _register(wanted)
+    for one in wanted:
+        one.deployment.apply(schedules=one.schedules)
+    registered.note(code)
 
 
 def _keep_first_blocks() -> None:
@@ -64,9 +70,19 @@ def make_work_pool() -> None:
 
 
 def _register_block_types() -> None:
-    kinds: list[type[LockgateBlock]] = [Workshop, *KINDS.values()]
-    for block in kinds:
+    for block in _block_types():
         block.register_type_and_schema()
+
+
+def _are_known() -> bool:
+    """Whether the server has them all: a person may have deleted one."""
+    wanted = [block.get_block_type_slug() for block in _block_types()]
+    found = api.post("/block_types/filter", {"block_types": {"slug": {"any_": wanted}}, "limit": api.PAGE})
+    return {one["slug"] for one in found} == set(wanted)
+
+
+def _block_types() -> list[type[LockgateBlock]]:
+    return [Workshop, *KINDS.values()]
 
 
 def _exists(block: type[LockgateBlock], name: str) -> bool:
@@ -102,14 +118,13 @@ class Wanted(NamedTuple):
     schedules: list[dict[str, Any]]
 
 
-def deployments() -> tuple[Wanted, ...]:
-    """prefect.yaml's; none if this very code has registered them on this server. Imports every flow, asks nobody.
+def deployments(code: str) -> tuple[Wanted, ...]:
+    """prefect.yaml's; none if the code with that digest has registered them here. Imports every flow, asks nobody.
 
     Bootstrap registers them as `prefect deploy --all` does, which would import for seconds, in a process of its own,
     what is imported here.
     """
-    mark = home() / "prefect" / "deployed"
-    if mark.is_file() and mark.read_text() == _digest():
+    if registered.is_noted(code):
         return ()
     told = yaml.safe_load((settings.PROJECT / "prefect.yaml").read_text())
     return tuple(_wanted(deployment, told["pull"]) for deployment in told["deployments"])
@@ -140,19 +155,3 @@ def _wanted(told: dict[str, Any], pull: list[dict[str, Any]]) -> Wanted:
         ]
     )
     return Wanted(deployment, schedules)
-
-
-def _register(wanted: tuple[Wanted, ...]) -> None:
-    for one in wanted:
-        one.deployment.apply(schedules=one.schedules)
-    if wanted:
-        (home() / "prefect" / "deployed").write_text(_digest())
-
-
-def _digest() -> str:
-    """What the deployments depend on: their file, and the parameters of the flows."""
-    whole = hashlib.sha256(str(settings.PROJECT).encode())
-    for path in sorted([settings.PROJECT / "prefect.yaml", *settings.PROJECT.glob("flows/*.py"),
-                        *settings.PROJECT.glob("domain/*.py")]):  # fmt: skip
-        whole.update(path.read_bytes())
-    return whole.hexdigest()

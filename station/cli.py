@@ -441,12 +441,16 @@ def verify(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    page: Annotated[
+        bool, typer.Option("--page", help="Send a test by each channel that workshops name, and nothing else")
+    ] = False,
+) -> None:
     """What works on this machine, what is missing, and the fix."""
-    from station.doctor import checks
+    from station import doctor as looks
 
     broken = 0
-    for check in checks():
+    for check in looks.page() if page else looks.checks():
         broken += check.needed and check.problem is not None
         word = "ok     " if check.problem is None else "MISSING" if check.needed else "without"
         print(f"{word} {check.name}{f': {check.problem}' if check.problem else ''}")

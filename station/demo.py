@@ -86,6 +86,8 @@ def _make_ahead(imported: threading.Event) -> None:
 
 def _set_up() -> str:
     """A fresh repository, agent and environment for the example; the public address."""
+    from prefect.context import SyncClientContext
+
     from blocks.agents.replay import Replay
     from blocks.databases.sqlite import SqliteDatabase
     from blocks.targets.machine.process import ProcessTarget
@@ -101,13 +103,14 @@ def _set_up() -> str:
         ProcessTarget(name="shop", port=1).remove()
     port = processes.free_port(8080)
     target = ProcessTarget(name="shop", port=port, rollout=SHORT)
-    target.keep("shop")
-    SqliteDatabase(path=target.data / "shop.db").keep("shop")
-    Replay(recording=SHOP / "attempts").keep("shop")
-    shop = Workshop.saved("default")
-    shop.targets = {**shop.targets, "shop": "process-target/shop"}
-    shop.databases = {**shop.databases, "shop": "sqlite-database/shop"}
-    shop.keep("default")
+    with SyncClientContext.get_or_create():  # one client for all of it
+        target.keep("shop")
+        SqliteDatabase(path=target.data / "shop.db").keep("shop")
+        Replay(recording=SHOP / "attempts").keep("shop")
+        shop = Workshop.saved("default")
+        shop.targets = {**shop.targets, "shop": "process-target/shop"}
+        shop.databases = {**shop.databases, "shop": "sqlite-database/shop"}
+        shop.keep("default")
     return f"http://127.0.0.1:{port}"
 
 

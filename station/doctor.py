@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from blocks.home import home
@@ -12,7 +13,7 @@ from blocks.sandboxes.docker import Docker
 from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Semgrep, Squawk, Zizmor
 from blocks.targets.machine.caddy import caddy_binary
 from domain.errors import LockgateError
-from station import moved, processes, settings
+from station import api, moved, processes, settings
 from station.supervisor import ask_zygote
 
 
@@ -46,6 +47,28 @@ def checks() -> Iterator[Check]:
     if problem is None:
         yield Check("ledger, beside what was signed about it", _ledger())
         yield from _databases()
+
+
+def page() -> Iterator[Check]:
+    """A test message by each channel that a workshop names; whether it was taken."""
+    from blocks.workshop import Workshop
+    from domain.notices import Message
+    from tasks.people.pager import resolves, send
+
+    test = Message(
+        key=f"lockgate-test-{datetime.now(UTC):%Y%m%d%H%M%S}", subject="Lockgate: a test",
+        body="This is a test by `lockgate doctor --page`: nothing has happened, and nothing is to be done.",
+    )  # fmt: skip
+    for name in sorted(api.ledger_urls()):
+        shop = Workshop.saved(name)
+        channels = dict.fromkeys((*shop.notices.channels, *([shop.pager] if shop.pager else [])))
+        if not channels:
+            yield Check(f"workshop {name}", "nobody is told of anything: give it `notices` or a `pager`")
+        for channel in channels:
+            problem = send(channel, test)
+            if problem is None and resolves(channel):
+                problem = send(channel, test.model_copy(update={"is_over": True}))
+            yield Check(f"workshop {name}: {channel}", problem)
 
 
 def _ledger() -> str | None:

@@ -1,20 +1,22 @@
-"""An empty database of this Prefect version, made once at install. Its migrations take 5 s; a copy of it takes none."""
+"""An empty database of this Prefect version, made once at install. Its migrations take 5 s; a copy of it takes none.
+
+With it the install makes what else each home would make anew.
+"""
 
 import asyncio
 import os
 import shutil
 import sqlite3
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from blocks.home import home
+from blocks.home import home, installed
 
 
 def kept() -> Path:
-    """Where it lies: beside the packages, one for each version."""
-    return Path(sys.prefix) / "share" / "lockgate" / f"prefect-{version('prefect')}.db"
+    """Where it lies, one for each version."""
+    return installed() / f"prefect-{version('prefect')}.db"
 
 
 def make() -> None:
@@ -49,5 +51,13 @@ async def _migrate() -> None:
     await (await database.engine()).dispose()
 
 
+def at_install() -> None:
+    """What `make install` makes once, so that no home makes it again."""
+    make()  # first of all: Prefect reads its settings once, when it is imported
+    from blocks.scanners.kingfisher import Kingfisher
+
+    Kingfisher().prepare()
+
+
 if __name__ == "__main__":
-    make()
+    at_install()

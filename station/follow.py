@@ -13,6 +13,8 @@ from station.status import DELETED, console, ledger_of, print_line, read_run, sa
 SILENCE_S = 150
 """A server that is started again answers sooner than this, and so does one that waits for a database of its own."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+LOOK_S, ASK_S = 0.4, 1.2
+"""Between two looks at the ledger; and at the server, unless the ledger has something new: then it is asked at once."""
 
 Reviewer = Callable[[Question], tuple[str, str, str]]
 """Answers a question with (decision, reviewer, comment)."""
@@ -21,6 +23,7 @@ Reviewer = Callable[[Question], tuple[str, str, str]]
 def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -> Outcome:
     """Print the run's timeline until it ends; its outcome. `reviewer` is asked when a review waits."""
     seen, phase, since, answered = 0, "", time.monotonic(), time.monotonic()
+    next_question = since
     ledger = ledger_of(read_run(run_id))
     with console.status("waiting for the worker") as spinner:
         if quiet:
@@ -36,9 +39,13 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
                             f"         answer it at {settings.desk_url()}review/{run_id}\n"
                             f"         or: lockgate review {run_id} --approve --as NAME"
                         )
+            if not entries and time.monotonic() < next_question:
+                time.sleep(LOOK_S)
+                continue
+            next_question = time.monotonic() + ASK_S
             try:
                 run = read_run(run_id)
-                now = f"{run['state_name']} · {_step(run_id)}"
+                now = run["state_name"] if quiet else f"{run['state_name']} · {_step(run_id)}"
                 answered = time.monotonic()
             except api.NoAnswer as err:
                 if time.monotonic() - answered > SILENCE_S:
@@ -60,7 +67,7 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
                 spinner.start()
             if run["state_type"] in FINAL or run["state_name"] == DELETED:
                 return outcome_of(run)
-            time.sleep(0.4)
+            time.sleep(LOOK_S)
 
 
 def _review(run_id: str, reviewer: Reviewer) -> None:

@@ -85,7 +85,7 @@ def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
             found[f"the program {program!r}: name an `image` that has it, or a package under `requirements`"] = None
         if re.search(r"Name or service not known|Temporary failure in name resolution|Network is unreachable", text):
             found["a network: tests reach nothing unless `[[egress.test]]` names the hosts"] = None
-        if re.search(r"Cannot find (module|package) '(/work/|\.\.?/)", text):
+        if _UNBUILT.search(text):
             how = 'write it before them, such as `test = "npm run build && npm test"`'
             found[f"what the project builds before its tests: {how}"] = None
         if "not a git repository" in text:
@@ -96,6 +96,13 @@ def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
             how = 'if it signs none, write `environment = {COREPACK_INTEGRITY_KEYS = "0"}`, or a hash in packageManager'
             found[f"signatures of the npm registry, for Corepack: {how}"] = None
     return [*looked_for(texts, settings.services), *found][:_SHOWN]
+
+
+_UNBUILT = re.compile(
+    r"Cannot find (?:module|package) '(?:/work/|\.\.?/)|Could not find '\S{0,200}?\b(?:dist|build|out)\b"
+    r"|Failed to resolve entry for package"
+)
+"""As Node, its test runner and vitest say it, of a member of the workspace too."""
 
 
 def _shop() -> Workshop:

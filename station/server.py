@@ -40,13 +40,16 @@ def collect_aside() -> None:
     gc.disable()
 
     def collect() -> None:
-        last = time.monotonic()
+        last, is_first = time.monotonic(), True
         while True:
             time.sleep(YOUNG_S)
             is_due = time.monotonic() - last > ALL_S
             gc.collect(2 if is_due else 1)
             if is_due:
                 last = time.monotonic()
+                if is_first:  # the server imports itself when it starts: that is no garbage either
+                    gc.freeze()
+                is_first = False
 
     threading.Thread(target=collect, name="garbage", daemon=True).start()
 

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, NoReturn
 from blocks import kept
 from blocks.home import home
 from domain.errors import InputError
-from station import first_database, processes, settings
+from station import first_database, processes, registered, settings
 from station.keeping import Keeper, Program
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
     from blocks.workshop import Workshop
+    from flows.notices import Notifier
 
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
@@ -117,6 +118,7 @@ class Supervisor:
         self._shop_read: int | None = None
         self._reading = threading.Lock()
         self._runs = RunsWatch(self.shop)
+        self._notifier: Notifier | None = None
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,13 +127,14 @@ class Supervisor:
         self.keepers["server"].keep()
         self.keepers["zygote"].keep()  # imports while the server starts
         self._in_background(self._watch_releases, ROUND_S)  # they need no server
+        code = registered.digest()
         from station import bootstrap  # takes seconds, which the server needs too
 
-        wanted = bootstrap.deployments()
+        wanted = bootstrap.deployments(code)
         self._wait_for_server()
         bootstrap.make_work_pool()
         self.keepers["worker"].keep()  # its imports take as long as what comes now
-        bootstrap.bootstrap(wanted)
+        bootstrap.bootstrap(wanted, code)
         keep_blocks()
         for keeper in self.keepers.values():
             keeper.keep()
@@ -144,6 +147,7 @@ class Supervisor:
         self._in_background(self._ask_forges, FORGES_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, FRESH_S)
+        self._in_background(self._tell_people, FRESH_S)
         while not self.over.wait(1):
             for keeper in self.keepers.values():
                 keeper.keep()
@@ -180,6 +184,17 @@ class Supervisor:
         with get_client(sync_client=True) as client:
             for line in wake_decided(client, self.shop(), f"supervisor {os.uname().nodename} {os.getpid()}"):
                 log.info(line)
+
+    def _tell_people(self) -> None:
+        """What the ledgers say that a person has to hear, from our own copy of the blocks."""
+        from blocks.workshop import Workshop
+        from flows.notices import Notifier
+
+        if self._notifier is None:
+            self._notifier = Notifier(log.info, settings.desk_url())
+        with kept.used():
+            shops = {name: Workshop.saved(name) for name in kept.names("lockgate-workshop")}
+            self._notifier.look(shops)
 
     def shop(self) -> "Workshop":
         """The default workshop as it was a moment ago, from our own copy: it never waits for the server."""

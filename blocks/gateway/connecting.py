@@ -1,9 +1,11 @@
 """Where the gateway connects: to what a request was cleared for, at an address that was looked up once."""
 
 import asyncio
+import functools
 import socket
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from mitmproxy import connection, http
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
@@ -25,7 +27,8 @@ async def system_resolve(host: str, port: int) -> list[str]:
     loop, pauses = asyncio.get_running_loop(), iter(PAUSES_S)
     while True:
         try:
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            found = await loop.run_in_executor(_LOOK_UPS, look_up)
             return [str(address[0]) for *_, address in found]
         except socket.gaierror as err:
             pause_s = next(pauses, None) if err.errno == socket.EAI_AGAIN else None
@@ -34,6 +37,8 @@ async def system_resolve(host: str, port: int) -> list[str]:
             await asyncio.sleep(pause_s)
 
 
+_LOOK_UPS = ThreadPoolExecutor(64, thread_name_prefix="look-up")
+"""Threads of their own: names that hang keep neither the audit nor a new sandbox waiting."""
 PAUSES_S = (0.2, 1.0, 3.0)
 """Before each further question to a name server that said that it could not answer just now."""
 
@@ -66,7 +71,8 @@ class Connecting:
         """Look the name up once and connect to what was found. The name stays the connection's address for all else."""
         host, port = (data.server.address or ("", 0))[:2]
         try:
-            address = await self._address(host, port, self._cleared[data.client.id].get((host, port)))
+            async with listener_of(data.client).asking:
+                address = await self._address(host, port, self._cleared[data.client.id].get((host, port)))
         except Exception as err:
             reason = str(err) if isinstance(err, _Refused) else "its name cannot be looked up"
             data.server.error = f"{host}: {reason}"

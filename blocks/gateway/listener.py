@@ -22,6 +22,8 @@ MAX_CONNECTIONS = 128
 """At once, for one sandbox. npm opens 15, a browser 6 a host."""
 MAX_BUFFERED = 64_000_000
 """Bytes of request bodies in memory at once, for one sandbox. Anthropic takes 32 MB a request."""
+MAX_LOOK_UPS = 8
+"""Names that are looked up at once for one sandbox: one whose names hang keeps no other from its own."""
 
 SEND_BUFFER = 1_000_000
 """Bytes on their way into a sandbox, as far as net.core.wmem_max allows. A unix socket's own 200 kB slow streams."""
@@ -38,6 +40,8 @@ class Listener:
     audit: Audit
     connections: int = 0
     buffered: int = 0
+    asking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_LOOK_UPS))
+    """Held while a name is looked up."""
     _patterns: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
 
     def patterns(self, host: str) -> tuple[bytes, ...]:

@@ -1,7 +1,10 @@
 """kingfisher: secrets in files of any kind, in archives and in Base64. It asks nobody whether one is alive."""
 
+import contextlib
 import hashlib
 import importlib.util
+import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,7 +13,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from blocks.home import home
+from blocks.home import home, installed
 from blocks.scanners.examples import is_example, mark_of
 from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, planted_secret
 from domain.policy import Rule
@@ -96,6 +99,12 @@ class Kingfisher(Tool):
         hidden = tuple(secret for seen, place in found for secret in _values(seen, place))
         return self._new(seen for seen, _ in found), hidden
 
+    def prepare(self) -> None:
+        """Compile the rules for homes to copy. What fails here fails in them again, and is told there."""
+        with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder, contextlib.suppress(ScannerFailed):
+            (Path(folder) / "empty").mkdir()
+            self._run(_words(_folder(_compiled()), "empty"), Path(folder))
+
     def _argv(self) -> list[str]:
         if self.program:
             return [self.program]
@@ -110,10 +119,7 @@ class Kingfisher(Tool):
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
             layout = Layout(Path(folder) / "tree", trees, paths)
             layout.write("canary.txt", f"token = '{planted_secret()}'\n".encode())
-            code, output = self._run(
-                ["scan", "--no-validate", "--no-update-check", "--format", "json", "--quiet", "--no-dedup",
-                 "--no-ignore", "--git-history", "none", "--rule-cache-dir", str(_cache()), "tree"], Path(folder),
-            )  # fmt: skip
+            code, output = self._run(_words(_cache(), "tree"), Path(folder))
             if code not in (0, FOUND):
                 raise ScannerFailed(f"it ended with exit code {code}")
             try:
@@ -142,14 +148,35 @@ def _values(seen: Seen, place: _Place) -> Iterator[Secret]:
         yield Secret(seen.path, kind, min(seen.line, 1), sys.maxsize, value.encode(), is_encoded)
 
 
+def _words(rules: Path, tree: str) -> list[str]:
+    return ["scan", "--no-validate", "--no-update-check", "--format", "json", "--quiet", "--no-dedup", "--no-ignore",
+            "--git-history", "none", "--rule-cache-dir", str(rules), tree]  # fmt: skip
+
+
 def _cache() -> Path:
-    """Where the compiled rules stay: 0.6 s instead of 5 s a scan. Only the tool writes there."""
-    folder = home() / "cache" / "kingfisher"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as err:
-        raise ScannerFailed(f"its cache {folder} cannot be made: {err.strerror}") from err
+    """Where the compiled rules stay: a scan takes 0.4 s instead of 5 s of a processor. Only the tool writes there; a
+    new home begins with what was compiled at the install, of which the tool takes what fits its rules and version."""
+    wanted = home() / "cache" / "kingfisher"
+    is_new = not wanted.exists()
+    folder = _folder(wanted)
+    if is_new and _compiled().is_dir():
+        for rules in _compiled().iterdir():
+            with contextlib.suppress(OSError):  # it is only time that is lost
+                copy = shutil.copyfile(rules, folder / f"{rules.name}.{os.getpid()}.new")
+                os.replace(copy, folder / rules.name)
     return folder
+
+
+def _compiled() -> Path:
+    return installed() / "kingfisher"
+
+
+def _folder(path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as err:
+        raise ScannerFailed(f"its cache {path} cannot be made: {err.strerror}") from err
+    return path
 
 
 def _secret(secret: _Secret, layout: Layout) -> Seen:

@@ -5,6 +5,7 @@ import tomllib
 from typing import Any, NamedTuple
 
 from domain.detect.reading import Detected, Found, Missing, View, without_lock
+from domain.paths import matches
 from domain.project import ProjectSettings
 
 
@@ -15,6 +16,7 @@ class _Manager(NamedTuple):
     unlocked: str
     test: str
     everywhere: str
+    """Runs the tests of all members of a workspace, after one that fails too; `{members}` are those that have tests."""
     program: str
 
 
@@ -26,11 +28,12 @@ _MANAGERS = {
     ),
     "pnpm": _Manager(
         "pnpm install --frozen-lockfile --ignore-scripts", "pnpm install --no-lockfile --ignore-scripts", "pnpm test",
-        "pnpm -r test", "pnpm exec",
+        "pnpm -r --no-bail test", "pnpm exec",
     ),
     "yarn": _Manager(
         "yarn install --frozen-lockfile --ignore-scripts --non-interactive",
-        "yarn install --no-lockfile --ignore-scripts --non-interactive", "yarn test", "yarn workspaces run test",
+        "yarn install --no-lockfile --ignore-scripts --non-interactive", "yarn test",
+        'failed=; for member in {members}; do yarn workspace "$member" test || failed=1; done; test -z "$failed"',
         "yarn run",
     ),
     "berry": _Manager(
@@ -105,9 +108,9 @@ def _tests(view: View, package: dict[str, Any], how: _Manager) -> Found | None:
     path = view.full("package.json")
     if _script(package):
         return Found(what="tests", value=how.test, path=path)
-    for member in view.find("*/package.json", "*/*/package.json"):
-        if ("workspaces" in package or "pnpm-workspace.yaml" in view) and _script(view.json(member)):
-            return Found(what="tests", value=how.everywhere, path=view.full(member))
+    if members := _members(view, package):
+        names = " ".join(name for member in members if _NAME.fullmatch(name := str(view.json(member).get("name"))))
+        return Found(what="tests", value=how.everywhere.replace("{members}", names), path=view.full(members[0]))
     needs = {**_table(package, "dependencies"), **_table(package, "devDependencies")}
     if runner := next((name for name in _RUNNERS if name in needs), None):
         word = f"{runner} run" if runner == "vitest" else runner
@@ -115,6 +118,24 @@ def _tests(view: View, package: dict[str, Any], how: _Manager) -> Found | None:
     if next(view.find("**/*.test.js", "**/*.test.mjs", "**/*.test.cjs", "test/*.js"), None):
         return Found(what="tests", value="node --test", path=path)
     return None
+
+
+def _members(view: View, package: dict[str, Any]) -> list[str]:
+    """The package.json of each member of the workspace that has tests, sorted."""
+    if "pnpm-workspace.yaml" in view:
+        globs, without = ["**"], []
+    else:
+        told = package.get("workspaces")
+        said = told.get("packages") if isinstance(told, dict) else told
+        places = [one for one in said if isinstance(one, str)] if isinstance(said, list) else []
+        globs = [one.removeprefix("./").rstrip("/") for one in places if not one.startswith("!")]
+        without = [one[1:].removeprefix("./").rstrip("/") for one in places if one.startswith("!")]
+    files = [f"{glob}/package.json" for glob in without]
+    found = view.find(*(f"{glob}/package.json" for glob in globs))
+    return [path for path in found if path != "package.json" and not matches(path, files) and _script(view.json(path))]
+
+
+_NAME = re.compile(r"(?:@[a-zA-Z0-9~._-]+/)?[a-zA-Z0-9~._-]+")
 
 
 def _script(package: dict[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from pydantic import Field
 
 from blocks.workshop import workshop_of
 from domain.errors import LockgateError
+from domain.notices import Class
 from domain.task import Evidence, Merged, Prepared
 from domain.value import Value
 from tasks.pages.show import quote
@@ -50,7 +51,7 @@ def until_ready(prepared: Prepared, evidence: Evidence) -> None:
         if (why := lacking(prepared)) is None:
             return
         key = f"ready-{mark[:16]}-{turn}"
-        if shop.ledger.find(run, "lacking", key, Lacking) is None:
+        if shop.ledger.find(run, "lacking", key, Lacking) is None and not shop.notices.route(Class.FROZEN):
             page(shop.pager, f"Lockgate: {brief.title}", f"approved, and cannot be merged yet: {why}")
         shop.ledger.record(run, "lacking", key, Lacking(environment=brief.environment, reason=why))
         text = (

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -170,11 +171,21 @@ def _set_up(shop: Workshop, prepared: Prepared, tree: Tree) -> AbstractContextMa
             done = opened.workspace.run(words, timeout_s=SETUP_S, env=env)
             if done.exit_code or done.problem:
                 why = done.problem or f"exit code {done.exit_code}"
-                raise InputError(f"the project's setup failed ({settings.setup}): {why}: {done.output[-1500:]}")
+                raise InputError(f"the project's setup failed ({settings.setup}): {why}: {setup_said(done.output)}")
             opened.workspace.harvest(place)
         _lay(beside(shop, prepared.projects), place)
 
     return layer(digest_of(about)[:32], make)
+
+
+def setup_said(output: str) -> str:
+    """The end of what a setup printed; of npm the first error, below which it prints all of its help."""
+    end = output[-_SAID:]
+    first = re.search(r"^npm (?:error|ERR!)", output, re.MULTILINE)
+    return output[first.start() :][:_SAID] if first else end
+
+
+_SAID = 1500
 
 
 def _lay(files: Tree, place: Path) -> None:

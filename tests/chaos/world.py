@@ -77,6 +77,7 @@ class Task:
     repository: Path
     run_id: str = ""
     deleted: bool = False
+    ended: bool = False
 
     @property
     def title(self) -> str:
@@ -204,10 +205,10 @@ class World:
             return None
 
     def is_over(self, task: Task) -> bool:
-        if task.deleted:
-            return True
-        state = self.state(task)
-        return state is not None and state["type"] in FINAL
+        if not task.deleted and not task.ended:
+            state = self.state(task)
+            task.ended = state is not None and state["type"] in FINAL
+        return task.deleted or task.ended
 
     def stream(self, count: int, dice: random.Random) -> None:
         """Submit `count` briefs, a few at once, until it is closed. Where the server does not answer, the same is asked
@@ -234,7 +235,7 @@ class World:
         while not self.over.wait(0.7):
             if not self.answering.is_set():
                 continue
-            for task in [task for task in self.tasks if not task.deleted]:
+            for task in [task for task in self.tasks if not (task.deleted or task.ended)]:
                 state = self.state(task)
                 if state is None or state["type"] != "PAUSED":
                     continue

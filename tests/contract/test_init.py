@@ -72,6 +72,8 @@ def test_init_proves_the_default_branch_and_says_what_its_tests_miss(
         ("/lockgate/platform/start: 13: exec: go: not found\n", "the program 'go': name an `image` that has it"),
         ("bash: line 1: cargo: command not found", "the program 'cargo': name an `image` that has it"),
         ("Error: Cannot find module '/work/node_modules/a/dist/a.js'", 'such as `test = "npm run build && npm test"`'),
+        ("Could not find '/work/packages/a/dist/'", 'such as `test = "npm run build && npm test"`'),
+        ('Error: Failed to resolve entry for package "@w/a".', 'such as `test = "npm run build && npm test"`'),
         ("Error: Cannot find module '../dist/a.js'", 'such as `test = "npm run build && npm test"`'),
         ("fatal: not a git repository (or any parent)", "tests see the files alone"),
         ("failed to fetch `https://github.com/rust-lang/crates.io-index`", "Cargo 1.68 or newer"),

@@ -48,10 +48,15 @@ def test_up_registers_what_prefect_deploy_would_and_leaves_a_paused_schedule_pau
     intake = station.api("GET", "/deployments/name/intake/intake")
     at = f"/deployments/{intake['id']}/schedules/{intake['schedules'][0]['id']}"
     station.api("PATCH", at, {"active": False})
-    (station.home / "prefect" / "deployed").unlink()
-    station.python("from station import bootstrap\nbootstrap.bootstrap(bootstrap.deployments())")
+    again = "from station import bootstrap\nbootstrap.bootstrap(bootstrap.deployments({0}), {0})"
+    station.python(again.format("'another'"))
     assert [s["active"] for s in station.api("GET", "/deployments/name/intake/intake")["schedules"]] == [False]
     station.api("PATCH", at, {"active": True})
+
+    kind = station.api("GET", "/block_types/slug/lockgate-aider")
+    station.api("DELETE", f"/block_types/{kind['id']}")
+    station.python(again.format("'another'"))  # this one is noted by now, so what is there is looked at
+    assert station.api("GET", "/block_types/slug/lockgate-aider")["name"] == kind["name"]
 
 
 def test_the_same_key_never_starts_a_second_run(station: Station, tmp_path: Path) -> None:

@@ -49,6 +49,21 @@ FOUND: dict[str, tuple[dict[str, str], str, str | None]] = {
         "npm test --workspaces --if-present",
         f"npm ci {NO_SCRIPTS}",
     ),
+    "tests of pnpm's workspace, at any depth": (
+        {"package.json": package(scripts={}), "pnpm-lock.yaml": "lockfileVersion: '9.0'\n", "pnpm-workspace.yaml": "",
+         "libs/web/forms/package.json": package()},
+        "pnpm -r --no-bail test",
+        f"corepack prepare pnpm@10 --activate && {PNPM}",
+    ),
+    "tests of those members of yarn 1 that have some": (
+        {"package.json": package(scripts={}, workspaces={"packages": ["./packages/*/", "!packages/old"]}),
+         "yarn.lock": "",
+         "packages/web/package.json": package(name="@shop/web"), "packages/old/package.json": package(name="old"),
+         "packages/none/package.json": package(name="none", scripts={}), "other/package.json": package(name="other"),
+         "packages/api/package.json": package(name="api"), "packages/x/package.json": package(name="$(x)")},
+        'failed=; for member in api @shop/web; do yarn workspace "$member" test || failed=1; done; test -z "$failed"',
+        "yarn install --frozen-lockfile --ignore-scripts --non-interactive",
+    ),
     "a runner and no script": (
         {"package.json": package(scripts={"test": "echo 'no test specified' && exit 1"}), "package-lock.json": ""},
         "npx vitest run",

@@ -18,6 +18,7 @@ from blocks.ledger.ledger import Ledger
 from domain.access import Cancelled as Cancels
 from domain.brief import Brief
 from domain.errors import GatewayAway, InputError, LedgerError, TargetError
+from domain.notices import Notices
 from domain.task import End, Merged, Outcome
 from flows import endings, report, resume
 from flows.endings import concluded, round_of
@@ -30,7 +31,7 @@ Act = Callable[[], State]
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     sent: list[str] = []
-    shop = SimpleNamespace(pager="slack-webhook/oncall")
+    shop = SimpleNamespace(pager="slack-webhook/oncall", notices=Notices())
     for module in (endings, resume):
         monkeypatch.setattr(module, "page", lambda pager, subject, body: sent.append(f"{pager} {subject}: {body}"))
         monkeypatch.setattr(module, "workshop", lambda name: shop)
@@ -113,7 +114,7 @@ def test_a_run_that_crashes_again_and_again_ends_frozen_on_record_and_is_paged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: list[str]
 ) -> None:
     ledger = Ledger(url=f"sqlite:///{tmp_path}/ledger.db")
-    shop: Any = SimpleNamespace(ledger=ledger, pager="slack-webhook/oncall")
+    shop: Any = SimpleNamespace(ledger=ledger, pager="slack-webhook/oncall", notices=Notices())
     monkeypatch.setattr(resume, "workshop_of", lambda brief: shop)
     brief = {"brief": BRIEF.model_dump(mode="json")}
     task, again, act = crashed(21, brief), crashed(20, brief), crashed(21, {"environment": "shop"})
@@ -150,7 +151,7 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: list[str]
 ) -> None:
     ledger = Ledger(url=f"sqlite:///{tmp_path}/ledger.db")
-    shop: Any = SimpleNamespace(ledger=ledger, pager="slack-webhook/oncall")
+    shop: Any = SimpleNamespace(ledger=ledger, pager="slack-webhook/oncall", notices=Notices())
 
     def shop_of(brief: Brief) -> Any:
         if brief.workshop == "away":

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from blocks.ledger.ledger import Ledger
 from domain.brief import Acceptance, Brief
 from domain.errors import InputError
+from domain.notices import Notices
 from domain.task import Answer, Approval, BillLine, End, Feedback, Outcome
 from flows import endings, report
 from flows.report import STATE_NAMES, end, ended, review_feedback, sentence, turned_down
@@ -43,7 +44,9 @@ ENDS: dict[End, tuple[int, str, StateType, str]] = {
 def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """A ledger of its own, in a workshop that has nothing else."""
     ledger = Ledger(url=SecretStr(f"sqlite:///{tmp_path}/ledger.db"))
-    monkeypatch.setattr(report, "workshop_of", lambda brief: SimpleNamespace(ledger=ledger, pager=None))
+    monkeypatch.setattr(
+        report, "workshop_of", lambda brief: SimpleNamespace(ledger=ledger, pager=None, notices=Notices())
+    )
     for number in (1, 2):
         ledger.record("run", "attempt", str(number), attempt(PROJECT, number=number))
         ledger.record("run", "bill", f"edit-{number}", BillLine(run_id="run", step="edit", attempt=number, usd=0.25))

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
 from domain.errors import ForgeError, InputError, TargetError
+from domain.notices import Notices
 from domain.project import Migrations, ProjectSettings
 from domain.task import Merged
 from tasks.people import ready
@@ -26,7 +27,7 @@ class FakeShop:
     """A workshop of which single parts can be broken. `paged`: what its pager was told."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.ledger, self.pager = ledger, "pager/on-call"
+        self.ledger, self.pager, self.notices = ledger, "pager/on-call", Notices()
         self.errors: dict[str, Exception] = {}
         self.problem: str | None = None
         self.migrates = True

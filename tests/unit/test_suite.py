@@ -21,6 +21,7 @@ from domain.errors import AgentError, SandboxError
 from domain.ports import Completed, Tree, TreeEntry
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
+from tasks.room.room import setup_said
 from tasks.running import canaries
 from tasks.running.canaries import REPORT
 from tasks.running.runners import environment
@@ -664,3 +665,10 @@ def test_the_changes_own_tests_are_those_it_brings_or_may_alter() -> None:
     assert own_tests(head, PROJECT, closed, ProjectSettings()) == ("b_test.py", "tests/test_b.py")
     opened = locked(PROJECT, brief(may_change_tests=("tests/test_a.py",)), ProjectSettings())
     assert own_tests(head, PROJECT, opened, ProjectSettings()) == ("b_test.py", "tests/test_a.py", "tests/test_b.py")
+
+
+def test_of_a_setup_by_npm_the_reason_is_told_and_not_the_help() -> None:
+    helped = "added\nnpm error code EUSAGE\nnpm error not in sync\n" + "npm error   --fund\n" * 500
+    assert setup_said(helped).startswith("npm error code EUSAGE\nnpm error not in sync\n")
+    assert setup_said("Resolving\n" * 500 + "not up to date").endswith("\nnot up to date")
+    assert max(len(setup_said(helped)), len(setup_said("x" * 5_000))) == 1_500
