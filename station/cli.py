@@ -51,7 +51,7 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         command = next(iter(sys.argv[1:]), "")
-        if not command.startswith("-"):  # --help and --version make no home
+        if not command.startswith("-") and command != "restore":  # these make no home
             settings.use(always=command == "demo", door=command in AT_THE_DOOR)
         app(prog_name="lockgate")
     except InputError as err:
@@ -438,6 +438,22 @@ def verify(
         for link in links:
             print(f"{'ok    ' if link.problem is None else 'BROKEN'} {link.name}: {link.problem or link.proof}")
     raise typer.Exit(0 if all(link.problem is None for link in links) else 1)
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="Where to, such as /mnt/backups/lockgate.tar.gz")]) -> None:
+    """All that this station is as one file of mode 600, secrets and all; it may go on working meanwhile."""
+    from station.backup import backup as make
+
+    print("\n".join(make(file)))
+
+
+@app.command()
+def restore(file: Path) -> None:
+    """Put a station back from its backup, into a home that is not there."""
+    from station.backup import restore as put_back
+
+    print("\n".join(put_back(file)))
 
 
 @app.command()
