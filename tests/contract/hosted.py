@@ -82,6 +82,7 @@ class World:
 def world(folder: Path, *, as_app: bool = False) -> Iterator[World]:
     """One repository at a fake GitHub, and the platform's block for it."""
     with FakeGitHub(folder / "fake") as fake:
+        fake.limits(writes_a_minute=10_000)
         fake.organization("acme", {"owner": "admin"})
         fake.repository(REPOSITORY, private=True, files=FILES)
         given: dict[str, Any] = {}

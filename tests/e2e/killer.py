@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 from blocks.agents.replay import Replay
+from blocks.forges.github import GitHub
 from blocks.forges.local import LocalForge
 from blocks.ledger.ledger import Ledger
 from blocks.targets.machine.process import ProcessTarget
@@ -40,6 +41,10 @@ def _wrap(owner, name, point, when=lambda *args: True):
 _wrap(Replay, "edit", "edit")
 _wrap(LocalForge, "merge", "merge")
 _wrap(LocalForge, "revert", "revert")
+_wrap(LocalForge, "publish", "publish")
+for verb in ("propose", "comment", "announce"):
+    _wrap(GitHub, verb, verb)
+_wrap(GitHub, "merge", "merge-there")
 for verb in ("prepare", "start", "shift", "promote", "rollback"):
     _wrap(ProcessTarget, verb, verb)
 _wrap(Ledger, "record", "approval", when=lambda run_id, kind, *rest: kind == "approval")

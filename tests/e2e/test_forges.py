@@ -1,0 +1,90 @@
+"""A brief at a hosted forge: pull request, approval and merge there, and a release; killed at each step on the way."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from domain.task import End
+from kits.fake_forge import FakeGitHub
+from tests.contract.hosted import LEAST
+from tests.e2e.briefs import FILES, GOOD, brief
+from tests.e2e.station import Station, free_port
+from tests.e2e.test_releases import SERVICE
+
+KILLS = ("publish-after", "propose-after", "merge-there-before", "merge-there-after", "announce-after", "comment-after")
+
+
+@contextmanager
+def github(station: Station) -> Iterator[tuple[FakeGitHub, str]]:
+    """The forge, named in the default workshop, and the platform's token for it."""
+    with FakeGitHub() as fake:
+        fake.repository("acme/sums", private=True, files={**FILES, **SERVICE})
+        for login in ("robot", "ann"):
+            fake.user(login, role="write", repository="acme/sums")
+        token = fake.token("robot", permissions=LEAST, repositories=["acme/sums"])
+        station.python(
+            "from blocks.forges.github import GitHub\nfrom blocks.workshop import Workshop\n"
+            f"GitHub(url='{fake.url}/acme', api_url='{fake.url}', token={token!r}, "
+            "desk_url='http://desk.test').keep('acme')\n"
+            "Workshop.saved('default').forge.model_copy(update={'hosts': ('acme',)}).keep('default')"
+        )
+        try:
+            yield fake, token
+        finally:
+            station.python(
+                "from blocks.workshop import Workshop\n"
+                "Workshop.saved('default').forge.model_copy(update={'hosts': ()}).keep('default')"
+            )
+
+
+def test_a_brief_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_dies(
+    station: Station, tmp_path: Path
+) -> None:
+    with github(station) as (fake, token):
+        ann = fake.token("ann")
+
+        def asked(method: str, path: str, body: Any = None) -> Any:
+            headers = {"Authorization": f"Bearer {ann}"}
+            url = f"{fake.url}/repos/acme/sums{path}"
+            answer = httpx.request(method, url, json=body, headers=headers, timeout=60)
+            assert answer.status_code < 300, answer.text
+            return answer.json()
+
+        station.target("hosted", free_port())
+        mounts = tmp_path / "agents"
+        mounts.mkdir()
+        station.command("good-at-a-forge", GOOD, mounts)
+        run_id = station.submit(
+            brief(
+                Path("unused"), "command/good-at-a-forge", repository=f"{fake.url}/acme/sums.git", environment="hosted"
+            )
+        )
+        points = station.kill(run_id, KILLS)
+        until = time.monotonic() + 240
+        while not station.entries(run_id, "question"):
+            assert time.monotonic() < until and not station.entries(run_id, "outcome"), station.story(run_id)
+            time.sleep(0.5)
+        (pull,) = asked("GET", "/pulls?state=all")
+        assert not pull["draft"] and f"http://desk.test/desk/task/{run_id}" in pull["body"]
+        asked("POST", f"/pulls/{pull['number']}/reviews", {"event": "APPROVE"})
+        outcome = station.wait(run_id, timeout_s=400, approve=False)
+
+        assert outcome.end is End.LIVE, outcome.sentence
+        assert sorted(file.name for file in points.iterdir()) == sorted(f"{point}.done" for point in KILLS)
+        (merged,) = asked("GET", "/pulls?state=all")
+        assert merged["merged_at"] and merged["merge_commit_sha"] == outcome.commit
+        assert len(asked("GET", "/commits")) == len(FILES | SERVICE) + 1, "one commit on the branch"
+        (comment,) = asked("GET", f"/issues/{pull['number']}/comments")
+        assert "**live**" in comment["body"]
+        (deployment,) = asked("GET", f"/deployments?sha={outcome.commit}")
+        told = asked("GET", f"/deployments/{deployment['id']}/statuses")
+        assert sorted(one["state"] for one in told) == ["in_progress", "success"]
+        (approval,) = [entry.body for entry in station.entries(run_id, "approval")]
+        assert (approval["reviewer"], approval["forge"], approval["signed_in"]) == ("ann", fake.url[7:], False)
+        assert station.lockgate("verify", run_id).returncode == 0
+        holds = [p for p in station.home.rglob("*") if p.is_file() and token.encode() in p.read_bytes()]
+        assert holds == [], "its token lies in the encrypted block alone"
