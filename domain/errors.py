@@ -7,6 +7,7 @@ LockgateError
 ├── GatewayError      the egress gateway cannot do what it was asked
 │   └── GatewayAway   it does not answer: it is being started, or hangs, and is replaced
 ├── ForgeError        the repository cannot be read or written
+│   └── NotYet        a hosted forge does not answer, or does not merge at this moment: the run waits for it
 ├── TargetError       the deploy target cannot do what it was asked
 │   ├── Fenced        another run has taken the environment over
 │   ├── NotServing    a release that should have the traffic does not run, or is not seen serving
@@ -50,6 +51,10 @@ class GatewayAway(GatewayError):
 
 class ForgeError(LockgateError):
     """The repository cannot be read or written."""
+
+
+class NotYet(ForgeError):
+    """A hosted forge does not answer, or does not merge at this moment. The run waits for it without a process."""
 
 
 class TargetError(LockgateError):

@@ -286,8 +286,8 @@ class Forge(Protocol):
 class HostedForge(Protocol):
     """A place where people review and merge: pull requests, statuses, permissions. Beside `Forge`, which moves commits.
 
-    Each verb that writes looks first, so it can be repeated after kill -9 on either side of it. Raises ForgeError where
-    the forge does not answer or refuses, InputError where what it was told is wrong.
+    Each verb that writes looks first, so it can be repeated after kill -9 on either side of it. Raises NotYet where the
+    forge does not answer, ForgeError where it refuses, InputError where what it was told is wrong.
     """
 
     @property
@@ -332,6 +332,9 @@ class HostedForge(Protocol):
 
     def why_blocked(self, repository: str, number: int) -> str | None:
         """Why the forge's own rules would not let it be merged now; None where they would, or say nothing."""
+
+    def is_answering(self, repository: str) -> bool:
+        """Whether it answers at all; with a refusal, too."""
 
     def merge(self, repository: str, pull: PullRequest, head: str, title: str, message: str) -> MergeAnswer:
         """Merge exactly `head` as one commit on the base branch, by the forge's own rules. Looks whether it is."""

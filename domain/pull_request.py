@@ -100,6 +100,8 @@ class MergeAnswer(NamedTuple):
     reason: str = ""
     is_moved: bool = False
     """The head is another one than was judged."""
+    may_pass: bool = False
+    """It was refused for the state that things are in, which may be another one in a moment."""
 
 
 class Proposed(Value):

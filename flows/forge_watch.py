@@ -2,72 +2,92 @@
 the forge itself. A read that changed nothing is free (ETag), and a run that waits costs no process."""
 
 import logging
-from uuid import UUID
+from datetime import UTC, datetime
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import StateType
-from prefect.exceptions import ObjectNotFound
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
 
 from blocks.workshop import Workshop
 from domain.errors import LockgateError
 from domain.policy.reviewers import canonical_name
+from domain.ports import HostedForge
 from domain.pull_request import Proposed
-from domain.task import Approval, Outcome, Prepared, Question
-from tasks.pull_request import heard
+from domain.task import Approval, Prepared, Question
+from tasks.pull_request import AWAY, heard, pause_s
 from tasks.review_gate import LOOK
 
 LEASE, LEASE_S = "forges/poll", 120.0
+WAITING = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}, "tags": {"any_": ["lockgate"]}})
+PAGE = 200
 log = logging.getLogger("lockgate")
 
 
 def wake_decided(client: SyncPrefectClient, shop: Workshop, holder: str) -> list[str]:
     """One round, by one machine at a time; what was done, as sentences. Safe to repeat: a run that goes on is not
-    woken again."""
+    woken again. One that cannot be looked at keeps no other waiting."""
     if not shop.forge.hosts or shop.ledger.lease(LEASE, holder, LEASE_S) is None:
         return []
+    waiting: list[FlowRun] = []
+    while page := client.read_flow_runs(flow_run_filter=WAITING, limit=PAGE, offset=len(waiting)):
+        waiting += page
+        if len(page) < PAGE:
+            break
     done = []
-    for run, mark, proposed in _newest(shop):
+    for run in waiting:
         try:
-            if line := _woken(client, shop, run, mark, proposed):
+            if line := _woken(client, shop, run):
                 done.append(line)
-        except LockgateError as err:
-            log.warning("run %s: the forge could not be asked: %s", run, err)
+        except (LockgateError, ValueError, LookupError) as err:  # the last two: a brief or an entry of another version
+            log.warning("run %s: the forge could not be asked: %s: %s", run.id, type(err).__name__, err)
     return done
 
 
-def _newest(shop: Workshop) -> list[tuple[str, str, Proposed]]:
-    """(run, fingerprint, its newest pull request) of the runs that are not over."""
-    found = {
-        e.run_id: (e.run_id, e.key, Proposed.model_validate(e.body)) for e in shop.ledger.entries(kind="pull-request")
-    }
-    return [one for one in found.values() if shop.ledger.find(one[0], "outcome", "outcome", Outcome) is None]
-
-
-def _woken(client: SyncPrefectClient, shop: Workshop, run: str, mark: str, proposed: Proposed) -> str | None:
-    try:
-        state = client.read_flow_run(UUID(run)).state
-    except ObjectNotFound:
-        return None  # deleted in the UI
-    if state is None or state.type is not StateType.PAUSED:
+def _woken(client: SyncPrefectClient, shop: Workshop, run: FlowRun) -> str | None:
+    if run.state is None:
         return None
-    asked, _, rest = str(state.state_details.pause_key or "").partition("-")
-    if rest.partition("-")[0] != mark[:16]:
+    asks, _, about = str(run.state.state_details.pause_key or "").partition("-")
+    mark, _, turn = about.partition("-")
+    if asks not in ("forge", "review"):
         return None
-    host = shop.forge.hosted(proposed.repository)
+    host = shop.forge.hosted(run.parameters["brief"]["repository"])
     if host is None:
         return None
-    if asked == "forge" and host.why_blocked(proposed.repository, proposed.number) is None:
-        client.resume_flow_run(UUID(run), run_input={"looked_by": f"lockgate, which asked {host.host}"})
-        return f"run {run} goes on: {host.host} lets pull request {proposed.number} be merged"
-    question = shop.ledger.find(run, "question", mark, Question)
-    if asked != "review" or question is None:
+    if mark == AWAY:
+        waited_s = (datetime.now(UTC) - run.state.timestamp).total_seconds()
+        is_back = waited_s >= pause_s(int(turn)) and host.is_answering(run.parameters["brief"]["repository"])
+        return _goes_on(client, run, f"{host.host} answers", _look_by(host)) if is_back else None
+    proposed = shop.ledger.last("pull-request", run_id=str(run.id))
+    if proposed is None or not proposed.key.startswith(mark):
         return None
-    prepared = Prepared.model_validate(shop.ledger.entries(run_id=run, kind="prepared")[-1].body)
-    approvals = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=run, kind="approval")]
+    number = Proposed.model_validate(proposed.body).number
+    if asks == "forge":
+        if host.why_blocked(Proposed.model_validate(proposed.body).repository, number) is not None:
+            return None
+        return _goes_on(client, run, f"{host.host} lets pull request {number} be merged", _look_by(host))
+    said = _decided(shop, run, proposed.key)
+    look = {"decision": LOOK, "reviewer": host.host, "comment": "", "mark": mark}
+    return _goes_on(client, run, f"{host.host} says {said} to pull request {number}", look) if said else None
+
+
+def _look_by(host: HostedForge) -> dict[str, str]:
+    return {"looked_by": f"lockgate, which asked {host.host}"}
+
+
+def _decided(shop: Workshop, run: FlowRun, mark: str) -> str | None:
+    """What people there answer to this question; None: nothing yet."""
+    question = shop.ledger.find(str(run.id), "question", mark, Question)
+    prepared = shop.ledger.last("prepared", run_id=str(run.id))
+    if question is None or prepared is None:
+        return None
+    approvals = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=str(run.id), kind="approval")]
     given = tuple(canonical_name(one.reviewer) for one in approvals if one.fingerprint == mark and one.waits_for)
-    said = heard(shop, run, question, given, not_the_asker=prepared.settings.review.not_the_asker)
-    if said is None or said.answer is None:
-        return None
-    look = {"decision": LOOK, "reviewer": host.host, "comment": "", "mark": mark[:16]}
-    client.resume_flow_run(UUID(run), run_input=look)
-    return f"run {run} goes on: {host.host} says {said.answer} to pull request {proposed.number}"
+    not_the_asker = Prepared.model_validate(prepared.body).settings.review.not_the_asker
+    said = heard(shop, str(run.id), question, given, not_the_asker=not_the_asker)
+    return str(said.answer) if said and said.answer else None
+
+
+def _goes_on(client: SyncPrefectClient, run: FlowRun, why: str, answer: dict[str, str]) -> str | None:
+    """Prefect refuses an answer to a run that somebody else has just woken."""
+    status = client.resume_flow_run(run.id, run_input=answer).status.value
+    return f"run {run.id} goes on: {why}" if status == "ACCEPT" else None

@@ -9,7 +9,7 @@ from prefect.states import Completed, Crashed, Failed
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import AgentError, GatewayAway, LedgerError, LockgateError, Withdrawn, reason_of
+from domain.errors import AgentError, GatewayAway, LedgerError, LockgateError, NotYet, Withdrawn, reason_of
 from domain.notices import Class
 from domain.policy import judge
 from domain.progress import no_progress
@@ -29,7 +29,7 @@ from tasks.pages import show
 from tasks.pages.bill import bill_of, publish
 from tasks.people.pager import page
 from tasks.people.questions import HELP
-from tasks.pull_request import tell_end
+from tasks.pull_request import tell_end, wait_for_forge
 from tasks.releasing import checkpoint, lease
 from tasks.room.desk import is_repetition, used_up
 from tasks.room.memory import remember
@@ -39,7 +39,8 @@ def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> St
     """How `attempts` ends, whatever happens in it.
 
     Where the ledger fails, the run goes on from its last finished step once the ledger is back; where it does not come
-    back, or without the server or the gateway, the run crashes, and is resumed by the supervisor.
+    back, or without the server or the gateway, the run crashes, and is resumed by the supervisor. Without its hosted
+    forge it is suspended, and woken by the supervisor.
     """
     try:
         return patiently(lambda: _ended(run, brief, attempts))
@@ -64,6 +65,9 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> S
         return end(run, brief, End.GAVE_UP, (str(broken),))
     except Withdrawn as cancelled:
         return end(run, brief, End.DECLINED, (str(cancelled),))
+    except NotYet as trouble:
+        wait_for_forge(brief, trouble)
+        return end(run, brief, End.FROZEN, (str(trouble),))
     except LockgateError as trouble:
         return end(run, brief, End.FROZEN, (str(trouble),))
     except Exception as bug:

@@ -4,7 +4,7 @@ from prefect.runtime import flow_run
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import AgentError, Unapproved, Withdrawn
+from domain.errors import AgentError, NotYet, Unapproved, Withdrawn
 from domain.pull_request import Proposed
 from domain.story import told
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
@@ -39,7 +39,11 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
             raise Withdrawn(f"nothing was merged: {told(asked.kind, asked.body)}")
         there: str | None = commit
         if proposed:
-            there, moved = merge_there(shop, prepared, evidence, proposed)
+            try:
+                there, moved = merge_there(shop, prepared, evidence, proposed)
+            except NotYet:
+                _free(shop, brief, run)  # it may take hours
+                raise
         else:
             moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)
         if not moved:
@@ -52,11 +56,15 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
             )
             merged = shop.ledger.record(run, "merged", there or commit, bound)
     if moved:
-        if brief.environment:
-            lease.give_back(shop.ledger, brief.environment, run)  # the next review may take days
+        _free(shop, brief, run)  # the next review may take days
         merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
     show.merged(merged, brief, evidence.attempt.number)
     return merged
+
+
+def _free(shop: Workshop, brief: Brief, run: str) -> None:
+    if brief.environment:
+        lease.give_back(shop.ledger, brief.environment, run)
 
 
 def _is_there(shop: Workshop, brief: Brief, commit: str, proposed: Proposed | None) -> bool:

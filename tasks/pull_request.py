@@ -16,7 +16,7 @@ from pydantic import Field
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import ForgeError, LockgateError, Unapproved
+from domain.errors import ForgeError, LockgateError, NotYet, Unapproved
 from domain.policy.pull_review import Heard, hear
 from domain.policy.reviewers import needs, owners_of
 from domain.ports import HostedForge
@@ -42,6 +42,8 @@ from tasks.step import step
 SUMMARY = "lockgate"
 """The status that tells of all gates and the review: the one to require on a branch."""
 MOST_ROWS, MOST_FINDINGS = 40, 30
+AWAY, MOST_WAITS = "away", 12
+"""In the key of a question: the forge is waited for; and how often, before a person is asked."""
 
 
 class AskedBy(Value):
@@ -258,6 +260,19 @@ def until_allowed(prepared: Prepared, mark: str) -> None:
     raise RuntimeError("a hundred times the forge did not let it be merged; the run stops waiting")
 
 
+def wait_for_forge(brief: Brief, why: NotYet) -> None:
+    """Suspend until the hosted forge answers again: the supervisor asks it, less often each time, and wakes the run.
+    Returns where the run has waited `MOST_WAITS` times."""
+    for turn in range(MOST_WAITS):
+        text = f"# {show.quote(brief.title)}: its forge is waited for\n\n{show.quote(str(why))}"
+        answered(Allowed, text, f"forge-{AWAY}-{turn}")
+
+
+def pause_s(turn: int) -> float:
+    """How long a run waits for its forge at least, the `turn`th time: 15 s to 10 minutes, 75 minutes in all."""
+    return min(15.0 * float(2**turn), 600.0)
+
+
 def is_merged(shop: Workshop, proposed: Proposed) -> bool:
     """Whether the forge has merged exactly what was judged."""
     host = shop.forge.hosted(proposed.repository)
@@ -270,8 +285,8 @@ def merge_there(
 ) -> tuple[str | None, str | None]:
     """(the commit on the branch, None), or (None, where the branch stands instead). Looks whether it is merged.
 
-    Raises Unapproved where the pull request holds anything but what was judged, ForgeError where the forge refuses, or
-    where what came out is not what was tested.
+    Raises Unapproved where the pull request holds anything but what was judged, NotYet where the forge refuses for now,
+    ForgeError where it refuses for good, or where what came out is not what was tested.
     """
     brief, head = prepared.brief, evidence.attempt.commit or ""
     host = shop.forge.hosted(brief.repository)
@@ -292,7 +307,8 @@ def merge_there(
             return None, tip
         if answer.is_moved:
             raise Unapproved(f"nothing was merged: {pull.url} was moved after it was judged: {answer.reason}")
-        raise ForgeError(f"{host.host} did not merge {pull.url}: {answer.reason}")
+        kind = NotYet if answer.may_pass else ForgeError
+        raise kind(f"{host.host} did not merge {pull.url}: {answer.reason}")
     shop.forge.contains(brief.repository, brief.branch, answer.commit)  # brings it here
     if shop.forge.tree_id(brief.repository, answer.commit) != evidence.attempt.tree:
         raise ForgeError(

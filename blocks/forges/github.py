@@ -24,7 +24,7 @@ from pydantic import Field, SecretStr, model_validator
 from blocks.base import THIS_MACHINE, LockgateBlock
 from blocks.forges.credential import RepositoryCredential
 from domain.brief import Repository
-from domain.errors import ForgeError, InputError
+from domain.errors import ForgeError, InputError, NotYet
 from domain.pull_request import (
     DeploymentState,
     MergeAnswer,
@@ -156,7 +156,7 @@ class GitHub(LockgateBlock):
             except ForgeError as err:
                 if known := self._from(repository, branch):
                     return known
-                if not draft or "draft" not in str(err).lower():
+                if not draft or not isinstance(err, Refusal) or "draft" not in err.said.lower():
                     raise
         raise ForgeError(f"{self.host}: no pull request could be made from {branch}")
 
@@ -201,7 +201,7 @@ class GitHub(LockgateBlock):
                 continue
             try:
                 self._send(repository, "POST", where, {"reviewers": [login]})
-            except ForgeError:
+            except Refusal:
                 refused.append(login)  # no collaborator, or the author: the statuses and the desk still say who decides
         return tuple(refused)
 
@@ -299,7 +299,7 @@ class GitHub(LockgateBlock):
             if after.state is PullState.MERGED:
                 return MergeAnswer(after.merged_commit)
             if isinstance(err, Refusal):
-                return MergeAnswer(None, err.said, is_moved=after.head != head)
+                return MergeAnswer(None, err.said, is_moved=after.head != head, may_pass=err.code in (405, 409))
             raise
 
     def _method(self, repository: str) -> str:
@@ -340,6 +340,16 @@ class GitHub(LockgateBlock):
         if state != "blocked" or one["state"] != "open":
             return None  # one that is behind, or conflicts, is made anew on top of the newest commit
         return "the rules of its branch are not fulfilled yet: required checks, reviews or conversations"
+
+    def is_answering(self, repository: str) -> bool:
+        """Whether it answers at all; with a refusal, too."""
+        try:
+            self._get(repository, f"/repos/{_path(repository)}")
+        except NotYet:
+            return False
+        except (ForgeError, InputError):
+            return True  # the run is told the same, and says it
+        return True
 
     def doctor(self, repository: str) -> str | None:
         """None where the token works for this repository, else what is missing."""
@@ -423,7 +433,7 @@ class GitHub(LockgateBlock):
             except httpx.HTTPError as err:
                 last = f"{self.host} does not answer: {type(err).__name__}"
                 if method != "GET":
-                    raise ForgeError(last) from None  # an error of httpx holds the request, and with it the token
+                    raise NotYet(last) from None  # an error of httpx holds the request, and with it the token
             else:
                 wait_s = _wait_s(answer)
                 if wait_s is None and (answer.status_code < 500 or method != "GET"):
@@ -431,11 +441,11 @@ class GitHub(LockgateBlock):
                 last = f"{self.host} answered {answer.status_code} to {method} {_plain(path)}"
                 if wait_s is not None:
                     if wait_s > LONGEST_WAIT_S or turn == 3:
-                        raise ForgeError(f"{last}: too many requests, try again in {wait_s:.0f} s")
+                        raise NotYet(f"{last}: too many requests, try again in {wait_s:.0f} s")
                     sleep(wait_s)
                     continue
             sleep(0.5 * (turn + 1))
-        raise ForgeError(last)
+        raise NotYet(last)
 
     def _accepted(self, answer: httpx.Response, method: str, path: str) -> httpx.Response:
         code = answer.status_code
@@ -449,8 +459,8 @@ class GitHub(LockgateBlock):
         if code == 404:
             raise Missing(f"{said}: it is gone, or the token may not see it")
         if code >= 500:
-            raise ForgeError(said)
-        raise Refusal(said, _message(answer))
+            raise NotYet(said)
+        raise Refusal(said, _message(answer), code)
 
     # ── who signs ──
 
@@ -504,9 +514,9 @@ class Missing(InputError):
 class Refusal(ForgeError):
     """GitHub understood, and said no."""
 
-    def __init__(self, text: str, said: str) -> None:
+    def __init__(self, text: str, said: str, code: int) -> None:
         super().__init__(text)
-        self.said = said
+        self.said, self.code = said, code
 
 
 _pages: dict[tuple[str, str, str], Page] = {}

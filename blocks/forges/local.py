@@ -17,10 +17,16 @@ from blocks.forges.github import GitHub
 from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place, locate
 from blocks.home import home
-from domain.errors import AgentError, ForgeError, InputError
+from domain.errors import AgentError, ForgeError, InputError, NotYet
 from domain.ports import Tree
 
 _TRIES = 5
+_NO_ANSWER = re.compile(
+    r"returned error: 5\d\d|could not resolve|failed to connect|couldn't connect|connection (refused|reset|timed out)|"
+    r"empty reply|timed out|took longer than|rpc failed|early eof|remote end hung up",
+    re.IGNORECASE,
+)
+"""Git's words where nobody answered, or not to the end."""
 CHECKPOINTS = "refs/lockgate/checkpoints"
 """Of a person's repository: what the platform signed about its ledger. No clone fetches it, and no branch is moved."""
 
@@ -197,7 +203,7 @@ class LocalForge(LockgateBlock):
             refusal = self._push_ref(place, mirror, ref, tip, commit)
             if refusal is None:
                 return None
-        raise ForgeError(f"{place.label}: branch {branch} could not be moved to {commit}: {refusal}")
+        raise self._trouble(place, f"{place.label}: branch {branch} could not be moved to {commit}: {refusal}")
 
     def hosted(self, repository: str) -> GitHub | None:
         """The first of `hosts` that is for this repository; None: none is, and people review at the desk."""
@@ -311,7 +317,7 @@ class LocalForge(LockgateBlock):
         except InputError as err:
             raise _unreadable(place, err) from err
         except ForgeError as err:
-            raise ForgeError(f"{place.label} could not be read: {err}") from err
+            raise self._trouble(place, f"{place.label} could not be read: {err}") from err
 
     def _why_no_branch(self, place: Place, branch: str) -> str:
         heads = [line.split("\t")[1].removeprefix("refs/heads/") for line in self._list(place, "--heads")]
@@ -322,8 +328,16 @@ class LocalForge(LockgateBlock):
     def _list(self, place: Place, flag: str, *patterns: str) -> list[str]:
         argv = ("ls-remote", flag, *_upload_pack(place), "--", place.address, *patterns)
         credential = self._credential(place)
-        listed = git(*argv, as_person=True, credential=credential, timeout_s=self.git_timeout_s)
+        try:
+            listed = git(*argv, as_person=True, credential=credential, timeout_s=self.git_timeout_s)
+        except ForgeError as err:
+            raise self._trouble(place, str(err)) from err
         return listed.out.decode("utf-8", "replace").splitlines()
+
+    def _trouble(self, place: Place, said: str) -> ForgeError:
+        """What git said as an error: a hosted forge that did not answer is waited for."""
+        is_away = _NO_ANSWER.search(said) and not place.directory and self.hosted(place.address)
+        return NotYet(said) if is_away else ForgeError(said)
 
     def _stands_elsewhere(self, place: Place, mirror: Mirror, branch: str, commit: str) -> str | None:
         tip = self._fetch(place, mirror, branch)

@@ -4,7 +4,7 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from blocks.workshop import workshop_of
-from domain.errors import LockgateError
+from domain.errors import LockgateError, NotYet
 from domain.notices import Class
 from domain.task import Evidence, Merged, Prepared
 from domain.value import Value
@@ -80,6 +80,8 @@ def lacking(prepared: Prepared) -> str | None:
                 "database in the workshop's `databases`"
             )
         shop.database(brief.environment)
+    except NotYet:
+        raise  # the supervisor asks it, and no person
     except LockgateError as err:
         return str(err)
     return None

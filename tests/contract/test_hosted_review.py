@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,12 +12,14 @@ from prefect import Task
 from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
-from domain.errors import ForgeError, Unapproved
+from domain.errors import ForgeError, NotYet, Unapproved
 from domain.task import Answer, Approval, Attempt, Decision, Evidence, Merged, Prepared, Verdict
+from flows.forge_watch import wake_decided
 from tasks import merge as merging
 from tasks import pull_request as pulls
 from tasks import review_gate as gate
 from tasks.pull_request import AskedBy
+from tasks.releasing import lease
 from tasks.review_gate import LOOK, Review, fingerprint
 from tests.contract.hosted import REPOSITORY, World, world
 from tests.unit.policy_cases import evidence, prepared
@@ -79,6 +82,9 @@ class Run:
 
     def approves(self, login: str) -> Callable[[], object]:
         return lambda: self.at.review(login, self.number, "APPROVE")
+
+    def approves_it(self) -> Approval:
+        return self.at_the_gate(self.approves("ann"))
 
     def merges(self, approval: Approval) -> Merged:
         return cast("Task[..., Merged]", merging.merge).fn(self.prepared, self.evidence, approval)
@@ -212,3 +218,100 @@ def test_what_is_ended_by_hand_ends_the_run_with_a_sentence(run: Run, how: str) 
     answer = run.at_the_gate(by_hand)
     assert answer.answer is Answer.REJECT
     assert ("closed without a merge" if how == "closed" else "merged at the forge by hand") in answer.comment
+
+
+class Server:
+    """Prefect's, with one run that is suspended; `answers` is what it was woken with."""
+
+    def __init__(self, run: Run, asks: str, since_s: float = 0) -> None:
+        self.run, self.asks, self.since = run, asks, datetime.now(UTC) - timedelta(seconds=since_s)
+        self.answers: list[dict[str, str]] = []
+
+    def read_flow_runs(self, *, flow_run_filter: Any, limit: int, offset: int) -> list[Any]:
+        assert flow_run_filter.state.type.any_ == ["PAUSED"]
+        state = SimpleNamespace(state_details=SimpleNamespace(pause_key=self.asks), timestamp=self.since)
+        strange = SimpleNamespace(id="of another version", parameters={}, state=state)
+        brief = {"repository": self.run.at.address}
+        return [strange, SimpleNamespace(id=self.run.name, parameters={"brief": brief}, state=state)][offset:]
+
+    def resume_flow_run(self, run_id: str, run_input: dict[str, str]) -> Any:
+        assert run_id == self.run.name
+        self.answers.append(run_input)
+        return SimpleNamespace(status=SimpleNamespace(value="ACCEPT" if len(self.answers) == 1 else "REJECT"))
+
+    def looks(self, holder: str = "one") -> list[str]:
+        return wake_decided(cast("Any", self), cast("Any", self.run.shop), holder)
+
+
+def test_the_poll_wakes_a_run_once_what_it_asked_is_decided_there(run: Run) -> None:
+    run.stays()
+    asks = Server(run, f"review-{run.mark[:16]}-0")
+    other = Server(run, f"review-{'f' * 16}-0")
+    form = Server(run, f"ready-{run.mark[:16]}-0")
+    assert asks.looks() == []
+    run.approves("carl")()
+    assert asks.looks() == [], "who may only read has decided nothing"
+    run.approves("ann")()
+    assert asks.looks("another machine") == [], "one of them asks"
+    assert (other.looks(), form.looks()) == ([], []), "an earlier change, or what no forge knows"
+    assert asks.looks() == [f"run {run.name} goes on: {run.at.host.host} says approve to pull request {run.number}"]
+    look = {"decision": LOOK, "reviewer": run.at.host.host, "comment": "", "mark": run.mark[:16]}
+    assert asks.answers == [look] and not other.answers and not form.answers
+    assert asks.looks() == [], "somebody else has woken it meanwhile"
+
+
+def test_the_poll_wakes_a_run_whose_branch_has_its_checks_or_whose_forge_answers_again(run: Run) -> None:
+    run.approves_it()
+    rule = {"strict": False, "contexts": ["other/ci"]}
+    protection = {"enforce_admins": True, "required_pull_request_reviews": None, "restrictions": None}
+    run.at.as_("owner", "PUT", "/branches/main/protection", {**protection, "required_status_checks": rule})
+    blocked = Server(run, f"forge-{run.mark[:16]}-0")
+    assert blocked.looks() == []
+    status = {"state": "success", "context": "other/ci"}
+    run.at.as_("ann", "POST", f"/statuses/{run.evidence.attempt.commit}", status)
+    assert "lets pull request" in "".join(blocked.looks())
+    run.at.as_("owner", "DELETE", "/branches/main/protection")
+
+    fresh, old, often = (Server(run, f"forge-away-{n}", s) for n, s in ((0, 0), (0, 20), (5, 20)))
+    run.at.fake.fault("status", times=0)
+    try:
+        assert old.looks() == []
+    finally:
+        run.at.fake.mend()
+    assert (fresh.looks(), often.looks()) == ([], []), "less often each time"
+    assert old.looks() == [f"run {run.name} goes on: {run.at.host.host} answers"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "waits"),
+    [("base_moved", 405, True), ("status", 409, True), ("status", 502, True), ("status", 403, False)],
+)
+def test_a_merge_that_is_refused_for_the_moment_is_waited_for(run: Run, kind: str, code: int, waits: bool) -> None:
+    run.prepared = run.prepared.model_copy(
+        update={"brief": run.prepared.brief.model_copy(update={"environment": "shop"})}
+    )
+    approval = run.approves_it()
+    run.at.fake.fault(kind, method="PUT", path="/merge$", status=code)
+    with pytest.raises(ForgeError) as refused:
+        run.merges(approval)
+    assert isinstance(refused.value, NotYet) is waits
+    assert (lease.holder(run.ledger, "shop") is None) is waits, "the environment is free for others meanwhile"
+    assert run.merges(approval).commit == run.at.forge.base(run.at.address, "main")
+
+
+def test_git_that_gets_no_answer_from_a_hosted_forge_waits_for_it(run: Run) -> None:
+    run.at.fake.fault("status", path="git-|info/refs", times=0)
+    try:
+        with pytest.raises(NotYet, match="502"):
+            run.at.forge.base(run.at.address, "main")
+        with pytest.raises(NotYet, match="502"):
+            run.at_the_gate()
+    finally:
+        run.at.fake.mend()
+    run.at.fake.fault("status", path="git-receive-pack", times=0)
+    try:
+        with pytest.raises(NotYet, match="502"):
+            run.at_the_gate()
+    finally:
+        run.at.fake.mend()
+    run.stays()

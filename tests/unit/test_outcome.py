@@ -13,12 +13,14 @@ from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
 from domain.brief import Acceptance, Brief
-from domain.errors import InputError
+from domain.errors import InputError, NotYet
 from domain.notices import Notices
 from domain.task import Answer, Approval, BillLine, End, Feedback, Outcome
 from flows import endings, report
 from flows.report import STATE_NAMES, end, ended, review_feedback, sentence, turned_down
+from tasks import pull_request
 from tasks.pages.bill import bill_of
+from tasks.pull_request import MOST_WAITS, pause_s
 from tests.unit.policy_cases import PROJECT, attempt
 
 BRIEF = Brief(
@@ -192,6 +194,35 @@ def test_a_run_whose_ledger_stays_away_is_left_to_be_resumed(
     state = ended("run", BRIEF, attempts)
     assert state.type is StateType.CRASHED, "the supervisor resumes what crashed, and nothing that failed"
     assert "the run is resumed when the ledger is back" in (state.message or "")
+
+
+def test_a_run_whose_forge_does_not_answer_is_suspended_until_it_has_waited_for_an_hour(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[str] = []
+
+    class Suspended(BaseException):
+        """As Prefect's own: no step sees it as an error."""
+
+    def answered(form: type, text: str, key: str) -> object:
+        if key in answers:
+            return form(looked_by="the supervisor")
+        assert "github.com answered 502" in text
+        raise Suspended(key)
+
+    def attempts(run: str, brief: Brief) -> State[Any]:
+        raise NotYet("github.com answered 502")
+
+    monkeypatch.setattr(pull_request, "answered", answered)
+    for _ in range(MOST_WAITS):
+        with pytest.raises(Suspended) as asked:
+            ended("run", BRIEF, attempts)
+        answers.append(str(asked.value))
+    assert answers[:2] == ["forge-away-0", "forge-away-1"] and len(set(answers)) == MOST_WAITS
+    state = ended("run", BRIEF, attempts)
+    assert (state.name, state.message) == ("Frozen", "frozen, a person must decide: github.com answered 502")
+    assert [pause_s(0), pause_s(1), pause_s(11)] == [15, 30, 600]
+    assert sum(map(pause_s, range(MOST_WAITS))) > 3600
 
 
 def test_a_run_whose_server_does_not_answer_in_time_is_left_to_be_resumed(ledger: Ledger) -> None:
