@@ -49,9 +49,6 @@ class ReviewPolicy(Value):
         0.5, description="Share of the tests on base that must pass, or a person is asked before the agent starts"
     )
     signed_in: bool = Field(False, description="Only who came in at the door with a token may approve")
-    not_the_asker: bool = Field(
-        False, description="Who asked for the change at a hosted forge does not approve it there"
-    )
     teams: dict[str, tuple[str, ...]] = Field(
         {}, description='Members of the teams and roles that CODEOWNERS names: "@org/web" = ["ann", "bob"]'
     )

@@ -13,7 +13,7 @@ from domain.errors import LockgateError
 from domain.policy.reviewers import canonical_name
 from domain.ports import HostedForge
 from domain.pull_request import Proposed
-from domain.task import Approval, Prepared, Question
+from domain.task import Approval, Question
 from tasks.pull_request import AWAY, heard, pause_s
 from tasks.review_gate import LOOK
 
@@ -77,13 +77,11 @@ def _look_by(host: HostedForge) -> dict[str, str]:
 def _decided(shop: Workshop, run: FlowRun, mark: str) -> str | None:
     """What people there answer to this question; None: nothing yet."""
     question = shop.ledger.find(str(run.id), "question", mark, Question)
-    prepared = shop.ledger.last("prepared", run_id=str(run.id))
-    if question is None or prepared is None:
+    if question is None:
         return None
     approvals = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=str(run.id), kind="approval")]
     given = tuple(canonical_name(one.reviewer) for one in approvals if one.fingerprint == mark and one.waits_for)
-    not_the_asker = Prepared.model_validate(prepared.body).settings.review.not_the_asker
-    said = heard(shop, str(run.id), question, given, not_the_asker=not_the_asker)
+    said = heard(shop, str(run.id), question, given)
     return str(said.answer) if said and said.answer else None
 
 

@@ -34,7 +34,6 @@ from domain.task import (
     Verdict,
 )
 from domain.text import one_line
-from domain.value import Value
 from tasks.pages import show
 from tasks.people.asking import answered
 from tasks.step import step
@@ -44,14 +43,6 @@ SUMMARY = "lockgate"
 MOST_ROWS, MOST_FINDINGS = 40, 30
 AWAY, MOST_WAITS = "away", 12
 """In the key of a question: the forge is waited for; and how often, before a person is asked."""
-
-
-class AskedBy(Value):
-    """Who asked for this change at a hosted forge."""
-
-    login: str
-    id: int
-    issue: int = Field(description="Number of the issue there")
 
 
 class Allowed(RunInput):
@@ -196,16 +187,13 @@ def _summary(state: StatusState, sentence: str) -> Status:
 # ── what people decide there ──
 
 
-def heard(
-    shop: Workshop, run: str, question: Question, given: Sequence[str] = (), *, not_the_asker: bool
-) -> Heard | None:
+def heard(shop: Workshop, run: str, question: Question, given: Sequence[str] = ()) -> Heard | None:
     """What the people there have decided about exactly this change, asked now; None where it is at no hosted forge."""
     proposed = shop.ledger.find(run, "pull-request", question.fingerprint, Proposed)
     host = shop.forge.hosted(proposed.repository) if proposed else None
     if proposed is None or host is None:
         return None
     at, number = proposed.repository, proposed.number
-    asked = shop.ledger.find(run, "asked", "asked", AskedBy)
     pull = host.pull_request(at, number)
     reviews = host.reviews(at, number) if pull.state is PullState.OPEN else ()
     threads = host.threads(at, number) if any(one.commit == proposed.head for one in reviews) else ()
@@ -217,7 +205,6 @@ def heard(
         threads,
         may_write=lambda person: host.may_write(at, person),
         me=host.me(at) if reviews else "",
-        asker=asked.id if asked and not_the_asker else None,
         given=given,
     )
 

@@ -175,7 +175,7 @@ def _not_there(prepared: Prepared, question: Question, before: Sequence[str]) ->
     pull = host.pull_request(proposed.repository, proposed.number)
     if pull.state is PullState.MERGED and pull.head == proposed.head:
         return None  # by us, before we were killed; or by hand, after it was approved
-    said = heard(shop, prepared.run_id, question, before, not_the_asker=prepared.settings.review.not_the_asker)
+    said = heard(shop, prepared.run_id, question, before)
     if said is None or said.answer is not Answer.APPROVE:
         why = "; ".join(said.waits_for) or said.comment or str(said.answer) if said else ""
         return f"the approval does not stand any more at {host.host}: {one_line(why)}"
@@ -242,7 +242,7 @@ def _at_forge(prepared: Prepared, question: Question, given: Sequence[str]) -> A
     """What was decided at the hosted forge, asked there now: who wakes a run decides nothing."""
     shop = workshop_of(prepared.brief)
     host = shop.forge.hosted(prepared.brief.repository)
-    said = heard(shop, prepared.run_id, question, given, not_the_asker=prepared.settings.review.not_the_asker)
+    said = heard(shop, prepared.run_id, question, given)
     if host is None or said is None:
         get_run_logger().warning("this change is at no hosted forge; asking again")
         return None

@@ -36,10 +36,9 @@ def hear(
     *,
     may_write: Callable[[Person], bool],
     me: str,
-    asker: int | None = None,
     given: Sequence[str] = (),
 ) -> Heard:
-    """`asker`: user id whose approval does not count; `given`: who approved exactly this elsewhere."""
+    """`given`: who approved exactly this elsewhere."""
     if pull.state is PullState.MERGED:
         why = "it was merged at the forge by hand: nothing was released from it"
         return Heard(answer=Answer.REJECT, comment=why, by=_ended_by(pull))
@@ -54,11 +53,8 @@ def hear(
     for review in _newest(reviews):
         is_wish = review.state is ReviewState.CHANGES_REQUESTED
         why_not = _why_not(review, proposed.head, me, may_write)
-        if not why_not and not is_wish:
-            if review.by.id == asker:
-                why_not = "asked for this change"
-            elif not may_approve(question.needs, review.by.login):
-                why_not = "is not among those whom the base branch names"
+        if not why_not and not is_wish and not may_approve(question.needs, review.by.login):
+            why_not = "is not among those whom the base branch names"
         if why_not:
             waits.append(f"the review of {review.by.login} does not count: {review.by.login} {why_not}")
         elif is_wish:

@@ -18,7 +18,6 @@ from flows.forge_watch import wake_decided
 from tasks import merge as merging
 from tasks import pull_request as pulls
 from tasks import review_gate as gate
-from tasks.pull_request import AskedBy
 from tasks.releasing import lease
 from tasks.review_gate import LOOK, Review, fingerprint
 from tests.contract.hosted import REPOSITORY, World, world
@@ -35,14 +34,13 @@ class Unanswered(Exception):
 class Run:
     """One run at the gate. `waiting`: what is said to it when it suspends; without one it stays suspended."""
 
-    def __init__(self, at: World, folder: Path, name: str, not_the_asker: bool = False) -> None:
+    def __init__(self, at: World, folder: Path, name: str) -> None:
         self.at, self.name = at, name
         self.ledger = Ledger(url=SecretStr(f"sqlite:///{folder}/{name}.db"))
         self.shop = SimpleNamespace(ledger=self.ledger, forge=at.forge, pager=None)
         self.waiting: list[Callable[[], object]] = []
-        settings = {"review": {"not_the_asker": not_the_asker}}
         base = at.forge.base(at.address, "main")
-        one = prepared(**settings)
+        one = prepared()
         brief = one.brief.model_copy(update={"repository": at.address, "branch": "main"})
         self.prepared: Prepared = one.model_copy(update={"run_id": name, "brief": brief, "base": base})
         self.ledger.record(name, "prepared", "1", self.prepared)
@@ -101,7 +99,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 @pytest.fixture
 def run(at: World, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Run:
-    made = Run(at, tmp_path, f"run{abs(hash(request.node.name)) % 10**8}", getattr(request, "param", False))
+    made = Run(at, tmp_path, f"run{abs(hash(request.node.name)) % 10**8}")
     for module in (gate, pulls, merging):
         monkeypatch.setattr(module, "workshop_of", lambda brief: made.shop)
     monkeypatch.setattr(gate, "answered", made.answered)
@@ -155,14 +153,6 @@ def test_nobody_else_lets_it_pass(run: Run) -> None:
     run.stays(lambda: at.fake.collaborator(REPOSITORY, "bob", "none"))  # who lost access since
     run.stays(lambda: at.review("eve", run.number, "COMMENT", "hm", comments=[line]), run.approves("ann"))
     at.person("bob")
-
-
-@pytest.mark.parametrize("run", [True], indirect=True)
-def test_who_asked_for_it_does_not_approve_it_if_base_says_so(run: Run) -> None:
-    ann = run.at.as_("ann", "GET", f"{run.at.fake.url}/user")
-    run.ledger.record(run.name, "asked", "asked", AskedBy(login="ann", id=ann["id"], issue=1))
-    run.stays(run.approves("ann"))
-    assert run.at_the_gate(run.approves("eve")).reviewer == "eve"
 
 
 def test_changes_asked_there_reach_the_agent_with_path_and_line_and_the_next_attempt_is_the_same_pull_request(
