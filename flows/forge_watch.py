@@ -9,7 +9,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 
 from blocks.workshop import Workshop
-from domain.errors import LockgateError
+from domain.errors import reason_of
 from domain.policy.reviewers import canonical_name
 from domain.ports import HostedForge
 from domain.pull_request import Proposed
@@ -38,8 +38,8 @@ def wake_decided(client: SyncPrefectClient, shop: Workshop, holder: str) -> list
         try:
             if line := _woken(client, shop, run):
                 done.append(line)
-        except (LockgateError, ValueError, LookupError) as err:  # the last two: a brief or an entry of another version
-            log.warning("run %s: the forge could not be asked: %s: %s", run.id, type(err).__name__, err)
+        except Exception as err:  # whatever one forge answered, the runs behind this one are asked about
+            log.warning("run %s: the forge could not be asked: %s", run.id, reason_of(err))
     return done
 
 

@@ -98,10 +98,10 @@ def end(
         if (line := told(entry.kind, entry.body))
     ]
     show.outcome(outcome, story)
-    tell_end(shop, brief, outcome)
-    publish(bill_of(shop.ledger, run))
     if outcome.end is End.FROZEN:
         page_frozen(shop, outcome)
+    publish(bill_of(shop.ledger, run))
+    tell_end(shop, brief, outcome)
     make = Completed if outcome.end in (End.LIVE, End.MERGED, End.DECLINED) else Failed
     return make(name=STATE_NAMES[outcome.end], message=outcome.sentence)
 

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import ForgeError, LockgateError, NotYet, Unapproved
+from domain.errors import ForgeError, NotYet, Unapproved, reason_of
 from domain.policy.pull_review import Heard, hear
 from domain.policy.reviewers import needs, owners_of
 from domain.ports import HostedForge
@@ -284,6 +284,8 @@ def merge_there(
     pull = host.pull_request(brief.repository, proposed.number)
     if pull.head != head:
         raise Unapproved(f"nothing was merged: {pull.url} stands at {pull.head[:12]}, and {head[:12]} was judged")
+    if pull.base != brief.branch:
+        raise Unapproved(f"nothing was merged: {pull.url} leads to {pull.base} now, and {brief.branch} was judged")
     if pull.state is not PullState.MERGED and (tip := shop.forge.base(brief.repository, brief.branch)) != prepared.base:
         return None, tip
     _, _, message = shop.forge.message(brief.repository, head).partition("\n")
@@ -296,7 +298,8 @@ def merge_there(
             raise Unapproved(f"nothing was merged: {pull.url} was moved after it was judged: {answer.reason}")
         kind = NotYet if answer.may_pass else ForgeError
         raise kind(f"{host.host} did not merge {pull.url}: {answer.reason}")
-    shop.forge.contains(brief.repository, brief.branch, answer.commit)  # brings it here
+    if not shop.forge.contains(brief.repository, brief.branch, answer.commit):  # it brings it here
+        raise ForgeError(f"{pull.url} became {answer.commit[:12]}, which is not on {brief.branch}: look where it went")
     if shop.forge.tree_id(brief.repository, answer.commit) != evidence.attempt.tree:
         raise ForgeError(
             f"{pull.url} became {answer.commit[:12]}, which is not what was tested: {brief.branch} moved in that "
@@ -324,7 +327,7 @@ def tell_release(
         host.announce(brief.repository, revision, brief.environment, state, url, sentence)
         if comment:
             _comment(shop, host, run, merged.head, comment)
-    except LockgateError as err:
+    except Exception as err:
         _log_that(err)
 
 
@@ -342,7 +345,7 @@ def tell_end(shop: Workshop, brief: Brief, outcome: Outcome) -> None:
         if outcome.commit is None:
             state = _summary(StatusState.FAILURE, outcome.sentence)
             host.report(brief.repository, known[-1].head, (state,))
-    except LockgateError as err:
+    except Exception as err:
         _log_that(err)
 
 
@@ -352,6 +355,6 @@ def _comment(shop: Workshop, host: HostedForge, run: str, head: str | None, text
         host.comment(proposed.repository, proposed.number, f"lockgate:{run}", text)
 
 
-def _log_that(err: LockgateError) -> None:
+def _log_that(err: Exception) -> None:
     with contextlib.suppress(MissingContextError):
-        get_run_logger().warning("the hosted forge could not be told: %s", err)
+        get_run_logger().warning("the hosted forge could not be told: %s", reason_of(err))

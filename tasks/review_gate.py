@@ -175,6 +175,8 @@ def _not_there(prepared: Prepared, question: Question, before: Sequence[str]) ->
     pull = host.pull_request(proposed.repository, proposed.number)
     if pull.state is PullState.MERGED and pull.head == proposed.head:
         return None  # by us, before we were killed; or by hand, after it was approved
+    if pull.base != prepared.brief.branch:
+        return f"{pull.url} leads to {one_line(pull.base)} now, and {prepared.brief.branch} was judged"
     said = heard(shop, prepared.run_id, question, before)
     if said is None or said.answer is not Answer.APPROVE:
         why = "; ".join(said.waits_for) or said.comment or str(said.answer) if said else ""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from time import sleep
 from typing import Any, ClassVar, NamedTuple, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 from cryptography.hazmat.primitives import hashes, serialization
@@ -119,8 +119,10 @@ class GitHub(LockgateBlock):
         return urlsplit(self.url).netloc
 
     def is_for(self, repository: str) -> bool:
-        """Whether the repository is `url`, or one below it."""
-        return f"{repository.rstrip('/')}/".startswith(f"{self.url.rstrip('/')}/")
+        """Whether the repository is `url`, or one below it, in whatever case: to GitHub that is the same."""
+        if any(part in (".", "..") for part in unquote(repository).split("/")):
+            return False
+        return f"{repository.rstrip('/')}/".casefold().startswith(f"{self.url.rstrip('/')}/".casefold())
 
     def credential(self, repository: str) -> RepositoryCredential:
         """What opens this repository for git: the same token, through a pipe."""

@@ -276,4 +276,7 @@ def test_an_enterprise_server_is_asked_under_its_own_address() -> None:
     assert host._api == "https://git.example.org/api/v3"
     assert host.is_for("https://git.example.org/acme/shop.git")
     assert not host.is_for("https://git.example.org/acmeevil/shop.git")
+    assert host.is_for("https://git.example.org/ACME/shop"), "it is the same to GitHub"
+    assert not host.is_for("https://git.example.org/acme/../other/shop.git")
+    assert not host.is_for("https://git.example.org/acme/%2e%2e/other/shop.git")
     assert GitHub(token=SecretStr("t"))._api == "https://api.github.com"

@@ -198,6 +198,16 @@ def test_a_base_that_moved_is_told_and_not_merged_into(run: Run) -> None:
     assert (merged.commit, merged.new_base) == (None, moved)
 
 
+def test_what_is_led_to_another_branch_after_the_approval_is_not_merged(run: Run) -> None:
+    approval = run.at_the_gate(run.approves("ann"))
+    tip = run.at.as_("ann", "GET", "/git/ref/heads/main")["object"]["sha"]
+    run.at.as_("ann", "POST", "/git/refs", {"ref": f"refs/heads/other-{run.name}", "sha": tip})
+    run.at.as_("eve", "PATCH", f"/pulls/{run.number}", {"base": f"other-{run.name}"})
+    with pytest.raises(Unapproved, match="leads to other-"):
+        run.merges(approval)
+    assert run.at.as_("ann", "GET", f"/git/ref/heads/other-{run.name}")["object"]["sha"] == tip
+
+
 @pytest.mark.parametrize("how", ["closed", "merged"])
 def test_what_is_ended_by_hand_ends_the_run_with_a_sentence(run: Run, how: str) -> None:
     def by_hand() -> object:
