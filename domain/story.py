@@ -166,6 +166,7 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "ready": lambda body: f"{body['by']}{_known_by(body)} says that this is mended",
     "waits-for-window": lambda body: f"waits until {body['until'][:16]} UTC: {body['reason']}",
     "opened-window": _opened_window,
+    "waits-for-forge": lambda body: f"waits for its forge: {body['reason'][:200]}",
     "share-passed": _share_passed,
     "sick": lambda body: f"{_short(body['revision'])} has to leave: {body['reason'][:200]}",
     "held": lambda body: f"{body['by']}{_known_by(body)} holds {body['environment']}: {body['reason']}",

@@ -47,15 +47,15 @@ def _woken(client: SyncPrefectClient, shop: Workshop, run: FlowRun) -> str | Non
     if run.state is None:
         return None
     asks, _, about = str(run.state.state_details.pause_key or "").partition("-")
-    mark, _, turn = about.partition("-")
-    if asks not in ("forge", "review"):
+    mark = about.partition("-")[0]
+    if asks not in (AWAY, "forge", "review"):
         return None
     host = shop.forge.hosted(run.parameters["brief"]["repository"])
     if host is None:
         return None
-    if mark == AWAY:
+    if asks == AWAY:
         waited_s = (datetime.now(UTC) - run.state.timestamp).total_seconds()
-        is_back = waited_s >= pause_s(int(turn)) and host.is_answering(run.parameters["brief"]["repository"])
+        is_back = waited_s >= pause_s(int(about)) and host.is_answering(run.parameters["brief"]["repository"])
         return _goes_on(client, run, f"{host.host} answers", _look_by(host)) if is_back else None
     proposed = shop.ledger.last("pull-request", run_id=str(run.id))
     if proposed is None or not proposed.key.startswith(mark):

@@ -66,7 +66,7 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> S
     except Withdrawn as cancelled:
         return end(run, brief, End.DECLINED, (str(cancelled),))
     except NotYet as trouble:
-        wait_for_forge(brief, trouble)
+        wait_for_forge(run, brief, trouble)
         return end(run, brief, End.FROZEN, (str(trouble),))
     except LockgateError as trouble:
         return end(run, brief, End.FROZEN, (str(trouble),))

@@ -34,6 +34,7 @@ from domain.task import (
     Verdict,
 )
 from domain.text import one_line
+from domain.value import Value
 from tasks.pages import show
 from tasks.people.asking import answered
 from tasks.step import step
@@ -42,7 +43,13 @@ SUMMARY = "lockgate"
 """The status that tells of all gates and the review: the one to require on a branch."""
 MOST_ROWS, MOST_FINDINGS = 40, 30
 AWAY, MOST_WAITS = "away", 12
-"""In the key of a question: the forge is waited for; and how often, before a person is asked."""
+"""How the key of a run that waits for its forge to answer begins; and how often it waits, before a person is asked."""
+
+
+class WaitsForForge(Value):
+    """A run is suspended until its hosted forge answers, or lets its pull request be merged."""
+
+    reason: str
 
 
 class Allowed(RunInput):
@@ -242,17 +249,19 @@ def until_allowed(prepared: Prepared, mark: str) -> None:
         if why is None:
             return
         title = f"{show.quote(prepared.brief.title)}: approved, and {show.quote(proposed.host)} does not merge it yet"
-        text = f"# {title}\n\n{why}"
-        answered(Allowed, text, f"forge-{mark[:16]}-{turn}")
+        key = f"forge-{mark[:16]}-{turn}"
+        shop.ledger.record(run, "waits-for-forge", key, WaitsForForge(reason=why))
+        answered(Allowed, f"# {title}\n\n{why}", key)
     raise RuntimeError("a hundred times the forge did not let it be merged; the run stops waiting")
 
 
-def wait_for_forge(brief: Brief, why: NotYet) -> None:
+def wait_for_forge(run: str, brief: Brief, why: NotYet) -> None:
     """Suspend until the hosted forge answers again: the supervisor asks it, less often each time, and wakes the run.
     Returns where the run has waited `MOST_WAITS` times."""
     for turn in range(MOST_WAITS):
-        text = f"# {show.quote(brief.title)}: its forge is waited for\n\n{show.quote(str(why))}"
-        answered(Allowed, text, f"forge-{AWAY}-{turn}")
+        key = f"{AWAY}-{turn}"
+        workshop_of(brief).ledger.record(run, "waits-for-forge", key, WaitsForForge(reason=str(why)))
+        answered(Allowed, f"# {show.quote(brief.title)}: its forge is waited for\n\n{show.quote(str(why))}", key)
 
 
 def pause_s(turn: int) -> float:

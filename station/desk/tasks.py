@@ -29,8 +29,8 @@ AFTER = {
     "health": "live", "live": "live", "rolled_back": "edit",
 }  # fmt: skip
 """Kind of the newest entry → the step that comes then."""
-ASKS = {"review": "review", "questions": "plan", "ready": "merge", "window": "deploy"}
-"""What a suspended run waits for → the step."""
+ASKS = {"review": "review", "questions": "plan", "ready": "merge", "forge": "merge", "window": "deploy"}
+"""What a suspended run waits for → the step. One whose forge does not answer may be at any."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 NOT_OF_STORY = ("bill", "metered", "reserved")
 LOG_LINES = 200
@@ -124,8 +124,8 @@ def _may_stop(run: Mapping[str, Any], token: Token) -> bool:
 
 
 def _at(run_id: str, entries: Sequence[Entry], asks: str, is_over: bool) -> str:
-    if asks:
-        return ASKS.get(asks, "plan")
+    if asks in ASKS:
+        return ASKS[asks]
     if not is_over:
         wanted = {"flow_runs": {"id": {"any_": [run_id]}}, "task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
         for task in api.post("/task_runs/filter", wanted) or []:

@@ -272,7 +272,7 @@ def test_the_poll_wakes_a_run_whose_branch_has_its_checks_or_whose_forge_answers
     assert "lets pull request" in "".join(blocked.looks())
     run.at.as_("owner", "DELETE", "/branches/main/protection")
 
-    fresh, old, often = (Server(run, f"forge-away-{n}", s) for n, s in ((0, 0), (0, 20), (5, 20)))
+    fresh, old, often = (Server(run, f"away-{n}", s) for n, s in ((0, 0), (0, 20), (5, 20)))
     run.at.fake.fault("status", times=0)
     try:
         assert old.looks() == []

@@ -214,11 +214,13 @@ def test_a_run_whose_forge_does_not_answer_is_suspended_until_it_has_waited_for_
         raise NotYet("github.com answered 502")
 
     monkeypatch.setattr(pull_request, "answered", answered)
+    monkeypatch.setattr(pull_request, "workshop_of", lambda brief: SimpleNamespace(ledger=ledger))
     for _ in range(MOST_WAITS):
         with pytest.raises(Suspended) as asked:
             ended("run", BRIEF, attempts)
         answers.append(str(asked.value))
-    assert answers[:2] == ["forge-away-0", "forge-away-1"] and len(set(answers)) == MOST_WAITS
+    assert answers[:2] == ["away-0", "away-1"] and len(set(answers)) == MOST_WAITS
+    assert len(ledger.entries(run_id="run", kind="waits-for-forge")) == MOST_WAITS, "the story tells of each"
     state = ended("run", BRIEF, attempts)
     assert (state.name, state.message) == ("Frozen", "frozen, a person must decide: github.com answered 502")
     assert [pause_s(0), pause_s(1), pause_s(11)] == [15, 30, 600]

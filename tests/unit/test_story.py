@@ -37,6 +37,7 @@ from domain.value import Value
 from flows.going_back import GoingBack, StaysThere
 from tasks.people.ready import Lacking, Ready
 from tasks.people.window import Opened, Waits
+from tasks.pull_request import WaitsForForge
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 from tests.unit.test_migration_rules import GOOD, but, run
 
@@ -157,6 +158,11 @@ LINES: list[tuple[str, Value, str]] = [
     ("merged", Merged(commit="c" * 40), "merged as cccccccccccc"),
     ("lacking", Lacking(environment="shop", reason="no target"), "approved, and cannot be merged yet: no target"),
     ("ready", Ready(by="ann"), "ann (a claim) says that this is mended"),
+    (
+        "waits-for-forge",
+        WaitsForForge(reason="github.com answered 502"),
+        "waits for its forge: github.com answered 502",
+    ),
     ("waits-for-window", WAITS, "waits until 2026-11-28T06:00 UTC: the sale"),
     ("opened-window", Opened(by="ann", why=""), "ann (a claim) let it go at once"),
     ("opened-window", Opened(by="ann", why="it loses orders"), "ann (a claim) let it go at once: it loses orders"),
