@@ -44,7 +44,7 @@ from tests.unit.test_migration_rules import GOOD, but, run
 PROJECT_ROOT = Path(__file__).parents[2]
 BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen",
                "downgrade-chosen", "watched", "brought-back", "checkpoint",
-               "export", "project"}  # fmt: skip
+               "export", "project", "notifying", "notified"}  # fmt: skip
 """Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
 
 
