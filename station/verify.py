@@ -188,10 +188,6 @@ def _by(approvals: Sequence[Approval], mark: str | None) -> str:
     return "by " + ", ".join(f"{name} ({known})" for name, known in how.items())
 
 
-def _claimed(approval: Approval) -> str:
-    return "signed in" if approval.signed_in else "a claim"
-
-
 def _contract(shop: Workshop, prepared: Prepared) -> Link:
     try:
         shop.store.get(prepared.contract)

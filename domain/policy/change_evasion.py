@@ -142,12 +142,23 @@ def _reads_one_alone(function: ast.AST) -> bool:
     return not raises and not is_no and not ({itself, "super"} & read and other in read)
 
 
+def _mocks(module: ast.Module) -> Iterator[str]:
+    """What `unittest.mock` is called in it."""
+    yield from ("mock", "unittest.mock")
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (one.asname for one in node.names if one.name in ("mock", "unittest.mock") and one.asname)
+        if isinstance(node, ast.ImportFrom) and node.module == "unittest":
+            yield from (one.asname for one in node.names if one.name == "mock" and one.asname)
+
+
 def _always_equal(module: ast.Module) -> Found:
+    any_of_mock = {f"{name}.ANY" for name in _mocks(module)}
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(module):
-        is_any = isinstance(node, ast.ImportFrom) and any(one.name == "ANY" for one in node.names)
         is_mock = isinstance(node, ast.ImportFrom) and node.module in ("unittest.mock", "mock")
-        if (is_any and is_mock) or dotted(node).endswith("mock.ANY"):
+        is_any = isinstance(node, ast.ImportFrom) and any(one.name in ("ANY", "*") for one in node.names)
+        if (is_any and is_mock) or dotted(node) in any_of_mock:
             yield node, "unittest's ANY is equal to anything"
         for name, value in _equalities(node):
             function = functions.get(value.id) if isinstance(value, ast.Name) else value

@@ -98,7 +98,10 @@ def _asks(change: Change) -> Iterator[Hit]:
             yield Hit(f"it can be otherwise under test than elsewhere: {line.strip()[:100]!r}", path, number)
 
 
-_BEFORE_TESTS = re.compile(r"^func\s+init\s*\(\s*\)|^var\s+\w+[^=(]{0,80}=\s*(?:func\b|[a-z_]\w*\()", re.MULTILINE)
+_BEFORE_TESTS = re.compile(
+    r"^func\s+init\s*\(\s*\)|^var\s+(?:\((?:\n(?!\)).{0,300}){0,50}?\n\t)?\w+[^=(\n]{0,80}=\s*\(?\s*(?:func\b|[A-Za-z_]\w*\()",
+    re.MULTILINE,
+)
 _GO_VARIABLE = re.compile(r"^(?:var\s+|\t)(\w+)\b[^\n:=]{0,200}=", re.MULTILINE)
 _GO_ASSIGNED = re.compile(r"(?<![.\w])(\w+)(?:\[[^\]\n]{0,80}\]|\.\w+)?\s*=[^=]")
 

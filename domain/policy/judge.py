@@ -1,7 +1,10 @@
 """The judge: pure policy over evidence. What is missing, or does not fit together, is a no."""
 
+import ast
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from domain.policy.baseline import GREEN, is_named, is_named_alone
@@ -87,10 +90,28 @@ def _acceptance_missing(case: Case) -> Iterator[Hit]:
 
 def _is_support(name: str, case: Case) -> bool:
     """A file that comes with the acceptance and has no tests of its own: a conftest, an __init__, data, or the classes
-    that the test files inherit their tests from."""
-    content = next((f.content for f in case.prepared.brief.acceptance.files if f.path == name), None)
-    others = any(rows for _, rows in _asked(case))
-    return content is not None and others and not (_TEST_NAME.search(name) and _TEST_CODE.search(content))
+    that test files of the acceptance import, and inherit their tests from."""
+    contents = {file.path: file.content for file in case.prepared.brief.acceptance.files}
+    ran = [path for path, rows in _asked(case) if rows and path in contents]
+    if name not in contents or not ran:
+        return False
+    if not _TEST_CODE.search(contents[name]):
+        return True
+    path = PurePosixPath(name)
+    module = path.parent.name if path.stem == "__init__" else path.stem
+    return not _TEST_NAME.search(name) and any(module in _imported(contents[other], path) for other in ran)
+
+
+def _imported(content: str, beside: PurePosixPath) -> set[str]:
+    """All names in the import lines of Python code; `from . import x` names the package of `beside` too."""
+    found: set[str] = set()
+    with contextlib.suppress(SyntaxError, ValueError):
+        for node in ast.walk(ast.parse(content)):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                found.update(part for one in node.names for part in one.name.split("."))
+            if isinstance(node, ast.ImportFrom):
+                found.update(node.module.split(".") if node.module else [beside.parent.name])
+    return found
 
 
 _TEST_NAME = re.compile(r"test[^/]*\.py$", re.IGNORECASE)
@@ -103,6 +124,8 @@ def _acceptance_not_red(case: Case) -> Iterator[Hit]:
     if ran and all(row.base in GREEN for _, rows in ran for row in rows):
         names = ", ".join(name for name, _ in ran)
         yield Hit(f"the acceptance ({names}) is not red on base, so it proves nothing about the change")
+    if not ran and any(rows for _, rows in _asked(case)):
+        yield Hit("all tests of the acceptance are known failures that fail, so it proves nothing about the change")
 
 
 def _is_known(row: CaseRow, case: Case) -> bool:

@@ -81,7 +81,7 @@ def test_the_first_command_makes_the_locked_environment_and_the_next_finds_it(in
 
 def test_no_package_of_the_lock_has_a_name_of_our_folders(installed: Installed) -> None:
     (packages,) = installed.folder.glob("tool/share/lockgate/environment-*/lib/python*/site-packages")
-    ours = {"blocks", "domain", "flows", "lockgate", "station", "tasks"}
+    ours = {"blocks", "domain", "flows", "kits", "lockgate", "station", "tasks"}
     assert not ours & {path.name.partition(".")[0] for path in packages.iterdir() if not path.name.endswith(".pth")}
 
 

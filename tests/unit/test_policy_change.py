@@ -164,6 +164,9 @@ REFUSED: dict[str, tuple[Changes, str]] = {
     "equal to anything, by setattr": (
         {"shop/app.py": "def same(s, o):\n    return 1\n\n\nsetattr(A, '__eq__', same)\n"}, "always-equal"
     ),
+    "equal to anything, of mock": ({"shop/app.py": "from unittest import mock as m\n\nA = m.ANY\n"}, "always-equal"),
+    "equal to anything, of all of mock": ({"shop/app.py": "from unittest.mock import *\n\nA = ANY\n"}, "always-equal"),
+    "equal to anything, of a module": ({"shop/app.py": "import unittest.mock as m\n\nA = m.ANY\n"}, "always-equal"),
     "equal to anything, assigned": ({"shop/app.py": "A.__eq__ = lambda s, o: True\n"}, "always-equal"),
     "equal to anything, by lambda": ({"shop/app.py": "class A:\n    __eq__ = lambda s, o: True\n"}, "always-equal"),
     "bidi": ({"shop/app.py": "x = 'a\u202eb'\n"}, "bidi"),

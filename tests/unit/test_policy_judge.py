@@ -72,16 +72,32 @@ def test_a_file_of_known_failures_hides_no_test_of_it_that_passes_on_base() -> N
 
 @pytest.mark.parametrize(
     ("path", "is_support"),
-    [("tests/__init__.py", True), ("tests/only.py", True), ("tests/test_more.py", False), ("tests/tests.py", False)],
+    [
+        ("tests/__init__.py", True),
+        ("tests/only.py", True),
+        ("tests/check_search.py", False),  # nobody imports it: it has tests of its own
+        ("tests/test_more.py", False),
+        ("tests/tests.py", False),
+    ],
 )
 def test_an_acceptance_file_without_a_result_is_missing_unless_others_inherit_it(path: str, is_support: bool) -> None:
     ready = prepared()
     mixin = AcceptanceFile(path=path, content="class Mixin:\n    def test_search(self): ...\n")
-    acceptance = ready.brief.acceptance.model_copy(update={"files": (*ready.brief.acceptance.files, mixin)})
+    (own,) = ready.brief.acceptance.files
+    own = own.model_copy(
+        update={"content": "from . import Mixin\nfrom .only import Mixin as Only\nimport test_more, tests\n"}
+    )
+    acceptance = ready.brief.acceptance.model_copy(update={"files": (own, mixin)})
     asked = ready.model_copy(update={"brief": ready.brief.model_copy(update={"acceptance": acceptance})})
     assert (judge(asked, evidence()).rules == ()) == is_support
     other = (row("tests/test_app.py::a", "passed", "passed"),)
     assert judge(asked, evidence(rows=other)).rules == ("acceptance-missing",)
+
+
+def test_an_acceptance_of_which_nothing_but_known_failures_fail_proves_nothing() -> None:
+    ready = prepared(known_failures=("tests/test_search.py",))
+    red = ACCEPTED.model_copy(update={"head": ACCEPTED.base})
+    assert "acceptance-not-red" in judge(ready, evidence(rows=(red,))).rules
 
 
 def test_a_refusal_also_tells_what_was_not_tested_as_the_change_has_it() -> None:

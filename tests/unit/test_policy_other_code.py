@@ -130,7 +130,9 @@ def test_new_lines_that_know_of_tests_or_replace_assertions_are_seen_and_others_
 
 def test_a_test_file_of_go_that_changes_the_product_before_the_tests_goes_to_a_person() -> None:
     base = {**BASE, **tree({"sums/a.go": "package sums\n\nvar double = func(a int) int { return 0 }\n"})}
-    for first in ("func init() {\n\tdouble = right\n}", "var done = put()\n\nfunc put() int {\n\tdouble = right\n}"):
+    for first in ("func init() {\n\tdouble = right\n}", "var done = put()\n\nfunc put() int {\n\tdouble = right\n}",
+                  "var (\n\ta = 1\n\t_ = Put()\n)\n\nfunc Put() int {\n\tdouble = right\n}",
+                  "var _ = (func() int {\n\tdouble = right\n\treturn 1\n})()"):  # fmt: skip
         assert "tests-do-the-work" in rules({"sums/a_test.go": f"package sums\n\n{first}\n"}, base)
         assert "tests-do-the-work" not in rules({"other/a_test.go": f"package other\n\n{first}\n"}, base)
     for honest in ("var Double = double", "func init() {\n\tregister(t)\n}", "func TestA(t *T) {\n\tdouble = stub\n}"):
