@@ -25,8 +25,8 @@ log = logging.getLogger("lockgate")
 
 def wake_decided(client: SyncPrefectClient, shop: Workshop, holder: str) -> list[str]:
     """One round, by one machine at a time; what was done, as sentences. Safe to repeat: a run that goes on is not
-    woken again. One that cannot be looked at keeps no other waiting."""
-    if not shop.forge.hosts or shop.ledger.lease(LEASE, holder, LEASE_S) is None:
+    woken again. One that cannot be looked at keeps no other waiting. The lease is in the ledger of `shop`."""
+    if shop.ledger.lease(LEASE, holder, LEASE_S) is None:
         return []
     waiting: list[FlowRun] = []
     while page := client.read_flow_runs(flow_run_filter=WAITING, limit=PAGE, offset=len(waiting)):
@@ -50,12 +50,15 @@ def _woken(client: SyncPrefectClient, shop: Workshop, run: FlowRun) -> str | Non
     mark = about.partition("-")[0]
     if asks not in (AWAY, "forge", "review"):
         return None
-    host = shop.forge.hosted(run.parameters["brief"]["repository"])
+    brief = run.parameters["brief"]
+    if (own := brief.get("workshop", "default")) != "default":
+        shop = Workshop.saved(own)
+    host = shop.forge.hosted(brief["repository"])
     if host is None:
         return None
     if asks == AWAY:
         waited_s = (datetime.now(UTC) - run.state.timestamp).total_seconds()
-        is_back = waited_s >= pause_s(int(about)) and host.is_answering(run.parameters["brief"]["repository"])
+        is_back = waited_s >= pause_s(int(about)) and host.is_answering(brief["repository"])
         return _goes_on(client, run, f"{host.host} answers", _look_by(host)) if is_back else None
     proposed = shop.ledger.last("pull-request", run_id=str(run.id))
     if proposed is None or not proposed.key.startswith(mark):

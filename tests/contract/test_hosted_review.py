@@ -12,6 +12,7 @@ from prefect import Task
 from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
+from blocks.workshop import Workshop
 from domain.errors import ForgeError, NotYet, Unapproved
 from domain.task import Answer, Approval, Attempt, Decision, Evidence, Merged, Prepared, Verdict
 from flows.forge_watch import wake_decided
@@ -226,12 +227,13 @@ class Server:
     def __init__(self, run: Run, asks: str, since_s: float = 0) -> None:
         self.run, self.asks, self.since = run, asks, datetime.now(UTC) - timedelta(seconds=since_s)
         self.answers: list[dict[str, str]] = []
+        self.workshop = "default"
 
     def read_flow_runs(self, *, flow_run_filter: Any, limit: int, offset: int) -> list[Any]:
         assert flow_run_filter.state.type.any_ == ["PAUSED"]
         state = SimpleNamespace(state_details=SimpleNamespace(pause_key=self.asks), timestamp=self.since)
         strange = SimpleNamespace(id="of another version", parameters={}, state=state)
-        brief = {"repository": self.run.at.address}
+        brief = {"repository": self.run.at.address, "workshop": self.workshop}
         return [strange, SimpleNamespace(id=self.run.name, parameters={"brief": brief}, state=state)][offset:]
 
     def resume_flow_run(self, run_id: str, run_input: dict[str, str]) -> Any:
@@ -240,10 +242,11 @@ class Server:
         return SimpleNamespace(status=SimpleNamespace(value="ACCEPT" if len(self.answers) == 1 else "REJECT"))
 
     def looks(self, holder: str = "one") -> list[str]:
-        return wake_decided(cast("Any", self), cast("Any", self.run.shop), holder)
+        own = self.run.shop if self.workshop == "default" else SimpleNamespace(ledger=self.run.ledger, forge=None)
+        return wake_decided(cast("Any", self), cast("Any", own), holder)
 
 
-def test_the_poll_wakes_a_run_once_what_it_asked_is_decided_there(run: Run) -> None:
+def test_the_poll_wakes_a_run_once_what_it_asked_is_decided_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.stays()
     asks = Server(run, f"review-{run.mark[:16]}-0")
     other = Server(run, f"review-{'f' * 16}-0")
@@ -258,6 +261,9 @@ def test_the_poll_wakes_a_run_once_what_it_asked_is_decided_there(run: Run) -> N
     look = {"decision": LOOK, "reviewer": run.at.host.host, "comment": "", "mark": run.mark[:16]}
     assert asks.answers == [look] and not other.answers and not form.answers
     assert asks.looks() == [], "somebody else has woken it meanwhile"
+    monkeypatch.setattr(Workshop, "saved", classmethod(lambda cls, name: run.shop))
+    asks.answers, asks.workshop = [], "of another team"
+    assert len(asks.looks()) == 1, "each workshop has forges of its own"
 
 
 def test_the_poll_wakes_a_run_whose_branch_has_its_checks_or_whose_forge_answers_again(run: Run) -> None:
