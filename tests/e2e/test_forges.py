@@ -89,7 +89,7 @@ def test_a_brief_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_dies
             )
         )
         points = station.kill(run_id, KILLS)
-        until = time.monotonic() + 240
+        until = time.monotonic() + 400
         while not station.entries(run_id, "question"):
             assert time.monotonic() < until and not station.entries(run_id, "outcome"), station.story(run_id)
             time.sleep(0.5)
@@ -97,7 +97,7 @@ def test_a_brief_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_dies
         fake.fault("status", method="PUT", path="/merge$", times=4)  # as often as a step is tried
         assert not pull["draft"] and f"http://desk.test/desk/task/{run_id}" in pull["body"]
         asked("POST", f"/pulls/{pull['number']}/reviews", {"event": "APPROVE"})
-        outcome = station.wait(run_id, timeout_s=400, approve=False)
+        outcome = station.wait(run_id, timeout_s=600, approve=False)
 
         assert outcome.end is End.LIVE, outcome.sentence
         log = (station.home / "run" / "supervisor.log").read_text()
