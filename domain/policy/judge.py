@@ -89,17 +89,30 @@ def _acceptance_missing(case: Case) -> Iterator[Hit]:
 
 
 def _is_support(name: str, case: Case) -> bool:
-    """A file that comes with the acceptance and has no tests of its own: a conftest, an __init__, data, or the classes
-    that test files of the acceptance import, and inherit their tests from."""
+    """A file that comes with the acceptance and is no file of tests by its name, or has none: a conftest, an __init__,
+    data, or the classes that test files inherit their tests from."""
+    content = next((f.content for f in case.prepared.brief.acceptance.files if f.path == name), None)
+    others = any(rows for _, rows in _asked(case))
+    return content is not None and others and not (_TEST_NAME.search(name) and _TEST_CODE.search(content))
+
+
+def _acceptance_unread(case: Case) -> Iterator[Hit]:
+    """Support with tests in it: test files of the acceptance may import it, or those of base; else nothing ran it."""
     contents = {file.path: file.content for file in case.prepared.brief.acceptance.files}
-    ran = [path for path, rows in _asked(case) if rows and path in contents]
-    if name not in contents or not ran:
-        return False
-    if not _TEST_CODE.search(contents[name]):
-        return True
-    path = PurePosixPath(name)
-    module = path.parent.name if path.stem == "__init__" else path.stem
-    return not _TEST_NAME.search(name) and any(module in _imported(contents[other], path) for other in ran)
+    read: set[str] = set()
+    new = {path for path, rows in _asked(case) if rows and path in contents}
+    while new:  # what they import, and what that imports
+        read |= new
+        names = {word for path in new for word in _imported(contents[path], PurePosixPath(path))}
+        new = {path for path in contents if path not in read and _module(path) in names}
+    for name in contents:
+        if name not in read and _is_support(name, case) and _TEST_CODE.search(contents[name]):
+            yield Hit(f"{name} of the acceptance has tests, and none of them ran under its name")
+
+
+def _module(path: str) -> str:
+    file = PurePosixPath(path)
+    return file.parent.name if file.stem == "__init__" else file.stem
 
 
 def _imported(content: str, beside: PurePosixPath) -> set[str]:
@@ -236,6 +249,15 @@ JUDGE_RULES: tuple[Rule[Case], ...] = (
         "What did not run did not pass.",
         "see that the test command collects it, under the id that the brief names",
         _acceptance_missing,
+    ),
+    Rule(
+        "acceptance-unread",
+        "judge",
+        Severity.PERSON,
+        "An acceptance file with tests that did not run under its name, and that no test of the acceptance imports.",
+        "Test files of the repository may inherit them; or nobody ran them.",
+        "name it as the test command collects it, or let an acceptance file import it",
+        _acceptance_unread,
     ),
     _rule(
         "no-tests",

@@ -75,7 +75,6 @@ def test_a_file_of_known_failures_hides_no_test_of_it_that_passes_on_base() -> N
     [
         ("tests/__init__.py", True),
         ("tests/only.py", True),
-        ("tests/check_search.py", False),  # nobody imports it: it has tests of its own
         ("tests/test_more.py", False),
         ("tests/tests.py", False),
     ],
@@ -92,6 +91,17 @@ def test_an_acceptance_file_without_a_result_is_missing_unless_others_inherit_it
     assert (judge(asked, evidence()).rules == ()) == is_support
     other = (row("tests/test_app.py::a", "passed", "passed"),)
     assert judge(asked, evidence(rows=other)).rules == ("acceptance-missing",)
+
+
+def test_a_person_is_asked_about_an_acceptance_file_with_tests_that_nothing_read() -> None:
+    ready = prepared()
+    check = AcceptanceFile(path="tests/check_search.py", content="def test_more(): ...\n")
+    acceptance = ready.brief.acceptance.model_copy(update={"files": (*ready.brief.acceptance.files, check)})
+    asked = ready.model_copy(update={"brief": ready.brief.model_copy(update={"acceptance": acceptance})})
+    assert (judge(asked, evidence()).decision, judge(asked, evidence()).rules) == (
+        Decision.NEEDS_PERSON,
+        ("acceptance-unread",),
+    )
 
 
 def test_an_acceptance_of_which_nothing_but_known_failures_fail_proves_nothing() -> None:
