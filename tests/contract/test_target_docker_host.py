@@ -3,6 +3,7 @@
 What holds for every target is in test_targets.py.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import NotFound
 from websockets.sync.client import connect
 
 from blocks.host.docker import Engine
@@ -326,8 +328,12 @@ def test_data_is_migrated_in_containers_of_the_release(target: DockerHostTarget)
 def tasks(target: DockerHostTarget) -> list[str]:
     api = Engine.at(target.socket).api
     filters = {"label": ["lockgate.task", f"lockgate.environment={target.name}"]}
-    mine = (api.inspect_container(one["Id"]) for one in api.containers(all=True, filters=filters))
-    return [one["Name"] for one in mine if str(target.root) in json.dumps(one["HostConfig"]["Mounts"])]
+    found = []
+    for one in api.containers(all=True, filters=filters):
+        with contextlib.suppress(NotFound):  # another test's, which ends at this moment
+            seen = api.inspect_container(one["Id"])
+            found += [seen["Name"]] if str(target.root) in json.dumps(seen["HostConfig"]["Mounts"]) else []
+    return found
 
 
 def test_a_migration_that_fails_in_rehearsal_changes_nothing(target: DockerHostTarget) -> None:
