@@ -62,11 +62,9 @@ def remove(target: DockerHostTarget) -> None:
     for place in target._releases.all():
         target._service(place.revision).forget()
     api = Engine.at(target.socket).api
-    for network in api.networks(filters={"label": "lockgate.network"}):
-        if (
-            network["Name"].startswith(f"lockgate-{target.name}-")
-            and not api.inspect_network(network["Id"])["Containers"]
-        ):
+    own = target._service("0" * 40).containers.network
+    for network in api.networks(names=[own], filters={"label": "lockgate.network"}):
+        if network["Name"] == own:  # never another worker's, which was made at this moment
             _remove_network(api, network["Id"])
 
 
