@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from domain.entry import Entry
 from domain.policy.holding import KINDS as OF_HOLDING
 from domain.policy.holding import why_held
 from domain.value import Value
+from domain.windows import Zone
 
 RUN = "notices"
 """The run that the ledger has what was told under."""
@@ -54,17 +55,8 @@ class Notices(Value):
     escalate_to: tuple[str, ...] = Field((), description="Channels; empty: nothing is escalated")
     quiet_from: time | None = Field(None, description="From then on nobody hears of what is not urgent")
     quiet_until: time | None = Field(None, description="Then what was held back comes, as one digest")
-    zone: str = Field("UTC", description="IANA time zone of the quiet hours")
+    zone: Zone = Field("UTC", description="IANA time zone of the quiet hours")
     desk: str = Field("", description="Address of the desk in messages; default: the one on this machine")
-
-    @field_validator("zone")
-    @classmethod
-    def _known(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"{zone!r} is no time zone: use an IANA name such as Europe/Berlin") from None
-        return zone
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "Notices":

@@ -6,10 +6,10 @@ Rollbacks are exempt.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from domain.paths import matches
 from domain.value import Value
@@ -21,26 +21,29 @@ _LONGEST = 400
 """So many windows in a row are a calendar without an opening; then the answer is the end of the last."""
 
 
+def _known(zone: str) -> str:
+    try:
+        ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{zone!r} is no time zone: use an IANA name such as Europe/Berlin") from None
+    return zone
+
+
+Zone = Annotated[str, AfterValidator(_known)]
+"""The name of an IANA time zone."""
+
+
 class Freeze(Value):
     """One window: weekly (`days`, `start`, `end`) or once (`first`, `last`)."""
 
     environments: tuple[str, ...] = Field(("*",), description="Globs of environments that it holds for")
-    zone: str = Field("UTC", description="IANA time zone, such as Europe/Berlin")
+    zone: Zone = Field("UTC", description="IANA time zone, such as Europe/Berlin")
     days: tuple[Day, ...] = Field((), description="Weekdays on which it begins")
     start: time = Field(time(0), description="Wall time at which it begins")
     end: time = Field(time(0), description="Wall time at which it ends; not after `start`: on the day after")
     first: datetime | None = Field(None, description="Begin of a window that comes once, wall time without an offset")
     last: datetime | None = Field(None, description="Its end")
     reason: str = Field("", description="What people read who wait for it")
-
-    @field_validator("zone")
-    @classmethod
-    def _known(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f"{zone!r} is no time zone: use an IANA name such as Europe/Berlin") from None
-        return zone
 
     @model_validator(mode="after")
     def _weekly_or_once(self) -> "Freeze":
