@@ -6,6 +6,7 @@ an express-like node and http.server, each asked with our headers.
 
 import http.client
 import json
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,7 +93,7 @@ BY_THE_ENGINE = ("flask", STATIC)
 
 
 def built(kind: str, health: Any) -> ReleaseBuild:
-    run = kind if "{port}" in kind else f"python service.py '{kind}' {{host}} {{port}}"
+    run = kind if "{port}" in kind else f"python service.py {shlex.quote(kind)} {{host}} {{port}}"
     tree = {"service.py": TreeEntry(0o100644, SERVICE.encode()), "kind": TreeEntry(0o100644, kind.encode())}
     return ReleaseBuild(tree, toolchain(), run, HealthCheck.model_validate(health), None, {}, None)
 
@@ -146,13 +147,15 @@ SICK: list[tuple[str, Any, str]] = [
 
 
 def test_what_is_not_well_says_what_to_set(target: ProcessTarget) -> None:
-    hasty = target.model_copy(update={"start_timeout_s": 1.5})
     for number, (kind, health, reason) in enumerate(SICK):
-        revision = f"{number + 101:040x}"
-        hasty.prepare(revision, built(kind, health))
-        problem = str(hasty.start(revision))
-        assert reason in problem or "no answer from" in problem, (kind, problem)  # busy: it had no time to answer
-        assert reason in problem or "Connection refused" in problem, (kind, problem)
+        revision, problem = f"{number + 101:040x}", ""
+        for start_timeout_s in (1.5, 6, 24):  # a busy machine gives it no time to answer
+            patient = target.model_copy(update={"start_timeout_s": start_timeout_s})
+            patient.prepare(revision, built(kind, health))
+            problem = str(patient.start(revision))
+            if "no answer from" not in problem:
+                break
+        assert reason in problem, (kind, problem)
 
 
 def test_no_other_program_and_no_other_release_is_taken_for_it(target: ProcessTarget) -> None:

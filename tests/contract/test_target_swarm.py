@@ -234,6 +234,31 @@ def test_what_another_hand_changed_is_seen_and_put_back(
     assert target.probe(TWO).is_healthy
 
 
+def test_a_service_that_changes_between_look_and_leap_is_looked_at_again(
+    target: SwarmTarget, nodes: list[Node], build: Callable[..., ReleaseBuild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(target, ONE, build())
+    api, name, look = nodes[0].api, service_of(target, ONE), Swarm.service
+    changes = iter(range(2))
+
+    def look_then_change(self: Swarm, name: str) -> dict[str, Any] | None:
+        there = look(self, name)
+        if there is not None and next(changes, None) is not None:
+            api.update_service(
+                there["ID"], there["Version"]["Index"], name=name, labels={"by": "another"}, fetch_current_spec=True
+            )
+        return there
+
+    monkeypatch.setattr(Swarm, "service", look_then_change)
+    swarm = target._service(ONE).swarm
+    assert swarm.scale(name, 1) and next(changes, None) is None
+    there = api.inspect_service(name)
+    assert there["Spec"]["Mode"]["Replicated"]["Replicas"] == 1
+    changes = iter(range(99))
+    with pytest.raises(TargetError, match="out of sequence"):
+        swarm.scale(name, 2)
+
+
 def test_an_update_that_the_swarm_takes_back_is_no_start(
     make: Callable[..., SwarmTarget], nodes: list[Node], build: Callable[..., ReleaseBuild]
 ) -> None:

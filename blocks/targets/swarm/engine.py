@@ -4,17 +4,39 @@ import contextlib
 import functools
 import io
 import tarfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from blocks.host.docker import Engine
 from domain.errors import TargetError
 
 _INIT = "make one with `docker swarm init --advertise-addr ADDRESS`, or use the socket of a manager"
 _PROXY_IMAGE = "lockgate-caddy"
+_STALE = "update out of sequence"  # the Swarm's words: it changed the service itself since we looked
+_LOOKS = 5
+
+P = ParamSpec("P")
+
+
+def _looks_again(change: Callable[P, bool]) -> Callable[P, bool]:
+    """A change that looks before it leaps does both again when the service became another one in between."""
+
+    @functools.wraps(change)
+    def until_it_fits(*args: P.args, **kwargs: P.kwargs) -> bool:
+        for _ in range(_LOOKS - 1):
+            try:
+                return change(*args, **kwargs)
+            except TargetError as err:
+                if _STALE not in str(err):
+                    raise
+            time.sleep(0.2)
+        return change(*args, **kwargs)
+
+    return until_it_fits
 
 
 @dataclass(frozen=True)
@@ -54,6 +76,7 @@ class Swarm:
             return dict(self.engine.api.inspect_service(name))
         return None
 
+    @_looks_again
     def apply(self, name: str, spec: Mapping[str, Any]) -> bool:
         """The service is there, and as it is wanted; whether anything had to be done."""
         there = self.service(name)
@@ -66,6 +89,7 @@ class Swarm:
                 self.engine.api.update_service(there["ID"], there["Version"]["Index"], name=name, **_arguments(spec))
         return True
 
+    @_looks_again
     def scale(self, name: str, replicas: int) -> bool:
         """Whether it had another number of replicas before."""
         there = self.service(name)
