@@ -230,6 +230,35 @@ def test_a_port_in_use_is_named_before_anything_is_done(target: ProcessTarget, b
     assert "give this target another port" in problem
 
 
+def test_a_socket_that_is_about_to_be_closed_takes_no_port(target: ProcessTarget) -> None:
+    """As the proxy's own does when it is killed: it has no name any more, and its sockets are open for a moment."""
+    with socket.create_server(("127.0.0.1", target.port)) as closing:
+        clock = threading.Timer(0.3, closing.close)
+        clock.start()
+        assert target.preflight() is None
+        clock.join()
+
+
+def test_a_proxy_that_is_killed_says_nothing_of_the_release_behind_it(target: ProcessTarget, build: Any) -> None:
+    def kill(line: str = "the traffic goes to") -> None:
+        if line.startswith("the traffic goes to"):
+            [proxy] = processes.marked("run", "--config", str(folder(target) / "caddy.json"))
+            os.kill(proxy.pid, signal.SIGKILL)
+
+    release(target, ONE, None, build())
+    made = release(target, TWO, ONE, build())
+    watch = target.observe(TWO)
+    for _ in range(3):
+        kill()
+        look = watch.look()
+        assert look.problem is None and look.public.is_healthy, (look.problem, look.public.reason)
+    watch.close()
+    assert bake(target, made).healthy
+
+    target.under(99, kill).rollback(ONE)
+    assert target.current() == ONE
+
+
 def test_what_is_removed_is_not_brought_back_by_whoever_watches_it(target: ProcessTarget, build: Any) -> None:
     release(target, ONE, None, build())
     over = threading.Event()

@@ -7,6 +7,7 @@ in twelve switches. https://caddyserver.com/docs/conventions#placeholders
 import contextlib
 import json
 import math
+import os
 import secrets
 import shutil
 import sys
@@ -24,6 +25,7 @@ from domain.rollout import SHARES
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 _STARTED_WITHIN_S = 15.0
+_CLOSED_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,22 @@ class Caddy:
         )
 
     def is_taken(self) -> bool:
-        """Whether somebody else listens there. Two Caddys could share a port without a word: SO_REUSEPORT."""
-        return bool(self._listeners() - self._sockets())
+        """Whether somebody else listens there. Two Caddys could share a port without a word: SO_REUSEPORT.
+
+        A proxy of ours that is killed has no name any more before the kernel closes its sockets, 90 ms on a machine
+        with time: who else listens is looked at until it has not been there once.
+        """
+        others = self._listeners() - self._sockets()
+        until = time.monotonic() + _CLOSED_WITHIN_S
+        while others and time.monotonic() < until:
+            time.sleep(0.05)
+            others &= self._listeners() - self._sockets()
+        return bool(others)
+
+    def is_new(self, at: float) -> bool:
+        """Whether it did not run or was just starting at that time, in seconds since boot; also if it has ended."""
+        began = [int(process.started) / os.sysconf("SC_CLK_TCK") for process in processes.marked(*self._mark)]
+        return not any(begin < at - _STARTED_WITHIN_S for begin in began)
 
     def _listens(self) -> bool:
         return bool(self._listeners() & self._sockets())

@@ -165,6 +165,16 @@ class ProxiedTarget(LockgateBlock):
 
         return probe(self.address, deployment.health, deployment.revision, self._redactor, see, **self._caddy.as_probe)
 
+    def public_by_a_proxy(self, deployment: Deployment) -> Reading:
+        """The same, but a proxy that had ended says nothing of the release: it is brought back, and asked again."""
+        at = time.clock_gettime(time.CLOCK_BOOTTIME)
+        reading = self.public(deployment)
+        if reading.code is not None or not self._caddy.is_new(at):
+            return reading
+        with self._locked():  # whoever watches this environment may be about to start it
+            self._with_proxy()
+        return self.public(deployment)
+
     def shift(self, revision: str, share: int) -> None:
         with self._locked():
             self._with_proxy()
@@ -294,7 +304,12 @@ class ProxiedTarget(LockgateBlock):
 
     def _is_seen(self, deployment: Deployment, within_s: float) -> str | None:
         interval_s = min(self.rollout.interval_s, 0.1)
-        said = settle_by(lambda: self.public(deployment), _SEEN_BACK, within_s, interval_s)
+
+        def ask() -> Reading:
+            self._with_proxy()  # nobody else can start it while we hold the lock
+            return self.public(deployment)
+
+        said = settle_by(ask, _SEEN_BACK, within_s, interval_s)
         if said is None:
             self._say(f"{deployment.revision} seen serving in {_SEEN_BACK} public answers in a row")
         return said
@@ -401,7 +416,7 @@ class ProxiedWatch:
     def look(self) -> Look:
         new, old, target = self._new, self._old, self._target
         return Look(
-            public=target.public(new),
+            public=target.public_by_a_proxy(new),
             private=target.probe(new.revision),
             new=self._log.numbers(new.upstream),
             old=self._log.numbers(old.upstream) if old else None,
