@@ -362,6 +362,7 @@ class Forge:
         issue["state"], issue["closed_at"], issue["updated_at"] = "closed", self.stamp(), self.stamp()
         issue["state_reason"] = None if issue["pull"] else reason
         self.store.save(issue)
+        self.note(repo, issue, actor, "closed", state_reason=issue["state_reason"])
         views = self.views(actor)
         if issue["pull"]:
             pull = self.store.one("pull", repo=repo["id"], number=issue["number"])
@@ -370,6 +371,13 @@ class Forge:
             self.emit(repo, "pull_request", actor, "closed", number=issue["number"], pull_request=shown)
         else:
             self.emit(repo, "issues", actor, "closed", issue=views.issue(repo, issue))
+
+    def note(self, repo: Doc, issue: Doc, actor: access.Actor, event: str, **more: Any) -> None:
+        """What its list of events tells of an issue or a pull request."""
+        app = actor.app["id"] if actor.app else None
+        number, at = issue["number"], self.stamp()
+        made = {"repo": repo["id"], "number": number, "user": actor.login, "app": app, "created_at": at}
+        self.store.add("event", **made, event=event, more=more)
 
 
 def organization(views: Views, owner: Doc) -> Doc:

@@ -1,4 +1,4 @@
-"""The GraphQL that REST lacks: review threads, and drafts that become ready. The names are those of GitHub's schema.
+"""The GraphQL that REST lacks: review threads, drafts, when an issue was edited. The names are of GitHub's schema.
 
 https://docs.github.com/graphql/reference
 """
@@ -46,8 +46,13 @@ type PullRequest implements Node {
   reviewDecision: PullRequestReviewDecision
   reviewThreads(first: Int, after: String): PullRequestReviewThreadConnection!
 }
+enum IssueState { OPEN CLOSED }
+type Issue implements Node {
+  id: ID!, number: Int!, title: String!, body: String!, state: IssueState!, url: URI!, author: Actor
+  createdAt: DateTime!, updatedAt: DateTime!, lastEditedAt: DateTime, editor: Actor
+}
 type Repository implements Node {
-  id: ID!, name: String!, nameWithOwner: String!, pullRequest(number: Int!): PullRequest
+  id: ID!, name: String!, nameWithOwner: String!, pullRequest(number: Int!): PullRequest, issue(number: Int!): Issue
 }
 input ResolveReviewThreadInput { threadId: ID!, clientMutationId: String }
 input UnresolveReviewThreadInput { threadId: ID!, clientMutationId: String }
@@ -125,6 +130,12 @@ class _Root:
                 raise _Missing(f"Could not resolve to a PullRequest with the number of {number}.")
             return self.pull(found)
 
+        def issue(_: Any, number: int) -> Doc:
+            found = self.ask.store.one("issue", repo=repo["id"], number=number)
+            if found is None or found["pull"]:
+                raise _Missing(f"Could not resolve to an Issue with the number of {number}.")
+            return self.issue(repo, found)
+
         full = f"{repo['owner']}/{repo['name']}"
         return {
             "__typename": "Repository",
@@ -132,6 +143,7 @@ class _Root:
             "name": repo["name"],
             "nameWithOwner": full,
             "pullRequest": pull,
+            "issue": issue,
         }
 
     def node(self, identity: str) -> Doc:
@@ -142,6 +154,22 @@ class _Root:
         if kind == "pull":
             return self.pull(doc)
         raise _Missing(f"Could not resolve to a node with the global id of '{identity}'")
+
+    def issue(self, repo: Doc, issue: Doc) -> Doc:
+        return {
+            "__typename": "Issue",
+            "id": node_id(issue),
+            "number": issue["number"],
+            "title": issue["title"],
+            "body": issue["body"] or "",
+            "state": issue["state"].upper(),
+            "url": f"{self.ask.views.html(repo)}/issues/{issue['number']}",
+            "author": self.actor(issue["user"]),
+            "createdAt": issue["created_at"],
+            "updatedAt": issue["updated_at"],
+            "lastEditedAt": issue.get("edited_at"),
+            "editor": self.actor(issue.get("editor")),
+        }
 
     def pull(self, pull: Doc) -> Doc:
         store = self.ask.store

@@ -440,6 +440,20 @@ class Views:
             counts[reaction["content"]] += 1
         return {"url": at + "/reactions", "total_count": sum(counts.values()), **counts}
 
+    def event(self, repo: Doc, event: Doc) -> Doc:
+        return {
+            "id": event["id"],
+            "node_id": node_id(event),
+            "url": f"{self.at(repo)}/issues/events/{event['id']}",
+            "actor": self.user(event["user"]),
+            "event": event["event"],
+            "commit_id": None,
+            "commit_url": None,
+            "created_at": event["created_at"],
+            "performed_via_github_app": self._via(event),
+            **event["more"],
+        }
+
     def comment(self, repo: Doc, comment: Doc) -> Doc:
         issue = self.store.one("issue", repo=repo["id"], number=comment["number"])
         assert issue

@@ -400,6 +400,35 @@ def test_labels_of_who_may_not_label_are_left_out(world: World) -> None:
     assert (closed["state"], closed["state_reason"]) == ("closed", "completed")
 
 
+def test_an_issues_events_tell_who_labelled_and_renamed_it_and_graphql_when_its_text_was_edited(world: World) -> None:
+    made = world.bob.post(f"{world.at}/issues", json={"title": "Do it", "body": "so", "labels": ["agent"]}).json()
+    at = f"{world.at}/issues/{made['number']}"
+    query = """query($owner: String!, $name: String!, $number: Int!) { repository(owner: $owner, name: $name) {
+      issue(number: $number) { title body state lastEditedAt editor { login } } } }"""
+
+    def text() -> Any:
+        given = {"owner": "octo", "name": world.name, "number": made["number"]}
+        return world.ann.post("/graphql", json={"query": query, "variables": given}).json()["data"]["repository"]
+
+    assert text()["issue"] == {
+        "title": "Do it", "body": "so", "state": "OPEN", "lastEditedAt": None, "editor": None
+    }  # fmt: skip
+    world.ann.patch(at, json={"title": "Do that"})
+    world.ann.patch(at, json={"body": "else"})
+    world.bob.delete(f"{at}/labels/agent")
+    world.bob.patch(at, json={"state": "closed"})
+    events = world.ann.get(f"{at}/events").json()
+    told = [(one["event"], one["actor"]["login"]) for one in events]
+    assert told == [("labeled", "bob"), ("renamed", "ann"), ("unlabeled", "bob"), ("closed", "bob")]
+    assert (events[0]["label"]["name"], events[1]["rename"]) == ("agent", {"from": "Do it", "to": "Do that"})
+    assert sorted(one["id"] for one in events) == [one["id"] for one in events]
+    edited = text()["issue"]
+    assert (edited["body"], edited["editor"]["login"], bool(edited["lastEditedAt"])) == ("else", "ann", True)
+    given = {"owner": "octo", "name": world.name, "number": world.pull()["number"]}
+    missing = world.ann.post("/graphql", json={"query": query, "variables": given}).json()["errors"]
+    assert missing[0]["type"] == "NOT_FOUND"
+
+
 def test_a_comment_is_edited_by_its_author_and_has_an_end(world: World) -> None:
     number = world.pull()["number"]
     comments = f"{world.at}/issues/{number}/comments"

@@ -79,6 +79,15 @@ def change_issue(ask: Ask) -> Answer:
     return Answer(200, ask.views.issue(ask.repo, issue))
 
 
+@route("GET", "/repos/{owner}/{repo}/issues/{issue_number}/events", grant=EITHER_READ)
+def list_events(ask: Ask) -> Answer:
+    """Labels, titles, states and assignees that changed, the oldest first. Not that the text was edited: only GraphQL
+    tells when that was last."""
+    issue = the_issue(ask)
+    found = ask.store.find("event", repo=ask.repo["id"], number=issue["number"])
+    return Answer(200, ask.page(found, lambda event: ask.views.event(ask.repo, event)))
+
+
 @route("GET", "/repos/{owner}/{repo}/issues/{issue_number}/comments", grant=EITHER_READ)
 def list_comments(ask: Ask) -> Answer:
     issue = the_issue(ask)
@@ -258,6 +267,11 @@ def change_text(ask: Ask, issue: Doc) -> None:
                 message = f"body is too long (maximum is {LONGEST} characters)"
                 raise invalid("Issue", field="body", code="custom", message=message)
             changes[name] = {"from": issue[name] or ""}
+            if name == "title":
+                rename = {"from": issue[name], "to": ask.body[name]}
+                ask.forge.note(ask.repo, issue, ask.actor, "renamed", rename=rename)
+            else:
+                issue["edited_at"], issue["editor"] = ask.forge.stamp(), ask.login
             issue[name] = ask.body[name]
     if changes:
         _touch(ask, issue)
@@ -283,6 +297,7 @@ def change_state(ask: Ask, issue: Doc, *, trusted: bool) -> None:
         "state_reason": None if issue["pull"] else "reopened",
     }
     _touch(ask, issue)
+    ask.forge.note(ask.repo, issue, ask.actor, "reopened")
     _tell(ask, issue, "reopened")
 
 
@@ -300,6 +315,8 @@ def set_labels(ask: Ask, issue: Doc, names: list[str]) -> None:
     known = {label["id"]: label for label in ask.store.find("label", repo=ask.repo["id"])}
     for action, changed in (("labeled", set(after) - before), ("unlabeled", before - set(after))):
         for identity in sorted(changed):
+            named = {name: known[identity][name] for name in ("name", "color")}
+            ask.forge.note(ask.repo, issue, ask.actor, action, label=named)
             _tell(ask, issue, action, label=ask.views.label(ask.repo, known[identity]))
 
 
