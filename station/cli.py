@@ -136,13 +136,16 @@ def _problems_of_ledger(shop: "Workshop") -> tuple[str, ...]:
 
 
 @app.command()
-def down() -> None:
-    """Stop everything that this home started: releases and their proxies too."""
+def down(
+    everywhere: Annotated[bool, typer.Option("--everywhere", help="Releases on Swarm, ECS and the like too")] = False,
+) -> None:
+    """Stop everything that this home started on this machine: releases and their proxies too."""
     from blocks.sandboxes.docker import Docker
     from station import supervisor
-    from station.targets import stop_targets
+    from station.targets import saved_targets, stop_targets
 
-    stopped = [*supervisor.down(), *stop_targets()]  # a run under way must not see its release vanish
+    saved = saved_targets()  # the server says it, so before it ends
+    stopped = [*supervisor.down(), *stop_targets(saved, everywhere)]  # a run under way must not see its release vanish
     with contextlib.suppress(LockgateError):  # no engine, no waiting containers
         Docker().drain()
     print(f"stopped: {', '.join(stopped) or 'nothing was running'}")
