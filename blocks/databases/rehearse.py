@@ -98,9 +98,12 @@ class Play(NamedTuple):
 def rehearse(
     copies: Copies, play: Play, most_bytes: int, stop: Callable[[], None], say: Callable[[str], None]
 ) -> Rehearsal:
-    """Up under load, down and up again on the first copy, then the running release; up behind a long transaction on
-    the second. Where nothing is another after the first of these, that is all; and where a copy grows by more than
-    `most_bytes`, `stop` ends what works on it, and that is all too."""
+    """Run a migration on two copies of a database. On the first: up under load, down, up again, then the running release
+    on the new schema. On the second: up behind a long transaction.
+
+    Ends early if the first run changes nothing, and if a copy grows by more than `most_bytes`: then `stop` ends what
+    works on it.
+    """
     lines: list[str] = []
 
     def tell(line: str) -> None:

@@ -89,7 +89,7 @@ class Place:
         raise TargetError(f"there is no release {self.revision} here (any more): release it again")
 
     def asked(self, build: ReleaseBuild) -> dict[str, Any]:
-        """What of its record a build says anew each time, whatever its artifact is."""
+        """The fields of its record that are taken from each new build, also if the artifact is the same."""
         return {
             "health": build.health,
             "environment": dict(build.environment),

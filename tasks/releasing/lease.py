@@ -45,7 +45,7 @@ def seize(ledger: Ledger, environment: str, run: str, *, process: str | None = N
 
 @contextlib.contextmanager
 def kept(ledger: Ledger, environment: str, run: str, *, process: str | None = None) -> Iterator[None]:
-    """Renewed while the context is open, however long that takes; also where a clock that was set let it run out."""
+    """Renews the lease until the context ends. If a clock that was set let it run out, it is taken again."""
     over = threading.Event()
     token = ledger.lease(_name(environment), run, LEASE_S, process)
 
