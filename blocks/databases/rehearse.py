@@ -98,8 +98,8 @@ class Play(NamedTuple):
 def rehearse(
     copies: Copies, play: Play, most_bytes: int, stop: Callable[[], None], say: Callable[[str], None]
 ) -> Rehearsal:
-    """Run a migration on two copies of a database. On the first: up under load, down, up again, then the running release
-    on the new schema. On the second: up behind a long transaction.
+    """Run a migration on two copies of a database. On the first: up under load, down, up again, then the running
+    release on the new schema. On the second: up behind a long transaction.
 
     Ends early if the first run changes nothing, and if a copy grows by more than `most_bytes`: then `stop` ends what
     works on it.

@@ -296,8 +296,8 @@ class EcsTarget(EcsSettings):
         return problem
 
     def _taken_back(self, progress: Progress) -> Progress:
-        """End a deployment that failed, and go back. If no release ran before, the service is scaled to 0 tasks: ECS would
-        go back to the task definition that the service was made with, which need not even start."""
+        """End a deployment that failed, and go back. If no release ran before, the service is scaled to 0 tasks: ECS
+        would go back to the task definition that the service was made with, which need not even start."""
         source = self._definitions.get(progress.source) if progress.source else None
         if source is None or source.revision is not None or self._way_back(None)[1]:
             return self._drive.back(progress)
