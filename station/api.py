@@ -31,6 +31,8 @@ PAGE = 200
 
 AMONG = 1000
 """So many runs are looked through for one whose id begins as a person said."""
+LEAST = 4
+"""So many characters of an id at least: with fewer a slip of the hand cancels whichever run there is."""
 LOCKGATE = "lockgate"
 
 
@@ -70,11 +72,15 @@ def run(run_id: str) -> dict[str, Any]:
 
 def whole(given: str) -> str:
     """The id of the run that begins so, among the newest `AMONG`; an id that is whole as it is. Raises InputError where
-    none does, or several do."""
+    none does, or several do, or fewer than `LEAST` characters are given."""
     with contextlib.suppress(ValueError):
         return str(UUID(given))
     if not re.fullmatch(r"[0-9a-fA-F-]+", given):
         return given
+    if len(given) < LEAST:
+        raise InputError(
+            f"{given!r} is not enough: at least the first {LEAST} characters of a run's id tell which is meant"
+        )
     begins = given.lower()
     found = [str(one["id"]) for one in runs({"tags": {"any_": [LOCKGATE]}}, "EXPECTED_START_TIME_DESC", AMONG)]
     mine = [one for one in found if one.startswith(begins)]

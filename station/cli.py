@@ -41,7 +41,12 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-Run = Annotated[str, typer.Argument(metavar="RUN", callback=_whole, help="A run; the beginning of its id is enough")]
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", callback=_whole, help="A run; the first four characters of its id, or more if others begin so"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else")]
 
 

@@ -83,7 +83,7 @@ def stop(name: str, grace_s: float = 15.0) -> bool:
         reap(pid)
         time.sleep(0.05)
     if started(pid) == mark:
-        os.killpg(pid, signal.SIGKILL)
+        _end_at_once(pid)
         time.sleep(0.1)
         reap(pid)
     (_folder() / f"{name}.json").unlink(missing_ok=True)
@@ -95,12 +95,18 @@ def kill(name: str, *, alone: bool = False) -> None:
     pid = running(name)
     if pid is None:
         return
-    with contextlib.suppress(ProcessLookupError):
-        (os.kill if alone else os.killpg)(pid, signal.SIGKILL)
+    _end_at_once(pid, alone=alone)
     until = time.monotonic() + 5
     while time.monotonic() < until and running(name):
         reap(pid)
         time.sleep(0.02)
+
+
+def _end_at_once(pid: int, *, alone: bool = False) -> None:
+    """With its group, if it leads one: who became a program in the foreground may be in the group of a script."""
+    with contextlib.suppress(ProcessLookupError):
+        leads = os.getpgid(pid) == pid
+        (os.killpg if leads and not alone else os.kill)(pid, signal.SIGKILL)
 
 
 def rotate(limit: int = 5_000_000) -> None:

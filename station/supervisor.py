@@ -1,6 +1,7 @@
 """Keeps one machine's Lockgate alive: server, door, gateway, zygote, worker, releases, deployments, crashed runs."""
 
 import contextlib
+import importlib
 import logging
 import os
 import shutil
@@ -40,6 +41,19 @@ IDLE_ROUND_S = 10.0
 ASK_S = 10.0
 FORGES_S = float(os.environ.get("LOCKGATE_FORGES_S", "15"))
 """Between two looks at pull requests that wait for people; a look that finds nothing new costs no request's price."""
+DUTIES_IMPORT = (
+    "blocks.gateway.gateway",
+    "blocks.workshop",
+    "flows.forge_watch",
+    "flows.notices",
+    "flows.processes",
+    "flows.resume",
+    "flows.serving",
+    "prefect.client.orchestration",
+    "station.api",
+    "station.bootstrap",
+)
+"""Imported by one thread before there are others: of two that import Prefect at once, one can see half of a module."""
 FRESH_S = 10.0
 """So old may be what we know of the workshop and its targets: they change while we watch."""
 WORKER = "lockgate"
@@ -126,10 +140,12 @@ class Supervisor:
         first_database.place()
         self.keepers["server"].keep()
         self.keepers["zygote"].keep()  # imports while the server starts
-        self._in_background(self._watch_releases, ROUND_S)  # they need no server
         code = registered.digest()
-        from station import bootstrap  # takes seconds, which the server needs too
+        for module in DUTIES_IMPORT:  # takes seconds, which the server needs too
+            importlib.import_module(module)
+        from station import bootstrap
 
+        self._in_background(self._watch_releases, ROUND_S)  # they need no server
         wanted = bootstrap.deployments(code)
         self._wait_for_server()
         bootstrap.make_work_pool()

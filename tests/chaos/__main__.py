@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -38,9 +39,10 @@ def main() -> None:
     told.add_argument("--minutes", type=float, default=10, help="with faults; then all runs come to their end")
     told.add_argument("--tasks", type=int, default=40, help="briefs at most")
     told.add_argument("--pause", type=float, default=8, help="seconds between two faults, on average")
+    told.add_argument("--keep", type=Path, help="a folder for the ledger, Prefect's database and the logs, to look at")
     asked = told.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that the station ends with it
-    with tempfile.TemporaryDirectory(prefix="lockgate-chaos-", dir="/var/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="lockgate-chaos-") as folder:
         home = Path(folder) / "home"
         home.mkdir()
         with disk(home) as own, world(Path(folder)) as made:
@@ -48,7 +50,20 @@ def main() -> None:
                 print("no full disk and no read-only ledger: only root can give the home a disk of its own", flush=True)
             if os.geteuid() or not shutil.which("iptables"):
                 print("no network is cut: that takes root and iptables", flush=True)
-            sys.exit(1 if play(made, asked.seed, asked.minutes * 60, asked.tasks, asked.pause) else 0)
+            wrong = play(made, asked.seed, asked.minutes * 60, asked.tasks, asked.pause)
+            if asked.keep:
+                keep(home, asked.keep)
+            sys.exit(1 if wrong else 0)
+
+
+def keep(home: Path, folder: Path) -> None:
+    """What tells how it went, of a home that is taken away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for log in (home / "run").glob("*.log*"):
+        shutil.copy(log, folder)
+    for file in (home / "ledger.db", home / "prefect" / "prefect.db"):
+        with contextlib.closing(sqlite3.connect(file, timeout=30)) as database:
+            database.execute("VACUUM INTO ?", (str(folder / file.name),))
 
 
 def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) -> list[str]:

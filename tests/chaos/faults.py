@@ -41,6 +41,7 @@ def kill_release(world: World, dice: random.Random) -> str | None:
     served = world.served(environment)
     if served is None:
         return None
+    world.killed.add(served)
     place = Place(world.home / "targets" / environment / "releases" / served)
     killed = [_signal(process.pid, signal.SIGKILL) for process in processes.marked(place.mark)]
     return f"killed the release of {environment}" if any(killed) else None

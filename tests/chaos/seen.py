@@ -31,6 +31,7 @@ def _runs(world: World) -> Iterator[str]:
     logs = {place: git(place, "log", "--format=%s", "main").splitlines() for place in world.repositories.values()}
     merged = Counter(run for (run,) in world.rows("SELECT run_id FROM entries WHERE kind = 'merged'"))
     back = Counter(run for (run,) in world.rows("SELECT run_id FROM entries WHERE kind = 'rolled_back'"))
+    called_sick = world.rows("SELECT run_id, body FROM entries WHERE kind = 'sick'")
     for task in world.tasks:
         ends = outcomes.get(task.run_id, [])
         log = logs[task.repository]
@@ -48,6 +49,9 @@ def _runs(world: World) -> Iterator[str]:
         if reverts > 1 or back[task.run_id] > 1:
             yield f"{task.name} was taken back {reverts} times, {back[task.run_id]} on record"
         yield from _as_it_should(task, ends[0], commits, reverts)
+        sick = {json.loads(body)["revision"] for run, body in called_sick if run == task.run_id}
+        if ends[0] == "gave_up" and not task.is_sick and not sick & world.killed:
+            yield f"{task.name} gave up, is not sick, and its release was not killed"
 
 
 def _as_it_should(task: Task, end: str, commits: int, reverts: int) -> Iterator[str]:

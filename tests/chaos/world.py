@@ -168,6 +168,8 @@ class World:
     repositories: dict[str | None, Path]
     pager: Pager
     tasks: list[Task] = field(default_factory=list)
+    killed: set[str] = field(default_factory=set)
+    """Releases of which all processes were killed once: such a one may be called sick."""
     users: dict[str, Users] = field(default_factory=dict)
     control: Control = field(default_factory=Control)
     over: threading.Event = field(default_factory=threading.Event)

@@ -21,6 +21,10 @@ def test_a_run_is_known_by_any_beginning_that_no_other_has(monkeypatch: pytest.M
         api.whole("0a1b")
     with pytest.raises(InputError, match="no run 'ffff'"):
         api.whole("ffff")
+    monkeypatch.setattr(api, "runs", lambda *_: [{"id": IDS[0]}])
+    assert api.whole("0a1b") == IDS[0]
+    with pytest.raises(InputError, match="at least the first 4 characters"):
+        api.whole("0a1")
 
 
 def test_a_log_is_followed_until_its_run_ends_and_no_line_is_lost(

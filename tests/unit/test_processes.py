@@ -55,6 +55,24 @@ def test_what_was_started_runs_until_it_is_stopped(home: Path) -> None:
     assert not mark_of(home, "nap").exists()
 
 
+@pytest.mark.parametrize("end", [lambda: processes.stop("script", grace_s=0.1), lambda: processes.kill("script")])
+def test_what_is_in_the_group_of_another_is_ended_alone(home: Path, end: Callable[[], object]) -> None:
+    """As a supervisor in the foreground is that a script has started."""
+    deaf = [
+        sys.executable,
+        "-c",
+        "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(300)",
+    ]
+    with subprocess.Popen(deaf, stdout=subprocess.PIPE) as script:
+        assert script.stdout and script.stdout.readline()
+        note = {"pid": script.pid, "started": processes.started(script.pid)}
+        mark_of(home, "script").parent.mkdir()
+        mark_of(home, "script").write_text(json.dumps(note))
+        assert os.getpgid(script.pid) == os.getpgrp() != script.pid
+        end()
+        assert processes.started(script.pid) is None
+
+
 def test_stopping_what_does_not_run_says_so(home: Path) -> None:
     assert not processes.stop("nothing")
     start("short", ["/bin/true"])
