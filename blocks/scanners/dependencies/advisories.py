@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from packaging.version import InvalidVersion, Version
 from pydantic import BaseModel
@@ -122,7 +122,7 @@ def _fixed(one: Wanted, said: _Vulnerability) -> str | None:
     return min(later)[1] if later else None
 
 
-def _later(one: Wanted, text: str) -> Version | semver.Version | None:
+def _later(one: Wanted, text: str) -> Any | None:
     """`text` in its order, where it comes after the version; None otherwise, and for a commit."""
     if one.ecosystem is Ecosystem.NPM:
         this, that = semver.parse(one.version), semver.parse(text)
