@@ -158,12 +158,12 @@ class Incidents:
             case "question":
                 what = f"a review of attempt {body['attempt']} waits"
                 who = ", ".join(body.get("reviewers") or ())
-                self._open(
-                    entry, Class.REVIEW, body["fingerprint"][:16], what, f"Who may approve: {who}" if who else ""
-                )
+                if body.get("again"):
+                    what = f"{what}, again: {body['again']}"
+                self._open(entry, Class.REVIEW, _asking(entry), what, f"Who may approve: {who}" if who else "")
             case "approval":
                 if not body["waits_for"]:
-                    self._end(f"{Class.REVIEW}/{run}/{body['fingerprint'][:16]}", entry.at)
+                    self._end(f"{Class.REVIEW}/{run}/{_asking(entry)}", entry.at)
             case "plan" if body["questions"]:
                 self._open(entry, Class.QUESTION, entry.key, "the agent asks", "\n".join(body["questions"]))
             case "attempt" if body["help"]:
@@ -243,6 +243,12 @@ class Incidents:
         for one in list(self.known.values()):
             if one.run_id == run and one.kind in kinds:
                 self._end(one.key, at)
+
+
+def _asking(entry: Entry) -> str:
+    """A question, and how often it is asked: an answer is on record under the same key."""
+    mark, again, turn = entry.key.partition("#")
+    return f"{mark[:16]}{again}{turn}"
 
 
 def due(incident: Incident, incidents: Incidents, policy: Notices, now: datetime) -> Step | None:

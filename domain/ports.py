@@ -330,8 +330,12 @@ class HostedForge(Protocol):
     def may_write(self, repository: str, person: Person) -> bool:
         """Whether this user, known by id, may write there now."""
 
-    def why_blocked(self, repository: str, number: int) -> str | None:
-        """Why the forge's own rules would not let it be merged now; None where they would, or say nothing."""
+    def why_blocked(self, repository: str, number: int, looks: int = 1) -> str | None:
+        """Why the forge would not merge it now; None where it would, or where that is asked another way: a base that
+        moved, a conflict, a pull request that is over. `looks`: how often, while the forge is still computing it."""
+
+    def why_over(self, repository: str) -> str | None:
+        """Why nothing can be done there any more: it was archived, renamed or moved; None where it can."""
 
     def is_answering(self, repository: str) -> bool:
         """Whether it answers at all; with a refusal, too."""

@@ -14,6 +14,14 @@ class PullState(StrEnum):
     MERGED = "merged"
 
 
+class Person(Value):
+    """A user of a hosted forge. A login can be given up and taken by another; the id stays."""
+
+    login: str
+    id: int
+    is_bot: bool = False
+
+
 class PullRequest(Value):
     """A pull request as it stands now."""
 
@@ -26,15 +34,8 @@ class PullRequest(Value):
     state: PullState
     is_draft: bool = False
     merged_commit: str | None = Field(None, description="What was merged became this commit on `base`")
-    ended_by: str = Field("", description="Who merged it; empty: nobody, or the forge does not say")
-
-
-class Person(Value):
-    """A user of a hosted forge. A login can be given up and taken by another; the id stays."""
-
-    login: str
-    id: int
-    is_bot: bool = False
+    ended_by: Person | None = Field(None, description="Who merged or closed it; None: nobody, or it is not said")
+    is_branch_gone: bool = Field(False, description="It was closed, and `branch` is not there any more")
 
 
 class ReviewState(StrEnum):
@@ -99,7 +100,7 @@ class MergeAnswer(NamedTuple):
     commit: str | None
     reason: str = ""
     is_moved: bool = False
-    """The head is another one than was judged."""
+    """It is not what was judged and approved: another head, or a draft again."""
     may_pass: bool = False
     """It was refused for the state that things are in, which may be another one in a moment."""
 
@@ -113,3 +114,4 @@ class Proposed(Value):
     url: str
     branch: str
     head: str = Field(description="The judged commit: approvals of another one do not count")
+    base: str = Field("", description="The branch that it has to lead to; empty: written by an older Lockgate")

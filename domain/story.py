@@ -89,6 +89,11 @@ def _verdict(body: Body) -> str:
     return f"verdict: {body['decision']}" + "".join(f"\n    - {reason[:200]}" for reason in body["reasons"][:5])
 
 
+def _question(body: Body) -> str:
+    again = f"{body['again'][:200]}: " if body.get("again") else ""
+    return f"{again}waiting for a review of attempt {body['attempt']}"
+
+
 def _approval(body: Body) -> str:
     comment = f": {body['comment']}" if body["comment"] else ""
     return f"{body['reviewer']}{_known_by(body)} answered: {body['answer']}{comment}"
@@ -157,7 +162,7 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "verdict": _verdict,
     "raced": lambda body: f"attempt {body['passed']} passed every gate first; the others of its turn may stop",
     "opinion": lambda body: f"another agent reviewed it: {len(body['concerns'])} concerns",
-    "question": lambda body: f"waiting for a review of attempt {body['attempt']}",
+    "question": _question,
     "pull-request": lambda body: f"pull request {body['url']} at {_short(body['head'])}",
     "answers": lambda body: str(body["points"][-1]),
     "approval": _approval,

@@ -274,6 +274,7 @@ class Approval(Value):
     waits_for: tuple[str, ...] = Field((), description="Whose approvals are still missing; empty: it is whole")
     signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")
     forge: str = Field("", description="The hosted forge whose users the names are, such as github.com; empty: none")
+    asking: int = Field(1, ge=1, description="How often it had been asked: what is taken back there is asked again")
     points: tuple[str, ...] = Field((), description="What was said at lines, path and line first")
 
     @property
@@ -291,6 +292,11 @@ class Merged(Value):
     approval: str | None = Field(None, description="Digest of the approval")
     reviewer: str | None = Field(None, description="Who approved it")
     head: str | None = Field(None, description="The judged commit, where a hosted forge made another one of it")
+
+    @property
+    def asks_again(self) -> bool:
+        """What was approved does not stand at its forge any more: the review is open again."""
+        return self.commit is None and self.new_base is None
 
     @property
     def judged(self) -> str | None:
@@ -422,3 +428,4 @@ class Question(Value):
     reviewers: tuple[str, ...] = Field((), description="Everybody whose approval counts; empty: anyone")
     needs: tuple[Need, ...] = Field((), description="Who must approve what; empty: one approval, by anyone")
     signed_in: bool = Field(False, description="Only who is signed in at the door may approve")
+    again: str = Field("", description="Why it is asked once more; empty: it is asked for the first time")

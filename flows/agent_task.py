@@ -83,18 +83,18 @@ def _through(
     if verdict.is_refused:
         return [turned_back(evidence, verdict)]
     evidence = review(prepared, intent, evidence)
-    approval = review_gate(prepared, evidence, verdict)
-    if approval.answer is Answer.CHANGES:
-        return [review_feedback(approval, attempt)]
-    if not approval.is_approved:
-        return approval
-    until_ready(prepared, evidence)
-    merged = merge(prepared, evidence, approval)
+    merged = Merged(commit=None)
+    while merged.asks_again:
+        approval = review_gate(prepared, evidence, verdict)
+        if approval.answer is Answer.CHANGES:
+            return [review_feedback(approval, attempt)]
+        if not approval.is_approved:
+            return approval
+        until_ready(prepared, evidence, approval)
+        merged = merge(prepared, evidence, approval)
     if merged.commit:
         return prepared, merged
     again = prepare(prepared.run_id, prepared.brief, attempt.number, merged.new_base)
     moved = rebase(again, attempt)
-    if moved.problem:
-        return [conflict(moved)]
-    tested = _gates(again, moved, [])
+    tested = conflict(moved) if moved.problem else _gates(again, moved, [])
     return _through(again, tested, intent, earlier) if isinstance(tested, Passed) else [tested]

@@ -15,7 +15,7 @@ from domain.ports import HostedForge
 from domain.pull_request import Proposed
 from domain.task import Approval, Question
 from tasks.pull_request import AWAY, heard, pause_s
-from tasks.review_gate import LOOK
+from tasks.review_gate import LOOK, taken_back
 
 LEASE, LEASE_S = "forges/poll", 120.0
 WAITING = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}, "tags": {"any_": ["lockgate"]}})
@@ -34,16 +34,20 @@ def wake_decided(client: SyncPrefectClient, shop: Workshop, holder: str) -> list
         if len(page) < PAGE:
             break
     done = []
+    over: dict[tuple[str, str], str | None] = {}
     for run in waiting:
         try:
-            if line := _woken(client, shop, run):
+            if line := _woken(client, shop, run, over):
                 done.append(line)
         except Exception as err:  # whatever one forge answered, the runs behind this one are asked about
             log.warning("run %s: the forge could not be asked: %s", run.id, reason_of(err))
     return done
 
 
-def _woken(client: SyncPrefectClient, shop: Workshop, run: FlowRun) -> str | None:
+def _woken(
+    client: SyncPrefectClient, shop: Workshop, run: FlowRun, over: dict[tuple[str, str], str | None]
+) -> str | None:
+    """`over`: what is known in this round of repositories in which nothing can be done any more."""
     if run.state is None:
         return None
     asks, _, about = str(run.state.state_details.pause_key or "").partition("-")
@@ -63,14 +67,28 @@ def _woken(client: SyncPrefectClient, shop: Workshop, run: FlowRun) -> str | Non
     proposed = shop.ledger.last("pull-request", run_id=str(run.id))
     if proposed is None or not proposed.key.startswith(mark):
         return None
-    number = Proposed.model_validate(proposed.body).number
-    if asks == "forge":
-        if host.why_blocked(Proposed.model_validate(proposed.body).repository, number) is not None:
-            return None
-        return _goes_on(client, run, f"{host.host} lets pull request {number} be merged", _look_by(host))
-    said = _decided(shop, run, proposed.key)
+    at = Proposed.model_validate(proposed.body)
+    number, place = at.number, (host.host, at.repository)
     look = {"decision": LOOK, "reviewer": host.host, "comment": "", "mark": mark}
+    if place not in over:
+        over[place] = host.why_over(at.repository)
+    if why := over[place]:
+        return _goes_on(client, run, why, _look_by(host) if asks == "forge" else look)
+    if asks == "forge":
+        if why := _why_on(shop, run, host, at, proposed.key):
+            return _goes_on(client, run, why, _look_by(host))
+        return None
+    said = _decided(shop, run, proposed.key)
     return _goes_on(client, run, f"{host.host} says {said} to pull request {number}", look) if said else None
+
+
+def _why_on(shop: Workshop, run: FlowRun, host: HostedForge, at: Proposed, mark: str) -> str | None:
+    """Why a run goes on that waits for the rules of its branch; None where it waits on."""
+    if host.why_blocked(at.repository, at.number) is None:
+        return f"{host.host} lets pull request {at.number} be merged"
+    given = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=str(run.id), kind="approval")]
+    whole = [one for one in given if one.fingerprint == mark and one.is_approved]
+    return taken_back(shop, str(run.id), whole[-1]) if whole else None
 
 
 def _look_by(host: HostedForge) -> dict[str, str]:

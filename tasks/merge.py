@@ -12,7 +12,7 @@ from tasks.edit import commit_attempt
 from tasks.pages import show
 from tasks.pull_request import is_merged, merge_there
 from tasks.releasing import lease
-from tasks.review_gate import fingerprint, unapproved
+from tasks.review_gate import ask_again, fingerprint, taken_back, unapproved
 from tasks.step import step
 
 
@@ -21,18 +21,22 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
     """Fast-forward the branch, or merge the pull request where it lives at a hosted forge. Idempotent per commit: it is
     looked for on the branch, or at the forge, first.
 
+    What was approved at a forge and does not stand there any more, or is not what was judged, is asked for again.
     Raises Unapproved where the ledger has no approval of exactly this: what Prefect keeps of a run counts for nothing;
     Withdrawn where somebody has asked to cancel the run. Who asks later is told that it merges.
     """
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
     commit = evidence.attempt.commit
+    if gone := taken_back(shop, run, approval):
+        return _asks_again(prepared, evidence, approval, gone)
     why = unapproved(prepared, evidence, approval, str(flow_run.id or run))
     if why or commit is None:
         raise Unapproved(f"nothing was merged: {why or 'there is no change'}")
     if brief.environment:
         lease.take(shop.ledger, brief.environment, run)
     proposed = shop.ledger.find(run, "pull-request", fingerprint(prepared, evidence), Proposed)
+    gone = None
     with lease.merging(shop.ledger, run):
         asked = shop.ledger.last("cancelled", run_id=run)
         if asked and not _is_there(shop, brief, commit, proposed):
@@ -44,9 +48,11 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
             except NotYet:
                 _free(shop, brief, run)  # it may take hours
                 raise
+            except Unapproved as err:
+                there, moved, gone = None, None, str(err)
         else:
             moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)
-        if not moved:
+        if not moved and not gone:
             bound = Merged(
                 commit=there,
                 evidence=evidence.digest,
@@ -55,10 +61,21 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
                 head=None if there == commit else commit,
             )
             merged = shop.ledger.record(run, "merged", there or commit, bound)
+    if gone:
+        return _asks_again(prepared, evidence, approval, gone)
     if moved:
         _free(shop, brief, run)  # the next review may take days
         merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
     show.merged(merged, brief, evidence.attempt.number)
+    return merged
+
+
+def _asks_again(prepared: Prepared, evidence: Evidence, approval: Approval, why: str) -> Merged:
+    """Nothing was merged; the review is open once more, and the environment free meanwhile."""
+    _free(workshop_of(prepared.brief), prepared.brief, prepared.run_id)
+    ask_again(prepared, evidence, approval, why)
+    merged = Merged(commit=None, reason=f"nothing was merged, and a person is asked again: {why}")
+    show.merged(merged, prepared.brief, evidence.attempt.number)
     return merged
 
 

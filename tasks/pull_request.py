@@ -7,7 +7,7 @@ wrote is shown as code: no mention, closing keyword, picture or HTML of it has a
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prefect import get_run_logger
 from prefect.exceptions import MissingContextError
@@ -42,6 +42,8 @@ from tasks.step import step
 SUMMARY = "lockgate"
 """The status that tells of all gates and the review: the one to require on a branch."""
 MOST_ROWS, MOST_FINDINGS = 40, 30
+PATIENT = 5
+"""How often a run looks, a second apart, while its forge computes whether it can merge; then it is suspended."""
 AWAY, MOST_WAITS = "away", 12
 """How the key of a run that waits for its forge to answer begins; and how often it waits, before a person is asked."""
 
@@ -82,12 +84,19 @@ def propose(prepared: Prepared, evidence: Evidence, verdict: Verdict, mark: str)
     host.report(brief.repository, commit, statuses(evidence))
     host.report(brief.repository, commit, (_summary(StatusState.PENDING, "no gate refuses it; waits for a review"),))
     if pull.state is PullState.OPEN:
-        host.mark_ready(brief.repository, pull)
+        if not before:  # later on it is a draft because somebody made it one: that stands
+            host.mark_ready(brief.repository, pull)
         owners = owners_of(shop.forge.tree(brief.repository, prepared.base))
         asked = needs(prepared, owners, evidence.attempt.changed_paths)
         host.ask_reviewers(brief.repository, pull.number, [name for need in asked for name in need.names])
     proposed = Proposed(
-        host=host.host, repository=brief.repository, number=pull.number, url=pull.url, branch=branch, head=commit
+        host=host.host,
+        repository=brief.repository,
+        number=pull.number,
+        url=pull.url,
+        branch=branch,
+        head=commit,
+        base=brief.branch or "",
     )
     return shop.ledger.record(run, "pull-request", mark, proposed)
 
@@ -202,7 +211,7 @@ def heard(shop: Workshop, run: str, question: Question, given: Sequence[str] = (
         return None
     at, number = proposed.repository, proposed.number
     pull = host.pull_request(at, number)
-    reviews = host.reviews(at, number) if pull.state is PullState.OPEN else ()
+    reviews = host.reviews(at, number) if pull.state is not PullState.CLOSED else ()
     threads = host.threads(at, number) if any(one.commit == proposed.head for one in reviews) else ()
     return hear(
         question,
@@ -211,12 +220,12 @@ def heard(shop: Workshop, run: str, question: Question, given: Sequence[str] = (
         reviews,
         threads,
         may_write=lambda person: host.may_write(at, person),
-        me=host.me(at) if reviews else "",
+        me=host.me(at) if reviews or pull.state is PullState.MERGED else "",
         given=given,
     )
 
 
-def approval_of(said: Heard, mark: str, host: str) -> Approval | None:
+def approval_of(said: Heard, mark: str, host: str, asking: int) -> Approval | None:
     """The answer, as the ledger keeps it; None where nothing is decided."""
     if said.answer is None:
         return None
@@ -228,6 +237,7 @@ def approval_of(said: Heard, mark: str, host: str) -> Approval | None:
         fingerprint=mark,
         others=tuple(names[:-1]),
         forge=host,
+        asking=asking,
         points=said.points,
     )
 
@@ -235,9 +245,9 @@ def approval_of(said: Heard, mark: str, host: str) -> Approval | None:
 # ── merge ──
 
 
-def until_allowed(prepared: Prepared, mark: str) -> None:
-    """Suspend while the forge's own rules do not let the pull request be merged. The supervisor asks it, and wakes the
-    run; so may a person."""
+def until_allowed(prepared: Prepared, mark: str, stands: Callable[[], bool]) -> None:
+    """Suspend while the forge's own rules do not let the pull request be merged, and what was approved stands. The
+    supervisor asks it, and wakes the run; so may a person."""
     shop, run = workshop_of(prepared.brief), prepared.run_id
     proposed = shop.ledger.find(run, "pull-request", mark, Proposed)
     host = shop.forge.hosted(proposed.repository) if proposed else None
@@ -245,8 +255,8 @@ def until_allowed(prepared: Prepared, mark: str) -> None:
         return
     host.report(proposed.repository, proposed.head, (_summary(StatusState.SUCCESS, "judged, and approved"),))
     for turn in range(100):
-        why = host.why_blocked(proposed.repository, proposed.number)
-        if why is None:
+        why = host.why_blocked(proposed.repository, proposed.number, looks=PATIENT)
+        if why is None or not stands():
             return
         title = f"{show.quote(prepared.brief.title)}: approved, and {show.quote(proposed.host)} does not merge it yet"
         key = f"forge-{mark[:16]}-{turn}"
@@ -281,8 +291,8 @@ def merge_there(
 ) -> tuple[str | None, str | None]:
     """(the commit on the branch, None), or (None, where the branch stands instead). Looks whether it is merged.
 
-    Raises Unapproved where the pull request holds anything but what was judged, NotYet where the forge refuses for now,
-    ForgeError where it refuses for good, or where what came out is not what was tested.
+    Raises Unapproved where the pull request holds anything but what was judged, or was closed; NotYet where the forge
+    refuses for now; ForgeError where it refuses for good, or where what came out is not what was tested.
     """
     brief, head = prepared.brief, evidence.attempt.commit or ""
     host = shop.forge.hosted(brief.repository)
@@ -292,9 +302,11 @@ def merge_there(
         )
     pull = host.pull_request(brief.repository, proposed.number)
     if pull.head != head:
-        raise Unapproved(f"nothing was merged: {pull.url} stands at {pull.head[:12]}, and {head[:12]} was judged")
+        raise Unapproved(f"{pull.url} stands at {pull.head[:12]}, and {head[:12]} was judged")
     if pull.base != brief.branch:
-        raise Unapproved(f"nothing was merged: {pull.url} leads to {pull.base} now, and {brief.branch} was judged")
+        raise Unapproved(f"{pull.url} leads to {pull.base} now, and {brief.branch} was judged")
+    if pull.state is PullState.CLOSED:
+        raise Unapproved(f"{pull.url} was closed without a merge")
     if pull.state is not PullState.MERGED and (tip := shop.forge.base(brief.repository, brief.branch)) != prepared.base:
         return None, tip
     _, _, message = shop.forge.message(brief.repository, head).partition("\n")
@@ -304,7 +316,7 @@ def merge_there(
         if tip != prepared.base:
             return None, tip
         if answer.is_moved:
-            raise Unapproved(f"nothing was merged: {pull.url} was moved after it was judged: {answer.reason}")
+            raise Unapproved(f"{pull.url} is not as it was when it was judged: {answer.reason}")
         kind = NotYet if answer.may_pass else ForgeError
         raise kind(f"{host.host} did not merge {pull.url}: {answer.reason}")
     if not shop.forge.contains(brief.repository, brief.branch, answer.commit):  # it brings it here

@@ -6,7 +6,7 @@ for there first. Where one person is not enough, each approval is kept and the r
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from prefect import get_run_logger
 from prefect.input import RunInput
@@ -15,7 +15,7 @@ from pydantic import Field
 from blocks.ledger.ledger import Ledger
 from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop_of
-from domain.errors import LedgerError
+from domain.errors import ForgeError, LedgerError, Unapproved
 from domain.policy.baseline import least_passing, standing
 from domain.policy.change import Change
 from domain.policy.feedback import one_line
@@ -31,6 +31,9 @@ from tasks.rehearse import report_of
 from tasks.step import step
 
 LOOK = "look at the forge"
+AGAIN = "#"
+"""Between a question's fingerprint and how often it is asked, in the key of each asking but the first."""
+MOST_ASKINGS, MOST_ANSWERS = 50, 100
 SIGNED_IN = "only who came in at the door with a token may approve (signed_in of [review])"
 
 
@@ -107,7 +110,12 @@ def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> App
     approval is needed gave it; never asks twice for one fingerprint. At a hosted forge people answer there, too."""
     propose(prepared, evidence, verdict, fingerprint(prepared, evidence))
     question = ask(prepared, evidence, verdict)
-    return question if isinstance(question, Approval) else _decided(prepared, question)
+    if isinstance(question, Approval):
+        again = _asked(workshop_of(prepared.brief).ledger, prepared.run_id, question.fingerprint)
+        if again is None or again.turn == 1:
+            return question
+        question = again.question  # it was the policy's, and is not enough any more
+    return _decided(prepared, question)
 
 
 @step("review_gate", "review_gate-base")
@@ -142,22 +150,20 @@ def unapproved(prepared: Prepared, evidence: Evidence, approval: Approval, run: 
         return older
     if prepared.run_id != run:
         return f"it was prepared for run {prepared.run_id}, and this is run {run}"
-    known = ledger.find(run, "approval", mark, Approval)
+    asked = _asked(ledger, run, mark)
+    known = ledger.find(run, "approval", asked.key if asked else mark, Approval)
     if known is None:
         return f"the ledger has no approval of run {run} for exactly this change and evidence ({mark[:16]})"
     if known != approval or not known.is_approved or known.fingerprint != mark:
         return f"the ledger's approval is another one: {known.reviewer} answered {known.answer} to {mark[:16]}"
     if known.rule:
         return None if known.reviewer == POLICY else f"{known.reviewer} is not the policy"
-    question = ledger.find(run, "question", mark, Question)
-    if question is None or question.commit != evidence.attempt.commit:
+    if asked is None or asked.question.commit != evidence.attempt.commit:
         return f"the ledger has no question of run {run} about commit {(evidence.attempt.commit or 'none')[:12]}"
-    before = _given(ledger.entries(run_id=run, kind="approval"), mark)
+    question, before = asked.question, _given(ledger.entries(run_id=run, kind="approval"), mark)
     there = (known.reviewer, *known.others) if known.forge else ()
     if rest := missing(question.needs, (*before, known.reviewer, *there)):
         return "; ".join(map(_told, rest))
-    if known.forge and (why := _not_there(prepared, question, before)):
-        return why
     if not question.signed_in:
         return None
     names = before if known.forge else (known.reviewer, *known.others)
@@ -165,23 +171,86 @@ def unapproved(prepared: Prepared, evidence: Evidence, approval: Approval, run: 
     return f"{claims[0]} has not approved it at the door: {SIGNED_IN}" if claims else None
 
 
-def _not_there(prepared: Prepared, question: Question, before: Sequence[str]) -> str | None:
-    """Why what was approved at the hosted forge does not stand there now; None where it does, or was merged by it."""
-    shop = workshop_of(prepared.brief)
-    host = shop.forge.hosted(prepared.brief.repository)
-    proposed = shop.ledger.find(prepared.run_id, "pull-request", question.fingerprint, Proposed)
-    if host is None or proposed is None:
-        return "the hosted forge at which it was approved is not named any more"
+def taken_back(shop: Workshop, run: str, approval: Approval) -> str | None:
+    """Why the approval does not stand now at the hosted forge; None where it does, or was merged by it.
+
+    What was approved elsewhere stands until its pull request is closed there. Raises ForgeError where the forge at
+    which it was approved is not named any more.
+    """
+    asked = _asked(shop.ledger, run, approval.fingerprint)
+    if asked and approval.asking < asked.turn:
+        return asked.question.again  # this was found out before, and the run was killed then
+    proposed = shop.ledger.find(run, "pull-request", approval.fingerprint, Proposed)
+    host = shop.forge.hosted(proposed.repository) if proposed else None
+    if proposed is None or host is None:
+        if approval.forge:
+            raise ForgeError("the hosted forge at which it was approved is not named any more")
+        return None
     pull = host.pull_request(proposed.repository, proposed.number)
     if pull.state is PullState.MERGED and pull.head == proposed.head:
         return None  # by us, before we were killed; or by hand, after it was approved
-    if pull.base != prepared.brief.branch:
-        return f"{pull.url} leads to {one_line(pull.base)} now, and {prepared.brief.branch} was judged"
-    said = heard(shop, prepared.run_id, question, before)
-    if said is None or said.answer is not Answer.APPROVE:
-        why = "; ".join(said.waits_for) or said.comment or str(said.answer) if said else ""
-        return f"the approval does not stand any more at {host.host}: {one_line(why)}"
-    return None
+    before = _given(shop.ledger.entries(run_id=run, kind="approval"), approval.fingerprint)
+    said = heard(shop, run, asked.question if asked else _bare(approval), before)
+    answer = said.answer if said else None
+    stands = answer is Answer.APPROVE if approval.forge else answer is not Answer.REJECT
+    if stands:
+        return None
+    why = "; ".join(said.waits_for) or said.comment or str(said.answer) if said else ""
+    return f"the approval does not stand any more at {host.host}: {one_line(why)}"
+
+
+def ask_again(prepared: Prepared, evidence: Evidence, approval: Approval, why: str) -> None:
+    """The same question is open once more, and `approval` is none any more. Safe to repeat per approval.
+
+    Raises Unapproved where that was done `MOST_ASKINGS` times.
+    """
+    shop, run, mark = workshop_of(prepared.brief), prepared.run_id, approval.fingerprint
+    asked = _asked(shop.ledger, run, mark) or Asked(mark, _of_policy(shop, prepared, evidence, approval), 1)
+    if approval.asking < asked.turn:
+        return
+    if asked.turn >= MOST_ASKINGS:
+        raise Unapproved(f"nothing was merged, and it was asked for {MOST_ASKINGS} times: {why}")
+    first = shop.ledger.find(run, "question", mark, Question) or asked.question
+    text = f"{first.text}\n\n## Asked again\n{show.quote(why)}"
+    again = first.model_copy(update={"text": text, "again": one_line(why)})
+    shop.ledger.record(run, "question", f"{mark}{AGAIN}{asked.turn + 1}", again)
+
+
+def _bare(approval: Approval) -> Question:
+    """What the policy let pass was never asked about."""
+    return Question(fingerprint=approval.fingerprint, attempt=0, commit="", text="")
+
+
+def _of_policy(shop: Workshop, prepared: Prepared, evidence: Evidence, approval: Approval) -> Question:
+    """What a person is asked where the policy's word does not do any more."""
+    owners = owners_of(shop.forge.tree(prepared.brief.repository, prepared.base))
+    asked = needs(prepared, owners, evidence.attempt.changed_paths)
+    return Question(
+        fingerprint=approval.fingerprint,
+        attempt=evidence.attempt.number,
+        commit=evidence.attempt.commit or "",
+        text=f"# {show.quote(prepared.brief.title)}\n\nThe policy had let it pass: {show.quote(approval.comment)}",
+        reviewers=tuple(dict.fromkeys(name for need in asked for name in need.names)),
+        needs=asked,
+        signed_in=prepared.settings.review.signed_in,
+    )
+
+
+class Asked(NamedTuple):
+    """A question as it is open now: `turn` 1 is the first time."""
+
+    key: str
+    """Its answer is on record under the same."""
+    question: Question
+    turn: int
+
+
+def _asked(ledger: Ledger, run: str, mark: str) -> Asked | None:
+    """The newest asking of one question; None where it was never asked."""
+    keys = [e.key for e in ledger.entries(run_id=run, kind="question") if e.key.partition(AGAIN)[0] == mark]
+    if not keys or (question := ledger.find(run, "question", keys[-1], Question)) is None:
+        return None
+    return Asked(keys[-1], question, int(keys[-1].partition(AGAIN)[2] or 1))
 
 
 def base_gate(prepared: Prepared) -> tuple[str, ...]:
@@ -197,8 +266,10 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
     """The answer of everybody whose approval is needed. Suspends the flow run until it is there."""
     ledger, run = workshop_of(prepared.brief).ledger, prepared.run_id
     mark = question.fingerprint
-    for turn in range(100):
-        known = ledger.find(run, "approval", mark, Approval)
+    asked = _asked(ledger, run, mark) or Asked(mark, question, 1)
+    question = asked.question if asked.turn > 1 else question
+    for turn in range((asked.turn - 1) * MOST_ANSWERS, asked.turn * MOST_ANSWERS):
+        known = ledger.find(run, "approval", asked.key, Approval)
         if known:
             return known
         given = _given(ledger.entries(run_id=run, kind="approval"), mark)
@@ -206,9 +277,9 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
         key = f"review-{mark[:16]}-{turn}"
         answer = answered(Review, text, key, mark=mark[:16])
         if answer and answer.decision == LOOK:
-            if there := _at_forge(prepared, question, given):
+            if there := _at_forge(prepared, question, given, asked.turn):
                 _must_know(ledger, run, mark)
-                ledger.record(run, "approval", mark, there)
+                ledger.record(run, "approval", asked.key, there)
             continue
         signed_in = answer is not None and is_signed_in(run, key, answer)
         if not answer or not _may_answer(question, answer, signed_in):
@@ -224,8 +295,10 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
             others=tuple(name for name in given if canonical_name(name) != canonical_name(answer.reviewer)),
             waits_for=tuple(map(_told, rest)),
             signed_in=signed_in,
+            asking=asked.turn,
         )
-        ledger.record(run, "approval", f"{mark}/{canonical_name(answer.reviewer)}" if rest else mark, approval)
+        own = f"{mark}/{canonical_name(answer.reviewer)}"
+        ledger.record(run, "approval", own if rest else asked.key, approval)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
 
 
@@ -233,24 +306,26 @@ def _must_know(ledger: Ledger, run: str, mark: str) -> None:
     """Raises LedgerError where an older ledger was put back: no answer is written into it."""
     if older := ledger.why_older():
         raise LedgerError(older)
-    if ledger.find(run, "question", mark, Question) is None:
+    if _asked(ledger, run, mark) is None:
         raise LedgerError(
             f"this ledger does not know run {run} and what it asked: an older copy was put back beside a newer "
             "Prefect. Nothing is merged from it; restore the ledger that belongs to it, or send the brief anew"
         )
 
 
-def _at_forge(prepared: Prepared, question: Question, given: Sequence[str]) -> Approval | None:
+def _at_forge(prepared: Prepared, question: Question, given: Sequence[str], asking: int) -> Approval | None:
     """What was decided at the hosted forge, asked there now: who wakes a run decides nothing."""
     shop = workshop_of(prepared.brief)
     host = shop.forge.hosted(prepared.brief.repository)
+    if host and (why := host.why_over(prepared.brief.repository)):
+        raise ForgeError(why)
     said = heard(shop, prepared.run_id, question, given)
     if host is None or said is None:
         get_run_logger().warning("this change is at no hosted forge; asking again")
         return None
     for why in said.waits_for:
         get_run_logger().info("%s: %s", host.host, one_line(why))
-    return approval_of(said, question.fingerprint, host.host)
+    return approval_of(said, question.fingerprint, host.host, asking)
 
 
 def _passed(shop: Workshop, change: Change, evidence: Evidence, way: str, mark: str) -> Approval:

@@ -37,6 +37,7 @@ from domain.pull_request import (
     Status,
     Thread,
 )
+from domain.text import one_line
 
 VERSION = "2022-11-28"
 """https://docs.github.com/en/rest/about-the-rest-api/api-versions"""
@@ -57,6 +58,7 @@ PERMISSIONS = {
     "metadata": "read",
 }
 """What a token of an installation is made with, whatever more the App has."""
+MERGEABLE = ("clean", "unstable", "has_hooks", "behind", "dirty")
 WRITERS = ("write", "maintain", "admin")
 
 _READY = "mutation($id: ID!) { markPullRequestReadyForReview(input: {pullRequestId: $id}) { pullRequest { isDraft } } }"
@@ -183,8 +185,27 @@ class GitHub(LockgateBlock):
             state=state,
             is_draft=bool(one.get("draft")),
             merged_commit=one["merge_commit_sha"] if one["merged"] else None,
-            ended_by=str((one.get("merged_by") or {}).get("login") or ""),
+            ended_by=self._ended_by(repository, one),
+            is_branch_gone=state is PullState.CLOSED and self._is_gone(repository, one),
         )
+
+    def _ended_by(self, repository: str, pull: Mapping[str, Any]) -> Person | None:
+        """Who closed it is told of the issue that it is, too."""
+        if pull["merged"]:
+            by = pull.get("merged_by")
+        elif pull["state"] == "closed":
+            by = self._get(repository, f"/repos/{_path(repository)}/issues/{pull['number']}").get("closed_by")
+        else:
+            by = None
+        return _person(by) if by else None
+
+    def _is_gone(self, repository: str, pull: Mapping[str, Any]) -> bool:
+        branch = quote(pull["head"]["ref"], safe="/")
+        try:
+            self._get(repository, f"/repos/{_path(repository)}/git/ref/heads/{branch}")
+        except Missing:
+            return True
+        return False
 
     def mark_ready(self, repository: str, pull: PullRequest) -> None:
         """It is no draft any more. Safe to repeat."""
@@ -289,7 +310,8 @@ class GitHub(LockgateBlock):
             return MergeAnswer(None, "the pull request was closed")
         if now.head != head:
             return MergeAnswer(None, f"its head is {now.head[:12]}, which nobody judged", is_moved=True)
-        self.mark_ready(repository, now)
+        if now.is_draft:
+            return MergeAnswer(None, "somebody made it a draft again", is_moved=True)
         asked: dict[str, Any] = {"sha": head, "merge_method": self._method(repository)}
         if asked["merge_method"] == "squash":
             asked |= {"commit_title": title, "commit_message": message}
@@ -331,17 +353,38 @@ class GitHub(LockgateBlock):
         told = {"state": state.value, "description": _short(sentence), "environment_url": url, "auto_inactive": True}
         self._send(repository, "POST", at, told)
 
-    def why_blocked(self, repository: str, number: int) -> str | None:
-        """Why the forge's own rules would not let it be merged now; None where they would, or say nothing."""
-        for _ in range(5):
+    def why_blocked(self, repository: str, number: int, looks: int = 1) -> str | None:
+        """Why it would not be merged now; None where it would, or where another step says so: one that is behind or
+        conflicts is made anew on top of the newest commit. `looks`: how often, a second apart, while it is computed.
+
+        https://docs.github.com/en/graphql/reference/enums#mergestatestatus
+        """
+        for turn in range(looks):
+            if turn:
+                sleep(1)  # our question began the computing
             one = self._get(repository, f"/repos/{_path(repository)}/pulls/{number}")
             state = str(one.get("mergeable_state") or "unknown")
             if state != "unknown" or one["state"] != "open":
                 break
-            sleep(1)  # it is being computed, which our question began
-        if state != "blocked" or one["state"] != "open":
-            return None  # one that is behind, or conflicts, is made anew on top of the newest commit
-        return "the rules of its branch are not fulfilled yet: required checks, reviews or conversations"
+        if one["state"] != "open" or (state in MERGEABLE and not one.get("draft")):
+            return None
+        if one.get("draft"):
+            return "somebody made it a draft again: mark it as ready for review"
+        if state == "unknown":
+            return "the forge has not said yet whether it can be merged"
+        if state == "blocked":
+            return "the rules of its branch are not fulfilled yet: required checks, reviews or conversations"
+        return f"the forge calls its state {one_line(state)}, which nobody here knows"
+
+    def why_over(self, repository: str) -> str | None:
+        """Why nothing can be done there any more; None where it can."""
+        try:
+            one = self._get(repository, f"/repos/{_path(repository)}")
+        except Moved as err:
+            return str(err)
+        if one.get("archived"):
+            return f"{repository} was archived at {self.host}: unarchive it, and send the brief anew"
+        return None
 
     def is_answering(self, repository: str) -> bool:
         """Whether it answers at all; with a refusal, too."""
@@ -455,7 +498,7 @@ class GitHub(LockgateBlock):
             return answer
         said = f"{self.host} answered {code} to {method} {_plain(path)}: {_message(answer)}"
         if 300 <= code < 400:
-            raise InputError(f"{said}: it was renamed or moved; name its new address")
+            raise Moved(f"{said}: it was renamed or moved; name its new address, and send the brief anew")
         if code == 401:
             raise InputError(f"{said}: the token ran out or was taken back; save a new one in the block")
         if code == 404:
@@ -511,6 +554,10 @@ class GitHub(LockgateBlock):
 
 class Missing(InputError):
     """It is not there, or the token may not see it."""
+
+
+class Moved(InputError):
+    """It has another address now."""
 
 
 class Refusal(ForgeError):

@@ -359,8 +359,8 @@ class LocalForge(LockgateBlock):
 
     def _undo(self, mirror: Mirror, commit: str, tip: str, reason: str) -> str:
         undone = mirror.read_commit(commit)
-        if len(undone.parents) != 1:
-            raise ForgeError(f"{commit} has {len(undone.parents)} parents; only a commit with one can be reverted")
+        if len(undone.parents) not in (1, 2):  # the first of two is the branch itself, where a person merged by hand
+            raise ForgeError(f"{commit} has {len(undone.parents)} parents; only one with one or two can be reverted")
         before = mirror.read_commit(undone.parents[0])
         tree = mirror.merge_trees(undone.tree, mirror.read_commit(tip).tree, before.tree)
         if tree is None:

@@ -15,6 +15,7 @@ from domain.value import Value
 
 MAX_POINTS = 50
 MAX_TEXT = 2000
+BY_HAND = "it was merged at the forge by hand, and nothing was released from it"
 
 
 class Heard(Value):
@@ -39,13 +40,12 @@ def hear(
     given: Sequence[str] = (),
 ) -> Heard:
     """`given`: who approved exactly this elsewhere."""
-    if pull.state is PullState.MERGED:
-        why = "it was merged at the forge by hand: nothing was released from it"
-        return Heard(answer=Answer.REJECT, comment=why, by=_ended_by(pull))
     if pull.state is PullState.CLOSED:
-        return Heard(answer=Answer.REJECT, comment="its pull request was closed without a merge", by=_ended_by(pull))
-    if pull.head != proposed.head:
-        why = f"the branch was moved to {pull.head[:12]}, which nobody judged; {proposed.head[:12]} was judged"
+        return Heard(answer=Answer.REJECT, comment=_why_closed(pull), by=_ended_by(pull))
+    is_merged = pull.state is PullState.MERGED
+    if why := _why_another(proposed, pull):
+        if is_merged:
+            return Heard(answer=Answer.REJECT, comment=f"{BY_HAND}; {why}", by=_ended_by(pull))
         return Heard(answer=None, waits_for=(why,))
     waits: list[str] = []
     approved: list[Person] = []
@@ -62,6 +62,11 @@ def hear(
         else:
             approved.append(review.by)
     talking = [thread for thread in threads if not thread.is_resolved and _counts(thread, me, may_write)]
+    if is_merged:
+        if wishes:
+            why = f"{wishes[0].by.login} had asked for changes"
+            return Heard(answer=Answer.REJECT, comment=f"{BY_HAND}: {why}", by=_ended_by(pull))
+        return _merged_by_hand(question, pull, approved, given, me, may_write)
     if wishes:
         points = tuple(_point(thread, me, may_write) for thread in talking[:MAX_POINTS])
         comment = "\n\n".join(f"{one.by.login}: {one.text[:MAX_TEXT]}" if one.text else "" for one in wishes).strip()
@@ -74,10 +79,49 @@ def hear(
         waits.append("an approval there")
     if talking:
         waits.append(f"{len(talking)} conversations are not resolved, the first at {_place(talking[0])}")
-    is_whole = bool(approved) and not talking and not missing(question.needs, names)
+    if pull.is_draft:
+        waits.append("somebody made it a draft again: mark it as ready for review")
+    is_whole = bool(approved) and not talking and not pull.is_draft and not missing(question.needs, names)
     if is_whole:
         return Heard(answer=Answer.APPROVE, by=tuple(approved))
     return Heard(answer=None, by=tuple(approved), waits_for=tuple(dict.fromkeys(waits)))
+
+
+def _why_another(proposed: Proposed, pull: PullRequest) -> str | None:
+    """Why the pull request is not what was judged; None where it is."""
+    if pull.head != proposed.head:
+        moved = "it stood" if pull.state is PullState.MERGED else "the branch was moved"
+        at = "at" if pull.state is PullState.MERGED else "to"
+        return f"{moved} {at} {pull.head[:12]}, which nobody judged; {proposed.head[:12]} was judged"
+    if proposed.base and pull.base != proposed.base:
+        return f"it leads to {pull.base} now, and {proposed.base} was judged"
+    return None
+
+
+def _why_closed(pull: PullRequest) -> str:
+    if pull.is_branch_gone:
+        return f"its pull request was closed without a merge: its branch {pull.branch} was deleted"
+    return "its pull request was closed without a merge"
+
+
+def _merged_by_hand(
+    question: Question,
+    pull: PullRequest,
+    approved: Sequence[Person],
+    given: Sequence[str],
+    me: str,
+    may_write: Callable[[Person], bool],
+) -> Heard:
+    """Who merges exactly what was judged approves it, if their approval would count. If not, nothing is released."""
+    by = pull.ended_by
+    why = _why_nobody(by, me, may_write) if by else None
+    if by and why is None and may_approve(question.needs, by.login):
+        approved = [*(one for one in approved if one.id != by.id), by]
+    lacking = [need.sentence for need in missing(question.needs, [*given, *(one.login for one in approved)])]
+    if approved and not lacking:
+        return Heard(answer=Answer.APPROVE, by=tuple(approved), comment="merged there by hand")
+    lacking = lacking or [f"{by.login} {why}" if by and why else "nobody approved it there"]
+    return Heard(answer=Answer.REJECT, comment=f"{BY_HAND}: {'; '.join(lacking)}", by=_ended_by(pull))
 
 
 def _newest(reviews: Sequence[PullReview]) -> list[PullReview]:
@@ -119,4 +163,4 @@ def _place(thread: Thread) -> str:
 
 
 def _ended_by(pull: PullRequest) -> tuple[Person, ...]:
-    return (Person(login=pull.ended_by, id=0),) if pull.ended_by else ()
+    return (pull.ended_by,) if pull.ended_by else ()

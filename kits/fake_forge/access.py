@@ -218,8 +218,11 @@ def admit(store: Store, actor: Actor, route: Route, repo: Doc | None) -> None:
         if route.role == "admin":
             raise Refusal(403, "Must have admin rights to Repository.")
         raise Refusal(403, "Must have push access to repository")
-    if repo["archived"] and route.method != "GET":
-        raise Refusal(403, "Repository was archived so is read-only.")
+    if repo["archived"] and route.method != "GET" and route.template != "/repos/{owner}/{repo}":
+        raise Refusal(403, READ_ONLY)
+
+
+READ_ONLY = "Repository was archived so is read-only."
 
 
 def may(store: Store, actor: Actor, repo: Doc, role: str, grant: str) -> bool:

@@ -282,6 +282,7 @@ class Forge:
             if base is None or issue is None or issue["state"] != "open":
                 continue
             if new == ZERO:
+                issue["closed_by"] = actor.login
                 self.close(base, issue, actor)
                 continue
             if base["id"] != repo["id"]:

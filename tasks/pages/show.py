@@ -265,7 +265,8 @@ def merged(value: Merged, brief: Brief, number: int) -> None:
     if value.commit:
         text = f"Attempt {number} is on `{brief.branch}` as `{value.commit}`."
     else:
-        text = f"Not merged: {quote(value.reason)}; it is tested again on the new tip."
+        next_ = "" if value.asks_again else "; it is tested again on the new tip"
+        text = f"Not merged: {quote(value.reason)}{next_}."
     _markdown("merge", f"# Merge\n\n{text}", "Merge")
 
 

@@ -6,14 +6,14 @@ from pydantic import Field
 from blocks.workshop import workshop_of
 from domain.errors import LockgateError, NotYet
 from domain.notices import Class
-from domain.task import Evidence, Merged, Prepared
+from domain.task import Approval, Evidence, Merged, Prepared
 from domain.value import Value
 from tasks.pages.show import quote
 from tasks.people.asking import answered, is_signed_in
 from tasks.people.pager import page
 from tasks.people.window import until_open
 from tasks.pull_request import until_allowed
-from tasks.review_gate import fingerprint
+from tasks.review_gate import fingerprint, taken_back
 
 
 class Mended(RunInput):
@@ -36,7 +36,7 @@ class Ready(Value):
     signed_in: bool = False
 
 
-def until_ready(prepared: Prepared, evidence: Evidence) -> None:
+def until_ready(prepared: Prepared, evidence: Evidence, approval: Approval) -> None:
     """Suspend while the environment is frozen, and while merge or release would fail for want of something; a person is
     paged then. Raises Held where nothing may be released there at all."""
     brief, run = prepared.brief, prepared.run_id
@@ -45,7 +45,7 @@ def until_ready(prepared: Prepared, evidence: Evidence) -> None:
     if any(merged.judged == evidence.attempt.commit for merged in merges):
         return  # this run was here before, and was killed after its merge
     mark = fingerprint(prepared, evidence)
-    until_allowed(prepared, mark)
+    until_allowed(prepared, mark, lambda: taken_back(shop, run, approval) is None)
     for turn in range(100):
         until_open(prepared, evidence)
         if (why := lacking(prepared)) is None:

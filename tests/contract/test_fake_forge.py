@@ -512,6 +512,9 @@ def test_a_renamed_repository_redirects_and_an_archived_one_is_read_only(fake: F
     assert world.ann.get(moved.headers["location"]).json()["full_name"] == f"{world.full}-new"
     world.octo.patch(f"{world.at}-new", json={"archived": True})
     assert world.bob.post(f"{world.at}-new/issues", json={"title": "Late"}).status_code == 403
+    assert world.octo.patch(f"{world.at}-new", json={"name": world.name}).status_code == 403
+    assert world.octo.patch(f"{world.at}-new", json={"archived": False}).status_code == 200
+    assert world.bob.post(f"{world.at}-new/issues", json={"title": "Back"}).status_code == 201
 
 
 class Receiver(HTTPServer):

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
 from blocks.workshop import Workshop
-from domain.errors import ForgeError, NotYet, Unapproved
+from domain.errors import ForgeError, NotYet
 from domain.task import Answer, Approval, Attempt, Decision, Evidence, Merged, Prepared, Verdict
 from flows.forge_watch import wake_decided
 from tasks import merge as merging
@@ -40,6 +40,7 @@ class Run:
         self.ledger = Ledger(url=SecretStr(f"sqlite:///{folder}/{name}.db"))
         self.shop = SimpleNamespace(ledger=self.ledger, forge=at.forge, pager=None)
         self.waiting: list[Callable[[], object]] = []
+        self.steps: dict[tuple[str, str], Any] = {}
         base = at.forge.base(at.address, "main")
         one = prepared()
         brief = one.brief.model_copy(update={"repository": at.address, "branch": "main"})
@@ -74,6 +75,27 @@ class Run:
         self.waiting = list(then)
         return gate.review_gate(self.prepared, self.evidence, VERDICT)
 
+    def once(self, step: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        """A step whose result Prefect keeps: it is not done twice for one change."""
+
+        def kept(*values: Any) -> Any:
+            if (step, self.mark) not in self.steps:
+                self.steps[step, self.mark] = real(*values)
+            return self.steps[step, self.mark]
+
+        return kept
+
+    def asks_again(self, approval: Approval, why: str) -> None:
+        """Nothing is merged, and the review is open again; whatever dies meanwhile."""
+        tip = self.at.forge.base(self.at.address, "main")
+        for _ in range(2):  # killed after the question was put, and before Prefect had the result
+            merged = self.merges(approval)
+            assert (merged.commit, merged.asks_again) == (None, True) and why in merged.reason
+        with pytest.raises(Unanswered, match="Asked again"):
+            self.at_the_gate()
+        assert self.at.forge.base(self.at.address, "main") == tip
+        assert lease.holder(self.ledger, "shop") is None
+
     def stays(self, *then: Callable[[], object]) -> None:
         with pytest.raises(Unanswered):
             self.at_the_gate(*then)
@@ -105,7 +127,7 @@ def run(at: World, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: 
         monkeypatch.setattr(module, "workshop_of", lambda brief: made.shop)
     monkeypatch.setattr(gate, "answered", made.answered)
     for name in ("ask", "propose"):
-        monkeypatch.setattr(gate, name, cast("Task[..., Any]", getattr(gate, name)).fn)
+        monkeypatch.setattr(gate, name, made.once(name, cast("Task[..., Any]", getattr(gate, name)).fn))
     monkeypatch.setattr(gate, "get_run_logger", lambda: logging.getLogger("review"))
     return made
 
@@ -177,19 +199,53 @@ def test_a_push_by_somebody_else_is_never_merged(run: Run) -> None:
     approval = run.at_the_gate(run.approves("ann"))
     branch, judged = f"lockgate/{run.name}", str(run.evidence.attempt.commit)
     run.at.pushed_by("eve", branch, "import os\n")
-    with pytest.raises(Unapproved, match=r"nobody judged|stands at"):
-        run.merges(approval)
+    run.asks_again(approval, "which nobody judged")
+    run.steps.clear()
     with pytest.raises(ForgeError, match="somebody moved"):
         run.at_the_gate()
     assert run.at.forge.publish(run.at.address, branch, judged, ()) not in (None, judged)
 
 
-def test_who_approved_and_lost_access_before_the_merge_has_not_approved(run: Run) -> None:
+def test_an_approval_that_is_taken_back_before_the_merge_is_asked_for_again_until_one_stands(run: Run) -> None:
+    at, number = run.at, lambda: run.number
     approval = run.at_the_gate(run.approves("bob"))
-    run.at.fake.collaborator(REPOSITORY, "bob", "read")
-    with pytest.raises(Unapproved, match="bob may not write there"):
-        run.merges(approval)
-    run.at.person("bob")
+    at.fake.collaborator(REPOSITORY, "bob", "read")
+    run.asks_again(approval, "bob may not write there")
+    at.person("bob")
+
+    approval = run.at_the_gate(lambda: None)  # he may again: what he said stands
+    assert (approval.asking, approval.reviewer) == (2, "bob")
+    (review,) = at.as_("ann", "GET", f"/pulls/{number()}/reviews")
+    at.as_("owner", "PUT", f"/pulls/{number()}/reviews/{review['id']}/dismissals", {"message": "look closer"})
+    run.asks_again(approval, "an approval by somebody who may write there")
+
+    approval = run.at_the_gate(run.approves("ann"))
+    draft = "mutation($id: ID!) { convertPullRequestToDraft(input: {pullRequestId: $id}) { clientMutationId } }"
+    ready = draft.replace("convertPullRequestToDraft", "markPullRequestReadyForReview")
+    node = {"id": at.as_("ann", "GET", f"/pulls/{number()}")["node_id"]}
+    at.as_("eve", "POST", f"{at.fake.url}/graphql", {"query": draft, "variables": node})
+    run.asks_again(approval, "made it a draft again")
+    run.steps.clear()  # another machine: it is put there once more, and stays what a person made it
+    with pytest.raises(Unanswered):
+        run.at_the_gate()
+    assert at.as_("ann", "GET", f"/pulls/{number()}")["draft"]
+    at.as_("eve", "POST", f"{at.fake.url}/graphql", {"query": ready, "variables": node})
+
+    asked = [entry.key.partition("#")[2] for entry in run.ledger.entries(run_id=run.name, kind="question")]
+    assert asked == ["", "2", "3", "4"]
+    approval = run.at_the_gate(lambda: None)
+    assert run.merges(approval).judged == run.evidence.attempt.commit
+
+
+def test_what_the_policy_let_pass_is_for_a_person_once_its_pull_request_is_not_as_it_was(run: Run) -> None:
+    run.stays()
+    passed = Approval(answer=Answer.APPROVE, reviewer="policy", fingerprint=run.mark, rule="small")
+    run.ledger.record(run.name, "approval", run.mark, passed)
+    run.steps["ask", run.mark] = passed
+    run.at.as_("eve", "PATCH", f"/pulls/{run.number}", {"state": "closed"})
+    run.asks_again(passed, "closed without a merge")
+    declined = run.at_the_gate(lambda: None)
+    assert (declined.answer, declined.reviewer) == (Answer.REJECT, "eve")
 
 
 def test_a_base_that_moved_is_told_and_not_merged_into(run: Run) -> None:
@@ -204,21 +260,77 @@ def test_what_is_led_to_another_branch_after_the_approval_is_not_merged(run: Run
     tip = run.at.as_("ann", "GET", "/git/ref/heads/main")["object"]["sha"]
     run.at.as_("ann", "POST", "/git/refs", {"ref": f"refs/heads/other-{run.name}", "sha": tip})
     run.at.as_("eve", "PATCH", f"/pulls/{run.number}", {"base": f"other-{run.name}"})
-    with pytest.raises(Unapproved, match="leads to other-"):
-        run.merges(approval)
+    run.asks_again(approval, f"leads to other-{run.name} now, and main was judged")
     assert run.at.as_("ann", "GET", f"/git/ref/heads/other-{run.name}")["object"]["sha"] == tip
 
 
-@pytest.mark.parametrize("how", ["closed", "merged"])
-def test_what_is_ended_by_hand_ends_the_run_with_a_sentence(run: Run, how: str) -> None:
+@pytest.mark.parametrize(("how", "when"), [("closed", "before the approval"), ("branch deleted", "after it")])
+def test_what_is_closed_by_hand_ends_the_run_and_the_sentence_says_who(run: Run, how: str, when: str) -> None:
     def by_hand() -> object:
         if how == "closed":
-            return run.at.as_("ann", "PATCH", f"/pulls/{run.number}", {"state": "closed"})
-        return run.at.as_("ann", "PUT", f"/pulls/{run.number}/merge", {"merge_method": "squash"})
+            return run.at.as_("eve", "PATCH", f"/pulls/{run.number}", {"state": "closed"})
+        return run.at.as_("eve", "DELETE", f"/git/refs/heads/lockgate/{run.name}")
+
+    if when == "after it":
+        approval = run.at_the_gate(run.approves("ann"))
+        by_hand()
+        run.asks_again(approval, "closed without a merge")
+    answer = run.at_the_gate(lambda: None if when == "after it" else by_hand())
+    assert (answer.answer, answer.reviewer) == (Answer.REJECT, "eve")
+    assert "closed without a merge" in answer.comment
+    assert answer.comment.endswith("was deleted") is (how == "branch deleted")
+
+
+def test_what_is_reopened_before_that_was_seen_goes_on(run: Run) -> None:
+    approval = run.at_the_gate(run.approves("ann"))
+    for state in ("closed", "open"):
+        run.at.as_("eve", "PATCH", f"/pulls/{run.number}", {"state": state})
+    assert run.merges(approval).commit
+
+
+@pytest.mark.parametrize("how", ["squash", "merge", "another head"])
+def test_who_merges_by_hand_what_was_judged_has_approved_it_and_nothing_else_goes_on(run: Run, how: str) -> None:
+    at = run.at
+
+    def by_hand() -> object:
+        if how == "another head":
+            at.pushed_by("eve", f"lockgate/{run.name}", "import os\n")
+        method = how if how == "merge" else "squash"
+        return at.as_("ann", "PUT", f"/pulls/{run.number}/merge", {"merge_method": method})
 
     answer = run.at_the_gate(by_hand)
+    if how != "another head":
+        assert (answer.answer, answer.reviewer, answer.comment) == (Answer.APPROVE, "ann", "merged there by hand")
+        merged = run.merges(answer)
+        assert merged.commit == at.forge.base(at.address, "main") != run.prepared.base
+        assert at.forge.revert(at.address, "main", str(merged.commit), "sick"), (
+            "whoever merged it, it can be taken back"
+        )
+        tip = at.forge.base(at.address, "main")
+        assert at.forge.tree_id(at.address, tip) == at.forge.tree_id(at.address, run.prepared.base)
+        return
     assert answer.answer is Answer.REJECT
-    assert ("closed without a merge" if how == "closed" else "merged at the forge by hand") in answer.comment
+    assert "merged at the forge by hand, and nothing was released from it" in answer.comment
+
+
+def test_a_repository_that_was_archived_or_renamed_ends_its_runs_with_a_sentence(run: Run) -> None:
+    run.stays()
+    asks = Server(run, f"review-{run.mark[:16]}-0")
+    run.at.as_("owner", "PATCH", "", {"archived": True})
+    try:
+        assert "was archived at" in "".join(asks.looks())
+        with pytest.raises(ForgeError, match=r"was archived at .* send the brief anew"):
+            run.at_the_gate(lambda: None)
+    finally:
+        run.at.as_("owner", "PATCH", "", {"archived": False})
+    asks.answers = []
+    run.at.as_("owner", "PATCH", "", {"name": "store"})
+    try:
+        assert "renamed or moved" in "".join(asks.looks())
+        with pytest.raises(ForgeError, match="renamed or moved; name its new address"):
+            run.at_the_gate(lambda: None)
+    finally:
+        run.at.as_("owner", "PATCH", f"{run.at.fake.url}/repos/acme/store", {"name": "shop"})
 
 
 class Server:

@@ -30,8 +30,9 @@ def talk(by: Person, *, resolved: bool = False, line: int | None = 3) -> Thread:
 def heard(*reviews: PullReview, question: Question = ANYBODY, pull: PullRequest = OPEN, **more: Any) -> Heard:
     threads = more.pop("threads", ())
     writers = more.pop("writers", {ANN.id, BOB.id, EVE.id, ME.id, BOT.id})
+    proposed = PROPOSED.model_copy(update={"base": more.pop("leads_to", "")})
     return hear(
-        question, PROPOSED, pull, reviews, threads, may_write=lambda p: p.id in writers, me="robot", **more
+        question, proposed, pull, reviews, threads, may_write=lambda p: p.id in writers, me="robot", **more
     )  # fmt: skip
 
 
@@ -59,6 +60,8 @@ def test_an_approval_of_the_judged_head_by_somebody_who_may_write_lets_it_pass()
         (said(ANN, "CHANGES_REQUESTED", OTHER), {}, f"saw {OTHER[:12]}"),
         (said(ANN), {"threads": (talk(BOB),)}, "1 conversations are not resolved, the first at app.py:3"),
         (said(ANN), {"pull": OPEN.model_copy(update={"head": OTHER})}, "which nobody judged"),
+        (said(ANN), {"pull": OPEN.model_copy(update={"base": "b"}), "leads_to": "main"}, "leads to b now, and main"),
+        (said(ANN), {"pull": OPEN.model_copy(update={"is_draft": True})}, "made it a draft again"),
         (said(ANN), {"question": TWO}, "bob or eve must approve b"),
     ],
 )
@@ -89,8 +92,43 @@ def test_everybody_whom_the_base_branch_names_must_approve_here_or_elsewhere() -
     assert heard(said(EVE), question=TWO).answer is None
 
 
-@pytest.mark.parametrize(("state", "why"), [("merged", "merged at the forge by hand"), ("closed", "closed without")])
-def test_what_was_ended_by_hand_has_an_end_and_a_sentence(state: str, why: str) -> None:
-    over = heard(pull=OPEN.model_copy(update={"state": PullState(state), "ended_by": "ann"}))
-    assert over.answer is Answer.REJECT
-    assert why in over.comment and over.by[0].login == "ann"
+def over(state: str, **more: Any) -> PullRequest:
+    return OPEN.model_copy(update={"state": PullState(state), "ended_by": ANN, **more})
+
+
+def test_what_was_closed_by_hand_says_who_did_it() -> None:
+    closed = heard(pull=over("closed"))
+    assert (closed.answer, closed.by, closed.comment) == (
+        Answer.REJECT,
+        (ANN,),
+        "its pull request was closed without a merge",
+    )
+    gone = heard(pull=over("closed", is_branch_gone=True, ended_by=None))
+    assert (gone.by, gone.comment.endswith("its branch lockgate/run was deleted")) == ((), True)
+
+
+def test_who_merges_exactly_what_was_judged_has_approved_it() -> None:
+    merged = heard(pull=over("merged"))
+    assert (merged.answer, merged.by, merged.comment) == (Answer.APPROVE, (ANN,), "merged there by hand")
+    both = heard(said(EVE), pull=over("merged"), question=TWO)
+    assert (both.answer, both.by) == (Answer.APPROVE, (EVE, ANN))
+    assert heard(said(ANN), pull=over("merged", ended_by=ME)).by == (ANN,), "by us, before the run was killed"
+
+
+@pytest.mark.parametrize(
+    ("pull", "more", "why"),
+    [
+        (over("merged", head=OTHER), {}, f"it stood at {OTHER[:12]}, which nobody judged"),
+        (over("merged", base="other"), {"leads_to": "main"}, "it leads to other now, and main was judged"),
+        (over("merged"), {"question": TWO}, "bob or eve must approve b"),
+        (over("merged", ended_by=BOT), {}, "ci is a bot"),
+        (over("merged", ended_by=OUTSIDER), {}, "mallory may not write there"),
+        (over("merged", ended_by=ME), {}, "robot is the platform itself"),
+        (over("merged", ended_by=None), {}, "nobody approved it there"),
+        (over("merged", ended_by=EVE), {"reviews": (said(BOB, "CHANGES_REQUESTED"),)}, "bob had asked for changes"),
+    ],
+)
+def test_nothing_is_released_from_any_other_merge_by_hand(pull: PullRequest, more: Any, why: str) -> None:
+    ended = heard(*more.pop("reviews", ()), pull=pull, **more)
+    assert ended.answer is Answer.REJECT
+    assert "merged at the forge by hand, and nothing was released from it" in ended.comment and why in ended.comment

@@ -5,6 +5,7 @@ import binascii
 import subprocess
 from typing import Any
 
+from kits.fake_forge import access
 from kits.fake_forge.ask import Answer, Ask, Refusal, invalid, not_found, route
 from kits.fake_forge.git import Git
 from kits.fake_forge.store import Doc
@@ -19,6 +20,8 @@ def show_repository(ask: Ask) -> Answer:
 def change_repository(ask: Ask) -> Answer:
     """Rename, archive, and what may be merged how; the old name still leads here."""
     repo = ask.repo
+    if repo["archived"] and ask.body.get("archived") is not False:
+        raise Refusal(403, access.READ_ONLY)
     name = ask.given("name", repo["name"])
     if name != repo["name"]:
         if ask.forge.find_repository(repo["owner"], name):
