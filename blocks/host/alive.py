@@ -1,6 +1,7 @@
 """Whether a process is dead for sure: by its number, its start and the machine's, since numbers are used again."""
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
 
@@ -60,8 +61,16 @@ def _boots() -> frozenset[str]:
 
 
 def _noted() -> Path:
-    """Under the machine's name: a home that was copied to another machine knows nothing of the starts of that one."""
-    with contextlib.suppress(OSError):
-        if machine := Path("/etc/machine-id").read_text().strip():
-            return home() / "run" / f"boots-{machine}"
-    return home() / "run" / f"boots-{os.uname().nodename}"
+    """Under what tells this machine from all others: a home that was copied to another one, be it a clone with the same
+    machine-id, knows nothing of the starts of this one."""
+    return home() / "run" / f"boots-{hashlib.sha256(' '.join(_machine()).encode()).hexdigest()[:32]}"
+
+
+def _machine() -> list[str]:
+    """Its id, its name, and the addresses of its network cards; of these every one that there is."""
+    told = [os.uname().nodename]
+    for file in (Path("/etc/machine-id"), *sorted(Path("/sys/class/net").glob("*/address"))):
+        if file.name == "machine-id" or (file.parent / "device").exists():  # bridges and their like come and go
+            with contextlib.suppress(OSError):
+                told.append(file.read_text().strip())
+    return told

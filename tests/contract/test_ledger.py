@@ -353,6 +353,8 @@ def test_a_lease_of_what_nobody_resumes_ends_with_its_process(
     assert ledger.lease("before", "gone", 900, f"before/pid:[1] {number} 1") == 1
     assert ledger.lease("before", "next", 900) == 2, "the machine has started anew since"
     assert not alive.is_dead(alive.mark_of_this())
+    monkeypatch.setattr(alive, "_machine", lambda: ["the same id and name", "another network card"])
+    assert not alive.is_dead(f"before/pid:[1] {number} 1"), "a clone knows nothing of the other one's starts"
 
 
 def test_a_holder_renews_its_lease_and_keeps_its_token(ledger: Ledger) -> None:
