@@ -103,6 +103,13 @@ class Cancelled(Value):
     signed_in: bool = False
 
 
+class NotCancelled(Value):
+    """Why a request to cancel was refused after it was noted: it does not stand."""
+
+    by: str
+    reason: str
+
+
 def is_among(repository: str, allowed: Sequence[str]) -> bool:
     """Whether a list has a repository: by its very name, or by `…/*` for all that lie directly below a place."""
     return any(

@@ -334,6 +334,9 @@ class HostedForge(Protocol):
         """Why the forge would not merge it now; None where it would, or where that is asked another way: a base that
         moved, a conflict, a pull request that is over. `looks`: how often, while the forge is still computing it."""
 
+    def forget_token(self, repository: str, token: str | None = None) -> bool:
+        """The token that it had was not taken; whether the next call gets a new one."""
+
     def why_over(self, repository: str) -> str | None:
         """Why nothing can be done there any more: it was archived, renamed or moved; None where it can."""
 

@@ -177,6 +177,7 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "held": lambda body: f"{body['by']}{_known_by(body)} holds {body['environment']}: {body['reason']}",
     "opened": lambda body: f"{body['by']}{_known_by(body)} opens {body['environment']} again: {body['reason']}",
     "cancelled": lambda body: f"{body['by']}{_known_by(body)} asks to cancel it{_why(body)}",
+    "not-cancelled": lambda body: f"the request of {body['by']} to cancel it was refused: {body['reason']}",
     "artifact": lambda body: f"{body['kind']} {_short(body['id'])} built and signed",
     "deploy-started": lambda body: f"deploying {_short(body['revision'])} to {body['environment']}",
     "deployed": _deployed,

@@ -24,6 +24,7 @@ from domain.task import End, Outcome
 from flows.endings import STATE_NAMES
 from flows.processes import has_process
 from flows.report import page_frozen, recorded
+from tasks.merge import cancelled
 from tasks.people.pager import page
 from tasks.releasing import lease
 
@@ -115,8 +116,8 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
         return None
     if not was_cancelled:
         return _froze(client, run, said)
-    lines = [told(entry.kind, entry.body) for entry in shop.ledger.entries(run_id=str(run.id), kind="cancelled")]
-    why = lines[-1] if lines else "it was cancelled past the door, and nobody said by whom"
+    asked = cancelled(shop, str(run.id))
+    why = told(asked.kind, asked.body) if asked else "it was cancelled past the door, and nobody said by whom"
     if brief.environment and lease.holder(shop.ledger, brief.environment) == str(run.id):
         page(
             shop.pager,

@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from blocks.ledger.reading import Reader
 from blocks.ledger.writing import held_by, record
-from domain.access import Cancelled
+from domain.access import Cancelled, NotCancelled
 from domain.errors import InputError, LedgerError
 from station import api, settings
+
+REFUSED = "#"
+"""Between a name and how often it was refused, in the key of what it asks after that."""
 
 
 class Busy(InputError):
@@ -26,15 +30,24 @@ def note(run: Mapping[str, Any], who: Cancelled, ledgers: Mapping[str, str]) -> 
     """Note who asks to cancel a run, in the ledger of its workshop. From then on it merges nothing.
 
     Raises Busy where it merges, or has an environment, in any of `ledgers`, before or after that is noted: a rollback
-    chooses by itself whose environment it takes. Raises LedgerError where no ledger is known, or one is away.
+    chooses by itself whose environment it takes. What is refused after it was noted does not stand. Raises LedgerError
+    where no ledger is known, or one is away.
     """
     run_id = str(run["id"])
     url = ledgers.get(api.workshop_of(dict(run))) or ledgers.get("default")
     if url is None:
         raise LedgerError("there is no workshop block 'default': `lockgate up` makes it")
     _check_idle(run_id, ledgers)
-    record(url, run_id, "cancelled", who.by, who)
-    _check_idle(run_id, ledgers)
+    refused = sum(
+        entry.key.partition(REFUSED)[0] == who.by for entry in Reader(url).entries(run_id, ("not-cancelled",))
+    )
+    key = f"{who.by}{REFUSED}{refused}" if refused else who.by
+    record(url, run_id, "cancelled", key, who)
+    try:
+        _check_idle(run_id, ledgers)
+    except Busy as busy:
+        record(url, run_id, "not-cancelled", key, NotCancelled(by=who.by, reason=str(busy)))
+        raise
 
 
 def cancel(run_id: str, why: str, by: str) -> str:

@@ -4,6 +4,7 @@ from prefect.runtime import flow_run
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
+from domain.entry import Entry
 from domain.errors import AgentError, NotYet, Unapproved, Withdrawn
 from domain.pull_request import Proposed
 from domain.story import told
@@ -38,7 +39,7 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
     proposed = shop.ledger.find(run, "pull-request", fingerprint(prepared, evidence), Proposed)
     gone = None
     with lease.merging(shop.ledger, run):
-        asked = shop.ledger.last("cancelled", run_id=run)
+        asked = cancelled(shop, run)
         if asked and not _is_there(shop, brief, commit, proposed):
             raise Withdrawn(f"nothing was merged: {told(asked.kind, asked.body)}")
         there: str | None = commit
@@ -68,6 +69,13 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
         merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
     show.merged(merged, brief, evidence.attempt.number)
     return merged
+
+
+def cancelled(shop: Workshop, run: str) -> Entry | None:
+    """The newest request to cancel a run that was not refused."""
+    refused = {entry.key for entry in shop.ledger.entries(run_id=run, kind="not-cancelled")}
+    asked = [entry for entry in shop.ledger.entries(run_id=run, kind="cancelled") if entry.key not in refused]
+    return asked[-1] if asked else None
 
 
 def _asks_again(prepared: Prepared, evidence: Evidence, approval: Approval, why: str) -> Merged:

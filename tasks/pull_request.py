@@ -21,7 +21,7 @@ from domain.policy.pull_review import Heard, hear
 from domain.policy.reviewers import needs, owners_of
 from domain.ports import HostedForge
 from domain.prompts import fence
-from domain.pull_request import DeploymentState, Proposed, PullState, Status, StatusState
+from domain.pull_request import DeploymentState, Proposed, PullState, ReviewState, Status, StatusState
 from domain.task import (
     Approval,
     Evidence,
@@ -44,6 +44,7 @@ SUMMARY = "lockgate"
 MOST_ROWS, MOST_FINDINGS = 40, 30
 PATIENT = 5
 """How often a run looks, a second apart, while its forge computes whether it can merge; then it is suspended."""
+DECIDING = (ReviewState.APPROVED, ReviewState.CHANGES_REQUESTED)
 AWAY, MOST_WAITS = "away", 12
 """How the key of a run that waits for its forge to answer begins; and how often it waits, before a person is asked."""
 
@@ -212,7 +213,8 @@ def heard(shop: Workshop, run: str, question: Question, given: Sequence[str] = (
     at, number = proposed.repository, proposed.number
     pull = host.pull_request(at, number)
     reviews = host.reviews(at, number) if pull.state is not PullState.CLOSED else ()
-    threads = host.threads(at, number) if any(one.commit == proposed.head for one in reviews) else ()
+    deciding = [one for one in reviews if one.commit == proposed.head and one.state in DECIDING]
+    threads = host.threads(at, number) if deciding else ()
     return hear(
         question,
         proposed,

@@ -11,7 +11,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from time import sleep
 from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -58,6 +58,9 @@ PERMISSIONS = {
     "metadata": "read",
 }
 """What a token of an installation is made with, whatever more the App has."""
+BY_US = "by Lockgate"
+"""What our deployments say of themselves: those of others are left alone."""
+PER_PAGE = 100
 MERGEABLE = ("clean", "unstable", "has_hooks", "behind", "dirty")
 WRITERS = ("write", "maintain", "admin")
 
@@ -67,9 +70,19 @@ query($owner: String!, $name: String!, $number: Int!, $after: String) {
   repository(owner: $owner, name: $name) { pullRequest(number: $number) {
     reviewThreads(first: 50, after: $after) {
       pageInfo { hasNextPage endCursor }
-      nodes { isResolved path line comments(first: 20) { nodes { body author { __typename login
-        ... on User { databaseId } ... on Bot { databaseId } } } } } } } } }
+      nodes { id isResolved path line comments(first: 50) { ...Remarks } } } } } }
+""" + (
+    _REMARKS := """
+fragment Remarks on PullRequestReviewCommentConnection {
+  pageInfo { hasNextPage endCursor }
+  nodes { body author { __typename login ... on User { databaseId } ... on Bot { databaseId } } }
+}
 """
+)
+_MORE_REMARKS = f"""
+query($thread: ID!, $after: String) {{ node(id: $thread) {{ ... on PullRequestReviewThread {{
+  comments(first: 100, after: $after) {{ ...Remarks }} }} }} }}
+{_REMARKS}"""
 
 
 class Page(NamedTuple):
@@ -166,7 +179,7 @@ class GitHub(LockgateBlock):
 
     def _from(self, repository: str, branch: str) -> Any:
         owner = _path(repository).partition("/")[0]
-        query = f"state=all&per_page=100&head={quote(f'{owner}:{branch}', safe='')}"
+        query = f"state=all&head={quote(f'{owner}:{branch}', safe='')}"
         found = self._all(repository, f"/repos/{_path(repository)}/pulls?{query}")
         ours = [one for one in found if one["head"]["ref"] == branch and _repo_of(one["head"]) == _repo_of(one["base"])]
         return max(ours, key=lambda one: (one["state"] == "open", one["number"]), default=None)
@@ -232,7 +245,7 @@ class GitHub(LockgateBlock):
         """Commit statuses: checks are for Apps alone. The newest of each context is looked at first."""
         where = f"/repos/{_path(repository)}"
         said: dict[str, tuple[str, str]] = {}
-        for one in self._all(repository, f"{where}/commits/{commit}/statuses?per_page=100"):  # the newest first
+        for one in self._all(repository, f"{where}/commits/{commit}/statuses"):  # the newest first
             said.setdefault(one["context"], (one["state"], one["description"] or ""))
         for status in statuses:
             sentence = _short(status.sentence)
@@ -244,7 +257,7 @@ class GitHub(LockgateBlock):
         """The one comment of ours that begins with the hidden marker; others' comments are never touched."""
         where, text = f"/repos/{_path(repository)}/issues", _bounded(f"<!-- {marker} -->\n{body}")
         me = self.me(repository).casefold()
-        for one in self._all(repository, f"{where}/{number}/comments?per_page=100"):
+        for one in self._all(repository, f"{where}/{number}/comments"):
             by = str((one["user"] or {}).get("login", "")).casefold()
             if by == me and str(one["body"] or "").startswith(f"<!-- {marker} -->"):
                 if one["body"] != text:
@@ -256,7 +269,7 @@ class GitHub(LockgateBlock):
 
     def reviews(self, repository: str, number: int) -> tuple[PullReview, ...]:
         """All of them, the oldest first; those of users who are gone are left out."""
-        found = self._all(repository, f"/repos/{_path(repository)}/pulls/{number}/reviews?per_page=100")
+        found = self._all(repository, f"/repos/{_path(repository)}/pulls/{number}/reviews")
         return tuple(
             PullReview(
                 id=one["id"],
@@ -278,15 +291,21 @@ class GitHub(LockgateBlock):
             given = {"owner": owner, "name": name, "number": number, "after": after}
             asked = self._graph(repository, _THREADS, given)["repository"]["pullRequest"]["reviewThreads"]
             for one in asked["nodes"]:
-                remarks = tuple(
-                    Remark(by=_author(each["author"]), text=each["body"])
-                    for each in one["comments"]["nodes"]
-                    if each["author"]
-                )
+                remarks = tuple(self._remarks(repository, one))
                 found.append(Thread(path=one["path"], line=one["line"], is_resolved=one["isResolved"], remarks=remarks))
             if not asked["pageInfo"]["hasNextPage"]:
                 return tuple(found)
             after = asked["pageInfo"]["endCursor"]
+
+    def _remarks(self, repository: str, thread: Mapping[str, Any]) -> Iterator[Remark]:
+        """All that was said in a thread, page after page."""
+        page = thread["comments"]
+        while True:
+            yield from (Remark(by=_author(one["author"]), text=one["body"]) for one in page["nodes"] if one["author"])
+            if not page["pageInfo"]["hasNextPage"]:
+                return
+            given = {"thread": thread["id"], "after": page["pageInfo"]["endCursor"]}
+            page = self._graph(repository, _MORE_REMARKS, given)["node"]["comments"]
 
     def may_write(self, repository: str, person: Person) -> bool:
         """Whether this user may write there now. False also where the login is another user's by now."""
@@ -337,19 +356,21 @@ class GitHub(LockgateBlock):
     def announce(
         self, repository: str, commit: str, environment: str, state: DeploymentState, url: str, sentence: str
     ) -> None:
-        """A deployment of `commit`, one for each environment, and its newest status."""
+        """The newest deployment of `commit` there, and its newest status. One that is over is begun anew."""
         where = f"/repos/{_path(repository)}/deployments"
-        query = f"sha={commit}&environment={quote(environment, safe='')}&per_page=100"
-        known = self._all(repository, f"{where}?{query}")
-        if not known:
+        query = f"sha={commit}&environment={quote(environment, safe='')}"
+        ours = [one for one in self._all(repository, f"{where}?{query}") if one["description"] == BY_US]  # newest first
+        said = self._all(repository, f"{where}/{ours[0]['id']}/statuses") if ours else []
+        is_over = bool(said) and said[0]["state"] in ("inactive", "failure", "error")
+        if not ours or (is_over and state is DeploymentState.IN_PROGRESS):
             asked = {
                 "ref": commit, "environment": environment, "auto_merge": False, "required_contexts": [],
-                "description": "by Lockgate", "task": "deploy",
+                "description": BY_US, "task": "deploy",
             }  # fmt: skip
-            known = [self._send(repository, "POST", where, asked)]
-        at = f"{where}/{known[-1]['id']}/statuses"
-        if any(one["state"] == state.value for one in self._all(repository, f"{at}?per_page=100")):
+            ours, said = [self._send(repository, "POST", where, asked)], []
+        if any(one["state"] == state.value for one in said):
             return
+        at = f"{where}/{ours[0]['id']}/statuses"
         told = {"state": state.value, "description": _short(sentence), "environment_url": url, "auto_inactive": True}
         self._send(repository, "POST", at, told)
 
@@ -417,21 +438,28 @@ class GitHub(LockgateBlock):
     def _get(self, repository: str, path: str) -> Any:
         return self._page(repository, path).body
 
-    def _all(self, repository: str, path: str) -> list[Any]:
-        """Every page of a list. One that breaks is an error, never a shorter list."""
+    def _all(self, repository: str, path: str, name: str = "") -> list[Any]:
+        """Every page of a list, or of the list called `name` in it. One that breaks is an error, never a shorter list.
+
+        A page that is still as it was says nothing of a next one that came since: after a full one, it is asked for.
+        """
+        first = f"{path}{'&' if '?' in path else '?'}per_page={PER_PAGE}"
         found: list[Any] = []
-        following: str | None = path
+        following: str | None = first
+        number = 1
         while following is not None:
             page = self._page(repository, following)
-            found += page.body
-            following = page.following
+            items = page.body[name] if name else page.body
+            found += items
+            number += 1
+            following = page.following or (f"{first}&page={number}" if len(items) >= PER_PAGE else None)
         return found
 
     def _page(self, repository: str, path: str) -> Page:
         """One answer; from memory where GitHub says that it is still so."""
         key = (self._api, self._identity, path)
         known = _pages.get(key)
-        answer = self._call("GET", path, self._token(repository), etag=known.etag if known else "")
+        answer = self._signed_call(repository, "GET", path, etag=known.etag if known else "")
         if answer.status_code == 304 and known:
             return known
         page = Page(answer.headers.get("etag", ""), _json(answer), self._following(answer))
@@ -450,17 +478,29 @@ class GitHub(LockgateBlock):
         return str(address[len(self._api) :])
 
     def _send(self, repository: str, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        return _json(self._call(method, path, self._token(repository), body))
+        return _json(self._signed_call(repository, method, path, body))
 
     def _graph(self, repository: str, query: str, variables: Mapping[str, Any]) -> Any:
         base = self._api.removesuffix("/api/v3")
         address = f"{base}/api/graphql" if base != self._api else f"{base}/graphql"
         given = {"query": query, "variables": variables}
-        answer = _json(self._call("POST", address, self._token(repository), given))
+        answer = _json(self._signed_call(repository, "POST", address, given))
         if answer.get("errors") or not answer.get("data"):
             said = "; ".join(str(one.get("message", "")) for one in answer.get("errors") or ()) or "no data"
             raise ForgeError(f"{self.host}: {said}")
         return answer["data"]
+
+    def _signed_call(
+        self, repository: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, etag: str = ""
+    ) -> httpx.Response:
+        """One request with our token. An App whose token is not taken any more gets a new one, once."""
+        token = self._token(repository)
+        try:
+            return self._call(method, path, token, body, etag=etag)
+        except Unsigned:  # nothing was done
+            if not self.forget_token(repository, token):
+                raise
+        return self._call(method, path, self._token(repository), body, etag=etag)
 
     def _call(
         self, method: str, path: str, token: str, body: Mapping[str, Any] | None = None, *, etag: str = ""
@@ -500,7 +540,7 @@ class GitHub(LockgateBlock):
         if 300 <= code < 400:
             raise Moved(f"{said}: it was renamed or moved; name its new address, and send the brief anew")
         if code == 401:
-            raise InputError(f"{said}: the token ran out or was taken back; save a new one in the block")
+            raise Unsigned(f"{said}: the token ran out or was taken back; save a new one in the block")
         if code == 404:
             raise Missing(f"{said}: it is gone, or the token may not see it")
         if code >= 500:
@@ -523,6 +563,19 @@ class GitHub(LockgateBlock):
                 return token
             _tokens[key] = self._installation_token(_path(repository))
             return _tokens[key][0]
+
+    def forget_token(self, repository: str, token: str | None = None) -> bool:
+        """The token of an installation was not taken: the next call asks for a new one. Whether there can be one.
+
+        `token`: that which was not taken; another thread may have a new one already.
+        """
+        if self.token:
+            return False
+        key = (self._api, self.app_id, _path(repository))
+        with _tokens_lock:
+            if token is None or _tokens.get(key, ("", 0.0))[0] == token:
+                _tokens.pop(key, None)
+        return True
 
     def _installation_token(self, path: str) -> tuple[str, float]:
         """(token, when it ends): for this repository alone, with what we need and no more."""
@@ -554,6 +607,10 @@ class GitHub(LockgateBlock):
 
 class Missing(InputError):
     """It is not there, or the token may not see it."""
+
+
+class Unsigned(InputError):
+    """The token is not taken."""
 
 
 class Moved(InputError):

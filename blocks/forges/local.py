@@ -2,8 +2,9 @@
 
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from pydantic import Field
@@ -20,7 +21,9 @@ from blocks.home import home
 from domain.errors import AgentError, ForgeError, InputError, NotYet
 from domain.ports import Tree
 
+T = TypeVar("T")
 _TRIES = 5
+_NOT_SIGNED = re.compile(r"authentication failed|returned error: 401|could not read (username|password)", re.IGNORECASE)
 _NO_ANSWER = re.compile(
     r"returned error: 5\d\d|could not resolve|failed to connect|couldn't connect|connection (refused|reset|timed out)|"
     r"empty reply|timed out|took longer than|rpc failed|early eof|remote end hung up",
@@ -312,7 +315,7 @@ class LocalForge(LockgateBlock):
         mirror.ensure()
         try:
             with mirror.locked():
-                mirror.fetch(place.address, f"{what}:{ref}", upload, self._credential(place))
+                self._signed(place, lambda key: mirror.fetch(place.address, f"{what}:{ref}", upload, key))
                 return mirror.commit_at(ref)
         except InputError as err:
             raise _unreadable(place, err) from err
@@ -327,9 +330,10 @@ class LocalForge(LockgateBlock):
 
     def _list(self, place: Place, flag: str, *patterns: str) -> list[str]:
         argv = ("ls-remote", flag, *_upload_pack(place), "--", place.address, *patterns)
-        credential = self._credential(place)
         try:
-            listed = git(*argv, as_person=True, credential=credential, timeout_s=self.git_timeout_s)
+            listed = self._signed(
+                place, lambda key: git(*argv, as_person=True, credential=key, timeout_s=self.git_timeout_s)
+            )
         except ForgeError as err:
             raise self._trouble(place, str(err)) from err
         return listed.out.decode("utf-8", "replace").splitlines()
@@ -338,6 +342,16 @@ class LocalForge(LockgateBlock):
         """What git said as an error: a hosted forge that did not answer is waited for."""
         is_away = _NO_ANSWER.search(said) and not place.directory and self.hosted(place.address)
         return NotYet(said) if is_away else ForgeError(said)
+
+    def _signed(self, place: Place, act: Callable[[RepositoryCredential | None], T]) -> T:
+        """`act` with what opens the place. A GitHub App whose token is not taken any more gets a new one, once."""
+        try:
+            return act(self._credential(place))
+        except (ForgeError, InputError) as err:
+            host = None if place.directory else self.hosted(place.address)
+            if host is None or not _NOT_SIGNED.search(str(err)) or not host.forget_token(place.address):
+                raise
+        return act(self._credential(place))
 
     def _stands_elsewhere(self, place: Place, mirror: Mirror, branch: str, commit: str) -> str | None:
         tip = self._fetch(place, mirror, branch)
@@ -352,7 +366,7 @@ class LocalForge(LockgateBlock):
         to = receive_pack(checked(place.directory), self.git_timeout_s) if place.directory else ()
         try:
             words = ("push", *flags, *to, "--", place.address, f"{commit}:{ref}")
-            mirror.git(*words, as_person=True, credential=self._credential(place))
+            self._signed(place, lambda key: mirror.git(*words, as_person=True, credential=key))
         except (ForgeError, InputError) as err:
             return str(err)
         return None

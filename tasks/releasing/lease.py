@@ -46,31 +46,37 @@ def seize(ledger: Ledger, environment: str, run: str, *, process: str | None = N
 @contextlib.contextmanager
 def kept(ledger: Ledger, environment: str, run: str, *, process: str | None = None) -> Iterator[None]:
     """Renews the lease until the context ends. If a clock that was set let it run out, it is taken again."""
+    with _beating(ledger, _name(environment), run, process):
+        yield
+
+
+@contextlib.contextmanager
+def merging(ledger: Ledger, run: str) -> Iterator[None]:
+    """While the context is open, whoever cancels the run is told that it merges: it is not stopped half-way."""
+    try:
+        with _beating(ledger, f"merge/{run}", run):
+            yield
+    finally:
+        ledger.release(f"merge/{run}", run)
+
+
+@contextlib.contextmanager
+def _beating(ledger: Ledger, name: str, run: str, process: str | None = None) -> Iterator[None]:
     over = threading.Event()
-    token = ledger.lease(_name(environment), run, LEASE_S, process)
+    token = ledger.lease(name, run, LEASE_S, process)
 
     def beat() -> None:
         while token is not None and not over.wait(HEARTBEAT_S):
             with contextlib.suppress(Exception):  # the next beat comes; who lost the lease meanwhile is fenced
-                ledger.renew(_name(environment), token, LEASE_S)
+                ledger.renew(name, token, LEASE_S)
 
-    thread = threading.Thread(target=beat, name=f"lease {environment}", daemon=True)
+    thread = threading.Thread(target=beat, name=f"lease {name}", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join()
-
-
-@contextlib.contextmanager
-def merging(ledger: Ledger, run: str) -> Iterator[None]:
-    """While the context is open, whoever cancels the run is told that it merges: it is not stopped half-way."""
-    ledger.lease(f"merge/{run}", run, LEASE_S)
-    try:
-        yield
-    finally:
-        ledger.release(f"merge/{run}", run)
 
 
 def give_back(ledger: Ledger, environment: str, run: str) -> None:

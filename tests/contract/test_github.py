@@ -32,11 +32,18 @@ def proposed(at: World, branch: str, text: str = SEARCH, title: str = "Search") 
 def test_a_pull_request_goes_from_a_draft_to_a_merge_as_one_commit(tmp_path: Path, as_app: bool) -> None:
     with world(tmp_path, as_app=as_app) as at:
         goes_through(at)
-        if as_app:  # its token is renewed when it ran out
-            at.fake.expire_all("lockgate[bot]")
-            github._tokens.clear()
-            assert at.host.me(at.address) == "lockgate[bot]"
-            assert at.host.pull_request(at.address, 1).state is PullState.MERGED
+        if as_app:  # a token that is not taken any more is renewed once, by the API as well as by git
+            for ask in (
+                lambda: at.host.pull_request(at.address, 1),
+                lambda: at.host.comment(at.address, 1, "lockgate:x", "hello"),
+                lambda: at.forge.base(at.address, "main"),
+                lambda: at.forge.publish(at.address, "lockgate/renewed", at.change("RENEWED = 1\n"), ()),
+            ):
+                at.fake.expire_all("lockgate[bot]")
+                ask()
+            at.fake.fault("status", path="/pulls/1$", status=401, times=2)
+            with pytest.raises(InputError, match="ran out or was taken back"):
+                at.host.pull_request(at.address, 1)
 
 
 def goes_through(at: World) -> None:
@@ -128,6 +135,13 @@ def test_how_a_release_goes_is_told_once_a_state(at: World) -> None:
     (deployment,) = at.as_("ann", "GET", f"/deployments?sha={commit}")
     told = at.as_("ann", "GET", f"/deployments/{deployment['id']}/statuses")
     assert sorted(one["state"] for one in told) == ["in_progress", "inactive", "success"]
+    others = {"ref": commit, "environment": "production", "auto_merge": False, "required_contexts": []}
+    at.as_("ann", "POST", "/deployments", {**others, "description": "by hand"})
+    for state in (DeploymentState.IN_PROGRESS, DeploymentState.IN_PROGRESS, DeploymentState.SUCCESS):
+        at.host.announce(at.address, commit, "production", state, "http://shop.test", "once more")
+    second, hand, first = at.as_("ann", "GET", f"/deployments?sha={commit}")
+    states = [[one["state"] for one in at.as_("ann", "GET", one["statuses_url"])] for one in (second, hand, first)]
+    assert states == [["success", "in_progress"], [], ["inactive", "success", "in_progress"]], "it is released anew"
 
 
 CUT: tuple[tuple[str, str], ...] = (
@@ -211,6 +225,60 @@ def test_a_read_that_changed_nothing_costs_nothing(at: World) -> None:
     assert [code for _, path, code in at.fake.calls[before:] if path.endswith("/reviews")] == [304]
     at.review(at.person("ann"), pull.number, "APPROVE")
     assert len(at.host.reviews(at.address, pull.number)) == 1
+
+
+def test_a_full_page_that_is_as_it_was_hides_no_next_page(at: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(github, "PER_PAGE", 3)
+    pull, _ = proposed(at, "lockgate/pages", "PAGES = 1\n")
+    ann = at.person("ann")
+    for turn in range(3):
+        at.review(ann, pull.number, "COMMENT", f"{turn}")
+    assert len(at.host.reviews(at.address, pull.number)) == 3
+    at.review(ann, pull.number, "APPROVE")
+    before = len(at.fake.calls)
+    assert at.host.reviews(at.address, pull.number)[3].state is ReviewState.APPROVED
+    assert [code for _, path, code in at.fake.calls[before:] if path.endswith("/reviews")] == [304, 200]
+
+
+def test_a_long_conversation_is_read_to_its_end(at: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    pull, _ = proposed(at, "lockgate/talk", "TALK = 1\n")
+    at.person("carl", "read")
+    line = {"path": "app.py", "line": 1, "side": "RIGHT", "body": "0"}
+    at.review("carl", pull.number, "COMMENT", "", comments=[line])
+    (first,) = at.as_("carl", "GET", f"/pulls/{pull.number}/comments")
+    for turn in range(1, 5):
+        said = {"body": f"{turn}", "in_reply_to": first["id"]}
+        at.as_("carl" if turn < 4 else at.person("ann"), "POST", f"/pulls/{pull.number}/comments", said)
+    for name in ("_THREADS", "_MORE_REMARKS"):
+        query = (
+            getattr(github, name).replace("comments(first: 50", "comments(first: 2").replace("first: 100", "first: 2")
+        )
+        monkeypatch.setattr(github, name, query)
+    (thread,) = at.host.threads(at.address, pull.number)
+    assert [one.text for one in thread.remarks] == ["0", "1", "2", "3", "4"]
+    assert thread.remarks[-1].by.login == "ann", "whoever may write makes the conversation count, also late"
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("clean", None), ("unstable", None), ("has_hooks", None), ("behind", None), ("dirty", None),
+        ("blocked", "the rules of its branch"), ("unknown", "has not said yet"), (None, "has not said yet"),
+        ("", "has not said yet"), ("something_new", "calls its state something_new"), ("draft", "calls its state"),
+    ],
+)  # fmt: skip
+def test_what_the_forge_does_not_say_is_no(word: str | None, why: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    host, slept = GitHub(token=SecretStr("t")), list[float]()
+    shown = {"state": "open", "mergeable_state": word, "draft": False}
+    monkeypatch.setattr(GitHub, "_get", lambda *_: shown)
+    monkeypatch.setattr(github, "sleep", slept.append)
+    said = host.why_blocked("https://github.com/acme/shop", 1, looks=5)
+    assert said is None if why is None else said is not None and why in said
+    assert len(slept) == (4 if why == "has not said yet" else 0), "it is waited for, and not for ever"
+    shown["draft"] = True
+    assert "a draft again" in str(host.why_blocked("https://github.com/acme/shop", 1))
+    shown["state"] = "closed"
+    assert host.why_blocked("https://github.com/acme/shop", 1) is None, "that it is over is asked another way"
 
 
 def test_its_token_is_in_no_command_no_environment_and_no_error(

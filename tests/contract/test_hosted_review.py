@@ -378,6 +378,31 @@ def test_the_poll_wakes_a_run_once_what_it_asked_is_decided_there(run: Run, monk
     assert len(asks.looks()) == 1, "each workshop has forges of its own"
 
 
+def test_what_a_round_of_the_poll_asks_of_the_forge_is_what_the_documentation_says(run: Run) -> None:
+    run.stays()
+    asks = Server(run, f"review-{run.mark[:16]}-0")
+
+    def costs() -> tuple[int, int, int]:
+        """(free by ETag, counted, GraphQL) of a round in which nothing changed since the one before."""
+        for _ in range(2):  # the first look begins the forge's own computing
+            asks.looks()
+        before = len(run.at.fake.calls)
+        asks.looks()
+        made = run.at.fake.calls[before:]
+        free = sum(code == 304 for _, _, code in made)
+        return free, sum(code == 200 and m == "GET" for m, _, code in made), sum(m == "POST" for m, _, _ in made)
+
+    table = (Path(__file__).parents[2] / "docs" / "forges.md").read_text()
+    line = {"path": "app.py", "line": 1, "side": "RIGHT", "body": "why?"}
+    seen = [costs()]
+    run.at.review("ann", run.number, "COMMENT", "", comments=[line])
+    seen.append(costs())
+    run.at.review("bob", run.number, "APPROVE")
+    seen.append(costs())
+    rows = [f"| {free} | {counted} | {graph} |" for free, counted, graph in seen]
+    assert [row for row in rows if row not in table] == [], rows
+
+
 def test_the_poll_wakes_a_run_whose_branch_has_its_checks_or_whose_forge_answers_again(run: Run) -> None:
     run.approves_it()
     rule = {"strict": False, "contexts": ["other/ci"]}

@@ -1,6 +1,7 @@
 """The review gate: who is asked and why, how long it waits, and what the record says when nobody needs to be."""
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +36,7 @@ from domain.task import (
 from station import cancelling
 from tasks import merge as merging
 from tasks import review_gate as gate
+from tasks.releasing import lease
 from tasks.review_gate import Review, base_gate, fingerprint, review_gate
 from tests.unit.policy_cases import BASE, COMMIT, PROJECT, attempt, evidence, head, prepared, tree
 
@@ -293,6 +295,49 @@ def test_what_somebody_has_asked_to_cancel_is_not_merged_any_more(
     assert station.merged == [] and station.ledger.holder_of("merge/run") is None
     tip.append(COMMIT)  # it was killed after the branch had moved, and before that was on record
     assert merge(prepared(), seen(), real).commit == COMMIT
+
+
+def test_a_request_to_cancel_that_was_refused_does_not_stand_and_the_next_one_does(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge, url = merge_of(station, monkeypatch), station.ledger.url.get_secret_value()
+    station.says("ann", "bob")
+    real, noted = review_gate(prepared(), seen(), VERDICT), cancelling.record
+    run, eve = {"id": "run", "parameters": {}}, Cancelled(by="eve")
+
+    def record(*what: Any) -> Any:  # it begins to release in that very moment
+        station.ledger.lease("environment/shop", "run", 60)
+        return noted(*what)
+
+    monkeypatch.setattr(cancelling, "record", record)
+    for _ in range(2):
+        with pytest.raises(cancelling.Busy, match="releases to shop right now"):
+            cancelling.note(run, eve, {"default": url})
+        station.ledger.release("environment/shop", "run")
+    assert merging.cancelled(cast("Any", station), "run") is None
+    monkeypatch.setattr(cancelling, "record", noted)
+    cancelling.note(run, eve, {"default": url})
+    station.forge.contains = lambda *_: False
+    with pytest.raises(Withdrawn, match="eve"):
+        merge(prepared(), seen(), real)
+
+
+def test_a_merge_that_takes_long_keeps_its_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(url=SecretStr(f"sqlite:///{tmp_path}/ledger.db"))
+    renewed = threading.Event()
+    real = Ledger.renew
+
+    def renew(self: Ledger, name: str, token: int, seconds: float) -> bool:
+        kept = real(self, name, token, seconds)
+        renewed.set()
+        return kept
+
+    monkeypatch.setattr(Ledger, "renew", renew)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.01)
+    with lease.merging(ledger, "run"):
+        assert renewed.wait(30)
+        assert ledger.holder_of("merge/run") == "run"
+    assert ledger.holder_of("merge/run") is None
 
 
 def test_who_cancels_a_run_while_it_merges_is_told_so(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from domain.access import Cancelled, Holding
+from domain.access import Cancelled, Holding, NotCancelled
 from domain.artifact import Artifact, ArtifactKind
 from domain.pull_request import Proposed
 from domain.rehearsed import Migrated, RanOn
@@ -197,6 +197,11 @@ LINES: list[tuple[str, Value, str]] = [
     ("held", HOLDING, "ann (a claim) holds shop: too many"),
     ("held", HOLDING.model_copy(update={"signed_in": True}), "ann (signed in) holds shop: too many"),
     ("opened", HOLDING, "ann (a claim) opens shop again: too many"),
+    (
+        "not-cancelled",
+        NotCancelled(by="ann", reason="it merges"),
+        "the request of ann to cancel it was refused: it merges",
+    ),
     ("cancelled", Cancelled(by="ann"), "ann (a claim) asks to cancel it"),
     ("cancelled", Cancelled(by="ann", why="not now", signed_in=True), "ann (signed in) asks to cancel it: not now"),
     ("deploy-started", RELEASE, "deploying cccccccccccc to shop"),
