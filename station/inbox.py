@@ -1,6 +1,7 @@
 """What waits for a person, oldest first, with the command that answers it: `lockgate inbox`."""
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ KINDS = {
     "review": ("review", "lockgate review {run}"),
     "questions": ("questions", "lockgate answer {run}"),
     "ready": ("something that is lacking", "lockgate status {run}"),
+    "forge": ("its forge's rules", "lockgate status {run}"),
+    "away": ("its forge to answer", "lockgate status {run}"),
 }
 """How the key of a suspended run begins → what it waits for, and what shows that."""
 
@@ -28,8 +31,11 @@ class Waiting(NamedTuple):
     since: datetime
     command: str
     kind: str
+    why: str = ""
 
 
+AT_FORGE = ("forge", "away")
+"""They go on by themselves, once somebody did something at the forge: the reason says what."""
 SUSPENDED = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED"]}}}
 
 
@@ -51,7 +57,7 @@ def show(as_json: bool) -> None:
         return
     table = Table("waits", "for", "title", "look at it, and answer", box=None, pad_edge=False)
     for one in found:
-        title = one_line(one.title)
+        title = one_line(one.title) + (f": {one_line(one.why)}" if one.why else "")
         table.add_row(_age(one.since), one.asks, Text(title), Text(one.command, no_wrap=True, overflow="fold"))
     if not console.is_terminal:
         console.width = 160  # for a file or a pipe: nothing is cut
@@ -67,7 +73,15 @@ def _asked(run: dict[str, Any]) -> Waiting | None:
         return None
     since = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
     asks, command = KINDS[kind]
-    return Waiting(run["id"], run["name"], asks, since, command.format(run=run["id"]), kind)
+    why = _reason(run) if kind in AT_FORGE else ""
+    return Waiting(run["id"], run["name"], asks, since, command.format(run=run["id"]), kind, why)
+
+
+def _reason(run: dict[str, Any]) -> str:
+    """What stands below the question's title; Markdown's escapes are taken out."""
+    place = (run["state"]["state_details"].get("run_input_keyset") or {}).get("description")
+    text = str(api.get(f"/flow_runs/{run['id']}/input/{place}") or "") if place else ""
+    return re.sub(r"\\([^\w\s])", r"\1", text.partition("\n\n")[2])
 
 
 def _age(since: datetime) -> str:

@@ -16,7 +16,7 @@ def answer_of(form: Mapping[str, str]) -> dict[str, str]:
         return {"answers": form.get("answers", "")}
     if kind == "window":
         return {"why": form.get("why", "")}
-    if kind == "ready":
+    if kind in ("ready", "forge", "away"):
         return {}
     decision, comment = form.get("decision", ""), _comment(form)
     if not decision:

@@ -43,7 +43,7 @@ def waiting() -> tuple[list[Waits], list[str], int]:
 
 def _asked() -> Iterator[Waits]:
     for one in inbox.waiting(MOST):
-        yield Waits(one.kind, one.asks, one.title, one.since, f"/review/{one.run_id}")
+        yield Waits(one.kind, one.asks, one.title, one.since, f"/review/{one.run_id}", one.why)
 
 
 def _frozen() -> Iterator[Waits]:

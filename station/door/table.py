@@ -58,6 +58,8 @@ ANSWERS: dict[str, Form] = {
     "questions": Form(Role.ANSWER, "answered_by", ("answers",)),
     "ready": Form(Role.RELEASE, "mended_by"),
     "window": Form(Role.RELEASE, "opened_by", (), ("why",)),
+    "forge": Form(Role.RELEASE, "looked_by"),
+    "away": Form(Role.RELEASE, "looked_by"),
 }
 """How the key of a suspended run begins → its form. Others are for who administers."""
 

@@ -27,6 +27,8 @@ class FakeDesk(FakeDoor):
         super().__init__(folder)
         self.runs: dict[str, dict[str, Any]] = {}
         self.answers, self.said = "ACCEPT", "a line"
+        self.texts: dict[str, str] = {}
+        """Place → what a run that waits asks."""
         self.ledger = Ledger(url=SecretStr(f"sqlite:///{folder}/ledger.db"))
         self.workshop = {
             "ledger": {"url": self.ledger.url.get_secret_value()}, "targets": {"shop": "process-target/shop"}
@@ -64,6 +66,8 @@ class FakeDesk(FakeDoor):
         if path.removeprefix("/api/flow_runs/") in self.runs:
             self.asked.append(request)
             return httpx.Response(200, json=self.runs[path.removeprefix("/api/flow_runs/")])
+        if "/input/" in path and path.rpartition("/")[2] in self.texts:
+            return httpx.Response(200, json=self.texts[path.rpartition("/")[2]])
         if path == "/api/flow_runs/count":
             return httpx.Response(200, json=len(self.runs))
         if path == "/api/task_runs/filter":

@@ -31,6 +31,8 @@ QUESTIONS = {
     "questions": ("bbbbbbbb-0000-4000-8000-000000000002", "questions-1-0"),
     "ready": ("bbbbbbbb-0000-4000-8000-000000000003", f"ready-{MARK}-0"),
     "window": ("bbbbbbbb-0000-4000-8000-000000000004", f"window-{MARK}-0"),
+    "forge": ("bbbbbbbb-0000-4000-8000-000000000006", f"forge-{MARK}-0"),
+    "away": ("bbbbbbbb-0000-4000-8000-000000000007", "away-0"),
     "another": ("bbbbbbbb-0000-4000-8000-000000000005", "pause-1"),
 }
 RUNNING = "bbbbbbbb-0000-4000-8000-00000000000f"

@@ -567,6 +567,25 @@ def test_who_may_answer_what_waits_sees_that_question_and_nothing_else(desk: Fak
     assert bob.get(f"/desk/review/{id_}").status == 403, "it waits no more"
 
 
+@pytest.mark.parametrize("kind", ["forge", "away"])
+def test_what_waits_for_its_forge_is_seen_with_its_reason_and_who_may_release_has_it_asked_again(
+    desk: FakeDesk, kind: str
+) -> None:
+    id_ = QUESTIONS[kind][0]
+    desk.runs[id_] = paused(kind, "A search")
+    desk.runs[id_]["state"]["state_details"]["run_input_keyset"] = {"description": f"{kind}-description"}
+    desk.texts[f"{kind}-description"] = "# A search\n\ngithub\\.com: required checks are missing"
+    bob = Browser(desk, Role.RELEASE)
+    bob.get("/desk/")
+    assert re.findall(r">(A search)</a>\s*<div class=\"why\">([^<]+)<", bob.page) == [
+        ("A search", "github.com: required checks are missing")
+    ]
+    assert bob.get(f"/desk/review/{id_}").status == 200 and "Ask the forge again" in bob.page
+    assert bob.send(f"/desk/review/{id_}", {}).status == 200
+    (sent,) = desk.changes()
+    assert json.loads(sent.content)["run_input"] == {"looked_by": "release-er"}
+
+
 def test_a_review_is_made_beside_those_who_ask(desk: FakeDesk, change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
     made, at = pages.page, []
     monkeypatch.setattr(pages, "page", lambda *a, **b: at.append(threading.current_thread().name) or made(*a, **b))

@@ -155,6 +155,8 @@ def test_who_may_answer_what_and_the_name_is_the_tokens(door: FakeDoor) -> None:
         "questions": (Role.ANSWER, "answered_by", {"answers": "the first"}),
         "ready": (Role.RELEASE, "mended_by", {}),
         "window": (Role.RELEASE, "opened_by", {"why": "it burns"}),
+        "forge": (Role.RELEASE, "looked_by", {}),
+        "away": (Role.RELEASE, "looked_by", {}),
     }
     for kind, (wanted, name_field, content) in forms.items():
         for role in Role:

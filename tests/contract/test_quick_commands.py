@@ -18,7 +18,7 @@ from domain.task import Plan, Question
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC)
-IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(6)]
+IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(7)]
 GONE = "00000000-0000-4000-8000-00000000000f"
 """Deleted in Prefect; the ledger knows it."""
 
@@ -42,7 +42,9 @@ RUNS = [
     run(3, "Waits for a window", "window-ghi-0", 9000),
     run(4, "Done", None, 1),
     run(5, "Its target is gone", "ready-jkl-0", 1600),
+    run(6, "Its checks run", "forge-mno-0", 30),
 ]
+RUNS[6]["state"]["state_details"]["run_input_keyset"] = {"description": "its-text"}
 
 
 class Api(BaseHTTPRequestHandler):
@@ -55,7 +57,9 @@ class Api(BaseHTTPRequestHandler):
         if self.troubles:
             self.fail(self.troubles.pop(0))
             return
-        if self.path.startswith("/api/flow_runs/"):
+        if self.path == f"/api/flow_runs/{IDS[6]}/input/its-text":
+            self.answer("# Its checks run\n\nrequired checks\x1b[2J are missing")
+        elif self.path.startswith("/api/flow_runs/"):
             found = [one for one in RUNS if one["id"] == self.path.rsplit("/", 1)[1]]
             self.answer(found[0] if found else None)
         elif self.path.startswith("/api/block_types/slug/lockgate-workshop/block_documents/name/default"):
@@ -139,11 +143,16 @@ def test_what_waits_for_a_person_is_listed_oldest_first_with_its_command(desk: D
         ("Its target is gone", f"lockgate status {IDS[5]}"),
         ("Questions\x1b[2J", f"lockgate answer {IDS[1]}"),
         ("A young review", f"lockgate review {IDS[0]}"),
+        ("Its checks run", f"lockgate status {IDS[6]}"),
     ]
+    assert found[-1]["why"] == "required checks\x1b[2J are missing"
     told = desk.lockgate("inbox")
     assert told.stdout == desk.lockgate("review").stdout, "a review of nothing in particular is the same list"
     assert "\x1b" not in told.stdout
-    assert [line.split("  ")[0] for line in told.stdout.splitlines()[1:-1]] == ["3 days", "26 h", "3 h", "1 h"]
+    assert [line.split("  ")[0] for line in told.stdout.splitlines()[1:-1]] == [
+        "3 days", "26 h", "3 h", "1 h", "30 min",
+    ]  # fmt: skip
+    assert "Its checks run: required checks" in told.stdout
     assert "/desk/" in told.stdout.splitlines()[-1]
 
 
