@@ -621,7 +621,7 @@ def fake_model(
     key: Annotated[str | None, typer.Option(help="The key that callers must show")] = None,
 ) -> None:
     """A scripted model server on loopback: rehearse agents, budgets and the bill without a provider."""
-    from station.fake_model import serve
+    from kits.fake_model import serve
 
     serve(script, port=port, tls_dir=tls_dir, key=key)
 
@@ -638,7 +638,7 @@ def fake_ecs(
     secret: Annotated[str, typer.Option(help="Its secret")] = "",
 ) -> None:
     """An ECS on loopback over this machine's Docker Engine: rehearse releases without AWS."""
-    from station.fake_ecs import serve
+    from kits.fake_ecs import serve
 
     serve(directory, port=port, speed=speed, health_path=health_path, key=key, secret=secret)
 

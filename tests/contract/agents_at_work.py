@@ -20,7 +20,7 @@ from domain.egress import MODEL_HOSTS, Passport
 from domain.errors import InputError
 from domain.models import Metered, ModelPolicy
 from domain.ports import Desk, Egress, Tree, TreeEntry
-from station.fake_model import FakeModel
+from kits.fake_model import FakeModel
 from tests.contract.gateway import Running
 
 TREE: Tree = {"greeting.txt": TreeEntry(0o100644, b"hello\n")}

@@ -14,8 +14,8 @@ from blocks.host.docker import Engine
 from blocks.targets.ecs.target import EcsTarget
 from blocks.targets.machine.release_image import image_of
 from domain.ports import ReleaseBuild
-from station.fake_ecs import FakeEcs
-from station.fake_ecs.containers import LABEL
+from kits.fake_ecs import FakeEcs
+from kits.fake_ecs.containers import LABEL
 from tests.contract import docker_host
 from tests.contract.environment import ROLLOUT, Does, Environment, Make
 from tests.contract.test_fake_ecs import BALANCER, BREAKER, KEY, SECRET, SPEED, client, container_of

@@ -10,7 +10,7 @@ from blocks.agents.driver import Driver
 from blocks.agents.opencode import Opencode
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.toolchains.wheels import WheelToolchains
-from station.fake_model import FakeModel
+from kits.fake_model import FakeModel
 from tests.contract import test_agents_real as suite
 from tests.contract.agents_at_work import KEY, Bench, ModelGateway
 from tests.contract.test_agents_real import gateway, programs, run_id

@@ -14,7 +14,7 @@ from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.toolchains.wheels import WheelToolchains
 from domain.errors import AgentError
 from domain.task import Opinion, Plan
-from station.fake_model import FakeModel
+from kits.fake_model import FakeModel
 from tests.contract.agents_at_work import KEY, Bench, ModelGateway, until
 from tests.made_once import toolchains
 

@@ -23,9 +23,9 @@ from botocore.exceptions import ClientError
 
 from domain.errors import InputError
 from domain.value import digest_of
-from station.fake_ecs import FakeEcs
-from station.fake_ecs.containers import LABEL
-from station.fake_ecs.stages import stages
+from kits.fake_ecs import FakeEcs
+from kits.fake_ecs.containers import LABEL
+from kits.fake_ecs.stages import stages
 
 KEY, SECRET = "AKIAFAKE", "the secret of the fake"
 PROJECT = Path(__file__).parents[2]
@@ -340,7 +340,7 @@ def test_a_task_that_gets_sick_is_replaced(fake: FakeEcs, image: str) -> None:
 
 def test_a_killed_fake_goes_on_where_it_was(tmp_path: Path, image: str) -> None:
     script = (
-        "import sys, threading; from pathlib import Path; from station.fake_ecs import FakeEcs\n"
+        "import sys, threading; from pathlib import Path; from kits.fake_ecs import FakeEcs\n"
         f"with FakeEcs(Path(sys.argv[1]), port=int(sys.argv[2]), speed={SPEED}, health_path='/health',"
         " secrets={'arn:token': 's'}) as fake:\n"
         "    print(fake.url, flush=True)\n"
@@ -379,7 +379,7 @@ def test_a_killed_fake_goes_on_where_it_was(tmp_path: Path, image: str) -> None:
 
 
 def test_a_served_fake_takes_its_containers_along_when_it_is_ended(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from station.fake_ecs import serve; serve(Path(sys.argv[1]))"
+    script = "import sys; from pathlib import Path; from kits.fake_ecs import serve; serve(Path(sys.argv[1]))"
     command = [sys.executable, "-c", script, str(tmp_path / "ecs")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
     assert process.stdout is not None and "fake ECS at http://127.0.0.1:" in process.stdout.readline()

@@ -17,7 +17,7 @@ from genai_prices import extract_usage
 
 from domain.errors import InputError
 from domain.models import Tokens
-from station.fake_model import Call, Conversation, FakeModel, Script, Served, Turn
+from kits.fake_model import Call, Conversation, FakeModel, Script, Served, Turn
 
 PROJECT = Path(__file__).parents[2]
 EDIT: dict[str, Any] = {

@@ -10,7 +10,7 @@ import pytest
 from blocks.gateway.gateway import EgressGateway
 from domain.egress import Decisions, Passport
 from domain.errors import InputError
-from station.fake_model import FakeModel
+from kits.fake_model import FakeModel
 from tests.contract.gateway import Inside, Told, head, told
 from tests.contract.test_gateway_life import until
 from tests.e2e.station import Station

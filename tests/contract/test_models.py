@@ -15,7 +15,7 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from domain.models import Price, Tokens
-from station.fake_model import FakeModel
+from kits.fake_model import FakeModel
 from tests.contract.gateway_of_models import (
     KEY,
     PASSPORT,

@@ -39,7 +39,7 @@ from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Tree, TreeEntry
 from domain.rollout import Rollout
 from domain.trees import FILE
-from station.fake_ecs import FakeEcs
+from kits.fake_ecs import FakeEcs
 from tests.contract.test_artifacts import KEY, about, builder, store, toolchain, toolchains
 from tests.contract.test_fake_ecs import PROJECT, SPEED, asked, client, create, image, register
 from tests.contract.test_target_ecs import target_of

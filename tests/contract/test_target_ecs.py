@@ -24,7 +24,7 @@ from domain.errors import TargetError
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
-from station.fake_ecs import FakeEcs
+from kits.fake_ecs import FakeEcs
 from tests.contract.test_fake_ecs import (
     KEY,
     PROJECT,

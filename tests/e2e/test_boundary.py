@@ -15,7 +15,7 @@ import pytest
 
 from domain.models import Metered
 from domain.task import Attempt, End, Tested
-from station.fake_model import FakeModel
+from kits.fake_model import FakeModel
 from tests.e2e.briefs import GOOD, brief, repository
 from tests.e2e.station import Station
 

@@ -16,7 +16,7 @@ from blocks.agents.structured import value_of
 from domain.project import ProjectSettings
 from domain.prompts import Material, edit_prompt, plan_prompt
 from domain.task import End, Plan
-from station.fake_model import FakeModel
+from kits.fake_model import FakeModel
 from tests.e2e.briefs import FILES, GOOD, git, repository
 from tests.e2e.station import PROJECT, Station, free_port
 from tests.unit.policy_cases import prepared

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import InputError
-from station.fake_ecs import rollout, views
-from station.fake_ecs.actions import Actions
-from station.fake_ecs.balancer import Answered, Balancer, Pools
-from station.fake_ecs.containers import Containers
-from station.fake_ecs.handler import Failures, Server
-from station.fake_ecs.logs import Logs
-from station.fake_ecs.scheduler import Scheduler
-from station.fake_ecs.state import Memory, Service
+from kits.fake_ecs import rollout, views
+from kits.fake_ecs.actions import Actions
+from kits.fake_ecs.balancer import Answered, Balancer, Pools
+from kits.fake_ecs.containers import Containers
+from kits.fake_ecs.handler import Failures, Server
+from kits.fake_ecs.logs import Logs
+from kits.fake_ecs.scheduler import Scheduler
+from kits.fake_ecs.state import Memory, Service
 
 
 class FakeEcs:

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from station.fake_ecs import rollout, views
-from station.fake_ecs.balancer import free_port
-from station.fake_ecs.definitions import Definitions
-from station.fake_ecs.refusal import Refusal
-from station.fake_ecs.stages import check
-from station.fake_ecs.state import Deployment, Memory, Revision, Service
+from kits.fake_ecs import rollout, views
+from kits.fake_ecs.balancer import free_port
+from kits.fake_ecs.definitions import Definitions
+from kits.fake_ecs.refusal import Refusal
+from kits.fake_ecs.stages import check
+from kits.fake_ecs.state import Deployment, Memory, Revision, Service
 
 Members = dict[str, Any]
 _OWN = ("cluster", "service", "serviceName", "taskDefinition", "desiredCount", "deploymentConfiguration", "tags",

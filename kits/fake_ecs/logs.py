@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from station.fake_ecs.containers import Containers
-from station.fake_ecs.refusal import Refusal
-from station.fake_ecs.state import Memory
+from kits.fake_ecs.containers import Containers
+from kits.fake_ecs.refusal import Refusal
+from kits.fake_ecs.state import Memory
 
 Members = dict[str, Any]
 _MOST = 10_000

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from domain.models import Tokens
-from station.fake_model.ask import Ask, Event, Reply, Said, Tool, pieces, texts
+from kits.fake_model.ask import Ask, Event, Reply, Said, Tool, pieces, texts
 
 ERRORS = {
     400: "invalid_request_error",

@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 from domain.models import Tokens
-from station.fake_model.ask import Ask, Event, Reply, Said, Tool, ToolCall, pieces, texts
-from station.fake_model.chat import cache_writes, failure
+from kits.fake_model.ask import Ask, Event, Reply, Said, Tool, ToolCall, pieces, texts
+from kits.fake_model.chat import cache_writes, failure
 
 __all__ = ["events", "failure", "read", "whole"]
 

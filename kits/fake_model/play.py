@@ -9,10 +9,10 @@ from pydantic import Field
 
 from domain.models import Api, Tokens
 from domain.value import Value, digest_of
-from station.fake_model.ask import Ask, Reply, estimate
-from station.fake_model.choose import begun_with, choose
-from station.fake_model.script import Conversation, Script, Turn
-from station.fake_model.tools import spoken
+from kits.fake_model.ask import Ask, Reply, estimate
+from kits.fake_model.choose import begun_with, choose
+from kits.fake_model.script import Conversation, Script, Turn
+from kits.fake_model.tools import spoken
 
 
 class Served(Value):

@@ -2,8 +2,8 @@
 
 import re
 
-from station.fake_model.ask import Ask
-from station.fake_model.script import Conversation, Script
+from kits.fake_model.ask import Ask
+from kits.fake_model.script import Conversation, Script
 
 REMINDERS = re.compile(r"<(system-reminder|environment_context|user_instructions|INSTRUCTIONS)>.*?</\1>", re.DOTALL)
 """What clients put around the user's own words."""

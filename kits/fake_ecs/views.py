@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from station.fake_ecs.rollout import pools
-from station.fake_ecs.stages import is_rolling, stages, threshold
-from station.fake_ecs.state import Deployment, Revision, Service, State, Task
+from kits.fake_ecs.rollout import pools
+from kits.fake_ecs.stages import is_rolling, stages, threshold
+from kits.fake_ecs.state import Deployment, Revision, Service, State, Task
 
 Shape = dict[str, Any]
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from station.fake_ecs.refusal import CannotStart
+from kits.fake_ecs.refusal import CannotStart
 
 _REGISTRY = re.compile(r"^[^/]*[.:][^/]*/")
 """What a name begins with that is in a registry. Others are never pulled: a rehearsal asks no strangers."""

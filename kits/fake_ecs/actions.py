@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from station.fake_ecs import rollout, views
-from station.fake_ecs.refusal import Refusal
-from station.fake_ecs.services import Services
-from station.fake_ecs.state import Memory, Task, new_task
+from kits.fake_ecs import rollout, views
+from kits.fake_ecs.refusal import Refusal
+from kits.fake_ecs.services import Services
+from kits.fake_ecs.state import Memory, Task, new_task
 
 Members = dict[str, Any]
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import botocore.session
 from botocore.validate import ParamValidator
 
-from station.fake_ecs import signature
-from station.fake_ecs.refusal import Refusal
-from station.fake_ecs.state import Memory
+from kits.fake_ecs import signature
+from kits.fake_ecs.refusal import Refusal
+from kits.fake_ecs.state import Memory
 
 if TYPE_CHECKING:
-    from station.fake_ecs.server import FakeEcs
+    from kits.fake_ecs.server import FakeEcs
 
 Table = dict[str, Callable[[dict[str, Any]], dict[str, Any]]]
 

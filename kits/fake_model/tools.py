@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from station.fake_model.ask import Ask, Tool, ToolCall
-from station.fake_model.script import Call, Turn
+from kits.fake_model.ask import Ask, Tool, ToolCall
+from kits.fake_model.script import Call, Turn
 
 SHELLS = ("Bash", "bash", "shell", "shell_command", "exec_command", "run_shell_command", "local_shell", "exec")
 """In this order. Claude Code; opencode, mini-swe-agent and pi; Codex of several years; gemini-cli."""

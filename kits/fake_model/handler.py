@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from domain.models import Api, Tokens
-from station.fake_model import anthropic, chat, gemini, responses
-from station.fake_model.ask import Ask, Dialect, estimate
-from station.fake_model.play import Served
+from kits.fake_model import anthropic, chat, gemini, responses
+from kits.fake_model.ask import Ask, Dialect, estimate
+from kits.fake_model.play import Served
 
 
 class Route(NamedTuple):

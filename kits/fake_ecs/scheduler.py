@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from station.fake_ecs import rollout
-from station.fake_ecs.balancer import passes, under_way
-from station.fake_ecs.containers import Containers, Seen
-from station.fake_ecs.refusal import CannotStart
-from station.fake_ecs.state import Container, Memory, Service, State, Task, new_task
+from kits.fake_ecs import rollout
+from kits.fake_ecs.balancer import passes, under_way
+from kits.fake_ecs.containers import Containers, Seen
+from kits.fake_ecs.refusal import CannotStart
+from kits.fake_ecs.state import Container, Memory, Service, State, Task, new_task
 
 _PASSES, _FAILS = 2, -2
 """So many health checks of the load balancer in a row bring a task into service, or take it out."""

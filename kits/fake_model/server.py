@@ -12,9 +12,9 @@ from typing import Any
 
 from domain.errors import InputError
 from kits import certificate
-from station.fake_model.handler import Handler
-from station.fake_model.play import Play, Served
-from station.fake_model.script import Script, read_script
+from kits.fake_model.handler import Handler
+from kits.fake_model.play import Play, Served
+from kits.fake_model.script import Script, read_script
 
 
 class FakeModel:

@@ -3,9 +3,9 @@
 import secrets
 import time
 
-from station.fake_ecs.balancer import Place, Pools
-from station.fake_ecs.stages import is_rolling, pause, stages, threshold
-from station.fake_ecs.state import Deployment, Hook, Service, State, Task
+from kits.fake_ecs.balancer import Place, Pools
+from kits.fake_ecs.stages import is_rolling, pause, stages, threshold
+from kits.fake_ecs.state import Deployment, Hook, Service, State, Task
 
 _BACK = ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS")
 

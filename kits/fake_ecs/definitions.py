@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from station.fake_ecs.refusal import Refusal
-from station.fake_ecs.state import Memory, State
+from kits.fake_ecs.refusal import Refusal
+from kits.fake_ecs.state import Memory, State
 
 Members = dict[str, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any, NamedTuple
 
-from station.fake_ecs.refusal import Refusal
+from kits.fake_ecs.refusal import Refusal
 
 PAUSES = (
     "RECONCILE_SERVICE",

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from domain.errors import InputError
-from station.fake_ecs.images import image_for
-from station.fake_ecs.refusal import CannotStart
+from kits.fake_ecs.images import image_for
+from kits.fake_ecs.refusal import CannotStart
 
 LABEL = "lockgate.fake-ecs"
 """On every container and network: the directory of the fake that made it."""

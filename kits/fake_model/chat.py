@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from domain.models import Tokens
-from station.fake_model.ask import Ask, Event, Reply, Said, Tool, pieces, texts
+from kits.fake_model.ask import Ask, Event, Reply, Said, Tool, pieces, texts
 
 NOTHING = Tokens()
 

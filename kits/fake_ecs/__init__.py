@@ -3,6 +3,6 @@
 It speaks the AWS JSON protocol, its tasks are real containers behind a real load balancer: docs/targets-ecs.md.
 """
 
-from station.fake_ecs.server import FakeEcs, serve
+from kits.fake_ecs.server import FakeEcs, serve
 
 __all__ = ["FakeEcs", "serve"]
