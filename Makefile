@@ -8,7 +8,7 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo up down test test-rest test-all chaos lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network install wheel clean
+.PHONY: demo up down test test-rest test-all chaos lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk install wheel clean
 
 demo: install
 	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes)
@@ -41,9 +41,9 @@ lint: install
 	$(BIN)/lint-imports
 	$(BIN)/typos
 
-bench: bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network
+bench: bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk
 
-bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network: install
+bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk: install
 	$(BIN)/python bench/$(@:bench-%=%).py
 
 install: .venv/.installed

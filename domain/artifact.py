@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Iterable
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, field_validator
@@ -13,6 +12,8 @@ from domain.ports import Tree
 from domain.value import Value, digest_of
 
 _DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)")
+"""Of a character in JSON: the `b` of a backspace before a digest is no part of it."""
 
 
 class ArtifactKind(StrEnum):
@@ -68,18 +69,14 @@ def digest_of_files(tree: Tree) -> str:
     return digest_of([[path, mode, sha256(content).hexdigest()] for path, (mode, content) in sorted(tree.items())])
 
 
-def referred_to(bodies: Iterable[Any]) -> set[str]:
-    """Every SHA-256 digest that stands anywhere in JSON data, alone or within a longer text."""
+def referred_to(bodies: Iterable[str]) -> set[str]:
+    """Every SHA-256 digest that stands anywhere in JSON texts, alone or within a longer text.
+
+    They are read as text: what stands there of a ledger of any size is never in memory at once.
+    """
     found: set[str] = set()
-    waiting = list(bodies)
-    while waiting:
-        body = waiting.pop()
-        if isinstance(body, str):
-            found.update(_DIGEST.findall(body))
-        elif isinstance(body, dict):
-            waiting += [*body.keys(), *body.values()]
-        elif isinstance(body, list | tuple):
-            waiting += body
+    for body in bodies:
+        found.update(_DIGEST.findall(_ESCAPE.sub(" ", body) if "\\" in body else body))
     return found
 
 

@@ -1,14 +1,20 @@
 """Housekeeping: leaked sandboxes, reviews nobody answered, crashed runs, releases that should be running."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 
@@ -25,6 +31,9 @@ from tasks.people.window import OVER, Waits
 from tasks.releasing import lease
 from tasks.releasing.checkpoint import seal_rest
 from tasks.releasing.schema import copies_swept
+
+PAGE = 200
+"""As many runs as Prefect gives at once."""
 
 
 @flow(name="housekeeping")
@@ -67,40 +76,35 @@ def _tried(duty: Callable[[], list[str]]) -> list[str]:
 def expire_reviews(client: SyncPrefectClient, shop: Workshop) -> list[str]:
     """Decline what waited longer than the workshop's `review_days`."""
     done = []
-    answered = {(e.run_id, e.key) for e in shop.ledger.entries(kind="approval")}
-    over = {e.run_id for e in shop.ledger.entries(kind="outcome")}
-    for entry in shop.ledger.entries(kind="question"):
-        age_days = (datetime.now(UTC) - entry.at).total_seconds() / 86_400
-        if (entry.run_id, entry.key) in answered or entry.run_id in over or age_days < shop.review_days:
-            continue
-        try:
-            run = client.read_flow_run(UUID(entry.run_id))
-        except ObjectNotFound:
-            continue  # deleted in the UI
-        if run.state and run.state.type is StateType.PAUSED:
-            comment = f"nobody answered in {shop.review_days:g} days"
-            answer = {"decision": "expired", "reviewer": "lockgate housekeeping", "comment": comment}
-            client.resume_flow_run(run.id, run_input=answer)
-            done.append(f"declined the review of run {entry.run_id}: {comment}")
+    since = datetime.now(UTC) - timedelta(days=shop.review_days)
+    asked = [entry for entry in shop.ledger.still_open("question", answered_by="approval") if entry.at <= since]
+    for run in _suspended(client, {entry.run_id for entry in asked}):
+        comment = f"nobody answered in {shop.review_days:g} days"
+        answer = {"decision": "expired", "reviewer": "lockgate housekeeping", "comment": comment}
+        client.resume_flow_run(run.id, run_input=answer)
+        done.append(f"declined the review of run {run.id}: {comment}")
     return done
+
+
+def _suspended(client: SyncPrefectClient, runs: Collection[str]) -> Iterator[FlowRun]:
+    """Those of these runs that wait now, so many in a request; one that was deleted in the UI is none of them."""
+    wanted = sorted(runs)
+    for first in range(0, len(wanted), PAGE):
+        ids = FlowRunFilterId(any_=[UUID(run) for run in wanted[first : first + PAGE]])
+        state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+        yield from client.read_flow_runs(flow_run_filter=FlowRunFilter(id=ids, state=state), limit=PAGE)
 
 
 def open_windows(client: SyncPrefectClient, shop: Workshop) -> list[str]:
     """Let runs go on whose freeze window is over."""
     done = []
-    over = {e.run_id for e in shop.ledger.entries(kind="outcome")}
-    waiting = {e.run_id: Waits.model_validate(e.body) for e in shop.ledger.entries(kind="waits-for-window")}
-    for run_id, waits in waiting.items():
-        if run_id in over or closed(shop.freezes, waits.environment, datetime.now(UTC)):
-            continue
-        try:
-            run = client.read_flow_run(UUID(run_id))
-        except ObjectNotFound:
-            continue  # deleted in the UI
-        key = str(run.state.state_details.pause_key) if run.state else ""
-        if run.state and run.state.type is StateType.PAUSED and key.startswith("window-"):
+    waiting = {e.run_id: Waits.model_validate(e.body) for e in shop.ledger.still_open("waits-for-window")}
+    now = datetime.now(UTC)
+    free = {run for run, waits in waiting.items() if not closed(shop.freezes, waits.environment, now)}
+    for run in _suspended(client, free):
+        if run.state and str(run.state.state_details.pause_key).startswith("window-"):
             client.resume_flow_run(run.id, run_input={"opened_by": OVER})
-            done.append(f"run {run_id} goes on: {waits.environment} is open again")
+            done.append(f"run {run.id} goes on: {waiting[str(run.id)].environment} is open again")
     return done
 
 
@@ -116,16 +120,15 @@ def prune_daily(shop: Workshop) -> list[str]:
 
 def prune(shop: Workshop) -> list[str]:
     """Remove what no ledger entry refers to any more, and the archives and images of releases that are not kept."""
-    entries = shop.ledger.entries()
     young = datetime.now(UTC) - timedelta(days=shop.store_days)
     lived: dict[str, list[str]] = {}
-    for entry in entries:
-        if entry.kind == "live":
-            lived.setdefault(entry.body["environment"], []).append(entry.body["revision"])
+    for entry in shop.ledger.entries(kind="live"):
+        lived.setdefault(entry.body["environment"], []).append(entry.body["revision"])
     keep = {revision for all_of_one in lived.values() for revision in all_of_one[-shop.keep_artifacts :]}
-    keep |= {e.body["revision"] for e in entries if e.kind in ("artifact", "deploy-started") and e.at > young}
-    artifacts = [Artifact.model_validate(entry.body) for entry in entries if entry.kind == "artifact"]
-    needed = referred_to(entry.body for entry in entries) - outdated(artifacts, keep)
+    built = shop.ledger.entries(kind="artifact")
+    keep |= {e.body["revision"] for e in (*built, *shop.ledger.entries(kind="deploy-started")) if e.at > young}
+    artifacts = [Artifact.model_validate(entry.body) for entry in built]
+    needed = referred_to(shop.ledger.bodies()) - outdated(artifacts, keep)
     gone = shop.store.prune(needed, shop.store_days * 86_400)
     images = shop.builder.prune(keep) if any(artifact.image for artifact in artifacts) else ()
     return [f"removed {len(gone)} objects from the store"] * bool(gone) + [f"removed the image {one}" for one in images]

@@ -6,17 +6,21 @@ from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
 from pydantic import Field, SecretStr
-from sqlmodel import Session, col, select
+from sqlalchemy import sql
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, exists, select
 
 from blocks.base import LockgateBlock
 from blocks.home import home
 from blocks.ledger import seen
 from blocks.ledger.database import parse, shown, transaction
-from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow
+from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, hash_of
 from blocks.ledger.writing import is_held, now_of, record, row_of, value_of
 from domain.value import Value
 
 V = TypeVar("V", bound=Value)
+STREAMED = 500
+"""So many rows are in memory where the whole ledger is read."""
 
 
 def _default_url() -> SecretStr:
@@ -74,6 +78,23 @@ class Ledger(LockgateBlock):
             row = session.exec(wanted).first()
             return None if row is None else row.entry()
 
+    def still_open(self, kind: str, answered_by: str | None = None) -> tuple[Entry, ...]:
+        """Entries of a kind whose runs have no outcome, oldest first; `answered_by`: only those that no entry of that
+        kind stands beside, under the same run and key. The database looks for them: nothing else is read."""
+        asked, other = EntryRow, aliased(EntryRow)
+        of_run = select(other.id).where(other.run_id == asked.run_id)
+        wanted = select(asked).where(asked.kind == kind, ~exists(of_run.where(other.kind == "outcome")))
+        if answered_by is not None:
+            wanted = wanted.where(~exists(of_run.where(other.kind == answered_by, other.key == asked.key)))
+        with self._open() as session:
+            return tuple(row.entry() for row in session.exec(wanted.order_by(col(asked.id))))
+
+    def bodies(self) -> Iterator[str]:
+        """What every entry holds, as JSON text, oldest first. Never more than a few are in memory."""
+        wanted = select(EntryRow.body).order_by(col(EntryRow.id)).execution_options(yield_per=STREAMED)
+        with self._open() as session:
+            yield from session.exec(wanted)
+
     @property
     def place(self) -> str:
         """SHA-256 of where its database is, without a password."""
@@ -103,21 +124,23 @@ class Ledger(LockgateBlock):
         kept elsewhere, show both.
         """
         number, previous = 0, GENESIS
-        in_order = select(EntryRow).order_by(col(EntryRow.id)).execution_options(yield_per=500)
-        with self._open() as session, session.exec(in_order) as rows:
-            for row in rows:
-                name = f"entry {row.id} ({row.run_id}, {row.kind}, {row.key})"
-                if row.id != number + 1:
+        in_order = sql.select(EntryRow.__table__).order_by(col(EntryRow.id)).execution_options(yield_per=STREAMED)  # type: ignore[attr-defined]
+        with self._open() as session, session.connection().execute(in_order) as rows:
+            for row in rows.mappings():
+                told = dict(row)
+                follows, hash_ = told.pop("previous"), told.pop("hash")
+                name = f"entry {told['id']} ({told['run_id']}, {told['kind']}, {told['key']})"
+                if told["id"] != number + 1:
                     return f"{name} is broken: entry {number + 1} should stand before it and is missing"
-                if row.previous != previous:
+                if follows != previous:
                     return f"{name} is broken: it does not follow the hash of entry {number}"
                 try:
-                    computed = row.computed_hash()
+                    computed = hash_of(previous, told)
                 except (TypeError, ValueError):
                     return f"{name} is broken: it holds what no entry holds"
-                if row.hash != computed:
+                if hash_ != computed:
                     return f"{name} is broken: its content does not match its hash"
-                number, previous = row.id, row.hash
+                number, previous = told["id"], hash_
         return None
 
     # ── leases ──

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sqlmodel import Field, SQLModel, UniqueConstraint
@@ -35,8 +36,7 @@ class EntryRow(SQLModel, table=True):
 
     def computed_hash(self) -> str:
         """sha256(previous + the canonical JSON of every column but the two hashes)."""
-        told = self.model_dump(exclude={"previous", "hash"}, warnings=False)
-        return hashlib.sha256((self.previous + canonical(told)).encode()).hexdigest()
+        return hash_of(self.previous, self.model_dump(exclude={"previous", "hash"}, warnings=False))
 
     def entry(self) -> Entry:
         """The row as a value. Raises LedgerError for one that no ledger has written."""
@@ -108,6 +108,11 @@ class SignedAnswerRow(SQLModel, table=True):
     by: str
     token_id: str
     at: str
+
+
+def hash_of(previous: str, told: Mapping[str, object]) -> str:
+    """Of an entry that follows another one; `told`: every column but the two hashes."""
+    return hashlib.sha256((previous + canonical(told)).encode()).hexdigest()
 
 
 def utc_text(unix_seconds: float) -> str:

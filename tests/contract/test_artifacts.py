@@ -711,14 +711,20 @@ def test_digests_are_found_wherever_they_stand() -> None:
         c: (f"sha256:{d}",),
         "not": "e" * 63 + " " + "f" * 65,
     }
-    assert referred_to([body, None, 1, "x"]) == {a, b, c, d}
+    assert referred_to([canonical(body), "null", "1", '"x"']) == {a, b, c, d}
+
+
+@pytest.mark.parametrize("before", ["\b", "\f", "\n", "\x1b", "\\", "\\b\\", '"', "é", "", "\u2028"])
+def test_digests_are_found_whatever_stands_before_them(before: str) -> None:
+    """JSON writes some characters with letters that a digest could go on with."""
+    assert referred_to([canonical({"said": f"{before}{'a' * 64}\b"})]) == {"a" * 64}
 
 
 def test_all_parts_of_an_artifact_are_referred_to(
     builder: ReleaseBuilder, build: ReleaseBuild, about: Provenance, store: LocalStore
 ) -> None:
     made = builder.archive(build, about, store, KEY)
-    keep = referred_to([made.model_dump(mode="json")])
+    keep = referred_to([canonical(made.model_dump(mode="json"))])
     assert set(made.parts) <= keep
     orphan = store.put(b"nobody's")
     assert store.prune(keep, older_than_s=-10) == (orphan,)

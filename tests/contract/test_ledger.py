@@ -130,6 +130,29 @@ def test_entries_come_in_order_and_by_run_kind_and_number(ledger: Ledger) -> Non
     assert abs(entry.at.timestamp() - time.time()) < 60 and entry.at.tzname() == "UTC"
 
 
+def test_what_is_still_open_is_looked_for_by_run_and_key(ledger: Ledger) -> None:
+    for run, key in (("open", "1"), ("open", "2"), ("answered", "1"), ("over", "1"), ("other", "1")):
+        ledger.record(run, "question", key, Note(text="?"))
+    for run, kind, key in (
+        ("open", "approval", "2"), ("answered", "approval", "1"), ("over", "outcome", "outcome"),
+        ("other", "approval", "2"), ("other", "said", "1"),
+    ):  # fmt: skip
+        ledger.record(run, kind, key, Note(text="!"))
+    asked = [(e.run_id, e.key) for e in ledger.still_open("question", answered_by="approval")]
+    assert asked == [("open", "1"), ("other", "1")]
+    assert [e.run_id for e in ledger.still_open("question")] == ["open", "open", "answered", "other"]
+    assert ledger.still_open("nothing") == ()
+
+
+def test_bodies_are_the_very_text_and_come_without_being_read_at_once(ledger: Ledger) -> None:
+    for number in range(3):
+        ledger.record("run", "note", f"{number}", Note(text=f"é\b{number}"))
+    coming = ledger.bodies()
+    assert next(coming) == '{"marks":[],"text":"é\\b0"}'
+    ledger.record("run", "note", "late", Note(text="while somebody reads"))
+    assert len([*coming]) >= 2
+
+
 def test_the_last_entry_is_by_kind_then_key_and_run(ledger: Ledger) -> None:
     for run_id, key in (("a", "prod"), ("b", "prod"), ("c", "dev")):
         ledger.record(run_id, "release", key, Note(text=run_id))
