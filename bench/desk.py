@@ -118,6 +118,7 @@ def screens(station: Station, run_id: str) -> dict[str, Any]:
     with httpx.Client(timeout=120) as browser:
         form = browser.get(f"{door}/desk/sign-in").text
         fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', form))
+        time.sleep(3)  # nobody pastes a token faster, and the door imports what pages need meanwhile
         signed = browser.post(f"{door}/desk/sign-in", data={**fields, "token": token}, headers={"origin": door})
         desk = door + signed.headers["location"].rstrip("/")
         pages = {**SCREENS, "review": f"/review/{run_id}", "task": f"/task/{run_id}"}

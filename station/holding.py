@@ -14,7 +14,7 @@ from blocks.ledger.reading import Reader
 from blocks.ledger.writing import record
 from domain.access import Holding
 from domain.errors import InputError, LockgateError
-from domain.policy.holding import KINDS, why_held
+from domain.policy.holding import KINDS, STOPS, why_held
 from station import api, settings
 
 WORKSHOP = "lockgate-workshop"
@@ -74,6 +74,12 @@ def ledgers_of(environment: str) -> tuple[str, ...]:
     raise InputError(f"no environment {environment!r} in any workshop (known: {', '.join(sorted(known)) or 'none'})")
 
 
+def shops() -> list[Mapping[str, Any]]:
+    """What the blocks of all workshops hold, by the copy, which is some seconds old at most; without one, by the
+    server, to which decrypting them is no small work."""
+    return _kept() or [*api.workshops()]
+
+
 def _in_each(urls: Sequence[str], note: Callable[[str], object], what: str) -> None:
     for done, url in enumerate(urls):
         try:
@@ -97,4 +103,7 @@ def _made_since() -> list[Mapping[str, Any]]:
 
 
 def _why(url: str, environment: str) -> str | None:
-    return why_held(environment, Reader(url).entries(kinds=KINDS))
+    ledger = Reader(url)
+    if not why_held(environment, ledger.entries(kinds=STOPS)):
+        return None
+    return why_held(environment, ledger.entries(kinds=KINDS))

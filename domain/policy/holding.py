@@ -6,6 +6,8 @@ from domain.entry import Entry
 
 KINDS = ("live", "rolled_back", "held", "opened")
 """Entries that tell."""
+STOPS = ("rolled_back", "held", "opened")
+"""Those without the many that went well. Where these alone hold nothing, all of them hold nothing."""
 IN_A_ROW = 3
 """So many releases in a row that had to leave are no accident: something else is wrong."""
 

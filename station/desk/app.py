@@ -9,7 +9,7 @@ import functools
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -71,6 +71,7 @@ class Desk:
         self.sessions = Sessions()
         self.forge_of: ForgeOf = _forge_of
         self._threads = ThreadPoolExecutor(LOOKS, "desk")
+        self._imports: Future[None] | None = None
 
     async def answer(self, request: Request, words: Sequence[str], body_of: BodyOf) -> Response:
         """The answer to a request below `/desk`, as HTML whatever happens. A body is read once it is known who sends
@@ -260,6 +261,8 @@ class Desk:
     async def _sign_in(self, request: Request, body_of: BodyOf) -> Response:
         nonce = forms.cookies_of(request.headers).get(BEFORE, "")
         if request.method == "GET":
+            if not self._imports:
+                self._imports = self._threads.submit(_import_blocks)
             asked = request.query_params.get("next", "/desk/")
             return self._ask_token(request, nonce, asked)
         if request.method != "POST":
@@ -275,7 +278,6 @@ class Desk:
             token = await self._guests.of_value(value, address)
         except Denied as no:
             return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
-        self._threads.submit(_import_workshop)
         value, session = self.sessions.begin(token.id)
         desk = f"/desk/{session.place}"
         answer = _redirect(desk + _within(form.get("next", "")).removeprefix("/desk"))
@@ -367,6 +369,7 @@ def _forge_in(name: str, version: int | None) -> Forge:
         raise InputError(f"there is no workshop block {name!r}") from err
 
 
-def _import_workshop() -> None:
-    """While a person reads the first page, so that the first review does not wait for it."""
+def _import_blocks() -> None:
+    """While a person looks for their token, so that no page waits for it."""
+    import blocks.catalogue
     import blocks.workshop  # noqa: F401

@@ -1,6 +1,6 @@
 """What is on the screen of environments: what serves where, since when, by which brief, and what was there before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from blocks.ledger.reading import Reader
 from domain.entry import Entry
 from domain.policy.holding import KINDS, live_before, why_held
 from domain.story import told
-from station import api
+from station import holding
 
 HISTORY = 30
 
@@ -41,23 +41,22 @@ class Serving(NamedTuple):
 
 def environments() -> list[Serving]:
     """Those of all workshops, by name."""
-    places = {(name, str(shop["ledger"]["url"])) for shop in api.workshops() for name in shop["targets"]}
-    known = {url: _read(url) for _, url in places}
-    return [_serving(name, *known[url]) for name, url in sorted(places)]
+    places = {(name, str(shop["ledger"]["url"])) for shop in holding.shops() for name in shop["targets"]}
+    ledgers = {url: Reader(url) for _, url in places}
+    known = {url: ledger.entries(kinds=KINDS) for url, ledger in ledgers.items()}
+    return [_serving(name, ledgers[url], known[url]) for name, url in sorted(places)]
 
 
-def _read(url: str) -> tuple[tuple[Entry, ...], dict[str, str]]:
-    """What a ledger says of environments, and run → its title."""
-    ledger = Reader(url)
-    entries = ledger.entries(kinds=KINDS)
-    titles = {entry.run_id: str(entry.body["title"]) for entry in ledger.entries(kinds=("outcome",))}
-    for run_id in {entry.run_id for entry in entries if entry.kind == "live"} - set(titles):
-        for entry in ledger.entries(run_id, ("prepared",)):
-            titles[run_id] = str(entry.body["brief"]["title"])
-    return entries, titles
+def _titles(ledger: Reader, entries: Iterable[Entry]) -> dict[str, str]:
+    """Run → its title, of those runs alone."""
+    runs = {entry.run_id for entry in entries if entry.kind == "live"}
+    titles = {e.run_id: str(e.body["title"]) for e in ledger.entries(kinds=("outcome",), runs=runs)}
+    for entry in ledger.entries(kinds=("prepared",), runs=runs - set(titles)):
+        titles[entry.run_id] = str(entry.body["brief"]["title"])
+    return titles
 
 
-def _serving(name: str, all_entries: Sequence[Entry], titles: dict[str, str]) -> Serving:
+def _serving(name: str, ledger: Reader, all_entries: Sequence[Entry]) -> Serving:
     entries = [entry for entry in all_entries if entry.body["environment"] == name]
     lives = [entry for entry in entries if entry.kind == "live"]
     by_revision = {str(entry.body["revision"]): entry for entry in lives}
@@ -68,6 +67,7 @@ def _serving(name: str, all_entries: Sequence[Entry], titles: dict[str, str]) ->
     made = by_revision.get(str(revision))
     back_to = next(iter(live_before([str(entry.body["revision"]) for entry in lives], revision)), None)
     back = by_revision.get(str(back_to))
+    titles = _titles(ledger, [*entries[-HISTORY:], *filter(None, (made, back))])
     return Serving(
         name=name,
         revision=revision,

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from blocks.ledger.reading import Reader
 from domain.errors import LockgateError
-from domain.policy.holding import KINDS, why_held
-from station import api, inbox
+from domain.policy.holding import KINDS, STOPS, why_held
+from station import api, holding, inbox
 
 MOST = 100
 """So many that were asked for are on the screen; who has answered them sees the next."""
@@ -58,12 +58,10 @@ def _frozen() -> Iterator[Waits]:
 
 
 def _held() -> Iterator[Waits]:
-    for shop in api.workshops():
-        entries = Reader(str(shop["ledger"]["url"])).entries(kinds=KINDS)
+    for shop in holding.shops():
+        ledger = Reader(str(shop["ledger"]["url"]))
+        stops = ledger.entries(kinds=STOPS)
         for environment in sorted(shop["targets"]):
-            if why := why_held(environment, entries):
-                stops = (
-                    e for e in entries if e.body["environment"] == environment and e.kind in ("held", "rolled_back")
-                )
-                since = max(entry.at for entry in stops)
+            if why_held(environment, stops) and (why := why_held(environment, ledger.entries(kinds=KINDS))):
+                since = max(e.at for e in stops if e.body["environment"] == environment and e.kind != "opened")
                 yield Waits("held", "held environment", environment, since, "/environments", why)

@@ -726,12 +726,9 @@ GOOD = {
 
 
 @pytest.fixture
-def offers(monkeypatch: pytest.MonkeyPatch) -> None:
+def offers(desk: FakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks as the supervisor keeps a copy of them."""
-    kept = {
-        "lockgate-command/mine": {}, f"lockgate-replay/{EVIL}": {},
-        "lockgate-workshop/default": {"targets": {"shop": ""}},
-    }  # fmt: skip
+    kept = {"lockgate-command/mine": {}, f"lockgate-replay/{EVIL}": {}, "lockgate-workshop/default": desk.workshop}
     monkeypatch.setattr("blocks.kept._read", lambda: kept)
 
 
