@@ -52,6 +52,9 @@ class Passport(Value):
     rules: tuple[Rule, ...] = ()
     secrets: tuple[SecretName, ...] = Field((), description="Names of secrets that it gets placeholders for")
     models: tuple[str, ...] = Field((), description="provider/model that it may call; globs")
+    token: int | None = Field(
+        None, description="Of the process that runs the run: no model is called for an earlier one's sandbox"
+    )
     usd: float = Field(0.0, ge=0, description="What the whole run may spend on models, all its listeners together")
 
     @property

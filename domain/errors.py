@@ -15,6 +15,7 @@ LockgateError
 │   └── Inconclusive  nobody can say whether a release is well
 ├── DatabaseError     a target's database cannot be copied, read or migrated
 ├── Unapproved        what is to be merged is not what the ledger says was approved
+├── Superseded        another process has begun the run: this one does nothing more for it
 ├── Withdrawn         somebody has asked to cancel the run before it merged
 └── LedgerError       the ledger cannot be read, written, or its chain is broken
 """
@@ -83,6 +84,10 @@ class DatabaseError(LockgateError):
 
 class Unapproved(LockgateError):
     """What is to be merged is not what the ledger says was approved; nothing was merged."""
+
+
+class Superseded(LockgateError):
+    """Another process has begun the run since this one did; this one does nothing more for it, and says nothing."""
 
 
 class Withdrawn(LockgateError):

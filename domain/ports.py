@@ -255,9 +255,12 @@ class Forge(Protocol):
     def changes(self, repository: str, base: str, commit: str) -> tuple[tuple[str, int, int], ...]:
         """(path, added, removed) a file, sorted; binary files count as 0, 0."""
 
-    def merge(self, repository: str, branch: str, base: str, commit: str) -> str | None:
+    def merge(
+        self, repository: str, branch: str, base: str, commit: str, allowed: Callable[[], object] = bool
+    ) -> str | None:
         """Fast-forward `branch` from `base` to `commit`. Returns None when it is there (also if it was before),
-        else the commit where the branch stands instead. Safe to repeat."""
+        else the commit where the branch stands instead. Safe to repeat. `allowed` is called right before the branch is
+        moved: what it raises stops it."""
 
     def rebase(self, repository: str, base: str, commit: str, onto: str) -> tuple[str, str] | None:
         """The change from `base` to `commit` on top of `onto`; None where it conflicts."""

@@ -10,6 +10,7 @@ from domain.errors import InputError, LockgateError
 from domain.project import Migrations
 from domain.rehearsed import Migrated, findings_of, reasons_of
 from domain.task import Severity
+from flows.acting import Acting
 from flows.endings import concluded
 from tasks.pages import show
 from tasks.people.asking import is_start_signed_in
@@ -33,12 +34,13 @@ def downgrade_environment(
     ask for a person, such as migration-lossy, whose word you give. Roll back first, where that release needs the schema
     of today. `by`: your name, for the record."""
 
-    def act() -> State:
+    def act(acting: Acting) -> State:
+        acting.begin(workshop(workshop_name).ledger)
         done = one_back(str(flow_run.id), environment, accept, reason, workshop_name, by)
         said = f"the database of {environment} is at schema {done.after[:12]} again"
         return Completed(name="Downgraded", message=said)
 
-    return concluded(f"downgrade {environment}", workshop_name, act)
+    return concluded(f"downgrade {environment}", workshop_name, str(flow_run.id), act)
 
 
 @step("downgrade", "downgrade-{environment}")

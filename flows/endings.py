@@ -14,8 +14,9 @@ from prefect.exceptions import PrefectException
 from prefect.states import Crashed, Failed
 
 from blocks.workshop import workshop
-from domain.errors import InputError, LedgerError, LockgateError, reason_of
+from domain.errors import InputError, LedgerError, LockgateError, Superseded, reason_of
 from domain.task import End
+from flows.acting import Acting
 from tasks.people.pager import page
 
 STATE_NAMES = {
@@ -46,10 +47,19 @@ def patiently(act: Callable[[], State]) -> State:
     return act()
 
 
-def concluded(what: str, workshop_name: str, act: Callable[[], State]) -> State:
-    """How a person's act ends, whatever happens in it: by itself, refused or frozen; or it crashes, and is resumed."""
+def concluded(what: str, workshop_name: str, run: str, act: Callable[[Acting], State]) -> State:
+    """How a person's act ends, whatever happens in it: by itself, refused or frozen; or it crashes, and is resumed.
+    `act` begins the run where its ledger is known. Where another process began it since, this one ends without a word.
+    """
+    with Acting(run) as acting:
+        return _concluded(what, workshop_name, lambda: act(acting))
+
+
+def _concluded(what: str, workshop_name: str, act: Callable[[], State]) -> State:
     try:
         return patiently(act)
+    except Superseded:
+        raise
     except LedgerError as trouble:
         return Crashed(message=f"could not {what}: {trouble}; it is resumed when the ledger is back")
     except InputError as wrong:

@@ -1,4 +1,5 @@
-"""Which process on this machine runs a flow run: noted by pid and start time, since pids are used again."""
+"""Which machine this is, and which process on it runs a flow run: noted by pid and start time, since pids are used
+again."""
 
 import contextlib
 import json
@@ -9,6 +10,12 @@ from uuid import UUID
 
 from blocks.home import home
 from blocks.host.alive import started
+
+
+def machine() -> str:
+    """This machine's name, by which its worker is known to the server: LOCKGATE_MACHINE, else its host name. No two
+    machines of a station may have the same."""
+    return os.environ.get("LOCKGATE_MACHINE") or os.uname().nodename
 
 
 def note(run: str, pid: int) -> None:

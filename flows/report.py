@@ -9,7 +9,7 @@ from prefect.states import Completed, Crashed, Failed
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import AgentError, GatewayAway, LedgerError, LockgateError, NotYet, Withdrawn, reason_of
+from domain.errors import AgentError, GatewayAway, LedgerError, LockgateError, NotYet, Superseded, Withdrawn, reason_of
 from domain.notices import Class
 from domain.policy import judge
 from domain.progress import no_progress
@@ -24,6 +24,7 @@ from domain.task import (
     Prepared,
     Verdict,
 )
+from flows.acting import Acting
 from flows.endings import AWAY, STATE_NAMES, patiently
 from tasks.pages import show
 from tasks.pages.bill import bill_of, publish
@@ -40,26 +41,29 @@ def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> St
 
     Where the ledger fails, the run goes on from its last finished step once the ledger is back; where it does not come
     back, or without the server or the gateway, the run crashes, and is resumed by the supervisor. Without its hosted
-    forge it is suspended, and woken by the supervisor.
+    forge it is suspended, and woken by the supervisor. Where another process has begun the run meanwhile, this one
+    ends without a word.
     """
-    try:
-        return patiently(lambda: _ended(run, brief, attempts))
-    except AWAY as trouble:
-        return Crashed(message=f"{reason_of(trouble)}; the run is resumed when the server answers")
-    except GatewayAway as trouble:
-        return Crashed(message=f"{trouble}; the run is resumed by itself")
-    except LedgerError as trouble:
-        try:  # one that can be written, and still does not give what was asked for, will not do so later
-            return end(run, brief, End.FROZEN, (str(trouble),))
-        except LedgerError:
-            return Crashed(message=f"{trouble}; the run is resumed when the ledger is back")
+    with Acting(run) as acting:
+        try:
+            return patiently(lambda: _ended(run, brief, attempts, acting))
+        except AWAY as trouble:
+            return Crashed(message=f"{reason_of(trouble)}; the run is resumed when the server answers")
+        except GatewayAway as trouble:
+            return Crashed(message=f"{trouble}; the run is resumed by itself")
+        except LedgerError as trouble:
+            try:  # one that can be written, and still does not give what was asked for, will not do so later
+                return end(run, brief, End.FROZEN, (str(trouble),))
+            except LedgerError:
+                return Crashed(message=f"{trouble}; the run is resumed when the ledger is back")
 
 
-def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> State:
+def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acting: Acting) -> State:
     """How `attempts` ends. Raises LedgerError where the ledger failed."""
     try:
+        acting.begin(workshop_of(brief).ledger)
         return attempts(run, brief)
-    except (*AWAY, LedgerError, GatewayAway):
+    except (*AWAY, LedgerError, GatewayAway, Superseded):
         raise
     except AgentError as broken:
         return end(run, brief, End.GAVE_UP, (str(broken),))

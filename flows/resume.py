@@ -2,9 +2,16 @@
 
 A crash is reported twice, the second time 2 to 8 s later, and the second report overwrites a state that was set in
 between; so a run is resumed once its crash is `SETTLED` old, and looked at again on the next round.
+
+Each supervisor looks at the processes of its own machine. What runs on another machine has crashed if its lease in the
+ledger ran out, and stayed so from one look to a later one: no database that was away for a while makes a crash. One
+supervisor at a time resumes what crashed, whatever machine it was on.
 """
 
-from collections.abc import Sequence
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,16 +20,20 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import OrchestrationResult
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import AwaitingConcurrencySlot, AwaitingRetry, Cancelled, Completed, Crashed, Failed
+from prefect.states import AwaitingConcurrencySlot, AwaitingRetry, Cancelled, Completed, Crashed, Failed, Running
 from pydantic import ValidationError
 
+from blocks.host import alive
+from blocks.ledger.leases import Runner
+from blocks.ledger.ledger import Ledger
 from blocks.workshop import workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import InputError
+from domain.errors import InputError, LedgerError
 from domain.story import told
 from domain.task import End, Outcome
+from flows.acting import LEASE_S
 from flows.endings import STATE_NAMES
-from flows.processes import has_process
+from flows.processes import has_process, machine
 from flows.report import page_frozen, recorded
 from tasks.merge import cancelled
 from tasks.people.pager import page
@@ -31,6 +42,17 @@ from tasks.releasing import lease
 SETTLED = timedelta(seconds=10)
 NEVER_STARTED = timedelta(seconds=90)
 JUST_STARTED = timedelta(seconds=5)
+ELSEWHERE = {StateType.PENDING: timedelta(minutes=5), StateType.RUNNING: timedelta(minutes=30)}
+"""How long a run may be in a state on another machine without ever having taken its lease: rounds of the platform's own
+take none."""
+LOOKS_APART_S = 40.0
+"""Between the look that first sees a lease over and the one that believes it: a run renews it more often than that."""
+ONE_MACHINE = "lockgate"
+"""What every worker was called while a station was one machine."""
+LEAD, LEAD_S = "runs/resume", 30.0
+"""The lease of the one supervisor that resumes."""
+ALIVE = timedelta(seconds=LEASE_S + 15)
+"""A run that was reported crashed so long ago, and still has its lease, is alive."""
 WRONG_PARAMETERS = "Validation of flow parameters failed"
 """What Prefect says of parameters that a flow does not take."""
 LOOK_BACK, PAGE = timedelta(days=14), 200
@@ -40,19 +62,81 @@ MAX_RESUMES = 20
 """A run that starts more often than this is frozen for a person. Each answered review is a start too."""
 
 
-def resume_crashed(client: SyncPrefectClient, now: datetime | None = None) -> list[str]:
+Ledgers = Callable[[str], Ledger]
+"""A workshop's name → its ledger."""
+
+
+class Looks:
+    """What a supervisor remembers from one look to the next: since when it sees a run's lease over."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[Runner, float]] = {}
+
+    def is_gone(self, run: str, runner: Runner, now_s: float | None = None) -> bool:
+        """Whether it was over in an earlier look, and nothing has changed since."""
+        now_s = time.monotonic() if now_s is None else now_s
+        before = self._since.get(run)
+        if runner.is_running or before is None or before[0] != runner:
+            self._since[run] = runner, now_s
+            return False
+        return now_s - before[1] >= LOOKS_APART_S
+
+    def forget(self, run: str) -> None:
+        """Nobody could look."""
+        self._since.pop(run, None)
+
+    def keep(self, runs: Sequence[str]) -> None:
+        """Forget all others."""
+        self._since = {run: seen for run, seen in self._since.items() if run in runs}
+
+
+def _of_workshop(name: str) -> Ledger:
+    return workshop(name).ledger
+
+
+def resume_crashed(
+    client: SyncPrefectClient,
+    now: datetime | None = None,
+    *,
+    ledgers: Ledgers = _of_workshop,
+    looks: Looks | None = None,
+) -> list[str]:
     """One round: runs whose process is gone are marked crashed, settled crashes go on. What was done, as sentences."""
-    now = now or datetime.now(UTC)
+    now, looks = now or datetime.now(UTC), looks or Looks()
     done = []
-    for run in _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
-        if not _is_orphan(run, now):
+    under_way = _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+    looks.keep([str(run.id) for run in under_way])
+    for run in under_way:
+        if not (_is_orphan(run, now) if _is_here(run) else _is_gone_elsewhere(run, now, ledgers, looks)):
             continue
         wanted = run.state is not None and run.state.type is StateType.CANCELLING
         after: State[Any] = Cancelled() if wanted else Crashed(message="its process is gone")
         client.set_flow_run_state(run.id, after, force=True)
         done.append(f"run {run.id}: its process is gone; marked {after.type.value.lower()}")
-    for run in _runs(client, StateType.CRASHED, tags=("lockgate",)):
-        if run.state is None or now - run.state.timestamp < SETTLED:
+    crashed = [
+        run
+        for run in _runs(client, StateType.CRASHED, tags=("lockgate",))
+        if run.state is not None and now - run.state.timestamp >= SETTLED
+    ]
+    return [*done, *_resumed(client, crashed, now, ledgers)] if crashed else done
+
+
+def _resumed(client: SyncPrefectClient, crashed: Sequence[FlowRun], now: datetime, ledgers: Ledgers) -> list[str]:
+    """What is done about runs that crashed: by one supervisor at a time. One that is alive all the same is not begun
+    anew: another process of it crashed, which had lost it."""
+    done = []
+    for run in crashed:
+        if _is_here(run):
+            _free_here(run, ledgers)
+    me = alive.mark_of_this()
+    if ledgers("default").lease(LEAD, f"{machine()} {os.getpid()}", LEAD_S, me) is None:
+        return []
+    for run in crashed:
+        runner = _runner(run, ledgers)
+        if runner is not None and runner.is_running:
+            if run.state is not None and now - run.state.timestamp > ALIVE:
+                client.set_flow_run_state(run.id, Running(message=f"run by {runner.name}"), force=True)
+                done.append(f"run {run.id}: it is alive: run by {runner.name}")
             continue
         if run.run_count > MAX_RESUMES:
             done.append(f"run {run.id}: {_given_up(client, run)}")
@@ -116,6 +200,7 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
         return None
     if not was_cancelled:
         return _froze(client, run, said)
+    shop.ledger.stop(str(run.id))
     asked = cancelled(shop, str(run.id))
     why = told(asked.kind, asked.body) if asked else "it was cancelled past the door, and nobody said by whom"
     if brief.environment and lease.holder(shop.ledger, brief.environment) == str(run.id):
@@ -171,6 +256,7 @@ def _frozen(run: FlowRun, why: str) -> State[Any]:
         return Failed(name=STATE_NAMES[End.FROZEN], message=why)
     brief = Brief.model_validate(run.parameters["brief"])
     shop = workshop_of(brief)
+    shop.ledger.stop(str(run.id))
     outcome = recorded(shop, str(run.id), brief, End.FROZEN, (why,))  # one that was there before stands
     if outcome.end is End.FROZEN:
         page_frozen(shop, outcome)
@@ -226,8 +312,56 @@ def _runs(
     return client.read_flow_runs(flow_run_filter=wanted, limit=limit)
 
 
+def worker_of(run: FlowRun) -> str | None:
+    """The worker that started it last, as the server knows it: the machine's name. None for what was never started."""
+    found = run.labels.get("prefect.worker.name")
+    return str(found) if found is not None else None
+
+
+def _is_here(run: FlowRun) -> bool:
+    """Whether its process is one of this machine's, where all workers run as the same user."""
+    return worker_of(run) in (None, ONE_MACHINE, machine())
+
+
+def _runner(run: FlowRun, ledgers: Ledgers) -> Runner | None:
+    """Who has begun it last; None: nobody, or its parameters name no workshop that there is. Raises LedgerError."""
+    try:
+        ledger = ledgers(_workshop_name(run))
+    except InputError:
+        return None
+    return ledger.runners([str(run.id)]).get(str(run.id))
+
+
+def _free_here(run: FlowRun, ledgers: Ledgers) -> None:
+    """Its process is dead, as only this machine can see: another one need not wait until its lease runs out."""
+    with contextlib.suppress(InputError, LedgerError):
+        ledgers(_workshop_name(run)).end_dead(str(run.id))
+
+
+def _workshop_name(run: FlowRun) -> str:
+    brief = run.parameters.get("brief")
+    name = brief.get("workshop") if isinstance(brief, dict) else run.parameters.get("workshop_name")
+    return str(name or "default")
+
+
+def _is_gone_elsewhere(run: FlowRun, now: datetime, ledgers: Ledgers, looks: Looks) -> bool:
+    """Whether a run of another machine has crashed. Where its ledger does not answer, nobody can say: not yet."""
+    if run.state is None:
+        return False
+    try:
+        runner = _runner(run, ledgers)
+    except LedgerError:
+        looks.forget(str(run.id))
+        return False
+    if runner is None:  # it never began
+        return now - run.state.timestamp > ELSEWHERE.get(run.state.type, ELSEWHERE[StateType.RUNNING])
+    if run.state.type is StateType.PENDING and now - run.state.timestamp < ELSEWHERE[StateType.PENDING]:
+        return False  # the process before this one ended, and this one has not begun
+    return looks.is_gone(str(run.id), runner)
+
+
 def _is_orphan(run: FlowRun, now: datetime) -> bool:
-    """Whether a run has lost its process. All workers of a station run on its machine, as the same user."""
+    """Whether a run of this machine has lost its process."""
     if run.state is None:
         return False
     patience = NEVER_STARTED if run.state.type is StateType.PENDING else JUST_STARTED

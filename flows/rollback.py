@@ -13,6 +13,7 @@ from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError
 from domain.task import RolledBack
+from flows.acting import Acting
 from flows.endings import concluded
 from tasks.deploy import live_before
 from tasks.pages import show
@@ -35,13 +36,14 @@ def rollback_environment(
     send a brief that mends it. `workshop_name`: default the one whose release is live. `by`: your name, for the
     record."""
 
-    def act() -> State:
+    def act(acting: Acting) -> State:
         shop = workshop_name or workshop_that_released(environment)
+        acting.begin(workshop(shop).ledger)
         back = to_release(str(flow_run.id), environment, revision, reason, shop, by)
         serving = (back.serving or "nothing")[:12]
         return Completed(name="Rolled back", message=f"{environment} was seen serving {serving} again")
 
-    return concluded(f"roll back {environment}", workshop_name or "default", act)
+    return concluded(f"roll back {environment}", workshop_name or "default", str(flow_run.id), act)
 
 
 @step("rollback", "rollback-{environment}")

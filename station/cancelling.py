@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from blocks.ledger.leases import held_by
 from blocks.ledger.reading import Reader
-from blocks.ledger.writing import held_by, record
+from blocks.ledger.writing import record
 from domain.access import Cancelled, NotCancelled
 from domain.errors import InputError, LedgerError
 from station import api, settings

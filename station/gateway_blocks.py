@@ -46,11 +46,11 @@ class GatewayBlocks:
                     self.provider, account, lambda: self._policy(passport.workshop)
                 )
 
-    def record(self, run_id: str, kind: str, key: str, value: Value) -> Value:
-        """Into the ledger of the run's workshop."""
+    def record(self, run_id: str, kind: str, key: str, value: Value, token: int | None = None) -> Value:
+        """Into the ledger of the run's workshop; with `token`, as what the process with that token does."""
         if run_id not in self._of_run:
             raise GatewayError(f"run {run_id} has no sandbox at this gateway")
-        return self._workshops[self._of_run[run_id]].ledger.record(run_id, kind, key, value)
+        return self._workshops[self._of_run[run_id]].ledger.record(run_id, kind, key, value, token)
 
     def provider(self, name: str) -> ModelProvider:
         """As it was read last. Raises InputError for one that nobody set up."""

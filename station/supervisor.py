@@ -20,14 +20,17 @@ from typing import TYPE_CHECKING, NoReturn
 from blocks import kept
 from blocks.home import home
 from domain.errors import InputError
+from flows.processes import machine
 from station import first_database, processes, registered, settings
 from station.keeping import Keeper, Program
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
+    from blocks.ledger.ledger import Ledger
     from blocks.workshop import Workshop
     from flows.notices import Notifier
+    from flows.resume import Looks
 
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
@@ -56,7 +59,6 @@ DUTIES_IMPORT = (
 """Imported by one thread before there are others: of two that import Prefect at once, one can see half of a module."""
 FRESH_S = 10.0
 """So old may be what we know of the workshop and its targets: they change while we watch."""
-WORKER = "lockgate"
 HEARTBEAT_S = 15
 """The worker's. It is late when four of them are missing."""
 
@@ -238,6 +240,7 @@ class RunsWatch:
 
     def __init__(self, shop: "Callable[[], Workshop]") -> None:
         self._shop = shop
+        self._looks: Looks | None = None
         self._client: SyncPrefectClient | None = None
         self._not_before = 0.0
 
@@ -255,18 +258,31 @@ class RunsWatch:
 
     def _look(self, client: "SyncPrefectClient") -> None:
         from flows import processes as runs
-        from flows.resume import has_open_runs, resume_crashed, take_free_slots
+        from flows.resume import Looks, has_open_runs, resume_crashed, take_free_slots
 
         if not has_open_runs(client):
             self._not_before = time.monotonic() + IDLE_ROUND_S
             runs.sweep()
             return
         self._not_before = 0.0
-        done = resume_crashed(client)
+        self._looks = self._looks or Looks()
+        done = resume_crashed(client, ledgers=self._ledger, looks=self._looks)
         if done:  # what crashed may have left a sandbox behind
             done += self._shop().sweep(lambda _: False)
         for line in (*done, *take_free_slots(client)):
             log.info(line)
+
+    def _ledger(self, workshop: str) -> "Ledger":
+        """Of a workshop, from our own copy of the blocks. Raises InputError where there is none of that name."""
+        from blocks.workshop import Workshop
+
+        if workshop == "default":
+            return self._shop().ledger
+        with kept.used():
+            try:
+                return Workshop.saved(workshop).ledger
+            except ValueError as err:
+                raise InputError(f"there is no workshop block {workshop!r}") from err
 
     def _connected(self) -> "SyncPrefectClient":
         if self._client is None:
@@ -285,7 +301,7 @@ class RunsWatch:
 def programs() -> tuple[Program, ...]:
     """What the supervisor keeps running. Settings are read at each start: the port is chosen by `up`."""
     server = [PYTHON, "-m", "station.server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
-    worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", WORKER]
+    worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", machine()]
     return (
         Program("server", server, _server_environment, home(), ask_server, silent_for_s=90),
         Program("door", [PYTHON, "-m", "station.door"], _client_environment, settings.PROJECT, ask_door),
@@ -345,7 +361,7 @@ def ask_worker() -> str | None:
         found = api.post(f"/work_pools/{settings.POOL}/workers/filter", {})
     except api.NoAnswer:
         return None
-    beats = [one["last_heartbeat_time"] for one in found or () if one["name"] == WORKER]
+    beats = [one["last_heartbeat_time"] for one in found or () if one["name"] == machine()]
     ages = [datetime.now(UTC) - datetime.fromisoformat(beat.replace("Z", "+00:00")) for beat in beats]
     if not ages:
         return "it has never sent a heartbeat"

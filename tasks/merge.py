@@ -38,7 +38,7 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
         lease.take(shop.ledger, brief.environment, run)
     proposed = shop.ledger.find(run, "pull-request", fingerprint(prepared, evidence), Proposed)
     gone = None
-    with lease.merging(shop.ledger, run):
+    with lease.merging(shop.ledger, run) as still:
         asked = cancelled(shop, run)
         if asked and not _is_there(shop, brief, commit, proposed):
             raise Withdrawn(f"nothing was merged: {told(asked.kind, asked.body)}")
@@ -52,7 +52,7 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
             except Unapproved as err:
                 there, moved, gone = None, None, str(err)
         else:
-            moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit)
+            moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit, still)
         if not moved and not gone:
             bound = Merged(
                 commit=there,

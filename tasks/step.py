@@ -8,7 +8,7 @@ from prefect import Task, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 
-from domain.errors import AgentError, Fenced, Held, Inconclusive, InputError, Unapproved, Withdrawn
+from domain.errors import AgentError, Fenced, Held, Inconclusive, InputError, Superseded, Unapproved, Withdrawn
 from domain.value import digest_of
 
 P = ParamSpec("P")
@@ -43,7 +43,7 @@ def _is_platform_trouble(task: Task[..., Any], run: TaskRun, state: State[Any]) 
     """A wrong input or a broken agent stays wrong; a network, a daemon or a disk may be well again."""
     try:
         state.result()
-    except (InputError, AgentError, Fenced, Held, Inconclusive, Unapproved, Withdrawn):
+    except (InputError, AgentError, Fenced, Held, Inconclusive, Superseded, Unapproved, Withdrawn):
         return False
     except Exception:
         return True

@@ -120,10 +120,13 @@ class LocalForge(LockgateBlock):
         rows = [row.split("\t", 2) for row in out.decode("utf-8", "surrogateescape").split("\0")[:-1]]
         return tuple(sorted((path, _count(added), _count(removed)) for added, removed, path in rows))
 
-    def merge(self, repository: str, branch: str, base: str, commit: str) -> str | None:
+    def merge(
+        self, repository: str, branch: str, base: str, commit: str, allowed: Callable[[], object] = bool
+    ) -> str | None:
         """Fast-forward `branch` from `base` to `commit`: None when it is there, else where the branch stands.
 
-        Safe to repeat: the branch is looked at first, and moves only from `base`. Raises ForgeError: the push was
+        Safe to repeat: the branch is looked at first, and moves only from `base`; `allowed` is called right before, and
+        what it raises stops it. Raises ForgeError: the push was
         refused (with the reason that the repository gave), or `commit` is not on top of `base`.
         """
         place, mirror = self._open(repository)
@@ -133,6 +136,7 @@ class LocalForge(LockgateBlock):
         stands = self._stands_elsewhere(place, mirror, branch, commit)
         if stands != base:
             return stands
+        allowed()
         refusal = self._push(place, mirror, branch, base, commit)
         if refusal is None:
             return None

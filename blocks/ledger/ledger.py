@@ -1,7 +1,7 @@
 """The ledger block: record once, read in order, prove the chain, hold a lease."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, TypeVar
 
@@ -12,10 +12,11 @@ from sqlmodel import Session, col, exists, select
 
 from blocks.base import LockgateBlock
 from blocks.home import home
-from blocks.ledger import seen
+from blocks.ledger import leases, seen
 from blocks.ledger.database import parse, shown, transaction
+from blocks.ledger.leases import Runner, is_held, now_of
 from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, hash_of
-from blocks.ledger.writing import is_held, now_of, record, row_of, value_of
+from blocks.ledger.writing import record, row_of, value_of
 from domain.value import Value
 
 V = TypeVar("V", bound=Value)
@@ -44,12 +45,14 @@ class Ledger(LockgateBlock):
 
     # ── entries ──
 
-    def record(self, run_id: str, kind: str, key: str, value: V) -> V:
+    def record(self, run_id: str, kind: str, key: str, value: V, token: int | None = None) -> V:
         """Write `value` under (run_id, kind, key) unless something stands there; returns what stands there.
 
-        Safe to repeat: the first write wins. Raises LedgerError where a value of another type stands there.
+        `token`: of the process of the run for which this is; None: of this one, if it has begun the run.
+        Safe to repeat: the first write wins. Raises LedgerError where a value of another type stands there; Superseded,
+        and writes nothing, where another process has begun the run since.
         """
-        return record(self.url.get_secret_value(), run_id, kind, key, value)
+        return record(self._url, run_id, kind, key, value, token)
 
     def find(self, run_id: str, kind: str, key: str, type_: type[V]) -> V | None:
         """The value under (run_id, kind, key), or None. Raises LedgerError where it is of another type."""
@@ -98,12 +101,12 @@ class Ledger(LockgateBlock):
     @property
     def place(self) -> str:
         """SHA-256 of where its database is, without a password."""
-        return hashlib.sha256(shown(parse(self.url.get_secret_value())).encode()).hexdigest()
+        return hashlib.sha256(shown(parse(self._url)).encode()).hexdigest()
 
     def why_older(self) -> str | None:
         """Why this is not the ledger that this home knows: an older copy was put back, say. None where it is."""
         with self._open() as session:
-            return seen.why_older(session, seen.place_of(parse(self.url.get_secret_value())))
+            return seen.why_older(session, seen.place_of(parse(self._url)))
 
     def last_number(self) -> int:
         """Of the newest entry; 0 where it is empty."""
@@ -150,8 +153,10 @@ class Ledger(LockgateBlock):
 
         The token grows with each change of holder, so what a late old holder does can be told apart. `process`: whose
         end ends the lease at once, as `blocks.host.alive` marks it; None for what goes on in another process.
+        Raises Superseded where `holder` is a run that another process has begun since this one did.
         """
         with self._open(write=True) as session:
+            leases.check(self._url, session, holder)
             now = now_of(session)
             row = session.get(LeaseRow, name) or LeaseRow(name=name, token=0, expires_at=now, process=None)
             if row.holder != holder:
@@ -176,8 +181,10 @@ class Ledger(LockgateBlock):
             return True
 
     def release(self, name: str, holder: str) -> None:
-        """Free `name` if `holder` has it; does nothing where another has. Safe to repeat."""
+        """Free `name` if `holder` has it; does nothing where another has. Safe to repeat. Raises Superseded as `lease`
+        does: it is the newer process's now."""
         with self._open(write=True) as session:
+            leases.check(self._url, session, holder)
             row = session.get(LeaseRow, name)
             if row is not None and row.holder == holder:
                 row.holder = None
@@ -189,7 +196,48 @@ class Ledger(LockgateBlock):
             row = session.get(LeaseRow, name)
             return row.holder if row is not None and is_held(row, now_of(session)) else None
 
+    # ── who runs a run ──
+
+    def begin(self, run_id: str, machine: str, seconds: float) -> int:
+        """This process runs `run_id` from now on: its token, above those of all before it. What the run holds is this
+        process's too; what an earlier one does for the run from now on is refused."""
+        return leases.begin(self._url, run_id, machine, seconds)
+
+    def still_runs(self, run_id: str, seconds: float) -> None:
+        """Keep the run, also where its time ran out. Raises Superseded where another process has begun it."""
+        leases.renew(self._url, run_id, seconds)
+
+    def check(self, run_id: str) -> None:
+        """Raises Superseded where another process has begun the run since this one did."""
+        with self._open() as session:
+            leases.check(self._url, session, run_id)
+
+    def end(self, run_id: str) -> None:
+        """This process runs it no more; nothing happens where another does. Safe to repeat."""
+        leases.end(self._url, run_id)
+
+    def stop(self, run_id: str) -> None:
+        """No process that has begun the run does more for it, from now on: it is ended from outside. Safe to repeat."""
+        leases.stop(self._url, run_id)
+
+    def end_dead(self, run_id: str) -> None:
+        """Free a run whose process was seen dead from this machine: another machine would wait for its time to run out.
+        Safe to repeat."""
+        leases.end_dead(self._url, run_id)
+
+    def token_of(self, run_id: str) -> int | None:
+        """With which this process runs the run; None where it does not."""
+        return leases.token_of(self._url, run_id)
+
+    def runners(self, run_ids: Collection[str]) -> dict[str, Runner]:
+        """Run → who has begun it last, of those that were begun."""
+        return leases.runners(self._url, run_ids)
+
+    @property
+    def _url(self) -> str:
+        return self.url.get_secret_value()
+
     @contextmanager
     def _open(self, *, write: bool = False) -> Iterator[Session]:
-        with transaction(self.url.get_secret_value(), write=write) as session:
+        with transaction(self._url, write=write) as session:
             yield session

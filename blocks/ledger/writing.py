@@ -1,30 +1,30 @@
 """Writes the ledger without importing Prefect: for the front door, and for the block itself."""
 
-import time
 from typing import TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import text
 from sqlmodel import Session, col, select
 
-from blocks.host import alive
 from blocks.ledger import seen
 from blocks.ledger.database import parse, transaction
-from blocks.ledger.rows import GENESIS, EntryRow, LeaseRow, utc_text
+from blocks.ledger.leases import check, now_of
+from blocks.ledger.rows import GENESIS, EntryRow, utc_text
 from domain.errors import LedgerError
 from domain.value import Value, canonical
 
 V = TypeVar("V", bound=Value)
 
 
-def record(url: str, run_id: str, kind: str, key: str, value: V) -> V:
+def record(url: str, run_id: str, kind: str, key: str, value: V, token: int | None = None) -> V:
     """Write `value` under (run_id, kind, key) unless something stands there; returns what stands there.
 
+    `token`: of the process of the run for which this is; None: of this one, if it has begun the run.
     Safe to repeat: the first write wins. Raises LedgerError where a value of another type stands there, and where the
-    database does not answer.
+    database does not answer; Superseded, and writes nothing, where another process has begun the run since.
     """
     place, new = seen.place_of(parse(url)), None
     with transaction(url, write=True) as session:
+        check(url, session, run_id, token)
         row = row_of(session, run_id, kind, key)
         if row is None:
             goes_on = seen.goes_on(session, place)
@@ -34,19 +34,6 @@ def record(url: str, run_id: str, kind: str, key: str, value: V) -> V:
     if new is not None:
         seen.note(place, new)  # once it is there for good
     return found
-
-
-def held_by(url: str, holder: str) -> tuple[str, ...]:
-    """Names of the leases that `holder` has now."""
-    with transaction(url, write=False) as session:
-        rows, now = session.exec(select(LeaseRow).where(LeaseRow.holder == holder)), now_of(session)
-        return tuple(row.name for row in rows if is_held(row, now))
-
-
-def is_held(row: LeaseRow, now: float) -> bool:
-    """Whether somebody has it: not where its time is over, or the process is dead that it was taken for."""
-    is_over = row.holder is None or row.expires_at <= now
-    return not is_over and not (row.process and alive.is_dead(row.process))
 
 
 def row_of(session: Session, run_id: str, kind: str, key: str) -> EntryRow | None:
@@ -89,10 +76,3 @@ def value_of(row: EntryRow, type_: type[V]) -> V:
         raise LedgerError(
             f"{where} is not a {row.type} as this Lockgate knows it: read it with the one that wrote it"
         ) from err
-
-
-def now_of(session: Session) -> float:
-    """Unix seconds by the one clock that all holders share: the server's, or this machine's for a file."""
-    if session.connection().dialect.name == "sqlite":
-        return time.time()
-    return float(session.connection().execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())

@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from blocks.host import alive
 from blocks.ledger.ledger import Ledger
@@ -32,6 +32,9 @@ _FLAPS_ALLOWED = 1
 
 _LOG_TAIL = 4000
 
+ACTS = ("prepare", "migrate", "start", "shift", "promote", "rollback", "cleanup")
+"""Verbs of a target that change something."""
+
 
 @contextlib.contextmanager
 def turn(
@@ -45,7 +48,27 @@ def turn(
     token = (lease.seize if seize else lease.take)(shop.ledger, environment, run, process=process)
     timeline = Timeline(also=show.progress())
     with lease.kept(shop.ledger, environment, run, process=process):
-        yield shop.target(environment).under(token, timeline.say), timeline
+        target = shop.target(environment).under(token, timeline.say)
+        yield cast(Target, _Guarded(target, lambda: shop.ledger.check(run))), timeline
+
+
+class _Guarded:
+    """A target that does nothing for a process whose run another one has begun since. A target's own fence is on this
+    machine, or at its platform, and knows the environment's token; the run's is in the ledger alone."""
+
+    def __init__(self, target: Target, check: Callable[[], None]) -> None:
+        self._target, self._check = target, check
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._target, name)
+        if name not in ACTS:
+            return found
+
+        def act(*given: Any, **named: Any) -> Any:
+            self._check()
+            return found(*given, **named)
+
+        return act
 
 
 class Ship(NamedTuple):

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from blocks.ledger.ledger import Ledger
 from domain.errors import LedgerError
@@ -51,11 +51,12 @@ def kept(ledger: Ledger, environment: str, run: str, *, process: str | None = No
 
 
 @contextlib.contextmanager
-def merging(ledger: Ledger, run: str) -> Iterator[None]:
-    """While the context is open, whoever cancels the run is told that it merges: it is not stopped half-way."""
+def merging(ledger: Ledger, run: str) -> Iterator[Callable[[], object]]:
+    """While the context is open, whoever cancels the run is told that it merges: it is not stopped half-way. What it
+    gives raises Superseded where another process has begun the run: to be asked right before the merge."""
     try:
         with _beating(ledger, f"merge/{run}", run):
-            yield
+            yield lambda: ledger.check(run)
     finally:
         ledger.release(f"merge/{run}", run)
 

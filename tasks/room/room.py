@@ -136,6 +136,7 @@ def _passport(
         repository=brief.repository,
         environment=brief.environment,
         workshop=brief.workshop,
+        token=shop.ledger.token_of(prepared.run_id),
         rules=rules[phase],
         secrets=settings.secrets if phase in ("setup", "plan", "edit") else (),
         models=(model, *agent.helper_models) if agent and model else (),

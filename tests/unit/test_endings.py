@@ -75,7 +75,7 @@ DOWN = LedgerError("the ledger is down")
 def test_a_persons_act_ends_in_a_word_or_crashes_and_is_resumed(
     act: Act, name: str, kind: StateType, paged: int, pages: list[str]
 ) -> None:
-    state = concluded("roll back shop", "default", act)
+    state = concluded("roll back shop", "default", "a-run", lambda _: act())
     assert (state.name, state.type, len(pages)) == (name, kind, paged)
     assert all("could not roll back shop" in page for page in pages)
 
@@ -107,7 +107,7 @@ class Client:
 
 def crashed(starts: int, parameters: dict[str, Any]) -> Any:
     state = SimpleNamespace(type=StateType.CRASHED, timestamp=datetime.now(UTC) - timedelta(minutes=1))
-    return SimpleNamespace(id=uuid4(), name="a run", state=state, run_count=starts, parameters=parameters)
+    return SimpleNamespace(id=uuid4(), name="a run", state=state, run_count=starts, parameters=parameters, labels={})
 
 
 def test_a_run_that_crashes_again_and_again_ends_frozen_on_record_and_is_paged(
@@ -120,7 +120,7 @@ def test_a_run_that_crashes_again_and_again_ends_frozen_on_record_and_is_paged(
     task, again, act = crashed(21, brief), crashed(20, brief), crashed(21, {"environment": "shop"})
     lease.take(ledger, "shop", str(task.id))
     client = Client(task, again, act)
-    resume.resume_crashed(client)  # type: ignore[arg-type]
+    resume.resume_crashed(client, ledgers=lambda _: ledger)  # type: ignore[arg-type]
     assert [(run, name) for run, name, _ in client.set] == [
         (task.id, "Frozen"), (again.id, "AwaitingRetry"), (act.id, "Frozen"),
     ]  # fmt: skip
@@ -133,13 +133,13 @@ def test_a_run_that_crashes_again_and_again_ends_frozen_on_record_and_is_paged(
     made = outcome.model_copy(update={"run_id": str(live.id), "end": End.LIVE, "sentence": "live in shop"})
     ledger.record(str(live.id), "outcome", "outcome", made)
     client = Client(live)
-    resume.resume_crashed(client)  # type: ignore[arg-type]
+    resume.resume_crashed(client, ledgers=lambda _: ledger)  # type: ignore[arg-type]
     assert client.set == [(live.id, "Live", "live in shop")], "it had ended before it crashed"
     assert len(pages) == 2
 
     monkeypatch.setattr(resume, "workshop_of", lambda brief: (_ for _ in ()).throw(DOWN))
     client = Client(crashed(21, brief))
-    assert "could not be recorded yet" in resume.resume_crashed(client)[0]  # type: ignore[arg-type]
+    assert "could not be recorded yet" in resume.resume_crashed(client, ledgers=lambda _: ledger)[0]  # type: ignore[arg-type]
     assert client.set == [], "it is tried again with the next round"
 
 
@@ -193,7 +193,10 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     assert len(set(pages)) == 3 and "cancelled while it released to shop" in pages[0] and "a traceback" in pages[1]
 
 
-def test_a_task_without_the_gateway_crashes_and_is_resumed() -> None:
+def test_a_task_without_the_gateway_crashes_and_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = SimpleNamespace(ledger=Ledger(url=f"sqlite:///{tmp_path}/ledger.db"))
+    monkeypatch.setattr(report, "workshop_of", lambda brief: shop)
+
     def attempts(run: str, brief: Brief) -> State:
         raise GatewayAway("the gateway broke off: timed out")
 

@@ -84,7 +84,9 @@ def test_a_run_that_lost_its_process_is_marked_although_nothing_is_noted(clients
 
     marked = []
     clients.set_flow_run_state = lambda run, state, force: marked.append((run, state.type))  # type: ignore[attr-defined]
-    run = SimpleNamespace(id=uuid4(), state=SimpleNamespace(type=StateType.RUNNING, timestamp=datetime.now(UTC)))
+    run = SimpleNamespace(
+        id=uuid4(), labels={}, state=SimpleNamespace(type=StateType.RUNNING, timestamp=datetime.now(UTC))
+    )
     clients.runs = [run]
     assert resume.has_open_runs(clients)  # type: ignore[arg-type]
     resume.resume_crashed(clients)  # type: ignore[arg-type]

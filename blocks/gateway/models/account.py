@@ -45,7 +45,7 @@ class Account:
 
     def __init__(
         self,
-        record: Callable[[str, str, str, Value], Value],
+        record: Callable[..., Value],
         entries: Entries,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -57,16 +57,17 @@ class Account:
         self._usd: defaultdict[tuple[str, ...], float] = defaultdict(float)
         self._catch_up()
 
-    def reserve(self, wanted: Reserved, run_usd: float, policy: ModelPolicy) -> str | None:
+    def reserve(self, wanted: Reserved, run_usd: float, policy: ModelPolicy, token: int | None = None) -> str | None:
         """None: the worst case is on record and the call may go out. Else why it may not, and what to do.
 
-        `run_usd` is what the whole run may spend.
+        `run_usd` is what the whole run may spend. `token`: of the process that calls, where the run is one's; in the
+        transaction that reserves it has to be the newest of the run. Raises Superseded where it is not.
         """
         with self._lock:
             self._catch_up()
             if refusal := self._refusal(wanted, wanted.usd, run_usd, policy):
                 return refusal
-            self._record(wanted.run_id, RESERVED, wanted.call, wanted)
+            self._record(wanted.run_id, RESERVED, wanted.call, wanted, *([token] if token is not None else ()))
             self._catch_up()
             # Another gateway on this ledger may have reserved between the look and the line. Both may give way.
             if refusal := self._refusal(wanted, 0, run_usd, policy):

@@ -25,7 +25,7 @@ from blocks.gateway.models.pricing import HIDDEN_TOKENS, IMAGE_TOKENS, Rates, ra
 from blocks.gateway.models.provider import ModelProvider
 from blocks.gateway.models.request import check_model, json_of, passport_of, path_and_query, send_to
 from domain.egress import MODEL_HOSTS, Passport
-from domain.errors import InputError, LockgateError
+from domain.errors import InputError, LockgateError, Superseded
 from domain.models import Api, ModelPolicy, Reserved
 from domain.paths import matches
 
@@ -77,7 +77,7 @@ class Models:
             await asyncio.to_thread(self._let_through, flow, name)
         except Denied as denied:
             _answer(flow, denied.status, denied.sentence)
-        except InputError as err:
+        except (InputError, Superseded) as err:
             _answer(flow, 403, str(err))
         except RecursionError:
             _answer(flow, 400, "the request is nested too deeply")
@@ -113,7 +113,7 @@ class Models:
                 ask = _affordable(ask, price, most, left)
                 body = _as_bytes(ask)
                 reserved = _reserved(passport, f"{name}/{ask.model}", price.worst(most, ask.output_tokens))
-                if refusal := self._account.reserve(reserved, passport.usd, policy):
+                if refusal := self._account.reserve(reserved, passport.usd, policy, passport.token):
                     raise Denied(402, refusal)
                 call = Call(reserved, price, route, ask)
         flow.metadata[SENT] = Sent(name, provider.api, call)

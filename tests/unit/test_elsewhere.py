@@ -1,0 +1,122 @@
+"""Runs of other machines: when they count as crashed, and who resumes them."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import State, StateType
+
+from blocks.ledger.ledger import Ledger
+from domain.errors import LedgerError
+from flows import resume
+from flows.resume import LOOKS_APART_S, Looks, resume_crashed
+
+
+class Server:
+    """The server's runs, as a supervisor sees and sets them."""
+
+    def __init__(self, *runs: Any) -> None:
+        self.runs, self.set = runs, list[str]()
+
+    def read_flow_runs(self, flow_run_filter: Any, **_: Any) -> list[Any]:
+        return [run for run in self.runs if run.state.type in flow_run_filter.state.type.any_]
+
+    def set_flow_run_state(self, run: Any, state: State, force: bool) -> Any:
+        self.set.append(str(state.name))
+        found = next(one for one in self.runs if one.id == run)
+        found.state = SimpleNamespace(type=state.type, timestamp=datetime.now(UTC))
+        return SimpleNamespace(status=SimpleNamespace(value="ACCEPT"))
+
+
+def a_run(kind: StateType, worker: str | None, minutes: float = 1) -> Any:
+    state = SimpleNamespace(type=kind, timestamp=datetime.now(UTC) - timedelta(minutes=minutes))
+    labels = {"prefect.worker.name": worker} if worker else {}
+    return SimpleNamespace(id=uuid4(), name="a run", state=state, run_count=1, parameters={}, labels=labels)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCKGATE_MACHINE", "here")
+    return Ledger(url=f"sqlite:///{tmp_path}/ledger.db")
+
+
+def begun(ledger: Ledger, run: Any, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another machine: nothing of its process can be seen from this one."""
+    monkeypatch.setattr("blocks.host.alive.mark_of_this", lambda: "elsewhere/pid:[1] 7 7")
+    ledger.begin(str(run.id), "there", seconds)
+
+
+@pytest.mark.parametrize(
+    ("kind", "worker", "minutes", "lease_s", "wanted"),
+    [
+        (StateType.RUNNING, "here", 1, None, ["Crashed"]),
+        (StateType.RUNNING, None, 1, None, ["Crashed"]),
+        (StateType.RUNNING, "lockgate", 1, None, ["Crashed"]),  # from before machines had names
+        (StateType.RUNNING, "there", 60, 60.0, []),
+        (StateType.RUNNING, "there", 1, -1.0, ["Crashed"]),
+        (StateType.CANCELLING, "there", 1, -1.0, ["Cancelled"]),
+        (StateType.RUNNING, "there", 1, None, []),  # a round of the platform's own, say
+        (StateType.RUNNING, "there", 31, None, ["Crashed"]),
+        (StateType.PENDING, "there", 1, None, []),
+        (StateType.PENDING, "there", 1, -1.0, []),  # resumed there, and has not begun yet
+        (StateType.PENDING, "there", 6, None, ["Crashed"]),
+        (StateType.PENDING, "there", 6, -1.0, ["Crashed"]),
+    ],
+)
+def test_a_run_elsewhere_has_crashed_when_its_lease_ran_out(
+    kind: StateType, worker: str | None, minutes: float, lease_s: float | None, wanted: list[str],
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    run = a_run(kind, worker, minutes)
+    if lease_s is not None:
+        begun(ledger, run, lease_s, monkeypatch)
+    server, looks, clock = Server(run), Looks(), [1000.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: clock[0])
+    for _ in range(2):
+        resume_crashed(server, ledgers=lambda _: ledger, looks=looks)  # type: ignore[arg-type]
+        clock[0] += LOOKS_APART_S
+    assert server.set == wanted
+
+
+def test_a_ledger_that_was_away_makes_no_crash(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = a_run(StateType.RUNNING, "there")
+    begun(ledger, run, -1, monkeypatch)
+    server, looks, clock, away = Server(run), Looks(), [1000.0], [False]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: clock[0])
+
+    def ledgers(_: str) -> Ledger:
+        if away[0]:
+            raise LedgerError("its database is gone")
+        return ledger
+
+    for is_away in (False, True, False):
+        away[0] = is_away
+        resume_crashed(server, ledgers=ledgers, looks=looks)  # type: ignore[arg-type]
+        clock[0] += LOOKS_APART_S
+    assert server.set == [], "nobody could have renewed it meanwhile"
+    begun(ledger, run, 60, monkeypatch)
+    resume_crashed(server, ledgers=ledgers, looks=looks)  # type: ignore[arg-type]
+    clock[0] += LOOKS_APART_S
+    begun(ledger, run, -1, monkeypatch)
+    resume_crashed(server, ledgers=ledgers, looks=looks)  # type: ignore[arg-type]
+    assert server.set == [], "it lived a moment ago"
+
+
+def test_what_crashed_is_resumed_once_by_one_supervisor_and_not_while_it_may_live(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, lives, unsure = (a_run(StateType.CRASHED, "there", minutes) for minutes in (1, 3, 1))
+    for run, seconds in ((gone, -1), (lives, 60), (unsure, 60)):
+        begun(ledger, run, seconds, monkeypatch)
+    server = Server(gone, lives, unsure)
+    assert ledger.lease("runs/resume", "another supervisor", 0.2) == 1
+    resume_crashed(server, ledgers=lambda _: ledger)  # type: ignore[arg-type]
+    assert server.set == [], "another one does it"
+    ledger.release("runs/resume", "another supervisor")
+    done = resume_crashed(server, ledgers=lambda _: ledger)  # type: ignore[arg-type]
+    assert server.set == ["AwaitingRetry", "Running"] and "run by there elsewhere" in done[1]
+    assert unsure.state.type is StateType.CRASHED, "its time is not over: it may be dead, and its machine says so"
