@@ -9,9 +9,10 @@ from typing import Any, Self, cast
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from blocks import kept
+from blocks.home import portable, resolved
 
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 """The hosts that a secret may be sent to over plain http."""
@@ -41,7 +42,13 @@ class LockgateBlock(Block):
         """Prefect writes keys of its own into a block that is saved inside another."""
         if isinstance(data, dict):
             data = {name: value for name, value in data.items() if name != "block_type_slug" and name[0] != "_"}
-        return data
+        return resolved(data)
+
+    @model_serializer(mode="wrap")
+    def ser_model(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        """Prefect's own, and what is saved names no home: other machines of the station have another one."""
+        shown = super().ser_model(handler, info)
+        return portable(shown) if info.context and "include_secrets" in info.context else shown
 
     @classmethod
     def model_json_schema(cls, *given: Any, **named: Any) -> dict[str, Any]:

@@ -3,12 +3,39 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+MARK = "$LOCKGATE_HOME"
+"""Stands for the home in what blocks keep: each machine of a station has its own."""
+_BEFORE = ("", "sqlite:///")
 
 
 def home() -> Path:
     """$LOCKGATE_HOME if it is set and not empty, else ~/.lockgate; not created here."""
     chosen = os.environ.get("LOCKGATE_HOME", "")
     return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".lockgate"
+
+
+def portable(data: Any) -> Any:
+    """JSON data with `MARK` instead of this machine's home, where a path or a SQLite URL begins with that."""
+    return _replaced(data, str(home()), MARK)
+
+
+def resolved(data: Any) -> Any:
+    """The same with this machine's home again."""
+    return _replaced(data, MARK, str(home()))
+
+
+def _replaced(data: Any, old: str, new: str) -> Any:
+    if isinstance(data, dict):
+        return {key: _replaced(value, old, new) for key, value in data.items()}
+    if isinstance(data, list | tuple) and type(data) in (list, tuple):
+        return type(data)(_replaced(value, old, new) for value in data)
+    text = str(data) if isinstance(data, str | Path) else ""
+    for before in _BEFORE:
+        if text == before + old or text.startswith(f"{before}{old}/"):
+            return f"{before}{new}{text.removeprefix(before + old)}"
+    return data
 
 
 def installed() -> Path:

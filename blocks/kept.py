@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from blocks.home import home
+from blocks.home import home, resolved
 from domain.errors import InputError
 
 OFFLINE = "LOCKGATE_OFFLINE"
@@ -61,7 +61,7 @@ def fields(slug: str, name: str) -> dict[str, Any]:
         raise InputError(f"no blocks were kept in {home()}: the server has to be up for this")
     if f"{slug}/{name}" not in documents:
         raise ValueError(f"there was no block {slug}/{name}")
-    return dict(documents[f"{slug}/{name}"])
+    return dict(resolved(documents[f"{slug}/{name}"]))
 
 
 def names(slug: str) -> list[str]:

@@ -1,7 +1,7 @@
 """One environment's blocks under one name: the only block that knows the others."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, Self, cast
 
 from pydantic import Field
@@ -178,6 +178,26 @@ class Workshop(LockgateBlock):
     def secret_scanners(self) -> tuple[str, ...]:
         """Who looks for secrets, with versions: what they saw holds for no other."""
         return tuple(f"{scanner.name} {scanner.version()}" for scanner in (self.kingfisher, self.gitleaks))
+
+    def claim_store(self, needed: Iterable[str] = ()) -> str | None:
+        """Note in the store that this workshop's ledger refers to it. None where it alone does; else why nothing there
+        may be removed for what this ledger says. A store in which something lies and that nobody claimed is not taken
+        for that of a ledger which refers to nothing there; `needed`: digests that it refers to. Safe to repeat."""
+        mine, claimed = self.ledger.identity(), self.store.claimed()
+        if not claimed and not self.store.is_empty() and not any(map(self.store.holds, sorted(needed))):
+            return (
+                "the ledger refers to nothing that is in the store: an empty or another ledger, or another store. "
+                "See `ledger` and `store` of the workshop"
+            )
+        if mine not in claimed:
+            self.store.claim(mine)
+        others = [one for one in claimed if one != mine]
+        if not others:
+            return None
+        return (
+            f"it also belongs to the ledger {', '.join(others)}, and this one is {mine}: give each workshop with a "
+            "ledger of its own a store of its own"
+        )
 
     def target(self, environment: str) -> Target:
         """The target of an environment. Raises InputError for one that nobody set up."""

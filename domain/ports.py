@@ -241,6 +241,15 @@ class Forge(Protocol):
     def base(self, repository: str, branch: str) -> str:
         """Commit id at the tip. Raises InputError: missing, empty, not a repository, dirty, no such branch."""
 
+    def pack(self, repository: str, base: str, commit: str) -> bytes:
+        """What `commit` has beyond `base`, for another machine."""
+
+    def has(self, repository: str, commit: str) -> bool:
+        """Whether this machine has the commit."""
+
+    def unpack(self, repository: str, branch: str, base: str, commit: str, pack: bytes) -> None:
+        """Take in what `pack` gave elsewhere. Safe to repeat."""
+
     def tree(self, repository: str, commit: str) -> Tree: ...
 
     def left_out(self, repository: str, commit: str) -> tuple[str, ...]:
@@ -521,6 +530,18 @@ class Store(Protocol):
 
     def prune(self, keep: Collection[str], older_than_s: float) -> tuple[str, ...]:
         """Remove what is not in `keep` and was last put so long ago; the digests. Safe to repeat."""
+
+    def holds(self, digest: str) -> bool:
+        """Whether something lies under that digest; its content is not looked at."""
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever put here, or all of it is gone."""
+
+    def claim(self, ledger: str) -> None:
+        """Note that the ledger of that identity refers to what is here. Safe to repeat."""
+
+    def claimed(self) -> tuple[str, ...]:
+        """Identities of the ledgers that refer to what is here, as they noted it themselves, sorted."""
 
     def seal(self, name: str, data: bytes) -> None:
         """Keep a checkpoint under its name. What has that name already stays; nothing here ever removes one."""

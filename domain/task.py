@@ -101,6 +101,16 @@ class Attempt(Value):
         return self.added_lines + self.removed_lines
 
 
+class Packed(Value):
+    """A change that a run made, in the store: whatever machine goes on with the run has it from there."""
+
+    repository: str
+    branch: str
+    base: str
+    commit: str
+    pack: str = Field(description="Digest in the store of what git sends for the commit beyond base")
+
+
 class Severity(StrEnum):
     """How much a finding weighs: `refuse` stops the change, `person` asks someone, `note` is shown."""
 

@@ -129,8 +129,11 @@ def prune(shop: Workshop) -> list[str]:
     keep |= {e.body["revision"] for e in (*built, *shop.ledger.entries(kind="deploy-started")) if e.at > young}
     artifacts = [Artifact.model_validate(entry.body) for entry in built]
     needed = referred_to(shop.ledger.bodies()) - outdated(artifacts, keep)
-    gone = shop.store.prune(needed, shop.store_days * 86_400)
-    images = shop.builder.prune(keep) if any(artifact.image for artifact in artifacts) else ()
+    why_not = shop.claim_store(needed)
+    gone = () if why_not else shop.store.prune(needed, shop.store_days * 86_400)
+    images = shop.builder.prune(keep) if not why_not and any(artifact.image for artifact in artifacts) else ()
+    if why_not:
+        return [f"nothing was removed from the store: {why_not}"]
     return [f"removed {len(gone)} objects from the store"] * bool(gone) + [f"removed the image {one}" for one in images]
 
 

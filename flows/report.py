@@ -26,6 +26,7 @@ from domain.task import (
 )
 from flows.acting import Acting
 from flows.endings import AWAY, STATE_NAMES, patiently
+from tasks.edit import bring_commits
 from tasks.pages import show
 from tasks.pages.bill import bill_of, publish
 from tasks.people.pager import page
@@ -61,7 +62,9 @@ def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> St
 def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acting: Acting) -> State:
     """How `attempts` ends. Raises LedgerError where the ledger failed."""
     try:
-        acting.begin(workshop_of(brief).ledger)
+        shop = workshop_of(brief)
+        acting.begin(shop.ledger)
+        bring_commits(shop, run)
         return attempts(run, brief)
     except (*AWAY, LedgerError, GatewayAway, Superseded):
         raise

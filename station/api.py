@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from blocks.home import resolved
 from domain.errors import InputError, LockgateError
 from station import settings
 
@@ -109,20 +110,20 @@ def ledger_url(workshop: str = "default") -> str:
         path = f"/block_types/slug/lockgate-workshop/block_documents/name/{name}?include_secrets=true"
         found = get(path) if name.replace("-", "").isalnum() else None
         if found:
-            return str(found["data"]["ledger"]["url"])
+            return str(resolved(found["data"]["ledger"]["url"]))
     raise InputError("there is no workshop block 'default': `lockgate up` makes it")
 
 
 def workshops() -> list[dict[str, Any]]:
     """What the blocks of all workshops hold."""
     found = get("/block_types/slug/lockgate-workshop/block_documents?include_secrets=true") or []
-    return [one["data"] for one in found if one["name"]]
+    return [resolved(one["data"]) for one in found if one["name"]]
 
 
 def ledger_urls() -> dict[str, str]:
     """Workshop → where its ledger is."""
     found = get("/block_types/slug/lockgate-workshop/block_documents?include_secrets=true") or []
-    return {one["name"]: str(one["data"]["ledger"]["url"]) for one in found if one["name"]}
+    return {one["name"]: str(resolved(one["data"]["ledger"]["url"])) for one in found if one["name"]}
 
 
 def blocks() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from domain.brief import Brief
 from domain.errors import AgentError
 from domain.ignored import Ignored
 from domain.ports import Completed, Tree, TreeEntry, Workspace
-from domain.task import Attempt, BillLine, Feedback, Plan, Prepared, Raced, Scratchpad
+from domain.task import Attempt, BillLine, Feedback, Packed, Plan, Prepared, Raced, Scratchpad
 from tasks.pages import show
 from tasks.room.desk import HELP, MEMORY, SCRATCHPAD, desk_for, time_left_s, used_up
 from tasks.room.room import Room, room
@@ -63,6 +63,8 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
     attempt = attempt.model_copy(update={"seconds": seconds, "transcript": transcript, "agent": reference})
     line = BillLine(run_id=run, step="edit", attempt=number, agent=agent.name, sandbox_s=seconds)
     shop.ledger.record(run, "bill", f"edit-{number}", line)
+    if attempt.commit:
+        pack_commit(shop, prepared, attempt.commit)
     attempt = shop.ledger.record(run, "attempt", str(number), attempt)
     diff = shop.forge.diff(brief.repository, prepared.base, attempt.commit) if attempt.commit else ""
     show.attempt(attempt, opened.hidden.patch(diff))
@@ -143,6 +145,26 @@ def commit_attempt(shop: Workshop, prepared: Prepared, number: int, tree: Tree) 
         added_lines=sum(added for added, _ in own),
         removed_lines=sum(removed for _, removed in own),
     )
+
+
+def pack_commit(shop: Workshop, prepared: Prepared, commit: str) -> None:
+    """Into the store: until it is merged, the commit is nowhere else but in this machine's mirror. Safe to repeat."""
+    brief, run = prepared.brief, prepared.run_id
+    if shop.ledger.find(run, "packed", commit, Packed) is None:
+        pack = shop.store.put(shop.forge.pack(brief.repository, prepared.base, commit))
+        packed = Packed(
+            repository=brief.repository, branch=brief.branch or "", base=prepared.base, commit=commit, pack=pack
+        )
+        shop.ledger.record(run, "packed", commit, packed)
+
+
+def bring_commits(shop: Workshop, run: str) -> None:
+    """What the run made on another machine, to this one's mirror. Safe to repeat; asks nobody where all is here."""
+    for entry in shop.ledger.entries(run_id=run, kind="packed"):
+        packed = Packed.model_validate(entry.body)
+        if not shop.forge.has(packed.repository, packed.commit):
+            pack = shop.store.get(packed.pack)
+            shop.forge.unpack(packed.repository, packed.branch, packed.base, packed.commit, pack)
 
 
 def _is_other(tree: Tree, path: str, given: Mapping[str, bytes]) -> bool:

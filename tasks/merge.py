@@ -9,7 +9,7 @@ from domain.errors import AgentError, NotYet, Unapproved, Withdrawn
 from domain.pull_request import Proposed
 from domain.story import told
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
-from tasks.edit import commit_attempt
+from tasks.edit import commit_attempt, pack_commit
 from tasks.pages import show
 from tasks.pull_request import is_merged, merge_there
 from tasks.releasing import lease
@@ -113,10 +113,13 @@ def rebase(prepared: Prepared, attempt: Attempt) -> Attempt:
         return Attempt(number=attempt.number, base=tip, commit=None, problem=problem)
     tree = shop.forge.tree(prepared.brief.repository, rebased[0])
     try:
-        return commit_attempt(shop, prepared, attempt.number, tree)
+        moved = commit_attempt(shop, prepared, attempt.number, tree)
     except AgentError:
         problem = f"{prepared.brief.branch} moved to {tip[:12]}, which has this change already"
         return Attempt(number=attempt.number, base=tip, commit=None, problem=problem)
+    if moved.commit:
+        pack_commit(shop, prepared, moved.commit)
+    return moved
 
 
 def conflict(attempt: Attempt) -> Feedback:

@@ -62,6 +62,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         run_of(tree, settings, beside="")
         installed = installation(shop, settings, tree)
         settings = with_sources(settings, installed.projects)
+        shop.claim_store()
         contract = shop.store.put(pack(locked(tree, brief, settings)))
         wheels = wheels_of(shop, installed.projects)
         shop.toolchains.ensure(installed.requirements, shop.sandbox, python=settings.python, wheels=wheels)

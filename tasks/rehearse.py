@@ -26,6 +26,8 @@ def rehearse(prepared: Prepared, attempt: Attempt) -> Rehearsed:
     way back. Raises DatabaseError where that cannot be found out."""
     shop, commit = workshop_of(prepared.brief), attempt.commit or ""
     place = Place.of(shop, prepared, commit)
+    if known := shop.ledger.find(prepared.run_id, "rehearsed", f"{place.environment}/{commit}", Rehearsed):
+        return known
     rehearsal = place.fitting() or place.on_copies(show.progress())
     findings = findings_of(rehearsal, place.database.budget)
     show.rehearsal(rehearsal, reasons_of(rehearsal, place.database.budget), place.environment)

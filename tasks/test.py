@@ -32,6 +32,8 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
     shop = workshop_of(brief)
     if attempt.commit is None or prepared.baseline is None:
         raise ValueError("only an attempt with a commit, prepared with a baseline, can be tested")
+    if known := shop.ledger.find(run, "tested", attempt.commit, Tested):
+        return known
     contract = unpack(shop.store.get(prepared.contract))
     base = shop.forge.tree(brief.repository, prepared.base)
     change = shop.forge.tree(brief.repository, attempt.commit)

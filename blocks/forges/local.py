@@ -37,7 +37,7 @@ CHECKPOINTS = "refs/lockgate/checkpoints"
 class LocalForge(LockgateBlock):
     """Repositories by path or git URL, each behind a bare mirror that the platform owns.
 
-    Workers on more than one machine need `root` on storage that they share.
+    A change that a run made is also in the store, so that another machine can go on with it.
     """
 
     _block_type_name = "Lockgate Local Forge"
@@ -56,6 +56,24 @@ class LocalForge(LockgateBlock):
     author_name: str = Field("Lockgate", description="Committer of the platform's commits")
     author_email: str = Field("lockgate@localhost", description="The committer's e-mail address")
     git_timeout_s: float = Field(300, gt=0, description="Longest time for one git command, in seconds")
+
+    def pack(self, repository: str, base: str, commit: str) -> bytes:
+        """What `commit` has beyond `base`: a change that is nowhere but in this machine's mirror goes elsewhere so."""
+        return self._having(repository, base, commit).pack(base, commit)
+
+    def has(self, repository: str, commit: str) -> bool:
+        """Whether this machine has the commit. Nobody else is asked."""
+        mirror = self._open(repository)[1]
+        return mirror.path.is_dir() and mirror.has(commit)
+
+    def unpack(self, repository: str, branch: str, base: str, commit: str, pack: bytes) -> None:
+        """Take in what `pack` gave on another machine. Safe to repeat. Raises ForgeError where it does not fit."""
+        place, mirror = self._open(repository)
+        if not mirror.path.is_dir() or not mirror.has(base):
+            self._fetch(place, mirror, branch)  # with it comes base, which a server need not give by its id
+        self._need(place, mirror, base)
+        with mirror.locked():
+            mirror.unpack(base, commit, pack)
 
     def default_branch(self, repository: str) -> str:
         """What HEAD names: in a work tree, the branch that is checked out. Raises InputError: none, or empty."""
@@ -296,8 +314,8 @@ class LocalForge(LockgateBlock):
                 self._bring(place, mirror, commit, f"refs/lockgate/{commit}")
             except ForgeError as err:
                 raise ForgeError(
-                    f"commit {commit} is neither in {place.label} nor in {mirror.path}: if that directory was lost or "
-                    f"is not shared by all workers, start the task again ({err})"
+                    f"commit {commit} is neither in {place.label} nor in {mirror.path}: if that directory was lost, "
+                    f"start the task again ({err})"
                 ) from err
 
     def _fetch(self, place: Place, mirror: Mirror, branch: str) -> str:

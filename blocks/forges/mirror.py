@@ -136,6 +136,17 @@ class Mirror:
         """Hold `commit` against clean-up, for good."""
         self.git("update-ref", f"refs/lockgate/{commit}", commit)
 
+    def pack(self, base: str, commit: str) -> bytes:
+        """What `commit` has beyond `base`, as git sends it."""
+        flags = ("--revs", "--thin", "--stdout", "--quiet")
+        return self.git("pack-objects", *flags, stdin=f"{commit}\n^{base}\n".encode()).out
+
+    def unpack(self, base: str, commit: str, pack: bytes) -> None:
+        """Take in what `pack` gave, and hold `commit`. `base` has to be here. Raises ForgeError: not whole."""
+        self.git("index-pack", "--stdin", "--fix-thin", stdin=pack)
+        self.git("rev-list", "--objects", "--quiet", commit, f"^{base}")
+        self.keep(commit)
+
     def find_trailer(self, after: str, tip: str, key: str) -> str | None:
         """The commit of `after..tip` whose message ends with the trailer `key: after`."""
         form = f"--format=%H %(trailers:key={key},valueonly,separator=%x2C)"

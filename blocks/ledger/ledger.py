@@ -1,6 +1,7 @@
 """The ledger block: record once, read in order, prove the chain, hold a lease."""
 
 import hashlib
+import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, TypeVar
@@ -22,6 +23,16 @@ from domain.value import Value
 V = TypeVar("V", bound=Value)
 STREAMED = 500
 """So many rows are in memory where the whole ledger is read."""
+
+
+OURS = "ledger"
+"""Stands for a run in entries that the ledger makes about itself."""
+
+
+class Identity(Value):
+    """What tells a ledger from every other one."""
+
+    id: str
 
 
 def _default_url() -> SecretStr:
@@ -107,6 +118,11 @@ class Ledger(LockgateBlock):
         """Why this is not the ledger that this home knows: an older copy was put back, say. None where it is."""
         with self._open() as session:
             return seen.why_older(session, seen.place_of(parse(self._url)))
+
+    def identity(self) -> str:
+        """Of this ledger, whatever its address is: it stands in the chain, and is made when it is first asked for."""
+        known = self.find(OURS, "identity", "ledger", Identity)
+        return (known or self.record(OURS, "identity", "ledger", Identity(id=uuid.uuid4().hex))).id
 
     def last_number(self) -> int:
         """Of the newest entry; 0 where it is empty."""

@@ -11,6 +11,8 @@ from typing import IO
 
 from domain.errors import LedgerError
 
+CLAIMS = "ledgers"
+"""Below it, each ledger that refers to the store has noted itself."""
 PIECE = 1 << 20
 """Bytes that are in memory at a time."""
 
@@ -31,6 +33,13 @@ def sealed_name(name: str) -> str:
     if re.fullmatch(r"\d{12}-[0-9a-f]{64}", name) is None:
         raise LedgerError(f"{name[:80]!r} is not the name of a checkpoint")
     return name
+
+
+def claim_name(ledger: str) -> str:
+    """The identity of a ledger itself. Raises LedgerError for what is none, before it names a file or an object."""
+    if re.fullmatch(r"[0-9a-f]{32}", ledger) is None:
+        raise LedgerError(f"{ledger[:80]!r} is not the identity of a ledger")
+    return ledger
 
 
 def digest_of_file(path: Path) -> str:

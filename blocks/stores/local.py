@@ -14,7 +14,17 @@ from pydantic import Field
 
 from blocks.base import LockgateBlock
 from blocks.home import home
-from blocks.stores.digests import checked, digest_of_file, incoming, is_digest, pieces_of, sealed_name, write
+from blocks.stores.digests import (
+    CLAIMS,
+    checked,
+    claim_name,
+    digest_of_file,
+    incoming,
+    is_digest,
+    pieces_of,
+    sealed_name,
+    write,
+)
 from domain.errors import LedgerError
 from domain.value import canonical
 
@@ -104,6 +114,27 @@ class LocalStore(LockgateBlock):
                         path.unlink(missing_ok=True)
                         removed.append(path.name)
         return tuple(removed)
+
+    def holds(self, digest: str) -> bool:
+        """Whether something lies under that digest; its content is not looked at."""
+        return self._path(digest).is_file()
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever put here, or all of it is gone."""
+        return not any(is_digest(path.name) for path in self.root.glob("??/??/*"))
+
+    def claim(self, ledger: str) -> None:
+        """Note that the ledger of that identity refers to what is here. Safe to repeat."""
+        path = self.root / CLAIMS / claim_name(ledger)
+        if path.exists():
+            return
+        with self._writing(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+
+    def claimed(self) -> tuple[str, ...]:
+        """Identities of the ledgers that refer to what is here, as they noted it themselves, sorted."""
+        return tuple(sorted(path.name for path in (self.root / CLAIMS).glob("*")))
 
     def seal(self, name: str, data: bytes) -> None:
         """Keep a checkpoint under its name, read-only; on the disk when it returns. What has that name already stays.

@@ -20,7 +20,17 @@ from botocore.exceptions import ClientError
 from pydantic import Field, SecretStr
 
 from blocks.base import LockgateBlock
-from blocks.stores.digests import PIECE, checked, digest_of_file, incoming, is_digest, sealed_name, write
+from blocks.stores.digests import (
+    CLAIMS,
+    PIECE,
+    checked,
+    claim_name,
+    digest_of_file,
+    incoming,
+    is_digest,
+    sealed_name,
+    write,
+)
 from blocks.stores.s3_errors import code_of, s3_errors
 from domain.errors import LedgerError
 from domain.value import canonical
@@ -111,6 +121,32 @@ class S3Store(LockgateBlock):
                         self._client.delete_object(Bucket=self.bucket, Key=self._key(digest))
                         removed.append(digest)
         return tuple(removed)
+
+    def holds(self, digest: str) -> bool:
+        """Whether something lies under that digest; its content is not looked at."""
+        with s3_errors(self.bucket, f"tell of {checked(digest)}"):
+            return self._head(digest) is not None
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever put here, or all of it is gone."""
+        with s3_errors(self.bucket, "be listed"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._start)
+            names = (found["Key"].rpartition("/")[2] for page in pages for found in page.get("Contents", ()))
+            return not any(map(is_digest, names))
+
+    def claim(self, ledger: str) -> None:
+        """Note that the ledger of that identity refers to what is here. Safe to repeat."""
+        with s3_errors(self.bucket, "be claimed"):
+            self._client.put_object(Bucket=self.bucket, Key=f"{self._start}{CLAIMS}/{claim_name(ledger)}", Body=b"")
+
+    def claimed(self) -> tuple[str, ...]:
+        """Identities of the ledgers that refer to what is here, as they noted it themselves, sorted."""
+        place = f"{self._start}{CLAIMS}/"
+        with s3_errors(self.bucket, "be listed"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=place)
+            return tuple(
+                sorted(found["Key"].removeprefix(place) for page in pages for found in page.get("Contents", ()))
+            )
 
     def seal(self, name: str, data: bytes) -> None:
         """Keep a checkpoint under its name, locked where the bucket has Object Lock. What has that name already stays.

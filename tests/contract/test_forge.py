@@ -169,6 +169,30 @@ def test_a_change_is_read_committed_merged_and_reverted(forge: LocalForge, ann: 
     )
 
 
+def test_another_machine_goes_on_with_a_change_that_was_only_here(
+    forge: LocalForge, ann: Person, tmp_path: Path
+) -> None:
+    ann.commits({"a.txt": "1\n", "big.txt": "x\n" * 5000})
+    base, commit = change(forge, ann, {"a.txt": "2\n", "big.txt": "x\n" * 5000 + "y\n"})
+    pack = forge.pack(ann.address, base, commit)
+    assert len(pack) < 5000, "base is not in it"
+    ann.commits({"b.txt": "meanwhile\n"})
+    other = LocalForge(root=tmp_path / "of another machine", git_timeout_s=60)
+    assert not other.has(ann.address, commit)
+    with pytest.raises(ForgeError, match="neither in"):
+        other.tree(ann.address, commit)
+    with pytest.raises(ForgeError):
+        other.unpack(ann.address, "main", base, commit, pack[:-30])
+    assert not other.has(ann.address, commit)
+    for _ in range(2):
+        other.unpack(ann.address, "main", base, commit, pack)
+    assert other.has(ann.address, commit)
+    assert other.tree(ann.address, commit) == forge.tree(ann.address, commit)
+    assert other.diff(ann.address, base, commit) == forge.diff(ann.address, base, commit)
+    moved = other.merge(ann.address, "main", base, commit)
+    assert moved and other.rebase(ann.address, base, commit, moved) == forge.rebase(ann.address, base, commit, moved)
+
+
 def test_of_two_merges_from_one_base_one_wins_and_the_other_is_told_where_main_stands(
     forge: LocalForge, ann: Person
 ) -> None:

@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from blocks.ledger.ledger import Ledger
 from blocks.stores import LocalStore, S3Store, s3
+from blocks.workshop import Workshop
 from domain.errors import LedgerError
-from domain.value import digest_of
+from domain.value import Value, digest_of
+from flows import housekeeping
 from tests.contract.users import until
 from tests.seaweed import KEYS, READER, Seaweed
 
@@ -405,3 +408,37 @@ def test_a_bucket_with_object_lock_gives_back_what_was_deleted_and_written_over(
     assert {data for _, data in store.sealed()} == {b"signed", b"forged"}
     client.delete_object(Bucket=name, Key=key)
     assert b"signed" in {data for _, data in store.sealed()}
+
+
+# ── whose it is ──
+
+
+def shop_of(store: Store, ledger: Ledger) -> Workshop:
+    return Workshop.model_construct(store=store, ledger=ledger, store_days=1.0, keep_artifacts=5)
+
+
+def test_a_wrong_or_empty_ledger_prunes_nothing(store: Store, tmp_path: Path) -> None:
+    ledgers = {name: Ledger(url=f"sqlite:///{tmp_path}/{name}.db") for name in ("ours", "empty", "other")}  # type: ignore[arg-type]
+    ours, empty, other = (shop_of(store, ledger) for ledger in ledgers.values())
+    assert store.is_empty() and store.claimed() == () and not store.holds("a" * 64)
+    kept, old = store.put(b"named"), store.put(b"not named")
+    ours.ledger.record("run", "attempt", "1", Note(digest=kept))
+    assert store.holds(kept) and not store.is_empty()
+    said = housekeeping.prune(empty)
+    assert "refers to nothing that is in the store" in said[0] and store.claimed() == ()
+    other.ledger.record("run", "attempt", "1", Note(digest="b" * 64))
+    assert "refers to nothing" in housekeeping.prune(other)[0] and store.claimed() == ()
+    assert housekeeping.prune(ours) == [], "what was put today stays"
+    assert store.claimed() == (ours.ledger.identity(),)
+    assert ours.claim_store() is None
+    said = housekeeping.prune(other)
+    assert f"belongs to the ledger {ours.ledger.identity()}" in said[0]
+    assert "also belongs to" in housekeeping.prune(ours)[0], "another workshop refers to it: neither knows of all"
+    assert store.holds(old) and store.get(kept) == b"named"
+    assert ours.ledger.identity() == Ledger(url=ledgers["ours"].url).identity() != other.ledger.identity()
+    with pytest.raises(LedgerError, match="not the identity"):
+        store.claim("../x")
+
+
+class Note(Value):
+    digest: str
