@@ -19,7 +19,7 @@ from domain.errors import InputError, LockgateError
 from domain.project import ProjectSettings
 from domain.rollout import Rollout
 from domain.task import End, Question
-from station import processes, settings, supervisor
+from station import moved, processes, settings, supervisor
 
 console = Console(highlight=False, soft_wrap=True)
 SHORT = Rollout(share_s=1.0, bake_s=1.0)
@@ -35,6 +35,8 @@ def demo(interactive: bool) -> int:
     from station.submit import run_url, submit
 
     started = time.monotonic()
+    if problem := moved.problem():
+        raise InputError(problem)
     console.print("[bold]Lockgate demo[/]: starting the Prefect server and a worker")
     supervisor.start()
     settings.use(always=True)  # the port may be another one now, and Prefect reads it once, when it is imported

@@ -1,12 +1,15 @@
-"""Whether this home lies where it was made: blocks, releases and toolchains in it name absolute paths."""
+"""Whether this home lies where it may: blocks, releases and toolchains in it name absolute paths."""
 
 from pathlib import Path
 
 from blocks.home import home
+from blocks.sandboxes.confinement import check_target
 
 
 def problem() -> str | None:
     """Why it cannot be used as it is, and how to mend it; None where it was not moved, or is new."""
+    if taken := check_target(str(home() / "toolchains")):  # a sandbox has them at their own place
+        return f"{taken}. Set LOCKGATE_HOME to a directory that is not there"
     try:
         made_at = Path(_mark().read_text())
     except FileNotFoundError:

@@ -45,6 +45,8 @@ _PASSED_ON = (
     "UV_PYTHON_INSTALL_DIR", "UV_PYTHON_INSTALL_MIRROR", "UV_PYTHON_DOWNLOADS",
 )  # fmt: skip
 """What uv gets of the worker's environment; with UV_INDEX_<NAME>_USERNAME and _PASSWORD."""
+_CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+"""Where a proxy signs with its own authority, only these know it; without any, uv has its own."""
 
 # Compiles in a sandbox and hands the result out as one archive: the environment is read-only in there. With -I -S not
 # even the sandbox runs a `.pth` file or a package, so what comes out is made of the sources alone.
@@ -207,10 +209,9 @@ class WheelToolchains(LockgateBlock):
         if self.python or not python or _will_do(python):
             return self.python or _interpreter()
         words = [find_uv_bin(), "--no-progress", "--color", "never", "python", "find", "--no-project", python]
-        variables = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
         done = subprocess.run(
             words,
-            env={**variables, "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8"},
+            env={**_variables(), "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8"},
             cwd="/",
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -269,7 +270,7 @@ class WheelToolchains(LockgateBlock):
             raise InputError(f"the wheel of an own project replaces {taken}: install it under another name")
 
     def _uv(self, words: list[str], environment: Path) -> None:
-        variables = {name: value for name, value in os.environ.items() if name in _PASSED_ON or _is_login(name)}
+        variables = _variables() | {name: value for name, value in os.environ.items() if _is_login(name)}
         private = [(one.url, one.login) for one in indexes(self.indexes)]
         if self.index_url:
             public = split_login(self.index_url.get_secret_value())
@@ -310,6 +311,11 @@ class WheelToolchains(LockgateBlock):
 
     def _redacted(self, text: str) -> str:
         return text.replace(self.index_url.get_secret_value(), "[index]") if self.index_url else text
+
+
+def _variables() -> dict[str, str]:
+    told = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+    return {"UV_SYSTEM_CERTS": "true", **told} if any(map(os.path.exists, _CERTIFICATES)) else told
 
 
 _UNREACHABLE = re.compile(r"error sending request|dns error|tcp connect|timed? ?out|\b50[234] ", re.IGNORECASE)

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.sandboxes.bubblewrap import Bubblewrap
-from blocks.toolchains import requirements
+from blocks.toolchains import requirements, wheels
 from blocks.toolchains.wheels import WheelToolchains
 from domain.errors import InputError
 from domain.ports import Sandbox
@@ -257,3 +257,16 @@ def test_a_missing_package_is_said_in_words(index: Path, toolchains: WheelToolch
         toolchains.ensure(["lockgate-test-no-such-thing"], sandbox)
     assert str(refused.value).startswith("the requirements cannot be installed")
     assert "lockgate-test-no-such-thing" in str(refused.value)
+
+
+def test_uv_trusts_the_system_where_that_has_certificates_unless_somebody_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UV_SYSTEM_CERTS", raising=False)
+    monkeypatch.setattr(wheels, "_CERTIFICATES", (str(tmp_path / "none"), __file__))
+    assert wheels._variables()["UV_SYSTEM_CERTS"] == "true"
+    monkeypatch.setenv("UV_SYSTEM_CERTS", "false")
+    assert wheels._variables()["UV_SYSTEM_CERTS"] == "false"
+    monkeypatch.delenv("UV_SYSTEM_CERTS")
+    monkeypatch.setattr(wheels, "_CERTIFICATES", (str(tmp_path / "none"),))
+    assert "UV_SYSTEM_CERTS" not in wheels._variables()

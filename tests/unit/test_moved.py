@@ -56,3 +56,11 @@ def test_a_ledger_that_was_emptied_is_not_taken_for_a_new_one(tmp_path: Path, mo
     (known,) = (tmp_path / "ledgers").iterdir()
     known.unlink()
     assert recorded(url) == 1
+
+
+@pytest.mark.parametrize("place", ["/work", "/work/home", "/lockgate/home", "/dev/shm/home"])
+def test_a_home_that_no_sandbox_could_show_is_refused_before_anything_is_made(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", place)
+    assert "Set LOCKGATE_HOME to a directory that is not there" in str(moved.problem())
