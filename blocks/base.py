@@ -16,19 +16,21 @@ from blocks.home import portable, resolved
 
 THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 """The hosts that a secret may be sent to over plain http."""
-_registered: set[type["LockgateBlock"]] | None = None
+_seen: set[type["LockgateBlock"]] | None = None
+_anew = False
 
 
 @contextlib.contextmanager
-def registered_once() -> Iterator[None]:
-    """Until its end, each block's type and schema are registered in full, once. Prefect does it at each save, and for
-    every block that may be inside the saved one too: some hundred requests for one workshop."""
-    global _registered
-    _registered = set()
+def registered_once(anew: bool = False) -> Iterator[None]:
+    """Until its end, each block's type and schema are looked for once, and registered if they are not there; `anew`:
+    registered in any case. Prefect does it at each save, and for every block that may be inside the saved one too: some
+    hundred requests for one workshop."""
+    global _seen, _anew
+    _seen, _anew = set(), anew
     try:
         yield
     finally:
-        _registered = None
+        _seen, _anew = None, False
 
 
 class LockgateBlock(Block):
@@ -63,11 +65,12 @@ class LockgateBlock(Block):
     @classmethod
     def register_type_and_schema(cls, *given: Any, **named: Any) -> None:
         """Make the block known to the server, by Prefect's own way, unless it is."""
-        if cls in _registered if _registered is not None else cls._is_known():
+        if _seen is not None and cls in _seen:
             return
-        super().register_type_and_schema(*given, **named)
-        if _registered is not None:
-            _registered.add(cls)
+        if _anew or not cls._is_known():
+            super().register_type_and_schema(*given, **named)
+        if _seen is not None:
+            _seen.add(cls)
 
     @classmethod
     def _is_known(cls) -> bool:

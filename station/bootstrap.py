@@ -26,13 +26,19 @@ def bootstrap(wanted: "tuple[Wanted, ...]", code: str) -> None:
 
     `code`: the digest of what is registered, read before it was imported.
     """
-    with SyncClientContext.get_or_create(), registered_once():  # else each of some hundred requests has its own client
-        if not (registered.is_noted(code) and _are_known()):
-            _register_block_types()
+    register(wanted, code)
+    with SyncClientContext.get_or_create(), registered_once():
         if not _exists(Workshop, "default"):
             _keep_first_blocks()
-    for one in wanted:
-        one.deployment.apply(schedules=one.schedules)
+
+
+def register(wanted: "tuple[Wanted, ...]", code: str) -> None:
+    """Block types, and the deployments that are wanted: what is the same in every home. Safe to repeat."""
+    with SyncClientContext.get_or_create():  # else each of some hundred requests has its own client
+        if not (registered.is_noted(code) and _are_known()):
+            _register_block_types()
+        for one in wanted:
+            one.deployment.apply(schedules=one.schedules)
     registered.note(code)
 
 
@@ -70,8 +76,9 @@ def make_work_pool() -> None:
 
 
 def _register_block_types() -> None:
-    for block in _block_types():
-        block.register_type_and_schema()
+    with registered_once(anew=True):
+        for block in _block_types():
+            block.register_type_and_schema()
 
 
 def _are_known() -> bool:

@@ -107,7 +107,6 @@ def up(
     ] = False,
 ) -> None:
     """Start server, gateway, zygote, worker and supervisor; prints where they are."""
-    from blocks.workshop import workshop
     from station import credentials, moved, supervisor
 
     if problem := moved.problem():
@@ -117,6 +116,9 @@ def up(
         supervisor.become()
     started = supervisor.up()
     moved.note()
+    settings.use(always=True)  # the port may be another one now, and Prefect reads it once, when it is imported
+    from blocks.workshop import workshop
+
     shop = workshop("default")
     no_docker = shop.docker.doctor() if shop.sandboxes == "auto" and shop.sandbox.kind != "docker" else None
     print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'}; listens on 127.0.0.1 only)")
