@@ -329,7 +329,7 @@ class HostedForge(Protocol):
         """Ask these people; those whom the forge does not let review are returned."""
 
     def report(self, repository: str, commit: str, statuses: Sequence[Status]) -> None:
-        """What the gates say of a commit. One that says so already is not said again."""
+        """What the gates say of a commit, at lines where the forge lets us. What is said already is not said again."""
 
     def comment(self, repository: str, number: int, marker: str, body: str) -> None:
         """The one comment of ours with this marker says `body` now."""

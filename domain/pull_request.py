@@ -79,12 +79,30 @@ class StatusState(StrEnum):
     ERROR = "error"
 
 
+class Level(StrEnum):
+    NOTICE = "notice"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+class Annotation(Value):
+    """What a gate says of one line."""
+
+    path: str
+    line: int = Field(ge=1)
+    level: Level
+    title: str
+    message: str
+
+
 class Status(Value):
     """What one gate says of a commit."""
 
     context: str = Field(description="Its name, such as lockgate/tests: required checks name it")
     state: StatusState
     sentence: str = ""
+    text: str = Field("", description="More of it, as Markdown, where the forge has room for it")
+    annotations: tuple[Annotation, ...] = Field((), description="At lines of the change, where the forge shows them")
 
 
 class DeploymentState(StrEnum):

@@ -21,10 +21,20 @@ from domain.policy.pull_review import Heard, hear
 from domain.policy.reviewers import needs, owners_of
 from domain.ports import HostedForge
 from domain.prompts import fence
-from domain.pull_request import DeploymentState, Proposed, PullState, ReviewState, Status, StatusState
+from domain.pull_request import (
+    Annotation,
+    DeploymentState,
+    Level,
+    Proposed,
+    PullState,
+    ReviewState,
+    Status,
+    StatusState,
+)
 from domain.task import (
     Approval,
     Evidence,
+    Finding,
     Merged,
     Outcome,
     Plan,
@@ -33,7 +43,7 @@ from domain.task import (
     Severity,
     Verdict,
 )
-from domain.text import one_line
+from domain.text import block, one_line
 from domain.value import Value
 from tasks.pages import show
 from tasks.people.asking import answered
@@ -41,7 +51,8 @@ from tasks.step import step
 
 SUMMARY = "lockgate"
 """The status that tells of all gates and the review: the one to require on a branch."""
-MOST_ROWS, MOST_FINDINGS = 40, 30
+MOST_ROWS, MOST_FINDINGS, MOST_ANNOTATIONS, MOST_CHARS = 40, 30, 200, 5_000
+LEVELS = {Severity.REFUSE: Level.FAILURE, Severity.PERSON: Level.WARNING, Severity.NOTE: Level.NOTICE}
 PATIENT = 5
 """How often a run looks, a second apart, while its forge computes whether it can merge; then it is suspended."""
 DECIDING = (ReviewState.APPROVED, ReviewState.CHANGES_REQUESTED)
@@ -172,20 +183,37 @@ def _title(brief: Brief) -> str:
 
 def statuses(evidence: Evidence) -> tuple[Status, ...]:
     """One for each gate that looked."""
-    tested, scanned = evidence.tested, evidence.scanned
+    tested, scanned, rehearsed = evidence.tested, evidence.scanned, evidence.rehearsed
+    by = f"{len(scanned.findings)} findings by {len(scanned.scanners)} scanners"
     said = [
-        Status(context="lockgate/tests", state=_state(tested.findings), sentence=_flat(show.count(tested.rows))),
-        Status(
-            context="lockgate/security",
-            state=_state(scanned.findings),
-            sentence=f"{len(scanned.findings)} findings by {len(scanned.scanners)} scanners",
-        ),
+        _status("lockgate/tests", tested.findings, _flat(show.count(tested.rows)), _table(evidence)),
+        _status("lockgate/security", scanned.findings, by),
     ]
-    if evidence.rehearsed:
-        sentence = f"{evidence.rehearsed.migration_class}, rehearsed on a copy"
-        state = _state(evidence.rehearsed.findings)
-        said.append(Status(context="lockgate/migration", state=state, sentence=sentence))
+    if rehearsed:
+        sentence = f"{rehearsed.migration_class}, rehearsed on a copy"
+        said.append(_status("lockgate/migration", rehearsed.findings, sentence))
     return tuple(said)
+
+
+def _status(context: str, findings: Sequence[Finding], sentence: str, more: str = "") -> Status:
+    at_lines = tuple(_annotation(one) for one in findings if one.path)[:MOST_ANNOTATIONS]
+    lines = [f"- {inert(one.sentence)}" for one in findings[:MOST_FINDINGS]]
+    if len(findings) > MOST_FINDINGS:
+        lines.append(f"- … and {len(findings) - MOST_FINDINGS} more")
+    text = "\n\n".join(part for part in ("\n".join(lines), more) if part)
+    return Status(context=context, state=_state(findings), sentence=sentence, text=text, annotations=at_lines)
+
+
+def _annotation(finding: Finding) -> Annotation:
+    """A forge shows it as plain text; of a whole file, it stands at its first line."""
+    fix = f"\n\n{finding.fix}" if finding.fix else ""
+    return Annotation(
+        path=str(finding.path),
+        line=max(1, finding.line or 1),
+        level=LEVELS[finding.severity],
+        title=one_line(finding.rule, 200),
+        message=block(f"{finding.message}{fix}", escape=True)[:MOST_CHARS],
+    )
 
 
 def _state(findings: Sequence[object]) -> StatusState:

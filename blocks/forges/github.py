@@ -35,6 +35,7 @@ from domain.pull_request import (
     Remark,
     ReviewState,
     Status,
+    StatusState,
     Thread,
 )
 from domain.text import one_line
@@ -58,9 +59,19 @@ PERMISSIONS = {
     "metadata": "read",
 }
 """What a token of an installation is made with, whatever more the App has."""
+IF_GRANTED = {"checks": "write"}
+"""The same, if the App has it."""
 BY_US = "by Lockgate"
 """What our deployments say of themselves: those of others are left alone."""
 PER_PAGE = 100
+CHECK_STATES: dict[StatusState, dict[str, str]] = {
+    StatusState.PENDING: {"status": "in_progress"},
+    StatusState.SUCCESS: {"status": "completed", "conclusion": "success"},
+    StatusState.FAILURE: {"status": "completed", "conclusion": "failure"},
+    StatusState.ERROR: {"status": "completed", "conclusion": "failure"},
+}
+MOST_ANNOTATIONS = 50
+"""A request: https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
 MERGEABLE = ("clean", "unstable", "has_hooks", "behind", "dirty")
 WRITERS = ("write", "maintain", "admin")
 
@@ -242,7 +253,11 @@ class GitHub(LockgateBlock):
         return tuple(refused)
 
     def report(self, repository: str, commit: str, statuses: Sequence[Status]) -> None:
-        """Commit statuses: checks are for Apps alone. The newest of each context is looked at first."""
+        """Check runs with annotations, if we are an App that may write them; else commit statuses. The newest of each
+        is looked at first."""
+        if self._may_check(repository):
+            self._report_checks(repository, commit, statuses)
+            return
         where = f"/repos/{_path(repository)}"
         said: dict[str, tuple[str, str]] = {}
         for one in self._all(repository, f"{where}/commits/{commit}/statuses"):  # the newest first
@@ -252,6 +267,42 @@ class GitHub(LockgateBlock):
             if said.get(status.context) != (status.state.value, sentence):
                 body = {"state": status.state.value, "context": status.context, "description": sentence}
                 self._send(repository, "POST", f"{where}/statuses/{commit}", body)
+
+    def _report_checks(self, repository: str, commit: str, statuses: Sequence[Status]) -> None:
+        where, me = f"/repos/{_path(repository)}", self.me(repository).removesuffix("[bot]")
+        known = {
+            one["name"]: one
+            for one in self._all(repository, f"{where}/commits/{commit}/check-runs", "check_runs")
+            if one["app"]["slug"] == me
+        }
+        for status in statuses:
+            self._report_check(repository, commit, status, known.get(status.context))
+
+    def _report_check(self, repository: str, commit: str, status: Status, known: Any) -> None:
+        """One check run. Its annotations are added, never replaced: those that are there already are counted."""
+        where = f"/repos/{_path(repository)}/check-runs"
+        output = {"title": _short(status.sentence), "summary": _bounded(status.text or status.sentence)}
+        state = CHECK_STATES[status.state]
+        notes = [
+            {
+                "path": one.path, "start_line": one.line, "end_line": one.line, "annotation_level": one.level.value,
+                "title": one.title, "message": one.message,
+            }
+            for one in status.annotations
+        ]  # fmt: skip
+        if known is None:
+            first = {"name": status.context, "head_sha": commit, **state}
+            body = {**first, "output": {**output, "annotations": notes[:MOST_ANNOTATIONS]}}
+            known = self._send(repository, "POST", where, body)
+        is_said = (
+            all(known[name] == value for name, value in state.items()) and known["output"]["title"] == output["title"]
+        )
+        there = int(known["output"]["annotations_count"])
+        while not is_said or there < len(notes):
+            some = notes[there : there + MOST_ANNOTATIONS]
+            body = {**state, "output": {**output, "annotations": some}}
+            self._send(repository, "PATCH", f"{where}/{known['id']}", body)
+            there, is_said = there + len(some), True
 
     def comment(self, repository: str, number: int, marker: str, body: str) -> None:
         """The one comment of ours that begins with the hidden marker; others' comments are never touched."""
@@ -558,11 +609,18 @@ class GitHub(LockgateBlock):
             return self.token.get_secret_value()
         key = (self._api, self.app_id, _path(repository))
         with _tokens_lock:
-            token, until = _tokens.get(key, ("", 0.0))
-            if time.time() < until - RENEW_S:
-                return token
-            _tokens[key] = self._installation_token(_path(repository))
-            return _tokens[key][0]
+            known = _tokens.get(key, NONE)
+            if time.time() >= known.until - RENEW_S:
+                known = _tokens[key] = self._installation_token(_path(repository))
+            return known.value
+
+    def _may_check(self, repository: str) -> bool:
+        """Check runs are written by Apps alone: https://docs.github.com/en/rest/checks/runs"""
+        if self.token:
+            return False
+        self._token(repository)
+        with _tokens_lock:
+            return _tokens.get((self._api, self.app_id, _path(repository)), NONE).may_check
 
     def forget_token(self, repository: str, token: str | None = None) -> bool:
         """The token of an installation was not taken: the next call asks for a new one. Whether there can be one.
@@ -573,16 +631,17 @@ class GitHub(LockgateBlock):
             return False
         key = (self._api, self.app_id, _path(repository))
         with _tokens_lock:
-            if token is None or _tokens.get(key, ("", 0.0))[0] == token:
+            if token is None or _tokens.get(key, NONE).value == token:
                 _tokens.pop(key, None)
         return True
 
-    def _installation_token(self, path: str) -> tuple[str, float]:
-        """(token, when it ends): for this repository alone, with what we need and no more."""
+    def _installation_token(self, path: str) -> "InstallationToken":
+        """For this repository alone, with what we need and no more."""
         installed = self._as_app("GET", f"/repos/{path}/installation")
-        asked = {"repositories": [path.partition("/")[2]], "permissions": PERMISSIONS}
+        more = {name: level for name, level in IF_GRANTED.items() if installed["permissions"].get(name) == level}
+        asked = {"repositories": [path.partition("/")[2]], "permissions": PERMISSIONS | more}
         made = self._as_app("POST", f"/app/installations/{installed['id']}/access_tokens", asked)
-        return str(made["token"]), time.time() + 3600
+        return InstallationToken(str(made["token"]), time.time() + 3600, "checks" in more)
 
     def _as_app(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return _json(self._call(method, path, self._signed(), body))
@@ -625,8 +684,18 @@ class Refusal(ForgeError):
         self.said, self.code = said, code
 
 
+class InstallationToken(NamedTuple):
+    """What an App works with in one repository."""
+
+    value: str
+    until: float
+    """Unix seconds."""
+    may_check: bool
+
+
+NONE = InstallationToken("", 0.0, False)
 _pages: dict[tuple[str, str, str], Page] = {}
-_tokens: dict[tuple[str, str, str], tuple[str, float]] = {}
+_tokens: dict[tuple[str, str, str], InstallationToken] = {}
 _tokens_lock = threading.RLock()
 
 

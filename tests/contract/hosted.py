@@ -79,7 +79,7 @@ class World:
 
 
 @contextmanager
-def world(folder: Path, *, as_app: bool = False) -> Iterator[World]:
+def world(folder: Path, *, as_app: bool = False, checks: bool = False) -> Iterator[World]:
     """One repository at a fake GitHub, and the platform's block for it."""
     with FakeGitHub(folder / "fake") as fake:
         fake.limits(writes_a_minute=10_000)
@@ -87,7 +87,7 @@ def world(folder: Path, *, as_app: bool = False) -> Iterator[World]:
         fake.repository(REPOSITORY, private=True, files=FILES)
         given: dict[str, Any] = {}
         if as_app:
-            app = fake.app("lockgate", "acme", permissions=LEAST)
+            app = fake.app("lockgate", "acme", permissions=LEAST | ({"checks": "write"} if checks else {}))
             given = {"app_id": str(app["id"]), "private_key": SecretStr(app["private_key"])}
         else:
             fake.user("robot", role="write", repository=REPOSITORY)

@@ -1,5 +1,6 @@
 """GitHub by its REST API: each write is looked for first, and what people say there is read as it is."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,18 @@ from pydantic import SecretStr, ValidationError
 from blocks.forges import git as runner
 from blocks.forges import github
 from blocks.forges.github import GitHub
-from domain.errors import ForgeError, InputError
-from domain.pull_request import DeploymentState, Person, PullRequest, PullState, ReviewState, Status, StatusState
+from domain.errors import ForgeError, InputError, NotYet
+from domain.pull_request import (
+    Annotation,
+    DeploymentState,
+    Level,
+    Person,
+    PullRequest,
+    PullState,
+    ReviewState,
+    Status,
+    StatusState,
+)
 from tests.contract.hosted import REPOSITORY, World, world
 
 SEARCH = "def search(text):\n    return [text]\n"
@@ -26,6 +37,43 @@ def proposed(at: World, branch: str, text: str = SEARCH, title: str = "Search") 
     commit = at.change(text)
     assert at.forge.publish(at.address, branch, commit, ()) is None
     return at.host.propose(at.address, branch, "main", title, "body", draft=True), commit
+
+
+def test_an_app_that_may_says_it_by_check_runs_with_annotations_and_no_cut_doubles_one(tmp_path: Path) -> None:
+    with world(tmp_path, as_app=True, checks=True) as at:
+        commit, ann = proposed(at, "lockgate/checks")[1], at.person("ann")
+        notes = [
+            Annotation(path="app.py", line=1 + n % 2, level=Level.WARNING, title="rule", message=f"{n}")
+            for n in range(120)
+        ]
+        said = (
+            Status(
+                context="lockgate/security",
+                state=StatusState.SUCCESS,
+                sentence="s" * 300,
+                text="- `x`",
+                annotations=tuple(notes),
+            ),
+            Status(context="lockgate", state=StatusState.PENDING, sentence="waits"),
+        )
+        for kind in ("cut_before", "cut_after_write"):
+            for method, path in (("POST", "/check-runs$"), ("PATCH", r"/check-runs/\d+$")):
+                at.fake.fault(kind, method=method, path=path)
+        for _ in range(8):
+            with contextlib.suppress(NotYet):
+                at.host.report(at.address, commit, said)
+        runs = at.as_(ann, "GET", f"/commits/{commit}/check-runs?filter=all")["check_runs"]
+        found = {one["name"]: one for one in runs}
+        assert len(found) == len(runs) == 2, "one each, and nothing is said again"
+        gate, summary = found["lockgate/security"], found["lockgate"]
+        assert (gate["conclusion"], summary["status"], summary["conclusion"]) == ("success", "in_progress", None)
+        assert len(gate["output"]["title"]) <= 140 and gate["output"]["annotations_count"] == 120
+        shown = at.as_(ann, "GET", f"{gate['output']['annotations_url']}?per_page=100&page=2")
+        assert (shown[-1]["message"], shown[-1]["start_line"], shown[-1]["annotation_level"]) == ("119", 2, "warning")
+        at.host.report(at.address, commit, (said[1].model_copy(update={"state": StatusState.FAILURE}),))
+        (summary,) = at.as_(ann, "GET", f"/commits/{commit}/check-runs?check_name=lockgate")["check_runs"]
+        assert (summary["status"], summary["conclusion"]) == ("completed", "failure")
+        assert at.as_(ann, "GET", f"/commits/{commit}/statuses") == []
 
 
 @pytest.mark.parametrize("as_app", [False, True], ids=["token", "app"])
