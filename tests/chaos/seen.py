@@ -81,10 +81,7 @@ def _served(world: World) -> Iterator[str]:
         now = world.served(environment)
         if now is None:
             yield f"{environment} serves nothing"
-        tip = git(world.repositories[environment], "rev-parse", "main^{tree}")
-        if now is not None and git(world.repositories[environment], "rev-parse", f"{now}^{{tree}}") != tip:
-            frozen = world.rows(f"SELECT count(*) FROM entries WHERE kind = 'frozen-release' AND body LIKE '%{now}%'")
-            yield f"{environment} serves {now[:12]}, which is not what main has ({frozen[0][0]} releases are frozen)"
+        yield from _wrongly_served(world, environment, now)
         for silence in world.users[environment].silences:
             slower = world.control.stretch(silence.since, silence.until)
             if silence.seconds > LONGEST_SILENCE_S * slower:
@@ -92,6 +89,26 @@ def _served(world: World) -> Iterator[str]:
                     f"{environment} was down for {silence.seconds:.1f} s until {silence.when}; a plain server took "
                     f"{slower:.1f} times its best to come back then"
                 )
+
+
+def _wrongly_served(world: World, environment: str, now: str | None) -> Iterator[str]:
+    """What main has; or, where it went back by itself or a run froze after its merge, what is on record instead."""
+    repository = world.repositories[environment]
+    if now is None or git(repository, "rev-parse", f"{now}^{{tree}}") == git(repository, "rev-parse", "main^{tree}"):
+        return
+    told = world.rows("SELECT kind, body FROM entries WHERE kind IN ('live', 'rolled_back') ORDER BY id")
+    there = [body for kind, text in told if (body := {"kind": kind, **json.loads(text)})["environment"] == environment]
+    recorded = there[-1]["revision" if there[-1]["kind"] == "live" else "serving"] if there else None
+    if now != recorded:
+        yield f"{environment} serves {now[:12]}, which main has not, and the record says {recorded}"
+        return
+    merged = {run for (run,) in world.rows("SELECT run_id FROM entries WHERE kind = 'merged'")}
+    ends = world.rows("SELECT run_id, body FROM entries WHERE kind = 'outcome'")
+    frozen = {run for run, body in ends if json.loads(body)["end"] == "frozen"} & merged
+    if not there[-1].get("by_itself") and not any(
+        task.run_id in frozen for task in world.tasks if task.environment == environment
+    ):
+        yield f"{environment} serves {now[:12]}, which is not what main has, and nothing there went back or froze"
 
 
 def _pages(world: World) -> Iterator[str]:

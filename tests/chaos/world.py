@@ -265,6 +265,7 @@ class World:
             environment,
             self.ports[environment],
             rollout=Rollout(shares=(50,), share_s=1.0, bake_s=1.5).model_dump(),
+            start_timeout_s=12.0,  # a sick one is waited for as long
         )
 
 
