@@ -29,6 +29,9 @@ from tests.chaos.world import LONGEST_SILENCE_S, Silence, World, world
 DISK_MIB = 600
 """A station of so few tasks needs a tenth; what fills it up is memory."""
 
+LONG_S, LEAST_TASKS = 1200, 30
+"""Faults for so long go on until there are so many tasks, twice as long at most."""
+
 LOG_CHARS = 20_000
 """So much of the supervisor's log is shown where something did not hold."""
 
@@ -77,7 +80,16 @@ def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) ->
     say(f"seed {seed}: {len(made.tasks)} first releases are live")
     briefs = threading.Thread(target=made.stream, args=(count, random.Random(seed)), daemon=True)
     briefs.start()
-    while time.monotonic() - started < faults_s and not (not briefs.is_alive() and all(map(made.is_over, made.tasks))):
+
+    def is_time() -> bool:
+        """For more faults: not once all is done that was asked for."""
+        if not briefs.is_alive() and all(map(made.is_over, made.tasks)):
+            return False
+        elapsed_s = time.monotonic() - started
+        few = faults_s >= LONG_S and len(made.tasks) < LEAST_TASKS
+        return elapsed_s < (2 * faults_s if few else faults_s)
+
+    while is_time():
         time.sleep(dice.expovariate(1 / pause_s))
         [fault] = dice.choices([one for one, _ in FAULTS], [weight for _, weight in FAULTS])
         try:
