@@ -212,6 +212,10 @@ class Agent(Protocol):
     def name(self) -> str: ...
 
     @property
+    def version(self) -> str:
+        """Of its program, as it is pinned; empty where nobody knows."""
+
+    @property
     def model(self) -> str | None:
         """provider/model that it uses unless policy says otherwise; None: it calls no model."""
 

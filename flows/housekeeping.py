@@ -19,12 +19,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 
 from blocks.home import home
+from blocks.ledger import history
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, outdated, referred_to
 from domain.errors import LockgateError
 from domain.windows import closed
 from flows.endings import round_of
 from flows.resume import conclude, resume_crashed
+from tasks.pages import team
 from tasks.pages.bill import bill_of, publish
 from tasks.pages.show import bullets
 from tasks.people.window import OVER, Waits
@@ -55,7 +57,8 @@ def _round(workshop_name: str) -> list[str]:
             lambda: open_windows(client, shop),
             lambda: copies_swept(shop),
             lambda: seal_rest(shop),
-            lambda: prune_daily(shop),
+            lambda: daily("pruned", lambda: prune(shop)),
+            lambda: daily(f"team-{workshop_name}", lambda: show_team(shop)),
         )
         done = [line for duty in duties for line in _tried(duty)]
     for line in done:
@@ -108,14 +111,20 @@ def open_windows(client: SyncPrefectClient, shop: Workshop) -> list[str]:
     return done
 
 
-def prune_daily(shop: Workshop) -> list[str]:
+def daily(mark: str, duty: Callable[[], list[str]]) -> list[str]:
     """Once a day on this machine: to see what is needed, the whole ledger is read."""
-    mark = home() / "pruned"
-    if mark.exists() and time.time() - mark.stat().st_mtime < 86_400:
+    done_at = home() / mark
+    if done_at.exists() and time.time() - done_at.stat().st_mtime < 86_400:
         return []
-    done = prune(shop)
-    mark.touch()
+    done = duty()
+    done_at.touch()
     return done
+
+
+def show_team(shop: Workshop) -> list[str]:
+    """What agents did, and how people review, as an artifact."""
+    team.publish(history.read(shop.ledger.url.get_secret_value()))
+    return []
 
 
 def prune(shop: Workshop) -> list[str]:

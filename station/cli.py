@@ -372,6 +372,14 @@ def bill(
 
 
 @app.command()
+def team(as_json: Json = False) -> None:
+    """What agents did, and how people review: counted from the ledgers, with how much of it may be luck."""
+    from station.team import show
+
+    show(as_json)
+
+
+@app.command()
 def findings(
     run_id: Run,
     attempt: Annotated[int | None, typer.Option(help="Default: the newest that was tested and scanned")] = None,

@@ -60,7 +60,8 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
             shop.ledger.record(run, "session", key, state)
     seconds = round(time.monotonic() - started, 3)
     transcript = shop.store.put((output or attempt.problem or "").encode("utf-8", "replace"))
-    attempt = attempt.model_copy(update={"seconds": seconds, "transcript": transcript, "agent": reference})
+    by = {"agent": reference, "version": agent.version}
+    attempt = attempt.model_copy(update={"seconds": seconds, "transcript": transcript, **by})
     line = BillLine(run_id=run, step="edit", attempt=number, agent=agent.name, sandbox_s=seconds)
     shop.ledger.record(run, "bill", f"edit-{number}", line)
     if attempt.commit:

@@ -73,6 +73,7 @@ class Aider(Driver):
     _description = "aider in the sandbox; its model is reached through the gateway."
 
     PROGRAM: ClassVar[str] = "aider"
+    VERSION: ClassVar[str] = WHEELS[0].rpartition("==")[2]
     STRUCTURED: ClassVar[bool] = False
     LOST_SESSION: ClassVar[re.Pattern[str]] = re.compile(r"Error reading chat history|chat\.md: .* decode")
 

@@ -37,6 +37,7 @@ class ClaudeCode(Driver):
     _description = "Claude Code in the sandbox; its model is reached through the gateway."
 
     PROGRAM: ClassVar[str] = "claude_code"
+    VERSION: ClassVar[str] = BUILDS["x86_64"][0].rpartition("@")[2]
     LOST_SESSION: ClassVar[re.Pattern[str]] = re.compile(
         r"No conversation found|Session ID .* (?:already in use|invalid)"
     )

@@ -37,6 +37,7 @@ class Codex(Driver):
     _description = "Codex in the sandbox; its model is reached through the gateway."
 
     PROGRAM: ClassVar[str] = "codex"
+    VERSION: ClassVar[str] = BUILDS["x86_64"][0].rpartition("@")[2].removesuffix("-linux-x64")
     LOST_SESSION: ClassVar[re.Pattern[str]] = re.compile(
         r"no rollout found|[Nn]o (?:saved )?(?:session|thread)|thread not found"
     )

@@ -45,6 +45,11 @@ class Command(LockgateBlock):
     def name(self) -> str:
         return shlex.split(self.command)[0].rsplit("/", 1)[-1]
 
+    @property
+    def version(self) -> str:
+        """Nobody knows: it is the user's own program."""
+        return ""
+
     def install(self, toolchains: Toolchains, sandbox: Sandbox) -> Mapping[str, str]:
         """Its mounts: what is mounted is what was set."""
         return self.mounts

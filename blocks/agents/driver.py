@@ -60,6 +60,8 @@ class Driver(LockgateBlock):
 
     PROGRAM: ClassVar[str]
     """Name on the bill, and of its directory below /opt/agents."""
+    VERSION: ClassVar[str]
+    """The one that is pinned, for the record."""
     STRUCTURED: ClassVar[bool] = True
     """Whether the program itself holds its model to a JSON schema; otherwise the prompt asks for it."""
     LOST_SESSION: ClassVar[re.Pattern[str]]
@@ -74,6 +76,10 @@ class Driver(LockgateBlock):
     @property
     def name(self) -> str:
         return self.PROGRAM
+
+    @property
+    def version(self) -> str:
+        return self.VERSION
 
     @abstractmethod
     def install(self, toolchains: Toolchains, sandbox: Sandbox) -> Mapping[str, str]: ...

@@ -39,6 +39,7 @@ class MiniSwe(Driver):
     _description = "mini-swe-agent in the sandbox; its model is reached through the gateway."
 
     PROGRAM: ClassVar[str] = "mini_swe"
+    VERSION: ClassVar[str] = WHEELS[0].rpartition("==")[2]
     STRUCTURED: ClassVar[bool] = False
     LOST_SESSION: ClassVar[re.Pattern[str]] = re.compile(r"in _saved\b")
 

@@ -37,6 +37,7 @@ class Opencode(Driver):
     _description = "opencode in the sandbox; its model is reached through the gateway."
 
     PROGRAM: ClassVar[str] = "opencode"
+    VERSION: ClassVar[str] = BUILDS["x86_64"][0].rpartition("@")[2]
     STRUCTURED: ClassVar[bool] = False
     LOST_SESSION: ClassVar[re.Pattern[str]] = re.compile(r"Session not found|NotFoundError")
 

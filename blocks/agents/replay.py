@@ -26,6 +26,10 @@ class Replay(LockgateBlock):
         return f"replay of {self.recording.name}"
 
     @property
+    def version(self) -> str:
+        return ""
+
+    @property
     def model(self) -> str | None:
         return None
 

@@ -33,18 +33,24 @@ class Reader(NamedTuple):
         kinds: Sequence[str] = (),
         after: int = 0,
         runs: Collection[str] | None = None,
+        most: int | None = None,
     ) -> tuple[Entry, ...]:
-        """Oldest first, whose number is above `after`; of one run, of these runs, of some kinds, or all.
+        """Oldest first, whose number is above `after`; of one run, of these runs, of some kinds, or all; so many at
+        `most`, but of several runs.
 
         Raises LedgerError where the database does not answer.
         """
         if runs is not None:
             each = sorted(runs)
-            parts = (self._entries(run_id, kinds, after, each[n : n + AT_ONCE]) for n in range(0, len(each), AT_ONCE))
+            parts = (
+                self._entries(run_id, kinds, after, each[n : n + AT_ONCE], None) for n in range(0, len(each), AT_ONCE)
+            )
             return tuple(sorted((entry for part in parts for entry in part), key=lambda entry: entry.number))
-        return self._entries(run_id, kinds, after, ())
+        return self._entries(run_id, kinds, after, (), most)
 
-    def _entries(self, run_id: str | None, kinds: Sequence[str], after: int, runs: Sequence[str]) -> tuple[Entry, ...]:
+    def _entries(
+        self, run_id: str | None, kinds: Sequence[str], after: int, runs: Sequence[str], most: int | None
+    ) -> tuple[Entry, ...]:
         wanted, values = ["id > ?"], list[str | int]([after])
         if runs:
             wanted.append(f"run_id IN ({', '.join('?' * len(runs))})")
@@ -55,7 +61,8 @@ class Reader(NamedTuple):
         if kinds:
             wanted.append(f"kind IN ({', '.join('?' * len(kinds))})")
             values += kinds
-        rows = self._read(f"SELECT {COLUMNS} FROM entries WHERE {' AND '.join(wanted)} ORDER BY id", values)  # noqa: S608
+        end = f" LIMIT {most:d}" if most is not None else ""
+        rows = self._read(f"SELECT {COLUMNS} FROM entries WHERE {' AND '.join(wanted)} ORDER BY id{end}", values)  # noqa: S608
         return tuple(map(_entry, rows))
 
     def _read(self, query: str, values: Sequence[str | int]) -> Iterable[Sequence[Any]]:

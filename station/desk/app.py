@@ -28,6 +28,7 @@ from station.desk.answers import answer_of
 from station.desk.environments import environments
 from station.desk.reviews import ForgeOf
 from station.desk.sessions import Session, Sessions
+from station.desk.team import Books
 from station.desk.waiting import waiting
 from station.door.connections import note_signed
 from station.door.guests import MAX_VALUE, Guests
@@ -38,7 +39,13 @@ R = TypeVar("R")
 COOKIE, BEFORE = "lockgate_desk", "lockgate_desk_form"
 WITHIN = re.compile(r"/desk/(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]*")
 """Where somebody is sent after signing in: pages of the desk, and nothing that a browser could read otherwise."""
-SCREENS = (("/", "Waiting"), ("/tasks", "Tasks"), ("/environments", "Environments"), ("/brief", "New brief"))
+SCREENS = (
+    ("/", "Waiting"),
+    ("/tasks", "Tasks"),
+    ("/environments", "Environments"),
+    ("/team", "Team"),
+    ("/brief", "New brief"),
+)
 LOOKS = 4
 """So many pages are made at once: those that wait for a server that hangs keep no thread of the door's own."""
 
@@ -70,6 +77,7 @@ class Desk:
         self._guests, self._ask_as = guests, ask_as
         self.sessions = Sessions()
         self.forge_of: ForgeOf = _forge_of
+        self.books = Books()
         self._threads = ThreadPoolExecutor(LOOKS, "desk")
         self._imports: Future[None] | None = None
 
@@ -119,6 +127,11 @@ class Desk:
             case ["tasks"]:
                 runs = await self._look(tasks.newest)
                 return self._page("tasks.html", visit, "/tasks", found=runs)
+            case ["team"]:
+                if not visit.token.sees_all_briefs:
+                    raise Denied(403, "the record of agents and reviews is for who reviews or answers")
+                team = await self._look(self.books.team)
+                return await self._look(lambda: self._page("team.html", visit, "/team", of=team))
             case ["environments"]:
                 serving = await self._look(environments)
                 may = visit.token.may(MAY_HOLD)
@@ -137,6 +150,11 @@ class Desk:
                 return gone
             case ["review", run_id]:
                 return await self._answered(visit, run_id, form)
+            case ["review", run_id, "looked"]:
+                await self._look(
+                    lambda: reviews.note_look(run_id, visit.token, form.get("mark", ""), form.get("what", ""))
+                )
+                return Response(status_code=204, headers=pages.HEADERS)
             case ["task", run_id]:
                 state = {"type": "CANCELLING", "message": form.get("why", "")}
                 await self._act(visit, ["api", "flow_runs", run_id, "set_state"], {"state": state})
@@ -279,6 +297,8 @@ class Desk:
         except Denied as no:
             return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
         value, session = self.sessions.begin(token.id)
+        if token.sees_all_briefs:
+            self._threads.submit(self.books.team)  # for its page: a large ledger takes seconds the first time
         desk = f"/desk/{session.place}"
         answer = _redirect(desk + _within(form.get("next", "")).removeprefix("/desk"))
         answer.headers.append("set-cookie", forms.cookie(COOKIE, value, desk, secure=_is_secure(request)))

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from domain.access import STARTED_BY, Token
+from blocks.ledger.writing import record
+from domain.access import STARTED_BY, Role, Token
 from domain.entry import Entry
 from domain.errors import LockgateError
+from domain.history import OPENED, SHOWN, Looked, look_key
 from domain.policy.reviewers import may_approve, missing
 from domain.ports import Forge
 from domain.task import (
@@ -194,6 +196,26 @@ def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
         left_out=left_out,
         problem=problem,
     )
+
+
+def note_look(run_id: str, token: Token, mark: str, what: str) -> None:
+    """Put on record that somebody who may review saw the page, or lines of the change, for the first time. It decides
+    nothing. Safe to repeat. Raises Denied where the run does not wait with this question."""
+    if what not in (SHOWN, OPENED) or not token.may(Role.REVIEW):
+        raise Denied(400, "there is nothing to note")
+    run = known(run_id, token)
+    kind, waits = waits_for(run)
+    if kind != "review" or not mark or waits != mark:
+        raise Denied(409, "The run does not wait with this question any more.")
+    ledger, run_id = ledger_of(run), str(run["id"])
+    entries = ledger.entries(run_id, ("question", "looked"))
+    asked = [str(e.body["fingerprint"]) for e in entries if e.kind == "question"]
+    whole = next((each for each in reversed(asked) if each.startswith(mark)), None)
+    if whole is None:
+        raise Denied(409, "The ledger does not know this question.")
+    key = look_key(whole, token.name, what)
+    if not any(entry.kind == "looked" and entry.key == key for entry in entries):
+        record(ledger.url, run_id, "looked", key, Looked(by=token.name, what=what))
 
 
 def last_answer(run_id: str) -> str:

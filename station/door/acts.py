@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from blocks.ledger.writing import record
 from domain.access import Cancelled, Token
 from domain.errors import InputError, LockgateError
+from domain.history import Submitted
 from station import api, cancelling, holding
 from station.door.reading import Denied
 
@@ -26,6 +28,12 @@ class Acts:
         """`hold` or `open` it; what holds now, as a sentence."""
         act = {"hold": holding.hold, "open": holding.open_again}[word]
         return _tried(lambda: act(environment, reason, token.name, signed_in=True))
+
+    def submitted(self, run_id: str, workshop: str, token: Token) -> None:
+        """Note who has asked for a task, in the ledger of its workshop. Safe to repeat: the first one stays."""
+        ledgers = _tried(self._ledgers)
+        if url := ledgers.get(workshop) or ledgers.get("default"):
+            _tried(lambda: record(url, run_id, "submitted", "submitted", Submitted(by=token.name)))
 
     def cancel(self, run: Mapping[str, Any], who: Cancelled) -> None:
         """Note who asks to cancel a run. Raises Denied where it merges or releases right now."""

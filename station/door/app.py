@@ -59,6 +59,10 @@ class Asked(NamedTuple):
     body: Any
 
 
+NOTED_S = 5.0
+"""Whoever starts a run waits so long at most for the ledger to say who it was."""
+
+
 class Door:
     """The ASGI application."""
 
@@ -254,8 +258,10 @@ class Door:
         return asked._replace(body=bodies.start_of(asked.body, deployment, asked.token, table.NAMED.get(name)))
 
     async def _note_start(self, asked: Asked, answer: Response) -> None:
-        """Whose name it is that a run has among its parameters: noted once the run is there."""
+        """Who has asked for a task, or whose name it is that a run has among its parameters: noted once it is there."""
         name = await self.upstream.which(asked.segments[1])
+        if name == table.BRIEFS:
+            await self._note_submitted(asked, answer)
         if name not in table.NAMED:
             return
         flow, run_id = name.partition("/")[0], str(json.loads(bytes(answer.body))["id"])
@@ -264,6 +270,15 @@ class Door:
             await self.guests.look(lambda tokens: tokens.sign(run_id, START, digest, asked.token))
         except LockgateError as err:
             log.warning("run %s goes on, and the name of %s will be a claim: %s", run_id, asked.token.name, err)
+
+    async def _note_submitted(self, asked: Asked, answer: Response) -> None:
+        run_id, brief = str(json.loads(bytes(answer.body))["id"]), asked.body["parameters"].get("brief")
+        workshop = str(brief.get("workshop") or "default") if isinstance(brief, dict) else "default"
+        try:
+            noted = _in(self._acting, lambda: self.acts.submitted(run_id, workshop, asked.token))
+            await asyncio.wait_for(noted, NOTED_S)
+        except (Denied, TimeoutError) as err:
+            log.warning("run %s goes on, and nobody will know that %s asked for it: %s", run_id, asked.token.name, err)
 
     async def _prepare_cancel(self, asked: Asked) -> Asked | Response:
         """With the state that cancels, after it is noted who does. Nothing is stopped in the middle of a release."""

@@ -32,8 +32,9 @@ class Rule(NamedTuple):
     query: frozenset[str] = frozenset()
 
 
+BRIEFS = "agent-task/agent-task"
 STARTS: dict[str, Role] = {
-    "agent-task/agent-task": Role.SUBMIT,
+    BRIEFS: Role.SUBMIT,
     "intake/intake": Role.SUBMIT,
     "rollback/rollback": Role.RELEASE,
     "downgrade/downgrade": Role.RELEASE,

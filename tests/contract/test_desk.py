@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from blocks.forges.local import LocalForge
+from blocks.ledger.reading import Reader
 from domain.access import Holding, Role, answer_digest
 from domain.brief import Brief
 from domain.errors import ForgeError
@@ -490,6 +491,55 @@ def test_an_approval_goes_the_way_of_the_door_in_the_name_of_who_is_signed_in(de
     assert desk.tokens.signer(RUN, KEY, answer_digest(answer)) == "review-er", "so `signed_in` counts it"
 
 
+def _looks(desk: FakeDesk) -> list[tuple[str, str, str]]:
+    return [(e.key, e.body["by"], e.body["what"]) for e in desk.ledger.entries(run_id=RUN, kind="looked")]
+
+
+def test_a_look_is_noted_once_for_each_person_and_kind_and_never_by_reading_a_page(
+    desk: FakeDesk, change: Change
+) -> None:
+    ann, mark = _waits(desk), change.question.fingerprint
+    ann.get(f"/desk/review/{RUN}", headers=[("sec-purpose", "prefetch")])
+    ann.get(f"/desk/review/{RUN}")
+    assert f'data-looked="/desk/review/{RUN}/looked"' in ann.page and _looks(desk) == []
+    place = f"/desk/review/{RUN}/looked"
+    for what in ("shown", "shown", "opened", "shown"):
+        assert ann.send(place, {"what": what}).status == 204
+    assert _looks(desk) == [(f"{mark}/review-er/{what}", "review-er", what) for what in ("shown", "opened")]
+    assert desk.changes() == [], "it decides nothing"
+    refused = (
+        ({"what": "approved"}, 400), ({"what": "shown", "mark": "f" * 16}, 409), ({"what": "shown", "mark": ""}, 409),
+        ({"what": "shown", "csrf": ""}, 403),
+    )  # fmt: skip
+    for fields, status in refused:
+        assert ann.sent(place, fields).status == status, fields
+    other = [("origin", "http://evil"), ("host", "desk")]
+    assert ann.sent(place, {"what": "opened"}, other).status == 403
+    bob = Browser(desk, Role.SUBMIT)
+    bob.get("/desk/")
+    assert bob.send(place, {"what": "opened", "mark": MARK}).status == 400, "who may not review"
+    desk.runs[RUN] |= {"state_type": "RUNNING", "state_name": "Running"}
+    assert ann.sent(place, {"what": "opened"}).status == 409
+    assert len(_looks(desk)) == 2
+
+
+def test_the_team_is_counted_from_the_ledger_for_who_reviews(desk: FakeDesk, change: Change) -> None:
+    ann, bob = Browser(desk, Role.REVIEW), Browser(desk, Role.SUBMIT)
+    assert bob.get("/desk/team").status == 403
+    assert ann.get("/desk/team").status == 200 and "Nobody has answered a review yet" in ann.page
+    row = re.findall(r'data-is="([\w ]+)">([^<\n]*)', ann.page)
+    assert row[:4] == [("asked", "1"), ("attempts", "1"), ("passed at first try", "1 of 1"), ("merged", "0")]
+    bad = Verdict(decision=Decision.REFUSED, reasons=("no",), rules=(EVIL,))
+    desk.ledger.record(RUN, "verdict", f"{change.commit}/rehearsed", bad)
+    assert '<td data-is="passed at first try">0 of 1' in ann.get("/desk/team").content.decode(), "read on from there"
+    assert f'href="/desk/task/{RUN}"' in ann.page and EVIL not in ann.page
+    approval = Approval(answer=Answer.APPROVE, reviewer=EVIL, fingerprint=change.question.fingerprint)
+    desk.ledger.record(RUN, "approval", f"{change.question.fingerprint}/x", approval)
+    ann.get("/desk/team")
+    assert "1 answers" in ann.page or "The newest 1" in ann.page
+    assert EVIL not in ann.page and "not on record" in ann.page
+
+
 def test_comments_at_lines_become_feedback_with_path_and_line(desk: FakeDesk, change: Change) -> None:
     desk.answers = "ACCEPT"
     ann = _waits(desk)
@@ -749,6 +799,8 @@ def test_a_brief_is_submitted_in_the_name_of_who_is_signed_in(desk: FakeDesk) ->
     assert (brief.agent, brief.environment, brief.title) == ("command/mine", "shop", GOOD["title"])
     assert brief.acceptance.files[0].content == "def test_double():\n    assert False\n"
     assert first["labels"] == {"lockgate.started-by": "submit-er"}
+    noted = Reader(desk.tokens.url).entries(STARTED, ("submitted",))
+    assert [entry.body for entry in noted] == [{"by": "submit-er", "signed_in": True}], "once, and known by the token"
 
 
 WRONG: tuple[tuple[str, dict[str, str], str], ...] = (

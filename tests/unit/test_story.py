@@ -8,6 +8,7 @@ import pytest
 
 from domain.access import Cancelled, Holding, NotCancelled
 from domain.artifact import Artifact, ArtifactKind
+from domain.history import Submitted
 from domain.pull_request import Proposed
 from domain.rehearsed import Migrated, RanOn
 from domain.rollout import Numbers, SharePassed, Sick
@@ -44,7 +45,7 @@ from tests.unit.test_migration_rules import GOOD, but, run
 PROJECT_ROOT = Path(__file__).parents[2]
 BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen",
                "downgrade-chosen", "watched", "brought-back", "checkpoint",
-               "export", "project", "notifying", "notified"}  # fmt: skip
+               "export", "project", "notifying", "notified", "looked"}  # fmt: skip
 """Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
 
 
@@ -110,6 +111,7 @@ BREAKS = Finding(
 )
 
 LINES: list[tuple[str, Value, str]] = [
+    ("submitted", Submitted(by="ann"), "ann (signed in) asks for it"),
     ("prepared", prepared(), "prepared on base bbbbbbbbbbbb (settings from lockgate.toml)"),
     ("prepared", REFUSED, "brief refused: no acceptance"),
     ("plan", Plan(steps=("a", "b")), "plan: 2 steps"),

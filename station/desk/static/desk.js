@@ -64,6 +64,29 @@ document.addEventListener("click", (event) => {
   text.focus();
 });
 
+// That the page was shown, and that lines of the change were in view for a second, is noted once each: a team sees by it
+// whether changes are read. It decides nothing. Pages that nobody sees, such as those a browser reads ahead, note nothing.
+const answering = document.querySelector("form[data-looked]");
+const noted = new Set();
+function note(what) {
+  if (!answering || noted.has(what) || document.prerendering || document.visibilityState !== "visible") return;
+  noted.add(what);
+  const told = { what, csrf: answering.elements.csrf.value, mark: answering.elements.mark.value };
+  fetch(answering.dataset.looked, { method: "POST", body: new URLSearchParams(told), keepalive: true }).catch(() => noted.delete(what));
+}
+if (answering) {
+  note("shown");
+  for (const each of ["visibilitychange", "prerenderingchange"]) document.addEventListener(each, () => note("shown"));
+  let since = 0;
+  const watch = new IntersectionObserver((changes) => {
+    for (const change of changes) {
+      clearTimeout(since);
+      if (change.isIntersecting) since = setTimeout(() => note("opened"), 1000);
+    }
+  }, { rootMargin: "-25% 0px -25% 0px" }); // in the middle of the window, not below its edge
+  all(".diff").forEach((one) => watch.observe(one));
+}
+
 // A task that goes on: the page is read again, and what moved takes the place of what was there.
 async function again() {
   const live = document.getElementById("live");

@@ -1,0 +1,241 @@
+"""What each task did, read off the ledger once and kept small: the record of agents and of reviews is made of it.
+
+Runs that were deleted in Prefect stay: the ledger has them.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from domain.entry import Entry
+from domain.policy.reviewers import canonical_name
+from domain.value import Value
+
+KINDS = (
+    "submitted", "prepared", "attempt", "verdict", "question", "looked", "approval", "merged", "live", "rolled_back",
+    "outcome", "bill", "metered", "reserved",
+)  # fmt: skip
+"""Entries that it reads."""
+SHOWN, OPENED = "shown", "opened"
+_WORD = re.compile(r"\w+")
+_DIFF = re.compile(r"^(`{3,}|~{3,})diff\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
+
+
+class Looked(Value):
+    """Somebody saw the page of a review (`shown`), or lines of its change (`opened`), for the first time. It decides
+    nothing: a browser says so, with the session of who is signed in."""
+
+    by: str
+    what: str
+
+
+class Submitted(Value):
+    """Who asked for a task. Only what came in at the door is known."""
+
+    by: str
+    signed_in: bool = True
+
+
+def look_key(mark: str, name: str, what: str) -> str:
+    """The ledger's key of a look: one a person, question and kind of look."""
+    return f"{mark}/{canonical_name(name)}/{what}"
+
+
+@dataclass(slots=True)
+class Try:
+    """An attempt."""
+
+    number: int
+    agent: str
+    version: str
+    commit: str | None
+    lines: int
+    files: int
+    at: datetime
+    is_refused: bool | None = None
+    """By the newest verdict on its commit; None: the gates did not judge it."""
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Asking:
+    """A question for a review."""
+
+    mark: str
+    at: datetime
+    attempt: int
+    commit: str
+    words: int
+    """In the lines of the change that the question showed; of a long change that is less than all."""
+
+
+@dataclass(slots=True)
+class Given:
+    """An answer of a person."""
+
+    mark: str
+    at: datetime
+    by: str
+    answer: str
+    has_comment: bool
+    signed_in: bool
+    forge: str
+    others: int
+    """So many had approved it before."""
+    is_whole: bool
+    """Nobody else has to answer."""
+
+
+@dataclass(slots=True)
+class Task:
+    """A run of a brief."""
+
+    run_id: str
+    title: str = ""
+    repository: str = ""
+    agents: tuple[str, ...] = ()
+    """Those that edit."""
+    asked_by: str = ""
+    asked_at: datetime | None = None
+    tries: dict[int, Try] = field(default_factory=dict)
+    asked: dict[str, Asking] = field(default_factory=dict)
+    given: list[Given] = field(default_factory=list)
+    looks: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
+    """(mark, canonical name, what) → when."""
+    merged: str | None = None
+    judged: str | None = None
+    """The commit that was judged; it differs from `merged` where a forge merged."""
+    merged_at: datetime | None = None
+    live: set[str] = field(default_factory=set)
+    end: str = ""
+    reserved: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Call that nobody saw the end of → its attempt, and at most how much."""
+    usd: dict[int, float] = field(default_factory=dict)
+    sandbox_s: dict[int, float] = field(default_factory=dict)
+    """Attempt → what it took; 0 for what came before the first."""
+    models: dict[tuple[int, str], int] = field(default_factory=dict)
+    """(attempt, model) → calls of its edits."""
+    closed: set[str] = field(default_factory=set)
+    """Calls that were metered."""
+
+
+@dataclass(slots=True)
+class Back:
+    """A release was taken back."""
+
+    at: datetime
+    is_reverted: bool
+
+
+class History:
+    """Of one ledger. `take` entries of `KINDS` in their order, as they come; those that came before are passed over."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, Task] = {}
+        self.back: dict[str, Back] = {}
+        """Revision → when it was first taken back."""
+        self.last = 0
+        self.hash = ""
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Entries that this version cannot read are left out: one of them is no reason to show nothing."""
+        for entry in entries:
+            if entry.number <= self.last:
+                continue
+            self.last, self.hash = entry.number, entry.hash
+            try:
+                self._take(entry)
+            except (KeyError, TypeError, AttributeError, ValueError):
+                continue
+
+    def _take(self, entry: Entry) -> None:
+        body, kind = entry.body, entry.kind
+        if kind == "rolled_back":
+            known = self.back.get(str(body["failed"]))
+            reverted = bool(body.get("revert")) or bool(known and known.is_reverted)
+            self.back[str(body["failed"])] = Back(known.at if known else entry.at, reverted)
+            return
+        run_id = str(body["run_id"]) if kind in ("bill", "metered", "reserved") else entry.run_id
+        task = self.tasks.setdefault(run_id, Task(run_id))
+        match kind:
+            case "submitted":
+                task.asked_by = str(body["by"]) if body["signed_in"] else ""
+            case "prepared":
+                brief = body["brief"]
+                edit = tuple((brief.get("roles") or {}).get("edit") or ())
+                task.title, task.repository = str(brief["title"]), str(brief["repository"])
+                task.agents = tuple(dict.fromkeys(edit or (str(brief["agent"]),)))
+                task.asked_at = task.asked_at or entry.at
+            case "attempt":
+                number, lines = int(body["number"]), body["added_lines"] + body["removed_lines"]
+                agent, version = str(body.get("agent") or ""), str(body.get("version") or "")
+                task.tries[number] = Try(
+                    number, agent, version, body["commit"], lines, len(body["changed_paths"]), entry.at
+                )
+            case "verdict":
+                commit = entry.key.partition("/")[0]
+                for one in task.tries.values():
+                    if one.commit == commit:
+                        one.is_refused, one.rules = body["decision"] == "refused", tuple(body.get("rules") or ())
+            case "question":
+                mark = str(body["fingerprint"])
+                task.asked.setdefault(
+                    mark, Asking(mark, entry.at, body["attempt"], str(body["commit"]), words_of(str(body["text"])))
+                )
+            case "looked":
+                mark = entry.key.partition("/")[0]
+                task.looks.setdefault((mark, canonical_name(str(body["by"])), str(body["what"])), entry.at)
+            case "approval":
+                self._answered(task, entry, body)
+            case "merged":
+                if body["commit"]:
+                    task.merged, task.merged_at = str(body["commit"]), entry.at
+                    task.judged = str(body.get("head") or body["commit"])
+            case "live":
+                task.live.add(str(body["revision"]))
+            case "outcome":
+                task.end = str(body["end"])
+            case _:
+                _spend(task, kind, body)
+
+    def _answered(self, task: Task, entry: Entry, body: dict[str, Any]) -> None:
+        if body.get("rule") or body["answer"] == "expired":
+            return  # the policy's own, or nobody's
+        comment = bool(str(body.get("comment") or "").strip()) or bool(body.get("points"))
+        task.given.append(Given(
+            str(body["fingerprint"]), entry.at, str(body["reviewer"]), str(body["answer"]), comment,
+            bool(body.get("signed_in")), str(body.get("forge") or ""), len(body.get("others") or ()),
+            not body.get("waits_for"),
+        ))  # fmt: skip
+
+
+def _spend(task: Task, kind: str, body: dict[str, Any]) -> None:
+    """As the bill counts it (`domain/bill.py`): a reserved call that was never metered counts in full."""
+    attempt, usd = int(body["attempt"]), float(body["usd"])
+    if kind == "bill":
+        task.sandbox_s[attempt] = task.sandbox_s.get(attempt, 0.0) + float(body["sandbox_s"])
+        task.usd[attempt] = task.usd.get(attempt, 0.0) + usd
+        return
+    call = str(body["call"])
+    if call in task.closed:
+        return
+    if kind == "reserved":
+        task.reserved.setdefault(call, (attempt, usd))
+        return
+    task.closed.add(call)
+    task.reserved.pop(call, None)
+    task.usd[attempt] = task.usd.get(attempt, 0.0) + usd
+    if body["step"] == "edit":
+        which = attempt, str(body["model"])
+        task.models[which] = task.models.get(which, 0) + 1
+
+
+def words_of(question: str) -> int:
+    """Words in the changed lines that a question shows."""
+    found = _DIFF.findall(question)
+    lines = found[-1][1].split("\n") if found else []
+    return sum(
+        len(_WORD.findall(line)) for line in lines if line[:1] in ("+", "-") and not line.startswith(("+++ ", "--- "))
+    )

@@ -1,0 +1,200 @@
+"""What agents did, as a team can read it and count it again: from the ledger alone, with how much of it is luck.
+
+A task counts for the agent whose attempt was merged; where none was, for the one that made its last attempt; before any
+attempt, for the one that the brief names first. Its money and minutes are divided among its attempts.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from domain.history import Back, History, Task, Try
+from domain.share import Share
+
+REASONS = 5
+"""So many rules are named, those that refused most often."""
+EXAMPLES = 3
+"""So many runs are named for each."""
+UNKNOWN = "not on record"
+NO_MODEL = "none called"
+
+
+class Line(NamedTuple):
+    """Of what the record is of."""
+
+    agent: str
+    model: str
+    version: str
+    repository: str
+
+
+class Reason(NamedTuple):
+    """A rule that refused attempts."""
+
+    rule: str
+    times: int
+    runs: tuple[str, ...]
+    """The newest of them."""
+
+
+class Record(NamedTuple):
+    """What one line of agents, or all, did."""
+
+    line: Line
+    asked: int
+    """Tasks, those of deleted runs too."""
+    attempts: int
+    judged: int
+    """Tasks of which the gates judged the first attempt, or that had none they could judge."""
+    at_first: int
+    """Of these, tasks whose first attempt no gate refused."""
+    merged: int
+    live: int
+    rolled_back: int
+    """Of what was live, or on its way there, those that were taken back, whoever did it."""
+    reverted: int
+    usd: float
+    minutes: float
+    """Of sandbox time."""
+    reasons: tuple[Reason, ...]
+
+    @property
+    def first_try(self) -> Share:
+        return Share(self.at_first, self.judged)
+
+    @property
+    def merged_of_asked(self) -> Share:
+        return Share(self.merged, self.asked)
+
+    @property
+    def taken_back(self) -> Share:
+        return Share(self.rolled_back, self.live)
+
+    @property
+    def usd_per_live(self) -> float | None:
+        """All money, also that of what came to nothing, by changes that went live and stayed; None without any."""
+        return self.usd / self.stayed if self.stayed else None
+
+    @property
+    def minutes_per_live(self) -> float | None:
+        return self.minutes / self.stayed if self.stayed else None
+
+    @property
+    def stayed(self) -> int:
+        return self.live - self.rolled_back
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data."""
+        counts = ("asked", "attempts", "merged", "live", "rolled_back", "reverted")
+        return {
+            **self.line._asdict(),
+            **{name: getattr(self, name) for name in counts},
+            "passed_gates_at_first_try": self.first_try.data,
+            "merged_of_asked": self.merged_of_asked.data,
+            "rolled_back_of_live": self.taken_back.data,
+            "usd": round(self.usd, 6),
+            "minutes": round(self.minutes, 2),
+            "usd_per_live_change": _rounded(self.usd_per_live, 4),
+            "minutes_per_live_change": _rounded(self.minutes_per_live, 2),
+            "refused_by": [{"rule": each.rule, "times": each.times, "runs": list(each.runs)} for each in self.reasons],
+        }
+
+
+class _Part(NamedTuple):
+    """What a task adds to a line."""
+
+    line: Line
+    task: Task
+    tries: tuple[Try, ...]
+    usd: float
+    minutes: float
+    is_its: bool
+    """Whether the task counts for this line; otherwise only these attempts do."""
+
+
+def records(histories: Iterable[History], by: Callable[[Line], Line] = lambda line: line) -> tuple[Record, ...]:
+    """One for each line, by name: an order by success would say more than the numbers do. `by`: lines that it makes
+    equal are one."""
+    parts: dict[Line, list[_Part]] = defaultdict(list)
+    back: dict[str, Back] = {}
+    for history in histories:
+        back.update(history.back)
+        for task in history.tasks.values():
+            for part in _parts(task):
+                parts[by(part.line)].append(part)
+    return tuple(_record(line, parts[line], back) for line in sorted(parts))
+
+
+def total(histories: Iterable[History]) -> Record | None:
+    """Of all together; None where nothing was asked for."""
+    whole = records(histories, by=lambda _: Line("all", "", "", ""))
+    return whole[0] if whole else None
+
+
+def by_agent(line: Line) -> Line:
+    """For `records`: one line for each agent."""
+    return Line(line.agent, "", "", "")
+
+
+def _parts(task: Task) -> Iterable[_Part]:
+    if not task.agents:
+        return  # a rollback, say: nobody was asked to edit
+    tries = tuple(task.tries[number] for number in sorted(task.tries))
+    its = next((one for one in tries if one.commit and one.commit == task.judged), tries[-1] if tries else None)
+    owner = _line(task, its)
+    by_line: dict[Line, list[Try]] = {owner: []}
+    for one in tries:
+        by_line.setdefault(_line(task, one), []).append(one)
+    others = {one.number for line, mine in by_line.items() if line != owner for one in mine}
+    for line, mine in by_line.items():
+        numbers = {one.number for one in mine}
+
+        def is_its(attempt: int, line: Line = line, numbers: set[int] = numbers) -> bool:
+            """What is of no other agent's attempt, such as planning and releasing, is the owner's."""
+            return attempt in numbers or (line == owner and attempt not in others)
+
+        usd = sum(usd for attempt, usd in (*task.usd.items(), *task.reserved.values()) if is_its(attempt))
+        seconds = sum(spent for attempt, spent in task.sandbox_s.items() if is_its(attempt))
+        yield _Part(line, task, tuple(mine), usd, seconds / 60, line == owner)
+
+
+def _line(task: Task, one: Try | None) -> Line:
+    """Its model is the one that was called most: policy may have chosen another than the agent's own."""
+    calls = {model: count for (attempt, model), count in task.models.items() if one and attempt == one.number}
+    model = max(sorted(calls), key=lambda name: calls[name]) if calls else NO_MODEL
+    return Line(
+        (one.agent if one else "") or task.agents[0], model, (one.version if one else "") or UNKNOWN, task.repository
+    )
+
+
+def _record(line: Line, parts: list[_Part], back: dict[str, Back]) -> Record:
+    mine = [part.task for part in parts if part.is_its]
+    first = [part.tries[0] for part in parts if part.is_its and part.tries]
+    judged = [one for one in first if one.is_refused is not None or one.commit is None]
+    live = [task for task in mine if task.live]
+    gone = [[back[commit] for commit in (task.live | {task.merged or ""}) if commit in back] for task in mine]
+    rules: dict[str, list[str]] = defaultdict(list)
+    for part in parts:
+        for one in part.tries:
+            for rule in dict.fromkeys(one.rules) if one.is_refused else ():
+                rules[rule].append(part.task.run_id)
+    most = sorted(rules.items(), key=lambda each: (-len(each[1]), each[0]))[:REASONS]
+    return Record(
+        line=line,
+        asked=len(mine),
+        attempts=sum(len(part.tries) for part in parts),
+        judged=len(judged),
+        at_first=sum(one.is_refused is False for one in judged),
+        merged=sum(task.merged is not None for task in mine),
+        live=len(live),
+        rolled_back=sum(any(commit in back for commit in task.live) for task in live),
+        reverted=sum(any(each.is_reverted for each in found) for found in gone),
+        usd=sum(part.usd for part in parts),
+        minutes=sum(part.minutes for part in parts),
+        reasons=tuple(Reason(rule, len(runs), tuple(dict.fromkeys(reversed(runs)))[:EXAMPLES]) for rule, runs in most),
+    )
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

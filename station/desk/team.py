@@ -1,0 +1,47 @@
+"""What is on the screen of the team: what agents did and how people review, by the ledgers of all workshops."""
+
+import threading
+from typing import NamedTuple
+
+from blocks.ledger import history
+from domain.errors import LockgateError
+from domain.history import History
+from domain.review_health import Health, Review, health
+from domain.track_record import Record, records, total
+from station import holding
+
+NEWEST = 30
+"""So many answers are listed."""
+
+
+class Team(NamedTuple):
+    """Everything on the page."""
+
+    whole: Record | None
+    records: tuple[Record, ...]
+    health: Health
+    newest: tuple[Review, ...]
+    problems: list[str]
+
+
+class Books:
+    """What was read of each ledger: a page reads what came since. From any thread."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, History] = {}
+        self._lock = threading.Lock()
+
+    def team(self) -> Team:
+        """As it is now; a ledger that cannot be read is named, and what was read of it before counts."""
+        problems = []
+        with self._lock:
+            urls = {str(shop["ledger"]["url"]) for shop in holding.shops()}
+            for url in sorted(urls):
+                try:
+                    self._known[url] = history.read(url, self._known.get(url))
+                except LockgateError as err:
+                    problems.append(f"Not all can be shown: {err}")
+            found = [self._known[url] for url in sorted(urls) if url in self._known]
+            reviews = health(found)
+            newest = tuple(reversed(reviews.reviews[-NEWEST:]))
+            return Team(total(found), records(found), reviews, newest, list(dict.fromkeys(problems)))
