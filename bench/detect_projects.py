@@ -239,4 +239,27 @@ PROJECTS: dict[str, Project] = {
         "-e . -r tests/requirements/py3.txt",
         "sh -c 'cd tests && python runtests.py --parallel=2'",
     ),
+    # chosen later, for how their tests are run: hatch, nox, pdm, tox, setup.py alone, unittest alone, doctests
+    "mkdocs": Project(
+        "7b432f01d928c084353ab39c57282f29f92136665bdd6abf7c1ec8d822ef86f2",
+        "-e .[i18n]",
+        "python -m unittest discover -s mkdocs -p '*tests.py'",
+    ),
+    "webcolors": Project("62abae86504f66d0f6364c2a8520de4a0c47b80c03fc3a5f1815fedbef7c19bf", "-e . pytest"),
+    "dep-logic": Project("2a3c49526075b0bc6825f0ea8c2d9f464de48b7b85f3f3d2900b4e5950fefedf", "-e . pytest"),
+    "hatch-fancy-pypi-readme": Project(
+        "9c58ed3dff90d51f43414ce37009ad1d5b0f08ffc9fc216998a06380f01c0045", "-e .[tests]"
+    ),
+    "textdistance": Project("d6dabc50b4ea832cdcf0e1e6021bd0c7fcd9ade155888d79bb6a3c31fce2dc6f", "-e .[test]"),
+    "bottle": Project(
+        "787e78327e12b227938de02248333d788cfe45987edca735f8f88e03472c3f47", "-e .", "python -m unittest discover"
+    ),
+    "pyasn1": Project(
+        "6b11616a6bcf3a40e635f082bb232fa57b5e0dd7f517bd7ddd69ec3794508a47",
+        "-e .",
+        "python -m unittest discover -s tests",
+    ),
+    "python-stdnum": Project(
+        "e95fcfa858a703d4a40130cb3eaac133c60d8808a7f3c98efeedac968c2479b9", "-e . pytest pytest-cov"
+    ),
 }

@@ -13,6 +13,7 @@ from bench.gate_cases import (
     honest_upstream,
     languages,
     supply,
+    surroundings,
     tampering,
 )
 from bench.gate_cases.case import Case, Expect
@@ -26,6 +27,7 @@ HOSTILE: tuple[Case, ...] = (
     *supply.CASES,
     *code.CASES,
     *languages.CASES,
+    *surroundings.CASES,
 )
 HONEST: tuple[Case, ...] = (*honest_shop.CASES, *honest_pypi.CASES, *languages.HONEST)
 CASES = (*HOSTILE, *HONEST)

@@ -26,7 +26,9 @@ _FILES = (
 
 def detect(view: View) -> Detected | None:
     """Settings of a Python project; None where no file looks like its tests."""
-    tests = next(view.find("**/test_*.py", "**/*_test.py", "**/tests.py"), None)
+    run = suite_run(view)
+    others = ("**/*test*.py",) if run.path else ()  # what runs them says by which names it finds them
+    tests = next(view.find("**/test_*.py", "**/*_test.py", "**/tests.py"), None) or next(view.find(*others), None)
     if tests is None:
         return None
     try:
@@ -39,7 +41,6 @@ def detect(view: View) -> Detected | None:
     def tell(what: str, value: str, path: str) -> None:
         found.append(Found(what=what, value=value, path=path if "/" in path or path in view.tree else view.full(path)))
 
-    run = suite_run(view)
     tell(
         "tests",
         run.command or " ".join([run.program, *run.arguments]),

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from domain.policy.change import Change
 from domain.policy.change_other_code import detects
+from domain.policy.change_surroundings import SURROUNDINGS_RULES
 from domain.policy.python_code import Found, dotted, newly, parsed, parsed_source, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
@@ -360,4 +361,5 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
         "behave the same everywhere, or let a reviewer agree",
         newly(_platform),
     ),
+    *SURROUNDINGS_RULES,
 )  # fmt: skip

@@ -161,6 +161,11 @@ def _new_lines(change: Change) -> Iterator[tuple[str, int, str, str]]:
                 yield path, number, line, kind
 
 
+def new_script_lines(change: Change) -> Iterator[tuple[str, int, str]]:
+    """(path, line number, line) of new lines of JavaScript and TypeScript of the product."""
+    yield from ((path, number, line) for path, number, line, kind in _new_lines(change) if kind == "javascript")
+
+
 # --- tests of Rust beside the code
 
 _TEST = re.compile(r"#\[\s*(?:\w+::)*(?:test|rstest|test_case|quickcheck)\b")

@@ -55,6 +55,22 @@ names that base has. A new one is left out of the run that judges the change. Fr
 https://doc.rust-lang.org/cargo/reference/config.html, https://go.dev/ref/mod#workspaces, https://babeljs.io/docs/config-files,
 https://yarnpkg.com/configuration/yarnrc, https://pnpm.io/settings, https://bun.com/docs/runtime/bunfig"""
 
+CI_FILES = (
+    "**/.travis.yml", "**/azure-pipelines*.y*ml", "**/.azure-pipelines/**", "**/.azuredevops/**", "**/appveyor.yml",
+    "**/.appveyor.yml", "**/bitbucket-pipelines.yml", "**/.drone.y*ml", "**/.woodpecker*", "**/.woodpecker/**",
+    "**/.buildkite/**", "**/buildspec*.y*ml", "**/cloudbuild*.y*ml", "**/.semaphore/**", "**/.builds/**",
+    "**/.build.yml", "**/.cirrus.*", "**/.teamcity/**", "**/.forgejo/**", "**/.gitea/**", "**/.gitlab/**",
+    "**/.gitlab-ci*.yml", "**/.circleci/**", "**/codefresh.y*ml", "**/.tekton/**", "**/Jenkinsfile*", "**/.zuul.*",
+    "**/zuul.d/**", "**/wercker.yml", "**/.ci/**", "**/codecov.yml", "**/.codecov.yml", "**/.coveralls.yml",
+    "**/sonar-project.properties", "**/.readthedocs.y*ml", "**/renovate.json*", "**/.renovaterc*",
+)  # fmt: skip
+"""What servers of other people than GitHub build, test and release by."""
+BUILD_FILES = (
+    "**/Makefile", "**/Makefile.*", "**/*.mk", "**/justfile", "**/Justfile", "**/Taskfile.y*ml", "**/Rakefile",
+    "**/dodo.py", "**/MANIFEST.in", "**/.releaserc*", "**/.goreleaser*", "**/.bumpversion*",
+)  # fmt: skip
+"""What builds, packs and releases by the developers' own hands."""
+
 CHECK_FILES = (
     *RUN_FILES,
     "**/ruff.toml", "**/.ruff.toml", "**/.flake8", "**/mypy.ini", "**/.mypy.ini", "**/.pylintrc", "**/pylintrc",
@@ -362,6 +378,14 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
         "A check that was loosened is green without the code being better.",
         "a reviewer agrees, or it is put back",
         _settings_changed(CHECK_FILES, CHECK_TABLES, CHECK_SECTIONS, "configuration of a check is"),
+    ),
+    Rule(
+        "build-files", "change", PERSON,
+        "What servers build, test and release by, whichever service it is (.travis.yml, azure-pipelines.yml, "
+        "Jenkinsfile, .buildkite/ and their like), and what people do so by: Makefile, justfile, MANIFEST.in.",
+        "It runs outside of Lockgate, with rights of its own, and decides what others see as green and what they get.",
+        "a reviewer agrees, or it is put back",
+        _settings_changed((*CI_FILES, *BUILD_FILES), (), (), "how it is built, tested or released is"),
     ),
     Rule(
         "agent-instructions", "change", PERSON,

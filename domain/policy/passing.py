@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from domain.paths import matches
 from domain.policy.change import Change, is_python
-from domain.policy.change_paths import AGENT_INSTRUCTIONS, CHECK_FILES, DEPENDENCY_FILES
+from domain.policy.change_paths import AGENT_INSTRUCTIONS, BUILD_FILES, CHECK_FILES, CI_FILES, DEPENDENCY_FILES
 from domain.policy.reviewers import Owners, from_base, owned
 from domain.policy.rule import Hit, Rule, apply
 from domain.project import SENSITIVE_PATHS
@@ -83,6 +83,7 @@ def _owned(case: Passing) -> Iterator[Hit]:
 def _sensitive(case: Passing) -> Iterator[Hit]:
     globs = (
         *case.change.settings.sensitive_paths, *SENSITIVE_PATHS, *AGENT_INSTRUCTIONS, *DEPENDENCY_FILES, *CHECK_FILES,
+        *CI_FILES, *BUILD_FILES,
     )  # fmt: skip
     for path in case.change.changed:
         if matches(path, globs):

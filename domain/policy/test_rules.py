@@ -139,7 +139,25 @@ def _canaries_silent(ran: Ran) -> Iterator[Hit]:
         yield Hit(f"the platform has no tests of its own among those of {', '.join(others)}")
 
 
+def _left(lead: str, said: str) -> Callable[[Ran], Iterable[Hit]]:
+    """A check that gives what the platform's tests saw with the change, beginning with `lead`, and not on base."""
+
+    def check(ran: Ran) -> Iterator[Hit]:
+        base, head = (_seen_by_canaries(suite, lead) for suite in (ran.base, ran.head))
+        for what in sorted(head - base):
+            yield Hit(f"{what} {said}")
+
+    return check
+
+
+def _seen_by_canaries(suite: Suite, lead: str) -> set[str]:
+    told = [one for name, said in suite.canaries.items() if name.endswith(".same") for one in said.split(", ")]
+    return {one.removeprefix(lead) for one in told if one.startswith(lead)}
+
+
 REFUSE, PERSON, NOTE = Severity.REFUSE, Severity.PERSON, Severity.NOTE
+EQUAL, PUT = "equal to anything: ", "put into "
+"""How the platform's tests begin what they see."""
 PUT_BACK = "put-back"
 
 RAN_RULES: tuple[Rule[Ran], ...] = (
@@ -150,6 +168,14 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
         "A report that cannot be believed is none.",
         "leave the runner, Python and the process alone; see that the test command ends by itself",
         _did_not_run,
+    ),
+    Rule(
+        "equal-to-anything", "test", REFUSE,
+        "A class of the product whose new, unfilled instance says that it is equal to a thing that it cannot know; "
+        "asked while the tests run, however its `__eq__` is written. Classes that base has count for base.",
+        "Every assertion about it holds.",
+        "compare the fields, and say NotImplemented to what is of another kind",
+        _left(EQUAL, "is equal to anything"),
     ),
     *(
         Rule(
@@ -168,6 +194,14 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
         "It would be green without the change, so it says nothing about it.",
         "test what is different now, or take it out",
         _proves_nothing,
+    ),
+    Rule(
+        "patches-others", "test", PERSON,
+        "A function or a class of the product that stands in a module or class of Python or of an installed package "
+        "while the tests run, and does not on base.",
+        "What other code calls is another thing then, for tests and for whoever uses this product.",
+        "call or wrap the other code where it is needed, or let a reviewer agree",
+        _left(PUT, "is replaced by something of the product's"),
     ),
     Rule(
         PUT_BACK, "test", PERSON,

@@ -25,6 +25,7 @@ import _pytest.runner
 import pluggy
 import pytest
 from lockgate_collect import tests_of
+from lockgate_process import Process
 
 if not hasattr(pytest, "version_tuple"):
     sys.exit(f"Lockgate reads tests of pytest 7.0 and newer, and this is {pytest.__version__}: ask for a newer one")
@@ -71,7 +72,21 @@ def replaced() -> list[str]:
     ]
     late = [f"hook {hook}" for hook, plugin in _hooks() - _known if not _is_conftest(plugin)]
     other = ["the code of a test" for function, code in _tests if function.__code__ is not code]
-    return sorted({*names, *late, *other})
+    return [*sorted({*names, *late, *other}), *_PROCESS.changes()]
+
+
+def unchanged() -> None:
+    """What the canaries ask. Raises AssertionError with all that is another now, as far as a report has room for it."""
+    __tracebackhide__ = True
+    names = replaced()
+    while len(", ".join(names)) > MOST_CHARS:
+        names.pop()
+    if names:
+        raise AssertionError(f"replaced: {', '.join(names)}\n")
+
+
+MOST_CHARS = 550
+_PROCESS = Process([WORK, *ROOTS])
 
 
 def _is_conftest(plugin: str) -> bool:

@@ -132,6 +132,16 @@ def test_a_python_project_is_detected_by_its_files(name: str) -> None:
     assert [one.what for one in detected.missing] == (["tests one by one"] if own else [])
 
 
+def test_tests_of_any_name_are_tests_where_a_tool_says_what_runs_them() -> None:
+    script = "test = 'python -m unittest discover -s shop -p \"*tests.py\"'\n"
+    hatch = f'[tool.hatch.envs.test]\nfeatures = ["x"]\n[tool.hatch.envs.test.scripts]\n{script}'
+    files = {"shop/tests/build_tests.py": "", "pyproject.toml": SHOP + BUILD}
+    assert not detect(tree(files)).kind
+    detected = detect(tree({**files, "pyproject.toml": SHOP + BUILD + hatch}))
+    assert detected.settings.test == "python -m unittest discover -s shop -p '*tests.py'"
+    assert not detect(tree({"pyproject.toml": SHOP + BUILD + hatch})).kind, "an archive without its tests"
+
+
 def test_a_project_in_a_directory_is_detected_there_with_the_lock_of_its_workspace() -> None:
     files = {"uv.lock": "", "services/api/tests/test_a.py": "", "services/api/pyproject.toml": SHOP + BUILD}
     settings = detect(tree(files), "services/api").settings

@@ -1,0 +1,537 @@
+"""Change rules over what new Python product code newly looks at, reaches and hides: where it runs, other machines and
+programs, names and data that nobody can read."""
+
+import ast
+import builtins
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from domain.policy.change import Change, is_python
+from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
+from domain.policy.python_code import Found, dotted, newly, parsed, text_in
+from domain.policy.rule import Hit, Rule
+from domain.ports import Tree
+from domain.task import Severity
+
+# --- where it runs
+
+CLOCKS = re.compile(
+    r"(?:^|\.)(?:time\.(?:time|time_ns|localtime|gmtime|strftime|ctime|asctime)"
+    r"|(?:datetime|date|pendulum|arrow)\.(?:now|utcnow|today)|timezone\.now)$"
+)
+FACTS = frozenset(
+    (
+        "sys.meta_path", "sys.path_hooks", "sys.path_importer_cache", "sys.gettrace", "sys.getprofile", "sys.orig_argv",
+        "os.getppid", "os.getlogin", "os.uname", "platform.node", "platform.uname", "socket.gethostname",
+        "socket.getfqdn", "getpass.getuser", "uuid.getnode", "sys.stdout.__class__", "sys.stderr.__class__",
+        "warnings.filters", "logging.root.handlers", "threading.enumerate",
+    )
+)  # fmt: skip
+"""What a test run has otherwise than a customer's process, or one machine otherwise than another."""
+PLACES = frozenset(("os.getcwd", "os.getcwdb", "pathlib.Path.cwd"))
+_CLIMBS = frozenset(("os.path.dirname", "os.path.split"))
+
+
+def _looks_around(change: Change) -> Iterator[Hit]:
+    yield from newly(_facts, _OF_PACKAGING)(change)
+    for path in change.product_python:
+        if PurePosixPath(path).name in _OF_PACKAGING:
+            continue
+        depth = _depth(change.head, path)
+        yield from _new(change, path, functools.partial(_around, most=depth))
+
+
+def _facts(module: ast.Module) -> Found:
+    full = _names(module)
+    clocks = _assigned(module, lambda node: _is_clock(node, full, {}))
+    for node in ast.walk(module):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            if any(_is_clock(side, full, clocks) for side in sides) and any(_is_moment(side, full) for side in sides):
+                yield node, "it is another one at another time: the clock is compared with a fixed moment"
+            if any(full(part) in PLACES for part in ast.walk(node)) and any(text_in(side) for side in sides):
+                yield node, "it asks in which directory it was started"
+        elif isinstance(node, (ast.Attribute, ast.Name)) and full(node) in FACTS:
+            yield node, f"{full(node)} tells where it runs"
+        elif isinstance(node, (ast.For, ast.comprehension)) and _all_variables(node.iter, full):
+            yield node.iter, "it looks at the names of all variables of the environment"
+        elif isinstance(node, ast.Call) and _asks_the_place(node, full):
+            yield node, "it asks in which directory it was started"
+        elif isinstance(node, ast.Call) and _reads_all(node, full):
+            yield node, "it looks at the names of all variables of the environment"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/proc/"):
+            yield node, f"{node.value[:60]!r} tells where it runs"
+        elif (isinstance(node, (ast.Call, ast.Subscript)) and _is_main(node, full)) or (
+            isinstance(node, ast.Import) and any(one.name == "__main__" for one in node.names)
+        ):
+            yield node, "it asks which program was started"
+
+
+def _asks_the_place(call: ast.Call, full: "_Full") -> bool:
+    """A method of the working directory's name that is given a text: `os.getcwd().endswith("x")`."""
+    around = call.func.value if isinstance(call.func, ast.Attribute) else None
+    is_place = around is not None and any(full(part) in PLACES for part in ast.walk(around))
+    return is_place and any(map(text_in, call.args))
+
+
+def _is_clock(side: ast.AST, full: "_Full", clocks: Mapping[str, ast.AST]) -> bool:
+    """Whether a side of a comparison has the clock and else only constants: `now - start` has another name in it."""
+    names = {part.id for part in ast.walk(side) if isinstance(part, ast.Name)}
+    if not _has_clock(side, full) and not names & clocks.keys():
+        return False
+    return all(name in clocks or not full.is_own(name) for name in names)
+
+
+def _has_clock(node: ast.AST, full: "_Full") -> bool:
+    return any(isinstance(part, ast.Call) and CLOCKS.search(full(part.func)) for part in ast.walk(node))
+
+
+def _is_moment(side: ast.AST, full: "_Full") -> bool:
+    """A moment that is written down: a large number, a date as text, or a date made of constants."""
+    if _has_clock(side, full):
+        return False
+    for part in ast.walk(side):
+        if isinstance(part, ast.Name) and full.is_own(part.id) and part.id not in full.constants:
+            return False
+    values: list[object] = [part.value for part in ast.walk(side) if isinstance(part, ast.Constant)]
+    values += [
+        full.constants[part.id] for part in ast.walk(side) if isinstance(part, ast.Name) and part.id in full.constants
+    ]
+    return any(
+        (isinstance(one, (int, float)) and one >= 1900) or (isinstance(one, str) and _DATE.search(one))
+        for one in values
+    )
+
+
+_DATE = re.compile(r"\b(?:19|20)\d\d\b")
+
+
+def _all_variables(node: ast.AST, full: "_Full") -> bool:
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("keys", "items", "values")
+    ):
+        node = node.func.value
+    if (
+        isinstance(node, ast.Call)
+        and full(node.func) in ("sorted", "list", "tuple", "set", "iter", "reversed")
+        and node.args
+    ):
+        return _all_variables(node.args[0], full)
+    return full(node) in ("os.environ", "os.environb")
+
+
+def _reads_all(call: ast.Call, full: "_Full") -> bool:
+    """A text or a set of all variables, in which parts of names are looked for. A copy for a program is none."""
+    is_whole = full(call.func) in ("str", "repr", "sorted", "list", "tuple", "set", "frozenset", "len", "map", "filter")
+    is_joined = isinstance(call.func, ast.Attribute) and call.func.attr == "join"
+    return (is_whole or is_joined) and any(_all_variables(arg, full) for arg in call.args)
+
+
+def _is_main(node: ast.Call | ast.Subscript, full: "_Full") -> bool:
+    if isinstance(node, ast.Subscript):
+        return full(node.value) == "sys.modules" and text_in(node.slice) == "__main__"
+    named = full(node.func) in ("importlib.import_module", "__import__", "sys.modules.get")
+    return named and bool(node.args) and text_in(node.args[0]) == "__main__"
+
+
+def _depth(tree: Tree, path: str) -> int:
+    """Steps from a file to the directory that its top package stands in; a plain module's own directory is one."""
+    folder, steps = PurePosixPath(path).parent, 1
+    while folder.name and f"{folder}/__init__.py" in tree:
+        folder, steps = folder.parent, steps + 1
+    return steps
+
+
+def _around(module: ast.Module, most: int) -> Found:
+    """Paths that are built from the module's own file and lead out of the directory that its package stands in, or to
+    other things in there than the package."""
+    full = _names(module)
+    climbed: dict[str, int] = {}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign) and (steps := _steps(node.value, full, climbed)) is not None:
+            climbed.update({target.id: steps for target in node.targets if isinstance(target, ast.Name)})
+    told: set[int] = set()
+    for node in ast.walk(module):
+        if isinstance(node, ast.expr) and id(node) not in told and (steps := _steps(node, full, climbed)) is not None:
+            told.update(id(part) for part in ast.walk(node))
+            if (steps >= most and most > 1) or steps > most:
+                yield node, "it looks at what lies around its own package, which an installation does not have"
+
+
+def _steps(node: ast.AST, full: "_Full", climbed: Mapping[str, int]) -> int | None:
+    """How many directories up from the module's own file a path leads; None for what is no such path."""
+    parts = list(ast.walk(node))
+    starts = [
+        climbed.get(part.id, 0)
+        for part in parts
+        if isinstance(part, ast.Name) and (part.id == "__file__" or part.id in climbed)
+    ]
+    if not starts:
+        return None
+    steps = max(starts)
+    for part in parts:
+        if (isinstance(part, ast.Attribute) and part.attr == "parent") or (
+            isinstance(part, ast.Call) and full(part.func) in _CLIMBS
+        ):
+            steps += 1
+        elif isinstance(part, ast.Subscript) and isinstance(part.value, ast.Attribute) and part.value.attr == "parents":
+            steps += (
+                part.slice.value + 1
+                if isinstance(part.slice, ast.Constant) and isinstance(part.slice.value, int)
+                else 9
+            )
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            steps += part.value.split("/").count("..")
+        elif isinstance(part, ast.Attribute) and full(part) in ("os.pardir", "os.path.pardir"):
+            steps += 1
+    return steps
+
+
+# --- what it reaches
+
+_FAMILIES: Mapping[str, frozenset[str]] = {
+    "other machines": frozenset(
+        ("socket", "socketserver", "http.client", "http.server", "urllib.request", "urllib3", "requests", "httpx",
+         "aiohttp", "ftplib", "smtplib", "poplib", "imaplib", "nntplib", "telnetlib", "xmlrpc.client", "xmlrpc.server",
+         "websockets", "websocket", "paramiko", "asyncio.open_connection", "asyncio.start_server",
+         "asyncio.create_connection", "webbrowser")
+    ),
+    "other programs": frozenset(
+        ("subprocess", "pty", "pexpect", "os.system", "os.popen", "os.fork", "os.forkpty", "os.execv", "os.execve",
+         "os.execvp", "os.execl", "os.execlp", "os.spawnv", "os.spawnl", "os.posix_spawn", "os.posix_spawnp",
+         "os.startfile", "asyncio.create_subprocess_exec", "asyncio.create_subprocess_shell")
+    ),
+    "code from elsewhere": frozenset(
+        ("importlib.machinery", "importlib.util.spec_from_file_location", "importlib.util.spec_from_loader",
+         "importlib.util.module_from_spec", "importlib.abc", "runpy", "imp", "zipimport", "code", "codeop", "marshal",
+         "types.FunctionType", "types.CodeType", "compile", "exec", "eval", "builtins.exec", "builtins.eval",
+         "builtins.compile")
+    ),
+    "the machine below Python": frozenset(("ctypes", "cffi", "_ctypes", "winreg", "fcntl", "mmap")),
+}  # fmt: skip
+"""What is reached → by what names."""
+_OF_PACKAGING = ("setup.py", "noxfile.py", "conf.py")
+"""Other rules ask for these, and what they do is none of what the product does."""
+_BESIDE = frozenset(("docs", "doc", "examples", "example", "benchmarks", "bench", "scripts", "tools"))
+"""What stands beside a product: that it starts programs says nothing of the product."""
+
+
+def _reaches(change: Change) -> Iterator[Hit]:
+    for family, names in _FAMILIES.items():
+
+        def find(module: ast.Module, names: frozenset[str] = names, family: str = family) -> Found:
+            full = _names(module)
+            for node in ast.walk(module):
+                if name := next((one for one in _reached(node, full) if _is_below(one, names)), None):
+                    yield node, f"{name} reaches {family}, which nothing of the product does on base"
+
+        hits = list(newly(find, _OF_PACKAGING)(change))
+        if hits and not _base_reaches(change, names):
+            yield from hits
+
+
+def _reached(node: ast.AST, full: "_Full") -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (one.name for one in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield from (f"{node.module}.{one.name}" for one in node.names)
+    elif isinstance(node, ast.Call):
+        yield full(node.func)
+        if (
+            full(node.func) in ("importlib.import_module", "__import__")
+            and node.args
+            and (name := text_in(node.args[0]))
+        ):
+            yield name
+
+
+def _is_below(name: str, names: frozenset[str]) -> bool:
+    parts = name.split(".")
+    return any(".".join(parts[:count]) in names for count in range(1, len(parts) + 1))
+
+
+def _base_reaches(change: Change, names: frozenset[str]) -> bool:
+    words = re.compile("|".join(sorted({name.split(".")[-1] for name in names})).encode())
+    for path, entry in change.base.items():
+        is_product = is_python(path) and not change.is_test(path) and PurePosixPath(path).name not in _OF_PACKAGING
+        if not is_product or path.split("/")[0] in _BESIDE or not words.search(entry.content):
+            continue
+        module = parsed(change.base, path)
+        full = _names(module) if module else None
+        if module and full and any(_is_below(one, names) for node in ast.walk(module) for one in _reached(node, full)):
+            return True
+    return False
+
+
+def _addresses(change: Change) -> Iterator[Hit]:
+    """Hosts in arguments of calls that no file of base names."""
+
+    def find(module: ast.Module) -> Found:
+        for node in ast.walk(module):
+            for arg in (*node.args, *(one.value for one in node.keywords)) if isinstance(node, ast.Call) else ():
+                if host := _host(_begin(arg)):
+                    yield arg, f"it names {host}, which base does not"
+
+    for hit in newly(find, _OF_PACKAGING)(change):
+        host = hit.message.split()[2].rstrip(",")
+        if not any(host.encode() in entry.content for entry in change.base.values()):
+            yield hit
+
+
+def _begin(node: ast.AST) -> str:
+    """A text, or how a text that is put together begins."""
+    if isinstance(node, ast.JoinedStr) and node.values:
+        return _begin(node.values[0])
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mod)):
+        return text_in(node) or _begin(node.left)
+    return text_in(node) or ""
+
+
+_HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}|(?:\d{1,3}\.){3}\d{1,3}", re.I)
+_LOCAL = re.compile(
+    r"127\.|0\.0\.0\.0$|.*\.(?:local|test|example|invalid)$|(?:.*\.)?(?:example\.(?:com|net|org)|w3\.org)$", re.I
+)
+
+
+def _host(text: str) -> str:
+    if " " in text or len(text) > 300 or not text:
+        return ""
+    try:
+        host = (urlsplit(text).hostname or "") if re.match(r"(?:https?|wss?|ftp|tcp)://", text, re.I) else ""
+    except ValueError:
+        return ""
+    return host if host and _HOST.fullmatch(host) and not _LOCAL.match(host) else ""
+
+
+# --- what nobody can read
+
+DECODERS = frozenset(
+    ("base64.b64decode", "base64.b32decode", "base64.b16decode", "base64.b85decode", "base64.a85decode",
+     "base64.urlsafe_b64decode", "base64.standard_b64decode", "base64.decodebytes", "binascii.unhexlify",
+     "binascii.a2b_base64", "binascii.a2b_hex", "bytes.fromhex", "bytearray.fromhex", "zlib.decompress",
+     "gzip.decompress", "bz2.decompress", "lzma.decompress", "codecs.decode", "marshal.loads", "pickle.loads")
+)  # fmt: skip
+DIGESTS = re.compile(
+    r"(?:^|\.)(?:crc32|adler32|hash|hash_file|hexdigest|digest|(?:hashlib\.)?(?:md5|sha\d+|blake2[bs]|new))$"
+)
+_UNREADABLE = re.compile(r"[A-Za-z0-9+/=_\-!#$%&()*;<>?@^`{|}~]{60,}|(?:\\x[0-9a-f]{2}){20,}")
+
+
+def _joined(module: ast.Module) -> Found:
+    """Names that are put together out of pieces, where one word would do: `"ex" + "ec"`, `"cexe"[::-1]`."""
+    full = _names(module)
+    for node in ast.walk(module):
+        asked: list[ast.expr] = []
+        if isinstance(node, ast.Call):
+            name = full(node.func)
+            if name in ("getattr", "setattr", "delattr", "hasattr", "operator.attrgetter", "operator.methodcaller"):
+                asked = node.args[1:2] if name.endswith("attr") and "." not in name else node.args[:1]
+            elif name in (
+                "__import__",
+                "importlib.import_module",
+                "importlib.reload",
+                "sys.modules.get",
+                "os.getenv",
+                "os.environ.get",
+            ):
+                asked = node.args[:1]
+        elif isinstance(node, ast.Subscript) and not isinstance(node.slice, ast.Slice):
+            asked = [node.slice]
+        yield from ((one, "a name is put together out of pieces") for one in asked if _is_in_pieces(one, full))
+
+
+def _is_in_pieces(node: ast.expr, full: "_Full") -> bool:
+    """Whether it is a text by nothing but constants, and yet no constant."""
+    if isinstance(node, ast.Constant):
+        return False
+    is_text = any(isinstance(part, ast.Constant) and isinstance(part.value, (str, bytes)) for part in ast.walk(node))
+    numbers = any(
+        isinstance(part, ast.Call) and full(part.func) in ("chr", "bytes", "bytearray") for part in ast.walk(node)
+    )
+    plain = (ast.Constant, ast.BinOp, ast.Add, ast.Mod, ast.JoinedStr, ast.FormattedValue, ast.Call, ast.Attribute,
+             ast.Subscript, ast.Slice, ast.UnaryOp, ast.USub, ast.List, ast.Tuple, ast.Load, ast.Name, ast.GeneratorExp,
+             ast.ListComp, ast.comprehension, ast.Store)  # fmt: skip
+    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    bound = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+    if not (is_text or numbers) or not all(isinstance(part, plain) for part in ast.walk(node)):
+        return False
+    if not isinstance(node, (ast.BinOp, ast.JoinedStr, ast.Call, ast.Subscript)):
+        return False
+    free = names - bound - {"chr", "str", "bytes", "bytearray", "reversed", "map", "codecs", "base64", "binascii"}
+    return not free
+
+
+def _unreadable(change: Change) -> Iterator[Hit]:
+    for path in change.product_python:
+        module = parsed(change.head, path)
+        if module is None:
+            continue
+        full = _names(module)
+        if any(
+            isinstance(node, (ast.Call, ast.Attribute)) and full(getattr(node, "func", node)) in DECODERS
+            for node in ast.walk(module)
+        ):
+            yield from _new(change, path, _long_texts)
+    yield from newly(_asks_digests)(change)
+
+
+def _long_texts(module: ast.Module) -> Found:
+    for node in ast.walk(module):
+        value = node.value if isinstance(node, ast.Constant) else None
+        text = value.decode("latin-1") if isinstance(value, bytes) else value
+        if isinstance(text, str) and _is_unreadable(text):
+            yield node, f"a text of {len(text)} characters that only a program can read, in a file that decodes"
+
+
+def _is_unreadable(text: str) -> bool:
+    if _UNREADABLE.search(text):
+        return True
+    odd = sum(not (char.isprintable() or char.isspace()) for char in text)
+    return len(text) >= 40 and odd * 5 > len(text)
+
+
+def _asks_digests(module: ast.Module) -> Found:
+    """A digest that is compared with a constant, or that an answer is looked up by."""
+    full = _names(module)
+    digests = _assigned(module, lambda node: _is_digest(node, full))
+    tables = _assigned(
+        module,
+        lambda node: (
+            isinstance(node, ast.Dict) and bool(node.keys) and all(isinstance(key, ast.Constant) for key in node.keys)
+        ),
+    )
+    for node in ast.walk(module):
+        key: ast.AST | None = None
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+            table, key = node.value, node.slice
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "get"
+            and node.args
+        ):
+            table, key = node.func.value, node.args[0]
+        is_table = key is not None and (isinstance(table, ast.Dict) or dotted(table) in tables)
+        if key is not None and is_table and (_is_digest(key, full) or dotted(key) in digests):
+            yield node, "what it answers is looked up by a digest of what is asked"
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            asked = any(_is_digest(side, full) or dotted(side) in digests for side in sides)
+            if asked and any(_is_written(side) or dotted(side) in tables for side in sides):
+                yield node, "a digest of what is asked is compared with one that is written down"
+
+
+def _is_digest(node: ast.AST, full: "_Full") -> bool:
+    calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
+    return any(DIGESTS.search(full(call.func) or getattr(call.func, "attr", "")) for call in calls)
+
+
+def _is_written(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return (isinstance(node.value, (str, bytes)) and len(node.value) >= 6) or (
+            isinstance(node.value, int) and abs(node.value) > 9999
+        )
+    return isinstance(node, (ast.Tuple, ast.List, ast.Set, ast.Dict)) and any(
+        _is_written(one) for one in ast.iter_child_nodes(node) if isinstance(one, ast.expr)
+    )
+
+
+# --- names as they were imported
+
+
+class _Full:
+    """(node) → its dotted name as Python's documentation has it: `clock()` is `time.time` after
+    `from time import time as clock`."""
+
+    def __init__(self, module: ast.Module) -> None:
+        self._known: dict[str, str] = {}
+        self.constants: dict[str, object] = {}
+        for node in ast.walk(module):
+            if isinstance(node, ast.Import):
+                self._known.update({one.asname: one.name for one in node.names if one.asname})
+                self._known.update(
+                    {one.name.split(".")[0]: one.name.split(".")[0] for one in node.names if not one.asname}
+                )
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                self._known.update({one.asname or one.name: f"{node.module}.{one.name}" for one in node.names})
+        for node in module.body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                self.constants.update({one.id: node.value.value for one in node.targets if isinstance(one, ast.Name)})
+
+    def __call__(self, node: ast.AST | None) -> str:
+        name = dotted(node)
+        first, dot, rest = name.partition(".")
+        return f"{self._known[first]}{dot}{rest}" if first in self._known else name
+
+    def is_own(self, name: str) -> bool:
+        """Whether it is a name of the module's own, and none of Python's or that was imported."""
+        return name not in self._known and not hasattr(builtins, name)
+
+
+def _names(module: ast.Module) -> _Full:
+    return _Full(module)
+
+
+def _assigned(module: ast.Module, is_meant: Callable[[ast.AST], bool]) -> dict[str, ast.AST]:
+    """Names that are given a value which is meant → that value."""
+    found: dict[str, ast.AST] = {}
+    for node in ast.walk(module):
+        targets: Iterable[ast.AST] = ()
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
+            targets = [node.target]
+        value = getattr(node, "value", None)
+        if value is not None and any(isinstance(target, ast.Name) for target in targets) and is_meant(value):
+            found.update({target.id: value for target in targets if isinstance(target, ast.Name)})
+    return found
+
+
+def _new(change: Change, path: str, find: Callable[[ast.Module], Found]) -> Iterator[Hit]:
+    """As `newly`, for one file."""
+    module, base = parsed(change.head, path), parsed(change.base, path) or ast.Module([], [])
+    if module is None:
+        return
+    known = [ast.dump(node) for node, _ in find(base)]
+    for node, message in find(module):
+        if (said := ast.dump(node)) in known:
+            known.remove(said)
+        else:
+            yield Hit(message, path, getattr(node, "lineno", None))
+
+
+PERSON = Severity.PERSON
+
+SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "surroundings", "change", PERSON,
+        "Product code of Python or JavaScript that newly asks where it runs: the clock against a fixed moment, the "
+        "names of all variables, the working directory, what lies around its own package, which program was started, "
+        "the machine's or the user's name, import hooks.",
+        "It can be right today, here or under test, and otherwise elsewhere.",
+        "pass what differs as a setting, or let a reviewer agree",
+        lambda change: (*_looks_around(change), *looks_around_script(change)),
+    ),
+    Rule(
+        "reaches", "change", PERSON,
+        "Product code of Python or JavaScript that reaches other machines, other programs, code in files that are no "
+        "modules, or the machine below, where nothing of base's product does; and a call with the address of a host "
+        "that no file of base names.",
+        "It is a new power: a leak, a back door and code that no rule has read need it.",
+        "do without it, or let a reviewer agree that the change needs it",
+        lambda change: (*_reaches(change), *_addresses(change), *reaches_script(change)),
+    ),
+    Rule(
+        "unreadable-code", "change", PERSON,
+        "A name that product code of Python or JavaScript puts together out of pieces, a long text that only a program "
+        "can read in a file that decodes, and answers that are looked up by a digest of what is asked.",
+        "Neither rules nor people see what it does.",
+        "write names and data as they are, or let a reviewer agree",
+        lambda change: (*newly(_joined)(change), *_unreadable(change), *hides_script(change)),
+    ),
+)  # fmt: skip

@@ -1,0 +1,75 @@
+"""What new JavaScript and TypeScript of a product newly looks at, reaches and hides. Read line by line."""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from domain.policy.change import Change, text_of
+from domain.policy.change_other_code import new_script_lines
+from domain.policy.rule import Hit
+
+_Q = r"['\"`]"
+_AROUND = re.compile(
+    r"\bObject\.(?:keys|entries|values|getOwnPropertyNames)\(\s*process\.env\s*\)|\bin\s+process\.env\s*\)"
+    r"|\bReflect\.ownKeys\(\s*process\.env|\bJSON\.stringify\(\s*process\.env|\.\.\.\s*process\.env\s*\]"
+    r"|\bprocess\.(?:ppid|execArgv|title)\b|\bos\.(?:hostname|userInfo)\(|\bprocess\.cwd\(\)\s*\.?\s*(?:[!=]==?|(?:includes|endsWith|match|split|indexOf)\b)"
+    r"|\bprocess\.argv\s*\.\s*(?:some|find|join|includes|indexOf|filter|slice\(\s*0)\b|\bprocess\.argv\.toString\("
+    r"|\brequire\.cache\b|\bmodule\.(?:parent|children)\b|\bprocess\._\w+|\bprocess\.binding\("
+    r"|(?:Date\.now\(\)|new Date\(\)(?:\.\w+\(\))?)\s*[<>]=?\s*(?:new Date\(|Date\.(?:parse|UTC)\(|\d{4})"
+    r"|(?:new Date\([^()]+\)|Date\.(?:parse|UTC)\([^()]*\)|\d{10,})\s*[<>]=?\s*(?:Date\.now\(\)|new Date\(\))"
+    r"|\b__dirname\b.{0,60}['\"`/]\.\.(?:/\.\.|['\"`]\s*,\s*['\"`]\.\.)|\bexistsSync\(.{0,80}\b(?:tests?|spec|__tests__|node_modules|\.git)\b"
+)
+_POWERS = {
+    "other machines": "net|http|https|http2|tls|dgram|dns|axios|got|node-fetch|undici|ws|request|superagent",
+    "other programs": "child_process|cluster|execa|cross-spawn|shelljs|node-pty",
+    "code from elsewhere": "vm|module|worker_threads|inspector|repl|v8|vm2",
+    "the machine below": "ffi|ffi-napi|node-gyp-build|bindings|process\\.dlopen",
+}
+_ASKS_FOR = r"(?:\brequire\(\s*|\bimport\(\s*|\bfrom\s+|\bimport\s+|\bgetBuiltinModule\(\s*)"
+_IMPORT = _ASKS_FOR + r"{q}(?:node:)?(?:{names})(?:/promises)?{q}"
+_GLOBALS = re.compile(r"\bfetch\(|\bnew\s+(?:WebSocket|EventSource|XMLHttpRequest)\b|\bnavigator\.sendBeacon\(")
+_ADDRESS = re.compile(rf"{_Q}(?:https?|wss?)://([\w.-]+)")
+_LOCAL = re.compile(
+    r"localhost$|127\.|0\.0\.0\.0$|.*\.(?:local|test|example|invalid)$|(?:.*\.)?(?:example\.(?:com|net|org)|w3\.org)$"
+)
+_PIECES = re.compile(
+    rf"(?:\[|\brequire\(|\bimport\()\s*(?:{_Q}[^'\"`\n]*{_Q}\s*\+\s*)+{_Q}[^'\"`\n]*{_Q}\s*[\])]"
+    rf"|(?:\[|\brequire\(|\bimport\()\s*`[^`\n]*\$\{{\s*{_Q}"
+    rf"|{_Q}[^'\"`\n]*{_Q}\s*\.\s*(?:concat|replace)\(\s*{_Q}|{_Q}[^'\"`\n]+{_Q}\s*\.split\([^)]*\)\s*\.(?:reverse\(\)\s*\.\s*)?(?:join|map)\("
+    r"|\[\s*(?:['\"][^'\"\n]{0,20}['\"]\s*,\s*)+['\"][^'\"\n]{0,20}['\"]\s*\]\s*\.\s*(?:reverse\(\)\s*\.\s*)?join\(\s*['\"]{2}"
+    rf"|\bString\.fromCharCode\(\s*\d|\batob\(\s*{_Q}|\bBuffer\.from\(\s*{_Q}[^'\"`\n]*{_Q}\s*,\s*{_Q}(?:base64(?:url)?|hex|latin1|binary){_Q}"
+    rf"|(?:\\x[0-9a-fA-F]{{2}}|\\u[0-9a-fA-F]{{4}}){{4,}}|\[\s*{_Q}constructor{_Q}\s*\]|\.constructor\.constructor\b"
+)
+
+
+def looks_around_script(change: Change) -> Iterator[Hit]:
+    for path, number, line in new_script_lines(change):
+        if _AROUND.search(line):
+            yield Hit(f"it asks where it runs: {line.strip()[:100]!r}", path, number)
+
+
+def hides_script(change: Change) -> Iterator[Hit]:
+    for path, number, line in new_script_lines(change):
+        if _PIECES.search(line):
+            yield Hit(f"a name or a text is put together out of pieces: {line.strip()[:100]!r}", path, number)
+
+
+def reaches_script(change: Change) -> Iterator[Hit]:
+    for path, number, line in new_script_lines(change):
+        for family, names in _POWERS.items():
+            asked = re.compile(_IMPORT.format(q=_Q, names=names))
+            found = asked.search(line) or (_GLOBALS.search(line) if family == "other machines" else None)
+            if found and not _base_has(change, asked if asked.search(line) else _GLOBALS):
+                said = f"it reaches {family}, which nothing of the product does on base: {line.strip()[:80]!r}"
+                yield Hit(said, path, number)
+        for host in _ADDRESS.findall(line):
+            if not _LOCAL.match(host) and not any(host.encode() in entry.content for entry in change.base.values()):
+                yield Hit(f"it names {host}, which base does not", path, number)
+
+
+def _base_has(change: Change, asked: re.Pattern[str]) -> bool:
+    scripts = (path for path in change.base if PurePosixPath(path).suffix in SCRIPTS and not change.is_test(path))
+    return any(asked.search(text_of(change.base, path) or "") for path in scripts)
+
+
+SCRIPTS = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx")

@@ -1,0 +1,158 @@
+"""What product code newly looks at, reaches and hides: many spellings of each, and honest code beside it."""
+
+import pytest
+
+from domain.policy import change_findings
+from domain.ports import Tree
+from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
+
+BASE = {**PROJECT, **tree({"web/a.js": "exports.x = 1\n", ".travis.yml": "script: pytest\n", "Makefile": "all:\n"})}
+
+
+def rules(changes: dict[str, str], base: Tree = BASE) -> set[str]:
+    changed = {**base, **tree(changes)}
+    found = {finding.rule for finding in change_findings(prepared(), attempt(changed), base, changed)}
+    return found & {"surroundings", "reaches", "unreadable-code", "build-files"}
+
+
+PYTHON: dict[str, tuple[str, ...]] = {
+    "surroundings": (
+        "import time\nX = time.time() < 1_830_000_000",
+        "from time import time as clock\nX = 1_830_000_000 > clock()",
+        "import datetime as dt\nX = dt.datetime.now() > dt.datetime(2027, 1, 1)",
+        "from datetime import date\nUNTIL = '2027-01-01'\nX = str(date.today()) < UNTIL",
+        "import time\n\n\ndef f():\n    now = time.time()\n    return now < 1830000000",
+        "import os\nX = any(name.startswith('PYT') for name in os.environ)",
+        "import os\nX = 'TEST_' in ' '.join(os.environ)",
+        "from os import environ\nX = [k for k, v in sorted(environ.items()) if 'EST' in k]",
+        "import os\nX = 'PYT' in str(os.environ)",
+        "from pathlib import Path\nX = (Path(__file__).parents[1] / 'te').is_dir()",
+        "from pathlib import Path\nHERE = Path(__file__).resolve().parent\nX = (HERE.parent / 'x').exists()",
+        "import os\nX = os.listdir(os.path.dirname(os.path.dirname(__file__)))",
+        "import os\nX = os.path.exists(os.path.join(os.path.dirname(__file__), '..', '.git'))",
+        "import os\nX = os.getcwd().endswith('shop')",
+        "import sys\nX = sys.modules['__main__'].__file__",
+        "import __main__\nX = __main__.__spec__",
+        "import sys\nsys.meta_path.insert(0, None)",
+        "import socket as s\nX = s.gethostname()",
+        "X = open('/proc/self/cmdline').read()",
+    ),
+    "reaches": (
+        "import http.client",
+        "from urllib import request",
+        "import subprocess",
+        "import os\nos.system('true')",
+        "import importlib\nX = importlib.import_module('socket')",
+        "from importlib.machinery import SourceFileLoader",
+        "import importlib.util as u\nX = u.spec_from_file_location('x', 'x.dat')",
+        "import types\nX = types.FunctionType(f.__code__, {})",
+        "import runpy\nrunpy.run_path('data.txt')",
+        "import ctypes",
+        "X = fetch('https://collect.shop-stats.dev/v1')",
+        "X = fetch(f'https://collect.shop-stats.dev/{key}')",
+    ),
+    "unreadable-code": (
+        "import os\nX = getattr(os, 'sys' + 'tem')",
+        "import os\nX = getattr(os, 'metsys'[::-1])",
+        "X = __import__(''.join(['so', 'cket']))",
+        "X = vars(o)[''.join(map(chr, [101, 118]))]",
+        "import codecs\nX = globals()[codecs.decode('rkrp', 'rot13')]",
+        "import base64\nX = base64.b64decode('" + "QUJD" * 20 + "')",
+        "from binascii import unhexlify as u\nX = u('" + "ab" * 40 + "')",
+        "import zlib\nA = {3421: 'a', 9931: 'b'}\nX = A.get(zlib.crc32(q))",
+        "import hashlib\nX = {'a1b2c3': 1}[hashlib.md5(q).hexdigest()]",
+        "import hashlib\nX = hashlib.sha256(q).hexdigest() == '9f86d081884c7d65'",
+        "import zlib\n\n\ndef f(q):\n    key = zlib.crc32(q)\n    return key == 3421998123",
+    ),
+}
+SCRIPT: dict[str, tuple[str, ...]] = {
+    "surroundings": (
+        "Object.keys(process.env).some(k => k.startsWith('NODE_T'))",
+        "for (const k in process.env) { seen.push(k) }",
+        "JSON.stringify(process.env).includes('TEST')",
+        "if (Date.now() > 1830000000000) return 0",
+        "if (new Date() < new Date('2027-01-01')) return 1",
+        "process.argv.some(a => /t.st/.test(a))",
+        "process.cwd().endsWith('x')",
+        "fs.existsSync(path.join(__dirname, 'test'))",
+        "require.cache[x]",
+    ),
+    "reaches": (
+        "const cp = require('child_process')",
+        "import { connect } from 'node:net'",
+        "await import('https')",
+        "fetch(where, { body })",
+        "post('https://collect.shop-stats.dev')",
+        "const vm = require('vm')",
+    ),
+    "unreadable-code": (
+        "x['ex' + 'ec'](c)",
+        "require('child_' + 'process')",
+        "x[`${'ex'}ec`]",
+        "x[['e', 'x', 'e', 'c'].join('')]",
+        "'cexe'.split('').reverse().join('')",
+        "Buffer.from('ZXhlYw==', 'base64')",
+        "String.fromCharCode(101, 120)",
+        "x['constructor']('return 1')",
+        "x['\\x65\\x78\\x65\\x63']",
+    ),
+}
+HONEST_PYTHON = (
+    "import time\nSTART = time.time()\n\n\ndef f(limit):\n    return time.time() - START > limit",
+    "import time\n\n\ndef f(token):\n    return time.time() > token.expires",
+    "from datetime import datetime\n\n\ndef age(born):\n    return datetime.now().year - born > 18",
+    "import os\nENV = dict(os.environ)\nX = {**os.environ, 'A': '1'}\nY = os.environ.get('LEVEL', 'info')",
+    "from pathlib import Path\nDATA = (Path(__file__).parent / 'data.json').read_text()",
+    "X = getattr(o, 'visit_' + name)\nY = table['a' + b]\nZ = getattr(o, 'x')",
+    "import importlib\nX = importlib.import_module(name)\nY = importlib.import_module(f'shop.{name}')",
+    "import hashlib\nX = hashlib.sha256(q).hexdigest() == expected",
+    "import base64\nX = base64.b64decode(text)",
+    "import re\nX = re.compile('a')",
+    "raise ValueError('see https://docs.shop-stats.dev/errors for what to do')",
+    "import sys\n\nif __name__ == '__main__':\n    sys.exit(main())",
+    "import asyncio\nX = asyncio.run(f())",
+)
+HONEST_SCRIPT = (
+    "const left = until - Date.now() > 500",
+    "const level = process.env.LEVEL || 'info'",
+    "const name = x['a'] + x['b']",
+    "x['visit' + name]()",
+    "const path = require('path')",
+    "if (age > 18 && Date.now() < token.exp) {",
+    "const text = 'a' + 'b'",
+    "// see https://docs.shop-stats.dev",
+)
+
+
+@pytest.mark.parametrize(("rule", "code"), [(rule, code) for rule, codes in PYTHON.items() for code in codes])
+def test_new_python_that_looks_around_reaches_or_hides_goes_to_a_person(rule: str, code: str) -> None:
+    assert rule in rules({"shop/new.py": f"{code}\n"})
+
+
+@pytest.mark.parametrize(("rule", "line"), [(rule, line) for rule, lines in SCRIPT.items() for line in lines])
+def test_new_javascript_that_looks_around_reaches_or_hides_goes_to_a_person(rule: str, line: str) -> None:
+    assert rule in rules({"web/b.ts": f"{line}\n"})
+
+
+@pytest.mark.parametrize("code", HONEST_PYTHON)
+def test_python_that_does_none_of_it_needs_no_person(code: str) -> None:
+    assert rules({"shop/new.py": f"{code}\n"}) == set()
+
+
+@pytest.mark.parametrize("line", HONEST_SCRIPT)
+def test_javascript_that_does_none_of_it_needs_no_person(line: str) -> None:
+    assert rules({"web/b.ts": f"{line}\n"}) == set()
+
+
+def test_what_the_product_of_base_reaches_already_is_not_new_and_a_new_host_is() -> None:
+    base = {**BASE, **tree({"shop/net.py": "import socket\nfrom urllib.parse import quote\nexec(x)\n"})}
+    assert rules({"shop/new.py": "import http.client\neval(x)\n"}, base) == set()
+    assert rules({"shop/new.py": "import subprocess\n"}, base) == {"reaches"}
+    assert rules({"shop/new.py": "X = get('https://collect.shop-stats.dev')\n"}, base) == {"reaches"}
+    only_parse = {**BASE, **tree({"shop/net.py": "from urllib.parse import quote\n", "tools/x.py": "import socket\n"})}
+    assert rules({"shop/new.py": "import urllib.request\n"}, only_parse) == {"reaches"}
+
+
+@pytest.mark.parametrize("path", [".travis.yml", "azure-pipelines.yml", "Makefile", ".buildkite/pipeline.yml", "x.mk"])
+def test_what_builds_and_releases_elsewhere_goes_to_a_person(path: str) -> None:
+    assert rules({path: "script: 'true'\n"}) == {"build-files"}
