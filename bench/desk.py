@@ -32,7 +32,7 @@ from tests.e2e.station import Station
 PARKED = int(os.environ.get("PARKED", "1000"))
 ENTRIES = int(os.environ.get("ENTRIES", "100000"))
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
-SCREENS = {"waiting": "/", "tasks": "/tasks", "environments": "/environments", "brief": "/brief"}
+SCREENS = {"waiting": "/", "tasks": "/tasks", "environments": "/environments", "team": "/team", "brief": "/brief"}
 DUTIES = {
     "verify": "assert shop.ledger.verify() is None",
     "prune": "from flows.housekeeping import prune; prune(shop)",

@@ -13,6 +13,7 @@ from blocks.ledger.rows import GENESIS, EntryRow, utc_text
 from domain.artifact import Artifact, ArtifactKind
 from domain.brief import Brief
 from domain.health import Identity
+from domain.history import OPENED, SHOWN, Looked, Submitted, look_key
 from domain.models import Metered, Reserved, Tokens
 from domain.project import ProjectSettings
 from domain.task import (
@@ -31,6 +32,7 @@ from domain.task import (
     Prepared,
     Question,
     Release,
+    RolledBack,
     Scanned,
     Suite,
     Tested,
@@ -95,7 +97,15 @@ def task(
         requirements=("pytest==9.2.0",), settings_source="lockgate.toml", contract=digest("contract", number),
         baseline=Suite(cases=cases, exit_code=0, output=digest("base", number)),
     ))  # fmt: skip
+    who = PEOPLE[number % len(PEOPLE)]
+    yield line("submitted", "submitted", Submitted(by=PEOPLE[number % 3]))
     yield line("plan", "plan", Plan(steps=("read", "edit", "test"), paths=("search.py",)))
+    if number % 6 == 0:
+        first, rules = digest("first", number)[:40], ("regression", "mutant-survives")[: 1 + number % 4 // 2]
+        yield line(
+            "attempt", "0", Attempt(number=0, base=base, commit=first, added_lines=70, agent=agent, version="1.4.2")
+        )
+        yield line("verdict", first, Verdict(decision=Decision.REFUSED, reasons=("a test broke",), rules=rules))
     for call in range(CALLS):
         of = {
             "run_id": run, "step": "edit", "attempt": 1, "agent": agent, "environment": None, "model": "large-1",
@@ -105,7 +115,8 @@ def task(
         yield line("metered", f"{call}", Metered(**of, usd=0.01, tokens=Tokens(input=9000, output=400)))  # type: ignore[arg-type]
     yield line("attempt", "1", Attempt(
         number=1, base=base, commit=commit, tree=digest("tree", number)[:40], changed_paths=("search.py",),
-        added_lines=40, removed_lines=3, agent=agent, transcript=digest("transcript", number), seconds=80,
+        added_lines=40 + 90 * (number % 5), removed_lines=3,
+        agent=agent, version="1.4.2", transcript=digest("transcript", number), seconds=80,
     ))  # fmt: skip
     rows = tuple(CaseRow(test=name, kind="existing", base=outcome, head=outcome) for name, outcome in cases.items())
     yield line(
@@ -119,12 +130,21 @@ def task(
     yield line(
         "question",
         mark,
-        Question(fingerprint=mark, attempt=1, commit=commit, text="# What is asked\n\n" + "+ a line\n" * 120),
+        Question(
+            fingerprint=mark,
+            attempt=1,
+            commit=commit,
+            text="# What is asked\n\n```diff\n" + "+a line of it\n" * 120 + "```\n",
+        ),
     )
     if waits:
         return
-    who = PEOPLE[number % len(PEOPLE)]
-    yield line("approval", mark, Approval(answer=Answer.APPROVE, reviewer=who, fingerprint=mark, signed_in=True), 30)
+    minutes = 30.0 if number % 5 else 0.1
+    for what in (SHOWN, OPENED)[: number % 3]:
+        yield line("looked", look_key(mark, who, what), Looked(by=who, what=what))
+    comment = "" if number % 4 else "the name could be shorter"
+    given = Approval(answer=Answer.APPROVE, reviewer=who, comment=comment, fingerprint=mark, signed_in=True)
+    yield line("approval", mark, given, minutes)
     yield line("merged", commit, Merged(commit=commit, evidence=digest("evidence", number), reviewer=who))
     yield line("artifact", f"shop/{commit}", Artifact(
         kind=ArtifactKind.ARCHIVE, revision=commit, id=digest("artifact", number), sbom=digest("sbom", number),
@@ -144,6 +164,11 @@ def task(
         run_id=run, title=brief.title, end=End.LIVE, sentence=f"live: {commit[:12]} serves shop", attempts=1,
         commit=commit, environment="shop", usd=0.12,
     )  # fmt: skip
+    if number % 11 == 0:
+        gone = RolledBack(
+            environment="shop", failed=commit, serving=None, revert=commit[::-1], bundle=digest("bundle", number)
+        )
+        yield line("rolled_back", f"shop/{commit}", gone)
     yield line("outcome", "outcome", outcome)
 
 

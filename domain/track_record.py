@@ -107,6 +107,8 @@ class _Part(NamedTuple):
     line: Line
     task: Task
     tries: tuple[Try, ...]
+    first: Try | None
+    """Of the agent in this task, also if that one called another model."""
     usd: float
     minutes: float
     is_its: bool
@@ -156,12 +158,18 @@ def _parts(task: Task) -> Iterable[_Part]:
 
         usd = sum(usd for attempt, usd in (*task.usd.items(), *task.reserved.values()) if is_its(attempt))
         seconds = sum(spent for attempt, spent in task.sandbox_s.items() if is_its(attempt))
-        yield _Part(line, task, tuple(mine), usd, seconds / 60, line == owner)
+        first = next((one for one in tries if one.agent == line.agent), None)
+        yield _Part(line, task, tuple(mine), first, usd, seconds / 60, line == owner)
 
 
 def _line(task: Task, one: Try | None) -> Line:
-    """Its model is the one that was called most: policy may have chosen another than the agent's own."""
+    """Its model is the one that was called most: policy may have chosen another than the agent's own. An attempt that
+    called none is put down to the one of the agent's other attempts."""
+    agent = one.agent if one else ""
+    same = {each.number for each in task.tries.values() if each.agent == agent}
     calls = {model: count for (attempt, model), count in task.models.items() if one and attempt == one.number}
+    if not calls:
+        calls = {model: count for (attempt, model), count in task.models.items() if attempt in same}
     model = max(sorted(calls), key=lambda name: calls[name]) if calls else NO_MODEL
     return Line(
         (one.agent if one else "") or task.agents[0], model, (one.version if one else "") or UNKNOWN, task.repository
@@ -170,7 +178,7 @@ def _line(task: Task, one: Try | None) -> Line:
 
 def _record(line: Line, parts: list[_Part], back: dict[str, Back]) -> Record:
     mine = [part.task for part in parts if part.is_its]
-    first = [part.tries[0] for part in parts if part.is_its and part.tries]
+    first = [part.first for part in parts if part.is_its and part.first]
     judged = [one for one in first if one.is_refused is not None or one.commit is None]
     live = [task for task in mine if task.live]
     gone = [[back[commit] for commit in (task.live | {task.merged or ""}) if commit in back] for task in mine]

@@ -192,6 +192,17 @@ def test_of_a_race_the_task_is_the_winners_and_attempts_and_money_are_each_ones_
     assert [each.line.agent for each in records([told.history], by=by_agent)] == ["aider/other", "codex/mine"]
 
 
+@pytest.mark.parametrize(("model", "lines"), [(None, 1), ("x/large", 1), ("y/small", 2)])
+def test_the_first_try_of_an_agent_counts_whatever_model_it_called(model: str | None, lines: int) -> None:
+    told = Told().task("a").attempt("a", 1, "refused", ("weakness",))
+    if model:
+        told.call("a", "metered", "1", 1.0, model=model)
+    told.attempt("a", 2, "accepted").call("a", "metered", "2", 1.0, attempt=2).merge("a", 2)
+    found = {record.line.model: record for record in records([told.history])}
+    assert len(found) == lines
+    assert (found["x/large"].asked, found["x/large"].first_try) == (1, Share(0, 1))
+
+
 def test_money_is_that_of_the_bill_and_counts_what_came_to_nothing() -> None:
     told = Told()
     for run in ("a", "b"):
