@@ -5,6 +5,8 @@ BIN := .venv/bin
 export UV_PROJECT_ENVIRONMENT := .venv
 # Where a proxy signs with its own authority, only the system's certificates know it; without any, uv has its own.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt),true,false)
+# An image may forbid it, and then each of some thousand processes compiles anew what it imports.
+export PYTHONDONTWRITEBYTECODE :=
 DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 
 .DELETE_ON_ERROR:

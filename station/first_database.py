@@ -93,7 +93,7 @@ def _server() -> Iterator[Path]:
     (home() / "port").write_text(str(port))
     settings.use(always=True)  # before prefect is imported
     words = [sys.executable, "-m", "station.server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    env: Mapping[str, str] = {**os.environ, **settings.server_environment(), **QUIET}
+    env: Mapping[str, str] = {**os.environ, **settings.server_environment(), **QUIET, "PYTHONDONTWRITEBYTECODE": ""}
     with open(home() / "server.log", "w+") as log:
         server = subprocess.Popen(words, env=env, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -130,4 +130,5 @@ def _clean(made: Path) -> None:
 
 
 if __name__ == "__main__":
+    sys.dont_write_bytecode = False  # an image may forbid it, and then each process would compile all of it
     at_install()
