@@ -7,7 +7,8 @@ LockgateError
 ├── GatewayError      the egress gateway cannot do what it was asked
 │   └── GatewayAway   it does not answer: it is being started, or hangs, and is replaced
 ├── ForgeError        the repository cannot be read or written
-│   └── NotYet        a hosted forge does not answer, or does not merge at this moment: the run waits for it
+│   ├── NotYet        a hosted forge does not answer, or does not merge at this moment: the run waits for it
+│   └── Protected     a branch takes no push: what is to be on it comes by a pull request
 ├── TargetError       the deploy target cannot do what it was asked
 │   ├── Fenced        another run has taken the environment over
 │   ├── NotServing    a release that should have the traffic does not run, or is not seen serving
@@ -56,6 +57,10 @@ class ForgeError(LockgateError):
 
 class NotYet(ForgeError):
     """A hosted forge does not answer, or does not merge at this moment. The run waits for it without a process."""
+
+
+class Protected(ForgeError):
+    """The branch takes no push: what is to be on it comes by a pull request."""
 
 
 class TargetError(LockgateError):

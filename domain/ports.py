@@ -279,7 +279,11 @@ class Forge(Protocol):
         """The change from `base` to `commit` on top of `onto`; None where it conflicts."""
 
     def revert(self, repository: str, branch: str, commit: str, reason: str) -> str:
-        """Revert `commit` on `branch`; the revert's commit id. Safe to repeat: one commit is reverted once."""
+        """Revert `commit` on `branch`; the revert's commit id. Safe to repeat: one commit is reverted once. Raises
+        Protected where the branch takes no push."""
+
+    def undo(self, repository: str, branch: str, commit: str, reason: str) -> str:
+        """The commit that would revert `commit` on top of `branch`; nothing is pushed."""
 
     def contains(self, repository: str, branch: str, commit: str) -> bool: ...
 

@@ -123,6 +123,12 @@ class MergeAnswer(NamedTuple):
     """It was refused for the state that things are in, which may be another one in a moment."""
 
 
+class Reverting(Value):
+    """The commit that takes a merge back, before anything of it was pushed."""
+
+    commit: str
+
+
 class Proposed(Value):
     """The pull request of a run, as it was when the change was judged; on record."""
 

@@ -146,7 +146,11 @@ def _rolled_back(body: Body) -> str:
     if why := body.get("by_itself"):
         return f"rolled back by itself, for {why}: {serving}"
     return f"{_person(body)}rolled back: {serving}" + (
-        f"; merge reverted by {_short(body['revert'])}" if body["revert"] else ""
+        f"; merge reverted by {_short(body['revert'])}"
+        if body["revert"]
+        else f"; its revert waits in {body['revert_pull']}"
+        if body.get("revert_pull")
+        else ""
     )
 
 
@@ -165,6 +169,8 @@ _TELLERS: dict[str, Callable[[Body], str]] = {
     "opinion": lambda body: f"another agent reviewed it: {len(body['concerns'])} concerns",
     "question": _question,
     "pull-request": lambda body: f"pull request {body['url']} at {_short(body['head'])}",
+    "revert": lambda body: f"pull request {body['url']} takes the merge back",
+    "reverted": lambda body: f"the merge was reverted by {_short(body['commit'])}",
     "answers": lambda body: str(body["points"][-1]),
     "approval": _approval,
     "merged": lambda body: f"merged as {_short(body['commit'])}",

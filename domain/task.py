@@ -347,7 +347,10 @@ class RolledBack(Value):
     environment: str
     failed: str
     serving: str | None = Field(description="Revision observed serving; None: nothing serves (there was none before)")
-    revert: str | None = Field(description="Commit that reverts the merge; None: nothing was merged")
+    revert: str | None = Field(description="Commit that reverts the merge; None: nothing was, or a pull request will")
+    revert_pull: str | None = Field(
+        None, description="Page of the pull request that reverts it, if the branch needs one"
+    )
     bundle: str = Field(description="Digest in the store of the failure bundle")
     timeline: tuple[str, ...] = ()
     by_itself: str | None = Field(None, description="Why, where it was live, and neither its run nor a person did it")

@@ -64,8 +64,9 @@ def _woken(
         waited_s = (datetime.now(UTC) - run.state.timestamp).total_seconds()
         is_back = waited_s >= pause_s(int(about)) and host.is_answering(brief["repository"])
         return _goes_on(client, run, f"{host.host} answers", _look_by(host)) if is_back else None
-    proposed = shop.ledger.last("pull-request", run_id=str(run.id))
-    if proposed is None or not proposed.key.startswith(mark):
+    entries = [shop.ledger.last(kind, run_id=str(run.id)) for kind in ("pull-request", "revert")]
+    proposed = next((entry for entry in entries if entry and mark and entry.key.startswith(mark)), None)
+    if proposed is None:
         return None
     at = Proposed.model_validate(proposed.body)
     number, place = at.number, (host.host, at.repository)
@@ -84,7 +85,7 @@ def _woken(
 
 def _why_on(shop: Workshop, run: FlowRun, host: HostedForge, at: Proposed, mark: str) -> str | None:
     """Why a run goes on that waits for the rules of its branch; None where it waits on."""
-    if host.why_blocked(at.repository, at.number) is None:
+    if host.why_blocked(at.repository, at.number) is None:  # that it is over, too
         return f"{host.host} lets pull request {at.number} be merged"
     given = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=str(run.id), kind="approval")]
     whole = [one for one in given if one.fingerprint == mark and one.is_approved]

@@ -45,7 +45,7 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
         there: str | None = commit
         if proposed:
             try:
-                there, moved = merge_there(shop, prepared, evidence, proposed)
+                there, moved = merge_there(shop, prepared, evidence, proposed, still)
             except NotYet:
                 _free(shop, brief, run)  # it may take hours
                 raise

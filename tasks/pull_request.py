@@ -16,7 +16,7 @@ from pydantic import Field
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import ForgeError, NotYet, Unapproved, reason_of
+from domain.errors import ForgeError, NotYet, Protected, Unapproved, reason_of
 from domain.policy.pull_review import Heard, hear
 from domain.policy.reviewers import needs, owners_of
 from domain.ports import HostedForge
@@ -26,7 +26,9 @@ from domain.pull_request import (
     DeploymentState,
     Level,
     Proposed,
+    PullRequest,
     PullState,
+    Reverting,
     ReviewState,
     Status,
     StatusState,
@@ -47,6 +49,7 @@ from domain.text import block, one_line
 from domain.value import Value
 from tasks.pages import show
 from tasks.people.asking import answered
+from tasks.people.pager import page
 from tasks.step import step
 
 SUMMARY = "lockgate"
@@ -317,9 +320,10 @@ def is_merged(shop: Workshop, proposed: Proposed) -> bool:
 
 
 def merge_there(
-    shop: Workshop, prepared: Prepared, evidence: Evidence, proposed: Proposed
+    shop: Workshop, prepared: Prepared, evidence: Evidence, proposed: Proposed, allowed: Callable[[], object]
 ) -> tuple[str | None, str | None]:
-    """(the commit on the branch, None), or (None, where the branch stands instead). Looks whether it is merged.
+    """(the commit on the branch, None), or (None, where the branch stands instead). Looks whether it is merged;
+    `allowed` is called right before it is, and what it raises stops it.
 
     Raises Unapproved where the pull request holds anything but what was judged, or was closed; NotYet where the forge
     refuses for now; ForgeError where it refuses for good, or where what came out is not what was tested.
@@ -340,6 +344,7 @@ def merge_there(
     if pull.state is not PullState.MERGED and (tip := shop.forge.base(brief.repository, brief.branch)) != prepared.base:
         return None, tip
     _, _, message = shop.forge.message(brief.repository, head).partition("\n")
+    allowed()
     answer = host.merge(brief.repository, pull, head, f"{_title(brief)} (#{pull.number})", message.strip())
     if answer.commit is None:
         tip = shop.forge.base(brief.repository, brief.branch)
@@ -358,6 +363,105 @@ def merge_there(
             "date"
         )
     return answer.commit, None
+
+
+# ── the way back ──
+
+
+class Reverted(Value):
+    """A pull request took a merge back."""
+
+    commit: str
+
+
+def take_back(prepared: Prepared, revision: str, reason: str) -> tuple[str | None, str | None]:
+    """(the commit on the branch that reverts `revision`, None); where the branch takes no push, (None, the page of the
+    pull request that will). Safe to repeat."""
+    shop, brief = workshop_of(prepared.brief), prepared.brief
+    try:
+        return shop.forge.revert(brief.repository, brief.branch, revision, reason), None
+    except Protected:
+        host = shop.forge.hosted(brief.repository)
+        if host is None:
+            raise
+    proposed = _propose_revert(shop, host, prepared, revision, reason)
+    return None, proposed.url
+
+
+def _propose_revert(shop: Workshop, host: HostedForge, prepared: Prepared, revision: str, reason: str) -> Proposed:
+    """Its commit is on record before it is pushed: what is tried again pushes the same one."""
+    brief, run = prepared.brief, prepared.run_id
+    commit = shop.forge.undo(brief.repository, brief.branch, revision, reason)
+    made = shop.ledger.record(run, "reverting", revision, Reverting(commit=commit))
+    branch = f"lockgate/revert-{revision[:12]}"
+    if other := shop.forge.publish(brief.repository, branch, made.commit, ()):
+        raise ForgeError(
+            f"somebody made {branch} of {brief.repository}, at {other[:12]}: take it away, and revert by hand"
+        )
+    title, _, _ = shop.forge.message(brief.repository, made.commit).partition("\n")
+    body = (
+        f"{inert(revision)} was rolled back from {inert(str(brief.environment))}.\n\n{inert(reason)}\n\nThis takes its "
+        f"merge back, and nothing else. The run {inert(run)} goes on once it is merged; the platform merges it as soon "
+        "as the branch's rules let it."
+    )
+    pull = host.propose(brief.repository, branch, brief.branch, one_line(title), body, draft=False)
+    told_ = _summary(StatusState.SUCCESS, "takes back what was sick in production")
+    host.report(brief.repository, made.commit, (told_,))
+    proposed = Proposed(
+        host=host.host,
+        repository=brief.repository,
+        number=pull.number,
+        url=pull.url,
+        branch=branch,
+        head=made.commit,
+        base=brief.branch,
+    )
+    return shop.ledger.record(run, "revert", revision, proposed)
+
+
+def until_reverted(prepared: Prepared, revision: str) -> str:
+    """How the merge of `revision` was reverted. Suspends while its own pull request waits for the branch's rules."""
+    shop, run, brief = workshop_of(prepared.brief), prepared.run_id, prepared.brief
+    proposed = shop.ledger.find(run, "revert", revision, Proposed)
+    host = shop.forge.hosted(proposed.repository) if proposed else None
+    if proposed is None or host is None:
+        return "its merge was reverted"
+    for turn in range(100):
+        pull = host.pull_request(proposed.repository, proposed.number)
+        if pull.state is PullState.CLOSED:
+            by = f" by {pull.ended_by.login}" if pull.ended_by else ""
+            return f"its revert was closed{by} without a merge, so {brief.branch} still has that change"
+        why = _why_not_reverted(shop, host, run, revision, proposed, pull)
+        if why is None:
+            return "its merge was reverted"
+        key = f"forge-{revision[:16]}-{turn}"
+        title = f"{show.quote(brief.title)}: rolled back, and its revert waits for a person"
+        if turn == 0 and shop.ledger.find(run, "waits-for-forge", key, WaitsForForge) is None:
+            page(shop.pager, f"Lockgate: {brief.title}", f"rolled back; its revert waits: {proposed.url}: {why}")
+        shop.ledger.record(run, "waits-for-forge", key, WaitsForForge(reason=f"{proposed.url}: {why}"))
+        answered(Allowed, f"# {title}\n\n{proposed.url}: {why}", key)
+    raise RuntimeError("a hundred times the forge did not let the revert be merged; the run stops waiting")
+
+
+def _why_not_reverted(
+    shop: Workshop, host: HostedForge, run: str, revision: str, proposed: Proposed, pull: PullRequest
+) -> str | None:
+    """None where the revert is on the branch now, and nothing else with it."""
+    at = proposed.repository
+    if pull.head != proposed.head or pull.base != proposed.base:
+        return (
+            f"it is at {pull.head[:12]} and leads to {pull.base}; make it {proposed.head[:12]} to {proposed.base} again"
+        )
+    if pull.state is PullState.OPEN and (why := host.why_blocked(at, pull.number, looks=PATIENT)):
+        return why
+    title, _, message = shop.forge.message(at, proposed.head).partition("\n")
+    answer = host.merge(at, pull, proposed.head, f"{one_line(title)} (#{pull.number})", message.strip())
+    if answer.commit is None:
+        return answer.reason
+    if not shop.forge.contains(at, proposed.base, answer.commit):  # it brings it here
+        raise ForgeError(f"{pull.url} became {answer.commit[:12]}, which is not on {proposed.base}: look where it went")
+    shop.ledger.record(run, "reverted", revision, Reverted(commit=answer.commit))
+    return None
 
 
 # ── after the merge ──

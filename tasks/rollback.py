@@ -5,7 +5,7 @@ from domain.pull_request import DeploymentState
 from domain.rehearsed import Migrated
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
 from tasks.pages import show
-from tasks.pull_request import inert, tell_release
+from tasks.pull_request import inert, take_back, tell_release, until_reverted
 from tasks.releasing import breaker, checkpoint, lease
 from tasks.releasing.bundle import bundle_of
 from tasks.releasing.engine import turn
@@ -19,15 +19,14 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     shop = workshop_of(brief)
     with turn(shop, release.environment, run) as (target, timeline):
         target.rollback(release.previous)
-        revert = shop.forge.revert(
-            brief.repository, brief.branch, release.revision, f"Sick in production: {health.reason}"
-        )
+        revert, pull = take_back(prepared, release.revision, f"Sick in production: {health.reason}")
         bundle = bundle_of(shop.ledger, target, run, release, health, timeline.lines)
     back = RolledBack(
         environment=release.environment,
         failed=release.revision,
         serving=release.previous,
         revert=revert,
+        revert_pull=pull,
         bundle=shop.store.put_json(bundle),
         timeline=timeline.lines,
     )
@@ -36,18 +35,23 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     checkpoint.seal(shop)
     lease.give_back(shop.ledger, release.environment, run)
     serving = f"{back.serving[:12]} was seen serving again" if back.serving else "nothing serves"
-    said = f"rolled back: {serving}; the merge was reverted by {(revert or '')[:12]}; evidence {back.bundle[:12]}"
+    done = f"the merge was reverted by {revert[:12]}" if revert else f"its revert waits in {pull}"
+    said = f"rolled back: {serving}; {done}; evidence {back.bundle[:12]}"
     text = f"**Rolled back** from {inert(release.environment)}: {inert(health.reason)}\n\n{inert(said)}"
     tell_release(prepared, release.revision, DeploymentState.INACTIVE, release.url, said, text)
     return back
 
 
 def production_feedback(prepared: Prepared, number: int, release: Release, health: Health) -> Feedback:
-    """What the agent is told of a release that was rolled back. Raises Held where it was one too many."""
+    """What the agent is told of a release that was rolled back, once its merge is reverted: suspends while a pull
+    request has to do that. Raises Held where it was one too many."""
     ledger = workshop_of(prepared.brief).ledger
     breaker.check(ledger, release.environment)
     tail = "\n".join(health.log_tail.splitlines()[-25:])
-    points = [f"sick in {release.environment}: {health.reason}", "it was rolled back and its merge was reverted"]
+    points = [
+        f"sick in {release.environment}: {health.reason}",
+        f"it was rolled back; {until_reverted(prepared, release.revision)}",
+    ]
     migrated = ledger.find(prepared.run_id, "migrated", f"{release.environment}/{release.revision}", Migrated)
     if migrated and not migrated.is_same:
         points.append(

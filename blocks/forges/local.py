@@ -18,12 +18,14 @@ from blocks.forges.github import GitHub
 from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place, locate
 from blocks.home import home
-from domain.errors import AgentError, ForgeError, InputError, NotYet
+from domain.errors import AgentError, ForgeError, InputError, NotYet, Protected
 from domain.ports import Tree
 
 T = TypeVar("T")
 _TRIES = 5
 _NOT_SIGNED = re.compile(r"authentication failed|returned error: 401|could not read (username|password)", re.IGNORECASE)
+_PROTECTED = re.compile(r"GH006|GH013|protected branch|through a pull request", re.IGNORECASE)
+"""https://docs.github.com/en/repositories/configuring-branches-and-merges-in-your-repository/managing-protected-branches"""
 _NO_ANSWER = re.compile(
     r"returned error: 5\d\d|could not resolve|failed to connect|couldn't connect|connection (refused|reset|timed out)|"
     r"empty reply|timed out|took longer than|rpc failed|early eof|remote end hung up",
@@ -176,14 +178,13 @@ class LocalForge(LockgateBlock):
     def revert(self, repository: str, branch: str, commit: str, reason: str) -> str:
         """Revert `commit` on `branch`; the revert's commit id. Safe to repeat: the branch is searched first.
 
-        Raises ForgeError: not on the branch, later commits changed the same lines, or the push was refused.
+        Raises ForgeError: not on the branch, later commits changed the same lines, or the push was refused; Protected
+        where the branch takes none.
         """
         place, mirror = self._open(repository)
         self._need(place, mirror, commit)
         for _ in range(_TRIES):
-            tip = self._fetch(place, mirror, branch)
-            if not mirror.is_ancestor(commit, tip):
-                raise ForgeError(f"{place.label}: {commit} is not on branch {branch}, so it cannot be reverted there")
+            tip = self._tip_with(place, mirror, branch, commit)
             done = mirror.find_trailer(commit, tip, REVERTS)
             if done:
                 return done
@@ -192,8 +193,21 @@ class LocalForge(LockgateBlock):
             if refusal is None:
                 return revert
             if self._fetch(place, mirror, branch) == tip:
-                raise ForgeError(f"{place.label}: the revert of {commit} on {branch} was refused: {refusal}")
+                kind = Protected if _PROTECTED.search(refusal) else ForgeError
+                raise kind(f"{place.label}: the revert of {commit} on {branch} was refused: {refusal}")
         raise ForgeError(f"{place.label}: {branch} moved {_TRIES} times while {commit} was reverted: try again")
+
+    def undo(self, repository: str, branch: str, commit: str, reason: str) -> str:
+        """The commit that would revert `commit` on top of `branch`; nothing is pushed. Raises as `revert` does."""
+        place, mirror = self._open(repository)
+        self._need(place, mirror, commit)
+        return self._undo(mirror, commit, self._tip_with(place, mirror, branch, commit), reason)
+
+    def _tip_with(self, place: Place, mirror: Mirror, branch: str, commit: str) -> str:
+        tip = self._fetch(place, mirror, branch)
+        if not mirror.is_ancestor(commit, tip):
+            raise ForgeError(f"{place.label}: {commit} is not on branch {branch}, so it cannot be reverted there")
+        return tip
 
     def contains(self, repository: str, branch: str, commit: str) -> bool:
         """Does `branch`, as it stands now, hold `commit`?"""

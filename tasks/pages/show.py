@@ -293,7 +293,13 @@ def health(value: Health, release: Release) -> None:
 def rolled_back(value: RolledBack, release: Release, sick: Health) -> None:
     """Where traffic is now, and why."""
     serving = f"`{value.serving[:12]}` serves again" if value.serving else "nothing serves"
-    reverted = f"`{value.revert[:12]}`" if value.revert else "nothing to revert"
+    reverted = (
+        f"`{value.revert[:12]}`"
+        if value.revert
+        else quote(value.revert_pull)
+        if value.revert_pull
+        else "nothing to revert"
+    )
     head = f"# Rolled back: {serving} in {quote(value.environment)}"
     body = f"{quote(sick.reason)}\n\nRevert of the merge: {reverted}"
     _markdown("rollback", f"{head}\n\n{body}\n\n{fence(chr(10).join(value.timeline))}", "Rollback")

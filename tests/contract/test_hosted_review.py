@@ -1,5 +1,6 @@
 """Review and merge at a hosted forge, by the steps themselves: who may let a change pass there, and who may not."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -331,6 +332,47 @@ def test_a_repository_that_was_archived_or_renamed_ends_its_runs_with_a_sentence
             run.at_the_gate(lambda: None)
     finally:
         run.at.as_("owner", "PATCH", f"{run.at.fake.url}/repos/acme/store", {"name": "shop"})
+
+
+def test_a_merge_is_taken_back_by_a_pull_request_of_its_own_where_the_branch_takes_no_push(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = run.at
+    merged = str(run.merges(run.approves_it()).commit)
+    monkeypatch.setattr(pulls, "answered", run.answered)
+    rule = {"required_approving_review_count": 1}
+    rules = {"enforce_admins": True, "required_pull_request_reviews": rule, "restrictions": None}
+    at.as_("owner", "PUT", "/branches/main/protection", {**rules, "required_status_checks": None})
+    for kind in ("cut_before", "cut_after_write"):
+        for path in ("/pulls$", "/statuses/"):
+            at.fake.fault(kind, method="POST", path=path)
+    try:
+        for _ in range(5):
+            with contextlib.suppress(NotYet):
+                pulls.take_back(run.prepared, merged, "Sick in production: `x` @ann")
+        commit, page = pulls.take_back(run.prepared, merged, "Sick in production")
+        assert (commit, page) == (None, f"{at.fake.url}/{REPOSITORY}/pull/{run.number + 1}")
+        pull = at.as_("ann", "GET", f"/pulls/{run.number + 1}")
+        assert (
+            not pull["draft"]
+            and pull["title"].startswith("Revert")
+            and "@ann" not in pull["body"].replace("` @ann", "")
+        )
+        with pytest.raises(Unanswered, match="required checks, reviews"):
+            pulls.until_reverted(run.prepared, merged)
+        asks = Server(run, f"forge-{merged[:16]}-0")
+        assert asks.looks() == []
+        at.review("ann", pull["number"], "APPROVE")
+        assert f"lets pull request {pull['number']} be merged" in "".join(asks.looks())
+        at.fake.fault("cut_after_write", method="PUT", path="/merge$")
+        for _ in range(2):  # killed after it was merged there, and before that was on record
+            assert pulls.until_reverted(run.prepared, merged) == "its merge was reverted"
+    finally:
+        at.fake.mend()
+        at.as_("owner", "DELETE", "/branches/main/protection")
+    tip = at.forge.base(at.address, "main")
+    assert at.forge.tree_id(at.address, tip) == at.forge.tree_id(at.address, run.prepared.base)
+    assert pulls.take_back(run.prepared, merged, "again") == (tip, None), "it is found on the branch"
 
 
 class Server:

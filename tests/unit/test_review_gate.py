@@ -219,7 +219,7 @@ def test_what_the_step_returns_is_kept_as_what_it_is(value: Question | Approval)
 
 def merge_of(station: Station, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., Merged]":
     """The step `merge`, with a forge that notes what was merged in `station.merged`."""
-    station.forge.merge = lambda repository, branch, base, commit: station.merged.append(commit)
+    station.forge.merge = lambda repository, branch, base, commit, *_: station.merged.append(commit)
     monkeypatch.setattr(merging, "workshop_of", lambda brief: station)
     monkeypatch.setattr(merging, "show", SimpleNamespace(merged=lambda *_: None))
     monkeypatch.setattr(gate, "has_signed", lambda run, begins, name: (begins, name) in station.signed)

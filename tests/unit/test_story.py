@@ -38,14 +38,14 @@ from domain.value import Value
 from flows.going_back import GoingBack, StaysThere
 from tasks.people.ready import Lacking, Ready
 from tasks.people.window import Opened, Waits
-from tasks.pull_request import WaitsForForge
+from tasks.pull_request import Reverted, WaitsForForge
 from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 from tests.unit.test_migration_rules import GOOD, but, run
 
 PROJECT_ROOT = Path(__file__).parents[2]
 BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen",
                "downgrade-chosen", "watched", "brought-back", "checkpoint",
-               "export", "project", "notifying", "notified", "looked"}  # fmt: skip
+               "export", "project", "packed", "reverting", "notifying", "notified", "looked"}  # fmt: skip
 """Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
 
 
@@ -199,6 +199,12 @@ LINES: list[tuple[str, Value, str]] = [
     ("held", HOLDING, "ann (a claim) holds shop: too many"),
     ("held", HOLDING.model_copy(update={"signed_in": True}), "ann (signed in) holds shop: too many"),
     ("opened", HOLDING, "ann (a claim) opens shop again: too many"),
+    (
+        "revert",
+        Proposed(host="h", repository="r", number=2, url="https://h/r/pull/2", branch="b", head="c" * 40),
+        "pull request https://h/r/pull/2 takes the merge back",
+    ),
+    ("reverted", Reverted(commit="c" * 40), "the merge was reverted by cccccccccccc"),
     (
         "not-cancelled",
         NotCancelled(by="ann", reason="it merges"),
