@@ -140,7 +140,7 @@ def compared(shop: Workshop, name: str, project: Project, tree: Tree, detected: 
     if not reason and not here:
         reason = first_of(proof, cases)
     if not reason and sum(lost.values()) > LOST * sum(beside.passed.values()):
-        reason = "; ".join(missing_of(proof, detected.settings)) if _is_told(lost, cases) else ""
+        reason = "; ".join(missing_of(proof, detected.settings, tree)) if _is_told(lost, cases) else ""
         verdict = "refused" if reason else "wrong"
     else:
         verdict = "refused" if reason else "as plain"

@@ -41,7 +41,7 @@ def init(repository: str, branch: str | None, directory: str, write: bool, as_js
     detected = detect(tree, directory)
     proof = _proven(shop, repository, tree, detected)
     text = toml_of(detected.settings)
-    missing = [*(f"{one.what}: {one.how}" for one in detected.missing), *missing_of(proof, detected.settings)]
+    missing = [*(f"{one.what}: {one.how}" for one in detected.missing), *missing_of(proof, detected.settings, tree)]
     missing += left_out(shop, repository, commit, tree)
     if as_json:
         print(json.dumps(_told(commit, detected, proof, missing, text)))
@@ -68,8 +68,9 @@ def toml_of(settings: ProjectSettings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
-    """What the proving run says is missing, and how to name it."""
+def missing_of(proof: Proof, settings: ProjectSettings, tree: Tree) -> list[str]:
+    """What the proving run says is missing, and how to name it. What the repository has itself is not to be installed:
+    the package of that name is somebody else's."""
     texts = [proof.problem or ""]
     if proof.suite:
         texts += [*proof.suite.messages.values(), proof.suite.problem or ""]
@@ -77,7 +78,12 @@ def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
     for text in texts:
         for module in re.findall(r"No module named '([\w.]+)'", text):
             top = module.split(".")[0]
-            found[f'the module {top!r}: name what brings it, such as `requirements = ["{top}"]`'] = None
+            if places := _places_of(top, tree):
+                there = " and ".join(places[:3])
+                how = f'`directory = "{places[-1]}"` if its tests are there too, else `sources = ["{places[-1]}"]`'
+                found[f"the module {top!r}, which the repository has in {there}: write {how}"] = None
+            else:
+                found[f'the module {top!r}: name what brings it, such as `requirements = ["{top}"]`'] = None
         for fixture in re.findall(r"fixture '(\w+)' not found", text):
             found[f"the fixture {fixture!r}: name the pytest plugin that brings it under `requirements`"] = None
         absent = r"No such file or directory: '([\w.+-]+)'|(?:^|: )([\w.+-]+): (?:command )?not found$"
@@ -96,6 +102,12 @@ def missing_of(proof: Proof, settings: ProjectSettings) -> list[str]:
             how = 'if it signs none, write `environment = {COREPACK_INTEGRITY_KEYS = "0"}`, or a hash in packageManager'
             found[f"signatures of the npm registry, for Corepack: {how}"] = None
     return [*looked_for(texts, settings.services), *found][:_SHOWN]
+
+
+def _places_of(module: str, tree: Tree) -> list[str]:
+    """The directories below the root that a module or package of that name is in, sorted."""
+    names = re.compile(rf"(.+)/{re.escape(module)}(?:\.py|/__init__\.py)")
+    return sorted({found[1] for path in tree if (found := names.fullmatch(path))})
 
 
 _UNBUILT = re.compile(

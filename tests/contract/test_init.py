@@ -13,6 +13,7 @@ from station import init as module
 from station.init import init
 from tasks.running.prove import Proof
 from tests.e2e.briefs import git
+from tests.unit.policy_cases import tree
 
 TESTS = "import unittest\nclass TestIt(unittest.TestCase):\n    def test_it(self): "
 
@@ -81,5 +82,13 @@ def test_init_proves_the_default_branch_and_says_what_its_tests_miss(
     ],
 )
 def test_what_is_missing_is_told_with_how_to_name_it(problem: str, how: str) -> None:
-    [said] = module.missing_of(Proof(problem=problem), ProjectSettings())
+    [said] = module.missing_of(Proof(problem=problem), ProjectSettings(), {})
     assert how in said
+
+
+def test_what_the_repository_has_itself_is_named_by_its_place_and_not_as_a_package_of_that_name() -> None:
+    proof = Proof(problem="ModuleNotFoundError: No module named 'sums'")
+    [said] = module.missing_of(proof, ProjectSettings(), tree({"python2/sums.py": "", "python3/sums/__init__.py": ""}))
+    assert "requirements" not in said
+    assert "python2 and python3" in said
+    assert 'directory = "python3"' in said
