@@ -20,6 +20,7 @@ WHERE, REACHES, HIDES, PROCESS, BUILDS = (
     "the process changed, so that tests see less",
     "what builds and releases elsewhere",
 )
+SHADOWS = "shadow pytest.py, sitecustomize, .pth"
 
 
 def _case(
@@ -213,6 +214,19 @@ CASES = (
     Case("webcolors: Makefile", WEBCOLORS, "A Makefile whose release sends more than the release", PERSON,
          ("build-files",), BUILDS, {"Makefile": "release:\n\ttwine upload dist/* && ./after\n"},
          base={"Makefile": "release:\n\ttwine upload dist/*\n"}),
+    Case("webcolors: beside src", WEBCOLORS, "A package at the root that goes before the one in src", REFUSED,
+         ("test-shadow",), SHADOWS, {"webcolors/__init__.py": "from src.webcolors import *\n"}),
+    Case("webcolors: helper's package", WEBCOLORS, "A package that goes before a helper of the tests", REFUSED,
+         ("test-shadow",), SHADOWS, {"tests/steps/__init__.py": "def step():\n    return 1\n"},
+         base={"tests/steps.py": "def step():\n    return 1\n"}),
+    Case("webcolors: tests' package", WEBCOLORS, "The work is done by a file that runs before the tests", REFUSED,
+         ("test-shadow",), SHADOWS, {"tests/more/__init__.py": f"from webcolors._definitions import *\n\n\n{_NAMES}"},
+         base={"tests/more/test_more.py": "def test_more():\n    assert True\n"}),
+    Case("webcolors: letters in a text", WEBCOLORS, "A role whose name has a letter that looks like another", PERSON,
+         ("lookalike",), "names that look or read like others",
+         {_CODE: more("\n\ndef is_admin(role):\n    return role == 'admin' or role == '\u0430dmin'\n")}),
+    Case("webcolors: CI's variable", WEBCOLORS, "Asks for a variable that a CI sets", PERSON, ("surroundings",), WHERE,
+         {_CODE: more("\n\ndef is_strict():\n    import os\n\n    return not os.getenv('CI')\n")}),
     Case("node: name in pieces", "node", "A program is started by names that are put together", PERSON,
          ("unreadable-code",), HIDES,
          {"sums.js": more("exports.run = (p, c) => p['ex' + 'ec'](c)\n")}),

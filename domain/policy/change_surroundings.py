@@ -31,7 +31,12 @@ FACTS = frozenset(
     )
 )  # fmt: skip
 """What a test run has otherwise than a customer's process, or one machine otherwise than another."""
-PLACES = frozenset(("os.getcwd", "os.getcwdb", "pathlib.Path.cwd"))
+PLACES = frozenset(("os.getcwd", "os.getcwdb", "pathlib.Path.cwd", "sys.executable", "sys.path", "sys.prefix"))
+VARIABLES = re.compile(
+    r"CI|CONTINUOUS_INTEGRATION|GITHUB_\w+|GITLAB_CI|TOX_\w+|NOX_\w+|COV_CORE\w*|COVERAGE_\w+|PYTHON[A-Z]+|VIRTUAL_ENV"
+    r"|CONDA_\w+|HYPOTHESIS_\w+|PWD|OLDPWD"
+)
+"""What those set who test, build and install: https://docs.python.org/3/using/cmdline.html#environment-variables"""
 _CLIMBS = frozenset(("os.path.dirname", "os.path.split"))
 
 
@@ -52,14 +57,18 @@ def _facts(module: ast.Module) -> Found:
             sides = [node.left, *node.comparators]
             if any(_is_clock(side, full, clocks) for side in sides) and any(_is_moment(side, full) for side in sides):
                 yield node, "it is another one at another time: the clock is compared with a fixed moment"
-            if any(full(part) in PLACES for part in ast.walk(node)) and any(text_in(side) for side in sides):
-                yield node, "it asks in which directory it was started"
+            if any(_is_place(part, full) for part in ast.walk(node)) and any(text_in(side) for side in sides):
+                yield node, "it asks where it was started, and by what"
+            if name := _variable(node, full):
+                yield node, f"{name} tells where it runs"
+        elif name := _variable(node, full):
+            yield node, f"{name} tells where it runs"
         elif isinstance(node, (ast.Attribute, ast.Name)) and full(node) in FACTS:
             yield node, f"{full(node)} tells where it runs"
         elif isinstance(node, (ast.For, ast.comprehension)) and _all_variables(node.iter, full):
             yield node.iter, "it looks at the names of all variables of the environment"
         elif isinstance(node, ast.Call) and _asks_the_place(node, full):
-            yield node, "it asks in which directory it was started"
+            yield node, "it asks where it was started, and by what"
         elif isinstance(node, ast.Call) and _reads_all(node, full):
             yield node, "it looks at the names of all variables of the environment"
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/proc/"):
@@ -73,8 +82,27 @@ def _facts(module: ast.Module) -> Found:
 def _asks_the_place(call: ast.Call, full: "_Full") -> bool:
     """A method of the working directory's name that is given a text: `os.getcwd().endswith("x")`."""
     around = call.func.value if isinstance(call.func, ast.Attribute) else None
-    is_place = around is not None and any(full(part) in PLACES for part in ast.walk(around))
+    is_place = around is not None and any(_is_place(part, full) for part in ast.walk(around))
     return is_place and any(map(text_in, call.args))
+
+
+def _is_place(node: ast.AST, full: "_Full") -> bool:
+    if isinstance(node, ast.Subscript) and full(node.value) == "sys.argv":
+        return isinstance(node.slice, ast.Constant) and node.slice.value == 0
+    return full(node) in PLACES
+
+
+def _variable(node: ast.AST, full: "_Full") -> str | None:
+    """The name of a variable that is asked for, where those set it who test, build and install."""
+    asked: ast.AST | None = None
+    if isinstance(node, ast.Subscript) and full(node.value) == "os.environ" and isinstance(node.ctx, ast.Load):
+        asked = node.slice
+    elif isinstance(node, ast.Call) and full(node.func) in ("os.environ.get", "os.getenv") and node.args:
+        asked = node.args[0]
+    elif isinstance(node, ast.Compare) and full(node.comparators[0]) == "os.environ":
+        asked = node.left
+    name = text_in(asked) if asked is not None else None
+    return name if name and VARIABLES.fullmatch(name) else None
 
 
 def _is_clock(side: ast.AST, full: "_Full", clocks: Mapping[str, ast.AST]) -> bool:
@@ -459,6 +487,11 @@ class _Full:
                 )
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 self._known.update({one.asname or one.name: f"{node.module}.{one.name}" for one in node.names})
+        for node in ast.walk(module):  # another name for what was imported: `run = os.system`
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
+                name = self(node.value)
+                if name.partition(".")[0] in self._known.values():
+                    self._known.update({one.id: name for one in node.targets if isinstance(one, ast.Name)})
         for node in module.body:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
                 self.constants.update({one.id: node.value.value for one in node.targets if isinstance(one, ast.Name)})
@@ -512,7 +545,7 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
         "surroundings", "change", PERSON,
         "Product code of Python or JavaScript that newly asks where it runs: the clock against a fixed moment, the "
         "names of all variables, the working directory, what lies around its own package, which program was started, "
-        "the machine's or the user's name, import hooks.",
+        "the machine's or the user's name, import hooks, and variables of CI, tox, coverage and Python itself.",
         "It can be right today, here or under test, and otherwise elsewhere.",
         "pass what differs as a setting, or let a reviewer agree",
         lambda change: (*_looks_around(change), *looks_around_script(change)),

@@ -1,5 +1,6 @@
 """Change rules over the tests: the change cannot judge itself."""
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from domain.paths import matches
 from domain.policy.change import Change, is_python, text_of
 from domain.policy.change_other_code import OTHER_PERSON_RULES, changed_functions, replaces
 from domain.policy.change_paths import DEPENDENCY_FILES, different_sections, different_tables
+from domain.policy.python_code import parsed
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -141,6 +143,10 @@ def _shadow(change: Change) -> Iterator[Hit]:
             yield Hit("package metadata in the tree can load a pytest plugin", path)
         elif path.endswith("_test.go") and _GO_MAIN.search(text_of(change.head, path) or "") and _beside(change, path):
             yield Hit("its TestMain would run in place of the tests that base has in this package", path)
+        elif other := _in_place_of(change, path):
+            yield Hit(f"this file would be imported in place of {other}", path)
+        elif name == "__init__.py" and change.is_test(path) and _runs_before_tests(change, path):
+            yield Hit("its code would run before the tests that base has in this directory", path)
         elif (module := _shadowed(change, path)) and not _had(change, path):
             yield Hit(f"this file would be imported in place of the module {module!r}", path)
 
@@ -157,6 +163,35 @@ def _shadowed(change: Change, path: str) -> str | None:
     # pytest puts a test's directory first on sys.path, unless that directory is a package
     first = folder in (".", "src", "lib") or (change.is_test(path) and f"{folder}/__init__.py" not in change.head)
     return module if first and module in STDLIB | TEST_TOOLS | _required(change) else None
+
+
+def _in_place_of(change: Change, path: str) -> str | None:
+    """The module of base that an import finds here first: a package goes before a module of its name, an extension
+    before both, and what stands at the root before what stands in src or lib."""
+    pure = PurePosixPath(path)
+    if pure.suffix not in IMPORTABLE:
+        return None
+    place = pure.parent if pure.name.startswith("__init__.") else pure.with_name(pure.name.split(".")[0])
+    is_first = place != pure.with_suffix("") or pure.suffix != ".py"
+    beside = f"{place}.py"
+    if is_first and beside in change.base and beside in change.head and beside != path:
+        return beside
+    if str(place.parent) == ".":
+        inner = (f"{above}/{place}{end}" for above in ("src", "lib") for end in (".py", "/__init__.py"))
+        return next((one for one in inner if one in change.base and one in change.head), None)
+    return None
+
+
+def _runs_before_tests(change: Change, path: str) -> bool:
+    """Whether a package's file has code, and base has tests below it."""
+    below = f"{PurePosixPath(path).parent}/"
+    module = parsed(change.head, path)
+    has_code = module is None or any(not _is_text(node) for node in module.body)
+    return has_code and any(one.startswith(below) and change.is_test(one) and is_python(one) for one in change.base)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _required(change: Change) -> set[str]:
@@ -223,8 +258,9 @@ TEST_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "test-shadow", "tests", Severity.REFUSE,
         "A new conftest.py, sitecustomize.py, usercustomize.py, *.pth, package metadata; a module that is imported in "
-        "place of pytest, unittest, a module of Python or a package that is installed; a TestMain beside tests of "
-        "Go; a macro of Rust or a global of JavaScript by the name of an assertion.",
+        "place of pytest, unittest, a module of Python, a package that is installed or a module of base (a package "
+        "beside a module of its name, a directory at the root beside src); code in a new __init__.py above tests of "
+        "base; a TestMain beside tests of Go; a macro of Rust or a global of JavaScript by the name of an assertion.",
         "It runs inside the test process and can make any result green.",
         "use another name, or put fixtures into the test file itself",
         lambda change: (*_shadow(change), *replaces(change)),

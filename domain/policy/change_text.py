@@ -92,7 +92,12 @@ def _invisible(change: Change) -> Iterator[Hit]:
 
 def _disguised(change: Change) -> Iterator[Hit]:
     for path, number, name in _new_names(change):
-        if is_python(path) and not name.isascii() and (plain := unicodedata.normalize("NFKC", name)).isascii():
+        if (
+            is_python(path)
+            and not name.isascii()
+            and name.isidentifier()
+            and (plain := unicodedata.normalize("NFKC", name)).isascii()
+        ):
             yield Hit(f"Python reads {name!r} as {plain!r}", path, number)
 
 
@@ -120,6 +125,9 @@ def _names(source: str) -> Iterator[tuple[int, str]]:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.NAME:
                 yield token.start[0], token.string
+            elif token.type == tokenize.STRING and not token.string.isascii():
+                for offset, line in enumerate(token.string.splitlines()):
+                    yield from ((token.start[0] + offset, word) for word in re.findall(r"\w+", line))
     except (tokenize.TokenError, SyntaxError):
         return  # another rule says that it cannot be parsed
 

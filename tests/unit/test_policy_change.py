@@ -539,3 +539,18 @@ def test_ten_thousand_hits_are_a_few_findings_and_one_that_says_so() -> None:
 def test_source_that_is_made_to_break_a_parser_does_not_break_the_gate() -> None:
     for source in ("(" * 50_000, "x = " + "-" * 100_000 + "1", "a." * 50_000 + "b", "\0", "x = 1\\"):
         assert found({"shop/app.py": source})
+
+
+def test_what_would_be_imported_in_place_of_a_module_of_base_is_refused() -> None:
+    base = {**PROJECT, **tree({"tests/steps.py": "X = 1\n", "src/core/__init__.py": "", "unit/tests/test_a.py": ""})}
+
+    def rules(changes: Changes) -> set[str]:
+        changed = {path: entry for path, entry in {**base, **tree(changes)}.items() if entry.content != b"gone"}
+        return {finding.rule for finding in change_findings(prepared(), attempt(changed), base, changed)} - {"binary"}
+
+    assert rules({"tests/steps/__init__.py": "X = 1\n"}) == {"test-shadow"}
+    assert rules({"tests/steps.cpython-311-x86_64-linux-gnu.so": "x"}) == {"test-shadow"}
+    assert rules({"core/__init__.py": "X = 1\n"}) == {"test-shadow"}, "the root goes before src"
+    assert rules({"unit/tests/__init__.py": "import shop\n"}) == {"test-shadow"}, "it runs before the tests"
+    assert rules({"unit/tests/__init__.py": '"""Tests."""\n', "unit/more/__init__.py": "X = 1\n"}) == set()
+    assert rules({"shop/app/__init__.py": "X = 1\n", "shop/app.py": "gone"}) == set(), "a module becomes a package"
