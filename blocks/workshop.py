@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Literal, Self, cast
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from blocks.agents.aider import Aider
 from blocks.agents.claude_code import ClaudeCode
@@ -46,6 +46,7 @@ from domain.artifact import Artifact
 from domain.brief import Brief
 from domain.egress import Rule
 from domain.errors import InputError, TargetError
+from domain.issues import IssueIntake
 from domain.models import ModelPolicy
 from domain.notices import Notices
 from domain.ports import Agent, Database, ReleaseBuild, Sandbox, Scanner, Target, Tree
@@ -86,6 +87,9 @@ class Workshop(LockgateBlock):
     repositories: tuple[str, ...] = Field(
         (), description="Those that briefs may name, or PLACE/* for each directly below a place; empty: all"
     )
+    issues: tuple[IssueIntake, ...] = Field(
+        (), description="Repositories whose issues become runs, when somebody who may write there puts the label on"
+    )
     store: LocalStore | S3Store = Field(
         default_factory=LocalStore, description="Contracts, transcripts, failure bundles and artifacts"
     )
@@ -113,6 +117,14 @@ class Workshop(LockgateBlock):
         description="Whether checkpoints of the ledger also go to refs/lockgate/checkpoints of what is merged into",
     )
     review_days: float = Field(7, gt=0, description="After so many days an unanswered review counts as declined")
+
+    @field_validator("issues")
+    @classmethod
+    def _each_repository_once(cls, issues: tuple[IssueIntake, ...]) -> tuple[IssueIntake, ...]:
+        named = [one.repository.rstrip("/").removesuffix(".git").casefold() for one in issues]
+        if len(set(named)) != len(named):
+            raise ValueError("a repository stands twice under `issues`: a command there would be meant for both")
+        return issues
 
     @functools.cached_property
     def sandbox(self) -> Sandbox:

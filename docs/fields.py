@@ -11,6 +11,7 @@ from blocks.workshop import KINDS, Workshop
 from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Roles, Scope
 from domain.egress import Rule
 from domain.health import HealthCheck
+from domain.issues import IssueIntake
 from domain.migration import MigrationBudget, Patience
 from domain.models import ModelPolicy, Price
 from domain.notices import Notices
@@ -50,6 +51,8 @@ def settings() -> str:
     for block in _blocks():
         parts += [f"### {block._block_type_name}\n\n{block._description}\n", _fields(block, "block")]
     parts += ["## Model policy\n\nThe workshop's `models`.\n", _fields(ModelPolicy, "policy")]
+    parts += ["## Issues\n\nEach of the workshop's `issues`; [what it does](forges.md#an-issue-becomes-a-run).\n"]
+    parts += [_fields(IssueIntake, "issues")]
     parts += ["## Notices\n\nThe workshop's `notices`; [what they are](operating.md#who-is-told).\n"]
     parts += [_fields(Notices, "notices")]
     parts += ["### A price\n\nUS dollars for a million tokens.\n", _fields(Price, "price")]

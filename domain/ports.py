@@ -1,11 +1,13 @@
 """What the steps need of the outside world. Each port has one contract suite in tests/contract/."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
 from domain.brief import Brief
 from domain.health import HealthCheck, Reading
+from domain.issues import Issue, IssueComment, IssueEvent, IssueText
 from domain.migration import Applied, Migrate, MigrationBudget, Rehearsal, Serves
 from domain.pull_request import (
     DeploymentState,
@@ -370,6 +372,27 @@ class HostedForge(Protocol):
         self, repository: str, commit: str, environment: str, state: DeploymentState, url: str, sentence: str
     ) -> None:
         """How the release of `commit` to `environment` goes. Said once a state."""
+
+    def repository_id(self, repository: str) -> int:
+        """Its number, which stays where it is renamed."""
+
+    def moment(self, repository: str) -> datetime:
+        """What the forge's clock says. All times that it tells are of that clock."""
+
+    def issues(self, repository: str, label: str, since: datetime) -> tuple[Issue, ...]:
+        """Open issues with this label that changed since then, each once, whatever changes meanwhile."""
+
+    def issue(self, repository: str, number: int) -> Issue | None:
+        """As it stands now; None: it was deleted or moved elsewhere, or is a pull request."""
+
+    def issue_text(self, repository: str, number: int) -> IssueText:
+        """Title and body now, and when the body was edited last."""
+
+    def issue_events(self, repository: str, number: int) -> tuple[IssueEvent, ...]:
+        """What happened to it, the oldest first."""
+
+    def issue_comments(self, repository: str, since: datetime) -> tuple[IssueComment, ...]:
+        """Comments that were written or edited since then, at issues and pull requests."""
 
 
 class Watch(Protocol):

@@ -1,4 +1,4 @@
-"""Briefs that lie in a folder become runs: drop a brief into `inbox/` of Lockgate's home."""
+"""Briefs that lie in a folder become runs: drop a brief into `inbox/` of Lockgate's home. Issues are in `issues.py`."""
 
 from pathlib import Path
 

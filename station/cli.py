@@ -164,9 +164,17 @@ def init(
     directory: Annotated[str, typer.Option(help="Of the project in its repository, such as services/api")] = "",
     branch: Annotated[str | None, typer.Option(help="Default: the repository's default branch")] = None,
     write: Annotated[bool, typer.Option("--write", help="Write lockgate.toml there, for you to commit")] = False,
+    forge: Annotated[
+        bool, typer.Option("--forge", help="Instead, write GitHub's issue form there, for you to commit")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """How a repository is installed and tested, proven in a sandbox; prints its lockgate.toml. Never pushes."""
+    if forge:
+        from station.issue_form import write_form
+
+        print(write_form(repository), end="")
+        return
     from station.init import init as look
 
     raise typer.Exit(look(repository, branch, directory, write, as_json))

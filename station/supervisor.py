@@ -21,7 +21,7 @@ from blocks import kept
 from blocks.home import home
 from domain.errors import InputError
 from flows.processes import machine
-from station import first_database, processes, registered, settings
+from station import first_database, forge_news, processes, registered, settings
 from station.keeping import Keeper, Program
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from blocks.ledger.ledger import Ledger
     from blocks.workshop import Workshop
+    from flows.issues import IssueWatch
     from flows.notices import Notifier
     from flows.resume import Looks
 
@@ -48,6 +49,7 @@ DUTIES_IMPORT = (
     "blocks.gateway.gateway",
     "blocks.workshop",
     "flows.forge_watch",
+    "flows.issues",
     "flows.notices",
     "flows.processes",
     "flows.resume",
@@ -57,6 +59,8 @@ DUTIES_IMPORT = (
     "station.bootstrap",
 )
 """Imported by one thread before there are others: of two that import Prefect at once, one can see half of a module."""
+NEWS_S = 2.0
+"""Between two looks whether a forge has sent a webhook: it is asked no more often, whatever it sends."""
 FRESH_S = 10.0
 """So old may be what we know of the workshop and its targets: they change while we watch."""
 HEARTBEAT_S = 15
@@ -135,6 +139,8 @@ class Supervisor:
         self._reading = threading.Lock()
         self._runs = RunsWatch(self.shop)
         self._notifier: Notifier | None = None
+        self._issues: IssueWatch | None = None
+        self._forges_at = time.monotonic() + FORGES_S
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -162,7 +168,7 @@ class Supervisor:
         for keeper in self.keepers.values():
             self._in_background(keeper.question, ASK_S)
         self._in_background(self._runs.look, ROUND_S)
-        self._in_background(self._ask_forges, FORGES_S)
+        self._in_background(self._ask_forges_in_time, NEWS_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, FRESH_S)
         self._in_background(self._tell_people, FRESH_S)
@@ -191,28 +197,45 @@ class Supervisor:
 
         watch(self.shop, self.over, log.info)
 
+    def _ask_forges_in_time(self) -> None:
+        """As often as is usual, and soon where one of them said that something happened."""
+        if forge_news.take() or time.monotonic() >= self._forges_at:
+            self._forges_at = time.monotonic() + FORGES_S
+            self._ask_forges()
+
     def _ask_forges(self) -> None:
-        """Runs whose pull request was decided go on. Of every workshop: any may name a block of a hosted forge."""
+        """Runs whose pull request was decided go on, and issues become runs. Of every workshop: any may name a block of
+        a hosted forge."""
         if not kept.names("lockgate-github"):
             return
         from prefect.client.orchestration import get_client
 
         from flows.forge_watch import wake_decided
+        from flows.issues import IssueWatch
 
+        holder = f"supervisor {os.uname().nodename} {os.getpid()}"
+        if self._issues is None:
+            self._issues = IssueWatch(holder, log.info)
         with get_client(sync_client=True) as client:
-            for line in wake_decided(client, self.shop(), f"supervisor {os.uname().nodename} {os.getpid()}"):
+            for line in wake_decided(client, self.shop(), holder):
                 log.info(line)
+            self._issues.look(client, self._shops())
+
+    def _shops(self) -> "dict[str, Workshop]":
+        """All workshops, from our own copy of the blocks."""
+        from blocks.workshop import Workshop
+
+        with kept.used():
+            return {name: Workshop.saved(name) for name in kept.names("lockgate-workshop")}
 
     def _tell_people(self) -> None:
         """What the ledgers say that a person has to hear, from our own copy of the blocks."""
-        from blocks.workshop import Workshop
         from flows.notices import Notifier
 
         if self._notifier is None:
             self._notifier = Notifier(log.info, settings.desk_url())
         with kept.used():
-            shops = {name: Workshop.saved(name) for name in kept.names("lockgate-workshop")}
-            self._notifier.look(shops)
+            self._notifier.look(self._shops())
 
     def shop(self) -> "Workshop":
         """The default workshop as it was a moment ago, from our own copy: it never waits for the server."""

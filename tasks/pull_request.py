@@ -17,6 +17,7 @@ from pydantic import Field
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import ForgeError, NotYet, Protected, Unapproved, reason_of
+from domain.issues import AskedFor
 from domain.policy.pull_review import Heard, hear
 from domain.policy.reviewers import needs, owners_of
 from domain.ports import HostedForge
@@ -152,8 +153,15 @@ def description(shop: Workshop, prepared: Prepared, evidence: Evidence, verdict:
         f"[The desk]({host.desk_url.rstrip('/')}/desk/task/{prepared.run_id}) has the whole story."
         if host.desk_url
         else f"Run {inert(prepared.run_id)}.",
+        asked_for(shop, prepared.run_id),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def asked_for(shop: Workshop, run: str) -> str:
+    """Which issue asked for it; empty: none did. The word that closes it at the merge is there if policy says so."""
+    asked = shop.ledger.find(run, "asked-for", "issue", AskedFor)
+    return "" if asked is None else f"{'Closes' if asked.closes else 'Asked for at'} #{asked.number}"
 
 
 def _table(evidence: Evidence) -> str:

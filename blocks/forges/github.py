@@ -12,6 +12,8 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from time import sleep
 from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote, unquote, urlsplit
@@ -25,6 +27,7 @@ from blocks.base import THIS_MACHINE, LockgateBlock
 from blocks.forges.credential import RepositoryCredential
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError, NotYet
+from domain.issues import Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import (
     DeploymentState,
     MergeAnswer,
@@ -46,6 +49,7 @@ MAX_BODY = 65_000
 """Characters of a body or comment; GitHub takes 65,536."""
 MAX_SENTENCE = 140
 """Characters of a status or deployment: https://docs.github.com/en/rest/commits/statuses#create-a-commit-status"""
+LEAST_SECRET = 16
 LONGEST_WAIT_S = 120.0
 """How long a call waits where GitHub says when it may come again; the step is tried again after that."""
 RENEW_S = 300.0
@@ -75,6 +79,9 @@ MOST_ANNOTATIONS = 50
 MERGEABLE = ("clean", "unstable", "has_hooks", "behind", "dirty")
 WRITERS = ("write", "maintain", "admin")
 
+_ISSUE = """
+query($owner: String!, $name: String!, $number: Int!) {
+  repository(owner: $owner, name: $name) { issue(number: $number) { title body lastEditedAt } } }"""
 _READY = "mutation($id: ID!) { markPullRequestReadyForReview(input: {pullRequestId: $id}) { pullRequest { isDraft } } }"
 _THREADS = """
 query($owner: String!, $name: String!, $number: Int!, $after: String) {
@@ -120,6 +127,9 @@ class GitHub(LockgateBlock):
     )
     app_id: str = Field("", description="Of a GitHub App, in place of a token: its App ID or client ID")
     private_key: SecretStr | None = Field(None, description="The App's private key, the whole .pem file")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Of webhooks to /door/webhooks/github/NAME of this block; empty: none are taken"
+    )
     desk_url: str = Field("", description="The desk as your people open it; pull requests link to it")
     certificate: str = Field("", description="The authority's certificate (PEM) of a host with one of its own")
     timeout_s: float = Field(30, gt=0, description="Longest time for one call, in seconds")
@@ -132,6 +142,8 @@ class GitHub(LockgateBlock):
                 raise ValueError(f"{address!r} is not an address that begins with https:// and names a host")
             if site.scheme == "http" and site.hostname not in THIS_MACHINE:
                 raise ValueError("a token is not sent over http: use https")
+        if self.webhook_secret and len(self.webhook_secret.get_secret_value()) < LEAST_SECRET:
+            raise ValueError(f"a webhook_secret has {LEAST_SECRET} characters at least: whoever guesses it is believed")
         is_app = bool(self.app_id and self.private_key)
         if is_app == bool(self.token) or bool(self.app_id) != bool(self.private_key):
             raise ValueError("give a token, or app_id and private_key of a GitHub App")
@@ -367,6 +379,97 @@ class GitHub(LockgateBlock):
             return False  # no such user, or nothing is said of them
         user = said.get("user") or {}
         return user.get("id") == person.id and (said.get("role_name") in WRITERS or said.get("permission") in WRITERS)
+
+    # ── issues ──
+
+    def repository_id(self, repository: str) -> int:
+        """Its number, which stays where it is renamed."""
+        return int(self._get(repository, f"/repos/{_path(repository)}")["id"])
+
+    def moment(self, repository: str) -> datetime:
+        """What its clock says. All times that it tells are of that clock."""
+        said = self._signed_call(repository, "GET", f"/repos/{_path(repository)}").headers.get("date", "")
+        try:
+            return parsedate_to_datetime(said).astimezone(UTC)
+        except ValueError:
+            raise ForgeError(f"{self.host} does not say what time it is") from None
+
+    def issues(self, repository: str, label: str, since: datetime) -> tuple[Issue, ...]:
+        """Open issues with this label that changed since then. Pull requests are none."""
+        query = f"labels={quote(label, safe='')}&state=open"
+        found = self._since(repository, f"/repos/{_path(repository)}/issues", query, since)
+        return tuple(_issue(one) for one in found if "pull_request" not in one)
+
+    def issue(self, repository: str, number: int) -> Issue | None:
+        """As it stands now; None: it was deleted or moved elsewhere, or is a pull request."""
+        try:
+            one = self._get(repository, f"/repos/{_path(repository)}/issues/{number}")
+        except Moved:
+            self._get(repository, f"/repos/{_path(repository)}")  # it is not the whole repository that was
+            return None
+        except Refusal as err:
+            if err.code == 410:
+                return None
+            raise
+        return None if "pull_request" in one else _issue(one)
+
+    def issue_text(self, repository: str, number: int) -> IssueText:
+        """Title and body now, and when the body was edited last, which REST does not tell."""
+        owner, _, name = _path(repository).partition("/")
+        given = {"owner": owner, "name": name, "number": number}
+        one = self._graph(repository, _ISSUE, given)["repository"]["issue"]
+        return IssueText(title=one["title"], body=one["body"] or "", edited_at=one["lastEditedAt"])
+
+    def issue_events(self, repository: str, number: int) -> tuple[IssueEvent, ...]:
+        """What happened to it, the oldest first. It does not tell that the body was edited."""
+        found = self._all(repository, f"/repos/{_path(repository)}/issues/{number}/events")
+        return tuple(
+            IssueEvent(
+                id=one["id"],
+                kind=one["event"],
+                by=_person(one["actor"]) if one.get("actor") else None,
+                at=one["created_at"],
+                label=(one.get("label") or {}).get("name", ""),
+                is_by_app=bool(one.get("performed_via_github_app")),
+            )
+            for one in sorted(found, key=lambda one: int(one["id"]))
+        )
+
+    def issue_comments(self, repository: str, since: datetime) -> tuple[IssueComment, ...]:
+        """Comments that were written or edited since then, at issues and pull requests."""
+        found = self._since(repository, f"/repos/{_path(repository)}/issues/comments", "", since)
+        return tuple(
+            IssueComment(
+                id=one["id"],
+                number=int(one["issue_url"].rpartition("/")[2]),
+                by=_person(one["user"]) if one.get("user") else None,
+                text=one.get("body") or "",
+                at=one["created_at"],
+                updated_at=one["updated_at"],
+                is_by_app=bool(one.get("performed_via_github_app")),
+            )
+            for one in found
+        )
+
+    def _since(self, repository: str, path: str, query: str, since: datetime) -> list[Any]:
+        """All of a list that changed since then, the oldest change first, each once.
+
+        What changes while it is read moves to the end, and what follows it onto an earlier page, past which a reader of
+        pages would go. So each question begins where the last answer ended, a second earlier. A page that breaks is an
+        error, never a shorter list.
+        """
+        found: dict[int, Any] = {}
+        page = 1
+        while True:
+            stamp = quote(f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", safe="")
+            asked = f"{path}?{query}&" if query else f"{path}?"
+            ordered = f"{asked}sort=updated&direction=asc&since={stamp}&per_page={PER_PAGE}&page={page}"
+            got = self._page(repository, ordered).body
+            found |= {one["id"]: one for one in got}
+            if len(got) < PER_PAGE:
+                return sorted(found.values(), key=lambda one: (one["updated_at"], one["id"]))
+            last = datetime.fromisoformat(got[-1]["updated_at"]) - timedelta(seconds=1)
+            since, page = (last, 1) if last > since else (since, page + 1)
 
     # ── merge and release ──
 
@@ -721,6 +824,16 @@ def _repo_of(end: Mapping[str, Any]) -> Any:
 
 def _person(user: Mapping[str, Any]) -> Person:
     return Person(login=user["login"], id=user["id"], is_bot=user.get("type") != "User")
+
+
+def _issue(one: Mapping[str, Any]) -> Issue:
+    return Issue(
+        number=one["number"],
+        url=one["html_url"],
+        is_open=one["state"] == "open",
+        labels=tuple(label if isinstance(label, str) else label["name"] for label in one["labels"]),
+        updated_at=one["updated_at"],
+    )
 
 
 def _author(author: Mapping[str, Any]) -> Person:

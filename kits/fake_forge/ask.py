@@ -154,8 +154,8 @@ def route(
 
     def register(call: Endpoint) -> Endpoint:
         ROUTES.append(Route(method, template, pattern, grant, role, kind, call))
-        # What takes any path comes last, and the longer template first.
-        ROUTES.sort(key=lambda one: ("*" in one.template, -len(one.template)))
+        # What takes any path comes last, and what names more of it first: /issues/comments before /issues/{number}.
+        ROUTES.sort(key=lambda one: ("*" in one.template, one.template.count("{"), -len(one.template)))
         return call
 
     return register

@@ -51,6 +51,10 @@ class Handler(BaseHTTPRequestHandler):
             self.request = context.wrap_socket(self.request, server_side=True)
         super().setup()
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """By the fake's own clock, which may be wrong."""
+        return super().date_time_string(self.fake.forge.now().timestamp() if timestamp is None else timestamp)
+
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing is printed; `FakeGitHub.calls` has them."""
 

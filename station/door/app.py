@@ -27,6 +27,7 @@ from station.door.guests import Guests
 from station.door.reading import MAX_BODY, NOTHING, Denied, body_of, path_of, query_of, segments_of
 from station.door.table import Act, Rule
 from station.door.upstream import Upstream
+from station.door.webhooks import Webhooks
 
 log = logging.getLogger("lockgate")
 R = TypeVar("R")
@@ -66,7 +67,10 @@ NOTED_S = 5.0
 class Door:
     """The ASGI application."""
 
-    def __init__(self, upstream: Upstream, guests: Guests, acts: Acts | None = None) -> None:
+    def __init__(
+        self, upstream: Upstream, guests: Guests, acts: Acts | None = None, webhooks: Webhooks | None = None
+    ) -> None:
+        self.webhooks = webhooks or Webhooks()
         self.upstream, self.guests, self.acts, self.forms = upstream, guests, acts or Acts(), Forms()
         self.desk, self.metrics = Desk(guests, self._ask_as), metrics.Metrics()
         self._looking, self._acting = ThreadPoolExecutor(2, "looks"), ThreadPoolExecutor(4, "acts")
@@ -104,6 +108,8 @@ class Door:
             if not settings.are_metrics_open():
                 await self._guest(request)
             return await self._measured()
+        if segments[:2] == ["door", "webhooks"]:
+            return await self.webhooks.answer(request, segments[2:])
         if segments[:2] == ["door", "environments"]:
             token = await self._guest(request)
             return await self._environment(request, token, segments[2:], await _content(request))

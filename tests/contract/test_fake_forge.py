@@ -429,6 +429,21 @@ def test_an_issues_events_tell_who_labelled_and_renamed_it_and_graphql_when_its_
     assert missing[0]["type"] == "NOT_FOUND"
 
 
+def test_comments_of_a_whole_repository_are_listed_by_their_last_change(fake: FakeGitHub, world: World) -> None:
+    numbers = [world.bob.post(f"{world.at}/issues", json={"title": title}).json()["number"] for title in "ab"]
+    first, _ = (world.bob.post(f"{world.at}/issues/{n}/comments", json={"body": "hi"}).json() for n in numbers)
+    fake.skew(60)
+    world.bob.patch(first["url"], json={"body": "hi again"})
+    asked = {"sort": "updated", "direction": "asc"}
+    found = world.ann.get(f"{world.at}/issues/comments", params=asked)
+    assert [one["body"] for one in found.json()] == ["hi", "hi again"]
+    assert [one["issue_url"].rpartition("/")[2] for one in found.json()] == [str(number) for number in numbers[::-1]]
+    since = {"since": found.json()[1]["updated_at"]}
+    assert len(world.ann.get(f"{world.at}/issues/comments", params=since).json()) == 1
+    assert [one["body"] for one in world.ann.get(f"{world.at}/issues/comments").json()] == ["hi again", "hi"]
+    fake.skew(0)
+
+
 def test_a_comment_is_edited_by_its_author_and_has_an_end(world: World) -> None:
     number = world.pull()["number"]
     comments = f"{world.at}/issues/{number}/comments"

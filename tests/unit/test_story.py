@@ -9,7 +9,8 @@ import pytest
 from domain.access import Cancelled, Holding, NotCancelled
 from domain.artifact import Artifact, ArtifactKind
 from domain.history import Submitted
-from domain.pull_request import Proposed
+from domain.issues import AskedFor
+from domain.pull_request import Person, Proposed
 from domain.rehearsed import Migrated, RanOn
 from domain.rollout import Numbers, SharePassed, Sick
 from domain.story import _TELLERS, told
@@ -45,7 +46,8 @@ from tests.unit.test_migration_rules import GOOD, but, run
 PROJECT_ROOT = Path(__file__).parents[2]
 BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen",
                "downgrade-chosen", "watched", "brought-back", "checkpoint",
-               "export", "project", "packed", "reverting", "notifying", "notified", "looked"}  # fmt: skip
+               "export", "project", "packed", "reverting", "notifying", "notified", "looked",
+               "issue-mark", "issue-trigger", "issue-run", "issue-told"}  # fmt: skip
 """Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
 
 
@@ -110,8 +112,11 @@ BREAKS = Finding(
     gate="migration", rule="migration-breaks-running", severity=Severity.REFUSE, message="the running release breaks"
 )
 
+ASKED = AskedFor(repository="r", number=7, url="https://forge.test/acme/shop/issues/7", by=Person(login="ann", id=1))
+
 LINES: list[tuple[str, Value, str]] = [
     ("submitted", Submitted(by="ann"), "ann (signed in) asks for it"),
+    ("asked-for", ASKED, "asked for by ann at https://forge.test/acme/shop/issues/7"),
     ("prepared", prepared(), "prepared on base bbbbbbbbbbbb (settings from lockgate.toml)"),
     ("prepared", REFUSED, "brief refused: no acceptance"),
     ("plan", Plan(steps=("a", "b")), "plan: 2 steps"),

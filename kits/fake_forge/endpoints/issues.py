@@ -51,7 +51,11 @@ def create_issue(ask: Ask) -> Answer:
 
 @route("GET", "/repos/{owner}/{repo}/issues/comments", grant=EITHER_READ)
 def list_all_comments(ask: Ask) -> Answer:
+    """By id, or by what `sort` says; a direction without it is ignored."""
     found = _since(ask, ask.store.find("comment", repo=ask.repo["id"]))
+    if order := {"created": "created_at", "updated": "updated_at"}.get(ask.query.get("sort", "")):
+        backwards = ask.query.get("direction", "asc") == "desc"
+        found.sort(key=lambda comment: (comment[order], comment["id"]), reverse=backwards)
     return Answer(200, ask.page(found, lambda comment: ask.views.comment(ask.repo, comment)))
 
 

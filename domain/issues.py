@@ -1,0 +1,478 @@
+"""Issues of a hosted forge: what it says of them, and how the text of one becomes a brief.
+
+An issue's text is data, whoever wrote it. It names neither the repository nor the agent, nor what a run may cost: a
+person has set that up (`IssueIntake`).
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from pydantic import Field, ValidationError
+
+from domain.brief import Brief, Budget, Repository
+from domain.pull_request import Person
+from domain.text import one_line
+from domain.value import Value
+
+COMMAND = "/lockgate run"
+"""A comment that is this, alone on its first line, starts a run as the label does."""
+LONGEST = 65_536
+"""Characters of a body at GitHub."""
+MOST_SHOWN = 5
+"""Hidden passages that are shown to people."""
+
+
+class IssueIntake(Value):
+    """One repository whose issues become runs, when somebody who may write there says so by a label."""
+
+    repository: Repository = Field(description="Its address, such as https://github.com/acme/shop.git")
+    agent: str = Field(min_length=1, description="Who works on them: an agent block, as kind/name")
+    label: str = Field("lockgate", min_length=1, max_length=50, description="The label that starts a run")
+    environment: str | None = Field(None, description="Where a change is released whose issue names no environment")
+    environments: tuple[str, ...] = Field((), description="What an issue may name under Environment")
+    branch: str = Field("", description="The branch to change; empty: the default branch of the repository")
+    budget: Budget = Field(Budget(), description="What each run may use")
+    max_changed_lines: int = Field(400, ge=1, description="The most that an issue may ask for, and the default")
+    closes: bool = Field(False, description="The merge of the pull request closes the issue")
+
+
+class Issue(Value):
+    """An issue as a list tells it."""
+
+    number: int
+    url: str = Field(description="Its page, for people")
+    is_open: bool
+    labels: tuple[str, ...] = ()
+    updated_at: datetime
+
+
+class IssueText(Value):
+    """What an issue says at one moment, and when that was last edited."""
+
+    title: str
+    body: str
+    edited_at: datetime | None = Field(None, description="Of the body; None: never")
+
+
+class IssueEvent(Value):
+    """Something that happened to an issue. `id` grows."""
+
+    id: int
+    kind: str = Field(description="labeled, unlabeled, renamed, closed and others")
+    by: Person | None = Field(description="None: a user who is gone")
+    at: datetime
+    label: str = ""
+    is_by_app: bool = Field(False, description="Done by an app in somebody's name")
+
+
+class IssueComment(Value):
+    """What somebody said at an issue or a pull request."""
+
+    id: int
+    number: int = Field(description="Of the issue")
+    by: Person | None
+    text: str
+    at: datetime
+    updated_at: datetime
+    is_by_app: bool = False
+
+    @property
+    def is_command(self) -> bool:
+        """Whether it asks for a run. One that was edited does not: nobody knows who made it what it is."""
+        return self.updated_at == self.at and self.text.strip().partition("\n")[0].strip().casefold() == COMMAND
+
+
+class Trigger(Value):
+    """What asks for a run: a label that was put on, or a command in a comment."""
+
+    key: str = Field(description="label-ID of the event, or comment-ID: one run each, whoever looks")
+    id: int
+    by: Person
+    at: datetime
+    is_by_app: bool = False
+
+    @property
+    def is_label(self) -> bool:
+        return self.key.startswith("label-")
+
+
+class Answer(StrEnum):
+    """What became of a trigger."""
+
+    RUN = "run"
+    REFUSED = "refused"
+    OVERTAKEN = "overtaken"
+    NOBODY = "nobody"
+
+
+class Decided(Value):
+    """What was made of a trigger, from the text as it was at that moment; on record before anything is started."""
+
+    trigger: Trigger
+    answer: Answer
+    workshop: str
+    number: int
+    url: str
+    brief: Brief | None = Field(None, description="What is worked on, where it is a run")
+    reasons: tuple[str, ...] = Field((), description="Why it is none")
+    hidden: tuple[str, ...] = ()
+
+
+class IssueRun(Value):
+    """The run that a trigger became."""
+
+    run_id: str
+
+
+class IssueTold(Value):
+    """The last word of our comment was said: nothing is to be told any more."""
+
+
+class IssueMark(Value):
+    """Up to where the issues of a repository were looked through. The first one is when that was switched on."""
+
+    at: datetime
+
+
+class AskedFor(Value):
+    """Where a run was asked for."""
+
+    repository: str
+    number: int
+    url: str
+    by: Person
+    closes: bool = Field(False, description="The merge closes it")
+
+
+class ReadIssue(NamedTuple):
+    """A brief, or why there is none; and what nobody would have seen of the text, which is left out of it."""
+
+    brief: Brief | None
+    reasons: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+def read_issue(
+    text: IssueText, intake: IssueIntake, workshop: str, lint: Callable[[Brief], tuple[str, ...]]
+) -> ReadIssue:
+    """The brief that an issue is, as a form's headings or free text. `lint` says what else speaks against it."""
+    if len(text.body) > LONGEST:
+        return ReadIssue(None, (f"its text has {len(text.body):,} characters, and {LONGEST:,} are read",), ())
+    if _DISGUISED.search(text.title) or _DISGUISED.search(text.body):
+        why = "it holds characters that hide text or turn its order around: write it without them"
+        return ReadIssue(None, (why,), ())
+    hidden: list[str] = []
+    lines = list(_lines(text.body.replace("\r\n", "\n").replace("\r", "\n"), hidden))
+    sections, twice = _sections(lines)
+    reasons = [f"the heading {name} stands twice: which one counts?" for name in twice]
+    fields: dict[str, Any] = {"title": " ".join(text.title.split())}
+    asked = sections.get("acceptance")
+    files, tests, words, wrong = _acceptance(asked if asked is not None else [], is_named=True)
+    rest = sections["goal"]
+    if asked is None:
+        files, _, rest, wrong = _acceptance(rest, is_named=False)
+    reasons += wrong
+    goal = _text(rest)
+    if told := _text(words):
+        goal = f"{goal}\n\nDone when:\n\n{told}".strip()
+    fields["goal"] = goal or fields["title"]
+    fields["acceptance"] = {"files": files, "tests": tests}
+    paths, wrong = _globs(sections.get("scope", []))
+    most, said = intake.max_changed_lines, _text(sections.get("changed lines", []))
+    if said and not re.fullmatch(r"[0-9]{1,6}", said):
+        wrong.append(f"Changed lines is a number, not {one_line(said, 60)!r}")
+    elif said:
+        most = int(said)
+    if most > intake.max_changed_lines:
+        wrong.append(f"{most} changed lines are too many here: {intake.max_changed_lines} at most")
+    environment, why_not = _environment(_text(sections.get("environment", [])), intake)
+    reasons += [*wrong, *([why_not] if why_not else [])]
+    fields |= {
+        "scope": {"paths": paths, "max_changed_lines": max(1, most)},
+        "environment": environment,
+        "repository": intake.repository,
+        "agent": intake.agent,
+        "branch": intake.branch,
+        "budget": intake.budget,
+        "workshop": workshop,
+    }
+    try:
+        brief = Brief.model_validate(fields)
+    except ValidationError as err:
+        return ReadIssue(None, (*reasons, *_problems(err)), tuple(hidden))
+    reasons += lint(brief)
+    return ReadIssue(None if reasons else brief, tuple(reasons), tuple(hidden))
+
+
+# ── what people see of it ──
+
+_DISGUISED = re.compile("[\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f\0]|[\u200b-\u200d\u2060-\u2064\ufeff]{3,}")
+_FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})([^\n]*)$")
+_UNSEEN_LINE = re.compile(r"^ {0,3}\[(?://|comment|_|\^?#)\]:", re.IGNORECASE)
+
+
+class _Line(NamedTuple):
+    """One line. `fence` counts the code blocks; 0: it is in none. `info` is what stands at the block's beginning."""
+
+    text: str
+    fence: int = 0
+    info: str = ""
+
+
+def _lines(body: str, hidden: list[str]) -> Iterator[_Line]:
+    """The lines that a page shows: without HTML comments, which go to `hidden`. One in a code block is seen by all.
+
+    The marks of a block are an empty line: https://spec.commonmark.org/0.31.2/#fenced-code-blocks
+    """
+    number, mark, info, indent = 0, "", "", 0
+    secret: list[str] | None = None
+    for line in body.split("\n"):
+        found = _FENCE.match(line) if secret is None else None
+        if not mark and found and not (found[2][0] == "`" and "`" in found[3]):
+            number, mark, info, indent = number + 1, found[2], found[3].strip(), len(found[1])
+            yield _Line("", number, info)
+        elif mark and found and found[2].startswith(mark) and not found[3].strip():
+            mark = ""
+        elif mark:
+            yield _Line(line[min(indent, len(line) - len(line.lstrip())) :], number, info)
+        else:
+            shown, secret = _shown(line, secret, hidden)
+            yield _Line(shown)
+    if secret is not None:
+        _keep(secret, hidden)
+
+
+def _shown(line: str, secret: list[str] | None, hidden: list[str]) -> tuple[str, list[str] | None]:
+    """(what is seen of a line, the comment that goes on behind it). `secret`: the one that began before it."""
+    spans = _code_spans(line)
+    shown, at = "", 0
+    while True:
+        if secret is not None:
+            end = line.find("-->", at)
+            secret.append(line[at:] if end < 0 else line[at:end])
+            if end < 0:
+                return shown, secret
+            _keep(secret, hidden)
+            secret, at = None, end + 3
+        place = line.find("<!--", at)
+        while place >= 0 and any(begin <= place < end for begin, end in spans):
+            place = line.find("<!--", place + 4)
+        shown += line[at:] if place < 0 else line[at:place]
+        if place < 0:
+            break
+        secret, at = [], place + 4
+    if _UNSEEN_LINE.match(shown):
+        _keep([shown], hidden)
+        return "", None
+    return shown, None
+
+
+def _code_spans(text: str) -> list[tuple[int, int]]:
+    runs = [(run.start(), run.end()) for run in re.finditer(r"`+", text)][:200]
+    spans: list[tuple[int, int]] = []
+    at = 0
+    while at < len(runs):
+        size = runs[at][1] - runs[at][0]
+        close = next((n for n in range(at + 1, len(runs)) if runs[n][1] - runs[n][0] == size), None)
+        if close is not None:
+            spans.append((runs[at][0], runs[close][1]))
+        at = at + 1 if close is None else close + 1
+    return spans
+
+
+def _keep(passage: list[str], hidden: list[str]) -> None:
+    line = one_line(" ".join(" ".join(passage).split()), 200)
+    if line and len(hidden) < MOST_SHOWN:
+        hidden.append(line)
+
+
+# ── its headings ──
+
+_HEADING = re.compile(r"^ {0,3}#{1,6}(?:[^\S\n]+(.*?))?(?:[^\S\n]+#+)?[^\S\n]*$")
+_NAMES = {
+    "goal": "goal", "what should be true afterwards": "goal", "description": "goal", "summary": "goal",
+    "acceptance": "acceptance", "acceptance criteria": "acceptance", "acceptance test": "acceptance",
+    "acceptance tests": "acceptance", "scope": "scope", "paths": "scope", "changed lines": "changed lines",
+    "environment": "environment",
+}  # fmt: skip
+_NOTHING = "_No response_"
+"""What GitHub writes for a field that was left empty."""
+_TICKED = re.compile(r"^\s*[-*] \[[xX]\] ")
+
+
+def _sections(lines: list[_Line]) -> tuple[dict[str, list[_Line]], list[str]]:
+    """Section → its lines, and the headings of ours that stand more than once. What stands under any other heading is
+    part of the goal, heading and all, unless it holds boxes that were ticked and nothing else."""
+    found: dict[str, list[_Line]] = {"goal": []}
+    seen: set[str] = set()
+    twice: list[str] = []
+    for heading, inside in _parts(lines):
+        title = heading.strip().strip("*").strip().rstrip(":")
+        name = _NAMES.get(title.casefold())
+        if name == "environment" and not _is_name(_text(inside)):
+            name = None  # of a report: an operating system, a browser
+        if name is not None and title.casefold() in seen:
+            twice.append(title)
+        if name is not None:
+            seen.add(title.casefold())
+        if not _text(inside):
+            continue
+        if name in (None, "goal"):
+            if _is_ticked(inside):
+                continue
+            is_plain = not heading or title.casefold() == "goal"
+            found["goal"] += [*([] if is_plain else [_Line(""), _Line(f"### {heading.strip()}")]), *inside]
+        elif name is not None:
+            found.setdefault(name, []).extend(inside)
+    return found, twice
+
+
+def _parts(lines: list[_Line]) -> Iterator[tuple[str, list[_Line]]]:
+    heading, inside = "", list[_Line]()
+    for line in lines:
+        begins = None if line.fence else _HEADING.match(line.text)
+        if begins:
+            yield heading, inside
+            heading, inside = begins[1] or "", []
+        else:
+            inside.append(line)
+    yield heading, inside
+
+
+def _text(lines: list[_Line]) -> str:
+    """The text again, code blocks in fences. Empty for what nobody filled in."""
+    out: list[str] = []
+    fence = 0
+    for line in lines:
+        if line.fence != fence:
+            out += ["```"] if fence else []
+            fence = line.fence
+            if fence:
+                out.append(f"```{line.info}")
+                continue
+        out.append(line.text.rstrip())
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join([*out, *(["```"] if fence else [])])).strip()
+    return "" if text == _NOTHING or not text.replace("`", "").strip() else text
+
+
+def _is_ticked(lines: list[_Line]) -> bool:
+    return all(_TICKED.match(line.text) for line in lines if line.text.strip())
+
+
+# ── its fields ──
+
+_PATH = re.compile(r"[\w@.+-]+(?:/[\w@.+-]+)*\.\w{1,8}")
+_COMMENTED = re.compile(r"^\s*(?:#|//|--|;|/\*|<!--)\s*(\S+?)\s*(?:\*/|-->)?\s*$")
+_TEST_ID = re.compile(r"[\w@.+/-]+\.\w{1,8}::\S.*")
+_TEST_PATH = re.compile(r"(?:^|/)(?:tests?|__tests__|spec)/|(?:^|/)test_[^/]*$|[._](?:test|spec)\.\w+$|_test\.\w+$")
+_BULLET = re.compile(r"^\s*(?:[-*+]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s+)?")
+_NAME = re.compile(r"[\w.-]{1,60}")
+
+
+def _acceptance(
+    lines: list[_Line], *, is_named: bool
+) -> tuple[list[dict[str, str]], list[str], list[_Line], list[str]]:
+    """(files, test ids, what is neither, what is wrong). `is_named`: it stands under its own heading.
+
+    A file is merged as it stands here, so its name must be a test's: nobody's product comes in by an issue's text.
+    """
+    files: list[dict[str, str]] = []
+    tests: list[str] = []
+    rest: list[_Line] = []
+    wrong: list[str] = []
+    for block in _blocks(lines):
+        if not block[0].fence:
+            for line in block:
+                test = _BULLET.sub("", line.text).strip().strip("`").strip()
+                if is_named and _TEST_ID.fullmatch(test):
+                    tests.append(test)
+                else:
+                    rest.append(line)
+            continue
+        content = [line.text for line in block[1:]]
+        path = _path_in(block[0].info) or (_path_of(content[0]) if content else None)
+        if path is None and is_named and any(line.strip() for line in content):
+            wrong.append(
+                "a code block under Acceptance names no file: write its path into the first line, as in "
+                "`# tests/acceptance/test_search.py`"
+            )
+        elif path is None or not (is_named or _TEST_PATH.search(path)):
+            rest += block
+        elif not _TEST_PATH.search(path):
+            wrong.append(f"{path} is no test file by its name: an issue adds tests and nothing else")
+        else:
+            files.append({"path": path, "content": "\n".join(content).rstrip("\n") + "\n"})
+    names = [file["path"] for file in files]
+    wrong += [f"the file {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    return files, tests, rest, wrong
+
+
+def _blocks(lines: list[_Line]) -> Iterator[list[_Line]]:
+    block: list[_Line] = []
+    for line in lines:
+        if block and line.fence != block[0].fence:
+            yield block
+            block = []
+        block.append(line)
+    if block:
+        yield block
+
+
+def _path_in(info: str) -> str | None:
+    """The path in a code block's info: ```python tests/test_a.py, or title="tests/test_a.py"."""
+    for word in info.split():
+        named = re.fullmatch(r"(?:title|path|file|filename)=[\"']?([^\"']+)[\"']?", word)
+        candidate = named[1] if named else word
+        if _PATH.fullmatch(candidate):
+            return candidate
+    return None
+
+
+def _path_of(first: str) -> str | None:
+    found = _COMMENTED.match(first)
+    return found[1] if found and _PATH.fullmatch(found[1]) else None
+
+
+def _globs(lines: list[_Line]) -> tuple[list[str], list[str]]:
+    """(globs, what is none). One a line, or with commas between."""
+    globs: list[str] = []
+    wrong: list[str] = []
+    text = _text(lines)
+    for line in text.split("\n") if text else ():
+        if line.startswith("```"):
+            continue
+        for one in _BULLET.sub("", line).split(","):
+            glob = one.strip().strip("`").strip()
+            if glob.casefold() in ("", "anywhere", "any"):
+                continue
+            if re.search(r"\s", glob) or "`" in glob:
+                wrong.append(f"Scope holds paths, one a line, such as `app/**`; {one_line(glob, 60)!r} is none")
+            else:
+                globs.append(glob)
+    return globs, wrong[:3]
+
+
+def _is_name(text: str) -> bool:
+    return not text or _NAME.fullmatch(text.strip("`")) is not None
+
+
+def _environment(said: str, intake: IssueIntake) -> tuple[str | None, str | None]:
+    """(environment, why not)."""
+    name = said.strip("`")
+    if not name:
+        return intake.environment, None
+    if name.casefold() in ("none", "no", "-"):
+        return None, None
+    if name == intake.environment or name in intake.environments:
+        return name, None
+    known = ", ".join(dict.fromkeys([*([intake.environment] if intake.environment else []), *intake.environments]))
+    return None, f"issues here may not name the environment {name!r} (they may name: {known or 'none'})"
+
+
+def _problems(err: ValidationError) -> Iterator[str]:
+    for each in err.errors():
+        place = ".".join(str(part) for part in each["loc"])
+        yield f"{place}: {each['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,63 @@
+"""Which label or command at an issue asks for a run, and whether the text is still the one it was put on."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from domain.issues import COMMAND, IssueComment, IssueEvent, IssueText, Trigger
+from domain.policy.reviewers import canonical_name
+
+
+def triggers(
+    events: Iterable[IssueEvent], comments: Iterable[IssueComment], label: str, after: datetime
+) -> tuple[Trigger, ...]:
+    """All since `after`, the oldest first. A label that was taken away again asks for nothing."""
+    events = sorted(events, key=lambda one: one.id)
+    gone = max((one.id for one in events if is_of(one, "unlabeled", label)), default=0)
+    found = [
+        Trigger(key=f"label-{one.id}", id=one.id, by=one.by, at=one.at, is_by_app=one.is_by_app)
+        for one in events
+        if is_of(one, "labeled", label) and one.id > gone and one.at >= after and one.by
+    ]
+    found += [
+        Trigger(key=f"comment-{one.id}", id=one.id, by=one.by, at=one.at, is_by_app=one.is_by_app)
+        for one in comments
+        if one.is_command and one.at >= after and one.by
+    ]
+    return tuple(sorted(found, key=lambda one: (one.at, one.key)))
+
+
+def is_of(event: IssueEvent, kind: str, label: str) -> bool:
+    """Whether the event is of that kind and label; to a forge, capital letters of a label are all one."""
+    return event.kind == kind and event.label.casefold() == label.casefold()
+
+
+def is_a_person(trigger: Trigger, me: str) -> bool:
+    """Not a bot, not an app in somebody's name, not the platform itself. Whether they may write is asked elsewhere."""
+    by = trigger.by
+    return not (by.is_bot or trigger.is_by_app or canonical_name(by.login) == canonical_name(me))
+
+
+def why_changed(trigger: Trigger, text: IssueText, events: Iterable[IssueEvent]) -> str | None:
+    """Why the text may be another one than whoever asked has read; None where it is the same.
+
+    The forge's clock counts seconds: an edit in the same one is a later one. `events` were read after `text`.
+    """
+    is_renamed = any(
+        one.kind == "renamed" and (one.id > trigger.id if trigger.is_label else one.at >= trigger.at) for one in events
+    )
+    if is_renamed or (text.edited_at is not None and text.edited_at >= trigger.at):
+        return (
+            "its text was edited after that: nobody has asked for what it says now. Read it, take the label off and "
+            f"put it on again, or write `{COMMAND}` in a new comment"
+        )
+    return None
+
+
+def why_stopped(trigger: Trigger, events: Sequence[IssueEvent], label: str, *, is_open: bool) -> str | None:
+    """Why nobody wants the run any more; None where they do."""
+    if not is_open:
+        return "the issue was closed"
+    taken = [one for one in events if is_of(one, "unlabeled", label)]
+    if any(one.id > trigger.id if trigger.is_label else one.at > trigger.at for one in taken):
+        return "the label was taken away"
+    return None

@@ -1,0 +1,92 @@
+"""The one comment that tells at an issue how its run goes. What people or agents wrote stands in it as code."""
+
+from collections.abc import Sequence
+
+from prefect.client.schemas.objects import FlowRun
+
+from blocks.ledger.rows import Entry
+from domain.issues import COMMAND, Answer, Decided
+from domain.prompts import fence
+from domain.pull_request import Proposed
+from domain.task import Outcome
+from tasks.pull_request import inert
+
+FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+HOW = (
+    "A brief says what should be true afterwards, and has tests that fail today and pass then: under a heading "
+    "`### Acceptance` a code block whose first line is the file's path, such as `# tests/acceptance/test_search.py`, "
+    "or ids of tests, one a line."
+)
+
+
+def comment_of(
+    decided: Decided, run_id: str | None, run: FlowRun | None, entries: Sequence[Entry], desk_url: str
+) -> str:
+    """The whole text, without its marker. The same for the same state of things."""
+    parts = [_headline(decided, run_id, run, entries)]
+    links = _links(run_id, entries, desk_url)
+    parts += [" · ".join(links)] if links else []
+    trigger = decided.trigger
+    asked = "the label" if trigger.is_label else "a comment"
+    parts.append(f"Asked for by {inert(trigger.by.login)} with {asked}, {trigger.at:%Y-%m-%d %H:%M:%S} UTC.")
+    if decided.hidden:
+        shown = "\n".join(f"- {inert(one)}" for one in decided.hidden)
+        parts.append(f"Left out, for no reader of this page sees it:\n\n{shown}")
+    if decided.brief:
+        files = [f"- {inert(file.path)}" for file in decided.brief.acceptance.files]
+        tests = [f"- {inert(test)}" for test in decided.brief.acceptance.tests]
+        text = "\n\n".join((fence(decided.brief.goal, "text"), "Accepted by", "\n".join([*files, *tests])))
+        parts.append(f"<details><summary>What counts: the text as it was then</summary>\n\n{text}\n\n</details>")
+    return "\n\n".join(parts)
+
+
+def _headline(decided: Decided, run_id: str | None, run: FlowRun | None, entries: Sequence[Entry]) -> str:
+    if decided.answer is Answer.REFUSED:
+        reasons = "\n".join(f"- {inert(one)}" for one in decided.reasons)
+        again = f"Nothing was started. When it is mended, take the label off and put it on again, or write `{COMMAND}`."
+        return f"**Not started**\n\n{reasons}\n\n{again} {HOW}"
+    ended = next((one for one in reversed(entries) if one.kind == "outcome"), None)
+    if ended is not None:
+        outcome = Outcome.model_validate(ended.body)
+        reasons = "".join(f"\n- {inert(one)}" for one in outcome.reasons)
+        return f"**{outcome.end}**: {inert(outcome.sentence)}{reasons}"
+    state = run.state if run else None
+    if run is None or state is None:
+        return "**Ended**: its run is not there any more" if run_id else "**Queued**"
+    if state.type.value in FINAL:
+        cancelled = next((str(one.body["why"]) for one in reversed(entries) if one.kind == "cancelled"), "")
+        said = cancelled or state.message or state.name or ""
+        return f"**{'Cancelled' if state.type.value == 'CANCELLED' else 'Ended'}**: {inert(said)}"
+    if state.type.value == "CANCELLING":
+        return "**Being cancelled**"
+    if state.type.value == "PAUSED":
+        return f"**Waits for people**{_so_far(entries)}"
+    return (
+        f"**Under way**{_so_far(entries)}"
+        if entries and any(one.kind == "prepared" for one in entries)
+        else "**Queued**"
+    )
+
+
+def _so_far(entries: Sequence[Entry]) -> str:
+    attempts = max((int(one.body["number"]) for one in entries if one.kind == "attempt"), default=0)
+    back = sum(one.kind == "rolled_back" for one in entries)
+    said = [f"attempt {attempts}"] if attempts else []
+    said += [f"rolled back {'once' if back == 1 else f'{back} times'}"] if back else []
+    newest = next((one.kind for one in reversed(entries) if one.kind in ("attempt", "merged", "rolled_back")), "")
+    said += ["merged, and being released"] if newest == "merged" else []
+    return f": {', '.join(said)}" if said else ""
+
+
+def _links(run_id: str | None, entries: Sequence[Entry], desk_url: str) -> list[str]:
+    """Addresses are the forge's own, or the block's."""
+    proposed = next((one for one in reversed(entries) if one.kind == "pull-request"), None)
+    links = []
+    if proposed is not None:
+        pull = Proposed.model_validate(proposed.body)
+        links.append(f"pull request #{pull.number}")
+    if run_id is not None:
+        links.append(f"[the desk]({desk_url.rstrip('/')}/desk/task/{run_id})" if desk_url else f"run {inert(run_id)}")
+    url = next((str(one.body["url"]) for one in reversed(entries) if one.kind == "outcome" and one.body.get("url")), "")
+    links += [inert(url)] if url else []
+    return links

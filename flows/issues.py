@@ -1,0 +1,365 @@
+"""Issues at hosted forges become runs, one for each label or command of somebody who may write there, and one comment
+tells how it goes. The inbox folder is in `intake.py`; what an issue's text means is in `domain/issues.py`.
+
+Everything that decides is on record first: what was asked for, and from which text; then the run is made, under a key
+of its own; then it is told. So a round that is killed anywhere is taken up by the next one, and starts nothing twice.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling
+
+from blocks.catalogue import unusable_agents
+from blocks.ledger.leases import held_by
+from blocks.workshop import Workshop
+from domain.access import Cancelled, NotCancelled
+from domain.brief import Brief
+from domain.errors import InputError, NotYet, reason_of
+from domain.issues import (
+    Answer,
+    AskedFor,
+    Decided,
+    Issue,
+    IssueComment,
+    IssueIntake,
+    IssueMark,
+    IssueRun,
+    IssueTold,
+    ReadIssue,
+    Trigger,
+    read_issue,
+)
+from domain.policy.brief_lint import lint_brief
+from domain.policy.issue_triggers import is_a_person, triggers, why_changed, why_stopped
+from domain.ports import HostedForge
+from flows.issue_comment import FINAL, comment_of
+from tasks.people.pager import page
+
+LEASE, LEASE_S = "forges/issues", 120.0
+OVERLAP = timedelta(minutes=2)
+"""So much of what was seen is asked for again: a forge's list may be late by seconds."""
+SETTLED = timedelta(seconds=2)
+MARKER = "lockgate:issue"
+T = TypeVar("T")
+log = logging.getLogger("lockgate")
+
+
+class Place:
+    """What we remember of one repository between two rounds. All of it is found again without it."""
+
+    def __init__(self, host: HostedForge, number: int, started: datetime, since: datetime) -> None:
+        self.host, self.id, self.started, self.since = host, number, started, since
+        self.done: dict[int, object] = {}
+        """Issue → what it was like when all of its triggers were decided."""
+        self.told: dict[int, str] = {}
+
+
+class IssueWatch:
+    """Asks forges for issues that want a run. One round at a time; `holder` names this process among all machines."""
+
+    def __init__(
+        self, holder: str, say: Callable[[str], object], usable: Callable[[Brief], tuple[str, ...]] = unusable_agents
+    ) -> None:
+        self._holder, self._say, self._usable = holder, say, usable
+        self._places: dict[tuple[str, IssueIntake], Place] = {}
+        self._books: dict[str, Book] = {}
+        self._troubles: dict[str, str] = {}
+
+    def look(self, client: SyncPrefectClient, shops: Mapping[str, Workshop]) -> None:
+        """One round over the repositories that workshops name under `issues`. One that fails keeps no other waiting."""
+        for name, shop in shops.items():
+            for intake in shop.issues:
+                trouble = ""
+                if not self._has_lease(shop):
+                    break  # another machine asks for this ledger's workshops
+                try:
+                    self._look_at(client, name, shop, intake)
+                except NotYet as err:
+                    log.info("issues of %s: %s", intake.repository, err)
+                except Exception as err:
+                    trouble = reason_of(err)
+                self._note(shop, intake.repository, trouble)
+
+    def _has_lease(self, shop: Workshop) -> bool:
+        return shop.ledger.lease(LEASE, self._holder, LEASE_S) is not None
+
+    def _note(self, shop: Workshop, repository: str, trouble: str) -> None:
+        """A person is told once of what is wrong, and not at each round."""
+        if trouble and self._troubles.get(repository) != trouble:
+            log.warning("issues of %s are not looked at: %s", repository, trouble)
+            page(shop.pager, f"Lockgate: issues of {repository} are not looked at", trouble)
+        self._troubles[repository] = trouble
+
+    def _look_at(self, client: SyncPrefectClient, name: str, shop: Workshop, intake: IssueIntake) -> None:
+        host = shop.forge.hosted(intake.repository)
+        if host is None:
+            raise InputError("no github block is for it: name one under `hosts` of the workshop's forge")
+        place = self._places.get((name, intake)) or _place(shop, host, intake)
+        self._places[(name, intake)], place.host = place, host
+
+        def go_on() -> None:
+            if not self._has_lease(shop):
+                raise NotYet("another machine goes on here: this one was too slow")
+
+        book = self._books.setdefault(shop.ledger.place, Book())
+        work = _Work(name, shop, intake, place, book, self._usable, go_on)
+        work.decide_new()
+        for decided, run in work.open_ones():
+            if decided.answer is Answer.RUN and run is None:
+                run = work.start(client, decided)
+                self._say(f"run {run} was asked for at {decided.url} by {decided.trigger.by.login}")
+        work.follow(client)
+
+
+def _place(shop: Workshop, host: HostedForge, intake: IssueIntake) -> Place:
+    """Where we were. What was asked for before this was switched on starts nothing."""
+    number = host.repository_id(intake.repository)
+    key = f"issues/{host.host}/{number}/{intake.label.casefold()}"
+    first = shop.ledger.entries(run_id=key, kind="issue-mark")
+    if not first:
+        now = host.moment(intake.repository)
+        shop.ledger.record(key, "issue-mark", now.isoformat(), IssueMark(at=now))
+        first = shop.ledger.entries(run_id=key, kind="issue-mark")
+    marks = [IssueMark.model_validate(entry.body).at for entry in first]
+    return Place(host, number, marks[0], max(marks) - OVERLAP)
+
+
+class Book:
+    """What a ledger says of issues, read on from where we were."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._told: set[tuple[str, str]] = set()
+        self.open: dict[tuple[str, str], Decided] = {}
+        self.runs: dict[tuple[str, str], str] = {}
+
+    def read(self, shop: Workshop) -> None:
+        until, after = shop.ledger.last_number(), self._seen
+        self._told |= {(one.run_id, one.key) for one in shop.ledger.entries(kind="issue-told", after=after)}
+        for entry in shop.ledger.entries(kind="issue-run", after=after):
+            self.runs[entry.run_id, entry.key] = str(entry.body["run_id"])
+        for entry in shop.ledger.entries(kind="issue-trigger", after=after):
+            if entry.body["answer"] in (Answer.RUN, Answer.REFUSED):
+                self.open[entry.run_id, entry.key] = Decided.model_validate(entry.body)
+        for over in self._told & self.open.keys():
+            del self.open[over]
+            self.runs.pop(over, None)
+        self._seen = until
+
+
+class _Work:
+    """One round for one repository."""
+
+    def __init__(
+        self,
+        name: str,
+        shop: Workshop,
+        intake: IssueIntake,
+        place: Place,
+        book: Book,
+        usable: Callable[[Brief], tuple[str, ...]],
+        go_on: Callable[[], None],
+    ) -> None:
+        self.name, self.shop, self.intake, self.place, self.book = name, shop, intake, place, book
+        self.host, self.usable, self.go_on = place.host, usable, go_on
+        self.at = intake.repository
+        self.key = f"issues/{place.host.host}/{place.id}"
+
+    def _of(self, number: int) -> str:
+        """Where an issue's triggers are on the ledger: the same, whatever its repository is called by now."""
+        return f"{self.key}/{number}"
+
+    # ── what is asked for ──
+
+    def decide_new(self) -> None:
+        """Every trigger that nobody has decided yet. All that changed is read before anything is."""
+        place = self.place
+        found = {one.number: one for one in self.host.issues(self.at, self.intake.label, place.since)}
+        comments = self.host.issue_comments(self.at, place.since)
+        commands: dict[int, list[IssueComment]] = defaultdict(list)
+        for comment in comments:
+            if comment.is_command:
+                commands[comment.number].append(comment)
+        for number in commands.keys() - found.keys():
+            if issue := self.host.issue(self.at, number):
+                found[number] = issue
+        times = [one.updated_at for one in found.values()] + [one.updated_at for one in comments]
+        newest = max(times, default=place.since)
+        waiting: list[int] = []
+
+        def decide(issue: Issue) -> None:
+            seen = (issue.updated_at, tuple(one.id for one in commands[issue.number]))
+            is_settled = issue.updated_at < newest - SETTLED  # the clock counts seconds: more may come in the same one
+            if not issue.is_open or (is_settled and place.done.get(issue.number) == seen):
+                return
+            if self._decide(issue, commands[issue.number]):
+                place.done[issue.number] = seen
+            else:
+                waiting.append(issue.number)
+
+        _each((found[number] for number in sorted(found)), decide)
+        if len(place.done) > 10_000:
+            place.done.clear()
+        if not waiting:
+            self._advance(newest)
+
+    def _advance(self, newest: datetime) -> None:
+        """The next round asks from here. Once a day that is kept, for a process that begins anew."""
+        if newest - OVERLAP > self.place.since:
+            self.place.since = newest - OVERLAP
+            at = IssueMark(at=newest)
+            key = f"{self.key}/{self.intake.label.casefold()}"
+            last = self.shop.ledger.last("issue-mark", run_id=key)
+            if last and IssueMark.model_validate(last.body).at.date() < newest.date():
+                self.shop.ledger.record(key, "issue-mark", f"{newest:%Y-%m-%d}", at)
+
+    def _decide(self, issue: Issue, commands: list[IssueComment]) -> bool:
+        """Whether all of its triggers are decided."""
+        self.go_on()
+        events = self.host.issue_events(self.at, issue.number)
+        asked = triggers(events, commands, self.intake.label, self.place.started)
+        known = {entry.key for entry in self.shop.ledger.entries(run_id=self._of(issue.number), kind="issue-trigger")}
+        fresh = [one for one in asked if one.key not in known]
+        allowed = [one for one in fresh if self._may_ask(one)]
+        for one in fresh:
+            if one.is_label and one not in allowed:
+                self._record(issue, one, Answer.NOBODY)
+        if not allowed:
+            return True
+        newest = allowed[-1]
+        if any(decided.number == issue.number for decided, run in self.open_ones() if decided.answer is Answer.RUN):
+            if newest.is_label:
+                return False  # the label was off meanwhile, so the run before is being cancelled: then this one
+            for one in allowed:
+                self._record(issue, one, Answer.OVERTAKEN)
+            return True
+        for one in allowed[:-1]:
+            self._record(issue, one, Answer.OVERTAKEN)
+        text = self.host.issue_text(self.at, issue.number)
+        if why := why_changed(newest, text, self.host.issue_events(self.at, issue.number)):
+            read = ReadIssue(None, (why,), ())
+        else:
+            read = read_issue(text, self.intake, self.name, self._lint)
+        self._record(issue, newest, Answer.RUN if read.brief else Answer.REFUSED, read)
+        return True
+
+    def _may_ask(self, one: Trigger) -> bool:
+        """Asked at this moment, by the user's id."""
+        return is_a_person(one, self.host.me(self.at)) and self.host.may_write(self.at, one.by)
+
+    def _lint(self, brief: Brief) -> tuple[str, ...]:
+        return (*lint_brief(brief, environments=self.shop.targets), *self.usable(brief))
+
+    def _record(self, issue: Issue, one: Trigger, answer: Answer, read: ReadIssue | None = None) -> None:
+        brief, reasons, hidden = read or ReadIssue(None, (), ())
+        decided = Decided(
+            trigger=one,
+            answer=answer,
+            workshop=self.name,
+            number=issue.number,
+            url=issue.url,
+            brief=brief,
+            reasons=reasons,
+            hidden=hidden,
+        )
+        self.shop.ledger.record(self._of(issue.number), "issue-trigger", one.key, decided)
+
+    # ── what is under way ──
+
+    def open_ones(self) -> list[tuple[Decided, str | None]]:
+        """What was decided and is not at its end, with its run."""
+        self.book.read(self.shop)
+        mine = f"{self.key}/"
+        return [
+            (decided, self.book.runs.get(at))
+            for at, decided in self.book.open.items()
+            if at[0].startswith(mine) and decided.workshop == self.name
+        ]
+
+    def start(self, client: SyncPrefectClient, decided: Decided) -> str:
+        """The one run of a trigger. Safe to repeat: the server gives the first one for the same key."""
+        self.go_on()
+        if decided.brief is None:
+            raise RuntimeError("what was refused starts nothing")
+        key = f"issue-{self.place.id}-{decided.number}-{decided.trigger.key}"
+        deployment = client.read_deployment_by_name("agent-task/agent-task")
+        made = client.create_flow_run_from_deployment(
+            deployment.id, parameters={"brief": decided.brief.model_dump(mode="json")}, idempotency_key=key
+        )
+        asked = AskedFor(
+            repository=self.at,
+            number=decided.number,
+            url=decided.url,
+            by=decided.trigger.by,
+            closes=self.intake.closes,
+        )
+        run = str(made.id)
+        self.shop.ledger.record(run, "asked-for", "issue", asked)
+        self.shop.ledger.record(self._of(decided.number), "issue-run", decided.trigger.key, IssueRun(run_id=run))
+        return run
+
+    def follow(self, client: SyncPrefectClient) -> None:
+        """Cancel what nobody wants any more, and tell how the rest goes."""
+        under_way = self.open_ones()
+        runs = _states(client, [run for _, run in under_way if run])
+        _each(under_way, lambda one: self._follow(client, *one, runs.get(one[1] or "")))
+
+    def _follow(self, client: SyncPrefectClient, decided: Decided, run_id: str | None, run: FlowRun | None) -> None:
+        self.go_on()
+        entries = self.shop.ledger.entries(run_id=run_id) if run_id else ()
+        is_over = run is None or run.state is None or run.state.type.value in FINAL
+        issue = self.host.issue(self.at, decided.number)
+        if run and not is_over and not any(one.kind == "merged" and one.body["commit"] for one in entries):
+            self._cancel(client, run, decided, issue)
+        if issue is not None:
+            text = comment_of(decided, run_id, run, entries, self.host.desk_url)
+            if self.place.told.get(decided.number) != text:
+                self.host.comment(self.at, decided.number, MARKER, text)
+                self.place.told[decided.number] = text
+        if is_over and (run_id or decided.answer is Answer.REFUSED):
+            self.shop.ledger.record(self._of(decided.number), "issue-told", decided.trigger.key, IssueTold())
+
+    def _cancel(self, client: SyncPrefectClient, run: FlowRun, decided: Decided, issue: Issue | None) -> None:
+        """Before it costs more. What merges or releases in this moment is not stopped half-way."""
+        events = self.host.issue_events(self.at, decided.number) if issue else ()
+        why = why_stopped(decided.trigger, events, self.intake.label, is_open=issue is not None and issue.is_open)
+        run_id, url = str(run.id), self.shop.ledger.url.get_secret_value()
+        if why is None or held_by(url, run_id) or (run.state and run.state.type.value == "CANCELLING"):
+            return
+        who = Cancelled(by=f"lockgate, for {decided.url}", why=why)
+        key = f"{who.by}#{len(self.shop.ledger.entries(run_id=run_id, kind='not-cancelled'))}"
+        self.shop.ledger.record(run_id, "cancelled", key, who)
+        if held_by(url, run_id):
+            no = NotCancelled(by=who.by, reason="it merges or releases in this moment")
+            self.shop.ledger.record(run_id, "not-cancelled", key, no)
+            return
+        client.set_flow_run_state(run.id, Cancelling(message=f"{why}: {decided.url}"))
+
+
+def _each(items: Iterable[T], act: Callable[[T], object]) -> None:
+    """Each by itself: one that fails keeps no other from being done, and is raised when all are."""
+    trouble: Exception | None = None
+    for item in items:
+        try:
+            act(item)
+        except Exception as err:
+            trouble = trouble or err
+    if trouble:
+        raise trouble
+
+
+def _states(client: SyncPrefectClient, runs: Iterable[str]) -> dict[str, FlowRun]:
+    wanted = [UUID(run) for run in runs]
+    found: dict[str, FlowRun] = {}
+    for at in range(0, len(wanted), 200):
+        asked = FlowRunFilter.model_validate({"id": {"any_": wanted[at : at + 200]}})
+        found |= {str(run.id): run for run in client.read_flow_runs(flow_run_filter=asked, limit=200)}
+    return found
