@@ -34,6 +34,7 @@ IMPORTED = (
     "prefect.workers.process",
 )
 """What starts with a station, beside flows and server: compiled here, and not by each when all start at once."""
+SCANNERS = ("Bandit", "Gitleaks", "Kingfisher", "Ruff", "Semgrep", "Squawk", "Zizmor")
 KEPT = ("alembic_version", "block_type", "block_schema", "block_schema_reference", "flow", "deployment",
         "deployment_schedule", "work_pool", "work_queue", "concurrency_limit_v2")  # fmt: skip
 """The tables whose rows are every home's. What else the server wrote is about this one start of it."""
@@ -73,9 +74,11 @@ def at_install() -> None:
         _clean(made)
         os.replace(made, kept())
         _code().write_text(code)
-    from blocks.scanners.kingfisher import Kingfisher
+    from blocks import scanners
+    from blocks.scanners.tool import keep_versions
 
-    Kingfisher().prepare()
+    scanners.Kingfisher().prepare()
+    keep_versions(getattr(scanners, name)() for name in SCANNERS)
     for name in IMPORTED:
         importlib.import_module(name)
 

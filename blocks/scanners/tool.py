@@ -4,7 +4,9 @@ The tool sees 00001.py where the tree says app/search.py, so no name, ignore fil
 it. Each run holds a planted canary: a tool that does not report it did not look, whatever it prints.
 """
 
+import functools
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -19,6 +21,7 @@ from typing import ClassVar, NamedTuple
 from pydantic import Field
 
 from blocks.base import LockgateBlock
+from blocks.home import installed
 from domain.policy import Rule
 from domain.policy.rule import Hit
 from domain.ports import Tree
@@ -141,6 +144,27 @@ def within(package: str, program: str) -> str:
 
 _VERSIONS: dict[tuple[tuple[str, ...], int, int, int], str] = {}
 """What a program said of itself: (its command, inode, size, time of change) → version."""
+_KEPT = "scanner-versions.json"
+"""What they said at the install, so that no process of a run asks again: each takes up to half a second to start."""
+
+
+def keep_versions(tools: "Iterable[Tool]") -> None:
+    """Ask each tool, for every process of this installation to read."""
+    _VERSIONS.clear()
+    for tool in tools:
+        tool.version()
+    draft = installed() / f"{_KEPT}.new"
+    draft.write_text(json.dumps([[*state, version] for state, version in _VERSIONS.items()]))
+    draft.replace(installed() / _KEPT)
+
+
+@functools.cache
+def _kept_versions() -> dict[tuple[tuple[str, ...], int, int, int], str]:
+    try:
+        told = json.loads((installed() / _KEPT).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {(tuple(argv), inode, size, changed): version for argv, inode, size, changed, version in told}
 
 
 class Tool(LockgateBlock):
@@ -176,11 +200,14 @@ class Tool(LockgateBlock):
         return None
 
     def version(self) -> str:
-        """The tool's version, or `unknown` where it does not say. It is asked once for each state of its program."""
+        """The tool's version, or `unknown` where it does not say. It is asked once for each state of its program, those
+        that came with Lockgate at the install."""
         argv = tuple(self._argv())
         try:
             program = os.stat(argv[0])
             state = (argv, program.st_ino, program.st_size, program.st_mtime_ns)
+            if state not in _VERSIONS and (said := _kept_versions().get(state)):
+                _VERSIONS[state] = said
             if state not in _VERSIONS:
                 with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
                     _, output = self._run(self.VERSION, Path(folder))

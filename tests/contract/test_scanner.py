@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.scanners import SCAN_RULES, Bandit, Kingfisher, Ruff
+from blocks.scanners import SCAN_RULES, Bandit, Kingfisher, Ruff, tool
 from blocks.scanners.gitleaks import Gitleaks
 from blocks.scanners.tool import Tool
 from domain.ports import Scanner, Tree, TreeEntry
@@ -400,3 +400,23 @@ def test_the_version_is_asked_once_until_the_program_is_another_one(kind: type[T
         scanner = kind(program=str(program))
         assert [scanner.version(), kind(program=str(program)).version()] == [version, version]
     assert asked.read_text() == "x\nx\n"
+
+
+def test_what_it_said_at_the_install_no_process_asks_again_until_the_program_is_another_one(
+    kind: type[Tool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, asked = tmp_path / "scanner", tmp_path / "asked"
+    program.write_text(f"#!/bin/sh\necho x >> {asked}\necho scanner 1.2.3\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(tool, "installed", lambda: tmp_path)
+    monkeypatch.setattr(tool, "_VERSIONS", {})
+    tool.keep_versions([kind(program=str(program))])
+    tool._kept_versions.cache_clear()
+    try:
+        for count, version in enumerate(("1.2.3", "1.2.10"), 1):
+            tool._VERSIONS.clear()  # as in another process
+            assert kind(program=str(program)).version() == version
+            assert asked.read_text() == "x\n" * count
+            program.write_text(f"#!/bin/sh\necho x >> {asked}\necho scanner 1.2.10\n")
+    finally:
+        tool._kept_versions.cache_clear()
