@@ -158,7 +158,7 @@ def _parts(task: Task) -> Iterable[_Part]:
 
         usd = sum(usd for attempt, usd in (*task.usd.items(), *task.reserved.values()) if is_its(attempt))
         seconds = sum(spent for attempt, spent in task.sandbox_s.items() if is_its(attempt))
-        first = next((one for one in tries if one.agent == line.agent), None)
+        first = next((one for one in tries if (one.agent or task.agents[0]) == line.agent), None)
         yield _Part(line, task, tuple(mine), first, usd, seconds / 60, line == owner)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import ClassVar, TypeVar
 
 from pydantic import Field, SecretStr
@@ -16,7 +17,7 @@ from blocks.home import home
 from blocks.ledger import leases, seen
 from blocks.ledger.database import parse, shown, transaction
 from blocks.ledger.leases import Runner, is_held, now_of
-from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, hash_of
+from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, hash_of, utc_text
 from blocks.ledger.writing import record, row_of, value_of
 from domain.value import Value
 
@@ -71,9 +72,14 @@ class Ledger(LockgateBlock):
             row = row_of(session, run_id, kind, key)
             return None if row is None else value_of(row, type_)
 
-    def entries(self, run_id: str | None = None, kind: str | None = None, after: int = 0) -> tuple[Entry, ...]:
-        """Entries whose number is above `after`, oldest first; of one run, one kind, or all."""
+    def entries(
+        self, run_id: str | None = None, kind: str | None = None, after: int = 0, since: datetime | None = None
+    ) -> tuple[Entry, ...]:
+        """Entries whose number is above `after`, recorded at `since` or later, oldest first; of one run, one kind, or
+        all."""
         wanted = select(EntryRow).where(EntryRow.id > after).order_by(col(EntryRow.id))
+        if since is not None:
+            wanted = wanted.where(EntryRow.at >= utc_text(since.timestamp()))
         if run_id is not None:
             wanted = wanted.where(EntryRow.run_id == run_id)
         if kind is not None:

@@ -29,6 +29,9 @@ class Books:
 
     def __init__(self) -> None:
         self._known: dict[str, History] = {}
+        self._stands: tuple[tuple[str, str], ...] = ()
+        self._counted: Team | None = None
+        """What was counted when the ledgers stood there."""
         self._lock = threading.Lock()
 
     def team(self) -> Team:
@@ -42,6 +45,9 @@ class Books:
                 except LockgateError as err:
                     problems.append(f"Not all can be shown: {err}")
             found = [self._known[url] for url in sorted(urls) if url in self._known]
-            reviews = health(found)
-            newest = tuple(reversed(reviews.reviews[-NEWEST:]))
-            return Team(total(found), records(found), reviews, newest, list(dict.fromkeys(problems)))
+            stands = tuple((url, self._known[url].hash) for url in sorted(urls) if url in self._known)
+            if stands != self._stands or self._counted is None:
+                reviews = health(found)
+                newest = tuple(reversed(reviews.reviews[-NEWEST:]))
+                self._stands, self._counted = stands, Team(total(found), records(found), reviews, newest, [])
+            return self._counted._replace(problems=list(dict.fromkeys(problems)))

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime, time
 
 from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext, TaskRunContext
@@ -17,7 +17,8 @@ MAX_BARS = 31
 
 def bill_of(ledger: Ledger, run_id: str | None = None, since: date | None = None) -> Bill:
     """The bill of one run, or of all. Raises LedgerError where the ledger cannot be read."""
-    return bill([entry for kind in KINDS for entry in ledger.entries(run_id=run_id, kind=kind)], since)
+    begins = datetime.combine(since, time(), UTC) if since else None
+    return bill([e for kind in KINDS for e in ledger.entries(run_id=run_id, kind=kind, since=begins)], since)
 
 
 def markdown(made: Bill) -> str:

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta, timezone
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -128,6 +129,15 @@ def test_entries_come_in_order_and_by_run_kind_and_number(ledger: Ledger) -> Non
     assert (entry.run_id, entry.kind, entry.key, entry.type) == ("a", "note", "1", "Note")
     assert entry.body == {"text": "anote1", "marks": []}
     assert abs(entry.at.timestamp() - time.time()) < 60 and entry.at.tzname() == "UTC"
+
+
+def test_entries_since_a_moment_are_those_recorded_then_or_later(ledger: Ledger) -> None:
+    for number in range(4):
+        ledger.record("run", "note", f"{number}", Note(text="x"))
+    at = [entry.at for entry in ledger.entries()]
+    assert [e.key for e in ledger.entries(since=at[2])] == ["2", "3"]
+    assert ledger.entries(kind="note", since=at[3] + timedelta(microseconds=1)) == ()
+    assert len(ledger.entries(since=at[0].astimezone(timezone(timedelta(hours=-9))))) == 4
 
 
 def test_what_is_still_open_is_looked_for_by_run_and_key(ledger: Ledger) -> None:

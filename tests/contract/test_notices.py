@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -9,18 +10,28 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+from cryptography import x509
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from blocks import kept
 from blocks.ledger.ledger import Ledger
 from domain.access import Holding
+from domain.brief import Acceptance, Brief, Budget
+from domain.models import Metered
 from domain.notices import Class, Message, Notices, Notified, Notifying
-from domain.task import Answer, Approval, End, Outcome, Question, Release, RolledBack
+from domain.project import ProjectSettings
+from domain.task import Answer, Approval, BillLine, End, Outcome, Prepared, Question, Release, RolledBack
 from flows import notices
 from flows.notices import Notifier
 from tasks.people import pager
@@ -319,3 +330,133 @@ def test_a_dead_channel_keeps_no_caller(blocks: Any, monkeypatch: pytest.MonkeyP
         began = time.monotonic()
         assert not pager.page("lockgate-pagerduty/x", "down", "it is")
         assert not server.over.is_set() and time.monotonic() - began < 9, "before its own time was up"
+
+
+def test_a_budget_that_is_nearly_used_up_is_told_once_and_is_over_with_the_run(blocks: Any, ledger: Ledger) -> None:
+    """By money, as calls are metered, and by minutes of sandbox time."""
+    for run in ("money", "minutes", "little"):
+        brief = Brief(
+            title=f"Search by {run}", goal="g", repository="/srv/a.git", agent="codex/x",
+            acceptance=Acceptance(command="make check"), budget=Budget(usd=1.0, minutes=10),
+        )  # fmt: skip
+        ledger.record(run, "prepared", "prepared", Prepared(
+            run_id=run, brief=brief, base="b" * 40, settings=ProjectSettings(), settings_source="detected",
+            contract="c", requirements=(),
+        ))  # fmt: skip
+
+    def spend(run: str, call: int, usd: float = 0.0, sandbox_s: float = 0.0) -> None:
+        if sandbox_s:
+            line = BillLine(run_id=run, step="edit", attempt=1, sandbox_s=sandbox_s)
+            ledger.record(run, "bill", f"edit-{call}", line)
+            return
+        used = Metered(
+            run_id=run,
+            call=f"{call}",
+            step="edit",
+            attempt=1,
+            agent="codex",
+            environment=None,
+            model="x/large",
+            usd=usd,
+        )
+        ledger.record(run, "metered", f"{call}", used)
+
+    with hook() as server:
+        blocks({"lockgate-pagerduty/x": duty(server)})
+        shops: Any = {"default": Shop(ledger, Notices(otherwise=("lockgate-pagerduty/x",)))}
+        one = Notifier(print, "http://desk/")
+        one.look(shops)
+        spend("money", 1, usd=0.5)
+        spend("minutes", 1, sandbox_s=7.9 * 60)
+        spend("little", 1, usd=0.79)
+        one.look(shops)
+        assert server.told == [], "less than four fifths"
+        spend("money", 2, usd=0.3)
+        spend("minutes", 2, sandbox_s=0.2 * 60)
+        one.look(shops)
+        spend("money", 3, usd=0.1)
+        one.look(shops)
+        later = Notifier(print, "http://desk/")  # as after a restart
+        later.look(shops)
+        spend("money", 4, usd=0.05)
+        later.look(shops)
+        texts = [event["payload"]["custom_details"]["text"] for event in server.told]
+        assert [event["dedup_key"] for event in server.told] == ["budget/money", "budget/minutes"], texts
+        assert "0.80 of 1.00 USD" in texts[0] and "8 of 10 minutes" in texts[1]
+        ended = Outcome(run_id="money", title="Search", end=End.GAVE_UP, sentence="gave up: the budget is used up")
+        ledger.record("money", "outcome", "outcome", ended)
+        later.look(shops)
+    assert ("resolve", "budget/money") in [(event["event_action"], event["dedup_key"]) for event in server.told]
+
+
+SIGN_IN: tuple[tuple[str, dict[str, Any], dict[str, Any], str | None], ...] = (
+    ("starttls", {"security": "starttls"}, {}, None),
+    ("tls", {"security": "tls"}, {"implicit": True}, None),
+    ("a wrong password", {"security": "starttls", "password": "wrong-secret"}, {}, "535"),
+    ("a wrong password over tls", {"security": "tls", "password": "wrong-secret"}, {"implicit": True}, "535"),
+    ("a certificate that nobody signed", {"security": "starttls"}, {"trusted": False}, "CERTIFICATE_VERIFY_FAILED"),
+    ("the same over tls", {"security": "tls"}, {"implicit": True, "trusted": False}, "CERTIFICATE_VERIFY_FAILED"),
+    ("another host's certificate", {"security": "starttls"}, {"of": "127.0.0.9"}, "CERTIFICATE_VERIFY_FAILED"),
+    ("a server that speaks no TLS", {"security": "starttls"}, {"tls": False}, "STARTTLS"),
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "server", "problem"), [each[1:] for each in SIGN_IN], ids=[each[0] for each in SIGN_IN]
+)
+def test_mail_signs_in_over_tls_and_the_password_goes_nowhere_else(
+    blocks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], server: dict[str, Any],
+    problem: str | None,
+) -> None:  # fmt: skip
+    certificate = _certificate(tmp_path, str(server.get("of", "127.0.0.1")))
+    if server.get("trusted", True):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    offered: list[bytes] = []
+
+    def authenticate(_server: Any, session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
+        assert session.ssl is not None or server.get("implicit"), "never in the clear"
+        offered.append(data.password)
+        return AuthResult(success=(data.login, data.password) == (b"gate", b"right-secret"), handled=False)
+
+    inbox, context = Inbox(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tls: dict[str, Any] = {"ssl_context": context} if server.get("implicit") else {"tls_context": context}
+    controller = Controller(
+        inbox, hostname="127.0.0.1", port=port, ready_timeout=60, authenticator=authenticate, auth_required=True,
+        auth_require_tls=not server.get("implicit"), **(tls if server.get("tls", True) else {}),
+    )  # fmt: skip
+    controller.start()
+    try:
+        blocks({"lockgate-email/x": {
+            "host": "127.0.0.1", "port": port, "user": "gate", "password": "right-secret", "sender": "gate@example.org",
+            "to": ["ann@example.org"], **fields,
+        }})  # fmt: skip
+        why = pager.send("lockgate-email/x", Message(key="k", subject="Something waits", body="Look at it."))
+    finally:
+        controller.stop()
+    if problem is None:
+        assert why is None and "Something waits" in inbox.mails[0] and offered == [b"right-secret"]
+        return
+    assert why is not None and problem in why and "secret" not in why and inbox.mails == []
+    assert set(offered) == ({b"wrong-secret"} if problem == "535" else set())
+
+
+def _certificate(folder: Path, address: str) -> Path:
+    """Key and certificate of a server at an address, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    at = folder / "mail.pem"
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    at.write_bytes(pem + made.public_bytes(Encoding.PEM))
+    return at

@@ -1,13 +1,19 @@
-"""Somebody signs in at the desk with a real browser, reads what a hostile agent made, and approves it by keyboard."""
+"""Somebody signs in at the desk with a real browser: what a hostile agent made is read and approved by keyboard, and a
+review that waits is told, seen, and declined if nobody answers it."""
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from domain.task import Approval, End
-from tests.e2e.briefs import FILES, SETTINGS, brief, repository
+from tests.contract.test_notices import Hook, hook
+from tests.e2e.briefs import FILES, GOOD, SETTINGS, brief, repository
 from tests.e2e.station import Station
 from tests.e2e.test_door import Guest, waits
 
@@ -85,3 +91,106 @@ def test_a_hostile_change_is_read_and_approved_by_keyboard(station: Station, tmp
     page.wait_for_selector("#token")
     assert page.url.startswith(f"{carl.url}/desk/sign-in")
     assert [each for each in seen.wrong if "409" not in each] == []
+
+
+def test_a_parked_review_is_told_seen_on_record_accessible_and_declined_if_nobody_answers(
+    station: Station, tmp_path: Path, chromium: Browser
+) -> None:
+    at = repository(tmp_path / "sums.git")
+    mounts = tmp_path / "agents"
+    mounts.mkdir()
+    station.command("told", GOOD, mounts)
+    with hook() as pager:
+        _tell(station, pager.url)
+        dora = Guest(station, "dora", "administer")
+        checked = station.lockgate("doctor", "--page")
+        assert "lockgate-pagerduty/desk" in checked.stdout and pager.told, checked.stdout
+        run_id = station.submit(brief(at, "command/told"))
+        waits(station, run_id)
+        told = _event(pager, run_id, "trigger")
+        text = told["payload"]["custom_details"]["text"]
+        assert f"/desk/review/{run_id}" in text and told["dedup_key"].startswith(f"review/{run_id}")
+
+        page = Seen(chromium, dora.url).page
+        page.goto(text[text.index("http") :].split()[0])  # as who follows the message
+        page.fill("#token", dora.headers["Authorization"].partition(" ")[2])
+        _is_accessible(page)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{dora.url}/desk/at-*/review/{run_id}")
+        assert _looks(station, run_id, 1) == ["shown"]
+        page.locator(".diff .add").first.scroll_into_view_if_needed()
+        page.evaluate("document.querySelector('.diff').scrollIntoView({block: 'center'})")
+        assert _looks(station, run_id, 2) == ["shown", "opened"]
+        page.reload()
+
+        desk = page.url.partition("/review/")[0]
+        for screen in ("/", "/tasks", f"/task/{run_id}", f"/review/{run_id}", "/environments", "/team", "/brief"):
+            for width in (1280, 360):
+                page.set_viewport_size({"width": width, "height": 800})
+                page.goto(desk + screen)
+                _is_accessible(page)
+                assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), (
+                    screen
+                )
+        assert _looks(station, run_id, 2) == ["shown", "opened"], "once each"
+
+        done = station.python(EXPIRE)
+        assert f"declined the review of run {run_id}" in done
+        assert station.wait(run_id, approve=False).end is End.DECLINED
+        assert _event(pager, run_id, "resolve")["dedup_key"] == told["dedup_key"]
+        _tell(station, None)
+    team = json.loads(station.lockgate("team", "--json", check=True).stdout)
+    (mine,) = [line for line in team["agents"] if line["agent"] == "command/told"]
+    assert (mine["asked"], mine["merged"], mine["passed_gates_at_first_try"]["part"]) == (1, 0, 1)
+
+
+EXPIRE = """
+from prefect.client.orchestration import get_client
+from blocks.workshop import workshop
+from flows.housekeeping import expire_reviews
+with get_client(sync_client=True) as client:
+    print(expire_reviews(client, workshop('default').model_copy(update={'review_days': 0.0})))
+"""
+
+
+def _tell(station: Station, url: str | None) -> None:
+    """People of the default workshop are told by a pager there; None: nobody is."""
+    station.python(
+        "from blocks.notices.pagerduty import PagerDuty\nfrom blocks.workshop import Workshop\n"
+        "from domain.notices import Notices\n"
+        + (f"PagerDuty(routing_key='secret-key', url={url!r}).keep('desk')\n" if url else "")
+        + "shop = Workshop.saved('default')\n"
+        f"shop.notices = Notices(otherwise={('lockgate-pagerduty/desk',) if url else ()!r})\n"
+        "shop.keep('default')"
+    )
+
+
+def _event(pager: Hook, run_id: str, action: str) -> dict[str, Any]:
+    """What the pager was told of a run, once it is."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        for event in list(pager.told):
+            if event.get("event_action") == action and run_id in event["dedup_key"]:
+                return event
+        time.sleep(0.3)
+    raise AssertionError(f"the pager never got a {action} of run {run_id}: {pager.told}")
+
+
+def _looks(station: Station, run_id: str, count: int) -> list[str]:
+    """What is on record of who saw the review, once it is so much."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = [str(entry.body["what"]) for entry in station.entries(run_id, "looked")]
+        if len(found) >= count:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{found} is on record")
+
+
+def _is_accessible(page: Page) -> None:
+    """axe finds nothing serious."""
+    found = Axe().run(page).response
+    assert len(found["passes"]) > 10, "it looked"
+    wrong = [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]
+             if each["impact"] in ("serious", "critical")]  # fmt: skip
+    assert wrong == [], page.url
