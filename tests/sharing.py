@@ -89,6 +89,8 @@ REST = {
 }
 """Why `make test` leaves tests to the rest → pattern in their ids."""
 
+FILES_SHOWN = 40
+
 LEFT_OUT: Counter[str] = Counter()
 """Why tests were left out → how many."""
 
@@ -165,6 +167,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("left out: `make test-rest` runs them, `make test-all` runs all")
         for why, count in LEFT_OUT.most_common():
             terminalreporter.line(f"{count:5} {why}")
+    if os.environ.get("CI"):
+        _show_files(terminalreporter)
+
+
+def _show_files(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where the time went, for the table in CONTRIBUTING.md."""
+    took, tests = Counter[str](), Counter[str]()
+    for report in (one for some in terminalreporter.stats.values() for one in some):
+        if isinstance(report, pytest.TestReport):
+            file = report.nodeid.partition("::")[0]
+            took[file] += report.duration
+            tests[file] += report.when == "call"
+    terminalreporter.section("seconds of a worker, by file")
+    for file, seconds in took.most_common(FILES_SHOWN):
+        terminalreporter.line(f"{seconds:7.0f} s {tests[file]:5} tests  {file}")
+    terminalreporter.line(f"{sum(took.values()):7.0f} s {sum(tests.values()):5} tests  in all")
 
 
 @pytest.hookimpl(wrapper=True)
