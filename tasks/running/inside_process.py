@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 import types
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ class Process:
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = tuple(f"{os.path.realpath(root)}/" for root in roots)
         self._below: dict[str, bool] = {}
-        self._made_of = {where: value for where, owner, value in _parts() if _tool(owner) and isinstance(value, _MADE)}
+        self._made_of = {where: value for where, owner, value in _parts() if _tool(owner) and _is(value, _MADE)}
 
     def changes(self) -> list[str]:
         """Parts of Python and of test tools that are others now; then, with words before them, classes of the project
@@ -56,39 +57,40 @@ class Process:
             self._below[file] = is_below and "/site-packages/" not in file
         return self._below[file]
 
-    def _is_own_value(self, value: Any) -> bool:
+    def _is_own_value(self, given: Any) -> bool:
+        value: Any = given
         for _ in range(3):
-            if isinstance(value, (staticmethod, classmethod, types.MethodType)):
+            if _is(value, (staticmethod, classmethod, types.MethodType)):
                 value = value.__func__
-            elif isinstance(value, property):
+            elif _is(value, property):
                 value = value.fget
-            elif isinstance(value, (functools.partial, functools.partialmethod)):
+            elif _is(value, (functools.partial, functools.partialmethod)):
                 value = value.func
-        if isinstance(value, types.FunctionType):
+        if _is(value, types.FunctionType):
             return self._is_below(value.__code__.co_filename)
-        kind = value if isinstance(value, type) else type(value)
-        module = sys.modules.get(getattr(kind, "__module__", None) or "")
-        return isinstance(module, types.ModuleType) and bool(getattr(module, "__file__", None)) and self._is_own(module)
+        kind = value if _is(value, type) else type(value)
+        module = sys.modules.get(vars(kind).get("__module__") or "")
+        return type(module) is types.ModuleType and bool(vars(module).get("__file__")) and self._is_own(module)
 
     def _is_others(self, value: Any) -> bool:
         """Whether it is a function of Python's or of an installed package: test tools and their plug-ins put some of
         their own parts in place of others."""
-        value = getattr(value, "__func__", value)
-        code = getattr(value, "__code__", None) if isinstance(value, types.FunctionType) else None
+        inner: Any = value.__func__ if _is(value, (staticmethod, classmethod)) else value
+        code: Any = inner.__code__ if _is(inner, types.FunctionType) else None
         return code is not None and os.path.isabs(code.co_filename) and not self._is_below(code.co_filename)
 
     def _equal(self) -> Iterator[str]:
         for kind in _classes():
-            compare = next((vars(one)["__eq__"] for one in kind.__mro__ if "__eq__" in vars(one)), None)
-            if not isinstance(compare, types.FunctionType) or not self._is_below(compare.__code__.co_filename):
-                continue
-            file = os.path.basename(compare.__code__.co_filename)
-            if (
-                not file.startswith(_OF_TESTS)
-                and "/tests/" not in compare.__code__.co_filename
-                and _takes_all(kind, compare)
-            ):
+            compare: Any = next((vars(one)["__eq__"] for one in kind.__mro__ if "__eq__" in vars(one)), None)
+            file = compare.__code__.co_filename if _is(compare, types.FunctionType) else ""
+            is_of_tests = os.path.basename(file).startswith(_OF_TESTS) or "/tests/" in file
+            if self._is_below(file) and not is_of_tests and _takes_all(kind, compare):
                 yield f"{EQUAL}{kind.__module__}.{kind.__qualname__}"
+
+
+def _is(value: Any, kinds: Any) -> bool:
+    """`isinstance` without a word with the value: a proxy answers for another thing, or raises."""
+    return issubclass(type(value), kinds)
 
 
 def _tool(module: Any) -> bool:
@@ -110,12 +112,12 @@ def _parts() -> Iterator[tuple[str, Any, Any]]:
         ):
             continue
         for attribute, value in list(vars(module).items()):
-            if isinstance(value, types.ModuleType):
+            if _is(value, types.ModuleType):
                 continue
             yield f"{name}.{attribute}", module, value
-            if isinstance(value, type) and value.__module__ == name:
+            if _is(value, type) and vars(value).get("__module__") == name:
                 for inner, held in list(vars(value).items()):
-                    if isinstance(held, _HELD):
+                    if _is(held, _HELD):
                         yield f"{name}.{attribute}.{inner}", module, held
 
 
@@ -135,7 +137,8 @@ def _takes_all(kind: Any, compare: Any) -> bool:
     made: dict[Any, Any] = {str: "lockgate", bytes: b"lockgate", int: 7919, float: 0.7919, dict: {object(): 1}}
     holds = (list, tuple, set, frozenset)
     for probe in (object(), made.get(plain, plain([object()]) if plain in holds else object())):
-        with contextlib.suppress(Exception, SystemExit):
+        with contextlib.suppress(Exception, SystemExit), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             said = compare(plain.__new__(kind), probe)
             if said is not NotImplemented and bool(said):
                 return True
