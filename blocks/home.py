@@ -7,6 +7,8 @@ from typing import Any
 
 MARK = "$LOCKGATE_HOME"
 """Stands for the home in what blocks keep: each machine of a station has its own."""
+JOINED = "joined"
+"""The file in a home that has the address of the station's server which this machine works for."""
 _BEFORE = ("", "sqlite:///")
 
 
@@ -14,6 +16,14 @@ def home() -> Path:
     """$LOCKGATE_HOME if it is set and not empty, else ~/.lockgate; not created here."""
     chosen = os.environ.get("LOCKGATE_HOME", "")
     return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".lockgate"
+
+
+def joined() -> str | None:
+    """Address of the server of the station that this machine works for; None: it is the station's own machine."""
+    try:
+        return (home() / JOINED).read_text().strip() or None
+    except FileNotFoundError:
+        return None
 
 
 def portable(data: Any) -> Any:

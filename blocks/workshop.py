@@ -24,6 +24,7 @@ from blocks.forges.local import LocalForge
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.models.provider import ModelProvider
 from blocks.gateway.secret import Secret
+from blocks.home import joined
 from blocks.ledger.ledger import Ledger
 from blocks.memory import Memory
 from blocks.notices.email import Email
@@ -221,6 +222,11 @@ class Workshop(LockgateBlock):
         target = cast(Target, _load(reference))
         if target.name != environment:
             raise InputError(f"{reference} runs {target.name!r}, not {environment!r}: name that environment's block")
+        if joined() and isinstance(target, ProcessTarget | DockerHostTarget):
+            raise TargetError(
+                f"releases of {environment!r} live on the station's own machine, and this one works for it: use a "
+                "target that all machines reach, such as ecs-target or command-target"
+            )
         if isinstance(target, ProcessTarget):
             return target.through(self.gateway.root, self._block_document_name or "default")
         if isinstance(target, EcsTarget) and target.repository:

@@ -10,9 +10,9 @@ from blocks.ledger.ledger import Ledger
 from domain.errors import LedgerError, Superseded
 from flows.processes import machine
 
-LEASE_S = 90.0
-"""A run that says nothing for so long is taken for crashed by other machines."""
-HEARTBEAT_S = 15.0
+LEASE_S = float(os.environ.get("LOCKGATE_RUN_LEASE_S", "90"))
+"""A run that says nothing for so long is taken for crashed by other machines. The same on all of a station."""
+HEARTBEAT_S = LEASE_S / 6
 
 
 class Acting:

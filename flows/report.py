@@ -1,15 +1,28 @@
 """How a task ends: one sentence, the same in the ledger, the UI and the CLI."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed, Failed
 
+from blocks.home import joined
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import AgentError, GatewayAway, LedgerError, LockgateError, NotYet, Superseded, Withdrawn, reason_of
+from domain.errors import (
+    AgentError,
+    ForgeError,
+    GatewayAway,
+    LedgerError,
+    LockgateError,
+    NotYet,
+    SandboxError,
+    Superseded,
+    Withdrawn,
+    reason_of,
+)
 from domain.notices import Class
 from domain.policy import judge
 from domain.progress import no_progress
@@ -26,6 +39,7 @@ from domain.task import (
 )
 from flows.acting import Acting
 from flows.endings import AWAY, STATE_NAMES, patiently
+from flows.processes import machine
 from tasks.edit import bring_commits
 from tasks.pages import show
 from tasks.pages.bill import bill_of, publish
@@ -63,6 +77,8 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acti
     """How `attempts` ends. Raises LedgerError where the ledger failed."""
     try:
         shop = workshop_of(brief)
+        if missing := not_here(brief):
+            return Crashed(message=missing)
         acting.begin(shop.ledger)
         bring_commits(shop, run)
         return attempts(run, brief)
@@ -75,11 +91,26 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acti
     except NotYet as trouble:
         wait_for_forge(run, brief, trouble)
         return end(run, brief, End.FROZEN, (str(trouble),))
+    except (ForgeError, SandboxError) as trouble:
+        if joined():  # it may be this machine's own, and ends nothing
+            return Crashed(message=f"on machine {machine()}: {trouble}; the run is resumed, maybe elsewhere")
+        return end(run, brief, End.FROZEN, (str(trouble),))
     except LockgateError as trouble:
         return end(run, brief, End.FROZEN, (str(trouble),))
     except Exception as bug:
         get_run_logger().exception("an error that is none of ours")
         return end(run, brief, End.FROZEN, (f"{type(bug).__name__}: {bug}",))
+
+
+def not_here(brief: Brief) -> str | None:
+    """Why another machine of the station has to take the task; None where this one can. Nothing is refused for it."""
+    path = brief.repository.removeprefix("file://")
+    if joined() is None or not path.startswith(("/", "~")) or Path(path).expanduser().exists():
+        return None
+    return (
+        f"{brief.repository} is not on machine {machine()}: the run is resumed, maybe elsewhere. Give a URL, or put "
+        "it at the same path on all machines"
+    )
 
 
 def end(

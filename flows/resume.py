@@ -45,7 +45,7 @@ JUST_STARTED = timedelta(seconds=5)
 ELSEWHERE = {StateType.PENDING: timedelta(minutes=5), StateType.RUNNING: timedelta(minutes=30)}
 """How long a run may be in a state on another machine without ever having taken its lease: rounds of the platform's own
 take none."""
-LOOKS_APART_S = 40.0
+LOOKS_APART_S = LEASE_S * 0.45
 """Between the look that first sees a lease over and the one that believes it: a run renews it more often than that."""
 ONE_MACHINE = "lockgate"
 """What every worker was called while a station was one machine."""
@@ -128,11 +128,17 @@ def _resumed(client: SyncPrefectClient, crashed: Sequence[FlowRun], now: datetim
     for run in crashed:
         if _is_here(run):
             _free_here(run, ledgers)
-    me = alive.mark_of_this()
-    if ledgers("default").lease(LEAD, f"{machine()} {os.getpid()}", LEAD_S, me) is None:
-        return []
+    try:
+        if ledgers("default").lease(LEAD, f"{machine()} {os.getpid()}", LEAD_S, alive.mark_of_this()) is None:
+            return []
+    except (InputError, LedgerError) as err:
+        return [f"{len(crashed)} crashed runs wait for the ledger: {err}"]
     for run in crashed:
-        runner = _runner(run, ledgers)
+        try:
+            runner = _runner(run, ledgers)
+        except LedgerError as err:
+            done.append(f"run {run.id}: it waits for its ledger: {err}")
+            continue
         if runner is not None and runner.is_running:
             if run.state is not None and now - run.state.timestamp > ALIVE:
                 client.set_flow_run_state(run.id, Running(message=f"run by {runner.name}"), force=True)

@@ -29,7 +29,7 @@ def add_provider(name: str, api: str, base_url: str, has_key: bool) -> str:
     _check_free(KINDS["provider"], name)
     fields: dict[str, Any] = {"api": api, "base_url": base_url}
     if has_key:
-        fields["key"] = SecretStr(_asked(f"key of {name}"))
+        fields["key"] = SecretStr(asked(f"key of {name}"))
     _keep(KINDS["provider"], name, fields)
     return f"the provider {name} is there: agents name its models as {name}/MODEL"
 
@@ -40,7 +40,7 @@ def add_secret(name: str, hosts: Sequence[str], header: str, phases: Sequence[st
     scope |= {key: tuple(found) for key, found in (("phases", phases), ("paths", paths)) if found}
     block = name.lower().replace("_", "-")
     _check_free(KINDS["secret"], block)
-    _keep(KINDS["secret"], block, {"scope": scope, "value": SecretStr(_asked(name))})
+    _keep(KINDS["secret"], block, {"scope": scope, "value": SecretStr(asked(name))})
     return f"the secret {name} is there: it goes to {', '.join(hosts)} in the header {header}, and nowhere else"
 
 
@@ -78,7 +78,8 @@ def _fields(given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _asked(what: str) -> str:
+def asked(what: str) -> str:
+    """What a person types without an echo, or what is piped in. Raises InputError for nothing."""
     value = getpass(f"{what}: ") if sys.stdin.isatty() else sys.stdin.read()
     value = value.rstrip("\r\n")
     if not value:

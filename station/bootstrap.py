@@ -1,6 +1,7 @@
 """Brings a new server to where a brief can be submitted: work pool, block types, first blocks, deployments."""
 
 import contextlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ from blocks.base import LockgateBlock, registered_once
 from blocks.home import home
 from blocks.workshop import KINDS, Workshop
 from station import api, registered, settings
+
+COMMAND = "lockgate-flow-run"
+"""What a worker starts for a flow run."""
 
 
 def bootstrap(wanted: "tuple[Wanted, ...]", code: str) -> None:
@@ -55,13 +59,24 @@ def job_template() -> dict[str, Any]:
     """The work pool's: how a flow run is started here, and that nobody who creates one may say how.
 
     Command, working directory and environment are no variables, and no others exist: the server refuses a flow run or a
-    deployment with job variables, and the worker would not look at them.
+    deployment with job variables, and the worker would not look at them. The command is a program that each machine
+    finds in its own home (`write_command`).
     """
-    client = settings.PROJECT / "station" / "warm" / "client.py"
-    command = [sys.executable, "-I", "-S", str(client), str(home() / "run")]
-    fixed = {"command": shlex.join(command), "working_dir": str(settings.PROJECT), "stream_output": True}
+    fixed = {"command": COMMAND, "working_dir": "/", "stream_output": True}
     nothing = {"type": "object", "properties": {}, "additionalProperties": False}
     return {"job_configuration": fixed, "variables": nothing}
+
+
+def write_command(folder: Path) -> None:
+    """The work pool's command as a program in `folder`, which is on the worker's PATH: it knows where code and home of
+    this machine are."""
+    client = settings.PROJECT / "station" / "warm" / "client.py"
+    words = [sys.executable, "-I", "-S", str(client), str(home() / "run")]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = folder / f".{COMMAND}.{os.getpid()}"
+    draft.write_text(f"#!/bin/sh\ncd {shlex.quote(str(settings.PROJECT))} && exec {shlex.join(words)}\n")
+    draft.chmod(0o700)
+    draft.replace(folder / COMMAND)
 
 
 def make_work_pool() -> None:
@@ -140,12 +155,14 @@ def deployments(code: str) -> tuple[Wanted, ...]:
 def _wanted(told: dict[str, Any], pull: list[dict[str, Any]]) -> Wanted:
     """One deployment of prefect.yaml. A field that is not known here is a TypeError."""
     known = dict(told)
+    pool = known.pop("work_pool")
     schedules = [
         {"slug": one["slug"], "schedule": CronSchedule(cron=one["cron"])} for one in known.pop("schedules", ())
     ]
     limit = known.pop("concurrency_limit", None)
     deployment = RunnerDeployment.from_entrypoint(
-        work_pool_name=known.pop("work_pool")["name"],
+        work_pool_name=pool["name"],
+        work_queue_name=pool.get("work_queue_name"),
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
         **known,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blocks.home import home
+from blocks.home import home, joined
 from domain.errors import InputError, LockgateError
 from station import settings
 
@@ -120,6 +120,11 @@ def up(
     from blocks.workshop import workshop
 
     shop = workshop("default")
+    if joined():
+        print(f"this machine {'works' if started else 'was working'} for the station at {settings.url()}")
+        return
+    with contextlib.suppress(LockgateError):
+        shop.claim_store()  # so that another machine can tell that it has the same
     no_docker = shop.docker.doctor() if shop.sandboxes == "auto" and shop.sandbox.kind != "docker" else None
     print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'}; listens on 127.0.0.1 only)")
     print(f"desk         {settings.desk_url()}  (what waits for a person; sign in with a token)")
@@ -140,6 +145,22 @@ def _problems_of_ledger(shop: "Workshop") -> tuple[str, ...]:
         return checkpoint.compare(shop).problems
     except LockgateError as err:
         return (str(err),)
+
+
+@app.command()
+def join(
+    url: Annotated[str, typer.Argument(help="Address of the station's server, such as https://lockgate.example.org")],
+    credential_file: Annotated[
+        Path | None,
+        typer.Option(help="A copy of its credentials/api-credential; default: asked for, or stdin"),
+    ] = None,
+) -> None:
+    """Let this machine work for a station: `up` then starts a worker and a gateway here, and no server."""
+    from station import joining
+    from station.adding import asked
+
+    given = credential_file.read_text() if credential_file else asked("The station's API credential")
+    print(joining.join(url, given.strip()))
 
 
 @app.command()

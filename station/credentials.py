@@ -14,6 +14,12 @@ def api_credential() -> str:
     return _kept("api-credential", lambda: f"lockgate:{secrets.token_urlsafe(24)}")
 
 
+def keep_api_credential(given: str) -> None:
+    """Of another machine's server, instead of one made here."""
+    (folder() / "api-credential").unlink(missing_ok=True)
+    _kept("api-credential", lambda: given)
+
+
 def encryption_key() -> str:
     """The Fernet key that block secrets are encrypted with. It must not lie in the database that it protects."""
     from cryptography.fernet import Fernet  # late: it takes a while to import, and most commands need no key

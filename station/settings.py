@@ -4,7 +4,7 @@ import getpass
 import os
 from pathlib import Path
 
-from blocks.home import home
+from blocks.home import home, joined
 from domain.errors import InputError
 from station import credentials
 
@@ -23,8 +23,9 @@ def port() -> int:
 
 
 def url() -> str:
-    """Address of the UI: this machine's own, or the door's where a person is signed in."""
-    return _door or f"http://127.0.0.1:{port()}"
+    """Address of the UI: this machine's own, that of the station which it works for, or the door's where a person is
+    signed in."""
+    return _door or joined() or f"http://127.0.0.1:{port()}"
 
 
 def door_host() -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from blocks import kept
-from blocks.home import home
+from blocks.home import home, joined
 from domain.errors import InputError
 from flows.processes import machine
 from station import first_database, forge_news, processes, registered, settings
@@ -57,6 +57,7 @@ DUTIES_IMPORT = (
     "prefect.client.orchestration",
     "station.api",
     "station.bootstrap",
+    "station.joining",
 )
 """Imported by one thread before there are others: of two that import Prefect at once, one can see half of a module."""
 NEWS_S = 2.0
@@ -96,7 +97,7 @@ def become() -> NoReturn:
 
 
 def _choose_port() -> None:
-    if not processes.running("server"):  # ours may have outlived its supervisor, and keeps its port
+    if not joined() and not processes.running("server"):  # ours may have outlived its supervisor, and keeps its port
         (home() / "port").write_text(str(processes.free_port(settings.port())))
     (home() / "run" / "ready").unlink(missing_ok=True)
 
@@ -145,20 +146,17 @@ class Supervisor:
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.over.set())
-        first_database.place()
-        self.keepers["server"].keep()
+        if not joined():
+            first_database.place()
+            self.keepers["server"].keep()
         self.keepers["zygote"].keep()  # imports while the server starts
         code = registered.digest()
         for module in DUTIES_IMPORT:  # takes seconds, which the server needs too
             importlib.import_module(module)
-        from station import bootstrap
-
-        self._in_background(self._watch_releases, ROUND_S)  # they need no server
-        wanted = bootstrap.deployments(code)
-        self._wait_for_server()
-        bootstrap.make_work_pool()
-        self.keepers["worker"].keep()  # its imports take as long as what comes now
-        bootstrap.bootstrap(wanted, code)
+        if joined():
+            self._begin_to_work()
+        else:
+            self._begin_station(code)
         keep_blocks()
         for keeper in self.keepers.values():
             keeper.keep()
@@ -168,16 +166,35 @@ class Supervisor:
         for keeper in self.keepers.values():
             self._in_background(keeper.question, ASK_S)
         self._in_background(self._runs.look, ROUND_S)
-        self._in_background(self._ask_forges_in_time, NEWS_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, FRESH_S)
-        self._in_background(self._tell_people, FRESH_S)
+        if not joined():
+            self._in_background(self._ask_forges_in_time, NEWS_S)
+            self._in_background(self._tell_people, FRESH_S)
         while not self.over.wait(1):
             for keeper in self.keepers.values():
                 keeper.keep()
         _tell_init("STOPPING=1")
         for name in NAMES:
             processes.stop(name)
+
+    def _begin_station(self, code: str) -> None:
+        from station import bootstrap
+
+        self._in_background(self._watch_releases, ROUND_S)  # they need no server
+        wanted = bootstrap.deployments(code)
+        self._wait_for_server()
+        bootstrap.make_work_pool()
+        self.keepers["worker"].keep()  # its imports take as long as what comes now
+        bootstrap.bootstrap(wanted, code)
+
+    def _begin_to_work(self) -> None:
+        """For a station whose server is on another machine. Raises RuntimeError where this one cannot any more."""
+        from station import joining
+
+        self._wait_for_server()
+        if wrong := joining.problems():
+            raise RuntimeError("this machine cannot work for the station:\n- " + "\n- ".join(wrong))
 
     def _in_background(self, duty: Callable[[], None], every_s: float) -> None:
         def again_and_again() -> None:
@@ -250,7 +267,7 @@ class Supervisor:
     def _wait_for_server(self, timeout_s: float = 250) -> None:
         """It takes 7 s, and minutes on a machine with much else to do. One that has ended is not waited for."""
         until = time.monotonic() + timeout_s
-        while time.monotonic() < until and processes.running("server") and not self.over.is_set():
+        while time.monotonic() < until and not self.over.is_set() and (joined() or processes.running("server")):
             if ask_server() is None:
                 return
             time.sleep(0.2)
@@ -325,9 +342,14 @@ def programs() -> tuple[Program, ...]:
     """What the supervisor keeps running. Settings are read at each start: the port is chosen by `up`."""
     server = [PYTHON, "-m", "station.server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
     worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", machine()]
-    return (
+    station: tuple[Program, ...] = (
         Program("server", server, _server_environment, home(), ask_server, silent_for_s=90),
         Program("door", [PYTHON, "-m", "station.door"], _client_environment, settings.PROJECT, ask_door),
+    )
+    if joined():
+        station, worker = (), [*worker, "--work-queue", "default"]  # not what looks after the station's home
+    return (
+        *station,
         Program("gateway", [PYTHON, "-m", "station.gateway"], _client_environment, settings.PROJECT, ask_gateway),
         Program("zygote", [PYTHON, "-m", "station.warm.zygote"], _worker_environment, settings.PROJECT, ask_zygote),
         # Runs go on without the worker that has started them, and are found by the next one.
@@ -439,8 +461,13 @@ def _server_environment() -> dict[str, str]:
 
 
 def _workers_own_environment() -> dict[str, str]:
+    from station import bootstrap
+
     sweep_runners(home() / "tmp")
-    return _worker_environment()
+    folder = home() / "run" / "bin"
+    bootstrap.write_command(folder)
+    environment = _worker_environment()
+    return {**environment, "PATH": f"{folder}:{environment.get('PATH', os.defpath)}"}
 
 
 def _worker_environment() -> dict[str, str]:
