@@ -701,11 +701,12 @@ def fake_forge(
 @app.command()
 def demo(
     yes: Annotated[bool, typer.Option("--yes", help="Approve as the user `demo` without asking")] = False,
+    forge: Annotated[bool, typer.Option("--forge", help="Review at a fake GitHub, as a team would")] = False,
 ) -> None:
     """The example: a change is refused, shipped, found sick, rolled back, mended, and goes live."""
     from station.demo import demo as play
 
-    raise typer.Exit(play(interactive=sys.stdin.isatty() and sys.stdout.isatty() and not yes))
+    raise typer.Exit(play(sys.stdin.isatty() and sys.stdout.isatty() and not yes, at_forge=forge))
 
 
 def _fail(message: str, code: int) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -21,14 +22,17 @@ from domain.rollout import Rollout
 from domain.task import End, Question
 from station import moved, processes, settings, supervisor
 
+if TYPE_CHECKING:
+    from station.demo_at_forge import AtForge
+
 console = Console(highlight=False, soft_wrap=True)
 SHORT = Rollout(share_s=1.0, bake_s=1.0)
 """Nobody uses the example: it is watched for less time than what people use."""
 SHOP = settings.PROJECT / "examples" / "shop"
 
 
-def demo(interactive: bool) -> int:
-    """Play it; the exit code of the outcome."""
+def demo(interactive: bool, at_forge: bool = False) -> int:
+    """Play it; the exit code of the outcome. `at_forge`: where people review at a GitHub, and see it there."""
     from station.bill import show_bill
     from station.follow import follow
     from station.status import ledger_of
@@ -37,6 +41,8 @@ def demo(interactive: bool) -> int:
     started = time.monotonic()
     if problem := moved.problem():
         raise InputError(problem)
+    if at_forge:
+        os.environ.setdefault("LOCKGATE_FORGES_S", "2")  # who reviews here is quick
     console.print("[bold]Lockgate demo[/]: starting the Prefect server and a worker")
     supervisor.start()
     settings.use(always=True)  # the port may be another one now, and Prefect reads it once, when it is imported
@@ -48,10 +54,21 @@ def demo(interactive: bool) -> int:
     url = _set_up()
     from flows.briefs import read_brief
 
-    brief = read_brief(SHOP / "brief.toml", repository=str(home() / "demo" / "shop.git"))
-    run_id = submit(brief)
-    console.print(f"brief submitted: [bold]{brief.title}[/]\nrun: {run_url(run_id)}\n")
-    outcome = follow(run_id, reviewer=_ask if interactive else _approve_as_demo)
+    with contextlib.ExitStack() as stack:
+        there = stack.enter_context(_at_forge()) if at_forge else None
+        repository = there.address if there else str(home() / "demo" / "shop.git")
+        brief = read_brief(SHOP / "brief.toml", repository=repository)
+        run_id = submit(brief)
+        console.print(f"brief submitted: [bold]{brief.title}[/]\nrun: {run_url(run_id)}\n")
+        if there:
+            console.print(f"GitHub: {there.url}/acme/shop, a fake one on this machine\n")
+            with there:
+                outcome = follow(run_id)
+            console.print(f"\nGitHub: {there.url}/acme/shop has the pull requests")
+            if interactive:
+                Prompt.ask("Enter ends the fake GitHub", default="", show_default=False)
+        else:
+            outcome = follow(run_id, reviewer=_ask if interactive else _approve_as_demo)
     console.print(f"\n[bold]{outcome.sentence}[/]")
     lives = [e.body["revision"] for e in ledger_of(None).entries(run_id, ("live",))]
     if len(lives) > 1:
@@ -65,6 +82,13 @@ def demo(interactive: bool) -> int:
         console.print(f"verify    {command} verify {run_id}\nroll back {command} rollback shop")
     console.print(f"stop      {command} down\n{time.monotonic() - started:.0f} s in all")
     return outcome.end.exit_code
+
+
+def _at_forge() -> "contextlib.AbstractContextManager[AtForge]":
+    from station.demo_at_forge import hosted
+
+    shutil.rmtree(home() / "demo" / "forge", ignore_errors=True)
+    return hosted(SHOP / "repository")
 
 
 def _make_ahead(imported: threading.Event) -> None:

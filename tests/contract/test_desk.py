@@ -442,6 +442,14 @@ def _waits(desk: FakeDesk, role: Role = Role.REVIEW) -> Browser:
     return Browser(desk, role)
 
 
+def test_a_review_that_is_asked_again_says_why(desk: FakeDesk, change: Change) -> None:
+    again = change.question.model_copy(update={"again": "ann may not write there any more"})
+    desk.ledger.record(RUN, "question", f"{again.fingerprint}#2", again)
+    ann = _waits(desk)
+    ann.get(f"/desk/review/{RUN}")
+    assert "It is asked again: ann may not write there any more" in ann.page
+
+
 def test_a_review_shows_the_change_that_was_judged_and_nothing_of_it_is_html(desk: FakeDesk, change: Change) -> None:
     ann = _waits(desk)
     assert ann.get(f"/desk/review/{RUN}").status == 200

@@ -48,4 +48,6 @@ _wrap(GitHub, "merge", "merge-there")
 for verb in ("prepare", "start", "shift", "promote", "rollback"):
     _wrap(ProcessTarget, verb, verb)
 _wrap(Ledger, "record", "approval", when=lambda run_id, kind, *rest: kind == "approval")
+for kind in ("revert", "reverted"):
+    _wrap(Ledger, "record", kind, when=lambda run_id, kind, *rest, wanted=kind: kind == wanted)
 _wrap(Ledger, "record", "outcome", when=lambda run_id, kind, *rest: kind == "outcome")
