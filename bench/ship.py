@@ -195,7 +195,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=100_000)
     asked = parser.parse_args()
     for kind in asked.target or ("process", "docker-host"):
-        folder = Path(tempfile.mkdtemp(prefix="lockgate-ship-", dir="/var/tmp"))  # a container has a /tmp of its own
+        # not in /tmp: a container has one of its own, which would hide the toolchain of its image
+        folder = Path(tempfile.mkdtemp(prefix="lockgate-ship-", dir="/var/tmp"))
         toolchain = folder / "toolchains" / "plain"
         command = [find_uv_bin(), "venv", "--quiet", "--offline", "--python", sys.executable, str(toolchain)]
         subprocess.run(command, check=True)
