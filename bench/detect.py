@@ -377,6 +377,10 @@ the project's own), those that need a server, and those whose suites are no pyte
 Python 3.11 may install, or the one that was pinned before. Left out are archives without tests, and those whose
 suites are known to take over ten minutes. None was taken out for how it went.
 
+Eight more were chosen later, for how their tests are run: by hatch, nox, pdm, tox, setup.py alone, unittest alone and
+doctests. Their rows stand at the end of the table, and were measured on 30 November 2026 with the newest detection. All
+other rows are older: they were measured on 29 and 30 November 2026, before that.
+
 - **as plain**: of the tests that pass plainly, at most 2 % do not pass here, compared function by function. Where a
   script of the project's own runs them, it ends well here too.
 - **refused**: Lockgate says why it cannot be run, or names what the tests miss.
