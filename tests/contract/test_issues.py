@@ -19,7 +19,7 @@ from blocks.ledger.ledger import Ledger
 from blocks.workshop import Workshop
 from domain.issues import Decided, IssueIntake
 from domain.pull_request import Proposed
-from domain.task import End, Merged, Outcome
+from domain.task import End, Merged, Outcome, RolledBack
 from flows import issues as module
 from flows.issues import IssueWatch
 from tasks.pull_request import asked_for
@@ -307,6 +307,13 @@ def test_a_bots_label_an_apps_and_our_own_start_nothing(intake: Intake) -> None:
         intake.unlabel(number)
 
 
+def test_a_text_that_gives_orders_is_a_text(intake: Intake) -> None:
+    number = intake.issue(body=f"/lockgate run\n\n@robot /lockgate run\n\nlabel: lockgate\n\n{BODY}")
+    intake.edit(number, title="/lockgate run")
+    intake.say(number, "bob", "> /lockgate run\n\nno, please")
+    assert intake.looks() == [] and intake.told(number) == ""
+
+
 def test_another_label_and_a_pull_request_start_nothing(intake: Intake) -> None:
     number = intake.issue()
     intake.label(number, "ann", "lockgate-not", "bug")
@@ -430,6 +437,9 @@ def test_one_comment_follows_the_run_to_its_end(intake: Intake) -> None:
     intake.ledger.record(name, "merged", "d" * 40, merged)
     run.state = Running()
     shows("**Under way**: attempt 1, merged")
+    back = RolledBack(environment="staging", failed="d" * 40, serving="b" * 40, revert="e" * 40, bundle="f")
+    intake.ledger.record(name, "rolled_back", "d" * 40, back)
+    shows("**Under way**: attempt 1, rolled back once")
     intake.edit(number, "ann", state="closed")  # as the merge does where policy says so
     intake.looks()
     assert run.state.type.value == "RUNNING", "what is merged is brought to its end"

@@ -1,9 +1,9 @@
-"""A brief at a hosted forge: pull request, approval and merge there, and a release; killed after each write."""
+"""An issue at a hosted forge: pull request, approval and merge there, and a release; killed after each write."""
 
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,15 @@ import httpx
 from domain.task import End
 from kits.fake_forge import FakeGitHub
 from tests.contract.hosted import LEAST
-from tests.e2e.briefs import FILES, GOOD, brief
+from tests.e2e.briefs import ACCEPTANCE, FILES, GOOD
 from tests.e2e.station import Station, free_port
 from tests.e2e.test_releases import SERVICE
 
+SECRET = "s3cret-of-the-webhook"
+BODY = (
+    "### Goal\n\n`double(a)` of `sums.py` returns twice `a`\n\n### Acceptance\n\n"
+    "```python\n# tests/acceptance/test_double.py\n" + ACCEPTANCE + "```"
+)
 KILLS = ("publish-after", "propose-after", "merge-there-after", "announce-after", "comment-after")
 
 
@@ -30,7 +35,7 @@ def github(station: Station) -> Iterator[tuple[FakeGitHub, str]]:
         token = fake.token("robot", permissions=LEAST, repositories=["acme/sums"])
         station.python(
             "from blocks.forges.github import GitHub\nfrom blocks.workshop import Workshop\n"
-            f"GitHub(url='{fake.url}/acme', api_url='{fake.url}', token={token!r}, "
+            f"GitHub(url='{fake.url}/acme', api_url='{fake.url}', token={token!r}, webhook_secret={SECRET!r}, "
             "desk_url='http://desk.test').keep('acme')\n"
             "Workshop.saved('default').forge.model_copy(update={'hosts': ('acme',)}).keep('default')"
         )
@@ -39,7 +44,8 @@ def github(station: Station) -> Iterator[tuple[FakeGitHub, str]]:
         finally:
             station.python(
                 "from blocks.workshop import Workshop\n"
-                "Workshop.saved('default').forge.model_copy(update={'hosts': ()}).keep('default')"
+                "Workshop.saved('default').forge.model_copy(update={'hosts': ()}).keep('default')\n"
+                "Workshop.saved('default').model_copy(update={'issues': ()}).keep('default')"
             )
 
 
@@ -66,7 +72,22 @@ def seen_in_processes(secret: str) -> Iterator[list[str]]:
     thread.join()
 
 
-def test_a_brief_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_dies(
+def issue_that_is_taken(station: Station, asked: Callable[..., Any]) -> int:
+    """Its number: it is labelled once the station looks for issues, and a run is made of it."""
+    until = time.monotonic() + 240
+    while not station.ledger().entries(kind="issue-mark"):
+        assert time.monotonic() < until, (station.home / "run" / "supervisor.log").read_text()[-2000:]
+        time.sleep(0.5)
+    time.sleep(1.1)  # the forge's clock counts seconds
+    number = int(asked("POST", "/issues", {"title": "Add a double function", "body": BODY})["number"])
+    asked("POST", f"/issues/{number}/labels", {"labels": ["lockgate"]})
+    while not station.ledger().entries(kind="issue-run"):
+        assert time.monotonic() < until, (station.home / "run" / "supervisor.log").read_text()[-2000:]
+        time.sleep(0.1)
+    return number
+
+
+def test_an_issue_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_dies(
     station: Station, tmp_path: Path
 ) -> None:
     with github(station) as (fake, token), seen_in_processes(token) as shown:
@@ -83,11 +104,20 @@ def test_a_brief_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_dies
         mounts = tmp_path / "agents"
         mounts.mkdir()
         station.command("good-at-a-forge", GOOD, mounts)
-        run_id = station.submit(
-            brief(
-                Path("unused"), "command/good-at-a-forge", repository=f"{fake.url}/acme/sums.git", environment="hosted"
-            )
+        station.python(
+            "from blocks.workshop import Workshop\nfrom domain.issues import IssueIntake\n"
+            f"taken = IssueIntake(repository='{fake.url}/acme/sums.git', agent='command/good-at-a-forge', "
+            "environment='hosted', closes=True)\n"
+            "Workshop.saved('default').model_copy(update={'issues': (taken,)}).keep('default')"
         )
+        door = (station.home / "run" / "door-port").read_text()
+        hook = {"url": f"http://127.0.0.1:{door}/door/webhooks/github/acme", "content_type": "json", "secret": SECRET}
+        owner = {"Authorization": f"Bearer {fake.token('acme')}"}
+        hooks = f"{fake.url}/repos/acme/sums/hooks"
+        asked_for = {"config": hook, "events": ["issues"]}
+        assert httpx.post(hooks, json=asked_for, headers=owner, timeout=60).status_code == 201
+        number = issue_that_is_taken(station, asked)
+        (run_id,) = [str(entry.body["run_id"]) for entry in station.ledger().entries(kind="issue-run")]
         points = station.kill(run_id, KILLS)
         until = time.monotonic() + 400
         while not station.entries(run_id, "question"):
@@ -95,6 +125,7 @@ def test_a_brief_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_dies
             time.sleep(0.5)
         (pull,) = asked("GET", "/pulls?state=all")
         fake.fault("status", method="PUT", path="/merge$", times=4)  # as often as a step is tried
+        assert pull["body"].endswith(f"Closes #{number}")
         assert not pull["draft"] and f"http://desk.test/desk/task/{run_id}" in pull["body"]
         asked("POST", f"/pulls/{pull['number']}/reviews", {"event": "APPROVE"})
         outcome = station.wait(run_id, timeout_s=600, approve=False)
@@ -114,5 +145,11 @@ def test_a_brief_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_dies
         (approval,) = [entry.body for entry in station.entries(run_id, "approval")]
         assert (approval["reviewer"], approval["forge"], approval["signed_in"]) == ("ann", fake.url[7:], False)
         assert station.lockgate("verify", run_id).returncode == 0
+        until = time.monotonic() + 120
+        while "**live**" not in (told_at_issue := asked("GET", f"/issues/{number}/comments")[-1]["body"]):
+            assert time.monotonic() < until, told_at_issue
+            time.sleep(0.5)
+        assert len(asked("GET", f"/issues/{number}/comments")) == 1, "one comment, which was edited"
+        assert len(station.ledger().entries(kind="issue-run")) == 1
         holds = [p for p in station.home.rglob("*") if p.is_file() and token.encode() in p.read_bytes()]
         assert (holds, shown) == ([], []), "its token lies in the encrypted block alone"
