@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
 from blocks.catalogue import unusable_agents
+from blocks.host.alive import mark_of_this
 from blocks.ledger.leases import held_by
 from blocks.workshop import Workshop
 from domain.access import Cancelled, NotCancelled
@@ -89,7 +90,8 @@ class IssueWatch:
                 self._note(shop, intake.repository, trouble)
 
     def _has_lease(self, shop: Workshop) -> bool:
-        return shop.ledger.lease(LEASE, self._holder, LEASE_S) is not None
+        """It ends with this process, so that after a crash the next one goes on at once."""
+        return shop.ledger.lease(LEASE, self._holder, LEASE_S, mark_of_this()) is not None
 
     def _note(self, shop: Workshop, repository: str, trouble: str) -> None:
         """A person is told once of what is wrong, and not at each round."""
