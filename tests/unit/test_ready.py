@@ -11,11 +11,12 @@ from blocks.ledger.ledger import Ledger
 from domain.errors import ForgeError, InputError, TargetError
 from domain.notices import Notices
 from domain.project import Migrations, ProjectSettings
-from domain.task import Merged
+from domain.task import Answer, Approval, Merged
 from tasks.people import ready
 from tasks.people.ready import Lacking, Mended, Ready, lacking, until_ready
 from tests.unit.policy_cases import evidence, prepared
 
+APPROVAL = Approval(answer=Answer.APPROVE, reviewer="ann", fingerprint="f")
 NO_RELEASE = prepared()
 PLAIN = NO_RELEASE.model_copy(update={"brief": NO_RELEASE.brief.model_copy(update={"environment": "shop"})})
 MIGRATES = PLAIN.model_copy(
@@ -50,7 +51,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeShop:
     made = FakeShop(Ledger(url=SecretStr(f"sqlite:///{tmp_path}/ledger.db")))
     monkeypatch.setattr(ready, "workshop_of", lambda brief: made)
     monkeypatch.setattr(ready, "until_open", lambda prepared, evidence: None)
-    monkeypatch.setattr(ready, "until_allowed", lambda prepared, mark: None)
+    monkeypatch.setattr(ready, "until_allowed", lambda prepared, mark, stands: None)
     return made
 
 
@@ -101,7 +102,7 @@ def test_the_run_waits_until_it_is_mended_and_pages_for_each_try_once(
     monkeypatch.setattr(ready, "is_signed_in", lambda run, key, form: True)
     monkeypatch.setattr(ready, "page", lambda pager, subject, body: paged.append(body))
     shop.errors["target"] = InputError("there is no block 'process-target/shop'")
-    until_ready(PLAIN, evidence())
+    until_ready(PLAIN, evidence(), APPROVAL)
     assert len(asked) == len(paged) == 2
     assert all("process-target/shop" in text and "Nothing was merged" in text for text in asked)
     kept = shop.ledger.entries(run_id=PLAIN.run_id)
@@ -118,5 +119,5 @@ def test_a_run_that_is_resumed_after_its_merge_does_not_wait_for_it(
     seen = evidence()
     shop.ledger.record(PLAIN.run_id, "merged", str(seen.attempt.commit), Merged(commit=seen.attempt.commit))
     shop.errors["target"] = TargetError("no engine answers")
-    until_ready(PLAIN, seen)
+    until_ready(PLAIN, seen, APPROVAL)
     assert asked == []
