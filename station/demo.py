@@ -58,10 +58,11 @@ def demo(interactive: bool, at_forge: bool = False) -> int:
         there = stack.enter_context(_at_forge()) if at_forge else None
         repository = there.address if there else str(home() / "demo" / "shop.git")
         brief = read_brief(SHOP / "brief.toml", repository=repository)
-        run_id = submit(brief)
+        if there:
+            console.print(f"GitHub: {there.url}/acme/shop, a fake one on this machine")
+        run_id = there.ask_for(brief) if there else submit(brief)
         console.print(f"brief submitted: [bold]{brief.title}[/]\nrun: {run_url(run_id)}\n")
         if there:
-            console.print(f"GitHub: {there.url}/acme/shop, a fake one on this machine\n")
             with there:
                 outcome = follow(run_id)
             console.print(f"\nGitHub: {there.url}/acme/shop has the pull requests")
