@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from domain.task import End
 from kits.fake_forge import FakeGitHub
@@ -87,6 +88,7 @@ def issue_that_is_taken(station: Station, asked: Callable[..., Any]) -> int:
     return number
 
 
+@pytest.mark.timeout(1200)
 def test_an_issue_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_dies(
     station: Station, tmp_path: Path
 ) -> None:
