@@ -10,6 +10,7 @@ from domain.access import Cancelled, NotCancelled
 from domain.errors import InputError, LedgerError
 from station import api, settings
 
+_NOTED = "that it is cancelled is on record, so it merges nothing any more: ask again to stop it"
 REFUSED = "#"
 """Between a name and how often it was refused, in the key of what it asks after that."""
 
@@ -61,12 +62,12 @@ def cancel(run_id: str, why: str, by: str) -> str:
     state = {"type": "CANCELLING", "name": "Cancelling", "message": why or (f"cancelled by {by}" if by else "")}
     try:
         told = api.post(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": False}) or {}
-    except api.Refused as err:
-        raise InputError(f"run {run_id} was not cancelled: {err}") from err
+    except (api.Refused, api.NoAnswer) as err:
+        raise InputError(f"run {run_id} was not stopped yet ({err}); {_NOTED}") from err
     now = (told.get("state") or {}).get("type")
     if now not in ("CANCELLING", "CANCELLED"):
         reason = (told.get("details") or {}).get("reason") or f"it is {run['state_name']}"
-        raise InputError(f"run {run_id} was not cancelled: {reason}")
+        raise InputError(f"run {run_id} was not stopped yet ({reason}); {_NOTED}")
     return f"run {run_id} is {'cancelled' if now == 'CANCELLED' else 'being cancelled'}"
 
 

@@ -24,20 +24,16 @@ from blocks.home import home, installed
 from station import registered, settings
 
 IMPORTED = (
-    "flows.notices",
-    "flows.serving",
     "station.cli",
     "station.desk.app",
     "station.door.__main__",
     "station.gateway_blocks",
     "station.supervisor",
-    "station.warm.flow_run",
-    "station.warm.zygote",
     "blocks.gateway.service",
     "prefect.cli.worker",
     "prefect.workers.process",
 )
-"""What starts with a station, beside the server: compiled here, and not by each when all start at once."""
+"""What starts with a station, beside flows and server: compiled here, and not by each when all start at once."""
 SCANNERS = ("Bandit", "Gitleaks", "Kingfisher", "Ruff", "Semgrep", "Squawk", "Zizmor")
 KEPT = ("alembic_version", "block_type", "block_schema", "block_schema_reference", "flow", "deployment",
         "deployment_schedule", "work_pool", "work_queue", "concurrency_limit_v2")  # fmt: skip

@@ -1,7 +1,8 @@
 """What waits for a person, oldest first, with the command that answers it: `lockgate inbox`."""
 
+import contextlib
 import json
-import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from blocks.ledger.reading import Reader
+from domain.errors import LedgerError
 from domain.text import one_line
 from station import api, settings
 
@@ -42,7 +45,8 @@ SUSPENDED = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED
 def waiting(most: int | None = None) -> list[Waiting]:
     """Oldest first; of very many, those that began first. Raises LockgateError where the server does not answer."""
     found = [one for run in api.runs(SUSPENDED, "EXPECTED_START_TIME_ASC", most) if (one := _asked(run))]
-    return sorted(found, key=lambda one: one.since)
+    said = _reasons([one.run_id for one in found if one.kind in AT_FORGE])
+    return sorted((one._replace(why=said.get(one.run_id, "")) for one in found), key=lambda one: one.since)
 
 
 def show(as_json: bool) -> None:
@@ -73,15 +77,19 @@ def _asked(run: dict[str, Any]) -> Waiting | None:
         return None
     since = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
     asks, command = KINDS[kind]
-    why = _reason(run) if kind in AT_FORGE else ""
-    return Waiting(run["id"], run["name"], asks, since, command.format(run=run["id"]), kind, why)
+    return Waiting(run["id"], run["name"], asks, since, command.format(run=run["id"]), kind)
 
 
-def _reason(run: dict[str, Any]) -> str:
-    """What stands below the question's title; Markdown's escapes are taken out."""
-    place = (run["state"]["state_details"].get("run_input_keyset") or {}).get("description")
-    text = str(api.get(f"/flow_runs/{run['id']}/input/{place}") or "") if place else ""
-    return re.sub(r"\\([^\w\s])", r"\1", text.partition("\n\n")[2])
+def _reasons(runs: Sequence[str]) -> dict[str, str]:
+    """Run → why it waits for its forge, by the ledgers, each asked once. Nothing at a door: `status` tells it there."""
+    if not runs or settings.is_signed_in():
+        return {}
+    said = {}
+    for url in sorted(set(api.ledger_urls().values())):
+        with contextlib.suppress(LedgerError):  # what waits is shown all the same
+            for entry in Reader(url).entries(kinds=("waits-for-forge",), runs=runs):
+                said[entry.run_id] = str(entry.body["reason"])
+    return said
 
 
 def _age(since: datetime) -> str:

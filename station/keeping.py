@@ -39,8 +39,6 @@ class Keeper:
         self._watched = clock()
         self._started = self._watched - processes.age_s(program.name)  # an earlier supervisor may have started it
         self._heard: float | None = None
-        self._ticks: int | None = None
-        self._worked = self._watched
         self._pause_s = 0.0
         self._not_before = clock()
 
@@ -54,7 +52,7 @@ class Keeper:
         soon = self._pause_s and now - self._started < LONG_S + self._pause_s
         self._pause_s = min(MAX_PAUSE_S, self._pause_s * 2) if soon else 1.0
         self._watched = self._started = now
-        self._heard, self._ticks, self._not_before = None, None, now + self._pause_s
+        self._heard, self._not_before = None, now + self._pause_s
 
     def question(self) -> None:
         """Ask whether it is well; kill it when it has been silent for too long, so that it is started anew."""
@@ -69,13 +67,7 @@ class Keeper:
         if problem is None:
             self._heard = now
             return
-        if (used := processes.ticks(program.name)) != self._ticks:
-            self._ticks, self._worked = used, now
-        is_starting = (
-            self._heard is None
-            and now - started <= program.starts_within_s
-            and now - self._worked <= program.silent_for_s  # one that hangs does nothing at all meanwhile
-        )
+        is_starting = self._heard is None and now - started <= program.starts_within_s
         if now - (self._heard or self._watched) > program.silent_for_s and not is_starting:
             log.warning("the %s hangs (%s): it is killed and started anew", program.name, problem)
             processes.kill(program.name, alone=program.alone)

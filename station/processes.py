@@ -69,15 +69,6 @@ def age_s(name: str) -> float:
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - begun / os.sysconf("SC_CLK_TCK"))
 
 
-def ticks(name: str) -> int | None:
-    """How much of a processor it has used, in clock ticks (proc(5), fields 14 and 15); None where it does not run."""
-    pid = running(name)
-    with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return int(fields[11]) + int(fields[12])
-    return None
-
-
 def stop(name: str, grace_s: float = 15.0) -> bool:
     """Stop it by SIGTERM, then by SIGKILL of its group; whether there was one."""
     pid = running(name)

@@ -1,8 +1,11 @@
 """The deploy targets of this home, for stopping them."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
+
+from pydantic import ValidationError
 
 from blocks.home import home
 from blocks.targets.machine.docker_host import DockerHostTarget
@@ -18,7 +21,8 @@ _IMAGE = "sha256:"
 
 
 def saved_targets() -> dict[str, Target]:
-    """Environment → its target, of all workshops, by the saved blocks. Empty where the server does not answer."""
+    """Environment → its target, of all workshops, by the saved blocks; of a block that cannot be read, none. Empty if
+    the server does not answer."""
     from blocks.workshop import KINDS
     from station import api
 
@@ -30,8 +34,9 @@ def saved_targets() -> dict[str, Target]:
     for shop in (fields for of, fields in blocks.items() if of.startswith("lockgate-workshop/")):
         for environment, reference in shop["targets"].items():
             kind, _, name = reference.partition("/")
-            if fields := blocks.get(f"lockgate-{kind}/{name}"):
-                found[environment] = cast(Target, KINDS[kind].model_validate(fields))
+            if (made := KINDS.get(kind)) and (fields := blocks.get(f"lockgate-{kind}/{name}")):
+                with contextlib.suppress(ValidationError):  # it is stopped without its block
+                    found[environment] = cast(Target, made.model_validate(fields))
     return found
 
 

@@ -11,7 +11,7 @@ from domain.story import told
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
 from tasks.edit import commit_attempt, pack_commit
 from tasks.pages import show
-from tasks.pull_request import is_merged, merge_there
+from tasks.pull_request import is_merged, merge_there, tell_asked_again
 from tasks.releasing import lease
 from tasks.review_gate import ask_again, fingerprint, taken_back, unapproved
 from tasks.step import step
@@ -43,7 +43,15 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
         if asked and not _is_there(shop, brief, commit, proposed):
             raise Withdrawn(f"nothing was merged: {told(asked.kind, asked.body)}")
         there: str | None = commit
-        if proposed:
+        moved = None
+        try:
+            gone = taken_back(shop, run, approval)  # it may have waited long for its environment
+        except NotYet:
+            _free(shop, brief, run)
+            raise
+        if gone:
+            pass
+        elif proposed:
             try:
                 there, moved = merge_there(shop, prepared, evidence, proposed, still)
             except NotYet:
@@ -82,6 +90,7 @@ def _asks_again(prepared: Prepared, evidence: Evidence, approval: Approval, why:
     """Nothing was merged; the review is open once more, and the environment free meanwhile."""
     _free(workshop_of(prepared.brief), prepared.brief, prepared.run_id)
     ask_again(prepared, evidence, approval, why)
+    tell_asked_again(prepared, approval.fingerprint, why)
     merged = Merged(commit=None, reason=f"nothing was merged, and a person is asked again: {why}")
     show.merged(merged, prepared.brief, evidence.attempt.number)
     return merged

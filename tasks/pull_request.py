@@ -306,6 +306,16 @@ def until_allowed(prepared: Prepared, mark: str, stands: Callable[[], bool]) -> 
     raise RuntimeError("a hundred times the forge did not let it be merged; the run stops waiting")
 
 
+def tell_asked_again(prepared: Prepared, mark: str, why: str) -> None:
+    """What was called approved at the forge waits for a review once more."""
+    shop = workshop_of(prepared.brief)
+    proposed = shop.ledger.find(prepared.run_id, "pull-request", mark, Proposed)
+    host = shop.forge.hosted(proposed.repository) if proposed else None
+    if proposed and host:
+        said = _summary(StatusState.PENDING, f"waits for a review again: {why}")
+        host.report(proposed.repository, proposed.head, (said,))
+
+
 def wait_for_forge(run: str, brief: Brief, why: NotYet) -> None:
     """Suspend until the hosted forge answers again: the supervisor asks it, less often each time, and wakes the run.
     Returns where the run has waited `MOST_WAITS` times."""

@@ -1,6 +1,7 @@
 """rollback: traffic back first, observed; then the merge is reverted and the evidence is kept."""
 
 from blocks.workshop import workshop_of
+from domain.errors import NotYet
 from domain.pull_request import DeploymentState
 from domain.rehearsed import Migrated
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
@@ -18,13 +19,22 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
     with turn(shop, release.environment, run) as (target, timeline):
-        target.rollback(release.previous)
-        revert, pull = take_back(prepared, release.revision, f"Sick in production: {health.reason}")
+        serving = release.previous
+        if (now := target.pointed()) in (None, release.revision, release.previous):
+            target.rollback(serving)
+        else:  # this run was away, and somebody released something else meanwhile
+            serving = now
+            timeline.say(f"{now} was released meanwhile, and keeps the traffic")
+        try:
+            revert, pull = take_back(prepared, release.revision, f"Sick in production: {health.reason}")
+        except NotYet:
+            lease.give_back(shop.ledger, release.environment, run)  # it may take hours
+            raise
         bundle = bundle_of(shop.ledger, target, run, release, health, timeline.lines)
     back = RolledBack(
         environment=release.environment,
         failed=release.revision,
-        serving=release.previous,
+        serving=serving,
         revert=revert,
         revert_pull=pull,
         bundle=shop.store.put_json(bundle),
@@ -34,9 +44,9 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     back = shop.ledger.record(run, "rolled_back", release.revision, back)
     checkpoint.seal(shop)
     lease.give_back(shop.ledger, release.environment, run)
-    serving = f"{back.serving[:12]} was seen serving again" if back.serving else "nothing serves"
+    seen = f"{back.serving[:12]} was seen serving again" if back.serving else "nothing serves"
     done = f"the merge was reverted by {revert[:12]}" if revert else f"its revert waits in {pull}"
-    said = f"rolled back: {serving}; {done}; evidence {back.bundle[:12]}"
+    said = f"rolled back: {seen}; {done}; evidence {back.bundle[:12]}"
     text = f"**Rolled back** from {inert(release.environment)}: {inert(health.reason)}\n\n{inert(said)}"
     tell_release(prepared, release.revision, DeploymentState.INACTIVE, release.url, said, text)
     return back
@@ -46,11 +56,12 @@ def production_feedback(prepared: Prepared, number: int, release: Release, healt
     """What the agent is told of a release that was rolled back, once its merge is reverted: suspends while a pull
     request has to do that. Raises Held where it was one too many."""
     ledger = workshop_of(prepared.brief).ledger
+    reverted = until_reverted(prepared, release.revision)
     breaker.check(ledger, release.environment)
     tail = "\n".join(health.log_tail.splitlines()[-25:])
     points = [
         f"sick in {release.environment}: {health.reason}",
-        f"it was rolled back; {until_reverted(prepared, release.revision)}",
+        f"it was rolled back; {reverted}",
     ]
     migrated = ledger.find(prepared.run_id, "migrated", f"{release.environment}/{release.revision}", Migrated)
     if migrated and not migrated.is_same:

@@ -269,13 +269,22 @@ class GitHub(LockgateBlock):
         is looked at first."""
         if self._may_check(repository):
             self._report_checks(repository, commit, statuses)
-            return
+            self._report_statuses(repository, commit, statuses, only_those_there=True)
+        else:
+            self._report_statuses(repository, commit, statuses)
+
+    def _report_statuses(
+        self, repository: str, commit: str, statuses: Sequence[Status], only_those_there: bool = False
+    ) -> None:
+        """`only_those_there`: made before we might write checks; a required name needs both, check and status."""
         where = f"/repos/{_path(repository)}"
         said: dict[str, tuple[str, str]] = {}
         for one in self._all(repository, f"{where}/commits/{commit}/statuses"):  # the newest first
             said.setdefault(one["context"], (one["state"], one["description"] or ""))
         for status in statuses:
             sentence = _short(status.sentence)
+            if only_those_there and status.context not in said:
+                continue
             if said.get(status.context) != (status.state.value, sentence):
                 body = {"state": status.state.value, "context": status.context, "description": sentence}
                 self._send(repository, "POST", f"{where}/statuses/{commit}", body)
@@ -285,7 +294,7 @@ class GitHub(LockgateBlock):
         known = {
             one["name"]: one
             for one in self._all(repository, f"{where}/commits/{commit}/check-runs", "check_runs")
-            if one["app"]["slug"] == me
+            if (one.get("app") or {}).get("slug") == me
         }
         for status in statuses:
             self._report_check(repository, commit, status, known.get(status.context))

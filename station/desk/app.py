@@ -114,7 +114,9 @@ class Desk:
         """A screen. Nothing is decided here."""
         match words:
             case [] | [""]:
-                found, problems, more = await self._look(waiting)
+                found, problems, more = await self._look(
+                    lambda: waiting(visit.token.sees_all_briefs or visit.token.may(Role.RELEASE))
+                )
                 return self._page("waiting.html", visit, "/", found=found, problems=problems, more=more)
             case ["review", run_id]:
                 return await self._review(visit, run_id)

@@ -26,8 +26,9 @@ class Waits(NamedTuple):
     why: str = ""
 
 
-def waiting() -> tuple[list[Waits], list[str], int]:
-    """Oldest first; what could not be looked at; and how many more runs are suspended."""
+def waiting(tells_why: bool = True) -> tuple[list[Waits], list[str], int]:
+    """Oldest first; what could not be looked at; and how many more runs are suspended. `tells_why`: what a run waits
+    for at its forge too, for those who may know it."""
     found: list[Waits] = []
     problems: list[str] = []
     for look in (_asked, _frozen, _held):
@@ -38,6 +39,7 @@ def waiting() -> tuple[list[Waits], list[str], int]:
     more = 0
     if len(found) >= MOST:
         more = max(0, int(api.post("/flow_runs/count", {"flow_runs": inbox.SUSPENDED})) - MOST)
+    found = [one if tells_why or one.kind not in inbox.AT_FORGE else one._replace(why="") for one in found]
     return sorted(found, key=lambda one: one.since), list(dict.fromkeys(problems)), more
 
 

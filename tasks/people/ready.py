@@ -47,6 +47,8 @@ def until_ready(prepared: Prepared, evidence: Evidence, approval: Approval) -> N
     mark = fingerprint(prepared, evidence)
     until_allowed(prepared, mark, lambda: taken_back(shop, run, approval) is None)
     for turn in range(100):
+        if taken_back(shop, run, approval):
+            return  # `merge` asks again, at once and not when the window opens
         until_open(prepared, evidence)
         if (why := lacking(prepared)) is None:
             return

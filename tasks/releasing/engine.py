@@ -15,7 +15,7 @@ from blocks.host import alive
 from blocks.ledger.ledger import Ledger
 from blocks.targets.timeline import Timeline
 from blocks.workshop import Workshop
-from domain.errors import Inconclusive, LedgerError
+from domain.errors import Inconclusive, LedgerError, TargetError
 from domain.health import Answered, Answers, HealthCheck, HealthState, Identity
 from domain.ports import ReleaseBuild, Target
 from domain.rollout import Look, Numbers, SharePassed, Sick, State, judge_numbers
@@ -65,7 +65,11 @@ class _Guarded:
             return found
 
         def act(*given: Any, **named: Any) -> Any:
-            self._check()
+            try:
+                self._check()
+            except LedgerError:
+                if name != "rollback":  # users come first: the target's own fence is enough for the way back
+                    raise
             return found(*given, **named)
 
         return act
@@ -89,7 +93,12 @@ class Ship(NamedTuple):
         target = self.target
         artifact = target.prepare(revision, build)
         problem = None
-        if target.pointed() != revision:
+        if (now := target.pointed()) not in (None, revision, previous):
+            raise TargetError(
+                f"{now} has the traffic of {target.name} now: somebody released it since this run began to release "
+                f"{revision[:12]}, which does not take its place"
+            )
+        if now != revision:
             problem = (
                 self._known(revision, artifact)
                 or (self.migrate() if self.migrate else target.migrate(revision))

@@ -41,6 +41,7 @@ from domain.task import (
 from domain.value import Value
 from station import api
 from station.desk import app, pages
+from tasks.pull_request import WaitsForForge
 from tests.contract.desk import FORM, Browser, FakeDesk
 from tests.contract.door import DEPLOYMENTS, MARK, QUESTIONS, STARTED
 from tests.e2e.briefs import brief as a_brief
@@ -631,13 +632,13 @@ def test_what_waits_for_its_forge_is_seen_with_its_reason_and_who_may_release_ha
 ) -> None:
     id_ = QUESTIONS[kind][0]
     desk.runs[id_] = paused(kind, "A search")
-    desk.runs[id_]["state"]["state_details"]["run_input_keyset"] = {"description": f"{kind}-description"}
-    desk.texts[f"{kind}-description"] = "# A search\n\ngithub\\.com: required checks are missing"
-    bob = Browser(desk, Role.RELEASE)
-    bob.get("/desk/")
-    assert re.findall(r">(A search)</a>\s*<div class=\"why\">([^<]+)<", bob.page) == [
-        ("A search", "github.com: required checks are missing")
-    ]
+    why = WaitsForForge(reason="github.com: required checks are missing")
+    desk.ledger.record(id_, "waits-for-forge", f"{kind}-1", why)
+    bob, sam = Browser(desk, Role.RELEASE), Browser(desk, Role.SUBMIT)
+    for who, told in ((bob, why.reason), (sam, "")):  # a reason quotes what is private
+        who.get("/desk/")
+        shown = re.findall(r">(A search)</a>\s*(?:<div class=\"why\">([^<]+)<)?", who.page)
+        assert shown == [("A search", told)]
     assert bob.get(f"/desk/review/{id_}").status == 200 and "Ask the forge again" in bob.page
     assert bob.send(f"/desk/review/{id_}", {}).status == 200
     (sent,) = desk.changes()

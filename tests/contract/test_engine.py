@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from blocks.ledger.ledger import Ledger
 from blocks.targets.machine.process import ProcessTarget
 from domain.access import Holding
-from domain.errors import Fenced, Held, Inconclusive, LedgerError
+from domain.errors import Fenced, Held, Inconclusive, LedgerError, TargetError
 from domain.ports import TreeEntry
 from domain.rollout import Rollout, SharePassed
 from domain.task import Release, RolledBack
 from tasks.releasing import breaker, lease
+from tasks.releasing.engine import _Seen
 from tests.contract import test_target
 from tests.contract.shipping import RUN, bake, ledger_of, release, rollback, ship_of
 from tests.contract.test_target import ONE, SERVICE, THREE, TWO, Hammer, ask, running
@@ -244,3 +246,32 @@ def test_going_back_is_repeatable(shop: ProcessTarget, build: Any) -> None:
     assert shop.current() == ONE
     assert running(shop, TWO) == []
     assert ask(shop)[1]["releaseId"] == ONE
+
+
+def test_the_way_back_needs_no_ledger(shop: ProcessTarget, build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(shop, ONE, None, build())
+    made = release(shop, TWO, ONE, build())
+    ledger = ledger_of(shop)
+    with ship_of(shop, ledger=ledger) as ship:
+
+        def away(*_: Any, **__: Any) -> None:
+            raise LedgerError("the database is away")
+
+        for verb in ("check", "record"):
+            monkeypatch.setattr(Ledger, verb, away)
+        with pytest.raises(LedgerError):
+            ship.target.promote(TWO)
+        with pytest.raises(LedgerError):
+            ship._mark(TWO, made.artifact, "sick", _Seen(1, "sick", "", None, None, 100, (), None), ONE)
+        monkeypatch.undo()
+    assert shop.pointed() == shop.current() == ONE
+
+
+def test_what_somebody_released_meanwhile_keeps_the_traffic(shop: ProcessTarget, build: Any) -> None:
+    """The run was away for so long that its lease ran out."""
+    release(shop, ONE, None, build())
+    release(shop, TWO, ONE, build())
+    lease.give_back(ledger_of(shop), "shop", RUN)
+    with pytest.raises(TargetError, match=f"{TWO} has the traffic of shop now"):
+        release(shop, THREE, ONE, build(), run="one that was away")
+    assert shop.pointed() == shop.current() == TWO

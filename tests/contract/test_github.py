@@ -74,6 +74,11 @@ def test_an_app_that_may_says_it_by_check_runs_with_annotations_and_no_cut_doubl
         (summary,) = at.as_(ann, "GET", f"/commits/{commit}/check-runs?check_name=lockgate")["check_runs"]
         assert (summary["status"], summary["conclusion"]) == ("completed", "failure")
         assert at.as_(ann, "GET", f"/commits/{commit}/statuses") == []
+        before = {"state": "pending", "context": "lockgate", "description": "said before checks might be written"}
+        at.as_(ann, "POST", f"/statuses/{commit}", before)
+        at.host.report(at.address, commit, (said[1].model_copy(update={"state": StatusState.SUCCESS}),))
+        told = at.as_(ann, "GET", f"/commits/{commit}/status")["statuses"]
+        assert {one["context"]: one["state"] for one in told} == {"lockgate": "success"}
 
 
 @pytest.mark.parametrize("as_app", [False, True], ids=["token", "app"])

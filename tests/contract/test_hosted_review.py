@@ -238,6 +238,26 @@ def test_an_approval_that_is_taken_back_before_the_merge_is_asked_for_again_unti
     assert run.merges(approval).judged == run.evidence.attempt.commit
 
 
+def test_an_approval_that_is_taken_back_after_the_first_look_merges_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the run waits for its environment, say."""
+    approval, asked = run.at_the_gate(run.approves("bob")), merging.cancelled
+
+    def later(*given: Any) -> Any:
+        run.at.fake.collaborator(REPOSITORY, "bob", "read")
+        return asked(*given)
+
+    monkeypatch.setattr(merging, "cancelled", later)
+    try:
+        run.asks_again(approval, "bob may not write there")
+    finally:
+        run.at.person("bob")
+    told = run.at.as_("ann", "GET", f"/commits/{run.evidence.attempt.commit}/status")
+    (said,) = [one for one in told["statuses"] if one["context"] == "lockgate"]
+    assert said["state"] == "pending" and "a review again: the approval" in said["description"]
+
+
 def test_what_the_policy_let_pass_is_for_a_person_once_its_pull_request_is_not_as_it_was(run: Run) -> None:
     run.stays()
     passed = Approval(answer=Answer.APPROVE, reviewer="policy", fingerprint=run.mark, rule="small")

@@ -20,13 +20,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
 from blocks.host import alive
-from blocks.ledger import database, history, reading, seen
+from blocks.ledger import database, seen
 from blocks.ledger.database import VERSION_TABLE, parse, transaction
 from blocks.ledger.ledger import Ledger
 from blocks.ledger.reading import Reader
 from blocks.ledger.rows import EntryRow
 from domain.errors import LedgerError
-from domain.task import Merged
 from domain.value import Value
 from tests.contract.users import until
 from tests.postgres import new_database
@@ -519,26 +518,6 @@ def test_a_reader_without_prefect_reads_what_was_written(ledger: Ledger) -> None
     assert reader.entries("a") == ledger.entries(run_id="a")
     assert reader.entries("a", ("tested", "nothing")) == ledger.entries(run_id="a", kind="tested")
     assert reader.entries(after=1) == ledger.entries(after=1)
-
-
-def test_a_history_is_read_in_parts_and_on_from_where_it_stood(
-    ledger: Ledger, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(history, "AT_ONCE", 2)
-    monkeypatch.setattr(reading, "AT_ONCE", 2)
-    for number in range(5):
-        ledger.record(f"run-{number}", "merged", "c", Merged(commit="c"))
-        ledger.record(f"run-{number}", "note", "n", Note(text="of no interest"))
-    known = history.read(url)
-    assert (sorted(known.tasks), known.last) == ([f"run-{number}" for number in range(5)], 9)
-    ledger.record("run-5", "merged", "c", Merged(commit="c"))
-    assert history.read(url, known) is known and "run-5" in known.tasks
-    other = Ledger(url=SecretStr(f"sqlite:///{tmp_path}/other.db"))
-    other.record("run-9", "merged", "c", Merged(commit="c"))
-    there = history.read(other.url.get_secret_value(), known)
-    assert there is not known and list(there.tasks) == ["run-9"], "another ledger is read anew"
-    named = Reader(url).entries(kinds=("merged",), runs={"run-4", "run-1", "run-0", "nobody"})
-    assert [entry.run_id for entry in named] == ["run-0", "run-1", "run-4"]
 
 
 def test_a_reader_waits_for_a_ledger_that_is_being_made(tmp_path: Path) -> None:

@@ -60,7 +60,15 @@ def test_without_its_block_no_target_is_taken_for_another(tmp_path: Path, monkey
 
 def test_the_saved_blocks_say_what_kind_each_target_is(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = {
-        "lockgate-workshop/default": {"targets": {"shop": "swarm-target/prod", "gone": "process-target/gone"}},
+        "lockgate-workshop/default": {
+            "targets": {
+                "shop": "swarm-target/prod",
+                "gone": "process-target/gone",
+                "odd": "process-target/odd",
+                "no": "x/y",
+            }
+        },
+        "lockgate-process-target/odd": {"name": "odd", "port": "none"},
         "lockgate-swarm-target/prod": {"name": "shop", "port": 80, "secrets": {"TOKEN": "x"}},
     }
     monkeypatch.setattr("station.api.blocks", lambda: blocks)

@@ -12,6 +12,7 @@ from prefect.client.schemas.objects import State, StateType
 from blocks.ledger.ledger import Ledger
 from domain.errors import LedgerError
 from flows import resume
+from flows.processes import machine
 from flows.resume import LOOKS_APART_S, Looks, resume_crashed
 
 
@@ -120,3 +121,31 @@ def test_what_crashed_is_resumed_once_by_one_supervisor_and_not_while_it_may_liv
     done = resume_crashed(server, ledgers=lambda _: ledger)  # type: ignore[arg-type]
     assert server.set == ["AwaitingRetry", "Running"] and "run by there elsewhere" in done[1]
     assert unsure.state.type is StateType.CRASHED, "its time is not over: it may be dead, and its machine says so"
+
+
+def test_a_workshop_whose_ledger_is_away_keeps_no_run_of_another_waiting(ledger: Ledger) -> None:
+    stuck, free = (a_run(StateType.CRASHED, "here") for _ in range(2))
+    stuck.parameters = {"workshop_name": "away"}
+
+    class Away:
+        def runners(self, runs: Any) -> Any:
+            raise LedgerError("the database is away")
+
+        def end_dead(self, run: str) -> None:
+            raise LedgerError("the database is away")
+
+    server = Server(stuck, free)
+    resume_crashed(server, ledgers=lambda name: Away() if name == "away" else ledger)  # type: ignore[arg-type, return-value]
+    assert (stuck.state.type, server.set) == (StateType.CRASHED, ["AwaitingRetry"])
+
+
+def test_a_home_keeps_the_name_of_its_machine_though_its_host_gets_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    monkeypatch.delenv("LOCKGATE_MACHINE", raising=False)
+    name = machine()
+    monkeypatch.setattr("os.uname", lambda: SimpleNamespace(nodename="a new container"))
+    assert machine() == name != "a new container"
+    monkeypatch.setenv("LOCKGATE_MACHINE", "north")
+    assert machine() == "north"

@@ -131,22 +131,6 @@ def test_what_hangs_is_replaced_once_it_was_silent_for_too_long(home: Path) -> N
     assert processes.running("nap") is None
 
 
-@pytest.mark.parametrize(("works", "replaced_s"), [(False, 80), (True, 250)])
-def test_what_hangs_while_it_starts_is_not_waited_for_as_long_as_what_works(
-    home: Path, monkeypatch: pytest.MonkeyPatch, works: bool, replaced_s: int
-) -> None:
-    if works:
-        used = itertools.count()
-        monkeypatch.setattr(processes, "ticks", lambda _: next(used))
-    clock = Clock()
-    nap = keeper(clock, lambda: "silent")  # `sleep` does nothing: as one that is stopped, or waits for itself
-    nap.keep()
-    while processes.running("nap"):
-        clock.now += 10
-        nap.question()
-    assert clock.now - 1000 == replaced_s
-
-
 def test_a_log_is_cut_and_its_writer_goes_on(home: Path) -> None:
     processes.start("nap", ["/bin/sh", "-c", "while read -r line; do :; done; cat"], {"PATH": "/bin"}, Path("/"))
     with processes.log_of("nap").open("a") as writer:

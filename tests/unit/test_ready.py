@@ -52,6 +52,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeShop:
     monkeypatch.setattr(ready, "workshop_of", lambda brief: made)
     monkeypatch.setattr(ready, "until_open", lambda prepared, evidence: None)
     monkeypatch.setattr(ready, "until_allowed", lambda prepared, mark, stands: None)
+    monkeypatch.setattr(ready, "taken_back", lambda shop, run, approval: None)
     return made
 
 
@@ -121,3 +122,14 @@ def test_a_run_that_is_resumed_after_its_merge_does_not_wait_for_it(
     shop.errors["target"] = TargetError("no engine answers")
     until_ready(PLAIN, seen, APPROVAL)
     assert asked == []
+
+
+def test_who_took_the_approval_back_is_asked_again_before_the_window_opens(
+    shop: FakeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opens(*_: object) -> None:
+        raise AssertionError("suspended for days, and nothing stands that could be merged then")
+
+    monkeypatch.setattr(ready, "until_open", opens)
+    monkeypatch.setattr(ready, "taken_back", lambda shop, run, approval: "ann may not write there")
+    until_ready(PLAIN, evidence(), APPROVAL)

@@ -8,8 +8,8 @@ from typing import Any
 import nodesemver
 
 _MAX_CHARS = 500
-_TOO_LARGE = re.compile(r"\d{17}")
-"""npm takes no number over 2^53 - 1, which has 16 digits."""
+_TOO_LARGE = re.compile(r"(?<![\w.+-])[v^~<>=]*\d*\.?\d*\.?\d{17}")
+"""npm takes no number over 2^53 - 1, which has 16 digits; a prerelease may be longer."""
 
 
 def _compare(one: Any, other: Any) -> int:
