@@ -11,6 +11,7 @@ from typing import Any
 
 from domain.entry import Entry
 from domain.policy.reviewers import canonical_name
+from domain.task import asking_key
 from domain.value import Value
 
 KINDS = (
@@ -18,6 +19,8 @@ KINDS = (
     "outcome", "bill", "metered", "reserved",
 )  # fmt: skip
 """Entries that it reads."""
+TESTED = "test-"
+"""How the key of a bill for tests begins; the commit comes after it."""
 SHOWN, OPENED = "shown", "opened"
 _WORD = re.compile(r"\w+")
 _DIFF = re.compile(r"^(`{3,}|~{3,})diff\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
@@ -38,9 +41,9 @@ class Submitted(Value):
     signed_in: bool = True
 
 
-def look_key(mark: str, name: str, what: str) -> str:
-    """The ledger's key of a look: one a person, question and kind of look."""
-    return f"{mark}/{canonical_name(name)}/{what}"
+def look_key(asking: str, name: str, what: str) -> str:
+    """The ledger's key of a look: one a person, asking of a question, and kind of look."""
+    return f"{asking}/{canonical_name(name)}/{what}"
 
 
 @dataclass(slots=True)
@@ -61,9 +64,9 @@ class Try:
 
 @dataclass(slots=True)
 class Asking:
-    """A question for a review."""
+    """A question for a review, each time it is asked."""
 
-    mark: str
+    key: str
     at: datetime
     attempt: int
     commit: str
@@ -75,7 +78,8 @@ class Asking:
 class Given:
     """An answer of a person."""
 
-    mark: str
+    key: str
+    """Of the asking that it answers."""
     at: datetime
     by: str
     answer: str
@@ -100,10 +104,12 @@ class Task:
     asked_by: str = ""
     asked_at: datetime | None = None
     tries: dict[int, Try] = field(default_factory=dict)
+    commits: dict[str, int] = field(default_factory=dict)
+    """Commit that was tested → its attempt. One that was put on a branch that moved has no entry of its own."""
     asked: dict[str, Asking] = field(default_factory=dict)
     given: list[Given] = field(default_factory=list)
     looks: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
-    """(mark, canonical name, what) → when."""
+    """(key of the asking, canonical name, what) → when."""
     merged: str | None = None
     judged: str | None = None
     """The commit that was judged; it differs from `merged` where a forge merged."""
@@ -180,13 +186,12 @@ class History:
                     if one.commit == commit:
                         one.is_refused, one.rules = body["decision"] == "refused", tuple(body.get("rules") or ())
             case "question":
-                mark = str(body["fingerprint"])
-                task.asked.setdefault(
-                    mark, Asking(mark, entry.at, body["attempt"], str(body["commit"]), words_of(str(body["text"])))
-                )
+                words = words_of(str(body["text"]))
+                asking = Asking(entry.key, entry.at, int(body["attempt"]), str(body["commit"]), words)
+                task.asked.setdefault(entry.key, asking)
             case "looked":
-                mark = entry.key.partition("/")[0]
-                task.looks.setdefault((mark, canonical_name(str(body["by"])), str(body["what"])), entry.at)
+                key = entry.key.partition("/")[0]
+                task.looks.setdefault((key, canonical_name(str(body["by"])), str(body["what"])), entry.at)
             case "approval":
                 self._answered(task, entry, body)
             case "merged":
@@ -198,14 +203,17 @@ class History:
             case "outcome":
                 task.end = str(body["end"])
             case _:
+                if kind == "bill" and entry.key.startswith(TESTED):
+                    task.commits[entry.key.removeprefix(TESTED)] = int(body["attempt"])
                 _spend(task, kind, body)
 
     def _answered(self, task: Task, entry: Entry, body: dict[str, Any]) -> None:
         if body.get("rule") or body["answer"] == "expired":
             return  # the policy's own, or nobody's
         comment = bool(str(body.get("comment") or "").strip()) or bool(body.get("points"))
+        key = asking_key(str(body["fingerprint"]), int(body.get("asking") or 1))
         task.given.append(Given(
-            str(body["fingerprint"]), entry.at, str(body["reviewer"]), str(body["answer"]), comment,
+            key, entry.at, str(body["reviewer"]), str(body["answer"]), comment,
             bool(body.get("signed_in")), str(body.get("forge") or ""), len(body.get("others") or ()),
             not body.get("waits_for"),
         ))  # fmt: skip

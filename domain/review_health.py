@@ -170,12 +170,12 @@ def health(histories: Iterable[History], zone: tzinfo | None = None) -> Health:
 
 def _reviews(task: Task, history: History, zone: tzinfo | None) -> Iterable[Review]:
     for given in task.given:
-        asked = task.asked.get(given.mark)
+        asked = task.asked.get(given.key)
         if asked is None or not asked.attempt:
             continue  # whether to begin at all: there is no change yet
         who, one = canonical_name(given.by), task.tries.get(asked.attempt)
-        shown = task.looks.get((given.mark, who, SHOWN))
-        opened = task.looks.get((given.mark, who, OPENED))
+        shown = task.looks.get((given.key, who, SHOWN))
+        opened = task.looks.get((given.key, who, OPENED))
         shown, opened = (at if at and at <= given.at else None for at in (shown, opened))
         approves = given.answer == "approve"
         hour = given.at.astimezone(zone).hour

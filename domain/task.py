@@ -273,6 +273,15 @@ class Answer(StrEnum):
     EXPIRED = "expired"
 
 
+AGAIN = "#"
+"""Between a question's fingerprint and how often it is asked, in the key of each asking but the first."""
+
+
+def asking_key(fingerprint: str, turn: int) -> str:
+    """The ledger's key of a question as it is asked for the `turn`th time, and of its answer."""
+    return fingerprint if turn == 1 else f"{fingerprint}{AGAIN}{turn}"
+
+
 class Approval(Value):
     """What a person answered, bound to exactly what they saw; or the policy, by a rule that the base branch allows."""
 

@@ -50,8 +50,10 @@ class Record(NamedTuple):
     """Of these, tasks whose first attempt no gate refused."""
     merged: int
     live: int
+    released: int
+    """What was live, or was taken back before it was."""
     rolled_back: int
-    """Of what was live, or on its way there, those that were taken back, whoever did it."""
+    """Of what was released, those that were taken back, whoever did it."""
     reverted: int
     usd: float
     minutes: float
@@ -68,7 +70,7 @@ class Record(NamedTuple):
 
     @property
     def taken_back(self) -> Share:
-        return Share(self.rolled_back, self.live)
+        return Share(self.rolled_back, self.released)
 
     @property
     def usd_per_live(self) -> float | None:
@@ -81,18 +83,18 @@ class Record(NamedTuple):
 
     @property
     def stayed(self) -> int:
-        return self.live - self.rolled_back
+        return self.released - self.rolled_back
 
     @property
     def data(self) -> dict[str, Any]:
         """As JSON data."""
-        counts = ("asked", "attempts", "merged", "live", "rolled_back", "reverted")
+        counts = ("asked", "attempts", "merged", "live", "released", "rolled_back", "reverted")
         return {
             **self.line._asdict(),
             **{name: getattr(self, name) for name in counts},
             "passed_gates_at_first_try": self.first_try.data,
             "merged_of_asked": self.merged_of_asked.data,
-            "rolled_back_of_live": self.taken_back.data,
+            "rolled_back_of_released": self.taken_back.data,
             "usd": round(self.usd, 6),
             "minutes": round(self.minutes, 2),
             "usd_per_live_change": _rounded(self.usd_per_live, 4),
@@ -143,7 +145,7 @@ def _parts(task: Task) -> Iterable[_Part]:
     if not task.agents:
         return  # a rollback, say: nobody was asked to edit
     tries = tuple(task.tries[number] for number in sorted(task.tries))
-    its = next((one for one in tries if one.commit and one.commit == task.judged), tries[-1] if tries else None)
+    its = _merged_of(task) or (tries[-1] if tries else None)
     owner = _line(task, its)
     by_line: dict[Line, list[Try]] = {owner: []}
     for one in tries:
@@ -160,6 +162,15 @@ def _parts(task: Task) -> Iterable[_Part]:
         seconds = sum(spent for attempt, spent in task.sandbox_s.items() if is_its(attempt))
         first = next((one for one in tries if (one.agent or task.agents[0]) == line.agent), None)
         yield _Part(line, task, tuple(mine), first, usd, seconds / 60, line == owner)
+
+
+def _merged_of(task: Task) -> Try | None:
+    """The attempt that was merged: its commit is another where the branch had moved."""
+    if task.judged is None:
+        return None
+    own = next((one for one in task.tries.values() if one.commit == task.judged), None)
+    asked = next((each.attempt for each in task.asked.values() if each.commit == task.judged), 0)
+    return own or task.tries.get(task.commits.get(task.judged, asked))
 
 
 def _line(task: Task, one: Try | None) -> Line:
@@ -180,7 +191,6 @@ def _record(line: Line, parts: list[_Part], back: dict[str, Back]) -> Record:
     mine = [part.task for part in parts if part.is_its]
     first = [part.first for part in parts if part.is_its and part.first]
     judged = [one for one in first if one.is_refused is not None or one.commit is None]
-    live = [task for task in mine if task.live]
     gone = [[back[commit] for commit in (task.live | {task.merged or ""}) if commit in back] for task in mine]
     rules: dict[str, list[str]] = defaultdict(list)
     for part in parts:
@@ -195,8 +205,9 @@ def _record(line: Line, parts: list[_Part], back: dict[str, Back]) -> Record:
         judged=len(judged),
         at_first=sum(one.is_refused is False for one in judged),
         merged=sum(task.merged is not None for task in mine),
-        live=len(live),
-        rolled_back=sum(any(commit in back for commit in task.live) for task in live),
+        live=sum(bool(task.live) for task in mine),
+        released=sum(bool(task.live or found) for task, found in zip(mine, gone, strict=True)),
+        rolled_back=sum(map(bool, gone)),
         reverted=sum(any(each.is_reverted for each in found) for found in gone),
         usd=sum(part.usd for part in parts),
         minutes=sum(part.minutes for part in parts),

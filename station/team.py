@@ -40,7 +40,14 @@ def show(as_json: bool) -> None:
 
 def _agents(rows: list[Record]) -> Table:
     table = _table(
-        "agent", "asked", "attempts", "passed at first try", "merged", "live", "rolled back", "USD, min a live change"
+        "agent",
+        "asked",
+        "attempts",
+        "passed at first try",
+        "merged",
+        "live",
+        "rolled back of released",
+        "USD, min a live change",
     )
     for one in rows:
         named = " ".join(

@@ -22,7 +22,7 @@ from domain.policy.feedback import one_line
 from domain.policy.passing import passes
 from domain.policy.reviewers import POLICY, canonical_name, from_base, may_approve, missing, needs, owners_of
 from domain.pull_request import Proposed, PullState
-from domain.task import Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict
+from domain.task import AGAIN, Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict, asking_key
 from domain.value import digest_of
 from tasks.pages import show
 from tasks.people.asking import answered, has_signed, is_signed_in
@@ -31,8 +31,6 @@ from tasks.rehearse import report_of
 from tasks.step import step
 
 LOOK = "look at the forge"
-AGAIN = "#"
-"""Between a question's fingerprint and how often it is asked, in the key of each asking but the first."""
 MOST_ASKINGS, MOST_ANSWERS = 50, 100
 SIGNED_IN = "only who came in at the door with a token may approve (signed_in of [review])"
 
@@ -213,7 +211,7 @@ def ask_again(prepared: Prepared, evidence: Evidence, approval: Approval, why: s
     first = shop.ledger.find(run, "question", mark, Question) or asked.question
     text = f"{first.text}\n\n## Asked again\n{show.quote(why)}"
     again = first.model_copy(update={"text": text, "again": one_line(why)})
-    shop.ledger.record(run, "question", f"{mark}{AGAIN}{asked.turn + 1}", again)
+    shop.ledger.record(run, "question", asking_key(mark, asked.turn + 1), again)
 
 
 def _bare(approval: Approval) -> Question:

@@ -199,8 +199,8 @@ def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
 
 
 def note_look(run_id: str, token: Token, mark: str, what: str) -> None:
-    """Put on record that somebody who may review saw the page, or lines of the change, for the first time. It decides
-    nothing. Safe to repeat. Raises Denied where the run does not wait with this question."""
+    """Put on record that somebody who may review saw the page, or lines of the change, for the first time since it was
+    asked. It decides nothing. Safe to repeat. Raises Denied where the run does not wait with this question."""
     if what not in (SHOWN, OPENED) or not token.may(Role.REVIEW):
         raise Denied(400, "there is nothing to note")
     run = known(run_id, token)
@@ -209,11 +209,10 @@ def note_look(run_id: str, token: Token, mark: str, what: str) -> None:
         raise Denied(409, "The run does not wait with this question any more.")
     ledger, run_id = ledger_of(run), str(run["id"])
     entries = ledger.entries(run_id, ("question", "looked"))
-    asked = [str(e.body["fingerprint"]) for e in entries if e.kind == "question"]
-    whole = next((each for each in reversed(asked) if each.startswith(mark)), None)
-    if whole is None:
+    asking = next((e.key for e in reversed(entries) if e.kind == "question" and e.key.startswith(mark)), None)
+    if asking is None:
         raise Denied(409, "The ledger does not know this question.")
-    key = look_key(whole, token.name, what)
+    key = look_key(asking, token.name, what)
     if not any(entry.kind == "looked" and entry.key == key for entry in entries):
         record(ledger.url, run_id, "looked", key, Looked(by=token.name, what=what))
 

@@ -46,7 +46,7 @@ AGENTS = (
     "Passed at first try",
     "Merged",
     "Live",
-    "Rolled back",
+    "Rolled back, of all released",
     "Reverted",
     "A live change costs",
 )

@@ -37,6 +37,7 @@ from domain.task import (
     Severity,
     Tested,
     Verdict,
+    asking_key,
 )
 from domain.value import Value
 from station import api
@@ -516,6 +517,10 @@ def test_a_look_is_noted_once_for_each_person_and_kind_and_never_by_reading_a_pa
         assert ann.send(place, {"what": what}).status == 204
     assert _looks(desk) == [(f"{mark}/review-er/{what}", "review-er", what) for what in ("shown", "opened")]
     assert desk.changes() == [], "it decides nothing"
+    again = asking_key(mark, 2)
+    desk.ledger.record(RUN, "question", again, change.question)
+    assert ann.send(place, {"what": "shown"}).status == 204
+    assert _looks(desk)[2:] == [(f"{again}/review-er/shown", "review-er", "shown")], "it is asked again"
     refused = (
         ({"what": "approved"}, 400), ({"what": "shown", "mark": "f" * 16}, 409), ({"what": "shown", "mark": ""}, 409),
         ({"what": "shown", "csrf": ""}, 403),
@@ -529,7 +534,7 @@ def test_a_look_is_noted_once_for_each_person_and_kind_and_never_by_reading_a_pa
     assert bob.send(place, {"what": "opened", "mark": MARK}).status == 400, "who may not review"
     desk.runs[RUN] |= {"state_type": "RUNNING", "state_name": "Running"}
     assert ann.sent(place, {"what": "opened"}).status == 409
-    assert len(_looks(desk)) == 2
+    assert len(_looks(desk)) == 3
 
 
 def test_the_team_is_counted_from_the_ledger_for_who_reviews(desk: FakeDesk, change: Change) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from domain.bill import bill
 from domain.entry import Entry
-from domain.history import KINDS, History, words_of
+from domain.history import KINDS, History, look_key, words_of
 from domain.review_health import Health, health
 from domain.share import Share, could_be_equal
+from domain.task import asking_key
 from domain.track_record import Line, Record, by_agent, records, total
 
 BEGIN = datetime(2026, 11, 30, 9, 0, tzinfo=UTC)
@@ -57,15 +58,16 @@ class Told:
             run, kind, call, run_id=run, call=call, usd=usd, attempt=attempt, agent="codex", step="edit", model=model
         )
 
-    def ask(self, run: str, number: int = 1, words: int = 300) -> "Told":
-        text = DIFF.format(" ".join(["word"] * (words - 3)))
+    def ask(self, run: str, number: int = 1, words: int = 300, turn: int = 1) -> "Told":
+        text, mark = DIFF.format(" ".join(["word"] * (words - 3))), f"m-{run}-{number}"
         return self.add(
-            run, "question", f"m-{run}-{number}", fingerprint=f"m-{run}-{number}", attempt=number,
-            commit=f"{run}-{number}", text=text,
+            run, "question", asking_key(mark, turn), fingerprint=mark, attempt=number, commit=f"{run}-{number}",
+            text=text,
         )  # fmt: skip
 
-    def look(self, run: str, by: str, what: str, number: int = 1) -> "Told":
-        return self.add(run, "looked", f"m-{run}-{number}/{by}/{what}", by=by, what=what)
+    def look(self, run: str, by: str, what: str, number: int = 1, turn: int = 1) -> "Told":
+        key = look_key(asking_key(f"m-{run}-{number}", turn), by, what)
+        return self.add(run, "looked", key, by=by, what=what)
 
     def answer(self, run: str, by: str, answer: str = "approve", number: int = 1, **more: Any) -> "Told":
         return self.add(
@@ -142,8 +144,8 @@ def test_what_an_agent_did_is_counted_by_tasks() -> None:
     ]
     everything = total([told.history])
     assert everything is not None
-    counts = ("asked", "attempts", "judged", "at_first", "merged", "live", "rolled_back", "reverted")
-    assert [getattr(everything, name) for name in counts] == [5, 7, 4, 2, 3, 2, 1, 1]
+    counts = ("asked", "attempts", "judged", "at_first", "merged", "live", "released", "rolled_back", "reverted")
+    assert [getattr(everything, name) for name in counts] == [5, 7, 4, 2, 3, 2, 3, 2, 1]
     assert [(each.rule, each.times, each.runs) for each in everything.reasons] == [
         ("weakness", 3, ("c", "b")), ("secrets", 1, ("b",)),
     ]  # fmt: skip
@@ -190,6 +192,35 @@ def test_of_a_race_the_task_is_the_winners_and_attempts_and_money_are_each_ones_
     assert (mine.line.agent, mine.asked, mine.attempts, mine.live, mine.usd) == ("codex/mine", 0, 1, 0, 1.0)
     assert mine.reasons[0].rule == "weakness" and other.reasons == ()
     assert [each.line.agent for each in records([told.history], by=by_agent)] == ["aider/other", "codex/mine"]
+
+
+@pytest.mark.parametrize("known_by", ["question", "bill"])
+def test_what_was_put_on_a_branch_that_moved_is_its_attempts(known_by: str) -> None:
+    """Such a commit has no attempt of its own: the question names it, and the bill of its tests, which there is also
+    where the policy let it pass."""
+    told = Told().task("a", edit=("codex/mine", "aider/other"))
+    told.attempt("a", 1, "accepted").attempt("a", 2, "accepted", agent="aider/other")
+    if known_by == "question":
+        told.add("a", "question", "m", fingerprint="m", attempt=1, commit="moved", text="")
+    else:
+        told.add("a", "bill", "test-moved", run_id="a", step="test", attempt=1, usd=0.0, sandbox_s=1.0)
+    told.add("a", "merged", "there", commit="there", head="moved")
+    told.add("a", "live", "shop", revision="there", environment="shop")
+    other, mine = records([told.history])
+    assert (other.line.agent, other.asked, other.attempts, other.live) == ("aider/other", 0, 1, 0)
+    assert (mine.line.agent, mine.asked, mine.attempts, mine.merged, mine.live) == ("codex/mine", 1, 1, 1, 1)
+
+
+def test_what_died_before_it_was_live_was_rolled_back_too() -> None:
+    told = Told()
+    for number in range(10):
+        run = f"r{number}"
+        told.task(run).attempt(run, 1, "accepted").merge(run, live=number < 5)
+        if number >= 5:
+            told.back(run, by_run=run)
+    told.task("merged").attempt("merged", 1, "accepted").merge("merged", live=False)
+    found = only(told)
+    assert (found.live, found.taken_back, found.stayed) == (5, Share(5, 10), 5)
 
 
 @pytest.mark.parametrize(("model", "lines"), [(None, 1), ("x/large", 1), ("y/small", 2)])
@@ -292,6 +323,19 @@ def test_time_begins_when_the_page_was_shown_to_that_person() -> None:
     told.later(seconds=1).look("a", "ann", "opened")
     (review,) = checked(told).reviews
     assert (review.seconds, review.was_shown, review.was_opened, review.is_stamp) == (5.0, True, False, True)
+
+
+@pytest.mark.parametrize("sees", [True, False])
+def test_what_is_asked_again_is_timed_from_then_and_was_opened_only_if_since_then(sees: bool) -> None:
+    told = Told().task("a").attempt("a", 1, "needs a person").ask("a")
+    told.look("a", "ann", "shown").look("a", "ann", "opened").later(minutes=5).answer("a", "ann")
+    told.later(days=3).ask("a", turn=2)
+    if sees:
+        told.later(hours=1).look("a", "ann", "shown", turn=2)
+    told.later(seconds=5).answer("a", "ann", asking=2)
+    first, again = checked(told).reviews
+    assert (first.seconds, first.was_opened, first.is_stamp) == (300.0, True, False)
+    assert (again.seconds, again.was_shown, again.was_opened, again.is_stamp) == (5.0, sees, False, True)
 
 
 def test_another_attempt_is_another_review_and_whether_to_begin_is_none() -> None:
