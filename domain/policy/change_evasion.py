@@ -191,7 +191,9 @@ def _equalities(node: ast.AST, methods: tuple[str, ...] = ("__eq__",)) -> Iterat
 
 def _never_compares(function: ast.AST) -> bool:
     """Whether an `__eq__` never reads what it is compared with, and yet says something other than no."""
-    if not isinstance(function, (ast.FunctionDef, ast.Lambda)) or len(function.args.args) != 2:
+    if isinstance(function, ast.Call) and function.args and dotted(function.func).split(".")[-1] in _WRAPS:
+        return _never_compares(function.args[0])  # `__eq__ = staticmethod(lambda other: True)`
+    if not isinstance(function, (ast.FunctionDef, ast.Lambda)) or len(function.args.args) not in (1, 2):
         return False
     answers = (
         [function.body]
@@ -200,9 +202,12 @@ def _never_compares(function: ast.AST) -> bool:
     )
     if answers and all(isinstance(answer, ast.Constant) and answer.value is True for answer in answers):
         return True
-    other = function.args.args[1].arg
+    other = function.args.args[-1].arg
     reads = any(isinstance(node, ast.Name) and node.id == other for node in ast.walk(function))
     return not reads and any(answer is not None and not _is_no(answer) for answer in answers)
+
+
+_WRAPS = frozenset(("staticmethod", "classmethod", "partial", "partialmethod"))
 
 
 def _is_no(answer: ast.expr) -> bool:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from domain.checks import Problem, new_problems
 from domain.policy.baseline import ACCEPTANCE_COMMAND
 from domain.policy.rule import Hit, Rule
+from domain.reports import BAD
 from domain.task import CaseOutcome, CaseRow, Severity, Suite
 
 
@@ -134,6 +135,9 @@ def _canaries_silent(ran: Ran) -> Iterator[Hit]:
     silent = sorted(name for name, outcome in ran.base.canaries.items() if outcome in ("missing", "skipped"))
     if silent:
         yield Hit(f"{len(silent)} of the platform's {len(ran.base.canaries)} own tests do not run in this project")
+    blind = sorted(name for name, said in ran.base.canaries.items() if name.endswith(".same") and said in BAD)
+    if blind:
+        yield Hit("what the tests replace of Python and of others is not seen: the look at it fails on base, too")
     watched = {"pytest", "unittest", "exit code", *(name.split()[0] for name in ran.base.canaries)}
     if others := sorted({name for name in ran.base.runner.split(", ") if name} - watched):
         yield Hit(f"the platform has no tests of its own among those of {', '.join(others)}")
@@ -275,7 +279,7 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
     Rule(
         "canaries-silent", "test", NOTE,
         "Some of the platform's own tests did not run on base: the project's set-up skips or does not collect them, or "
-        "the runner has none: Node's, and what is read from `report`.",
+        "the runner has none: Node's, and what is read from `report`; or the one that looks at what is replaced fails.",
         "A runner that was tampered with is less likely to be found out.",
         "let the project's conftest leave tests alone that it does not know",
         _canaries_silent,

@@ -109,8 +109,8 @@ class Canaries(NamedTuple):
                 which, kind = match.groups()
                 if kind in _TELLS and self.token not in message:
                     seen[f"{which}.{kind}"] = f"{outcome} without its reason"
-                elif kind == "same" and (names := re.search(r"replaced: ([^\n]*)", message)):
-                    seen[f"{which}.{kind}"] = names[1]
+                elif kind == "same" and (names := re.findall(r"replaced: ([^\n]*)", message)):
+                    seen[f"{which}.{kind}"] = names[-1]  # a traceback before it may show the line that says it
                 else:
                     seen[f"{which}.{kind}"] = str(outcome)
         return rest, seen

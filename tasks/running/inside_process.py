@@ -3,21 +3,51 @@ which of its classes are equal to anything. The platform itself never imports it
 
 import contextlib
 import functools
+import hashlib
 import os
 import sys
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 TOOLS = frozenset(("builtins", "unittest", "pytest", "_pytest", "pluggy", "doctest"))
 PUT, EQUAL = "put into ", "equal to anything: "
-_FREE = frozenset(("sys.excepthook", "sys.displayhook", "threading.excepthook", "warnings.showwarning", "builtins._"))
+_FREE = frozenset(
+    ("sys.excepthook", "sys.displayhook", "threading.excepthook", "warnings.showwarning", "builtins._",
+     "sys.last_type", "sys.last_value", "sys.last_exc", "sys.last_traceback")
+)  # fmt: skip
 """Made to be given another value."""
+_ROOM = {"": 400, EQUAL: 200, PUT: 300}
+"""Characters that a report has for names with such words before them: what one kind says moves nothing of another."""
+_MOST_OF_ONE = 100
 _PLAIN: tuple[Any, ...] = (list, dict, str, bytes, int, float, tuple, set, frozenset)
 _MADE = (types.FunctionType, types.BuiltinFunctionType, type, staticmethod, classmethod, property)
 _HELD = (*_MADE, functools.partial, functools.partialmethod)
 _OF_TESTS = ("test_", "conftest", "tests.")
+
+
+def listed(names: Iterable[str]) -> str:
+    """All of them, as far as a report has room; a long name ends in its digest, and so do those that have no room."""
+    kept: dict[str, list[str]] = {lead: [] for lead in _ROOM}
+    cut: dict[str, list[str]] = {lead: [] for lead in _ROOM}
+    for name in names:
+        lead = next(one for one in (EQUAL, PUT, "") if name.startswith(one))
+        fits = len(", ".join([*kept[lead], _short(name)])) <= _ROOM[lead]
+        (kept if fits and not cut[lead] else cut)[lead].append(_short(name))
+    for lead, more in cut.items():
+        kept[lead] += [f"{lead}and {len(more)} more ({_digest(', '.join(more))})"] if more else []
+    return ", ".join(name for lead in kept for name in kept[lead])
+
+
+def _short(name: str) -> str:
+    """On one line, without a comma, and not long: by any of them a name could hide others."""
+    plain = "".join(char if char.isprintable() and char != "," else "?" for char in name)
+    return name if plain == name and len(name) <= _MOST_OF_ONE else f"{plain[:80]}~{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 class Process:
@@ -26,12 +56,17 @@ class Process:
     def __init__(self, roots: Sequence[str]) -> None:
         self._roots = tuple(f"{os.path.realpath(root)}/" for root in roots)
         self._below: dict[str, bool] = {}
-        self._made_of = {where: value for where, owner, value in _parts() if _tool(owner) and _is(value, _MADE)}
+        self._before = {id(kind): kind for kind in _classes()}
+        self._kinds: dict[int, tuple[Any, bool]] = {}
+        self._tools = {name: one for name, one in _modules().items() if _tool(name)}
+        self._made_of = {where: value for where, _, value in _parts(self._tools) if _is(value, _MADE)}
 
     def changes(self) -> list[str]:
         """Parts of Python and of test tools that are others now; then, with words before them, classes of the project
         that are equal to anything, and what of others' packages is the project's now."""
-        now = list(_parts())
+        self._kinds = {}
+        # a tool that has another name now, or none, is still looked at
+        now = list(_parts({**_modules(), **self._tools}))
         tools = {
             where
             for where, _, value in now
@@ -39,14 +74,16 @@ class Process:
         }
         others = {where for where, owner, value in now if not self._is_own(owner) and self._is_own_value(value)} - tools
         tools |= {where for where in others if where.split(".")[0] in TOOLS}
-        tools |= {f"import hook {_kind(one)}" for one in (*sys.meta_path, *sys.path_hooks) if self._is_own_value(one)}
+        hooks = (*sys.meta_path, *sys.path_hooks)
+        tools |= {f"import hook {_kind(one)}" for one in hooks if any(map(self._is_own_value, (one, *_held(one))))}
         put = {f"{PUT}{where}" for where in others - tools}
         return [*sorted(tools - _FREE), *sorted(self._equal()), *sorted(put - {f"{PUT}{one}" for one in _FREE})]
 
     def _is_own(self, module: Any) -> bool:
         """Whether a module is the project's; one without a file may be anybody's, and counts as the project's."""
-        name, file = module.__name__.partition(".")[0], getattr(module, "__file__", None)
-        if not file:
+        facts = _dict(module)
+        name, file = str(facts.get("__name__")).partition(".")[0], facts.get("__file__")
+        if not file or not _is(file, str):
             return name not in sys.stdlib_module_names
         return self._is_below(file)
 
@@ -58,19 +95,23 @@ class Process:
         return self._below[file]
 
     def _is_own_value(self, given: Any) -> bool:
-        value: Any = given
-        for _ in range(3):
-            if _is(value, (staticmethod, classmethod, types.MethodType)):
-                value = value.__func__
-            elif _is(value, property):
-                value = value.fget
-            elif _is(value, (functools.partial, functools.partialmethod)):
-                value = value.func
+        """Whether it is made of code in the project's files. What a class says of its module counts only where it has
+        no code: anybody can say anything there."""
+        value = _unwrapped(given)
         if _is(value, types.FunctionType):
             return self._is_below(value.__code__.co_filename)
         kind = value if _is(value, type) else type(value)
-        module = sys.modules.get(vars(kind).get("__module__") or "")
-        return type(module) is types.ModuleType and bool(vars(module).get("__file__")) and self._is_own(module)
+        if id(kind) not in self._kinds:  # the class is kept, so that no other one gets its id
+            self._kinds[id(kind)] = (kind, id(kind) not in self._before and self._is_own_class(kind))
+        return self._kinds[id(kind)][1]
+
+    def _is_own_class(self, kind: Any) -> bool:
+        files = next(filter(None, (list(_files(one)) for one in _mro(kind))), [])
+        if any(map(self._is_below, files)):
+            return True
+        module = sys.modules.get(str(_dict(kind).get("__module__")))
+        has_file = _is(module, types.ModuleType) and bool(_dict(module).get("__file__"))
+        return not any(map(os.path.isabs, files)) and has_file and self._is_own(module)
 
     def _is_others(self, value: Any) -> bool:
         """Whether it is a function of Python's or of an installed package: test tools and their plug-ins put some of
@@ -81,11 +122,13 @@ class Process:
 
     def _equal(self) -> Iterator[str]:
         for kind in _classes():
-            compare: Any = next((vars(one)["__eq__"] for one in kind.__mro__ if "__eq__" in vars(one)), None)
-            file = compare.__code__.co_filename if _is(compare, types.FunctionType) else ""
+            compare: Any = next((_dict(one)["__eq__"] for one in _mro(kind) if "__eq__" in _dict(one)), None)
+            inner = _unwrapped(compare)
+            file = inner.__code__.co_filename if _is(inner, types.FunctionType) else ""
             is_of_tests = os.path.basename(file).startswith(_OF_TESTS) or "/tests/" in file
-            if self._is_below(file) and not is_of_tests and _takes_all(kind, compare):
-                yield f"{EQUAL}{kind.__module__}.{kind.__qualname__}"
+            is_others = os.path.isabs(file) and not self._is_below(file)
+            if not is_others and not is_of_tests and not _is_usual(compare) and _takes_all(kind, compare):
+                yield f"{EQUAL}{_dict(kind).get('__module__')}.{kind.__qualname__}"
 
 
 def _is(value: Any, kinds: Any) -> bool:
@@ -93,40 +136,91 @@ def _is(value: Any, kinds: Any) -> bool:
     return issubclass(type(value), kinds)
 
 
-def _tool(module: Any) -> bool:
-    return module.__name__.partition(".")[0] in TOOLS
+def _dict(value: Any) -> Mapping[str, Any]:
+    """What a class or a module holds, whatever its own class says of `__dict__`."""
+    owner: Any = type if _is(value, type) else types.ModuleType
+    return owner.__dict__["__dict__"].__get__(value) or {}
+
+
+def _mro(kind: Any) -> tuple[Any, ...]:
+    return type.__dict__["__mro__"].__get__(kind)  # type: ignore[no-any-return]
+
+
+def _held(value: Any) -> list[Any]:
+    """What an instance holds, where it holds things as most do."""
+    with contextlib.suppress(Exception):
+        return list(object.__getattribute__(value, "__dict__").values())
+    return []
+
+
+def _unwrapped(given: Any) -> Any:
+    """The function in a static method, a property, a partial and their like."""
+    value: Any = given
+    for _ in range(5):
+        if _is(value, (staticmethod, classmethod, types.MethodType)):
+            value = value.__func__
+        elif _is(value, property):
+            value = value.fget
+        elif _is(value, (functools.partial, functools.partialmethod)):
+            value = value.func
+    return value
+
+
+def _files(kind: Any) -> Iterator[str]:
+    """Where the code of a class is written, that of callable instances which it holds included."""
+    for value in map(_unwrapped, _dict(kind).values()):
+        call = value if _is(value, types.FunctionType) else _unwrapped(_dict(type(value)).get("__call__"))
+        if _is(call, types.FunctionType):
+            yield call.__code__.co_filename
+
+
+def _is_usual(compare: Any) -> bool:
+    """Whether it is the `__eq__` of a class that is written in C, or one of a mock's, which is made when asked."""
+    if _is(compare, types.WrapperDescriptorType):
+        return bool(compare.__name__ == "__eq__")
+    mock = sys.modules.get("unittest.mock")
+    return compare is None or (mock is not None and type(compare) is _dict(mock).get("MagicProxy"))
+
+
+def _tool(name: str) -> bool:
+    return name.partition(".")[0] in TOOLS
 
 
 def _kind(value: Any) -> str:
-    kind = value if isinstance(value, type) else type(value)
-    return f"{kind.__module__}.{getattr(value, '__qualname__', kind.__qualname__)}"
+    kind = value if _is(value, type) else type(value)
+    name = value.__qualname__ if _is(value, types.FunctionType) else type.__dict__["__qualname__"].__get__(kind)
+    return f"{_dict(kind).get('__module__')}.{name}"
 
 
-def _parts() -> Iterator[tuple[str, Any, Any]]:
+def _modules() -> dict[str, Any]:
+    return {
+        name: module
+        for name, module in list(sys.modules.items())
+        if _is(module, types.ModuleType)
+        and not name.startswith(("lockgate_", "__main__"))
+        and _dict(module).get("__name__") == name
+    }
+
+
+def _parts(modules: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """(dotted name, its module, value) of all that is in modules, and of what may be called in their classes."""
-    for name, module in list(sys.modules.items()):
-        if (
-            not isinstance(module, types.ModuleType)
-            or name.startswith(("lockgate_", "__main__"))
-            or module.__name__ != name
-        ):
-            continue
-        for attribute, value in list(vars(module).items()):
+    for name, module in modules.items():
+        for attribute, value in list(_dict(module).items()):
             if _is(value, types.ModuleType):
                 continue
             yield f"{name}.{attribute}", module, value
-            if _is(value, type) and vars(value).get("__module__") == name:
-                for inner, held in list(vars(value).items()):
+            if _is(value, type) and _dict(value).get("__module__") == name:
+                for inner, held in list(_dict(value).items()):
                     if _is(held, _HELD):
                         yield f"{name}.{attribute}.{inner}", module, held
 
 
 def _classes() -> Iterator[Any]:
-    waiting, seen = [object], {object}
+    waiting, seen = [object], {id(object)}
     while waiting:
         for kind in type.__subclasses__(waiting.pop()):
-            if kind not in seen:
-                seen.add(kind)
+            if id(kind) not in seen:  # a class that says what it is equal to may have no hash
+                seen.add(id(kind))
                 waiting.append(kind)
                 yield kind
 
@@ -139,7 +233,9 @@ def _takes_all(kind: Any, compare: Any) -> bool:
     for probe in (object(), made.get(plain, plain([object()]) if plain in holds else object())):
         with contextlib.suppress(Exception, SystemExit), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            said = compare(plain.__new__(kind), probe)
+            one = plain.__new__(kind)
+            bind = getattr(type(compare), "__get__", None)
+            said = (bind(compare, one, kind) if bind else compare)(probe)
             if said is not NotImplemented and bool(said):
                 return True
     return False

@@ -25,7 +25,7 @@ import _pytest.runner
 import pluggy
 import pytest
 from lockgate_collect import tests_of
-from lockgate_process import Process
+from lockgate_process import Process, listed
 
 if not hasattr(pytest, "version_tuple"):
     sys.exit(f"Lockgate reads tests of pytest 7.0 and newer, and this is {pytest.__version__}: ask for a newer one")
@@ -78,14 +78,10 @@ def replaced() -> list[str]:
 def unchanged() -> None:
     """What the canaries ask. Raises AssertionError with all that is another now, as far as a report has room for it."""
     __tracebackhide__ = True
-    names = replaced()
-    while len(", ".join(names)) > MOST_CHARS:
-        names.pop()
-    if names:
-        raise AssertionError(f"replaced: {', '.join(names)}\n")
+    if names := listed(replaced()):
+        raise AssertionError(f"replaced: {names}\n")
 
 
-MOST_CHARS = 550
 _PROCESS = Process([WORK, *ROOTS])
 
 

@@ -310,6 +310,8 @@ def test_weaker_evidence_is_said() -> None:
     assert [f.rule for f in findings_of(suite(), suite(runner="exit code"))] == ["exit-code-only"]
     silent = suite(canaries={"a.unit": "missing", "a.same": "passed"})
     assert [(f.rule, f.message[:9]) for f in findings_of(silent, suite())] == [("canaries-silent", "1 of the ")]
+    (blind,) = findings_of(suite(canaries={"a.same": "failed"}), suite())
+    assert (blind.rule, "is not seen" in blind.message) == ("canaries-silent", True)
     for canaries, told in (({}, "cargo, node"), ({"cargo .fails": "failed"}, "node")):
         both = suite(runner="cargo, node", canaries=canaries)
         (finding,) = findings_of(both, suite())

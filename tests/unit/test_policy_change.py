@@ -169,6 +169,9 @@ REFUSED: dict[str, tuple[Changes, str]] = {
     "equal to anything, of a module": ({"shop/app.py": "import unittest.mock as m\n\nA = m.ANY\n"}, "always-equal"),
     "equal to anything, assigned": ({"shop/app.py": "A.__eq__ = lambda s, o: True\n"}, "always-equal"),
     "equal to anything, by lambda": ({"shop/app.py": "class A:\n    __eq__ = lambda s, o: True\n"}, "always-equal"),
+    "equal to anything, by a static method": (
+        {"shop/app.py": "class A:\n    __eq__ = staticmethod(lambda o: True)\n"}, "always-equal"
+    ),
     "bidi": ({"shop/app.py": "x = 'a\u202eb'\n"}, "bidi"),
     "tag characters": ({"README.md": "Hello\U000e0049\U000e0047\n"}, "bidi"),
     "utf-7": ({"shop/app.py": "# coding: utf-7\n+AGEAYg-\n"}, "source-encoding"),
