@@ -132,7 +132,7 @@ class Desk:
             case ["team"]:
                 if not visit.token.sees_all_briefs:
                     raise Denied(403, "the record of agents and reviews is for who reviews or answers")
-                team = await self._look(self.books.team)
+                team = await asyncio.shield(asyncio.wrap_future(self.books.team()))  # others may wait for it, too
                 return await self._look(lambda: self._page("team.html", visit, "/team", of=team))
             case ["environments"]:
                 serving = await self._look(environments)
@@ -300,7 +300,7 @@ class Desk:
             return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
         value, session = self.sessions.begin(token.id)
         if token.sees_all_briefs:
-            self._threads.submit(self.books.team)  # for its page: a large ledger takes seconds the first time
+            self.books.team()  # for its page: a large ledger takes seconds the first time
         desk = f"/desk/{session.place}"
         answer = _redirect(desk + _within(form.get("next", "")).removeprefix("/desk"))
         answer.headers.append("set-cookie", forms.cookie(COOKIE, value, desk, secure=_is_secure(request)))

@@ -12,11 +12,13 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from domain.task import Approval, End
+from station.desk import pages
 from tests.contract.test_notices import Hook, hook
 from tests.e2e.briefs import FILES, GOOD, SETTINGS, brief, repository
 from tests.e2e.station import Station
 from tests.e2e.test_door import Guest, waits
 
+STATIC = Path(pages.__file__).parent / "static"
 HOSTILE = r'''
 printf '\n\ndef double(a):\n    """<script>alert(1)</script> {{7*7}}"""\n    return 2 * a\n' >> sums.py
 cat > 'notes <img src=x onerror=alert(1)>.md' <<'X'
@@ -44,6 +46,46 @@ class Seen:
         self.page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
         self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
         self.page.on("request", lambda asked: None if asked.url.startswith(url) else self.wrong.append(asked.url))
+
+
+WATCHED = """() => {
+  document.body.innerHTML = `<div class="diff" id="a"></div><div class="diff" id="b"></div>
+    <form data-looked="/looked"><input name="csrf"><input name="mark"></form>`;
+  window.told = [];
+  window.fetch = (place, { body }) => { told.push(body.get("what")); return Promise.resolve(); };
+  window.IntersectionObserver = class {
+    constructor(seen) {
+      window.move = (moves) => seen(moves.split(" ").map(
+        ([sign, id]) => ({ target: document.getElementById(id), isIntersecting: sign === "+" })));
+    }
+    observe() {}
+  };
+}"""
+
+
+@pytest.mark.parametrize(
+    ("moves", "is_opened"),
+    [
+        (["+b", "+a", "-a"], True),
+        (["+a +b", "-a"], True),
+        (["+a", "+b -a"], True),
+        (["+a", "-a", "+b"], True),
+        (["+a", "-a"], False),
+        (["-a -b"], False),
+    ],
+)
+def test_a_change_is_opened_while_lines_of_any_file_are_in_view(
+    chromium: Browser, moves: list[str], *, is_opened: bool
+) -> None:
+    """Files come (+) into the middle of the window and leave it (-), all within its second; then that passes."""
+    page = chromium.new_page()
+    page.clock.install()
+    page.evaluate(WATCHED)
+    page.add_script_tag(path=STATIC / "desk.js")
+    page.evaluate("(moves) => moves.forEach(move)", moves)
+    page.clock.run_for(1500)
+    assert page.evaluate("told") == ["shown", *(["opened"] if is_opened else [])]
+    page.close()
 
 
 def test_a_hostile_change_is_read_and_approved_by_keyboard(station: Station, tmp_path: Path, chromium: Browser) -> None:

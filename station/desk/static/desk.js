@@ -77,11 +77,15 @@ function note(what) {
 if (answering) {
   note("shown");
   for (const each of ["visibilitychange", "prerenderingchange"]) document.addEventListener(each, () => note("shown"));
-  let since = 0;
+  let since = 0; // the timer, while lines of any file are in view
+  const inView = new Set();
   const watch = new IntersectionObserver((changes) => {
-    for (const change of changes) {
+    for (const { target, isIntersecting } of changes) inView[isIntersecting ? "add" : "delete"](target);
+    if (!inView.size) {
       clearTimeout(since);
-      if (change.isIntersecting) since = setTimeout(() => note("opened"), 1000);
+      since = 0;
+    } else if (!since) {
+      since = setTimeout(() => { since = 0; note("opened"); }, 1000);
     }
   }, { rootMargin: "-25% 0px -25% 0px" }); // in the middle of the window, not below its edge
   all(".diff").forEach((one) => watch.observe(one));
