@@ -124,7 +124,7 @@ class Task:
     models: dict[tuple[int, str], int] = field(default_factory=dict)
     """(attempt, model) → calls of its edits."""
     closed: set[str] = field(default_factory=set)
-    """Calls that were metered."""
+    """Calls that were metered, until the task ends; a ledger has each once, and `usd` has what they cost."""
 
 
 @dataclass(slots=True)
@@ -202,6 +202,7 @@ class History:
                 task.live.add(str(body["revision"]))
             case "outcome":
                 task.end = str(body["end"])
+                task.closed.clear()
             case _:
                 if kind == "bill" and entry.key.startswith(TESTED):
                     task.commits[entry.key.removeprefix(TESTED)] = int(body["attempt"])

@@ -268,6 +268,17 @@ def test_money_is_that_of_the_bill_and_counts_what_came_to_nothing() -> None:
     assert whole is not None and whole.usd_per_live is None, "what was taken back is no live change"
 
 
+def test_of_a_task_that_ended_only_calls_without_an_end_are_kept_one_by_one() -> None:
+    told = Told().task("a").attempt("a", 1, "accepted")
+    for call in ("1", "2", "3"):
+        told.call("a", "reserved", call, 9.0)
+    told.call("a", "metered", "1", 1.0).add("a", "outcome", "outcome", end="merged")
+    task = told.history.tasks["a"]
+    assert (task.closed, set(task.reserved), only(told).usd) == (set(), {"2", "3"}, 19.0)
+    told.call("a", "metered", "2", 2.0)
+    assert (set(told.history.tasks["a"].reserved), only(told).usd) == ({"3"}, 12.0), "it was told late"
+
+
 def test_a_history_that_comes_in_parts_or_twice_is_the_same_and_what_cannot_be_read_is_left_out() -> None:
     told = Told()
     told.task("a").attempt("a", 1, "refused", ("weakness",)).add("a", "attempt", "2", number="?")
