@@ -60,8 +60,10 @@ def _woken(
     host = shop.forge.hosted(brief["repository"])
     if host is None:
         return None
+    waited_s = (datetime.now(UTC) - run.state.timestamp).total_seconds()
+    if asks == "forge" and (turn := int(about.rpartition("-")[2])) and waited_s < pause_s(turn):
+        return None  # it was woken before, and the forge refused what it had said it allows
     if asks == AWAY:
-        waited_s = (datetime.now(UTC) - run.state.timestamp).total_seconds()
         is_back = waited_s >= pause_s(int(about)) and host.is_answering(brief["repository"])
         return _goes_on(client, run, f"{host.host} answers", _look_by(host)) if is_back else None
     entries = [shop.ledger.last(kind, run_id=str(run.id)) for kind in ("pull-request", "revert")]

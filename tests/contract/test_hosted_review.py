@@ -475,6 +475,9 @@ def test_the_poll_wakes_a_run_whose_branch_has_its_checks_or_whose_forge_answers
     status = {"state": "success", "context": "other/ci"}
     run.at.as_("ann", "POST", f"/statuses/{run.evidence.attempt.commit}", status)
     assert "lets pull request" in "".join(blocked.looks())
+    soon, later = (Server(run, f"forge-{run.mark[:16]}-2", s) for s in (0, 61))
+    assert soon.looks() == [], "it was woken before, and was refused all the same: less often each time"
+    assert "lets pull request" in "".join(later.looks())
     run.at.as_("owner", "DELETE", "/branches/main/protection")
 
     fresh, old, often = (Server(run, f"away-{n}", s) for n, s in ((0, 0), (0, 20), (5, 20)))
