@@ -129,6 +129,8 @@ def show_team(shop: Workshop) -> list[str]:
 
 def prune(shop: Workshop) -> list[str]:
     """Remove what no ledger entry refers to any more, and the archives and images of releases that are not kept."""
+    if older := shop.ledger.why_older():
+        return [f"nothing was removed from the store: {older}"]
     young = datetime.now(UTC) - timedelta(days=shop.store_days)
     lived: dict[str, list[str]] = {}
     for entry in shop.ledger.entries(kind="live"):

@@ -440,5 +440,15 @@ def test_a_wrong_or_empty_ledger_prunes_nothing(store: Store, tmp_path: Path) ->
         store.claim("../x")
 
 
+def test_an_older_copy_of_the_ledger_prunes_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = shop_of(store, Ledger(url=f"sqlite:///{tmp_path}/ours.db"))  # type: ignore[arg-type]
+    shop.ledger.record("run", "attempt", "1", Note(digest=store.put(b"named")))
+    assert housekeeping.prune(shop) == []
+    monkeypatch.setattr(Ledger, "why_older", lambda self: "an older copy was put back")
+    assert housekeeping.prune(shop) == ["nothing was removed from the store: an older copy was put back"]
+
+
 class Note(Value):
     digest: str
