@@ -41,9 +41,9 @@ _CLIMBS = frozenset(("os.path.dirname", "os.path.split"))
 
 
 def _looks_around(change: Change) -> Iterator[Hit]:
-    yield from newly(_facts, _OF_PACKAGING)(change)
+    yield from newly(_facts, _is_of_packaging)(change)
     for path in change.product_python:
-        if PurePosixPath(path).name in _OF_PACKAGING:
+        if _is_of_packaging(change.base, path):
             continue
         depth = _depth(change.head, path)
         yield from _new(change, path, functools.partial(_around, most=depth))
@@ -243,10 +243,20 @@ _FAMILIES: Mapping[str, frozenset[str]] = {
     "the machine below Python": frozenset(("ctypes", "cffi", "_ctypes", "winreg", "fcntl", "mmap")),
 }  # fmt: skip
 """What is reached → by what names."""
-_OF_PACKAGING = ("setup.py", "noxfile.py", "conf.py")
-"""Other rules ask for these, and what they do is none of what the product does."""
 _BESIDE = frozenset(("docs", "doc", "examples", "example", "benchmarks", "bench", "scripts", "tools"))
 """What stands beside a product: that it starts programs says nothing of the product."""
+
+
+def _is_of_packaging(base: Tree, path: str) -> bool:
+    """setup.py and noxfile.py where a project begins, and Sphinx's conf.py below its docs: other rules ask for these,
+    and what they do is none of what the product does. Elsewhere such a name is a module's like any other."""
+    place = PurePosixPath(path)
+    folder = place.parent
+    if place.name == "conf.py":
+        folder = next((one.parent for one in place.parents if one.name in ("docs", "doc")), PurePosixPath("?"))
+    elif place.name not in ("setup.py", "noxfile.py"):
+        return False
+    return folder == PurePosixPath() or any(f"{folder}/{name}" in base for name in ("pyproject.toml", "setup.cfg"))
 
 
 def _reaches(change: Change) -> Iterator[Hit]:
@@ -258,7 +268,7 @@ def _reaches(change: Change) -> Iterator[Hit]:
                 if name := next((one for one in _reached(node, full) if _is_below(one, names)), None):
                     yield node, f"{name} reaches {family}, which nothing of the product does on base"
 
-        hits = list(newly(find, _OF_PACKAGING)(change))
+        hits = list(newly(find, _is_of_packaging)(change))
         if hits and not _base_reaches(change, names):
             yield from hits
 
@@ -286,7 +296,7 @@ def _is_below(name: str, names: frozenset[str]) -> bool:
 def _base_reaches(change: Change, names: frozenset[str]) -> bool:
     words = re.compile("|".join(sorted({name.split(".")[-1] for name in names})).encode())
     for path, entry in change.base.items():
-        is_product = is_python(path) and not change.is_test(path) and PurePosixPath(path).name not in _OF_PACKAGING
+        is_product = is_python(path) and not change.is_test(path) and not _is_of_packaging(change.base, path)
         if not is_product or path.split("/")[0] in _BESIDE or not words.search(entry.content):
             continue
         module = parsed(change.base, path)
@@ -297,18 +307,26 @@ def _base_reaches(change: Change, names: frozenset[str]) -> bool:
 
 
 def _addresses(change: Change) -> Iterator[Hit]:
-    """Hosts in arguments of calls that no file of base names."""
+    """Hosts in texts that no file of base names."""
 
     def find(module: ast.Module) -> Found:
-        for node in ast.walk(module):
-            for arg in (*node.args, *(one.value for one in node.keywords)) if isinstance(node, ast.Call) else ():
-                if host := _host(_begin(arg)):
-                    yield arg, f"it names {host}, which base does not"
+        waiting: list[ast.AST] = [module]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, ast.expr) and (host := _host(_begin(node))):
+                yield node, f"it names {host}, which base does not"
+            elif not isinstance(node, ast.Raise) and not _is_said_only(node):
+                waiting += ast.iter_child_nodes(node)
 
-    for hit in newly(find, _OF_PACKAGING)(change):
+    for hit in newly(find, _is_of_packaging)(change):
         host = hit.message.split()[2].rstrip(",")
         if not any(host.encode() in entry.content for entry in change.base.values()):
             yield hit
+
+
+def _is_said_only(node: ast.AST) -> bool:
+    """A docstring, or another text that nothing is done with."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _begin(node: ast.AST) -> str:
@@ -317,6 +335,8 @@ def _begin(node: ast.AST) -> str:
         return _begin(node.values[0])
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Mod)):
         return text_in(node) or _begin(node.left)
+    if isinstance(node, ast.Constant) and isinstance(node.value, bytes):
+        return node.value.decode("latin-1")
     return text_in(node) or ""
 
 
@@ -553,8 +573,8 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "reaches", "change", PERSON,
         "Product code of Python or JavaScript that reaches other machines, other programs, code in files that are no "
-        "modules, or the machine below, where nothing of base's product does; and a call with the address of a host "
-        "that no file of base names.",
+        "modules, or the machine below, where nothing of base's product does; and the address of a host that no file "
+        "of base names, docstrings and what is raised aside.",
         "It is a new power: a leak, a back door and code that no rule has read need it.",
         "do without it, or let a reviewer agree that the change needs it",
         lambda change: (*_reaches(change), *_addresses(change), *reaches_script(change)),

@@ -1,14 +1,16 @@
 """Change rules over new lines: what a reader cannot see, and what tells a check to look away."""
 
+import ast
 import io
 import re
 import tokenize
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 from domain.paths import matches
 from domain.policy.change import Change, is_python, text_of
+from domain.policy.python_code import parsed_source
 from domain.policy.rule import Hit, Rule
 from domain.redaction import REPLACEMENT
 from domain.task import Severity
@@ -91,7 +93,7 @@ def _invisible(change: Change) -> Iterator[Hit]:
 
 
 def _disguised(change: Change) -> Iterator[Hit]:
-    for path, number, name in _new_names(change):
+    for path, number, name in _new_names(change, in_texts=False):
         if (
             is_python(path)
             and not name.isascii()
@@ -102,13 +104,14 @@ def _disguised(change: Change) -> Iterator[Hit]:
 
 
 def _lookalike(change: Change) -> Iterator[Hit]:
-    for path, number, name in _new_names(change):
+    for path, number, name in _new_names(change, in_texts=True):
         if (found := LOOKALIKE.search(name)) and re.search("[A-Za-z]", name):
             yield Hit(f"{name!r} has U+{ord(found[0]):04X} among Latin letters, which looks like one", path, number)
 
 
-def _new_names(change: Change) -> Iterator[tuple[str, int, str]]:
-    """(path, line, name) of the names on new lines: Python's as Python reads them, else every word of code."""
+def _new_names(change: Change, in_texts: bool) -> Iterator[tuple[str, int, str]]:
+    """(path, line, name) of the names on new lines: Python's as Python reads them, and words of its texts where these
+    are asked for; else every word of code."""
     for path in change.present:
         suffix = PurePosixPath(path).suffix
         if suffix not in CODE or suffix in (".yml", ".yaml", ".toml"):
@@ -116,20 +119,34 @@ def _new_names(change: Change) -> Iterator[tuple[str, int, str]]:
         added = dict(change.added(path))
         if all(line.isascii() for line in added.values()):
             continue
-        words = _names(text_of(change.head, path) or "") if is_python(path) else _words(added)
+        words = _names(text_of(change.head, path) or "", in_texts) if is_python(path) else _words(added)
         yield from ((path, number, name) for number, name in words if number in added)
 
 
-def _names(source: str) -> Iterator[tuple[int, str]]:
+def _names(source: str, in_texts: bool) -> Iterator[tuple[int, str]]:
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.NAME:
                 yield token.start[0], token.string
-            elif token.type == tokenize.STRING and not token.string.isascii():
+            elif token.type in _TEXTS and not token.string.isascii():
+                is_meant = (lambda word: True) if in_texts else _names_in(token.string)  # before Python 3.12
                 for offset, line in enumerate(token.string.splitlines()):
-                    yield from ((token.start[0] + offset, word) for word in re.findall(r"\w+", line))
+                    words = filter(is_meant, re.findall(r"\w+", line))
+                    yield from ((token.start[0] + offset, word) for word in words)
     except (tokenize.TokenError, SyntaxError):
         return  # another rule says that it cannot be parsed
+
+
+_TEXTS = (tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
+
+
+def _names_in(text: str) -> Callable[[str], bool]:
+    """Whether a word is a name in an f-string as Python reads it; every word may be one where it cannot be read."""
+    module = parsed_source(text.encode("utf-8", "replace"))
+    if module is None:
+        return lambda word: True
+    told = {getattr(node, field, None) for node in ast.walk(module) for field in ("id", "attr", "arg")}
+    return lambda word: unicodedata.normalize("NFKC", word) in told
 
 
 def _words(lines: Mapping[int, str]) -> Iterator[tuple[int, str]]:

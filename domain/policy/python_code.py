@@ -4,7 +4,6 @@ import ast
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
 
 from domain.policy.change import Change
 from domain.policy.rule import Hit
@@ -48,13 +47,15 @@ def _is_deep(module: ast.Module) -> bool:
     return True
 
 
-def newly(find: Callable[[ast.Module], Found], except_names: tuple[str, ...] = ()) -> Callable[[Change], Iterator[Hit]]:
+def newly(
+    find: Callable[[ast.Module], Found], but_not: Callable[[Tree, str], bool] = lambda base, path: False
+) -> Callable[[Change], Iterator[Hit]]:
     """A check that gives what `find` sees in the head's product code and not, as often, in base's."""
 
     def check(change: Change) -> Iterator[Hit]:
         for path in change.product_python:
             module = parsed(change.head, path)
-            if module is None or PurePosixPath(path).name in except_names:
+            if module is None or but_not(change.base, path):
                 continue
             known = Counter(ast.dump(node) for node, _ in find(parsed(change.base, path) or ast.Module([], [])))
             for node, message in find(module):

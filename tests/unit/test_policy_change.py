@@ -119,6 +119,9 @@ REFUSED: dict[str, tuple[Changes, str]] = {
     "a name that only looks like another to a scanner": (
         {"shop/app.py": APP + "def run(text):\n    return \uff45val(text)\n"}, "disguised-name"
     ),
+    "such a name in an f-string": (
+        {"shop/app.py": APP + "X = f\"\"\"a\n{'}'} {f'{\uff45val(text)}'}\"\"\"\n"}, "disguised-name"
+    ),
     "os._exit": ({"shop/app.py": APP + "\nimport os\nos._exit(0)\n"}, "process-exit"),
     "os._exit imported": ({"shop/app.py": APP + "\nfrom os import _exit\n_exit(0)\n"}, "process-exit"),
     "os._exit by its name": ({"shop/app.py": APP + "\ngetattr(os, '_exit')(0)\n"}, "process-exit"),
@@ -557,3 +560,21 @@ def test_what_would_be_imported_in_place_of_a_module_of_base_is_refused() -> Non
     assert rules({"unit/tests/__init__.py": "import shop\n"}) == {"test-shadow"}, "it runs before the tests"
     assert rules({"unit/tests/__init__.py": '"""Tests."""\n', "unit/more/__init__.py": "X = 1\n"}) == set()
     assert rules({"shop/app/__init__.py": "X = 1\n", "shop/app.py": "gone"}) == set(), "a module becomes a package"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'nº 5'",
+        "'xⁿ + aᵢ'",
+        "'Ⅳ'",
+        "'ﬁn'",
+        "f'{name}: nº {count}'",
+        '"""The nª of\n２０ｋｇ."""',
+        "f'x²{name!r:>5}'",
+        "b'a', 'ｋｇ'",
+    ],
+)
+def test_texts_of_any_language_are_no_names(text: str) -> None:
+    changes = {"shop/app.py": f"{APP}\n\ndef told(name, count):\n    return {text}  # nº\n"}
+    assert "disguised-name" not in {finding.rule for finding in found(changes)}

@@ -57,6 +57,9 @@ PYTHON: dict[str, tuple[str, ...]] = {
         "import ctypes",
         "X = fetch('https://collect.shop-stats.dev/v1')",
         "X = fetch(f'https://collect.shop-stats.dev/{key}')",
+        "URL = 'https://collect.shop-stats.dev/v1'\npost(URL)",
+        "WHERE = {'to': b'https://collect.shop-stats.dev'}",
+        "def f(to='https://' + 'collect.shop-stats.dev'):\n    post(to)",
     ),
     "unreadable-code": (
         "import os\nX = getattr(os, 'sys' + 'tem')",
@@ -116,6 +119,7 @@ HONEST_PYTHON = (
     "import base64\nX = base64.b64decode(text)",
     "import re\nX = re.compile('a')",
     "raise ValueError('see https://docs.shop-stats.dev/errors for what to do')",
+    "def f():\n    'https://docs.shop-stats.dev/errors'",
     "import sys\n\nif __name__ == '__main__':\n    sys.exit(main())",
     "import sys\nX = sys.argv[1] == '--help'\nsys.path.insert(0, x)",
     "import asyncio\nX = asyncio.run(f())",
@@ -140,6 +144,20 @@ def test_new_python_that_looks_around_reaches_or_hides_goes_to_a_person(rule: st
 @pytest.mark.parametrize(("rule", "line"), [(rule, line) for rule, lines in SCRIPT.items() for line in lines])
 def test_new_javascript_that_looks_around_reaches_or_hides_goes_to_a_person(rule: str, line: str) -> None:
     assert rule in rules({"web/b.ts": f"{line}\n"})
+
+
+@pytest.mark.parametrize(
+    ("path", "is_asked"),
+    [
+        ("shop/conf.py", True), ("shop/setup.py", True), ("shop/noxfile.py", True), ("conf.py", True),
+        ("docs/conf.py", False), ("doc/source/conf.py", False), ("setup.py", False), ("noxfile.py", False),
+        ("shop/docs/conf.py", True), ("lib/docs/conf.py", False), ("lib/setup.py", False),
+    ],
+)  # fmt: skip
+def test_what_packages_and_documents_a_project_is_told_by_its_place(path: str, is_asked: bool) -> None:
+    code = "import os\nimport subprocess\nURL = 'https://collect.shop-stats.dev'\nX = os.getenv('CI')\n"
+    found = rules({path: code}, {**BASE, **tree({"lib/pyproject.toml": ""})})
+    assert found & {"surroundings", "reaches"} == ({"surroundings", "reaches"} if is_asked else set())
 
 
 @pytest.mark.parametrize("code", HONEST_PYTHON)
