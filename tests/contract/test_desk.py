@@ -508,7 +508,7 @@ def _looks(desk: FakeDesk) -> list[tuple[str, str, str]]:
 def test_a_look_is_noted_once_for_each_person_and_kind_and_never_by_reading_a_page(
     desk: FakeDesk, change: Change
 ) -> None:
-    ann, mark = _waits(desk), change.question.fingerprint
+    ann, mark = _waits(desk), desk.ledger.entries(run_id=RUN, kind="question")[-1].key
     ann.get(f"/desk/review/{RUN}", headers=[("sec-purpose", "prefetch")])
     ann.get(f"/desk/review/{RUN}")
     assert f'data-looked="/desk/review/{RUN}/looked"' in ann.page and _looks(desk) == []
@@ -517,7 +517,7 @@ def test_a_look_is_noted_once_for_each_person_and_kind_and_never_by_reading_a_pa
         assert ann.send(place, {"what": what}).status == 204
     assert _looks(desk) == [(f"{mark}/review-er/{what}", "review-er", what) for what in ("shown", "opened")]
     assert desk.changes() == [], "it decides nothing"
-    again = asking_key(mark, 2)
+    again = asking_key(change.question.fingerprint, 9)
     desk.ledger.record(RUN, "question", again, change.question)
     assert ann.send(place, {"what": "shown"}).status == 204
     assert _looks(desk)[2:] == [(f"{again}/review-er/shown", "review-er", "shown")], "it is asked again"
