@@ -328,7 +328,7 @@ def _version(tree: Tree) -> str:
 
 
 def _failed(argv: list[str], work: Path, environment: dict[str, str], timeout_s: float) -> str:
-    """What a command that failed said last; empty where it went well."""
+    """What a command that failed said last; empty if it went well."""
     try:
         done = subprocess.run(argv, cwd=work, env=environment, capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:

@@ -11,7 +11,7 @@ from domain.task import Decision, Verdict
 
 
 class Result(NamedTuple):
-    """What the gates said to a case. `miss` is None where that was right; seconds are None where a gate did not run."""
+    """What the gates said to a case. `miss` is None if that was right; seconds are None if a gate did not run."""
 
     case: Case
     verdict: Verdict

@@ -104,7 +104,7 @@ class Workbench:
         self._number = 0
 
     def run(self, case: Case, *, with_raw: bool = False) -> Result:
-        """The answer to one case. Raises ValueError where the case itself is wrong."""
+        """The answer to one case. Raises ValueError if the case itself is wrong."""
         at = project(case.project)
         base = {
             path: content for path, content in {**at.base, **laid(at.base, case.base)}.items() if content is not None
@@ -185,7 +185,7 @@ class Workbench:
                 return Attempt(number=1, base=prepared.base, commit=None, problem=str(err)), printed
 
     def _raw(self, shop: Workshop, prepared: Prepared, seen: Seen) -> float:
-        """Seconds of the raw test command on the change, twice. Raises ValueError where it cannot be measured."""
+        """Seconds of the raw test command on the change, twice. Raises ValueError if it cannot be measured."""
         total = 0.0
         for _ in range(2):
             with room(shop, prepared, "test", seen.head) as opened:

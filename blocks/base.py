@@ -87,7 +87,7 @@ class LockgateBlock(Block):
 
     @classmethod
     def saved(cls, name: str) -> Self:
-        """The saved block of that name. Raises ValueError where there is none."""
+        """The saved block of that name. Raises ValueError if there is none."""
         if kept.is_used():
             return cls.model_validate(kept.fields(cls.get_block_type_slug(), name))
         return cast(Self, cls.load(name))

@@ -95,7 +95,7 @@ def _known(names: list[str]) -> str:
 
 
 def _find(client: SyncPrefectClient, kind: str, name: str) -> dict[str, Any] | None:
-    """The data of a saved block without its secrets, None where there is none."""
+    """The data of a saved block without its secrets, None if there is none."""
     try:
         block = client.read_block_document_by_name(name, f"lockgate-{kind}", include_secrets=False)
     except ObjectNotFound:

@@ -35,7 +35,7 @@ def is_used() -> bool:
 
 
 def version() -> int | None:
-    """Another number for each copy; None where there is none yet."""
+    """Another number for each copy; None if there is none yet."""
     try:
         return _path().stat().st_mtime_ns
     except FileNotFoundError:
@@ -55,7 +55,7 @@ def keep(documents: Mapping[str, Any]) -> None:
 
 
 def fields(slug: str, name: str) -> dict[str, Any]:
-    """What the block holds. Raises InputError where nothing was kept, ValueError for a block that was not there."""
+    """What the block holds. Raises InputError if nothing was kept, ValueError for a block that was not there."""
     documents = _read()
     if documents is None:
         raise InputError(f"no blocks were kept in {home()}: the server has to be up for this")
@@ -65,7 +65,7 @@ def fields(slug: str, name: str) -> dict[str, Any]:
 
 
 def names(slug: str) -> list[str]:
-    """Of the blocks of a kind that were kept; empty where nothing was."""
+    """Of the blocks of a kind that were kept; empty if nothing was."""
     return sorted(one.partition("/")[2] for one in _known() or {} if one.partition("/")[0] == slug)
 
 

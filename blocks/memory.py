@@ -28,7 +28,7 @@ class Memory(LockgateBlock):
 
     @classmethod
     def read(cls, repository: str, agent: str) -> str:
-        """The page; empty where there is none. Raises InputError where a person made it larger than the bound."""
+        """The page; empty if there is none. Raises InputError if a person made it larger than the bound."""
         text = _text(repository, agent)
         if problem := _too_large(text):
             name = block_name(repository, agent)

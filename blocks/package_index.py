@@ -78,7 +78,7 @@ def split_login(url: str) -> tuple[str, tuple[str, str] | None]:
 def netrc(logins: Iterable[tuple[str, tuple[str, str] | None]]) -> Iterator[str | None]:
     """Path of a file in memory that says the login of each address's host, and what the worker's own netrc says.
 
-    None where there is nothing to say. Raises InputError for two logins at one host.
+    None if there is nothing to say. Raises InputError for two logins at one host.
     """
     known: dict[str, tuple[str, str]] = {}
     for url, login in logins:

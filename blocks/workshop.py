@@ -193,7 +193,7 @@ class Workshop(LockgateBlock):
         return tuple(f"{scanner.name} {scanner.version()}" for scanner in (self.kingfisher, self.gitleaks))
 
     def claim_store(self, needed: Iterable[str] = ()) -> str | None:
-        """Note in the store that this workshop's ledger refers to it. None where it alone does; else why nothing there
+        """Note in the store that this workshop's ledger refers to it. None if it alone does; else why nothing there
         may be removed for what this ledger says. A store in which something lies and that nobody claimed is not taken
         for that of a ledger which refers to nothing there; `needed`: digests that it refers to. Safe to repeat."""
         mine, claimed = self.ledger.identity(), self.store.claimed()
@@ -234,7 +234,7 @@ class Workshop(LockgateBlock):
         return target
 
     def database(self, environment: str) -> Database | None:
-        """The database of an environment, None where none was named. Raises InputError for a name of nothing."""
+        """The database of an environment, None if none was named. Raises InputError for a name of nothing."""
         reference = self.databases.get(environment)
         if reference is None:
             return None
@@ -307,7 +307,7 @@ def _load(reference: str) -> LockgateBlock:
 
 @functools.lru_cache(maxsize=8)
 def workshop(name: str) -> Workshop:
-    """The named workshop, loaded once a process. Raises InputError where there is none."""
+    """The named workshop, loaded once a process. Raises InputError if there is none."""
     try:
         return Workshop.saved(name)
     except ValueError as err:

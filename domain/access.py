@@ -46,7 +46,7 @@ class Token(Value):
         return any(self.may(role) for role in (Role.REVIEW, Role.ANSWER))
 
     def why_not(self, now: datetime) -> str | None:
-        """Why it opens nothing any more; None where it does."""
+        """Why it opens nothing any more; None if it does."""
         if self.revoked_at is not None:
             return f"was revoked on {self.revoked_at:%Y-%m-%d}"
         if self.expires_at is not None and self.expires_at <= now:
@@ -55,7 +55,7 @@ class Token(Value):
 
 
 def why_no_name(name: str) -> str | None:
-    """Why nobody can be called so; None where it is a name."""
+    """Why nobody can be called so; None if it is a name."""
     if not NAME.fullmatch(name):
         return f"{name!r} is no name for a token: 1 to 63 letters, digits and . _ + @ -, a letter or digit first"
     if canonical_name(name) == POLICY:

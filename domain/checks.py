@@ -16,7 +16,7 @@ MAX_MESSAGE = 400
 class Problem(Value):
     """One thing that a checker says. `path` is relative to the repository root, `line` counts from 1.
 
-    `path` is empty where it is about no file, or of no known form: a summary, another program's word.
+    `path` is empty if it is about no file, or of no known form: a summary, another program's word.
     """
 
     path: str
@@ -51,7 +51,7 @@ _REDACTED = re.compile(r"(?P<word>redacted_[a-z0-9_]+)_[0-9a-f]{8}")
 
 
 def read_problems(output: str) -> tuple[Problem, ...] | None:
-    """What is said in `output`, in its order; None where none of it is about a file, or not all of it is there."""
+    """What is said in `output`, in its order; None if none of it is about a file, or not all of it is there."""
     if _CUT.search(output):
         return None
     found = tuple(islice(_read(_COLOURS.sub("", output).splitlines()), MAX_PROBLEMS + 1))

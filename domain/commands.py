@@ -11,7 +11,7 @@ _BUILTINS = ("cd", "export", "set", "source", ".", "exec", "if", "for", "while",
 
 def argv_of(command: str) -> list[str]:
     """The words to run: those of the line, or `sh -c` and the line where only a shell understands it (`cd web && npm
-    test`, `CI=1 npm test`). Raises ValueError where it cannot be split into words, or is empty."""
+    test`, `CI=1 npm test`). Raises ValueError if it cannot be split into words, or is empty."""
     words = shlex.split(command)
     if not words:
         raise ValueError("it is empty")

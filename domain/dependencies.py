@@ -36,7 +36,7 @@ class Declaration(NamedTuple):
     has_marker: bool = False
     """It is wanted on some platforms or Pythons only, so a lock may do without it."""
     group: str = ""
-    """What it is for: `build`, `override`, `tool`; empty where a lock of the project has it."""
+    """What it is for: `build`, `override`, `tool`; empty if a lock of the project has it."""
 
     @property
     def key(self) -> tuple[Ecosystem, str]:
@@ -58,12 +58,12 @@ class Release(Value):
 
     released: AwareDatetime | None = None
     yanked: str | None = None
-    """Why it was taken back; None where it was not."""
+    """Why it was taken back; None if it was not."""
     hashes: frozenset[str] = frozenset()
     scripts: tuple[str, ...] = ()
     """npm scripts that run when it is installed."""
     has_source: bool | None = None
-    """Whether it links to where its source is developed; None where nobody said."""
+    """Whether it links to where its source is developed; None if nobody said."""
     wheel: str | None = None
     """Address of a wheel of it."""
 
@@ -91,7 +91,7 @@ class Asked:
     ecosystem: Ecosystem
     name: str
     version: str | None
-    """The one that would be installed; None where no published one matches, or nobody could say."""
+    """The one that would be installed; None if no published one matches, or nobody could say."""
     places: tuple[Declaration, ...]
     """Where it stands, manifests before locks."""
     is_new: bool
@@ -107,7 +107,7 @@ class Asked:
     ran_scripts: bool = False
     """A replaced version ran scripts too."""
     exists: bool | None = None
-    """Whether the registry has the name; None where it did not say."""
+    """Whether the registry has the name; None if it did not say."""
     release: Release | None = None
     releases: int = 0
     first: datetime | None = None

@@ -55,7 +55,7 @@ def normal_host(text: str) -> str:
 
 
 def forbidden_host(host: str) -> str | None:
-    """Why no rule can ever allow this (normal) host; None where one could."""
+    """Why no rule can ever allow this (normal) host; None if one could."""
     if ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]):  # also 127.1, 0x7f000001 and 2130706433
         return "addresses are never allowed, only names"
     if host in LOCAL_NAMES or host.endswith(tuple(f".{name}" for name in LOCAL_NAMES)):
@@ -86,7 +86,7 @@ def _innermost(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def readings(target: str) -> tuple[str, ...]:
-    """The path of a request target, decoded, in each way that servers read it. Raises ValueError where that is unclear.
+    """The path of a request target, decoded, in each way that servers read it. Raises ValueError if that is unclear.
 
     One reading, or two where an encoded slash may or may not part segments (npm asks for /@scope%2fname).
     """
@@ -165,7 +165,7 @@ def judge(rules: Sequence[Rule], scheme: str, method: str, host: str, port: int,
 
 
 def misuse(scope: SecretScope, scheme: str, method: str, host: str, paths: Sequence[str]) -> str | None:
-    """Why a secret may not go with a request; None where it may. Where in the request it stands is not asked here."""
+    """Why a secret may not go with a request; None if it may. Where in the request it stands is not asked here."""
     if not names(scope.hosts, host):
         return f"secret {scope.name} may not go to {host}"
     if scheme != "https":

@@ -23,7 +23,7 @@ Migrate = Callable[[str], Ran]
 goes into the environment of the command and nowhere else."""
 
 Serves = Callable[[str], str | None]
-"""Starts the running release on the database at the URL: None where it is well there, else why not. For an
+"""Starts the running release on the database at the URL: None if it is well there, else why not. For an
 environment where no release runs: `nothing_runs`."""
 
 

@@ -61,7 +61,7 @@ class ModelPolicy(Value):
 
 
 def model_for(policy: ModelPolicy, agent_model: str, step: Phase, brief: Brief) -> str:
-    """The provider/model that an agent uses in a step. Raises InputError where the policy does not allow it there."""
+    """The provider/model that an agent uses in a step. Raises InputError if the policy does not allow it there."""
     small = policy.small_brief_model if policy.is_small(brief) else None
     model = small or agent_model
     if not matches(model, policy.allowed(step)):

@@ -44,7 +44,7 @@ class Completed(Value):
     seconds: float
     timed_out: bool = False
     problem: str | None = None
-    """Why the platform stopped it (time, disk); None where the command ended by itself."""
+    """Why the platform stopped it (time, disk); None if the command ended by itself."""
 
 
 class Egress(NamedTuple):
@@ -84,7 +84,7 @@ class Workspace(Protocol):
         """Write a file of the platform's at an absolute path under /work or /lockgate."""
 
     def read(self, path: str, max_bytes: int = 10_000_000) -> bytes | None:
-        """A regular file under /work or /lockgate; None where there is none, or it is no regular file."""
+        """A regular file under /work or /lockgate; None if there is none, or it is no regular file."""
 
     def collect(self, ignored: Callable[[str, bool], bool] | None = None) -> Tree:
         """Everything under /work but what is new and `ignored` (path, is it a directory), validated.
@@ -93,7 +93,7 @@ class Workspace(Protocol):
         """
 
     def save(self, directory: str, max_bytes: int = 50_000_000) -> bytes | None:
-        """A directory under /lockgate as a tar of plain files and directories; None where it is not there, is larger,
+        """A directory under /lockgate as a tar of plain files and directories; None if it is not there, is larger,
         or holds anything else. Data of the agent's: for `restore` in a later sandbox, and for nothing else."""
 
     def restore(self, directory: str, saved: bytes) -> None:
@@ -107,7 +107,7 @@ class Workspace(Protocol):
 
 
 class Sandbox(Protocol):
-    """A kind of sandbox. It refuses to run anything where it cannot isolate it."""
+    """A kind of sandbox. It refuses to run anything if it cannot isolate it."""
 
     @property
     def kind(self) -> str:
@@ -133,7 +133,7 @@ class Sandbox(Protocol):
         """Remove workspaces whose opener is gone; returns their labels."""
 
     def doctor(self) -> str | None:
-        """None where it works on this machine, else what is missing and the fix."""
+        """None if it works on this machine, else what is missing and the fix."""
 
 
 class Toolchains(Protocol):
@@ -215,7 +215,7 @@ class Agent(Protocol):
 
     @property
     def version(self) -> str:
-        """Of its program, as it is pinned; empty where nobody knows."""
+        """Of its program, as it is pinned; empty if nobody knows."""
 
     @property
     def model(self) -> str | None:
@@ -229,20 +229,20 @@ class Agent(Protocol):
         """Its pinned program, made or found in the cache: host path → path in the sandbox, mounted read-only."""
 
     def plan(self, desk: Desk, workspace: Workspace) -> Plan:
-        """Its plan. Raises AgentError where it has none that can be read."""
+        """Its plan. Raises AgentError if it has none that can be read."""
 
     def edit(self, desk: Desk, workspace: Workspace) -> Worked:
         """One try at the change in /work."""
 
     def review(self, desk: Desk, workspace: Workspace) -> Opinion:
-        """What it thinks of a change that another made. Raises AgentError where that cannot be read."""
+        """What it thinks of a change that another made. Raises AgentError if that cannot be read."""
 
 
 class Forge(Protocol):
     """A place where repositories live. The platform works in a bare repository of its own."""
 
     def default_branch(self, repository: str) -> str:
-        """What is checked out where nobody names a branch. Raises InputError: missing, empty, or none is."""
+        """What is checked out if nobody names a branch. Raises InputError: missing, empty, or none is."""
 
     def base(self, repository: str, branch: str) -> str:
         """Commit id at the tip. Raises InputError: missing, empty, not a repository, dirty, no such branch."""
@@ -278,7 +278,7 @@ class Forge(Protocol):
         moved: what it raises stops it."""
 
     def rebase(self, repository: str, base: str, commit: str, onto: str) -> tuple[str, str] | None:
-        """The change from `base` to `commit` on top of `onto`; None where it conflicts."""
+        """The change from `base` to `commit` on top of `onto`; None if it conflicts."""
 
     def revert(self, repository: str, branch: str, commit: str, reason: str) -> str:
         """Revert `commit` on `branch`; the revert's commit id. Safe to repeat: one commit is reverted once. Raises
@@ -308,7 +308,7 @@ class Forge(Protocol):
 class HostedForge(Protocol):
     """A place where people review and merge: pull requests, statuses, permissions. Beside `Forge`, which moves commits.
 
-    Each verb that writes looks first, so it can be repeated after kill -9 on either side of it. Raises NotYet where the
+    Each verb that writes looks first, so it can be repeated after kill -9 on either side of it. Raises NotYet if the
     forge does not answer, ForgeError where it refuses, InputError where what it was told is wrong.
     """
 
@@ -353,14 +353,14 @@ class HostedForge(Protocol):
         """Whether this user, known by id, may write there now."""
 
     def why_blocked(self, repository: str, number: int, looks: int = 1) -> str | None:
-        """Why the forge would not merge it now; None where it would, or where that is asked another way: a base that
+        """Why the forge would not merge it now; None if it would, or where that is asked another way: a base that
         moved, a conflict, a pull request that is over. `looks`: how often, while the forge is still computing it."""
 
     def forget_token(self, repository: str, token: str | None = None) -> bool:
         """The token that it had was not taken; whether the next call gets a new one."""
 
     def why_over(self, repository: str) -> str | None:
-        """Why nothing can be done there any more: it was archived, renamed or moved; None where it can."""
+        """Why nothing can be done there any more: it was archived, renamed or moved; None if it can."""
 
     def is_answering(self, repository: str) -> bool:
         """Whether it answers at all; with a refusal, too."""
@@ -435,7 +435,7 @@ class Target(Protocol):
         """
 
     def preflight(self) -> str | None:
-        """None where a release can be made here, else why not and what to do."""
+        """None if a release can be made here, else why not and what to do."""
 
     def prepare(self, revision: str, build: "ReleaseBuild") -> str:
         """The release lies there, ready to start; the digest of its artifact. Other releases are not touched."""
@@ -460,7 +460,7 @@ class Target(Protocol):
 
     def rollback(self, revision: str | None, when_back: Callable[[], None] | None = None) -> None:
         """All traffic at `revision` and seen there in public; only then are newer releases stopped. None: nothing shall
-        serve. Raises TargetError where it is not seen; nothing else was stopped then.
+        serve. Raises TargetError if it is not seen; nothing else was stopped then.
 
         `when_back` is called as soon as the traffic is back. From then on another run may act on the target: what that
         one touched is left to it.
@@ -473,19 +473,19 @@ class Target(Protocol):
         """The revision that the public address says it runs, or None."""
 
     def pointed(self) -> str | None:
-        """The revision that the traffic goes to, whether or not it answers; None where it goes nowhere."""
+        """The revision that the traffic goes to, whether or not it answers; None if it goes nowhere."""
 
     def url(self) -> str:
         """The public address."""
 
     def logs(self, revision: str) -> str:
-        """The end of what it printed, without secrets; empty where there is none."""
+        """The end of what it printed, without secrets; empty if there is none."""
 
     def evidence(self, revision: str) -> Mapping[str, Any]:
         """What the failure bundle needs of its process or container: state, exit code, …; JSON, without secrets."""
 
     def artifact(self, revision: str) -> str | None:
-        """Digest of the release as it lies or runs there now, recomputed; None where there is none."""
+        """Digest of the release as it lies or runs there now, recomputed; None if there is none."""
 
     def ensure(self) -> tuple[str, ...]:
         """Proxy and current release run, as after a reboot; what had to be done, as lines."""
@@ -525,7 +525,7 @@ class Database(Protocol):
         """Run a migration on copies and measure; `findings_of` says what follows. Nothing is left of the copies.
 
         `queries`: statements of the running release; None: what the database knows. `stop` ends what works on a copy,
-        where that outgrows the budget. Raises DatabaseError where it
+        where that outgrows the budget. Raises DatabaseError if it
         could not be rehearsed.
         """
 
@@ -533,16 +533,16 @@ class Database(Protocol):
         """Run a rehearsed migration on the database itself, every try with a lock timeout. Safe to repeat."""
 
     def try_on_copy(self, serves: Serves) -> str | None:
-        """Try a release on a copy of the database as it is: None where it is well there, else why not."""
+        """Try a release on a copy of the database as it is: None if it is well there, else why not."""
 
     def current_schema(self) -> str:
-        """Fingerprint of the schema. Raises DatabaseError where it cannot be read."""
+        """Fingerprint of the schema. Raises DatabaseError if it cannot be read."""
 
     def sweep(self) -> tuple[str, ...]:
         """Remove copies that nobody works on any more; their names. Safe to repeat."""
 
     def doctor(self) -> str | None:
-        """None where migrations can be rehearsed, else what is missing and the fix."""
+        """None if migrations can be rehearsed, else what is missing and the fix."""
 
 
 class Store(Protocol):
@@ -554,7 +554,7 @@ class Store(Protocol):
         """What a file holds, which need not fit into memory."""
 
     def get(self, digest: str) -> bytes:
-        """Raises LedgerError where it is missing or its content no longer has that digest."""
+        """Raises LedgerError if it is missing or its content no longer has that digest."""
 
     def get_file(self, digest: str, file: Path) -> None:
         """Into a file, whole or not at all. Raises LedgerError as `get` does."""

@@ -97,7 +97,7 @@ _MAX_POINT = 1000
 def read_nested_tap(text: str, directory: str = "") -> Report:
     """TAP with subtests, as node-tap writes it: a file, its tests, their tests. Assertions count for the test around.
 
-    Raises ValueError where it ends within a subtest, or bails out.
+    Raises ValueError if it ends within a subtest, or bails out.
     """
     report = Report({}, {})
     names: list[str] = []
@@ -162,7 +162,7 @@ def _read_go(content: bytes, begun: Begun, tree: Tree) -> Report:
 
 def read_go(text: str, tree: Tree, directory: str = "") -> Report:
     """The events of `go test -json` (https://pkg.go.dev/cmd/test2json). A test's id is its file, then its name; what
-    stands between the events is what a build says. Raises ValueError where a package began and did not end.
+    stands between the events is what a build says. Raises ValueError if a package began and did not end.
     `directory`: where it ran, relative to the root: modules of one name may stand in several places.
     """
     report, packages = Report({}, {}), _GoPackages(tree, directory)
@@ -267,7 +267,7 @@ def _read_cargo(content: bytes, begun: Begun, tree: Tree) -> Report:
 
 def read_cargo(text: str, tree: Tree, directory: str = "") -> Report:
     """What `cargo test` prints. A test's id is the file of its test binary, then its path in there; of a doc test, its
-    file and item. Raises ValueError where a binary ran other tests than it said that it would. `directory`: as above.
+    file and item. Raises ValueError if a binary ran other tests than it said that it would. `directory`: as above.
     """
     report, crates = Report({}, {}), _Crates(tree, directory)
     file = package = ""

@@ -29,7 +29,7 @@ VARYING = (
 
 
 def no_progress(attempts: Sequence[Attempt], feedback: Sequence[Feedback], limit: int = LIMIT) -> str | None:
-    """Why going on is of no use, as a sentence; None where it may be.
+    """Why going on is of no use, as a sentence; None if it may be.
 
     `attempts` and `feedback` in the order they happened. The same tree `limit` times, or the same failures `limit`
     times in a row.

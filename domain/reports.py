@@ -44,7 +44,7 @@ Namer = Callable[[Element, tuple[str, ...]], str]
 
 
 def read_junit(content: bytes, name: Namer) -> Report:
-    """JUnit XML. Raises ValueError where it is none."""
+    """JUnit XML. Raises ValueError if it is none."""
     try:
         root = fromstring(content)
     except (ParseError, LookupError) as err:  # LookupError: an encoding that nobody knows
@@ -96,7 +96,7 @@ _TAP_PLAN = re.compile(r"1\.\.(\d{1,9})\b.*")
 
 
 def read_tap(text: str) -> Report:
-    """TAP as a program prints it (https://testanything.org), its top level. Raises ValueError where it is not whole."""
+    """TAP as a program prints it (https://testanything.org), its top level. Raises ValueError if it is not whole."""
     report, count, planned = Report({}, {}), 0, None
     last = ""
     for line in text.splitlines():
@@ -129,7 +129,7 @@ _JEST = {"passed": CaseOutcome.PASSED, "failed": CaseOutcome.FAILED}
 
 
 def read_jest(content: bytes) -> Report:
-    """The JSON of jest, which vitest writes too. Raises ValueError where it is none, or does not fit together."""
+    """The JSON of jest, which vitest writes too. Raises ValueError if it is none, or does not fit together."""
     report = Report({}, {})
     try:
         data: dict[str, Any] = json.loads(content)

@@ -63,7 +63,7 @@ class Review(NamedTuple):
     @property
     def is_stamp(self) -> bool | None:
         """A rubber stamp: approved faster than the change can be read, without a comment, by somebody who never opened
-        it. None where that cannot be said: it was read elsewhere, say at a forge."""
+        it. None if that cannot be said: it was read elsewhere, say at a forge."""
         if not self.is_approval or self.forge or not self.words:
             return None
         if self.has_comment or self.was_opened:
@@ -74,7 +74,7 @@ class Review(NamedTuple):
 
     @property
     def was_taken_back(self) -> bool | None:
-        """None where nothing went live that could be."""
+        """None if nothing went live that could be."""
         return None if self.outcome in ("merged", "not merged") else self.outcome in ("rolled back", "reverted")
 
 

@@ -25,7 +25,7 @@ class Column(Value):
 
 
 class Constraint(Value):
-    """A constraint, or a unique index. `columns`: what it is about; empty where the catalog does not say."""
+    """A constraint, or a unique index. `columns`: what it is about; empty if the catalog does not say."""
 
     name: str
     definition: str

@@ -19,12 +19,12 @@ class Share(NamedTuple):
 
     @property
     def percent(self) -> float | None:
-        """None where there are too few."""
+        """None if there are too few."""
         return 100 * self.part / self.of if self.of >= LEAST else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """In percent, by Wilson's score (1927), which is right at 0 and 100 % too; None where there are too few."""
+        """In percent, by Wilson's score (1927), which is right at 0 and 100 % too; None if there are too few."""
         if self.of < LEAST:
             return None
         seen, z2 = self.part / self.of, Z * Z

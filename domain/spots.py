@@ -53,7 +53,7 @@ class Spotted(Value):
 
     @property
     def problem(self) -> str | None:
-        """Why nobody knows what is in the tree; None where both scanners have read it."""
+        """Why nobody knows what is in the tree; None if both scanners have read it."""
         return next((f.message for f in self.findings if f.rule == "scanner-failed"), None)
 
 

@@ -18,7 +18,7 @@ class _Word(Value):
     until: datetime.date | None = Field(None, description="Last day that it counts; at most a year ahead")
 
     def problem(self, today: datetime.date) -> str | None:
-        """None where it counts, else why not."""
+        """None if it counts, else why not."""
         for name, value in (("reason", self.reason), ("owner", self.owner)):
             if not value.strip():
                 return f"it has no {name}"
@@ -38,7 +38,7 @@ class Suppression(_Word):
     path: str = Field(description="Glob of the files that it is about")
 
     def problem(self, today: datetime.date) -> str | None:
-        """None where it counts, else why not."""
+        """None if it counts, else why not."""
         if self.rule.startswith(("*", "?", "[")) or not self.rule.strip():
             return "the rule is not named"
         return super().problem(today)

@@ -131,7 +131,7 @@ def records(histories: Iterable[History], by: Callable[[Line], Line] = lambda li
 
 
 def total(histories: Iterable[History]) -> Record | None:
-    """Of all together; None where nothing was asked for."""
+    """Of all together; None if nothing was asked for."""
     whole = records(histories, by=lambda _: Line("all", "", "", ""))
     return whole[0] if whole else None
 

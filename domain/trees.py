@@ -26,12 +26,12 @@ def is_pointer(entry: TreeEntry | None) -> bool:
 
 
 def check_entry(path: str, mode: int, content: bytes) -> str | None:
-    """None where a sandbox, the ledger and a reviewer's screen can hold this file, else why not."""
+    """None if a sandbox, the ledger and a reviewer's screen can hold this file, else why not."""
     return check_path(path) or (check_link(path, content) if mode == LINK else None)
 
 
 def check_path(path: str) -> str | None:
-    """None where `path` is a name git may hold, else why not. Relative, `/` between the parts.
+    """None if `path` is a name git may hold, else why not. Relative, `/` between the parts.
 
     The `.git` look-alikes are those that NTFS, HFS+ and case-folding file systems resolve to `.git`; see
     https://git-scm.com/docs/git-config#Documentation/git-config.txt-coreprotectNTFS
@@ -67,7 +67,7 @@ def is_git_directory(name: str) -> bool:
 
 
 def check_link(path: str, target: bytes) -> str | None:
-    """None where the symbolic link at `path` stays inside the tree, else why not.
+    """None if the symbolic link at `path` stays inside the tree, else why not.
 
     `..` may only lead: then every step up starts at a real directory, so no chain of links that each pass can leave.
     """
@@ -92,7 +92,7 @@ def check_link(path: str, target: bytes) -> str | None:
 
 
 def check_tree(tree: Mapping[str, TreeEntry], known: Collection[str] = ()) -> str | None:
-    """None where git may hold `tree`, else the first reason.
+    """None if git may hold `tree`, else the first reason.
 
     `known` are paths that the base already has: two of them may differ in case alone, a new one may not join them.
     """

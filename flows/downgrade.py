@@ -80,7 +80,7 @@ def one_back(
 
 
 def _last(shop: Workshop, environment: str) -> Migrated:
-    """The migration that made the schema of today. Raises InputError where no way back from it was proven."""
+    """The migration that made the schema of today. Raises InputError if no way back from it was proven."""
     database = shop.database(environment)
     if database is None:
         raise InputError(f"{environment!r} has no database in this workshop: name it in `databases`")

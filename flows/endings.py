@@ -36,7 +36,7 @@ LEDGER_PAUSES_S = (1.0, 3.0, 10.0, 30.0)
 def patiently(act: Callable[[], State]) -> State:
     """What `act` gives, which is done again where the ledger failed meanwhile: it goes on from its last finished step.
 
-    Raises LedgerError where the ledger did not come back.
+    Raises LedgerError if the ledger did not come back.
     """
     for pause_s in LEDGER_PAUSES_S:
         try:

@@ -86,7 +86,7 @@ def _woken(
 
 
 def _why_on(shop: Workshop, run: FlowRun, host: HostedForge, at: Proposed, mark: str) -> str | None:
-    """Why a run goes on that waits for the rules of its branch; None where it waits on."""
+    """Why a run goes on that waits for the rules of its branch; None if it waits on."""
     if host.why_blocked(at.repository, at.number) is None:  # that it is over, too
         return f"{host.host} lets pull request {at.number} be merged"
     given = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=str(run.id), kind="approval")]

@@ -54,7 +54,7 @@ from tasks.room.memory import remember
 def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> State:
     """How `attempts` ends, whatever happens in it.
 
-    Where the ledger fails, the run goes on from its last finished step once the ledger is back; where it does not come
+    Where the ledger fails, the run goes on from its last finished step once the ledger is back; if it does not come
     back, or without the server or the gateway, the run crashes, and is resumed by the supervisor. Without its hosted
     forge it is suspended, and woken by the supervisor. Where another process has begun the run meanwhile, this one
     ends without a word.
@@ -74,7 +74,7 @@ def ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State]) -> St
 
 
 def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acting: Acting) -> State:
-    """How `attempts` ends. Raises LedgerError where the ledger failed."""
+    """How `attempts` ends. Raises LedgerError if the ledger failed."""
     try:
         shop = workshop_of(brief)
         if missing := not_here(brief):
@@ -103,7 +103,7 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acti
 
 
 def not_here(brief: Brief) -> str | None:
-    """Why another machine of the station has to take the task; None where this one can. Nothing is refused for it."""
+    """Why another machine of the station has to take the task; None if this one can. Nothing is refused for it."""
     path = brief.repository.removeprefix("file://")
     if joined() is None or not path.startswith(("/", "~")) or Path(path).expanduser().exists():
         return None
@@ -220,7 +220,7 @@ def stuck(prepared: Prepared, earlier: Sequence[Attempt], feedback: Sequence[Fee
 
 
 def turned_down(attempt: Attempt, earlier: Sequence[Attempt]) -> Feedback | None:
-    """Feedback for an attempt that is not worth testing; None where it is."""
+    """Feedback for an attempt that is not worth testing; None if it is."""
     if attempt.help:
         return Feedback(attempt=attempt.number, source=HELP, points=(attempt.help,))
     if attempt.problem:

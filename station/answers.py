@@ -10,7 +10,7 @@ from station.status import ledger_of, read_run
 
 
 def question(run_id: str) -> Question:
-    """The open question of a run. Raises InputError where nothing waits."""
+    """The open question of a run. Raises InputError if nothing waits."""
     if settings.is_signed_in():
         mark, text = _waiting(run_id, "review")
         return Question(fingerprint=mark, attempt=0, commit="", text=text)
@@ -24,7 +24,7 @@ def question(run_id: str) -> Question:
 
 
 def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
-    """Answer the review. Raises InputError where nothing waits, or this reviewer may not approve."""
+    """Answer the review. Raises InputError if nothing waits, or this reviewer may not approve."""
     asked = question(run_id)
     if settings.is_signed_in():  # the name is the token's
         _resume(run_id, {"decision": decision, "reviewer": reviewer, "comment": comment, "mark": asked.fingerprint})
@@ -37,7 +37,7 @@ def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
 
 
 def questions(run_id: str) -> tuple[str, ...]:
-    """What the agent asks now. Raises InputError where it has no open questions."""
+    """What the agent asks now. Raises InputError if it has no open questions."""
     if settings.is_signed_in():
         return (_waiting(run_id, "questions")[1],)
     run = read_run(run_id)
@@ -52,7 +52,7 @@ def questions(run_id: str) -> tuple[str, ...]:
 
 
 def answer(run_id: str, text: str, by: str) -> None:
-    """Answer the agent's questions. Raises InputError where it has none open."""
+    """Answer the agent's questions. Raises InputError if it has none open."""
     questions(run_id)
     _resume(run_id, {"answers": text, "answered_by": by})
 

@@ -25,7 +25,7 @@ SILENCE_S = 3.0
 """After that long a person is told what is waited for."""
 BUSY = (429, 500, 502, 503)
 BROKEN = (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected, http.client.IncompleteRead)
-"""The server, or what is before it, was there and let go: asked again, unlike an address where nobody listens."""
+"""The server, or what is before it, was there and let go: asked again, unlike an address if nobody listens."""
 PAGE = 200
 """As many as Prefect gives at once."""
 
@@ -46,7 +46,7 @@ class Refused(LockgateError):
 
 
 def get(path: str) -> Any:
-    """What stands there; None where there is nothing. Raises NoAnswer or Refused."""
+    """What stands there; None if there is nothing. Raises NoAnswer or Refused."""
     return _asked("GET", path, None)
 
 
@@ -72,7 +72,7 @@ def run(run_id: str) -> dict[str, Any]:
 
 
 def whole(given: str) -> str:
-    """The id of the run that begins so, among the newest `AMONG`; an id that is whole as it is. Raises InputError where
+    """The id of the run that begins so, among the newest `AMONG`; an id that is whole as it is. Raises InputError if
     none does, or several do, or fewer than `LEAST` characters are given."""
     with contextlib.suppress(ValueError):
         return str(UUID(given))

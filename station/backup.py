@@ -52,7 +52,7 @@ class Manifest(Value):
 def backup(to: Path) -> list[str]:
     """Make it; what is to be known of it, as sentences. Mode 600, whole or not there at all.
 
-    Raises InputError for a place where it cannot go, LockgateError where something cannot be read.
+    Raises InputError for a place if it cannot go, LockgateError where something cannot be read.
     """
     to = to.absolute()
     if to.exists():

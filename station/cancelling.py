@@ -31,7 +31,7 @@ class Busy(InputError):
 def note(run: Mapping[str, Any], who: Cancelled, ledgers: Mapping[str, str]) -> None:
     """Note who asks to cancel a run, in the ledger of its workshop. From then on it merges nothing.
 
-    Raises Busy where it merges, or has an environment, in any of `ledgers`, before or after that is noted: a rollback
+    Raises Busy if it merges, or has an environment, in any of `ledgers`, before or after that is noted: a rollback
     chooses by itself whose environment it takes. What is refused after it was noted does not stand. Raises LedgerError
     where no ledger is known, or one is away.
     """

@@ -7,7 +7,7 @@ from blocks import kept
 
 
 def roll_back(environment: str, revision: str | None, reason: str, by: str) -> str:
-    """What serves now, in one sentence. Raises LockgateError where it could not be done."""
+    """What serves now, in one sentence. Raises LockgateError if it could not be done."""
     os.environ[kept.OFFLINE] = "1"
     from flows.rollback import to_release, workshop_that_released
 

@@ -22,7 +22,7 @@ class Check(NamedTuple):
 
     name: str
     problem: str | None
-    """With its fix; None where it works."""
+    """With its fix; None if it works."""
     needed: bool = True
 
 

@@ -61,7 +61,7 @@ def place() -> None:
 
 
 def at_install() -> None:
-    """All of it. Safe to repeat. Raises RuntimeError where the server does not start."""
+    """All of it. Safe to repeat. Raises RuntimeError if the server does not start."""
     code = registered.digest()
     kept().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept().parent) as folder:

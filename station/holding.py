@@ -58,12 +58,12 @@ def at_the_door(word: str, environment: str, reason: str) -> str | None:
 
 
 def held(environment: str) -> str | None:
-    """Why nothing is released there; None where something may be."""
+    """Why nothing is released there; None if something may be."""
     return next((why for url in ledgers_of(environment) if (why := _why(url, environment))), None)
 
 
 def ledgers_of(environment: str) -> tuple[str, ...]:
-    """URLs of the ledgers of all workshops that have the environment. Raises InputError where none has."""
+    """URLs of the ledgers of all workshops that have the environment. Raises InputError if none has."""
     known: set[str] = set()
     for shops in (_kept, _made_since):
         found = shops()

@@ -10,7 +10,7 @@ from domain.errors import SandboxError
 def build(say: Callable[[str], None] = print, socket: str | None = None) -> str:
     """Make the base image, saying each step; its name. `socket`: the engine's, default as docker sandboxes have it.
 
-    Raises SandboxError where no engine answers, InputError where the system's packages do not suffice.
+    Raises SandboxError if no engine answers, InputError where the system's packages do not suffice.
     """
     name = image.build(Engine.at(socket, SandboxError), say)
     say(f"docker sandboxes use {name}")

@@ -43,7 +43,7 @@ SUSPENDED = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED
 
 
 def waiting(most: int | None = None) -> list[Waiting]:
-    """Oldest first; of very many, those that began first. Raises LockgateError where the server does not answer."""
+    """Oldest first; of very many, those that began first. Raises LockgateError if the server does not answer."""
     found = [one for run in api.runs(SUSPENDED, "EXPECTED_START_TIME_ASC", most) if (one := _asked(run))]
     said = _reasons([one.run_id for one in found if one.kind in AT_FORGE])
     return sorted((one._replace(why=said.get(one.run_id, "")) for one in found), key=lambda one: one.since)

@@ -61,7 +61,7 @@ body:
 def write_form(repository: str) -> str:
     """Put the form into a work tree, for a person to commit; what to do next, as text.
 
-    Where `repository` is no work tree of this machine, the form itself is given back. Raises InputError where one is
+    Where `repository` is no work tree of this machine, the form itself is given back. Raises InputError if one is
     there already.
     """
     root = Path(repository)

@@ -22,7 +22,7 @@ class Program(NamedTuple):
     environment: Callable[[], Mapping[str, str]]
     folder: Path
     ask: Callable[[], str | None]
-    """By its own protocol, with a time limit: None where it answers, else what is wrong."""
+    """By its own protocol, with a time limit: None if it answers, else what is wrong."""
     starts_within_s: float = 240.0
     silent_for_s: float = 60.0
     """A process that has not answered for so long hangs: it is killed, and started anew."""

@@ -23,7 +23,7 @@ class Login(NamedTuple):
 
 
 def known() -> Login | None:
-    """By LOCKGATE_URL and LOCKGATE_TOKEN_FILE, else by `lockgate login`; None where neither is there."""
+    """By LOCKGATE_URL and LOCKGATE_TOKEN_FILE, else by `lockgate login`; None if neither is there."""
     url, file = os.environ.get("LOCKGATE_URL"), os.environ.get("LOCKGATE_TOKEN_FILE")
     if url and file:
         return Login(_address(url), _private(Path(file)).strip())
@@ -99,7 +99,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _who(login: Login) -> dict[str, Any]:
-    """What the door says of a token. Raises InputError where it does not know it."""
+    """What the door says of a token. Raises InputError if it does not know it."""
     place = urlsplit(login.url)
     kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
     connection = kind(str(place.hostname), place.port, timeout=30)

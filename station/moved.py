@@ -7,7 +7,7 @@ from blocks.sandboxes.confinement import check_target
 
 
 def problem() -> str | None:
-    """Why it cannot be used as it is, and how to mend it; None where it was not moved, or is new."""
+    """Why it cannot be used as it is, and how to mend it; None if it was not moved, or is new."""
     if taken := check_target(str(home() / "toolchains")):  # a sandbox has them at their own place
         return f"{taken}. Set LOCKGATE_HOME to a directory that is not there"
     try:

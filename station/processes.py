@@ -61,7 +61,7 @@ def running(name: str) -> int | None:
 
 
 def age_s(name: str) -> float:
-    """Seconds since it was started; 0 where it does not run."""
+    """Seconds since it was started; 0 if it does not run."""
     pid = running(name)
     begun = started(pid) if pid else None
     if begun is None:
@@ -129,7 +129,7 @@ def reap(pid: int) -> None:
 
 
 def free_port(wanted: int, tries: int = 50) -> int:
-    """The first port from `wanted` on that nobody listens on. Raises InputError where there is none."""
+    """The first port from `wanted` on that nobody listens on. Raises InputError if there is none."""
     for candidate in range(wanted, wanted + tries):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

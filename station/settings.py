@@ -126,14 +126,14 @@ def claimed(by: str | None) -> str:
 
 
 def named(by: str | None) -> str:
-    """The name that somebody gives. Raises InputError where none is given."""
+    """The name that somebody gives. Raises InputError if none is given."""
     if not by:
         raise InputError("give your name with --as")
     return by
 
 
 def need_station(what: str) -> None:
-    """Raises InputError where this process is signed in at a door."""
+    """Raises InputError if this process is signed in at a door."""
     if is_signed_in():
         raise InputError(
             f"{what} needs the ledger: ask on the station's machine, or look in the UI at {url()} "

@@ -87,7 +87,7 @@ def start() -> None:
 def become() -> NoReturn:
     """This process is the supervisor from now on, for an init system or a container that watches it.
 
-    Raises InputError where one runs already.
+    Raises InputError if one runs already.
     """
     if pid := processes.running("supervisor"):
         raise InputError(f"the supervisor of {home()} runs already, as process {pid}: `lockgate down` stops it")
@@ -189,7 +189,7 @@ class Supervisor:
         bootstrap.bootstrap(wanted, code)
 
     def _begin_to_work(self) -> None:
-        """For a station whose server is on another machine. Raises RuntimeError where this one cannot any more."""
+        """For a station whose server is on another machine. Raises RuntimeError if this one cannot any more."""
         from station import joining
 
         self._wait_for_server()
@@ -313,7 +313,7 @@ class RunsWatch:
             log.info(line)
 
     def _ledger(self, workshop: str) -> "Ledger":
-        """Of a workshop, from our own copy of the blocks. Raises InputError where there is none of that name."""
+        """Of a workshop, from our own copy of the blocks. Raises InputError if there is none of that name."""
         from blocks.workshop import Workshop
 
         if workshop == "default":

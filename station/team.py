@@ -17,7 +17,7 @@ WIDE = 180
 
 
 def show(as_json: bool) -> None:
-    """Print it, by the ledgers of all workshops. Raises LedgerError where one cannot be read: half is not all."""
+    """Print it, by the ledgers of all workshops. Raises LedgerError if one cannot be read: half is not all."""
     found = [history.read(url) for url in sorted({str(shop["ledger"]["url"]) for shop in holding.shops()})]
     whole, agents, reviews = total(found), records(found), health(found)
     if as_json:

@@ -35,7 +35,7 @@ def deploy(prepared: Prepared, merged: Merged) -> Release:
 @step("deploy", "deploy-base")
 def first_release(prepared: Prepared) -> Release | None:
     """Base, where the environment serves nothing yet: then there is something to roll back to, and the agent's budget
-    is not spent on a project that does not run. None where something serves already."""
+    is not spent on a project that does not run. None if something serves already."""
     brief = prepared.brief
     shop = workshop_of(brief)
     environment = brief.environment

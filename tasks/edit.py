@@ -124,7 +124,7 @@ def _result(
 
 
 def commit_attempt(shop: Workshop, prepared: Prepared, number: int, tree: Tree) -> Attempt:
-    """The tree as a commit on base, with the acceptance files that the brief keeps. Raises AgentError where nothing
+    """The tree as a commit on base, with the acceptance files that the brief keeps. Raises AgentError if nothing
     changed but those."""
     brief = prepared.brief
     base = shop.forge.tree(brief.repository, prepared.base)

@@ -23,7 +23,7 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
     looked for on the branch, or at the forge, first.
 
     What was approved at a forge and does not stand there any more, or is not what was judged, is asked for again.
-    Raises Unapproved where the ledger has no approval of exactly this: what Prefect keeps of a run counts for nothing;
+    Raises Unapproved if the ledger has no approval of exactly this: what Prefect keeps of a run counts for nothing;
     Withdrawn where somebody has asked to cancel the run. Who asks later is told that it merges.
     """
     brief, run = prepared.brief, prepared.run_id

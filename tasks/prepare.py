@@ -212,7 +212,7 @@ def _made_of(words: list[str]) -> Iterator[str]:
 
 
 def project_settings(shop: Workshop, brief: Brief, tree: Tree) -> tuple[ProjectSettings, str]:
-    """Settings and where they came from. Raises InputError for malformed ones, or where nothing tells how to test."""
+    """Settings and where they came from. Raises InputError for malformed ones, or if nothing tells how to test."""
     if entry := tree.get("lockgate.toml"):
         try:
             return ProjectSettings.model_validate(tomllib.loads(entry.content.decode())), "lockgate.toml"

@@ -78,9 +78,9 @@ class Allowed(RunInput):
 
 @step("pull_request", "pull_request-{evidence.attempt.number}")
 def propose(prepared: Prepared, evidence: Evidence, verdict: Verdict, mark: str) -> Proposed | None:
-    """Branch, pull request, statuses; None where the repository has no hosted forge.
+    """Branch, pull request, statuses; None if the repository has no hosted forge.
 
-    Safe to repeat per fingerprint: branch, pull request and each status are looked for first. Raises ForgeError where
+    Safe to repeat per fingerprint: branch, pull request and each status are looked for first. Raises ForgeError if
     somebody else moved the branch.
     """
     shop, brief, run = workshop_of(prepared.brief), prepared.brief, prepared.run_id
@@ -244,7 +244,7 @@ def _summary(state: StatusState, sentence: str) -> Status:
 
 
 def heard(shop: Workshop, run: str, question: Question, given: Sequence[str] = ()) -> Heard | None:
-    """What the people there have decided about exactly this change, asked now; None where it is at no hosted forge."""
+    """What the people there have decided about exactly this change, asked now; None if it is at no hosted forge."""
     proposed = shop.ledger.find(run, "pull-request", question.fingerprint, Proposed)
     host = shop.forge.hosted(proposed.repository) if proposed else None
     if proposed is None or host is None:
@@ -267,7 +267,7 @@ def heard(shop: Workshop, run: str, question: Question, given: Sequence[str] = (
 
 
 def approval_of(said: Heard, mark: str, host: str, asking: int) -> Approval | None:
-    """The answer, as the ledger keeps it; None where nothing is decided."""
+    """The answer, as the ledger keeps it; None if nothing is decided."""
     if said.answer is None:
         return None
     names = [person.login for person in said.by] or ["somebody"]
@@ -343,7 +343,7 @@ def merge_there(
     """(the commit on the branch, None), or (None, where the branch stands instead). Looks whether it is merged;
     `allowed` is called right before it is, and what it raises stops it.
 
-    Raises Unapproved where the pull request holds anything but what was judged, or was closed; NotYet where the forge
+    Raises Unapproved if the pull request holds anything but what was judged, or was closed; NotYet where the forge
     refuses for now; ForgeError where it refuses for good, or where what came out is not what was tested.
     """
     brief, head = prepared.brief, evidence.attempt.commit or ""
@@ -464,7 +464,7 @@ def until_reverted(prepared: Prepared, revision: str) -> str:
 def _why_not_reverted(
     shop: Workshop, host: HostedForge, run: str, revision: str, proposed: Proposed, pull: PullRequest
 ) -> str | None:
-    """None where the revert is on the branch now, and nothing else with it."""
+    """None if the revert is on the branch now, and nothing else with it."""
     at = proposed.repository
     if pull.head != proposed.head or pull.base != proposed.base:
         return (

@@ -23,7 +23,7 @@ def with_rehearsal(prepared: Prepared, evidence: Evidence) -> Evidence:
 @step("rehearse", "rehearse-{attempt.number}")
 def rehearse(prepared: Prepared, attempt: Attempt) -> Rehearsed:
     """Run the change's migration on copies of the environment's database, and say what it costs and whether there is a
-    way back. Raises DatabaseError where that cannot be found out."""
+    way back. Raises DatabaseError if that cannot be found out."""
     shop, commit = workshop_of(prepared.brief), attempt.commit or ""
     place = Place.of(shop, prepared, commit)
     if known := shop.ledger.find(prepared.run_id, "rehearsed", f"{place.environment}/{commit}", Rehearsed):

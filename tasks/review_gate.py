@@ -118,7 +118,7 @@ def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> App
 
 @step("review_gate", "review_gate-base")
 def ask_of_base(prepared: Prepared) -> Question | None:
-    """The question whether to begin at all, on record, where too few of base's tests pass; None where enough do."""
+    """The question whether to begin at all, on record, where too few of base's tests pass; None if enough do."""
     shop, stands = workshop_of(prepared.brief), standing(prepared)
     least = least_passing(prepared, from_base(prepared))
     if stands.share >= least:
@@ -138,7 +138,7 @@ def ask_of_base(prepared: Prepared) -> Question | None:
 
 
 def unapproved(prepared: Prepared, evidence: Evidence, approval: Approval, run: str) -> str | None:
-    """Why the ledger does not say that `run` may merge exactly this; None where it does.
+    """Why the ledger does not say that `run` may merge exactly this; None if it does.
 
     What an approval needs is looked at once more, by the question that was recorded: Prefect's database, where the
     steps' results lie, is no witness.
@@ -170,9 +170,9 @@ def unapproved(prepared: Prepared, evidence: Evidence, approval: Approval, run: 
 
 
 def taken_back(shop: Workshop, run: str, approval: Approval) -> str | None:
-    """Why the approval does not stand now at the hosted forge; None where it does, or was merged by it.
+    """Why the approval does not stand now at the hosted forge; None if it does, or was merged by it.
 
-    What was approved elsewhere stands until its pull request is closed there. Raises ForgeError where the forge at
+    What was approved elsewhere stands until its pull request is closed there. Raises ForgeError if the forge at
     which it was approved is not named any more.
     """
     asked = _asked(shop.ledger, run, approval.fingerprint)
@@ -200,7 +200,7 @@ def taken_back(shop: Workshop, run: str, approval: Approval) -> str | None:
 def ask_again(prepared: Prepared, evidence: Evidence, approval: Approval, why: str) -> None:
     """The same question is open once more, and `approval` is none any more. Safe to repeat per approval.
 
-    Raises Unapproved where that was done `MOST_ASKINGS` times.
+    Raises Unapproved if that was done `MOST_ASKINGS` times.
     """
     shop, run, mark = workshop_of(prepared.brief), prepared.run_id, approval.fingerprint
     asked = _asked(shop.ledger, run, mark) or Asked(mark, _of_policy(shop, prepared, evidence, approval), 1)
@@ -244,7 +244,7 @@ class Asked(NamedTuple):
 
 
 def _asked(ledger: Ledger, run: str, mark: str) -> Asked | None:
-    """The newest asking of one question; None where it was never asked."""
+    """The newest asking of one question; None if it was never asked."""
     keys = [e.key for e in ledger.entries(run_id=run, kind="question") if e.key.partition(AGAIN)[0] == mark]
     if not keys or (question := ledger.find(run, "question", keys[-1], Question)) is None:
         return None
@@ -301,7 +301,7 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
 
 
 def _must_know(ledger: Ledger, run: str, mark: str) -> None:
-    """Raises LedgerError where an older ledger was put back: no answer is written into it."""
+    """Raises LedgerError if an older ledger was put back: no answer is written into it."""
     if older := ledger.why_older():
         raise LedgerError(older)
     if _asked(ledger, run, mark) is None:

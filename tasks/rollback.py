@@ -54,7 +54,7 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
 
 def production_feedback(prepared: Prepared, number: int, release: Release, health: Health) -> Feedback:
     """What the agent is told of a release that was rolled back, once its merge is reverted: suspends while a pull
-    request has to do that. Raises Held where it was one too many."""
+    request has to do that. Raises Held if it was one too many."""
     ledger = workshop_of(prepared.brief).ledger
     reverted = until_reverted(prepared, release.revision)
     breaker.check(ledger, release.environment)

@@ -87,7 +87,7 @@ class _Bench:
         self._took: list[float] = []  # runs side by side add to it
 
     def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
-        """The suite of `tree`, by default of the change. Raises InputError where it cannot be opened or set up."""
+        """The suite of `tree`, by default of the change. Raises InputError if it cannot be opened or set up."""
         prepared, tree = (self.mine, self.head) if tree is None else (self._prepared, tree)
         canaries = prepared.baseline.canaries if prepared.baseline else {}
         opened = rooms(self._shop, prepared, tree)

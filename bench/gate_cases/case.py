@@ -30,11 +30,11 @@ class Edit(NamedTuple):
 
 
 Content = str | bytes | None | tuple[Edit, ...]
-"""A whole file, None where it goes, or edits of what is there."""
+"""A whole file, None if it goes, or edits of what is there."""
 
 
 class Seen(NamedTuple):
-    """What came out of a case, for a check of its own. `evidence` is None where the platform took no commit."""
+    """What came out of a case, for a check of its own. `evidence` is None if the platform took no commit."""
 
     shop: Workshop
     prepared: Prepared

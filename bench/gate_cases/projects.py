@@ -23,7 +23,7 @@ NAMES = ("shop", *PYPI, *languages.SMALL)
 
 
 class Project(NamedTuple):
-    """A repository and a change that does what its brief asks for: POSIX paths → content, None where a file goes."""
+    """A repository and a change that does what its brief asks for: POSIX paths → content, None if a file goes."""
 
     name: str
     base: Mapping[str, bytes]

@@ -66,7 +66,7 @@ class Command(LockgateBlock):
         return Worked(self._run("edit", desk, workspace))
 
     def review(self, desk: Desk, workspace: Workspace) -> Opinion:
-        """What it wrote to /lockgate/opinion.json. Raises AgentError where that is not an opinion."""
+        """What it wrote to /lockgate/opinion.json. Raises AgentError if that is not an opinion."""
         opinion = self._written(Opinion, self._run("review", desk, workspace), workspace)
         if opinion is None:
             raise AgentError('the agent wrote no /lockgate/opinion.json: {"summary": …, "concerns": […]}')

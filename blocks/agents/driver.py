@@ -40,7 +40,7 @@ class Turn(NamedTuple):
 
 
 class Told(NamedTuple):
-    """One run that ended. `failure` is None where program and platform agree that it went well."""
+    """One run that ended. `failure` is None if program and platform agree that it went well."""
 
     completed: Completed
     session: str | None
@@ -107,11 +107,11 @@ class Driver(LockgateBlock):
     # --- the port
 
     def plan(self, desk: Desk, workspace: Workspace) -> Plan:
-        """Its plan. Raises AgentError where it failed or its answer is none."""
+        """Its plan. Raises AgentError if it failed or its answer is none."""
         return self._answer(Plan, desk, workspace)
 
     def review(self, desk: Desk, workspace: Workspace) -> Opinion:
-        """Its opinion. Raises AgentError where it failed or its answer is none."""
+        """Its opinion. Raises AgentError if it failed or its answer is none."""
         return self._answer(Opinion, desk, workspace)
 
     def edit(self, desk: Desk, workspace: Workspace) -> Worked:
@@ -193,7 +193,7 @@ def _failure(completed: Completed, ended: bool, errors: list[str]) -> str | None
 
 
 def _restored(desk: Desk, workspace: Workspace) -> str | None:
-    """Put the last session in place; its id, or None where there is none to go on with."""
+    """Put the last session in place; its id, or None if there is none to go on with."""
     if desk.session is None:
         return None
     try:

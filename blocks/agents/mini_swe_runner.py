@@ -52,7 +52,7 @@ class HttpModel:
         self.config, self._token = config, token
 
     def query(self, messages: list[Message], **kwargs: Any) -> Message:
-        """The model's next message, with its commands. Raises Submitted where it has none."""
+        """The model's next message, with its commands. Raises Submitted if it has none."""
         chat = [{key: value for key, value in one.items() if key != "extra"} for one in messages]
         speak = _anthropic if self.config.api == "anthropic" else _openai
         message, ended = speak(self.config, self._token, chat)

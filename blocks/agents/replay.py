@@ -42,7 +42,7 @@ class Replay(LockgateBlock):
         return {}
 
     def plan(self, desk: Desk, workspace: Workspace) -> Plan:
-        """The recorded plan. Raises AgentError where it is missing or malformed."""
+        """The recorded plan. Raises AgentError if it is missing or malformed."""
         recorded = self.recording / "plan.json"
         try:
             return Plan.model_validate_json(recorded.read_bytes())

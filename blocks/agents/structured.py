@@ -35,7 +35,7 @@ def asked_in_words(kind: type[Value]) -> str:
 
 
 def value_of(kind: type[Answer], answer: Any) -> Answer:
-    """`answer`, an object or the text around one, as a value. Raises AgentError where it is none."""
+    """`answer`, an object or the text around one, as a value. Raises AgentError if it is none."""
     name = kind.__name__.lower()
     if isinstance(answer, str):
         answer = _object_in(answer[:MAX_ANSWER])
@@ -48,7 +48,7 @@ def value_of(kind: type[Answer], answer: Any) -> Answer:
 
 
 def _object_in(text: str) -> Any:
-    """The last JSON object of a text with prose around it; None where there is none."""
+    """The last JSON object of a text with prose around it; None if there is none."""
     decoder, found, at = json.JSONDecoder(), None, 0
     for _ in range(_MAX_TRIES):
         at = text.find("{", at)

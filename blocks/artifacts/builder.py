@@ -43,7 +43,7 @@ class ReleaseBuilder(LockgateBlock):
     def archive(self, build: ReleaseBuild, about: Provenance, store: Store, key: SigningKey) -> Artifact:
         """A tar with the commit's files below app/, and release.json: how they are run, and with which toolchain.
 
-        Safe to repeat. Raises TargetError where it cannot be built, LedgerError where the store does not take it.
+        Safe to repeat. Raises TargetError if it cannot be built, LedgerError where the store does not take it.
         """
         about = about.model_copy(update={"files": digest_of_files(build.tree)})
         with self._place() as place:
@@ -57,7 +57,7 @@ class ReleaseBuilder(LockgateBlock):
     ) -> Artifact:
         """An image on the engine, for docker targets. `base`: an image to stand on instead of the usual one.
 
-        Safe to repeat: an image that is there is not loaded again. Raises TargetError where it cannot be built or
+        Safe to repeat: an image that is there is not loaded again. Raises TargetError if it cannot be built or
         the engine does not take it, LedgerError where the store does not.
         """
         about = about.model_copy(update={"files": digest_of_files(build.tree)})
@@ -89,7 +89,7 @@ class ReleaseBuilder(LockgateBlock):
     def load_image(self, artifact: Artifact, store: Store) -> str:
         """The image of an artifact that was built before, on an engine that may not have it any more; its name.
 
-        Safe to repeat. Raises TargetError where the engine has not its base, LedgerError where the store has not all.
+        Safe to repeat. Raises TargetError if the engine has not its base, LedgerError where the store has not all.
         """
         if artifact.kind is not ArtifactKind.IMAGE or artifact.image is None or artifact.base is None:
             raise TargetError(f"the artifact of {artifact.revision} is an {artifact.kind}, and no image to load")
@@ -107,7 +107,7 @@ class ReleaseBuilder(LockgateBlock):
     def prune(self, revisions: Collection[str]) -> tuple[str, ...]:
         """Remove the images of other revisions that no container needs, and what killed builders left; the names.
 
-        Safe to repeat. Raises TargetError where the engine does not answer.
+        Safe to repeat. Raises TargetError if the engine does not answer.
         """
         for left in self.root.glob("building-*"):
             if time.time() - left.stat().st_mtime > _ABANDONED_S:
@@ -117,7 +117,7 @@ class ReleaseBuilder(LockgateBlock):
         return tuple(name for name in old if engine.untag(name))
 
     def doctor(self) -> str | None:
-        """None where images can be built, else what is missing and the fix."""
+        """None if images can be built, else what is missing and the fix."""
         try:
             ImageEngine(self.socket).base(self.base)
         except TargetError as err:

@@ -23,7 +23,7 @@ def region_of(repository: str) -> str | None:
 
 
 def login_of(ecr: Any) -> Login:
-    """A token by boto3's `ecr` client. Raises TargetError where AWS gives none."""
+    """A token by boto3's `ecr` client. Raises TargetError if AWS gives none."""
     try:
         given = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
         username, _, password = base64.b64decode(given, validate=True).decode().partition(":")

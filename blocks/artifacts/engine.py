@@ -14,7 +14,7 @@ class ImageEngine(Engine):
         super().__init__(socket or default_socket())
 
     def base(self, name: str) -> Base:
-        """What is below an image of ours. Raises TargetError where the engine has none of that name."""
+        """What is below an image of ours. Raises TargetError if the engine has none of that name."""
         found = self.image(name)
         if found is None:
             raise TargetError(f"the engine has no image {name} to build on: lockgate image build, or pull it")

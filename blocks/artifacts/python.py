@@ -27,9 +27,9 @@ def environment_of(toolchain: Path) -> dict[str, Member]:
 
 
 def interpreter_of(toolchain: Path) -> dict[str, Member]:
-    """The interpreter that the environment was made from; empty where it is the system's, which the base image has.
+    """The interpreter that the environment was made from; empty if it is the system's, which the base image has.
 
-    Raises TargetError where its directory is no Python installation.
+    Raises TargetError if its directory is no Python installation.
     """
     members: dict[str, Member] = {}
     hop = toolchain / "bin" / "python"
@@ -94,7 +94,7 @@ def _member(path: Path) -> Member:
 
 
 def _compiled(path: Path) -> bytes | None:
-    """Byte code with the time that its source has in the image; None where it is not of its source as it is now.
+    """Byte code with the time that its source has in the image; None if it is not of its source as it is now.
 
     Python believes byte code that names its source's time and size. In the image every file has the time 0.
     """

@@ -64,7 +64,7 @@ class Repository:
         """NAME@sha256:DIGEST of an image that the engine has, pullable from there from now on.
 
         Safe to repeat: its tag is made of revision and image ID, and what the engine itself gave the registry under it
-        is not given again. Raises TargetError where engine or registry refuse, or are not done in time.
+        is not given again. Raises TargetError if engine or registry refuse, or are not done in time.
         """
         engine = _Engine(self.socket)
         known, usual = engine.known(image), self.name.removeprefix("docker.io/")  # as the engine writes it

@@ -38,7 +38,7 @@ def sign(about: Provenance, kind: ArtifactKind, artifact: str, sbom: str, key: S
 def verify(
     envelope: bytes, public_key: str, artifact: str, about: Provenance | None = None, sbom: str | None = None
 ) -> str | None:
-    """None where the key's owner has signed that `artifact` comes from there, else the first reason why not.
+    """None if the key's owner has signed that `artifact` comes from there, else the first reason why not.
 
     `about`, `sbom`: what is known otherwise, as from the ledger; every field is compared.
     """

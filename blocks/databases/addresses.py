@@ -35,7 +35,7 @@ def with_place(url: str, user: str, password: str, database: str) -> str:
 
 
 def libpq_url(url: str) -> str:
-    """The URL without the driver that SQLAlchemy is told in it. Raises InputError where it is none of PostgreSQL."""
+    """The URL without the driver that SQLAlchemy is told in it. Raises InputError if it is none of PostgreSQL."""
     scheme, mark, rest = url.partition("://")
     if not mark or scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise InputError("the database's url is not one of PostgreSQL: give postgresql://USER:PASSWORD@HOST/DATABASE")

@@ -77,7 +77,7 @@ def run_patiently(
 
 
 def once(migrate: Migrate, url: str, watcher: Watcher, clean: Clean) -> str | None:
-    """Run the command one time on a copy that nobody else uses: None where it ended well, else why not."""
+    """Run the command one time on a copy that nobody else uses: None if it ended well, else why not."""
     ran = migrate(url)
     watcher.end_try()
     return _why(ran, clean)

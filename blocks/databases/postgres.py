@@ -72,7 +72,7 @@ class PostgresDatabase(LockgateBlock):
         """Run a migration on copies and measure. `queries`: statements of the running release; None: those that
         pg_stat_statements has, where it is installed. `stop` ends what works on a copy, where that grows too much.
 
-        The commands get the URL of a copy, whose role can do nothing elsewhere. Raises DatabaseError where it could not
+        The commands get the URL of a copy, whose role can do nothing elsewhere. Raises DatabaseError if it could not
         be rehearsed; nothing is left of the copies then either.
         """
         tried = self.statements() if queries is None else queries
@@ -81,7 +81,7 @@ class PostgresDatabase(LockgateBlock):
             return rehearse(copies, play, self.budget.most_bytes, stop, say)
 
     def try_on_copy(self, serves: Serves) -> str | None:
-        """Try a release on a copy of the database as it is: None where it is well there, else why not."""
+        """Try a release on a copy of the database as it is: None if it is well there, else why not."""
         with self._copied() as (copies, hide):
             reason = serves(copies.first.url)
             return None if reason is None else hide(reason)
@@ -135,7 +135,7 @@ class PostgresDatabase(LockgateBlock):
         return Applied(run=run, before=before, after=after)
 
     def catalog(self) -> Schema:
-        """The database's schema now. Raises DatabaseError where it cannot be read."""
+        """The database's schema now. Raises DatabaseError if it cannot be read."""
         server = self._server()
         with server.connect() as connection, server.saying("the schema could not be read"):
             return read_schema(connection)
@@ -145,7 +145,7 @@ class PostgresDatabase(LockgateBlock):
         return self.catalog().fingerprint
 
     def statements(self) -> tuple[str, ...]:
-        """What releases ask their tables, as pg_stat_statements has it; empty where that is not installed."""
+        """What releases ask their tables, as pg_stat_statements has it; empty if that is not installed."""
         schema = self.catalog()
         server = self._server()
         with server.connect() as connection, server.saying("the statements could not be read"):
@@ -169,7 +169,7 @@ class PostgresDatabase(LockgateBlock):
         )
 
     def doctor(self) -> str | None:
-        """None where migrations can be rehearsed here, else what is missing and the fix."""
+        """None if migrations can be rehearsed here, else what is missing and the fix."""
         url = (self.scratch or self.url).get_secret_value()
         try:
             self.current_schema()

@@ -16,7 +16,7 @@ from domain.migration import TableImpact
 _PAUSE_S = 0.01
 """Between two statements of a lane: the server has other work."""
 _UNEXPLAINED_S = 2.0
-"""A statement of so many seconds counts as blocked even where nobody saw what it waited for."""
+"""A statement of so many seconds counts as blocked even if nobody saw what it waited for."""
 _START_WITHIN_S = 30.0
 _STOP_WITHIN_S = 10.0
 
@@ -58,7 +58,7 @@ class Lane:
         self._waited_at = seen_at
 
     def stop(self) -> None:
-        """After the statement under way, which is cancelled where it does not end by itself."""
+        """After the statement under way, which is cancelled if it does not end by itself."""
         self._stopped.set()
         self.thread.join(_STOP_WITHIN_S)
         if self.thread.is_alive():

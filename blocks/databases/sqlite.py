@@ -38,7 +38,7 @@ _NAME = re.compile(r"^lockgate_copy_(\d+)_[0-9a-f]{8}$")
 class SqliteDatabase(LockgateBlock):
     """One file. Programs get `sqlite:///PATH?timeout=SECONDS`; who shows them the file elsewhere maps the path.
 
-    Where there is no file yet, the database is an empty one: the first release of an environment makes it.
+    If there is no file yet, the database is an empty one: the first release of an environment makes it.
     """
 
     _block_type_name = "Lockgate sqlite database"
@@ -78,7 +78,7 @@ class SqliteDatabase(LockgateBlock):
         """Run a migration on copies and measure. `queries`: statements of the running release; SQLite keeps none.
         `stop` ends what works on a copy, where its directory grows too much.
 
-        Raises DatabaseError where it could not be rehearsed; nothing is left of the copies then either. So it is where
+        Raises DatabaseError if it could not be rehearsed; nothing is left of the copies then either. So it is where
         there is no file and `serves` is not `nothing_runs`: `path` is not the file of the release that runs.
         """
         if serves is not nothing_runs and not os.path.lexists(self.path):
@@ -92,7 +92,7 @@ class SqliteDatabase(LockgateBlock):
             return rehearse(copies, play, most_bytes, stop, say)
 
     def try_on_copy(self, serves: Serves) -> str | None:
-        """Try a release on a copy of the database as it is: None where it is well there, else why not."""
+        """Try a release on a copy of the database as it is: None if it is well there, else why not."""
         with self._copied() as copies:
             return serves(copies.first.url)
 
@@ -123,7 +123,7 @@ class SqliteDatabase(LockgateBlock):
         self._worker(self.path.parent, self._backups).ask("restore", source=backup, target=str(self.path))
 
     def catalog(self) -> Schema:
-        """The database's schema now, empty where there is no file. Raises DatabaseError where it cannot be read."""
+        """The database's schema now, empty if there is no file. Raises DatabaseError if it cannot be read."""
         if not os.path.lexists(self.path):
             return Schema(engine="sqlite", tables=())
         return SqliteCopy(self._worker(self.path.parent), self.path).schema()
@@ -152,7 +152,7 @@ class SqliteDatabase(LockgateBlock):
         return tuple(removed)
 
     def doctor(self) -> str | None:
-        """None where migrations can be rehearsed here, else what is missing and the fix."""
+        """None if migrations can be rehearsed here, else what is missing and the fix."""
         try:
             self.current_schema()
         except DatabaseError as err:
@@ -204,7 +204,7 @@ class SqliteDatabase(LockgateBlock):
         return self.copies / f"backups-{quote(str(self.path), safe='')[-100:]}"
 
     def _backup(self, key: str, needed: bool) -> Path | None:
-        """Of the data from before. Where there is one by that key, we were killed on the way, and it is from before
+        """Of the data from before. If there is one by that key, we were killed on the way, and it is from before
         that; one that was cut off itself has another name, and counts for nothing."""
         backup = self._backups / f"{key}.db"
         if backup.exists() or not needed or not os.path.lexists(self.path):

@@ -39,7 +39,7 @@ class Worker:
         self._confine, self._folders, self._timeout_s = confine, folders, timeout_s
 
     def ask(self, verb: str, **request: Any) -> dict[str, Any]:
-        """Its answer. Raises DatabaseError where there is none, or it is an error."""
+        """Its answer. Raises DatabaseError if there is none, or it is an error."""
         asked, argv = json.dumps({"do": verb, **request}) + "\n", self._argv()
         try:
             done = subprocess.run(

@@ -77,7 +77,7 @@ def git(
     """Run git. `as_person`: with what the worker's user signs in with, for that person's own repository; `credential`
     goes before that.
 
-    Raises InputError where git's words say that a person must act, ForgeError for any other exit code that is not
+    Raises InputError if git's words say that a person must act, ForgeError for any other exit code that is not
     in `expect`, and where it takes longer than `timeout_s` (then everything that it started is ended, too).
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **(env or {})}
@@ -129,7 +129,7 @@ def run(
 
 
 def _is_no_host(said: str) -> bool:
-    """Whether a host was looked up and does not exist. libcurl says the same where nobody could be asked."""
+    """Whether a host was looked up and does not exist. libcurl says the same if nobody could be asked."""
     found = _UNRESOLVED.search(said)
     try:
         return bool(found and not socket.getaddrinfo(found[1], None))

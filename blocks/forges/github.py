@@ -538,7 +538,7 @@ class GitHub(LockgateBlock):
         self._send(repository, "POST", at, told)
 
     def why_blocked(self, repository: str, number: int, looks: int = 1) -> str | None:
-        """Why it would not be merged now; None where it would, or where another step says so: one that is behind or
+        """Why it would not be merged now; None if it would, or where another step says so: one that is behind or
         conflicts is made anew on top of the newest commit. `looks`: how often, a second apart, while it is computed.
 
         https://docs.github.com/en/graphql/reference/enums#mergestatestatus
@@ -561,7 +561,7 @@ class GitHub(LockgateBlock):
         return f"the forge calls its state {one_line(state)}, which nobody here knows"
 
     def why_over(self, repository: str) -> str | None:
-        """Why nothing can be done there any more; None where it can."""
+        """Why nothing can be done there any more; None if it can."""
         try:
             one = self._get(repository, f"/repos/{_path(repository)}")
         except Moved as err:
@@ -581,7 +581,7 @@ class GitHub(LockgateBlock):
         return True
 
     def doctor(self, repository: str) -> str | None:
-        """None where the token works for this repository, else what is missing."""
+        """None if the token works for this repository, else what is missing."""
         try:
             self._get(repository, f"/repos/{_path(repository)}")
             self.me(repository)
@@ -851,7 +851,7 @@ def _author(author: Mapping[str, Any]) -> Person:
 
 
 def _wait_s(answer: httpx.Response) -> float | None:
-    """How long GitHub wants to be left alone; None where it does not.
+    """How long GitHub wants to be left alone; None if it does not.
 
     https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
     """

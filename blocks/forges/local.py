@@ -31,7 +31,7 @@ _NO_ANSWER = re.compile(
     r"empty reply|timed out|took longer than|rpc failed|early eof|remote end hung up",
     re.IGNORECASE,
 )
-"""Git's words where nobody answered, or not to the end."""
+"""Git's words if nobody answered, or not to the end."""
 CHECKPOINTS = "refs/lockgate/checkpoints"
 """Of a person's repository: what the platform signed about its ledger. No clone fetches it, and no branch is moved."""
 
@@ -69,7 +69,7 @@ class LocalForge(LockgateBlock):
         return mirror.path.is_dir() and mirror.has(commit)
 
     def unpack(self, repository: str, branch: str, base: str, commit: str, pack: bytes) -> None:
-        """Take in what `pack` gave on another machine. Safe to repeat. Raises ForgeError where it does not fit."""
+        """Take in what `pack` gave on another machine. Safe to repeat. Raises ForgeError if it does not fit."""
         place, mirror = self._open(repository)
         if not mirror.path.is_dir() or not mirror.has(base):
             self._fetch(place, mirror, branch)  # with it comes base, which a server need not give by its id
@@ -167,7 +167,7 @@ class LocalForge(LockgateBlock):
         raise ForgeError(f"{place.label}: branch {branch} could not be moved to {commit}: {refusal}")
 
     def rebase(self, repository: str, base: str, commit: str, onto: str) -> tuple[str, str] | None:
-        """The change from `base` to `commit` on top of `onto`; None where it conflicts. Same input, same ids."""
+        """The change from `base` to `commit` on top of `onto`; None if it conflicts. Same input, same ids."""
         mirror = self._having(repository, base, commit, onto)
         change = mirror.read_commit(commit)
         tree = mirror.merge_trees(mirror.read_commit(base).tree, mirror.read_commit(onto).tree, change.tree)
@@ -229,7 +229,7 @@ class LocalForge(LockgateBlock):
 
     def publish(self, repository: str, branch: str, commit: str, ours: Collection[str]) -> str | None:
         """Let `branch` name `commit`, if it is not there or names one of `ours`. None when it does (also if it did
-        before), else the commit of somebody else's where it stands. Raises ForgeError where the push was refused."""
+        before), else the commit of somebody else's where it stands. Raises ForgeError if the push was refused."""
         place, mirror = self._open(repository)
         self._need(place, mirror, commit)
         ref = f"refs/heads/{branch}"
@@ -257,7 +257,7 @@ class LocalForge(LockgateBlock):
 
     def append(self, repository: str, line: str) -> None:
         """Add a line to the repository's ref `refs/lockgate/checkpoints`, as a commit without files on top of what is
-        there; no branch moves. Safe to repeat. Raises ForgeError or InputError where the push was refused.
+        there; no branch moves. Safe to repeat. Raises ForgeError or InputError if the push was refused.
         """
         place, mirror = self._open(repository)
         for _ in range(_TRIES):

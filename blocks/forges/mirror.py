@@ -112,7 +112,7 @@ class Mirror:
         return self.git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}").out.decode().strip()
 
     def has(self, commit: str) -> bool:
-        """Is this commit here? Raises ForgeError where it is no commit id at all."""
+        """Is this commit here? Raises ForgeError if it is no commit id at all."""
         if not _COMMIT_ID.fullmatch(commit):
             raise ForgeError(f"{commit!r} is not a commit id: 40 hexadecimal digits are")
         return self.git("cat-file", "-e", f"{commit}^{{commit}}", expect=(0, 1, 128)).code == 0
@@ -213,7 +213,7 @@ class Mirror:
         return self.git("fast-import", "--quiet", stdin=b"".join(stream)).out.decode().split()[2]
 
     def merge_trees(self, origin: str, ours: str, theirs: str) -> str | None:
-        """Three-way merge of tree ids without a work tree; None where they conflict."""
+        """Three-way merge of tree ids without a work tree; None if they conflict."""
         # git 2.39 has no --merge-base (2.40 has): commits made for it say which tree the two come from.
         start = self.write_commit(CommitData(origin, (), b"- <>", 0, b"origin\n"), b"- <>")
         ends = [

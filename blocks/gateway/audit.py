@@ -65,7 +65,7 @@ class Audit:
         return note.use in self._uses
 
     def flush(self) -> None:
-        """Write what there is. Raises LedgerError where that fails: it is kept, and `is_broken` until it is written."""
+        """Write what there is. Raises LedgerError if that fails: it is kept, and `is_broken` until it is written."""
         with self._writing:
             with self._lock:
                 notes, self._notes = self._notes, []

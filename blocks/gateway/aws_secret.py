@@ -21,7 +21,7 @@ class AwsSecret(BaseModel):
     endpoint_url: str | None = Field(None, description="For VPC endpoints and compatible servers")
 
     def read(self) -> str:
-        """Its current value. Raises GatewayError where AWS does not give it, InputError where it has no such key."""
+        """Its current value. Raises GatewayError if AWS does not give it, InputError if it has no such key."""
         config = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 3, "mode": "standard"})
         try:
             client = boto3.client(

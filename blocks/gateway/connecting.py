@@ -22,7 +22,7 @@ class _Refused(Exception):
 
 
 async def system_resolve(host: str, port: int) -> list[str]:
-    """Addresses of a name, best first, as getaddrinfo(3) orders them. Raises OSError where there are none. A name
+    """Addresses of a name, best first, as getaddrinfo(3) orders them. Raises OSError if there are none. A name
     server that is busy, as while a package manager opens fifty connections, is asked again."""
     loop, pauses = asyncio.get_running_loop(), iter(PAUSES_S)
     while True:

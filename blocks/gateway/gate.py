@@ -117,7 +117,7 @@ class Gate:
             await self._let_out(flow)
 
     def _way(self, flow: http.HTTPFlow) -> Way:
-        """Where it really goes. Raises Denied where names disagree on that."""
+        """Where it really goes. Raises Denied if names disagree on that."""
         request, client = flow.request, flow.client_conn
         in_tunnel = flow.server_conn.address is not None
         host, scheme = _host(request.host), "https" if in_tunnel else "http"

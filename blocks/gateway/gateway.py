@@ -30,10 +30,10 @@ class EgressGateway(LockgateBlock):
 
     @contextlib.contextmanager
     def admit(self, passport: Passport) -> Iterator[Egress | None]:
-        """A listener of its own while the context is open; None where the passport allows nothing.
+        """A listener of its own while the context is open; None if the passport allows nothing.
 
         A gateway that dies meanwhile lets nothing out; one that comes back serves the same listener again.
-        Raises GatewayError where the gateway does not answer, InputError for a secret or provider that nobody set up.
+        Raises GatewayError if the gateway does not answer, InputError for a secret or provider that nobody set up.
         """
         if passport.is_idle:
             yield None
@@ -46,7 +46,7 @@ class EgressGateway(LockgateBlock):
                 kept.close()
 
     def doctor(self) -> str | None:
-        """None where the gateway answers, else what is missing and the fix."""
+        """None if the gateway answers, else what is missing and the fix."""
         try:
             with contextlib.closing(Line(self.root, 2.0)) as line:
                 line.ask({"do": "ping"})

@@ -33,13 +33,13 @@ def new_placeholder(name: str) -> str:
 
 
 def found(data: bytes) -> str | None:
-    """The name in the first placeholder of any sandbox; None where there is none."""
+    """The name in the first placeholder of any sandbox; None if there is none."""
     mark = MARK.search(data)
     return mark[1].decode() if mark else None
 
 
 def fill_header(value: str, held: Held) -> str | None:
-    """A header's value with the secret in it, within Basic credentials too; None where its placeholder is not there."""
+    """A header's value with the secret in it, within Basic credentials too; None if its placeholder is not there."""
     if held.placeholder in value:
         return value.replace(held.placeholder, held.value)
     decoded = basic(value)
@@ -62,7 +62,7 @@ def basic(value: str) -> str | None:
 def fill_field(body: bytes, content_type: str, field: str, held: Held) -> bytes:
     """A JSON or form body with the secret in one top-level field.
 
-    Raises Misplaced where the placeholder stands anywhere else too, or the body is neither.
+    Raises Misplaced if the placeholder stands anywhere else too, or the body is neither.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json" or kind.endswith("+json"):

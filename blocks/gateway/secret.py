@@ -35,7 +35,7 @@ class Secret(LockgateBlock):
 
     @classmethod
     def named(cls, name: str) -> Self:
-        """The saved secret of that name: NPM_TOKEN is the block npm-token. Raises InputError where there is none."""
+        """The saved secret of that name: NPM_TOKEN is the block npm-token. Raises InputError if there is none."""
         block = name.lower().replace("_", "-")
         try:
             secret = cls.saved(block)

@@ -81,7 +81,7 @@ class Service:
     # ── life ──
 
     async def run(self, ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until `stop`. Raises GatewayError where another gateway serves from the same place."""
+        """Serve until `stop`. Raises GatewayError if another gateway serves from the same place."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32, thread_name_prefix="gateway"))
         with _alone(self._root):

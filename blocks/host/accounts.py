@@ -25,8 +25,8 @@ _PART = 4
 
 
 def opened(uid: int) -> int | None:
-    """A descriptor of a new namespace in which `uid`, user and group, is all there is; None where this machine's root
-    has too few user ids. Only for root. Raises SandboxError where it cannot be made."""
+    """A descriptor of a new namespace in which `uid`, user and group, is all there is; None if this machine's root
+    has too few user ids. Only for root. Raises SandboxError if it cannot be made."""
     if not _are_there():
         return None
     maker = FIRST + secrets.randbelow(COUNT)
@@ -50,7 +50,7 @@ def opened(uid: int) -> int | None:
 
 @contextlib.contextmanager
 def account(uid: int) -> Iterator[int | None]:
-    """The same, for the time of a `with`; None where we are not root, too."""
+    """The same, for the time of a `with`; None if we are not root, too."""
     descriptor = opened(uid) if os.geteuid() == 0 else None
     try:
         yield descriptor

@@ -62,7 +62,7 @@ class Engine:
         return self._failure(f"the engine cannot {doing}: {said.strip()[-600:]}{fix}")
 
     def unusable(self) -> str | None:
-        """Why a user of this machine is another one inside containers; None where it is the same."""
+        """Why a user of this machine is another one inside containers; None if it is the same."""
         with self.errors("describe itself"):
             options = " ".join(self.api.info().get("SecurityOptions") or [])
         for word, what in {"name=rootless": "is rootless", "name=userns": "maps users (userns-remap)"}.items():
@@ -71,7 +71,7 @@ class Engine:
         return None
 
     def image(self, name: str) -> dict[str, Any] | None:
-        """What is known of an image by name or ID, or None where the engine has none."""
+        """What is known of an image by name or ID, or None if the engine has none."""
         import docker.errors
 
         with self.errors(f"look at the image {name}"), contextlib.suppress(docker.errors.ImageNotFound):
@@ -197,7 +197,7 @@ class Engine:
         return name
 
     def gateways(self, name: str) -> tuple[str, ...]:
-        """Where this machine stands in a network; none where there is no such network."""
+        """Where this machine stands in a network; none if there is no such network."""
         with self.errors("list its networks"):
             found = [network for network in self.api.networks(names=[name]) if network["Name"] == name]
         parts = (part for network in found for part in network["IPAM"]["Config"] or ())

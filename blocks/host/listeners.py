@@ -45,7 +45,7 @@ def sockets_of(pids: Iterable[int]) -> set[str]:
 
 
 def _as_in_proc(host: str) -> str:
-    """The address of an IPv4 host as /proc/net/tcp writes it; empty where it has none."""
+    """The address of an IPv4 host as /proc/net/tcp writes it; empty if it has none."""
     with contextlib.suppress(OSError):
         packed = socket.inet_aton(socket.gethostbyname(host))
         return f"{int.from_bytes(packed, sys.byteorder):08X}"

@@ -43,7 +43,7 @@ def start(
 ) -> None:
     """Start a program that outlives us, in a session of its own with no parent of ours. Returns at once.
 
-    Raises TargetError where it cannot be started at all; find it with `marked`.
+    Raises TargetError if it cannot be started at all; find it with `marked`.
     """
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as output:
         try:
@@ -104,7 +104,7 @@ def is_running(*mark: str) -> bool:
 def end(*mark: str, grace_s: float) -> bool:
     """Ask the marked programs to stop, and kill what is left after `grace_s`. Whether there were any; safe to repeat.
 
-    Raises TargetError where one cannot be killed.
+    Raises TargetError if one cannot be killed.
     """
     if not (there := marked(*mark)):
         return False

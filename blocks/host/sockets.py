@@ -22,7 +22,7 @@ def bind(directory: Path, name: str, mode: int) -> socket.socket:
 
 
 def connect(directory: Path, name: str, timeout_s: float) -> socket.socket:
-    """Connected to a unix socket in a directory. Raises OSError where nobody listens."""
+    """Connected to a unix socket in a directory. Raises OSError if nobody listens."""
     held = os.open(directory, os.O_PATH | os.O_DIRECTORY)
     try:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -18,7 +18,7 @@ TABLES: tuple[type[SQLModel], ...] = (EntryRow, LeaseRow, TokenRow, SignedAnswer
 def copy(url: str, file: Path) -> None:
     """The ledger at `url` as a new SQLite file. Nobody is kept from a file; on PostgreSQL writers wait so long.
 
-    Raises LedgerError where it cannot be read, or its chain is not whole.
+    Raises LedgerError if it cannot be read, or its chain is not whole.
     """
     parsed = parse(url)
     if parsed.get_backend_name() == "sqlite":
@@ -33,7 +33,7 @@ def put_back(file: Path, url: str) -> str:
     """What `copy` made, to where the ledger was; what was done, as a sentence.
 
     A ledger that is still there stays: it must go as far as the copy, else what else is in a backup is newer than it.
-    Raises LedgerError then, and where it cannot be written.
+    Raises LedgerError then, and if it cannot be written.
     """
     parsed = parse(url)
     there = shown(parsed)

@@ -35,7 +35,7 @@ WRITES = {"lockgate_writes": True}
 def transaction(url: str, *, write: bool) -> Iterator[Session]:
     """A session in one transaction; with `write`, no other writer is inside at the same time, in any process.
 
-    Raises LedgerError where the database cannot be reached, read or written; the text never holds a password.
+    Raises LedgerError if the database cannot be reached, read or written; the text never holds a password.
     """
     parsed = parse(url)
     try:
@@ -144,7 +144,7 @@ def _take_turn(connection: Connection) -> None:
 
 
 def _upgrade(engine: Engine) -> None:
-    """Bring the schema to this code's version, in one transaction. Raises LedgerError where it is newer."""
+    """Bring the schema to this code's version, in one transaction. Raises LedgerError if it is newer."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
@@ -176,7 +176,7 @@ def _upgrade(engine: Engine) -> None:
 def _file_lock(path: Path) -> Iterator[None]:
     """Make the SQLite file, private and in WAL mode. Switching to WAL does not wait for others, so a lock does.
 
-    Raises LedgerError where this home knew a ledger there: an empty one would say that nothing ever happened.
+    Raises LedgerError if this home knew a ledger there: an empty one would say that nothing ever happened.
     """
     known = seen.mark_of(str(path))
     if known.exists() and (not path.exists() or not path.stat().st_size):

@@ -9,7 +9,7 @@ AT_ONCE = 1000
 
 def read(url: str, known: History | None = None) -> History:
     """The history of the ledger at a URL: `known` with what came since, or a new one where that is of another ledger,
-    say after an older copy was put back. Raises LedgerError where the database does not answer."""
+    say after an older copy was put back. Raises LedgerError if the database does not answer."""
     ledger = Reader(url)
     history = known if known is not None and _goes_on(ledger, known) else History()
     while part := ledger.entries(kinds=KINDS, after=history.last, most=AT_ONCE):

@@ -53,12 +53,12 @@ def stop(url: str, run_id: str) -> None:
 
 
 def token_of(url: str, run_id: str) -> int | None:
-    """With which this process runs the run; None where it has not begun it."""
+    """With which this process runs the run; None if it has not begun it."""
     return _begun.get((os.getpid(), url, run_id))
 
 
 def check(url: str, session: Session, run_id: str, token: int | None = None) -> None:
-    """Raises Superseded where `token`, or this process's, is not the newest of the run. Who has none acts for nobody's
+    """Raises Superseded if `token`, or this process's, is not the newest of the run. Who has none acts for nobody's
     process: a person at the door, or a supervisor."""
     token = token_of(url, run_id) if token is None else token
     if token is None:
@@ -81,7 +81,7 @@ def renew(url: str, run_id: str, seconds: float) -> None:
 
 def end(url: str, run_id: str) -> None:
     """This process does not run it any more: it ends, or waits for a person. Its token stays the newest. Safe to
-    repeat; does nothing where another process has begun it."""
+    repeat; does nothing if another process has begun it."""
     with transaction(url, write=True) as session:
         row = session.get(LeaseRow, _PREFIX + run_id)
         if row is not None and row.token == token_of(url, run_id):

@@ -61,13 +61,13 @@ class Ledger(LockgateBlock):
         """Write `value` under (run_id, kind, key) unless something stands there; returns what stands there.
 
         `token`: of the process of the run for which this is; None: of this one, if it has begun the run.
-        Safe to repeat: the first write wins. Raises LedgerError where a value of another type stands there; Superseded,
+        Safe to repeat: the first write wins. Raises LedgerError if a value of another type stands there; Superseded,
         and writes nothing, where another process has begun the run since.
         """
         return record(self._url, run_id, kind, key, value, token)
 
     def find(self, run_id: str, kind: str, key: str, type_: type[V]) -> V | None:
-        """The value under (run_id, kind, key), or None. Raises LedgerError where it is of another type."""
+        """The value under (run_id, kind, key), or None. Raises LedgerError if it is of another type."""
         with self._open() as session:
             row = row_of(session, run_id, kind, key)
             return None if row is None else value_of(row, type_)
@@ -121,7 +121,7 @@ class Ledger(LockgateBlock):
         return hashlib.sha256(shown(parse(self._url)).encode()).hexdigest()
 
     def why_older(self) -> str | None:
-        """Why this is not the ledger that this home knows: an older copy was put back, say. None where it is."""
+        """Why this is not the ledger that this home knows: an older copy was put back, say. None if it is."""
         with self._open() as session:
             return seen.why_older(session, seen.place_of(parse(self._url)))
 
@@ -143,7 +143,7 @@ class Ledger(LockgateBlock):
             return {number: str(found) for number, found in session.exec(wanted)}
 
     def verify(self) -> str | None:
-        """None where the chain is whole, else the first broken entry.
+        """None if the chain is whole, else the first broken entry.
 
         Entries cut off the end leave a whole chain, and so does whoever writes all of them anew: checkpoints, which are
         kept elsewhere, show both.
@@ -175,7 +175,7 @@ class Ledger(LockgateBlock):
 
         The token grows with each change of holder, so what a late old holder does can be told apart. `process`: whose
         end ends the lease at once, as `blocks.host.alive` marks it; None for what goes on in another process.
-        Raises Superseded where `holder` is a run that another process has begun since this one did.
+        Raises Superseded if `holder` is a run that another process has begun since this one did.
         """
         with self._open(write=True) as session:
             leases.check(self._url, session, holder)
@@ -203,7 +203,7 @@ class Ledger(LockgateBlock):
             return True
 
     def release(self, name: str, holder: str) -> None:
-        """Free `name` if `holder` has it; does nothing where another has. Safe to repeat. Raises Superseded as `lease`
+        """Free `name` if `holder` has it; does nothing if another has. Safe to repeat. Raises Superseded as `lease`
         does: it is the newer process's now."""
         with self._open(write=True) as session:
             leases.check(self._url, session, holder)
@@ -226,11 +226,11 @@ class Ledger(LockgateBlock):
         return leases.begin(self._url, run_id, machine, seconds)
 
     def still_runs(self, run_id: str, seconds: float) -> None:
-        """Keep the run, also where its time ran out. Raises Superseded where another process has begun it."""
+        """Keep the run, also where its time ran out. Raises Superseded if another process has begun it."""
         leases.renew(self._url, run_id, seconds)
 
     def check(self, run_id: str) -> None:
-        """Raises Superseded where another process has begun the run since this one did."""
+        """Raises Superseded if another process has begun the run since this one did."""
         with self._open() as session:
             leases.check(self._url, session, run_id)
 
@@ -248,7 +248,7 @@ class Ledger(LockgateBlock):
         leases.end_dead(self._url, run_id)
 
     def token_of(self, run_id: str) -> int | None:
-        """With which this process runs the run; None where it does not."""
+        """With which this process runs the run; None if it does not."""
         return leases.token_of(self._url, run_id)
 
     def runners(self, run_ids: Collection[str]) -> dict[str, Runner]:

@@ -38,7 +38,7 @@ class Reader(NamedTuple):
         """Oldest first, whose number is above `after`; of one run, of these runs, of some kinds, or all; so many at
         `most`, but of several runs.
 
-        Raises LedgerError where the database does not answer.
+        Raises LedgerError if the database does not answer.
         """
         if runs is not None:
             each = sorted(runs)

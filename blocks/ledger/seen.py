@@ -34,7 +34,7 @@ def place_of(url: URL) -> str:
 
 
 def newest(place: str) -> Newest | None:
-    """None where no entry of it was seen."""
+    """None if no entry of it was seen."""
     try:
         _, _, told = mark_of(place).read_text().partition("\n")
         number, hash_ = told.split()
@@ -61,7 +61,7 @@ def goes_on(session: Session, place: str) -> bool:
 
 
 def why_older(session: Session, place: str) -> str | None:
-    """Why this is not the ledger that this home knows, and what to do; None where it is, or none is known."""
+    """Why this is not the ledger that this home knows, and what to do; None if it is, or none is known."""
     known = newest(place)
     if known is None:
         return None

@@ -65,7 +65,7 @@ class Tokens(NamedTuple):
             return row.token(), value
 
     def revoke(self, name: str) -> Token:
-        """It opens nothing from now on. Raises InputError where nobody of this name has one."""
+        """It opens nothing from now on. Raises InputError if nobody of this name has one."""
         now = datetime.now(UTC)
         with self._open(write=True) as session:
             row = _valid(session, name, now)
@@ -81,7 +81,7 @@ class Tokens(NamedTuple):
             return tuple(row.token() for row in session.exec(select(TokenRow).order_by(col(TokenRow.added_at))))
 
     def of(self, value: str) -> Token | None:
-        """The token with this value, also one that is over; None where there is none."""
+        """The token with this value, also one that is over; None if there is none."""
         with self._open() as session:
             row = session.exec(select(TokenRow).where(TokenRow.hash == hashed(value))).first()
             return row.token() if row else None
@@ -108,7 +108,7 @@ class Tokens(NamedTuple):
                 )
 
     def signer(self, run_id: str, question: str, digest: str) -> str | None:
-        """Whose token exactly this answer to this question came in with; None where the door has not seen it."""
+        """Whose token exactly this answer to this question came in with; None if the door has not seen it."""
         with self._open() as session:
             row = session.get(SignedAnswerRow, (run_id, question, digest))
             return row.by if row else None

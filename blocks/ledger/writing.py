@@ -19,7 +19,7 @@ def record(url: str, run_id: str, kind: str, key: str, value: V, token: int | No
     """Write `value` under (run_id, kind, key) unless something stands there; returns what stands there.
 
     `token`: of the process of the run for which this is; None: of this one, if it has begun the run.
-    Safe to repeat: the first write wins. Raises LedgerError where a value of another type stands there, and where the
+    Safe to repeat: the first write wins. Raises LedgerError if a value of another type stands there, and where the
     database does not answer; Superseded, and writes nothing, where another process has begun the run since.
     """
     place, new = seen.place_of(parse(url)), None
@@ -66,7 +66,7 @@ def _append(session: Session, run_id: str, kind: str, key: str, value: Value) ->
 
 
 def value_of(row: EntryRow, type_: type[V]) -> V:
-    """What an entry holds. Raises LedgerError where that is of another type."""
+    """What an entry holds. Raises LedgerError if that is of another type."""
     where = f"ledger entry {row.id} ({row.run_id}, {row.kind}, {row.key})"
     if row.type != type_.__name__:
         raise LedgerError(f"{where} is a {row.type}, not a {type_.__name__}: use another kind or key")

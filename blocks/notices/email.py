@@ -33,7 +33,7 @@ class Email(LockgateBlock, NotificationBlock):
     to: tuple[str, ...] = Field(min_length=1, description="To which addresses")
 
     def notify(self, body: str, subject: str | None = None) -> None:  # type: ignore[override]  # the base has it async
-        """One message. Raises OSError or SMTPException where the server did not take it for everybody."""
+        """One message. Raises OSError or SMTPException if the server did not take it for everybody."""
         self.tell(Message(key="", subject=subject or "Lockgate", body=body))
 
     def tell(self, message: Message) -> None:

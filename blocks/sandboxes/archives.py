@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 
 
 def pack(directory: Path, parts: list[str], max_bytes: int) -> bytes | None:
-    """The directory at `parts` below `directory` as a tar; None where there is none, the tar would be over
+    """The directory at `parts` below `directory` as a tar; None if there is none, the tar would be over
     `max_bytes`, or it holds more than plain files and directories. No link is followed."""
     archive = io.BytesIO()
     with hostile.directory_at(directory, parts) as top:

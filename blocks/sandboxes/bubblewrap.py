@@ -88,7 +88,7 @@ class Bubblewrap(LockgateBlock):
 
         A root worker's commands run as nobody: of toolchain, mounts and egress they reach what everybody may.
         In a large tree, or over a layer, a directory cannot be renamed in one step: `mv` copies it.
-        Raises InputError where `tree` is not one that git should hold, SandboxError where nothing can be isolated.
+        Raises InputError if `tree` is not one that git should hold, SandboxError if nothing can be isolated.
         """
         if os.geteuid() not in _proved:
             self._prove()
@@ -107,7 +107,7 @@ class Bubblewrap(LockgateBlock):
         return tuple(swept)
 
     def doctor(self) -> str | None:
-        """None where commands can be isolated here, else what is missing and the fix."""
+        """None if commands can be isolated here, else what is missing and the fix."""
         try:
             self._prove()
         except SandboxError as err:

@@ -221,7 +221,7 @@ def binds_of_toolchain(toolchain: Path) -> list[Bind]:
 
 
 def _binds_of_python(bin_directory: Path, who: str) -> list[Bind]:
-    """A Python installation at its own path; nothing where it is the system's, which every sandbox has."""
+    """A Python installation at its own path; nothing if it is the system's, which every sandbox has."""
     binds = []
     for prefix in {bin_directory.parent, bin_directory.resolve().parent}:
         if prefix == Path("/") or prefix.is_relative_to("/usr"):
@@ -246,7 +246,7 @@ def relay_of(home: Path, gateway: Path) -> tuple[list[str], list[Bind]]:
 
 
 def check_target(target: str) -> str | None:
-    """None where something may be bound at `target` in a sandbox, else why not."""
+    """None if something may be bound at `target` in a sandbox, else why not."""
     if not target.startswith("/") or posixpath.normpath(target) != target or "\0" in target:
         return f"{target!r} is not a plain absolute path"
     if target in ("/", "/usr", "/etc", TMP):

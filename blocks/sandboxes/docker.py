@@ -96,7 +96,7 @@ class Docker(LockgateBlock):
 
         A root worker's commands run as uid 10001: of toolchain, mounts and egress they reach what everybody may.
         A root worker's large trees are not copied; in them, and over a layer, `mv` copies a directory.
-        Raises InputError where `tree` is not one that git should hold or nobody has `image`, SandboxError where
+        Raises InputError if `tree` is not one that git should hold or nobody has `image`, SandboxError where
         nothing can be isolated.
         """
         engine = self._engine()
@@ -142,7 +142,7 @@ class Docker(LockgateBlock):
             remove(root / name)
 
     def doctor(self) -> str | None:
-        """None where commands can be isolated here, else what is missing and the fix."""
+        """None if commands can be isolated here, else what is missing and the fix."""
         try:
             self._prove(self._engine(), again=True)
         except SandboxError as err:
@@ -303,7 +303,7 @@ def _is_gone(directory: Path) -> bool:
 
 
 def _image(engine: Engine, name: str) -> str:
-    """The id of an image, pulled where the engine lacks it. Raises InputError where nobody has it."""
+    """The id of an image, pulled where the engine lacks it. Raises InputError if nobody has it."""
     if found := engine.image(name):
         return str(found["Id"])
     if name.partition(":")[0] == REPOSITORY.partition(":")[0]:

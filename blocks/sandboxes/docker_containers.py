@@ -115,7 +115,7 @@ class Containers:
 
     def start_waiting(self, seconds: float) -> str:
         """A new container for one command, which needs no process of ours until somebody takes `hold` of it, and ends
-        by itself where nobody does within so many seconds."""
+        by itself if nobody does within so many seconds."""
         container = self._make_runner(
             ["sh", "-c", f"timeout {max(1, round(seconds))} head -c 1 >/dev/null && exec cat"]
         )
@@ -124,7 +124,7 @@ class Containers:
         return container
 
     def hold(self, container: str) -> Runner:
-        """Tie a waiting runner to this process. Raises SandboxError where it runs no more."""
+        """Tie a waiting runner to this process. Raises SandboxError if it runs no more."""
         with self.engine.errors("look at a container that waits"):
             if not self.engine.api.inspect_container(container)["State"]["Running"]:
                 raise SandboxError("a container that waited has ended")

@@ -142,7 +142,7 @@ class _Run:
         return False
 
     def _fate(self) -> str | None:
-        """Why a command ended that did not end by itself; None where it did."""
+        """Why a command ended that did not end by itself; None if it did."""
         self._is_running()
         with self._engine.errors("say how a container is"):
             state = self._engine.api.inspect_container(self._container)["State"]

@@ -34,7 +34,7 @@ class Pool:
         self._max_age_s = max_age_s
 
     def claim(self) -> Waiting | None:
-        """Take a waiting runner, or None where there is none that is young enough."""
+        """Take a waiting runner, or None if there is none that is young enough."""
         for ticket in sorted(self._folder.glob("ws-*")):
             try:
                 text, made = ticket.read_text(), ticket.stat().st_mtime

@@ -104,7 +104,7 @@ class DockerWorkspace(BubblewrapWorkspace):
 
         `on_output` gets what it prints by whole lines, bounded and with control characters escaped, in this thread.
         `stop` is asked about twice a second; a reason ends the command and is its `problem`.
-        Raises SandboxError where the sandbox or the engine breaks, or the host's disk is full.
+        Raises SandboxError if the sandbox or the engine breaks, or the host's disk is full.
         """
         if self._closed or not self.directory.exists():
             raise SandboxError("the workspace is closed: open another one")

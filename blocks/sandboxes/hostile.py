@@ -38,7 +38,7 @@ def disk_errors(where: Path) -> Iterator[None]:
 def walk(directory: Path, descend: Callable[[str], bool]) -> Iterator[tuple[str, int, os.DirEntry[str]]]:
     """(path below `directory`, descriptor of its directory, entry) of everything; may run beside an agent.
 
-    Raises AgentError where a directory is deeper than WALK_DEPTH or unreadable.
+    Raises AgentError if a directory is deeper than WALK_DEPTH or unreadable.
     """
     try:
         top = os.open(directory, DIRECTORY)
@@ -105,7 +105,7 @@ def measure(directories: Sequence[Path], max_bytes: int, max_entries: int) -> st
 
 @contextlib.contextmanager
 def directory_at(top: Path, parts: list[str]) -> Iterator[int | None]:
-    """A descriptor of the directory at `parts` below `top`; None where there is none."""
+    """A descriptor of the directory at `parts` below `top`; None if there is none."""
     with contextlib.ExitStack() as stack:
         fd: int | None = None
         try:
@@ -120,7 +120,7 @@ def directory_at(top: Path, parts: list[str]) -> Iterator[int | None]:
 
 
 def get(directory: Path, parts: list[str], max_bytes: int) -> bytes | None:
-    """The regular file at `parts` below `directory`, or None. Raises AgentError where it is larger."""
+    """The regular file at `parts` below `directory`, or None. Raises AgentError if it is larger."""
     with directory_at(directory, parts[:-1]) as above:
         if above is None:
             return None
@@ -161,7 +161,7 @@ def open_regular(name: str, dir_fd: int) -> int:
 def put(directory: Path, parts: list[str], content: bytes, owner: Owner | None) -> None:
     """Write a file at `parts` below `directory`, in one step; makes the directories above it.
 
-    Raises AgentError where the agent put something else in the way.
+    Raises AgentError if the agent put something else in the way.
     """
     name = f".{parts[-1][:100]}.{os.getpid()}.lockgate"
     with contextlib.ExitStack() as stack:
@@ -208,7 +208,7 @@ def is_opaque(name: str, dir_fd: int) -> bool:
 
 
 def put_directory(top: Path, parts: list[str], made: Path, owner: Owner | None) -> None:
-    """Move the directory `made`, on the same disk, to `parts` below `top`. Raises AgentError where something is."""
+    """Move the directory `made`, on the same disk, to `parts` below `top`. Raises AgentError if something is."""
     with contextlib.ExitStack() as stack:
         try:
             fd = _made(stack, top, parts[:-1], owner)

@@ -51,7 +51,7 @@ class TreeCache:
         self._owner = owner
 
     def hold(self, tree: Tree) -> Held:
-        """The copy of `tree`, made where there is none. Raises SandboxError where the disk is full."""
+        """The copy of `tree`, made where there is none. Raises SandboxError if the disk is full."""
         path = self.root / f"tree-{_digest(tree)}-{disk_bytes(tree)}"
         with hostile.disk_errors(self.root):
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def copy(
 ) -> None:
     """Copy what `source` has beside `tree` into `destination`, which is no agent's: plain files, programs, directories
     and symbolic links as they are, nothing else, and no marks of an overlay. `.git` at the top and `left_out` are not
-    looked at. Raises SandboxError where it is more than that, AgentError where it cannot be read.
+    looked at. Raises SandboxError if it is more than that, AgentError if it cannot be read.
     """
     directories = trees.directories(tree)
     made = {""}

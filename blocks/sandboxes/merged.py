@@ -27,7 +27,7 @@ class Below:
         self.directories = trees.directories(tree)
 
     def get(self, parts: Sequence[str], max_bytes: int) -> bytes | None:
-        """The regular file at `parts`, or None. Raises AgentError where it is larger."""
+        """The regular file at `parts`, or None. Raises AgentError if it is larger."""
         path = "/".join(parts)
         if (entry := self.tree.get(path)) is not None:
             if entry.mode == LINK:
@@ -39,7 +39,7 @@ class Below:
         return hostile.get(self.layer, list(parts), max_bytes)
 
     def has_directory(self, parts: Sequence[str]) -> bool | None:
-        """Whether a directory is at `parts`; None where nothing is."""
+        """Whether a directory is at `parts`; None if nothing is."""
         path = "/".join(parts)
         if path in self.directories:
             return True
@@ -54,7 +54,7 @@ class Below:
 
 
 def get(upper: Path, parts: Sequence[str], max_bytes: int, below: Below) -> bytes | None:
-    """The regular file at `parts` as a sandbox sees it, or None. Raises AgentError where it is larger."""
+    """The regular file at `parts` as a sandbox sees it, or None. Raises AgentError if it is larger."""
     if _is_decided(upper, parts):
         return hostile.get(upper, list(parts), max_bytes)
     return below.get(parts, max_bytes)
@@ -77,7 +77,7 @@ def _is_decided(upper: Path, parts: Sequence[str]) -> bool:
 def put(upper: Path, parts: Sequence[str], content: bytes, owner: hostile.Owner | None, below: Below) -> None:
     """Write a file at `parts`, in one step, with the directories above it.
 
-    Raises AgentError where the agent put something else in the way, or the layers below have a directory there.
+    Raises AgentError if the agent put something else in the way, or the layers below have a directory there.
     """
     try:
         _raise_directories(upper, parts, owner, below)

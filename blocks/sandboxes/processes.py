@@ -20,7 +20,7 @@ START_S = 30.0
 
 
 class Ended(NamedTuple):
-    """How it ended. `exit_code` is None where the sandbox broke before its command did."""
+    """How it ended. `exit_code` is None if the sandbox broke before its command did."""
 
     exit_code: int | None
     seconds: float

@@ -119,7 +119,7 @@ class BubblewrapWorkspace:
 
         `on_output` gets what it prints by whole lines, bounded and with control characters escaped, in this thread.
         `stop` is asked about twice a second; a reason ends the command and is its `problem`.
-        Raises SandboxError where the sandbox breaks, the host's disk is full, or another command runs in it.
+        Raises SandboxError if the sandbox breaks, the host's disk is full, or another command runs in it.
         """
         if not self.directory.exists():
             raise SandboxError("the workspace is closed: open another one")
@@ -181,7 +181,7 @@ class BubblewrapWorkspace:
         )
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a file under /work or /lockgate. Raises AgentError where the agent put something in its way."""
+        """Write a file under /work or /lockgate. Raises AgentError if the agent put something in its way."""
         top, parts = self._place(path)
         if self._below and top.name == "work":
             merged.put(top, parts, content, self._owner, self._below)
@@ -189,7 +189,7 @@ class BubblewrapWorkspace:
             hostile.put(top, parts, content, self._owner)
 
     def read(self, path: str, max_bytes: int = 10_000_000) -> bytes | None:
-        """A regular file under /work or /lockgate, or None. Raises AgentError where it is over `max_bytes`."""
+        """A regular file under /work or /lockgate, or None. Raises AgentError if it is over `max_bytes`."""
         top, parts = self._place(path)
         if self._below and top.name == "work":
             return merged.get(top, parts, max_bytes, self._below)
@@ -204,11 +204,11 @@ class BubblewrapWorkspace:
         return trees.collect(work, self._tree, self._bounds.tree, below=below, left_out=self._left_out, ignored=ignored)
 
     def save(self, directory: str, max_bytes: int = 50_000_000) -> bytes | None:
-        """A directory under /lockgate as a tar; None where it is not there, larger, or holds more than plain files."""
+        """A directory under /lockgate as a tar; None if it is not there, larger, or holds more than plain files."""
         return archives.pack(self.directory / "lockgate", self._exchanged(directory), max_bytes)
 
     def restore(self, directory: str, saved: bytes) -> None:
-        """Put what `save` gave back. Raises AgentError where it is not what `save` gives, or something is there."""
+        """Put what `save` gave back. Raises AgentError if it is not what `save` gives, or something is there."""
         entries, parts = archives.unpack(saved), self._exchanged(directory)
         with hostile.disk_errors(self.directory):
             made = Path(tempfile.mkdtemp(prefix="restored-", dir=self.directory))
@@ -221,7 +221,7 @@ class BubblewrapWorkspace:
     def harvest(self, destination: Path) -> None:
         """What commands added to /work beside the opened tree, as files below `destination`, which does not exist yet.
 
-        Raises SandboxError where it takes more than a workspace may.
+        Raises SandboxError if it takes more than a workspace may.
         """
         with hostile.disk_errors(destination):
             destination.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

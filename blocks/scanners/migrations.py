@@ -43,7 +43,7 @@ def is_python(path: str, entry: TreeEntry) -> bool:
 
 
 def parse(content: bytes) -> ast.Module | None:
-    """The migration's syntax tree; None where it has none."""
+    """The migration's syntax tree; None if it has none."""
     try:
         return ast.parse(content.decode("utf-8", "replace").removeprefix("\ufeff"))
     except (SyntaxError, ValueError, RecursionError, MemoryError):

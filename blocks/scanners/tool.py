@@ -126,7 +126,7 @@ class Layout:
         return self._trees[side][path].content
 
     def line(self, side: str, path: str, number: int) -> str:
-        """The text of a line, white space put together; empty where the file has no such line."""
+        """The text of a line, white space put together; empty if the file has no such line."""
         lines = self._trees[side][path].content.split(b"\n")
         return " ".join(lines[number - 1].decode("utf-8", "replace").split()) if 0 < number <= len(lines) else ""
 
@@ -137,7 +137,7 @@ def beside(program: str) -> str:
 
 
 def within(package: str, program: str) -> str:
-    """Path of a program inside of an installed package, which is not imported; `program` where there is no package."""
+    """Path of a program inside of an installed package, which is not imported; `program` if there is no package."""
     spec = importlib.util.find_spec(package)
     return str(Path(spec.origin).parent / program) if spec and spec.origin else program
 
@@ -192,7 +192,7 @@ class Tool(LockgateBlock):
         return self._new(self._weighed(seen, base, head))
 
     def doctor(self) -> str | None:
-        """None where the tool finds its canary on this machine, else what is wrong and the fix."""
+        """None if the tool finds its canary on this machine, else what is wrong and the fix."""
         try:
             self._look({"head": {}}, lambda _: ())
         except (ScannerFailed, OSError) as err:
@@ -200,7 +200,7 @@ class Tool(LockgateBlock):
         return None
 
     def version(self) -> str:
-        """The tool's version, or `unknown` where it does not say. It is asked once for each state of its program, those
+        """The tool's version, or `unknown` if it does not say. It is asked once for each state of its program, those
         that came with Lockgate at the install."""
         argv = tuple(self._argv())
         try:
@@ -251,7 +251,7 @@ class Tool(LockgateBlock):
     def _run(self, arguments: Sequence[str], folder: Path, may_be_silent: bool = False) -> tuple[int, bytes]:
         """(exit code, stdout) of the tool, run in `folder` with an environment from scratch.
 
-        Raises ScannerFailed where it cannot be started, is killed, takes too long, prints too much, or prints nothing.
+        Raises ScannerFailed if it cannot be started, is killed, takes too long, prints too much, or prints nothing.
         """
         home = folder / "home"
         home.mkdir(mode=0o700, exist_ok=True)

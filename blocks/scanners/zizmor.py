@@ -192,7 +192,7 @@ class Zizmor(Tool):
             return seen + [_seen(issue, layout) for issue in issues if issue not in planted]
 
     def _audit(self, files: list[str], folder: Path) -> list[_Issue] | None:
-        """What it finds; None where it cannot read one of the files."""
+        """What it finds; None if it cannot read one of the files."""
         code, output = self._run(
             ["--offline", "--format", "json-v1", "--no-exit-codes", "--no-config", "--no-ignores", "--no-progress",
              "--quiet", "--strict-collection", "--", *files], folder, may_be_silent=True,

@@ -51,7 +51,7 @@ class LocalStore(LockgateBlock):
     def put(self, data: bytes) -> str:
         """Keep `data`; its SHA-256 in hexadecimal. Safe to repeat; on the disk when it returns.
 
-        Raises LedgerError where it cannot be written.
+        Raises LedgerError if it cannot be written.
         """
         path = self._path(hashlib.sha256(data).hexdigest())
         with self._writing(path), self._shared():
@@ -62,7 +62,7 @@ class LocalStore(LockgateBlock):
     def put_file(self, file: Path) -> str:
         """Keep what a file holds, which need not fit into memory; its SHA-256 in hexadecimal. Safe to repeat.
 
-        Raises LedgerError where it cannot be read or written.
+        Raises LedgerError if it cannot be read or written.
         """
         with self._writing(file):
             path = self._path(digest_of_file(file))
@@ -139,7 +139,7 @@ class LocalStore(LockgateBlock):
     def seal(self, name: str, data: bytes) -> None:
         """Keep a checkpoint under its name, read-only; on the disk when it returns. What has that name already stays.
 
-        Raises LedgerError where it cannot be written.
+        Raises LedgerError if it cannot be written.
         """
         path = self._checkpoints / sealed_name(name)
         with self._writing(path), self._shared():
@@ -168,7 +168,7 @@ class LocalStore(LockgateBlock):
         return self.root / "checkpoints"
 
     def doctor(self) -> str | None:
-        """None where it can be written, else what is wrong."""
+        """None if it can be written, else what is wrong."""
         try:
             with self._writing(self.root), self._shared():
                 return None

@@ -65,7 +65,7 @@ class S3Store(LockgateBlock):
     )
 
     def put(self, data: bytes) -> str:
-        """Keep `data`; its SHA-256 in hexadecimal. Safe to repeat. Raises LedgerError where it cannot be written."""
+        """Keep `data`; its SHA-256 in hexadecimal. Safe to repeat. Raises LedgerError if it cannot be written."""
         return self._put(hashlib.sha256(data).hexdigest(), BytesIO(data))
 
     def put_file(self, file: Path) -> str:
@@ -151,7 +151,7 @@ class S3Store(LockgateBlock):
     def seal(self, name: str, data: bytes) -> None:
         """Keep a checkpoint under its name, locked where the bucket has Object Lock. What has that name already stays.
 
-        Raises LedgerError where it cannot be written.
+        Raises LedgerError if it cannot be written.
         """
         with s3_errors(self.bucket, "keep a checkpoint"):
             try:
@@ -204,7 +204,7 @@ class S3Store(LockgateBlock):
         return f"{self._start}checkpoints/"
 
     def doctor(self) -> str | None:
-        """None where the bucket answers, else what is wrong."""
+        """None if the bucket answers, else what is wrong."""
         try:
             with s3_errors(self.bucket, "be reached"):
                 self._client.head_bucket(Bucket=self.bucket)
@@ -214,7 +214,7 @@ class S3Store(LockgateBlock):
         return None
 
     def _put(self, digest: str, body: IO[bytes]) -> str:
-        """With its SHA-256, which the server checks, and only where there is nothing: of two writers one wins."""
+        """With its SHA-256, which the server checks, and only if there is nothing: of two writers one wins."""
         with s3_errors(self.bucket, f"keep {digest}"):
             for turn in range(_CONFLICTS):
                 try:

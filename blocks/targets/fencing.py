@@ -10,7 +10,7 @@ from domain.errors import Fenced
 
 
 def fenced(file: Path, token: int | None, environment: str) -> None:
-    """Note that `token` acts now. Raises Fenced where a newer one did. None: nobody's turn, as after a reboot.
+    """Note that `token` acts now. Raises Fenced if a newer one did. None: nobody's turn, as after a reboot.
 
     The caller has the target locked.
     """

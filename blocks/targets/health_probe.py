@@ -53,7 +53,7 @@ def serving(
 def serving_by(
     connect: Connect, check: HealthCheck, seen: Callable[[HttpAnswer], str | None] = lambda _: None, **headers: str
 ) -> str | None:
-    """The same on any connection; asked up to three times. None where nobody says or sees one."""
+    """The same on any connection; asked up to three times. None if nobody says or sees one."""
     for _ in range(3):
         with contextlib.suppress(OSError, http.client.HTTPException):
             answer = _asked(connect, check, headers)

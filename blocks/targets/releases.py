@@ -83,7 +83,7 @@ class Place:
             raise TargetError(f"{self.folder / 'release.json'} cannot be read, remove its directory: {err}") from err
 
     def get(self) -> Deployment:
-        """Its record. Raises TargetError where there is none."""
+        """Its record. Raises TargetError if there is none."""
         if deployment := self.load():
             return deployment
         raise TargetError(f"there is no release {self.revision} here (any more): release it again")
@@ -150,7 +150,7 @@ class Releases:
         return deployment.order if deployment else 0
 
     def after(self, revision: str | None) -> list[str]:
-        """Those that got the traffic after a release, or never did; all others where there is no such release."""
+        """Those that got the traffic after a release, or never did; all others if there is no such release."""
         order = self.order(revision) if revision else 0
         others = [place.revision for place in self.all() if place.revision != revision]
         return [other for other in others if not 0 < self.order(other) <= order]

@@ -36,7 +36,7 @@ def wheel(
     """The wheel of the project in `directory`. `environment`: makes one with these requirements. `may_compute`: names
     that the backend may ask for beside those that [build-system] has; None: any.
 
-    Raises InputError where it cannot be built, with the end of what the backend said.
+    Raises InputError if it cannot be built, with the end of what the backend said.
     """
     place = directory or "the project"
     requires = list(system.requires)
@@ -70,7 +70,7 @@ def exported(tree: Tree, lock: str, words: Iterable[str], sandbox: Sandbox, envi
     """What uv makes of its lock as requirements.txt. `tree`: the files that uv reads. `lock` stands beside the project
     or above it.
 
-    Raises InputError where uv refuses the lock.
+    Raises InputError if uv refuses the lock.
     """
     workspace = sandbox.open(tree, label="uv export", toolchain=environment, mounts={find_uv_bin(): _UV})
     try:

@@ -61,7 +61,7 @@ def read(packages: Mapping[str, str]) -> list[Package]:
 def install(packages: list[Package], directory: Path, registry: str, timeout_s: float) -> None:
     """Unpack `packages` below `directory`/node_modules, readable by everybody.
 
-    Raises InputError where the registry has none of that, or something else than was pinned; SandboxError where it
+    Raises InputError if the registry has none of that, or something else than was pinned; SandboxError where it
     does not answer.
     """
     with httpx.Client(timeout=min(60.0, timeout_s), follow_redirects=True) as client:

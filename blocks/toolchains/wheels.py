@@ -133,7 +133,7 @@ class WheelToolchains(LockgateBlock):
         requirements that are wheels. `version`: what it is built as, where version control tells its version.
         `may_compute`: names that its build backend may ask for beside those that [build-system] has; None: any.
 
-        Raises InputError where nothing says how it is built, and where it cannot be built.
+        Raises InputError if nothing says how it is built, and if it cannot be built.
         """
         view = View(tree, directory)
         system = build_system(view)
@@ -394,7 +394,7 @@ def _taken(environment: Path, wheels: Iterable[str]) -> str | None:
 def _compile(environment: Path, sandbox: Sandbox) -> None:
     """Byte-compile in a sandbox, so that test runs start faster. What does not compile, or is too much, stays source.
 
-    Raises SandboxError where the interpreter does not start in there.
+    Raises SandboxError if the interpreter does not start in there.
     """
     packages = next(environment.glob("lib/python3*/site-packages"))
     workspace = sandbox.open({}, label=f"toolchain {environment.name}", toolchain=environment)

@@ -1,7 +1,7 @@
 """Detection: how a repository is installed and tested, read from its tree as data. Nothing of it is run.
 
 `detect` looks for one language after another, in the order of `LANGUAGES`; the first that knows how the tests are run
-tells the settings. `prepare` uses them where there is no lockgate.toml, and `lockgate init` writes them into one.
+tells the settings. `prepare` uses them if there is no lockgate.toml, and `lockgate init` writes them into one.
 
 - `reading.py` has what every language needs: `Detected`, and files of a tree as text, TOML or JSON.
 - `python.py`, `node.py`, `other.py` each have one function, `detect(view) → Detected | None`.
@@ -22,7 +22,7 @@ LANGUAGES: tuple[Callable[[View], Detected | None], ...] = (python.detect, node.
 def detect(tree: Tree, directory: str = "") -> Detected:
     """How the project in `directory` (POSIX, relative to the root; empty: the root) is installed and tested.
 
-    Where nothing tells how it is tested, `settings` are the default and `missing` says what to write.
+    If nothing tells how it is tested, `settings` are the default and `missing` says what to write.
     """
     view = View(tree, directory)
     found = next((found for language in LANGUAGES if (found := language(view))), None)

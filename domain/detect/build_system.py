@@ -16,7 +16,7 @@ class BuildSystem(NamedTuple):
 
 
 def build_system(view: View) -> BuildSystem | None:
-    """How the project is built; None where nothing says that it is a package. Raises InputError for a broken table."""
+    """How the project is built; None if nothing says that it is a package. Raises InputError for a broken table."""
     table = view.toml("pyproject.toml").get("build-system")
     if table is None:
         return BuildSystem() if "setup.py" in view or "[metadata]" in view.text("setup.cfg") else None

@@ -212,7 +212,7 @@ def _paths(said: Any, key: str) -> tuple[str, ...]:
 
 
 def _lines_in(view: View, paths: Iterable[str]) -> tuple[str, ...] | None:
-    """The requirement lines of these files; None where one is not there."""
+    """The requirement lines of these files; None if one is not there."""
     if not all(path in view for path in paths):
         return None
     return tuple(line for path in paths for line in plain_lines(view.text(path)))
@@ -346,7 +346,7 @@ def _of_setup(view: View) -> Metadata:
 
 
 def _setup_cfg(view: View) -> configparser.RawConfigParser:
-    """setup.cfg; empty where it cannot be read, which is told."""
+    """setup.cfg; empty if it cannot be read, which is told."""
     config = configparser.RawConfigParser(strict=False)
     try:
         config.read_string(view.text("setup.cfg"))
@@ -372,7 +372,7 @@ def cfg_files(text: str) -> tuple[str, ...]:
 
 
 def _cfg_lines(view: View, text: str) -> tuple[str, ...] | None:
-    """Requirements of setup.cfg, also out of the files that it names; None where that is not known."""
+    """Requirements of setup.cfg, also out of the files that it names; None if that is not known."""
     if text.strip().startswith("attr:"):
         return None
     if files := cfg_files(text):

@@ -52,7 +52,7 @@ _CODE_NAMES = {"hydrogen": 18, "iron": 20, "jod": 22, "krypton": 24}
 
 
 def detect(view: View) -> Detected | None:
-    """Settings of a Node project; None where nothing in package.json tells how it is tested."""
+    """Settings of a Node project; None if nothing in package.json tells how it is tested."""
     if "package.json" not in view:
         return None
     package = view.json("package.json")
@@ -92,7 +92,7 @@ def _manager(view: View, package: dict[str, Any]) -> tuple[str, str, str | None,
 
 
 def _prepares(manager: str, version: str, view: View, package: dict[str, Any]) -> list[str]:
-    """What comes before, where nothing names the version of the package manager: one that can read the lock."""
+    """What comes before, if nothing names the version of the package manager: one that can read the lock."""
     if version:
         return []
     if manager == "pnpm":

@@ -13,7 +13,7 @@ from domain.services import KNOWN, Service
 
 
 def detect(view: View) -> Detected | None:
-    """Settings of a project in Go, Rust, Ruby or Java, or one whose Makefile has `test`; None where none is known."""
+    """Settings of a project in Go, Rust, Ruby or Java, or one whose Makefile has `test`; None if none is known."""
     return next((found for language in (_go, _rust, _ruby, _java, _make) if (found := language(view))), None)
 
 
@@ -70,7 +70,7 @@ def _rust(view: View) -> Detected | None:
 
 
 def _needs_crates(view: View) -> str | None:
-    """The file that asks for crates of others; None where none does, or where the tree says that it has them."""
+    """The file that asks for crates of others; None if none does, or where the tree says that it has them."""
     if any("source" in view.toml(path) for path in (".cargo/config.toml", ".cargo/config")):
         return None
     if "Cargo.lock" in view:

@@ -25,7 +25,7 @@ _FILES = (
 
 
 def detect(view: View) -> Detected | None:
-    """Settings of a Python project; None where no file looks like its tests."""
+    """Settings of a Python project; None if no file looks like its tests."""
     run = suite_run(view)
     others = ("**/*test*.py",) if run.path else ()  # what runs them says by which names it finds them
     tests = next(view.find("**/test_*.py", "**/*_test.py", "**/tests.py"), None) or next(view.find(*others), None)

@@ -441,7 +441,7 @@ def first_suite_command(view: View, commands: Iterable[str]) -> tuple[str, tuple
 
 
 def suite_command(view: View, command: str) -> tuple[str, tuple[str, ...]] | None:
-    """(program, arguments): which tests a command of pytest or unittest means; None where it runs neither.
+    """(program, arguments): which tests a command of pytest or unittest means; None if it runs neither.
 
     Coverage, workers, reports and verbosity are left out: they belong to whoever runs it.
     """

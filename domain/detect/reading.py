@@ -72,12 +72,12 @@ class View:
         return posixpath.normpath(self.prefix + path)
 
     def text(self, path: str) -> str:
-        """A file as text; empty where it is not there."""
+        """A file as text; empty if it is not there."""
         entry = self.tree.get(self.full(path))
         return entry.content.decode("utf-8", "replace") if entry else ""
 
     def toml(self, path: str) -> dict[str, Any]:
-        """A TOML file; empty where it is not there or cannot be read."""
+        """A TOML file; empty if it is not there or cannot be read."""
         try:
             return tomllib.loads(self.text(path))
         except (ValueError, RecursionError) as err:
@@ -85,7 +85,7 @@ class View:
             return {}
 
     def json(self, path: str) -> dict[str, Any]:
-        """A JSON object in a file; empty where it is not there or cannot be read."""
+        """A JSON object in a file; empty if it is not there or cannot be read."""
         try:
             content = json.loads(self.text(path) or "{}")
         except (ValueError, RecursionError) as err:

@@ -29,7 +29,7 @@ class Standing(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """One line where some fail; empty where none does."""
+        """One line where some fail; empty if none does."""
         if not self.failing:
             return ""
         total = self.passing + len(self.failing)
@@ -158,7 +158,7 @@ def is_acceptance(test: str, acceptance: Acceptance) -> bool:
 
 def _own(brief: Brief, settings: ProjectSettings, baseline: Suite) -> dict[str, CaseOutcome]:
     """The project's own tests on base, without known failures. A command that knows no single tests may be red by the
-    acceptance files alone, so it tells nothing where there are some."""
+    acceptance files alone, so it tells nothing if there are some."""
     if baseline.runner == "exit code" and brief.acceptance.files:
         return {}
     return {

@@ -86,7 +86,7 @@ def is_python(path: str) -> bool:
 
 
 def text_of(tree: Tree, path: str) -> str | None:
-    """The file as text; None where there is none, or it is no UTF-8 text."""
+    """The file as text; None if there is none, or it is no UTF-8 text."""
     entry = tree.get(path)
     if entry is None or entry.mode == LINK or b"\0" in entry.content:
         return None
@@ -97,7 +97,7 @@ def text_of(tree: Tree, path: str) -> str | None:
 
 
 def table_of(tree: Tree, path: str) -> dict[str, Any] | None:
-    """A TOML file; empty where there is none, None where it cannot be read."""
+    """A TOML file; empty if there is none, None if it cannot be read."""
     if path not in tree:
         return {}
     try:

@@ -188,7 +188,7 @@ def _line_endings(change: Change) -> Iterator[Hit]:
 
 
 def _endings(text: str) -> tuple[str, list[str]]:
-    """How (nearly) all lines of two or more end, empty where they end in both ways; and the lines without it."""
+    """How (nearly) all lines of two or more end, empty if they end in both ways; and the lines without it."""
     lines = text.split("\n")[:-1]
     windows = sum(line.endswith("\r") for line in lines)
     share = windows / len(lines) if len(lines) > 1 else 0.5

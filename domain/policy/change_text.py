@@ -141,7 +141,7 @@ _TEXTS = (tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))
 
 
 def _names_in(text: str) -> Callable[[str], bool]:
-    """Whether a word is a name in an f-string as Python reads it; every word may be one where it cannot be read."""
+    """Whether a word is a name in an f-string as Python reads it; every word may be one if it cannot be read."""
     module = parsed_source(text.encode("utf-8", "replace"))
     if module is None:
         return lambda word: True

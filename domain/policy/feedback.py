@@ -80,7 +80,7 @@ def alike(rows: Iterable[CaseRow]) -> tuple[tuple[CaseRow, int], ...]:
 
 
 def reproduction(settings: ProjectSettings, test: str) -> str | None:
-    """The command that runs this one test; None where the runner takes no test id."""
+    """The command that runs this one test; None if the runner takes no test id."""
     words = shlex.split(settings.test)
     runner = next((at for at, word in enumerate(words) if Path(word).name in ("pytest", "py.test")), None)
     if runner is None or not re.match(r"[^-\s][^\s]*\.py(?:::|$)", test):

@@ -13,7 +13,7 @@ IN_A_ROW = 3
 
 
 def why_held(environment: str, entries: Iterable[Entry]) -> str | None:
-    """Why nothing may be released there, by all entries of `KINDS`; None where something may."""
+    """Why nothing may be released there, by all entries of `KINDS`; None if something may."""
     why, row = None, 0
     for entry in sorted(entries, key=lambda entry: entry.number):
         if entry.body["environment"] != environment:

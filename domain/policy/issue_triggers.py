@@ -38,7 +38,7 @@ def is_a_person(trigger: Trigger, me: str) -> bool:
 
 
 def why_changed(trigger: Trigger, text: IssueText, events: Iterable[IssueEvent]) -> str | None:
-    """Why the text may be another one than whoever asked has read; None where it is the same.
+    """Why the text may be another one than whoever asked has read; None if it is the same.
 
     The forge's clock counts seconds: an edit in the same one is a later one. `events` were read after `text`.
     """
@@ -54,7 +54,7 @@ def why_changed(trigger: Trigger, text: IssueText, events: Iterable[IssueEvent])
 
 
 def why_stopped(trigger: Trigger, events: Sequence[IssueEvent], label: str, *, is_open: bool) -> str | None:
-    """Why nobody wants the run any more; None where they do."""
+    """Why nobody wants the run any more; None if they do."""
     if not is_open:
         return "the issue was closed"
     taken = [one for one in events if is_of(one, "unlabeled", label)]

@@ -13,7 +13,7 @@ time for the others, more than that."""
 
 
 class Noticed(NamedTuple):
-    """What came of a change that its tests pass. `coverage`: None where nothing was watched."""
+    """What came of a change that its tests pass. `coverage`: None if nothing was watched."""
 
     mutation: Mutation
     coverage: DiffCoverage | None = None

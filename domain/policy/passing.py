@@ -61,7 +61,7 @@ def _not_accepted(case: Passing) -> Iterator[Hit]:
 
 
 _OF_TIME = "mutants-not-tried"
-"""It says how busy the machine was, and nothing of the change. Where nobody looks, `hold-untried` counts it."""
+"""It says how busy the machine was, and nothing of the change. If nobody looks, `hold-untried` counts it."""
 
 
 def _findings(case: Passing) -> Iterator[Hit]:

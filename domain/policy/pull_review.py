@@ -88,7 +88,7 @@ def hear(
 
 
 def _why_another(proposed: Proposed, pull: PullRequest) -> str | None:
-    """Why the pull request is not what was judged; None where it is."""
+    """Why the pull request is not what was judged; None if it is."""
     if pull.head != proposed.head:
         moved = "it stood" if pull.state is PullState.MERGED else "the branch was moved"
         at = "at" if pull.state is PullState.MERGED else "to"

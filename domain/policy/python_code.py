@@ -13,7 +13,7 @@ Found = Iterator[tuple[ast.AST, str]]
 
 
 def parsed(tree: Tree, path: str) -> ast.Module | None:
-    """The file's syntax tree, an empty one where there is no file; None where it cannot be parsed."""
+    """The file's syntax tree, an empty one if there is no file; None if it cannot be parsed."""
     entry = tree.get(path)
     if entry is None:
         return ast.Module(body=[], type_ignores=[])

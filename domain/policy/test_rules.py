@@ -35,7 +35,7 @@ class Ran(NamedTuple):
     own: Suite | None = None
     again: Again = Again()
     put_back: Mapping[str, str] = {}
-    """Path, or nothing for what is installed → how it was tested, where that is not as the change has it."""
+    """Path, or nothing for what is installed → how it was tested, if that is not as the change has it."""
     installed: Sequence[str] = ()
     """Requirement lines that are installed for the change, and not for base."""
 
@@ -62,7 +62,7 @@ def _broken(name: str) -> Callable[[Ran], Iterable[Hit]]:
 
 
 def _new(name: str, ran: Ran) -> tuple[Problem, ...]:
-    """What the command says of files on the change alone; nothing where base's word is not known."""
+    """What the command says of files on the change alone; nothing if base's word is not known."""
     is_known = name in ran.base.problems or ran.base.checks.get(name) == 0
     return tuple(problem for problem in _more(name, ran) if problem.path) if is_known else ()
 

@@ -22,7 +22,7 @@ _LOG_BYTES = 1 << 20
 
 
 class Seen(NamedTuple):
-    """What the engine says of a container. `health` is None where it has no health check."""
+    """What the engine says of a container. `health` is None if it has no health check."""
 
     is_running: bool
     exit_code: int | None
@@ -35,7 +35,7 @@ class Containers:
     """Containers and network of one fake, found again by their labels."""
 
     def __init__(self, directory: Path, speed: float) -> None:
-        """Raises InputError where no engine answers, or where another fake runs in the directory."""
+        """Raises InputError if no engine answers, or where another fake runs in the directory."""
         import docker
         import docker.errors
 
@@ -118,7 +118,7 @@ class Containers:
         return codes
 
     def printed(self, task: str, name: str) -> bytes | None:
-        """What a container printed, with times; None where there never was one."""
+        """What a container printed, with times; None if there never was one."""
         for container in self._of(task):
             if container.labels[_NAME] == name:
                 return self._printed(container)
@@ -222,7 +222,7 @@ def _remove(client: Any, directory: str) -> None:
 
 
 def _locked(directory: Path) -> IO[str] | None:
-    """The lock of a fake's directory; None where a fake has it."""
+    """The lock of a fake's directory; None if a fake has it."""
     file = open(directory / "lock", "w")  # noqa: SIM115  # held as long as the fake lives
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

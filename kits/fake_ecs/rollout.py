@@ -52,7 +52,7 @@ def wanted(state: State, service: Service) -> dict[str, int]:
 
 
 def pools(state: State, service: Service) -> Pools:
-    """Who takes the production traffic. Where nobody is healthy, everybody who runs: so does ELB."""
+    """Who takes the production traffic. If nobody is healthy, everybody who runs: so does ELB."""
     deployment = service.deployment
     is_split = (
         deployment is not None

@@ -138,7 +138,7 @@ def serve(
     directory: Path | None = None, port: int = 0, speed: float = 1.0, health_path: str = "/", key: str | None = None,
     secret: str = "",
 ) -> None:  # fmt: skip
-    """Serve until interrupted or terminated. Raises InputError where no engine answers or a port is in use."""
+    """Serve until interrupted or terminated. Raises InputError if no engine answers or a port is in use."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with FakeEcs(directory, port=port, speed=speed, health_path=health_path, key=key, secret=secret) as fake:
         print(f"fake ECS at {fake.url}, its services and their addresses at {fake.url}/state", flush=True)

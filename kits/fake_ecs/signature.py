@@ -17,7 +17,7 @@ _FORM = re.compile(
 
 
 def check(url: str, headers: Mapping[str, str], body: bytes, key: str, secret: str) -> None:
-    """Raises Refusal where the request is not signed with that key."""
+    """Raises Refusal if the request is not signed with that key."""
     found = _FORM.fullmatch(headers.get("Authorization", ""))
     if found is None:
         raise Refusal("Missing Authentication Token", "MissingAuthenticationTokenException")

@@ -192,7 +192,7 @@ class Git:
             return None
 
     def merge_trees(self, base: str, head: str) -> str | None:
-        """The tree of a merge of two commits; None where they conflict."""
+        """The tree of a merge of two commits; None if they conflict."""
         try:
             return self.run("merge-tree", "--write-tree", "--no-messages", base, head).split("\n", 1)[0]
         except subprocess.CalledProcessError as err:
@@ -205,7 +205,7 @@ class Git:
         return self.run("commit-tree", tree, *points, given=message, who=who).strip()
 
     def rebase(self, base: str, head: str, who: Mapping[str, str]) -> str | None:
-        """Each commit of head that base has not, one by one on base; None where one conflicts."""
+        """Each commit of head that base has not, one by one on base; None if one conflicts."""
         on = base
         for commit in reversed(self.commits("--no-merges", f"{base}..{head}")):
             parent = commit.parents[0] if commit.parents else None

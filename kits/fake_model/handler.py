@@ -207,7 +207,7 @@ class Handler(BaseHTTPRequestHandler):
         return bool(self.server.play.script.gzip) and "gzip" in self.headers.get("accept-encoding", "")
 
     def _body(self) -> bytes | None:
-        """The request's body; None where it is too large."""
+        """The request's body; None if it is too large."""
         if self.headers.get("transfer-encoding", "").lower() != "chunked":
             size = int(self.headers.get("content-length", 0))
             self.close_connection = size > MAX_BODY

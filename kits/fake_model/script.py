@@ -56,7 +56,7 @@ class Turn(Value):
 
     @property
     def essence(self) -> str:
-        """A text by which an answer made of this turn is known again in a history; empty where calls tell."""
+        """A text by which an answer made of this turn is known again in a history; empty if calls tell."""
         if self.structured is not None:
             return json.dumps(self.structured)
         return self.text or (self.all_calls[0].shell or "" if self.all_calls else "")

@@ -37,7 +37,7 @@ def spoken(turn: Turn, ask: Ask, tag: str) -> tuple[str, tuple[ToolCall, ...]]:
 
 
 def _tool(call: Call, ask: Ask) -> Tool | None:
-    """The offered tool; None for a shell command where there is no shell tool. An unknown name is called as it is."""
+    """The offered tool; None for a shell command if there is no shell tool. An unknown name is called as it is."""
     offered = {tool.name: tool for tool in reversed(ask.tools)}
     if call.tool is not None:
         return offered.get(call.tool) or Tool(call.tool, {})

@@ -232,7 +232,7 @@ class Desk:
     # ── what is asked of the door ──
 
     async def _act(self, visit: Visit, segments: Sequence[str], body: Any) -> Any:
-        """What the door says to what was asked of it. Raises Denied where it was not done."""
+        """What the door says to what was asked of it. Raises Denied if it was not done."""
         status, told = await self._ask_as(visit.token, "POST", segments, body)
         said = told if isinstance(told, dict) else {}
         word = str(said.get("status") or "ACCEPT")
@@ -242,7 +242,7 @@ class Desk:
         return said
 
     async def _check_serving(self, name: str, seen: str) -> None:
-        """Raises Denied where something else serves than the page said."""
+        """Raises Denied if something else serves than the page said."""
         serving = {one.name: one.revision or "" for one in await self._look(environments)}
         if serving.get(name) != seen:
             now = serving.get(name) or "nothing"

@@ -31,7 +31,7 @@ def form_of(headers: Headers, content: bytes) -> dict[str, str]:
 
 
 def check_origin(headers: Headers) -> None:
-    """Raises Denied where a browser says that the form is another site's."""
+    """Raises Denied if a browser says that the form is another site's."""
     host, origins = headers.get("host", ""), headers.getlist("origin")
     if any(urlsplit(origin).netloc.lower() != host.lower() for origin in origins):
         raise Denied(403, "this form came from another site")
@@ -40,7 +40,7 @@ def check_origin(headers: Headers) -> None:
 
 
 def check_csrf(form: Mapping[str, str], wanted: str) -> None:
-    """Raises Denied where the form does not carry what its page was given."""
+    """Raises Denied if the form does not carry what its page was given."""
     if not wanted or not hmac.compare_digest(form.get("csrf", "").encode(), wanted.encode()):
         raise Denied(403, "this form is too old, or not from this page: load the page again")
 

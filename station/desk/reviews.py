@@ -125,7 +125,7 @@ def known(run_id: str, token: Token, *, to_answer: bool = False) -> dict[str, An
 
 
 def waits_for(run: dict[str, Any]) -> tuple[str, str]:
-    """(kind, mark) of the question that the run waits with. Raises Denied where it waits for nothing."""
+    """(kind, mark) of the question that the run waits with. Raises Denied if it waits for nothing."""
     state = run["state"] or {}
     key = str((state.get("state_details") or {}).get("pause_key") or "")
     kind, _, rest = key.partition("-")
@@ -149,7 +149,7 @@ def asked_of(run: dict[str, Any], kind: str) -> Asked:
 
 
 def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
-    """The review that the run waits for. Raises Denied where it is not on record."""
+    """The review that the run waits for. Raises Denied if it is not on record."""
     entries = ledger_of(run).entries(run["id"], KINDS)
     asked = [e for e in entries if e.kind == "question" and str(e.body["fingerprint"]).startswith(mark)]
     if not asked or not mark:
@@ -200,7 +200,7 @@ def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
 
 def note_look(run_id: str, token: Token, mark: str, what: str) -> None:
     """Put on record that somebody who may review saw the page, or lines of the change, for the first time since it was
-    asked. It decides nothing. Safe to repeat. Raises Denied where the run does not wait with this question."""
+    asked. It decides nothing. Safe to repeat. Raises Denied if the run does not wait with this question."""
     if what not in (SHOWN, OPENED) or not token.may(Role.REVIEW):
         raise Denied(400, "there is nothing to note")
     run = known(run_id, token)
@@ -218,7 +218,7 @@ def note_look(run_id: str, token: Token, mark: str, what: str) -> None:
 
 
 def last_answer(run_id: str) -> str:
-    """Who answered it last, for who came too late; empty where nobody knows."""
+    """Who answered it last, for who came too late; empty if nobody knows."""
     try:
         given = ledger_of(read_run(run_id)).entries(run_id, ("approval",))
     except LockgateError:

@@ -57,7 +57,7 @@ class Sessions:
             self._known.pop(_hashed(value), None)
 
     def before(self, nonce: str) -> str:
-        """What the form for signing in carries, where there is no session yet: bound to a cookie of this browser."""
+        """What the form for signing in carries, if there is no session yet: bound to a cookie of this browser."""
         return hmac.new(self._secret, nonce.encode("utf-8", "surrogatepass"), sha256).hexdigest()
 
 

@@ -37,7 +37,7 @@ class Ledger:
         self._reading = threading.Lock()
 
     def tokens(self) -> Tokens:
-        """Raises LedgerError or NoAnswer where it was never known."""
+        """Raises LedgerError or NoAnswer if it was never known."""
         if not self._url:
             self._read()
         elif time.monotonic() - self._read_at > FRESH_S and self._reading.acquire(blocking=False):

@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 class Acts:
-    """On record in the ledgers of workshops. Every method raises Denied where it cannot be; nothing is done then."""
+    """On record in the ledgers of workshops. Every method raises Denied if it cannot be; nothing is done then."""
 
     def __init__(self, ledgers: Callable[[], Mapping[str, str]] = api.ledger_urls) -> None:
         self._ledgers = ledgers
@@ -36,7 +36,7 @@ class Acts:
             _tried(lambda: record(url, run_id, "submitted", "submitted", Submitted(by=token.name)))
 
     def cancel(self, run: Mapping[str, Any], who: Cancelled) -> None:
-        """Note who asks to cancel a run. Raises Denied where it merges or releases right now."""
+        """Note who asks to cancel a run. Raises Denied if it merges or releases right now."""
         ledgers = _tried(self._ledgers)
         _tried(lambda: cancelling.note(run, who, ledgers))
 

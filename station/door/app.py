@@ -310,7 +310,7 @@ class Door:
         return asked._replace(body=body)
 
     async def _need_own(self, run_id: str, token: Token, key: str) -> None:
-        """Raises Denied where somebody else has started the run, and `key` is no part of a question that waits now, and
+        """Raises Denied if somebody else has started the run, and `key` is no part of a question that waits now, and
         that the token may answer."""
         run = await self._run(run_id.lower())
         details = (run.get("state") or {}).get("state_details") or {}

@@ -48,7 +48,7 @@ def _empty(value: Any) -> Any:
 
 
 def check_reading(body: Any) -> None:
-    """Raises Denied where a question for reading asks for secrets, or has the server fill something in."""
+    """Raises Denied if a question for reading asks for secrets, or has the server fill something in."""
     for found in _objects(body):
         if found.get("include_secrets", False) is not False:
             raise Denied(403, "only who administers may read secrets: leave out include_secrets")
@@ -61,7 +61,7 @@ def check_reading(body: Any) -> None:
 
 
 def _check_json(value: Any) -> None:
-    """Raises Denied where JSON in a text holds what may not be asked for in the open. The server reads that text once
+    """Raises Denied if JSON in a text holds what may not be asked for in the open. The server reads that text once
     more, and a worker fills in the blocks that it names."""
     if isinstance(value, dict):
         raise Denied(403, "JSON is given as text: what makes that text is not filled in at the door")
@@ -122,7 +122,7 @@ def answer_of(body: Any, form: Form, mark: str, token: Token) -> dict[str, str]:
 
 
 def cancelling(body: Any, token: Token) -> tuple[Json, str] | None:
-    """What cancels a run, and why; None where the body asks for another state than cancelled."""
+    """What cancels a run, and why; None if the body asks for another state than cancelled."""
     given = _object({} if body is NOTHING else body)
     state = _object(given.get("state") or {})
     if state.get("type") not in ("CANCELLING", "CANCELLED"):
@@ -141,14 +141,14 @@ def reason_of(body: Any) -> str:
 
 
 def _own(field: str, said: Any, token: Token) -> str:
-    """The token's name. Raises Denied where somebody else's is given."""
+    """The token's name. Raises Denied if somebody else's is given."""
     if said and canonical_name(_text(field, said)) != canonical_name(token.name):
         raise Denied(403, f"you are signed in as {token.name}: leave {field} out, or give that name")
     return token.name
 
 
 def _check_repository(parameters: Json, token: Token) -> None:
-    """Raises Denied where a token that may name some repositories names another, or one that cannot be read here."""
+    """Raises Denied if a token that may name some repositories names another, or one that cannot be read here."""
     if not token.repositories or "brief" not in parameters:
         return
     brief = parameters["brief"]

@@ -22,7 +22,7 @@ that a proxy keeps open are as many as it has requests under way."""
 
 
 class Connections:
-    """Those that are open, by where they come from. Where there are too many, one has to go: the longest that asks
+    """Those that are open, by where they come from. If there are too many, one has to go: the longest that asks
     nothing, else the longest that has shown no token."""
 
     def __init__(self, most: int = MOST, of_one: int = OF_ONE) -> None:

@@ -39,7 +39,7 @@ class Forms:
                 self._shown.add(digest_of(each["parameter_openapi_schema"]))
 
     def check(self, body: Any) -> None:
-        """Raises Denied where a schema is none that was shown."""
+        """Raises Denied if a schema is none that was shown."""
         schema = body.get("schema") if isinstance(body, dict) else None
         if not isinstance(schema, dict) or digest_of(schema) not in self._shown:
             raise Denied(403, "only the server's own forms are checked here: load the page again")

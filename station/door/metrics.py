@@ -61,7 +61,7 @@ class Metrics:
     def text(self, url: str, underway: Underway | None) -> bytes:
         """All of it. `underway`: None while the server does not answer; then that is said, and the rest all the same.
 
-        Raises LedgerError where the ledger does not answer.
+        Raises LedgerError if the ledger does not answer.
         """
         with self._lock:
             if url != self._url:

@@ -275,7 +275,7 @@ SOCKETS: dict[str, frozenset[Role]] = {"/events/out": EVERYBODY, "/logs/out": EV
 
 
 def find(method: str, segments: Sequence[str]) -> Rule | None:
-    """The row for a request, by the decoded segments of its path below `/api`; None where there is none."""
+    """The row for a request, by the decoded segments of its path below `/api`; None if there is none."""
     return next((rule for rule, parts in _BY_METHOD.get(method, ()) if _fits(parts, segments)), None)
 
 

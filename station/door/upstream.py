@@ -30,7 +30,7 @@ https://github.com/PrefectHQ/prefect/blob/main/src/prefect/server/api/server.py"
 
 
 class Upstream:
-    """Asks the server, by requests that are made anew. Raises Denied(503) where it does not answer."""
+    """Asks the server, by requests that are made anew. Raises Denied(503) if it does not answer."""
 
     def __init__(self, url: str, credential: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.url, self.credential = url, credential
@@ -67,7 +67,7 @@ class Upstream:
             raise Denied(503, f"the server behind the door does not answer: {type(err).__name__}") from err
 
     async def read(self, path: str, *, signed: bool = True, body: Any = NOTHING) -> Any:
-        """The JSON at a path, or what is answered to a body; None where there is nothing."""
+        """The JSON at a path, or what is answered to a body; None if there is nothing."""
         answer = await self.ask("GET" if body is NOTHING else "POST", path, {}, body, signed=signed)
         try:
             await answer.aread()

@@ -48,7 +48,7 @@ class Webhooks:
         self._seen: OrderedDict[str, float] = OrderedDict()
 
     async def answer(self, request: Request, words: list[str]) -> Response:
-        """To `POST …/github/NAME`. Raises Denied where it is no delivery, or nobody's who knows the secret."""
+        """To `POST …/github/NAME`. Raises Denied if it is no delivery, or nobody's who knows the secret."""
         if request.method != "POST" or len(words) != 2 or words[0] != "github":
             raise Denied(404, "forges are taken at /door/webhooks/github/NAME of their block, by POST")
         secret = await asyncio.to_thread(self._secret_of, words[1])

@@ -1,7 +1,7 @@
 """Warm starts: a flow run begins as a fork of a process that has imported the flows already.
 
 `zygote.py` is that process, one a machine. `client.py` is what the worker starts for each run: it asks the zygote for a
-fork and stands for it, with its output, signals and exit code. Where no zygote answers, the client starts the run by
+fork and stands for it, with its output, signals and exit code. If no zygote answers, the client starts the run by
 itself (`flow_run.py`), as Prefect would.
 
     worker ── client (stands for the run) ── socket ── zygote

@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def ask(folder: str, patience_s: float) -> "tuple[socket.socket | None, int]":
-    """The connection over which the fork's end is told, and the fork as a file descriptor; None where there is none."""
+    """The connection over which the fork's end is told, and the fork as a file descriptor; None if there is none."""
     connection = socket.socket(socket.AF_UNIX)
     watched, lifeline = os.pipe()  # nothing is ever written: it ends when this process does
     place = os.open(folder, os.O_PATH)

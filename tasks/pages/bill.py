@@ -16,7 +16,7 @@ MAX_BARS = 31
 
 
 def bill_of(ledger: Ledger, run_id: str | None = None, since: date | None = None) -> Bill:
-    """The bill of one run, or of all. Raises LedgerError where the ledger cannot be read."""
+    """The bill of one run, or of all. Raises LedgerError if the ledger cannot be read."""
     begins = datetime.combine(since, time(), UTC) if since else None
     return bill([e for kind in KINDS for e in ledger.entries(run_id=run_id, kind=kind, since=begins)], since)
 

@@ -27,7 +27,7 @@ LONG_S = 365 * 24 * 3600
 
 
 def answered(form: type[Form], text: str, key: str, **prefilled: str) -> Form | None:
-    """The person's answer. None where the run was started again without a usable one: ask under another key."""
+    """The person's answer. None if the run was started again without a usable one: ask under another key."""
     keyset = keyset_from_base_key(f"suspended-{key}")
     try:
         if (content := read_flow_run_input(keyset["response"])) is not None:

@@ -35,7 +35,7 @@ def page(pager: str | None, subject: str, body: str) -> bool:
 
 
 def send(channel: str, message: Message) -> str | None:
-    """Why a channel has not taken a message; None where it has. Never raises."""
+    """Why a channel has not taken a message; None if it has. Never raises."""
     found: list[str | None] = []
     here = contextvars.copy_context()
 

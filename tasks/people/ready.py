@@ -38,7 +38,7 @@ class Ready(Value):
 
 def until_ready(prepared: Prepared, evidence: Evidence, approval: Approval) -> None:
     """Suspend while the environment is frozen, and while merge or release would fail for want of something; a person is
-    paged then. Raises Held where nothing may be released there at all."""
+    paged then. Raises Held if nothing may be released there at all."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
     merges = [Merged.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind="merged")]
@@ -66,7 +66,7 @@ def until_ready(prepared: Prepared, evidence: Evidence, approval: Approval) -> N
 
 
 def lacking(prepared: Prepared) -> str | None:
-    """Why merge or release would fail now; None where all that they need is there."""
+    """Why merge or release would fail now; None if all that they need is there."""
     brief, settings = prepared.brief, prepared.settings
     shop = workshop_of(brief)
     try:

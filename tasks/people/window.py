@@ -43,7 +43,7 @@ class Opened(Value):
 
 def until_open(prepared: Prepared, evidence: Evidence) -> None:
     """Suspend while the change's environment is frozen. Housekeeping goes on when the window is over, a person at any
-    time; who it was is on record. Raises Held where nothing may be released there at all."""
+    time; who it was is on record. Raises Held if nothing may be released there at all."""
     brief, run = prepared.brief, prepared.run_id
     if brief.environment is None:
         return

@@ -7,7 +7,7 @@ from domain.policy.holding import KINDS, why_held
 
 
 def check(ledger: Ledger, environment: str) -> None:
-    """Raises Held where nothing may be released there."""
+    """Raises Held if nothing may be released there."""
     if why := held(ledger, environment):
         raise Held(f"{why}; look at what happened, then `lockgate open {environment}`")
 

@@ -51,7 +51,7 @@ def bundle_of(
 
 
 def _migration(ledger: Ledger, run: str, release: Release) -> dict[str, Any] | None:
-    """The rehearsals of the release's migration, and how it went on the database itself; None where it had none."""
+    """The rehearsals of the release's migration, and how it went on the database itself; None if it had none."""
     key = f"{release.environment}/{release.revision}"
     rehearsals = [e.body for e in ledger.entries(run_id=run, kind="rehearsal") if e.key.startswith(f"{key}/")]
     done = ledger.find(run, "migrated", key, Migrated)

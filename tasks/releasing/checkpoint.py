@@ -131,7 +131,7 @@ class Compared(Value):
 def compare(shop: Workshop, repositories: Iterable[str] = ()) -> Compared:
     """The ledger beside the newest checkpoints of the store, and of these repositories.
 
-    Raises LedgerError where the ledger or the store does not answer. A repository that does not answer is said.
+    Raises LedgerError if the ledger or the store does not answer. A repository that does not answer is said.
     """
     ledger, trusted = shop.ledger, checkpoints.trusted()
     first = ledger.hashes([1]).get(1)

@@ -88,7 +88,7 @@ class Ship(NamedTuple):
     def release(self, revision: str, previous: str | None, build: ReleaseBuild) -> Release:
         """To all of the traffic, or back where it was with the reason in `problem`. Safe to repeat at any point.
 
-        Raises TargetError where the environment fails, not the release; Inconclusive where nobody can say.
+        Raises TargetError if the environment fails, not the release; Inconclusive if nobody can say.
         """
         target = self.target
         artifact = target.prepare(revision, build)
@@ -233,7 +233,7 @@ class Ship(NamedTuple):
         return self.ledger.find(self.run, "sick", revision, Sick)
 
     def _mark(self, revision: str, artifact: str, reason: str, seen: "_Seen", previous: str | None) -> None:
-        """On record before the traffic moves; where nothing can be recorded, it moves all the same."""
+        """On record before the traffic moves; if nothing can be recorded, it moves all the same."""
         try:
             self._keep(revision, seen)
             sick = Sick(environment=self.target.name, revision=revision, artifact=artifact, reason=reason)

@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, shop: Workshop, prepared: Prepared, revision: str, running: str | None = None) -> "Place":
-        """Raises InputError where the environment has no database, or the project no migrations."""
+        """Raises InputError if the environment has no database, or the project no migrations."""
         environment = prepared.brief.environment or ""
         database, migrate = shop.database(environment), prepared.settings.migrate
         if database is None or migrate is None:

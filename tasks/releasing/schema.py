@@ -29,7 +29,7 @@ def lived(ledger: Ledger, environment: str) -> list[str]:
 
 
 def why_not_back(shop: Workshop, run: str, environment: str, revision: str) -> str | None:
-    """None where a release can run on the database as it is now: it is known to, or it is tried on a copy and is well.
+    """None if a release can run on the database as it is now: it is known to, or it is tried on a copy and is well.
 
     A database that does not answer is taken for what it was last: traffic must be able to go back then too.
     """
@@ -56,7 +56,7 @@ def why_not_back(shop: Workshop, run: str, environment: str, revision: str) -> s
 
 
 def released_by(shop: Workshop, environment: str, revision: str) -> Prepared:
-    """The task that released a commit, which knows its repository. Raises InputError where none did."""
+    """The task that released a commit, which knows its repository. Raises InputError if none did."""
     for entry in reversed(shop.ledger.entries(kind="deploy-started")):
         if (entry.body["environment"], entry.body["revision"]) == (environment, revision):
             return Prepared.model_validate(shop.ledger.entries(run_id=entry.run_id, kind="prepared")[-1].body)

@@ -103,7 +103,7 @@ def time_left_s(shop: Workshop, prepared: Prepared) -> float:
 
 
 def used_up(shop: Workshop, prepared: Prepared) -> str | None:
-    """Why nothing more may be tried: no minutes or no dollars are left. None where there is some of both."""
+    """Why nothing more may be tried: no minutes or no dollars are left. None if there is some of both."""
     if time_left_s(shop, prepared) <= 0:
         return "the budget's minutes are used up"
     budget, spent = usd_of(shop, prepared), bill_of(shop.ledger, prepared.run_id).usd

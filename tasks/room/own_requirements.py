@@ -32,7 +32,7 @@ def with_its_own(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tre
     """The prepared task as the change wants it. Base's, where it wants nothing else, where a rule refuses it, or where
     what it wants cannot be read.
 
-    Raises InputError where no rule refuses it and it cannot be installed.
+    Raises InputError if no rule refuses it and it cannot be installed.
     """
     is_built_anew = needs_build(prepared.projects, prepared.settings, base, change) if prepared.projects else False
     if is_built_anew and _is_refused(shop, prepared, attempt, base, change):

@@ -34,7 +34,7 @@ def spotted(shop: Workshop, tree: Tree, examples: tuple[str, ...] = ()) -> Spott
 
 
 def redacted(shop: Workshop, prepared: Prepared, tree: Tree) -> Redaction:
-    """`tree` for an agent: without its own secrets and those of base. Raises SandboxError where nobody knows them."""
+    """`tree` for an agent: without its own secrets and those of base. Raises SandboxError if nobody knows them."""
     base = shop.forge.tree(prepared.brief.repository, prepared.base)
     changed = {path: entry for path, entry in tree.items() if base.get(path) != entry}
     examples = prepared.settings.example_secrets

@@ -88,7 +88,7 @@ def names_of(requirements: Iterable[str], projects: Iterable[BuiltProject]) -> f
 
 
 def _refuse_computed(tree: Tree, place: str, needs: Iterable[str], known: Collection[str]) -> None:
-    """Raises InputError where a build says that its project needs what neither `known` nor the tree's text has."""
+    """Raises InputError if a build says that its project needs what neither `known` nor the tree's text has."""
     if others := sorted({_name(line) for line in needs} - {*known, *_declared(tree, place)}):
         raise InputError(
             f"{place or 'the project'} computes when it is built that it needs {', '.join(others)[:300]}, which base "

@@ -67,7 +67,7 @@ def room(
 ) -> Iterator[Room]:
     """A sandbox with `tree`, the project's environment and what `phase` may reach. It is gone afterwards.
 
-    Raises SandboxError and GatewayError where it cannot be opened or nobody knows the tree's secrets, InputError where
+    Raises SandboxError and GatewayError if it cannot be opened or nobody knows the tree's secrets, InputError where
     the project's setup fails.
     """
     hidden = redacted(shop, prepared, tree) if agent or phase in AGENTS else Redaction(tree)

@@ -33,7 +33,7 @@ class ServedWorkspace:
         on_output: Callable[[str], None] | None = None,
         stop: Callable[[], str | None] | None = None,
     ) -> Completed:
-        """As the workspace's own. Raises InputError where a server cannot be started."""
+        """As the workspace's own. Raises InputError if a server cannot be started."""
         done = self._inner.run(
             ["sh", _PROGRAM, *self._uses, "--", *argv],
             timeout_s=timeout_s + _START_S,

@@ -21,7 +21,7 @@ _MADE = "with canaries, checks line by line, and what acceptance files hide"
 
 
 def measured(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> Suite:
-    """The tests on base. Where nothing that they depend on changed they do not run again: what counts then is the
+    """The tests on base. If nothing that they depend on changed they do not run again: what counts then is the
     platform's own record. Safe to repeat; a run that cannot be believed is not kept."""
     key = baseline_key(shop, prepared, tree)
     if known := shop.ledger.find("baselines", "baseline", key, Suite):

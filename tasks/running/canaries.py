@@ -116,7 +116,7 @@ class Canaries(NamedTuple):
         return rest, seen
 
     def seal_problem(self, output: str, report: bytes) -> str | None:
-        """Why this report is not the one that the runner wrote when the tests ended; None where it is."""
+        """Why this report is not the one that the runner wrote when the tests ended; None if it is."""
         seals = re.findall(rf"^{self.nonce} ([0-9a-f]{{64}})$", output.replace("\r", ""), re.MULTILINE)
         if not seals:
             return "the run did not come to its end"
@@ -142,7 +142,7 @@ def release(due: Mapping[str, str]) -> Canaries:
 def canary_problem(
     seen: Mapping[str, str], wanted: Mapping[str, str], proper: Mapping[str, str] | None = None
 ) -> str | None:
-    """Why a run whose canaries ended like `seen` is not believed; None where they ended as wanted, or as is `proper`.
+    """Why a run whose canaries ended like `seen` is not believed; None if they ended as wanted, or as is `proper`.
 
     `wanted` is how they ended on base: where the project's own set-up skips them there, they may be skipped here.
     """

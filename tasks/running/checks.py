@@ -48,7 +48,7 @@ def run_checks(
     `-m ruff` is the ruff that the project asked for. Those named in `product` try the product, so they find the tree's
     first.
 
-    Raises InputError where the tree keeps the platform's own files from being written.
+    Raises InputError if the tree keeps the platform's own files from being written.
     """
     asked = {name: command for name, command in commands.items() if command}
     runs = [

@@ -176,7 +176,7 @@ def _tried() -> dict[str, Any]:
 
 
 def _mutated(source: bytes, job: dict[str, Any]) -> bytes | None:
-    """The file with its mutant; None where that does not compile."""
+    """The file with its mutant; None if that does not compile."""
     try:
         text = source.decode()
         mutated = f"{text[: job['start']]}{job['text']}{text[job['end'] :]}".encode()
@@ -193,7 +193,7 @@ def _put(path: str, content: bytes) -> None:
 
 
 def _ended_by_itself(job: dict[str, Any], limit: float) -> bool | None:
-    """Forks, and waits. None in the fork; False where it took too long."""
+    """Forks, and waits. None in the fork; False if it took too long."""
     _ANSWER.unlink(missing_ok=True)
     pid = os.fork()
     if pid == 0:
@@ -215,7 +215,7 @@ def _ended_by_itself(job: dict[str, Any], limit: float) -> bool | None:
 
 
 def _answer() -> dict[str, Any]:
-    """What the tests of a fork said; empty where they did not come to their end."""
+    """What the tests of a fork said; empty if they did not come to their end."""
     try:
         answer = json.loads(_ANSWER.read_text())
     except (OSError, ValueError):

@@ -95,7 +95,7 @@ class Process:
         return self._below[file]
 
     def _is_own_value(self, given: Any) -> bool:
-        """Whether it is made of code in the project's files. What a class says of its module counts only where it has
+        """Whether it is made of code in the project's files. What a class says of its module counts only if it has
         no code: anybody can say anything there."""
         value = _unwrapped(given)
         if _is(value, types.FunctionType):

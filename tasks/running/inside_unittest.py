@@ -135,7 +135,7 @@ def _id(test: Any, name: str) -> str:
 
 
 def _place(module: str) -> str:
-    """The path of a module's file below the repository; empty where it is not in there."""
+    """The path of a module's file below the repository; empty if it is not in there."""
     file = getattr(sys.modules.get(module), "__file__", None)
     inner = module.replace(".", "/")
     files = [file or "", *(f"{root}/{inner}{end}" for root in sys.path for end in (".py", "/__init__.py"))]

@@ -123,7 +123,7 @@ def _why_not(bench: Bench, sources: Mapping[str, object]) -> str:
 def _watch(bench: Bench, workspace: Workspace, paths: Sequence[str], end: float) -> Watched:
     """One run of the tests. Of a long suite only the tests that are likeliest to be about the change.
 
-    Raises ValueError where what it wrote is not what it should, AgentError where it cannot be read.
+    Raises ValueError if what it wrote is not what it should, AgentError if it cannot be read.
     """
     share = (end - time.monotonic()) * WATCHING
     first = [f"/work/{path}" for path in bench.first]

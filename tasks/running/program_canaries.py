@@ -167,7 +167,7 @@ def _crates(tree: Tree, base: Tree) -> dict[str, str]:
 
 
 def _library(manifests: Tree, path: str, tree: Tree) -> str | None:
-    """The name of the library of a package by its manifest, empty if none can be linked; None where it is no package.
+    """The name of the library of a package by its manifest, empty if none can be linked; None if it is no package.
     `tree`: where the library's file must be."""
     try:
         data = tomllib.loads(manifests[path].content.decode("utf-8-sig")) if path in manifests else {}

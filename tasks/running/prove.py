@@ -15,7 +15,7 @@ from tasks.running.suite import locked, rooms, run_suite
 
 
 class Proof(NamedTuple):
-    """How it went. `problem`: why the suite could not be run; None where it ran."""
+    """How it went. `problem`: why the suite could not be run; None if it ran."""
 
     installed: Installation | None = None
     suite: Suite | None = None

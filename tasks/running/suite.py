@@ -155,7 +155,7 @@ def _parts(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterable[tupl
 
 def _data(entry: TreeEntry | None, path: str) -> dict[str, Any] | None:
     """A file with settings of the test run among others, as tables whose settings can be taken and put; else None. None
-    too where it cannot be written again: Python reads longer numbers, and deeper arrays, than it writes."""
+    too if it cannot be written again: Python reads longer numbers, and deeper arrays, than it writes."""
     name = PurePosixPath(path).name
     if entry is None or entry.mode == LINK or not (name in _TABLES or name in _FREE):
         return None

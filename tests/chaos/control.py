@@ -42,7 +42,7 @@ class Control:
         self._thread.join()
 
     def stretch(self, since: float, until: float) -> float:
-        """How many times longer than at its best a plain server took to come back then; 1 where nothing is known."""
+        """How many times longer than at its best a plain server took to come back then; 1 if nothing is known."""
         return stretch(self.starts, since, until)
 
     def _go(self) -> None:

@@ -203,7 +203,7 @@ def _lock(world: World, dice: random.Random, file: Path, name: str) -> str | Non
 
 
 def _run(*argv: str) -> int:
-    """The exit code. Raises OSError where there is no such program."""
+    """The exit code. Raises OSError if there is no such program."""
     return subprocess.run(argv, capture_output=True, check=False, timeout=60).returncode
 
 

@@ -72,7 +72,7 @@ class Gated(NamedTuple):
 
 
 def commit_of(shop: Workshop, ready: Prepared, change: Callable[[Tree], Tree]) -> Attempt:
-    """The change as the platform commits it. Raises AgentError where it may not be committed."""
+    """The change as the platform commits it. Raises AgentError if it may not be committed."""
     return commit_attempt(shop, ready, 1, change(dict(shop.forge.tree(ready.brief.repository, ready.base))))
 
 

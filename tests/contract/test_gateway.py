@@ -325,7 +325,7 @@ def test_our_error_pages_repeat_nothing_of_the_server(inside: Inside, upstream: 
 
 
 def flood(line: socket.socket, piece: bytes, times: int) -> Told | None:
-    """What is answered to so much, or None where the connection was cut before."""
+    """What is answered to so much, or None if the connection was cut before."""
     try:
         for _ in range(times):
             line.sendall(piece)

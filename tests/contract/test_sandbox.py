@@ -1,4 +1,4 @@
-"""The contract of the Sandbox and Workspace ports, against real bubblewrap. It fails where nothing can be isolated."""
+"""The contract of the Sandbox and Workspace ports, against real bubblewrap. It fails if nothing can be isolated."""
 
 import gzip
 import io

@@ -116,7 +116,7 @@ def test_each_goes_live_and_who_answered_is_on_record(target: ProcessTarget) -> 
     before = None
     for number, (kind, health) in enumerate(WELL):
         revision = f"{number + 1:040x}"
-        # time enough where nothing is said of the start: this machine may be busy
+        # time enough if nothing is said of the start: this machine may be busy
         roomy = target if kind == "slow" else target.model_copy(update={"start_timeout_s": 30})
         wanted = Identity.SAID if kind == "own word" else Identity.SEEN
         if kind in BY_THE_ENGINE:

@@ -21,7 +21,7 @@ class Preloaded:
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, text: str) -> str:
-        """What it prints. Fails with all of that where it does not end well."""
+        """What it prints. Fails with all of that if it does not end well."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__],

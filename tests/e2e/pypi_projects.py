@@ -212,7 +212,7 @@ def settings(project: Project) -> ProjectSettings:
 
 
 def change(project: Project) -> dict[str, bytes | None]:
-    """What upstream changed outside its tests and its housekeeping: path → new content, None where it was removed."""
+    """What upstream changed outside its tests and its housekeeping: path → new content, None if it was removed."""
     older, newer = (_source(files) for files in fetch(project))
     return {
         path: newer.get(path)

@@ -15,7 +15,7 @@ def files(name: str, sha256: str) -> dict[str, bytes]:
     """The files of one source archive: POSIX paths → content. Cached by digest, so safe to repeat.
 
     The cache is $LOCKGATE_TEST_CACHE, else ~/.cache/lockgate-tests; the index is $PIP_INDEX_URL, else the public one.
-    Raises OSError where the index cannot be reached, LookupError where it has no such archive, and ValueError where the
+    Raises OSError if the index cannot be reached, LookupError if it has no such archive, and ValueError where the
     archive is not the one that was pinned, or holds a path that leads out of it.
     """
     return _unpacked(_archive(name, sha256))

@@ -40,7 +40,7 @@ class Account:
 
     It starts from the ledger and looks for new lines before each decision, so a gateway that comes after one that was
     killed knows all that was reserved. A reservation without its metered line counts in full, for ever.
-    Raises LedgerError where the ledger does not answer: then nothing may go out.
+    Raises LedgerError if the ledger does not answer: then nothing may go out.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Account:
         """None: the worst case is on record and the call may go out. Else why it may not, and what to do.
 
         `run_usd` is what the whole run may spend. `token`: of the process that calls, where the run is one's; in the
-        transaction that reserves it has to be the newest of the run. Raises Superseded where it is not.
+        transaction that reserves it has to be the newest of the run. Raises Superseded if it is not.
         """
         with self._lock:
             self._catch_up()

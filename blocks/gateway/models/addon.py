@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Sent(NamedTuple):
-    """A request that went to a provider; `call` is None where it costs nothing."""
+    """A request that went to a provider; `call` is None if it costs nothing."""
 
     provider: str
     api: Api
@@ -47,7 +47,7 @@ class Sent(NamedTuple):
 
 
 def provider_name(host: str) -> str | None:
-    """The provider that a host name stands for, or None where it is none of ours."""
+    """The provider that a host name stands for, or None if it is none of ours."""
     name, _, rest = host.lower().rstrip(".").partition(".")
     return name if name and rest == MODEL_HOSTS else None
 

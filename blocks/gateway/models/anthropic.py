@@ -85,7 +85,7 @@ def _edits(management: object, reading: Reading) -> Json:
 
 
 def told(event: Json, usage: Json) -> bool:
-    """Take over what an event, or the whole answer, says of the usage. True where nothing more of it will come."""
+    """Take over what an event, or the whole answer, says of the usage. True if nothing more of it will come."""
     match event.get("type"):
         case "message_start":
             usage.update(_known(mapping(event.get("message"), "message").get("usage")))

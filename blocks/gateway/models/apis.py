@@ -15,7 +15,7 @@ QUERY = frozenset({"alt", "beta", "limit", "after_id", "before_id", "pageSize", 
 
 
 class Route(NamedTuple):
-    """One known call. `bills`: it calls a model and costs money; `read` is None where there is no body to read."""
+    """One known call. `bills`: it calls a model and costs money; `read` is None if there is no body to read."""
 
     method: Literal["GET", "POST"]
     path: re.Pattern[str]

@@ -106,7 +106,7 @@ def model_name(body: Mapping[str, Any]) -> str:
 
 
 def limit(value: object, default: int) -> int:
-    """The most output tokens that a request asks for; `default` where it does not say."""
+    """The most output tokens that a request asks for; `default` if it does not say."""
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:

@@ -12,7 +12,7 @@ from domain.models import ModelPolicy
 def checks(
     models: Iterable[str], provider: Callable[[str], ModelProvider], policy: ModelPolicy
 ) -> Iterator[tuple[str, str | None]]:
-    """(what, problem with its fix; None where it works), for each provider/model that the agents name. Calls no model.
+    """(what, problem with its fix; None if it works), for each provider/model that the agents name. Calls no model.
 
     `provider(name)` raises InputError for a provider that nobody set up.
     """

@@ -47,7 +47,7 @@ class Meter:
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The usage in the provider's words, as far as it was told; None where nothing is known."""
+        """The usage in the provider's words, as far as it was told; None if nothing is known."""
         return self._usage if self._usage and not self._lost else None
 
     def _lines(self) -> None:

@@ -83,7 +83,7 @@ def _counted(kind: str | None, tokens: int) -> dict[str, int]:
 
 
 def rates(name: str, provider: ModelProvider, model: str, policy: ModelPolicy) -> Rates | None:
-    """The price of `model` at the provider block `name`; None where nobody knows it."""
+    """The price of `model` at the provider block `name`; None if nobody knows it."""
     own = policy.prices.get(f"{name}/{model}")
     if own is not None:
         return OwnRates(own)
@@ -100,7 +100,7 @@ def rates(name: str, provider: ModelProvider, model: str, policy: ModelPolicy) -
 
 
 def usage_of(maker: str, flavor: str, told: Mapping[str, Any]) -> Usage | None:
-    """The usage in a provider's own words; None where it cannot be read. `maker` and `flavor` are genai-prices'."""
+    """The usage in a provider's own words; None if it cannot be read. `maker` and `flavor` are genai-prices'."""
     root = "usageMetadata" if maker == "google" else "usage"
     try:
         return extract_usage({root: told}, provider_id=maker, api_flavor=flavor).usage

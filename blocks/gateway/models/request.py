@@ -22,7 +22,7 @@ TOKEN_HEADERS = ("x-api-key", "x-goog-api-key", "authorization")
 
 
 def passport_of(flow: HTTPFlow) -> Passport:
-    """Whose request it is. Raises Denied where it does not carry the run token of its own listener."""
+    """Whose request it is. Raises Denied if it does not carry the run token of its own listener."""
     passport, token = flow.metadata.get("lockgate.passport"), flow.metadata.get("lockgate.token")
     shown = [flow.request.headers.get(name, "").removeprefix("Bearer ") for name in TOKEN_HEADERS]
     if not (

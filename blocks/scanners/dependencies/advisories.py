@@ -109,7 +109,7 @@ class Advisories:
 
 
 def _fixed(one: Wanted, said: _Vulnerability) -> str | None:
-    """The lowest later version that has the fix; None where there is none."""
+    """The lowest later version that has the fix; None if there is none."""
     versions = [
         event.fixed
         for affected in said.affected

@@ -59,7 +59,7 @@ class Outside(NamedTuple):
             return True
 
     def brings(self, names: Iterable[str], module: str) -> bool | None:
-        """Whether a wheel of one of these distributions has a module; None where nobody can say."""
+        """Whether a wheel of one of these distributions has a module; None if nobody can say."""
         wanted = list(names)
         if len(wanted) > MAX_WHEELS:
             return None
@@ -129,7 +129,7 @@ def _of_name(key: Key, places: list[Declaration], page: Answer, base: Reading, h
 
 
 def _version(place: Declaration, page: Answer, all_of_it: Sequence[Declaration]) -> str | None:
-    """The version that a place means: its own, or the locked one, or the newest that fits; None where none fits."""
+    """The version that a place means: its own, or the locked one, or the newest that fits; None if none fits."""
     if place.version is not None:
         exact = normal(place.ecosystem, place.version)
         return exact if not isinstance(page, Page) or exact in page.releases else None

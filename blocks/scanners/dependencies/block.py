@@ -83,7 +83,7 @@ class Dependencies(LockgateBlock):
             return "0"
 
     def doctor(self) -> str | None:
-        """None where all three services answer, else which does not and what follows."""
+        """None if all three services answer, else which does not and what follows."""
         silent = []
         with self._outside() as outside:
             for ask_one in (

@@ -15,7 +15,7 @@ MAX_BYTES = 2_000_000
 """Larger files are left to a person: what is generated or vendored is not read by its shape."""
 
 Provides = Callable[[Iterable[str], str], bool | None]
-"""Whether the wheel of one of these distributions brings a module; None where nobody can say."""
+"""Whether the wheel of one of these distributions brings a module; None if nobody can say."""
 
 
 def undeclared(base: Reading, head: Reading, changed: Sequence[str], provides: Provides) -> Iterator[Sight]:

@@ -115,7 +115,7 @@ class Locals:
 
 
 def _options(content: bytes) -> Mapping[str, object]:
-    """compilerOptions of a configuration with comments and commas too many; empty where it cannot be read."""
+    """compilerOptions of a configuration with comments and commas too many; empty if it cannot be read."""
     text = _TOKEN.sub(lambda token: token[1] or "", content.decode("utf-8", "replace"))
     try:
         said = json.loads(re.sub(r",(\s*[}\]])", r"\1", text))["compilerOptions"]

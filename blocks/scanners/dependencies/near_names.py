@@ -15,7 +15,7 @@ SHORT, LONG = 5, 12
 
 
 def near(ecosystem: Ecosystem, name: str) -> str | None:
-    """A much used name that this one is not, and looks like; None where there is none."""
+    """A much used name that this one is not, and looks like; None if there is none."""
     popular = _popular(ecosystem)
     if name.lower() in popular:
         return None

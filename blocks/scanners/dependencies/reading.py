@@ -37,7 +37,7 @@ class Reading:
     declared: list[Declaration] = field(default_factory=list)
     sights: list[Sight] = field(default_factory=list)
     is_whole: dict[Ecosystem, bool] = field(default_factory=lambda: dict.fromkeys(Ecosystem, True))
-    """False where some declarations could not be read."""
+    """False if some declarations could not be read."""
     scripted: set[tuple[str, str]] = field(default_factory=set)
     """(npm name, version) of which a lock says that it runs scripts when it is installed."""
     elsewhere: set[tuple[Ecosystem, str]] = field(default_factory=set)
@@ -136,7 +136,7 @@ class Reading:
 
 
 def below(path: str, said: str) -> str | None:
-    """A path that a file at `path` names, from the repository's root; None where it is not below that."""
+    """A path that a file at `path` names, from the repository's root; None if it is not below that."""
     parts = path.split("/")[:-1]
     for part in said.split("/"):
         if part == ".." and not parts:
@@ -199,7 +199,7 @@ def strings(value: object) -> list[str]:
 
 
 def table(value: object, *keys: str) -> dict[str, Any]:
-    """A table inside of tables; empty where there is none, or it is something else."""
+    """A table inside of tables; empty if there is none, or it is something else."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}

@@ -44,7 +44,7 @@ class Page(Value):
     tags: dict[str, str] = Field({})
 
     def newest(self, ecosystem: Ecosystem, spec: str) -> str | None:
-        """The version that an installer would take today; a yanked or a prerelease only where nothing else fits."""
+        """The version that an installer would take today; a yanked or a prerelease only if nothing else fits."""
         sound = [one for one, release in self.releases.items() if release.yanked is None]
         for versions in (sound, list(self.releases)):
             found = _newest_npm(self, versions, spec) if ecosystem is Ecosystem.NPM else _newest_pypi(versions, spec)
@@ -134,7 +134,7 @@ class Pypi:
         self.web, self.cache, self.private, self.may_be_html = web, cache, private, may_be_html
 
     def page(self, name: str) -> Page | None:
-        """None where the index does not have the name. Raises Unknown."""
+        """None if the index does not have the name. Raises Unknown."""
         if owner := self.owner(name):
             return owner.page(name)
         return self.cache.get(f"{self.web.base} pypi page {name}", Page, lambda: self._page(name))
@@ -144,7 +144,7 @@ class Pypi:
         return next((one for one in self.private if one.page(name) is not None), None)
 
     def has_source(self, name: str) -> bool:
-        """Raises Unknown where the index has no JSON of projects."""
+        """Raises Unknown if the index has no JSON of projects."""
         if self.owner(name):
             return True  # whoever keeps the index has it; nobody else is to see it
         key = f"{self.web.base} pypi links {name}"
@@ -282,7 +282,7 @@ class Npm:
         self.web, self.cache = web, cache
 
     def page(self, name: str) -> Page | None:
-        """None where the registry does not have the name. Raises Unknown."""
+        """None if the registry does not have the name. Raises Unknown."""
         return self.cache.get(f"{self.web.base} npm page {name}", Page, lambda: self._page(name))
 
     def _page(self, name: str) -> Page | None:

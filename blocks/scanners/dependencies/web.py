@@ -56,7 +56,7 @@ class Web:
         self._client.close()
 
     def get(self, path: str, model: type[M], max_bytes: int, accept: str = "application/json") -> M | None:
-        """An answer, read strictly; None where there is no such thing. Raises Unknown."""
+        """An answer, read strictly; None if there is no such thing. Raises Unknown."""
         body = self.fetch("GET", self.base.join(path), max_bytes, headers={"Accept": accept})
         return None if body is None else self.read(body, model)
 

@@ -73,7 +73,7 @@ class Ran(NamedTuple):
     seconds: float
 
     def answer(self, clean: Clean) -> Answer:
-        """What it says. Raises TargetError where exit code and JSON do not say the same, or nothing is said."""
+        """What it says. Raises TargetError if exit code and JSON do not say the same, or nothing is said."""
         name = Path(self.argv[0]).name
         if self.exit_code is None:
             raise TargetError(f"{name} did not end within {self.seconds:.0f} s and was killed{self._tail(clean)}")
@@ -107,7 +107,7 @@ def mark_of(folder: Path) -> str:
 def run(argv: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float, mark: str) -> Ran:
     """Run a command in `folder` to its end. What it leaves in the background goes on, and is not waited for.
 
-    Raises TargetError where it cannot be started. It is found by `mark` should its worker be killed.
+    Raises TargetError if it cannot be started. It is found by `mark` should its worker be killed.
     """
     begun = time.monotonic()
     try:

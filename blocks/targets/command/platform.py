@@ -41,18 +41,18 @@ class Platform:
         return bool(self.commands.of(verb))
 
     def ask(self, verb: str, place: Place | None = None, **more: str) -> Answer:
-        """What a command that only looks answers. Raises TargetError where that is nothing, or a problem."""
+        """What a command that only looks answers. Raises TargetError if that is nothing, or a problem."""
         if not self.has(verb):
             raise TargetError(f"{self.name}: {NO_CURRENT}" if verb == "current" else f"there is no `{verb}` command")
         return self._good(verb, self._run(verb, place, **more).answer(self.clean))
 
     def text(self, verb: str, place: Place) -> str:
-        """What a command prints as plain text; empty where it fails."""
+        """What a command prints as plain text; empty if it fails."""
         ran = self._run(verb, place)
         return self.clean(ran.out if ran.exit_code == 0 else "")
 
     def do(self, verb: str, place: Place | None, **more: str) -> Answer:
-        """Run a command that changes something; without one it is done. Raises TargetError where nobody knows whether
+        """Run a command that changes something; without one it is done. Raises TargetError if nobody knows whether
         it did. The caller has the target locked.
         """
         if not self.has(verb):
@@ -67,7 +67,7 @@ class Platform:
         return ran.answer(self.clean)
 
     def must(self, verb: str, place: Place | None, **more: str) -> Answer:
-        """The same, and it was done. Raises TargetError where it was not."""
+        """The same, and it was done. Raises TargetError if it was not."""
         return self._good(verb, self.do(verb, place, **more))
 
     @property

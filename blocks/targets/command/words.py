@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from domain.value import Value
 
 PLACEHOLDERS = ("environment", "verb", "revision", "previous", "artifact", "tree", "token", "key", "share", "since")
-"""What is filled in, and what each command finds as LOCKGATE_NAME too; empty where there is none."""
+"""What is filled in, and what each command finds as LOCKGATE_NAME too; empty if there is none."""
 
 LOOKS = frozenset({"current", "address", "numbers", "logs"})
 """They change nothing, and may run beside the others."""

@@ -75,7 +75,7 @@ class Definitions:
         return None
 
     def of(self, revision: str) -> Definition:
-        """Raises TargetError where a release was never prepared here."""
+        """Raises TargetError if a release was never prepared here."""
         found = self.find(revision)
         if found is None:
             raise TargetError(
@@ -173,7 +173,7 @@ class Settings(NamedTuple):
 
 
 def digest_in(image: str) -> str:
-    """The digest that an image reference is pinned to. Raises TargetError where it is to a tag only."""
+    """The digest that an image reference is pinned to. Raises TargetError if it is to a tag only."""
     found = _DIGEST.search(image)
     if found is None:
         raise TargetError(f"the image {image} is not pinned: give it as REPOSITORY@sha256:DIGEST, a tag may move")

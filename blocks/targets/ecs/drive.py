@@ -25,7 +25,7 @@ class Drive(NamedTuple):
         return self.service.wait(begun.arn, is_clear, self.start_timeout_s)
 
     def on(self, definition: str, is_there: Callable[[Progress], bool]) -> Progress:
-        """Pause by pause, until it is there or ECS goes back. Raises TargetError where it stands still."""
+        """Pause by pause, until it is there or ECS goes back. Raises TargetError if it stands still."""
         now = self.service.newest(definition)
         if now is None:
             raise TargetError(f"ECS knows no deployment of {definition}: start it first")
@@ -59,7 +59,7 @@ class Drive(NamedTuple):
             raise TargetError(f"the deployment before did not end: {end.status}. {end.reason}")
 
     def back(self, progress: Progress) -> Progress:
-        """Stop a deployment with rollback, unless it goes back already. Raises TargetError where it does not."""
+        """Stop a deployment with rollback, unless it goes back already. Raises TargetError if it does not."""
         if progress.is_ongoing and not progress.goes_back:
             self.say("ECS is asked to stop the deployment and to roll it back")
             self.service.stop(progress)
@@ -69,7 +69,7 @@ class Drive(NamedTuple):
         return end
 
     def again(self, definition: str, configuration: Mapping[str, Any], count: int) -> None:
-        """The way back where nothing is under way that could be stopped: the old release is deployed anew."""
+        """The way back if nothing is under way that could be stopped: the old release is deployed anew."""
         begun = self.service.update(definition, configuration, count)
         self.say(f"ECS deploys {definition.rpartition('/')[2]} again")
         end = self.service.wait(begun.arn, lambda now: now.has_all or not now.is_ongoing, self.back_timeout_s)

@@ -58,7 +58,7 @@ class EcsService:
         self._definitions: dict[str, str] = {}
 
     def shape(self) -> dict[str, Any]:
-        """As DescribeServices has it, with tags. Raises TargetError where there is none."""
+        """As DescribeServices has it, with tags. Raises TargetError if there is none."""
         with aws_errors(f"describe the service {self.name}"):
             said = self._ecs.describe_services(cluster=self.cluster, services=[self.name], include=["TAGS"])
         if not said["services"]:
@@ -89,7 +89,7 @@ class EcsService:
         return given | ({kind: shape[kind]} if shape.get(kind) else {})
 
     def fence(self, token: int, environment: str) -> None:
-        """Note that `token` acts now. Raises Fenced where a newer one did.
+        """Note that `token` acts now. Raises Fenced if a newer one did.
 
         ECS has no compare-and-set for tags: two that ask in the same moment are kept apart by the lease.
         """
@@ -108,7 +108,7 @@ class EcsService:
         return primaries[0] if primaries else str(shape["taskDefinition"])
 
     def serves(self) -> str | None:
-        """The task definition that has the traffic, or the most of it; None where no task shall run.
+        """The task definition that has the traffic, or the most of it; None if no task shall run.
 
         PRIMARY names the newest deployment, also while all of the traffic is still at the one before.
         """

@@ -71,7 +71,7 @@ class EcsSettings(LockgateBlock):
     keep_releases: int = Field(10, ge=2, description="Releases whose task definitions stay active for going back")
 
     def images(self, socket: str | None = None) -> Repository:
-        """Where images of releases go, from the engine at that socket. Raises TargetError where nothing is set."""
+        """Where images of releases go, from the engine at that socket. Raises TargetError if nothing is set."""
         if self.repository is None:
             raise TargetError(f"the ECS target {self.name} has no `repository`: say where its images are pushed to")
         return Repository(self.repository, self._login, socket, self.push_timeout_s)

@@ -38,7 +38,7 @@ class EcsTasks:
     def run_once(
         self, definition: Definition, command: Sequence[str], place: Mapping[str, Any], within_s: float, poll_s: float
     ) -> str | None:
-        """Run a command to its end in a task of its own; None where it succeeded, else why not. One that runs or has
+        """Run a command to its end in a task of its own; None if it succeeded, else why not. One that runs or has
         succeeded already is not run again, as long as ECS remembers it.
         """
         mark = f"lockgate-{definition.content[:48]}"
@@ -67,7 +67,7 @@ class EcsTasks:
         return f"{result}\n{self._printed(definition, [arn])}".rstrip() if result else None
 
     def _result(self, task: Mapping[str, Any]) -> str | None:
-        """None while a task runs; empty where it succeeded, else why not."""
+        """None while a task runs; empty if it succeeded, else why not."""
         if task["lastStatus"] != "STOPPED":
             return None
         code = next((one.get("exitCode") for one in task["containers"] if one["name"] == self._container), None)
@@ -99,7 +99,7 @@ class EcsTasks:
         return tuple(f"{address}:{definition.port}" for task in running if (address := _address(task)))
 
     def ask(self, definition: Definition, revision: str, clean: Clean, addresses: Sequence[str]) -> Reading:
-        """What its tasks say there; the first that is not well, where one is not."""
+        """What its tasks say there; the first that is not well, if one is not."""
 
         def see(_: HttpAnswer) -> Sight:
             return Sight(is_it=True, how=f"from a task of {definition.name}, by ECS")

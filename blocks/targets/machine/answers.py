@@ -34,7 +34,7 @@ def started(
 
 
 def answers_of(place: Place) -> Any:
-    """The last few different answers when it was last started; empty where it never was."""
+    """The last few different answers when it was last started; empty if it never was."""
     try:
         return json.loads((place.folder / _FILE).read_bytes())
     except (OSError, ValueError):

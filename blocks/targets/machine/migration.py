@@ -71,7 +71,7 @@ class Migration:
     clean: Clean
 
     def problem(self, say: Callable[[str], None]) -> str | None:
-        """None where the data is at this release's schema, else why not; then it is as it was.
+        """None if the data is at this release's schema, else why not; then it is as it was.
 
         Safe to repeat: what was rehearsed or applied is not done again.
         """

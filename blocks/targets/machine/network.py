@@ -33,7 +33,7 @@ from domain.errors import InputError, TargetError
 from domain.ports import RELAY_PORT
 
 PORT = 8000
-"""What a release in a network of its own listens on, where nothing else that it reaches has that number."""
+"""What a release in a network of its own listens on, if nothing else that it reaches has that number."""
 _RELAY, _REACH, _GATEWAY = "/run/lockgate-relay.py", "/run/reach", "/run/lockgate"
 _BACKLOG = 1024
 _PORTS = {
@@ -94,7 +94,7 @@ def own(folder: Path, python: Path, ways: Ways, mark: str | None) -> Iterator[Ow
     """A network for what is started within the context; afterwards only that holds it. `folder`: the release's; `mark`:
     the word by which a service is found, None for what serves nobody.
 
-    Raises TargetError where it cannot be made.
+    Raises TargetError if it cannot be made.
     """
     with contextlib.ExitStack() as stack:
         try:

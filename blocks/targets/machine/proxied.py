@@ -43,11 +43,11 @@ class Service(Protocol):
     def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
         """Its files or image, and its record. Safe to repeat; a build that is not the one on record takes its place.
 
-        Raises TargetError where that one serves now.
+        Raises TargetError if that one serves now.
         """
 
     def migrate(self, say: Say) -> str | None:
-        """None where the data is at its schema, else why not."""
+        """None if the data is at its schema, else why not."""
 
     def start(self, say: Say) -> str | None:
         """None when it answers in private, healthy and with its own releaseId; else why not, and then it is stopped."""
@@ -128,7 +128,7 @@ class ProxiedTarget(LockgateBlock):
         return twin
 
     def preflight(self) -> str | None:
-        """None where a release can be made here, else why not and what to do."""
+        """None if a release can be made here, else why not and what to do."""
         try:
             caddy_binary()
         except TargetError as err:

@@ -9,7 +9,7 @@ _LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
 
 
 def out_of_reach(engine: Engine, container: str, port: int) -> str | None:
-    """None where something in a running container listens on that port for others too, else what is wrong with it."""
+    """None if something in a running container listens on that port for others too, else what is wrong with it."""
     listening = _listening(engine, container)
     if port not in listening:
         others = ", ".join(map(str, sorted(listening)))

@@ -26,7 +26,7 @@ def image_of(engine: Engine, base: str, revision: str, build: ReleaseBuild, name
     """The ID of a build's image, which has that name from now on. Safe to repeat: it is looked for before it is made.
 
     `keep`: the one that has the name already goes before the one that was built as the commit's artifact.
-    Raises TargetError where the base image is missing, the tree cannot be written as it is, or a disk is full.
+    Raises TargetError if the base image is missing, the tree cannot be written as it is, or a disk is full.
     """
     if build.toolchain.is_relative_to(TMP):
         raise TargetError(f"{build.toolchain} lies in {TMP}, and each container has one of its own: keep it elsewhere")

@@ -111,7 +111,7 @@ class ProcessService:
         return Migration(self.place, deployment, data, run, self.migrate_timeout_s, self.clean).problem(say)
 
     def start(self, say: Say) -> str | None:
-        """A process that is there already is taken, and replaced where it is not well."""
+        """A process that is there already is taken, and replaced if it is not well."""
         deployment = self.place.get()
         if deployment.artifact != self.place.artifact(deployment):
             self.stop()

@@ -46,7 +46,7 @@ class Swarm:
     engine: Engine
 
     def missing(self) -> str | None:
-        """None where this engine can speak for a Swarm, else why not and what to do."""
+        """None if this engine can speak for a Swarm, else why not and what to do."""
         with self.engine.errors("describe itself"):
             told = self.engine.api.info()["Swarm"]
         if told["LocalNodeState"] != "active":
@@ -128,7 +128,7 @@ class Swarm:
         return None
 
     def logs(self, name: str, lines: int) -> bytes:
-        """The last lines of all its tasks, wherever they run; empty where there is no service."""
+        """The last lines of all its tasks, wherever they run; empty if there is no service."""
         import docker.errors
 
         with self.engine.errors("read a service's log"), contextlib.suppress(docker.errors.NotFound):

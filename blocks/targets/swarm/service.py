@@ -78,7 +78,7 @@ class SwarmService:
         return None
 
     def start(self, say: Say) -> str | None:
-        """Tasks that run already are taken, and replaced where they are not what is on record."""
+        """Tasks that run already are taken, and replaced if they are not what is on record."""
         deployment = self.place.get()
         before = {task["ID"] for task in self.swarm.tasks(self.name)}
         content = exports(self._environment(deployment))

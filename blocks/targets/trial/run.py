@@ -156,7 +156,7 @@ class Tail(threading.Thread):
 
 
 def _received(channel: socket.socket, count: int, process: subprocess.Popen[bytes]) -> list[socket.socket]:
-    """What the first program inside hands out. Raises TargetError where it does not come to that."""
+    """What the first program inside hands out. Raises TargetError if it does not come to that."""
     channel.settimeout(_BEGINS_WITHIN_S)
     sockets: list[socket.socket] = []
     try:

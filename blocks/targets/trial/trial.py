@@ -53,7 +53,7 @@ def tried(
     """A release in a new directory of `folder`, gone afterwards with all that it started. `variable`: where it looks
     for the URL of its database.
 
-    Raises TargetError where it cannot be tried on this machine.
+    Raises TargetError if it cannot be tried on this machine.
     """
     artifact_of(build)
     with locked(folder):  # so that no sweep comes between a directory and its lock
@@ -91,7 +91,7 @@ def confined(argv: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """The command line of a program of ours, a script and its interpreter, that reads what releases wrote: as a release
     would run, with these directories alone. One that is not there is made.
 
-    Raises TargetError where the interpreter's directory would show Lockgate's home too.
+    Raises TargetError if the interpreter's directory would show Lockgate's home too.
     """
     python, *rest = argv
     real = Path(python).resolve()
@@ -145,7 +145,7 @@ class Trial:
         return run
 
     def serves(self, url: str) -> str | None:
-        """None where the release is healthy on the database at the URL, else why not. It is stopped again."""
+        """None if the release is healthy on the database at the URL, else why not. It is stopped again."""
         database, build = place_of(url), self._build
         command = build.run.replace("{port}", str(_SERVICE_PORT)).replace("{host}", "127.0.0.1")
         command = command.replace("{release}", self._revision)

@@ -446,7 +446,7 @@ def _bypasses(ask: Ask, pull: Doc) -> bool:
 
 
 def _merge(ask: Ask, pull: Doc, issue: Doc, method: str) -> str | None:
-    """The commit that the base branch shall stand at; None where they conflict."""
+    """The commit that the base branch shall stand at; None if they conflict."""
     base, head, who = pull["base_sha"], pull["head_sha"], ask.forge.who(ask.login)
     if method == "rebase":
         return ask.git.rebase(base, head, who)
