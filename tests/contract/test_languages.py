@@ -51,6 +51,7 @@ class Runs:
             SimpleNamespace(
                 sandbox=self.sandbox, gateway=block, registries=rules, models=ModelPolicy(),
                 toolchains=WheelToolchains(root=folder / "toolchains"), store=SimpleNamespace(put=lambda data: "kept"),
+                ledger=SimpleNamespace(token_of=lambda run: None),
             ),
         )  # fmt: skip
 

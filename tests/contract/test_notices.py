@@ -380,9 +380,9 @@ def test_a_budget_that_is_nearly_used_up_is_told_once_and_is_over_with_the_run(b
         later.look(shops)
         spend("money", 4, usd=0.05)
         later.look(shops)
-        texts = [event["payload"]["custom_details"]["text"] for event in server.told]
-        assert [event["dedup_key"] for event in server.told] == ["budget/money", "budget/minutes"], texts
-        assert "0.80 of 1.00 USD" in texts[0] and "8 of 10 minutes" in texts[1]
+        texts = {event["dedup_key"]: event["payload"]["custom_details"]["text"] for event in server.told}
+        assert len(server.told) == 2 and sorted(texts) == ["budget/minutes", "budget/money"], texts
+        assert "0.80 of 1.00 USD" in texts["budget/money"] and "8 of 10 minutes" in texts["budget/minutes"]
         ended = Outcome(run_id="money", title="Search", end=End.GAVE_UP, sentence="gave up: the budget is used up")
         ledger.record("money", "outcome", "outcome", ended)
         later.look(shops)

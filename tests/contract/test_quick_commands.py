@@ -15,6 +15,7 @@ import pytest
 
 from blocks.ledger.ledger import Ledger
 from domain.task import Plan, Question
+from tasks.pull_request import WaitsForForge
 
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC)
@@ -44,7 +45,6 @@ RUNS = [
     run(5, "Its target is gone", "ready-jkl-0", 1600),
     run(6, "Its checks run", "forge-mno-0", 30),
 ]
-RUNS[6]["state"]["state_details"]["run_input_keyset"] = {"description": "its-text"}
 
 
 class Api(BaseHTTPRequestHandler):
@@ -57,9 +57,7 @@ class Api(BaseHTTPRequestHandler):
         if self.troubles:
             self.fail(self.troubles.pop(0))
             return
-        if self.path == f"/api/flow_runs/{IDS[6]}/input/its-text":
-            self.answer("# Its checks run\n\nrequired checks\x1b[2J are missing")
-        elif self.path.startswith("/api/flow_runs/"):
+        if self.path.startswith("/api/flow_runs/"):
             found = [one for one in RUNS if one["id"] == self.path.rsplit("/", 1)[1]]
             self.answer(found[0] if found else None)
         elif self.path.startswith("/api/block_types/slug/lockgate-workshop/block_documents/name/default"):
@@ -124,6 +122,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         asks = Question(fingerprint=f"{number}" * 32, attempt=1, commit="c", text=f"look at {RUNS[number]['name']}")
         ledger.record(IDS[number], "question", asks.fingerprint, asks)
     ledger.record(GONE, "question", "f", Question(fingerprint="f", attempt=3, commit="c", text=""))
+    why = WaitsForForge(reason="required checks\x1b[2J are missing")
+    ledger.record(IDS[6], "waits-for-forge", "forge-f-0", why)
     ledger.record(IDS[1], "plan", "1", Plan(steps=("s",), questions=("which one?", "why?")))
     handler = type("Handler", (Api,), {"ledger": url, "asked": [], "troubles": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
