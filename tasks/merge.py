@@ -37,7 +37,6 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
     if brief.environment:
         lease.take(shop.ledger, brief.environment, run)
     proposed = shop.ledger.find(run, "pull-request", fingerprint(prepared, evidence), Proposed)
-    gone = None
     with lease.merging(shop.ledger, run) as still:
         asked = cancelled(shop, run)
         if asked and not _is_there(shop, brief, commit, proposed):
@@ -46,20 +45,14 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
         moved = None
         try:
             gone = taken_back(shop, run, approval)  # it may have waited long for its environment
-        except NotYet:
-            _free(shop, brief, run)
-            raise
-        if gone:
-            pass
-        elif proposed:
-            try:
+            if proposed and not gone:
                 there, moved = merge_there(shop, prepared, evidence, proposed, still)
-            except NotYet:
-                _free(shop, brief, run)  # it may take hours
-                raise
-            except Unapproved as err:
-                there, moved, gone = None, None, str(err)
-        else:
+        except NotYet:
+            _free(shop, brief, run)  # it may take hours
+            raise
+        except Unapproved as err:
+            gone = str(err)
+        if not proposed and not gone:
             moved = shop.forge.merge(brief.repository, brief.branch, prepared.base, commit, still)
         if not moved and not gone:
             bound = Merged(

@@ -243,10 +243,15 @@ def _summary(state: StatusState, sentence: str) -> Status:
 # ── what people decide there ──
 
 
+def proposed_at(shop: Workshop, run: str, mark: str) -> tuple[Proposed | None, HostedForge | None]:
+    """The pull request of what has this fingerprint, and the forge that it is at; None for what there is not."""
+    proposed = shop.ledger.find(run, "pull-request", mark, Proposed)
+    return proposed, shop.forge.hosted(proposed.repository) if proposed else None
+
+
 def heard(shop: Workshop, run: str, question: Question, given: Sequence[str] = ()) -> Heard | None:
     """What the people there have decided about exactly this change, asked now; None if it is at no hosted forge."""
-    proposed = shop.ledger.find(run, "pull-request", question.fingerprint, Proposed)
-    host = shop.forge.hosted(proposed.repository) if proposed else None
+    proposed, host = proposed_at(shop, run, question.fingerprint)
     if proposed is None or host is None:
         return None
     at, number = proposed.repository, proposed.number
@@ -290,8 +295,7 @@ def until_allowed(prepared: Prepared, mark: str, stands: Callable[[], bool]) -> 
     """Suspend while the forge's own rules do not let the pull request be merged, and what was approved stands. The
     supervisor asks it, and wakes the run; so may a person."""
     shop, run = workshop_of(prepared.brief), prepared.run_id
-    proposed = shop.ledger.find(run, "pull-request", mark, Proposed)
-    host = shop.forge.hosted(proposed.repository) if proposed else None
+    proposed, host = proposed_at(shop, run, mark)
     if proposed is None or host is None:
         return
     host.report(proposed.repository, proposed.head, (_summary(StatusState.SUCCESS, "judged, and approved"),))
@@ -309,8 +313,7 @@ def until_allowed(prepared: Prepared, mark: str, stands: Callable[[], bool]) -> 
 def tell_asked_again(prepared: Prepared, mark: str, why: str) -> None:
     """What was called approved at the forge waits for a review once more."""
     shop = workshop_of(prepared.brief)
-    proposed = shop.ledger.find(prepared.run_id, "pull-request", mark, Proposed)
-    host = shop.forge.hosted(proposed.repository) if proposed else None
+    proposed, host = proposed_at(shop, prepared.run_id, mark)
     if proposed and host:
         said = _summary(StatusState.PENDING, f"waits for a review again: {why}")
         host.report(proposed.repository, proposed.head, (said,))

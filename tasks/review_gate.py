@@ -21,12 +21,12 @@ from domain.policy.change import Change
 from domain.policy.feedback import one_line
 from domain.policy.passing import passes
 from domain.policy.reviewers import POLICY, canonical_name, from_base, may_approve, missing, needs, owners_of
-from domain.pull_request import Proposed, PullState
+from domain.pull_request import PullState
 from domain.task import AGAIN, Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict, asking_key
 from domain.value import digest_of
 from tasks.pages import show
 from tasks.people.asking import answered, has_signed, is_signed_in
-from tasks.pull_request import approval_of, heard, propose
+from tasks.pull_request import approval_of, heard, propose, proposed_at
 from tasks.rehearse import report_of
 from tasks.step import step
 
@@ -178,8 +178,7 @@ def taken_back(shop: Workshop, run: str, approval: Approval) -> str | None:
     asked = _asked(shop.ledger, run, approval.fingerprint)
     if asked and approval.asking < asked.turn:
         return asked.question.again  # this was found out before, and the run was killed then
-    proposed = shop.ledger.find(run, "pull-request", approval.fingerprint, Proposed)
-    host = shop.forge.hosted(proposed.repository) if proposed else None
+    proposed, host = proposed_at(shop, run, approval.fingerprint)
     if proposed is None or host is None:
         if approval.forge:
             raise ForgeError("the hosted forge at which it was approved is not named any more")
