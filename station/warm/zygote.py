@@ -174,8 +174,12 @@ def listen(folder: Path) -> socket.socket:
     return listener
 
 
+_read: dict[str, tuple[str, str]] = {}
+"""File → how it looked when it was read, and the digest of its content."""
+
+
 def digest() -> str:
-    """Of the code on disk: it differs once a file was written, added or removed, or a package installed."""
+    """Of the code on disk: it differs once a file has another content, came or went, or a package was installed."""
     whole = hashlib.sha256()
     for line in sorted(_files()):
         whole.update(line.encode())
@@ -198,8 +202,16 @@ def _files() -> Iterable[str]:
 
 
 def _line(entry: os.DirEntry[str]) -> str:
+    """A file that looks as before is not read again. How it looks says nothing else: where uv installs the same package
+    a second time, both have the same files, and each gets a new time of change for its new link."""
     seen = entry.stat()
-    return f"{entry.path} {seen.st_size} {seen.st_ino} {seen.st_mtime_ns} {seen.st_ctime_ns}\n"
+    look = f"{seen.st_size} {seen.st_ino} {seen.st_mtime_ns} {seen.st_ctime_ns}"
+    if entry.is_dir():
+        return f"{entry.path} {look}\n"
+    known = _read.get(entry.path)
+    if known is None or known[0] != look:
+        known = _read[entry.path] = (look, hashlib.sha256(Path(entry.path).read_bytes()).hexdigest())
+    return f"{entry.path} {known[1]}\n"
 
 
 def import_flows() -> None:

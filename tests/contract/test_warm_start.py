@@ -208,6 +208,10 @@ def test_a_zygote_whose_code_has_changed_steps_aside(machine: Machine) -> None:
     machine.start()
     client = machine.client("print('forked')")
     assert client.communicate(timeout=60)[0] == "forked\n"
+    (machine.home / "link.py").hardlink_to(module)  # as an installation of the same package elsewhere does
+    module.touch()
+    client = machine.client("print('forked')", "two")
+    assert client.communicate(timeout=60)[0] == "forked\n", "no word of it is another"
     seen = module.stat()
     module.write_text("x = 2\n")
     os.utime(module, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # as a copy that keeps times would
