@@ -37,8 +37,8 @@ from domain.detect import detect
 from domain.detect.reading import Detected
 from domain.errors import LockgateError
 from domain.policy.feedback import cause_of
-from domain.ports import Tree, TreeEntry
 from domain.task import CaseOutcome, Suite
+from domain.trees import Tree, TreeEntry
 from domain.value import digest_of
 from station.init import missing_of
 from tasks.running.prove import Proof, prove

@@ -32,7 +32,8 @@ from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
 from blocks.sandboxes.docker_workspace import BACKGROUND
 from domain.errors import SandboxError
-from domain.ports import Sandbox, Tree, TreeEntry
+from domain.ports import Sandbox
+from domain.trees import Tree, TreeEntry
 
 ROUNDS = 10
 FILES, BYTES, COMMITS = 7_000, 60_000_000, 200

@@ -35,9 +35,10 @@ from blocks.targets.health_probe import serving
 from blocks.targets.machine.process import ProcessTarget
 from blocks.targets.timeline import Timeline
 from domain.health import HealthCheck
-from domain.ports import ReleaseBuild, Target, TreeEntry
+from domain.ports import ReleaseBuild, Target
 from domain.rollout import Rollout
 from domain.task import Release
+from domain.trees import TreeEntry
 from station.processes import free_port
 from tasks.releasing.engine import Ship
 

@@ -50,11 +50,12 @@ from domain.errors import InputError, TargetError
 from domain.issues import IssueIntake
 from domain.models import ModelPolicy
 from domain.notices import Notices
-from domain.ports import Agent, Database, ReleaseBuild, Sandbox, Scanner, Target, Tree
+from domain.ports import Agent, Database, ReleaseBuild, Sandbox, Scanner, Target
 from domain.project import ProjectSettings
 from domain.registries import REGISTRIES
 from domain.spots import Spotted, located
 from domain.task import Finding
+from domain.trees import Tree
 from domain.windows import Freeze
 
 

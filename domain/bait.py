@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from domain.brief import Brief
 from domain.policy.rule import Hit, Rule, apply
-from domain.ports import Tree
 from domain.task import Finding, Severity
 from domain.text import one_line
+from domain.trees import Tree
 
 MAX_BYTES = 1_000_000
 """Larger files are data; what a person can be shown of them is no help."""

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from domain.ports import TreeEntry
-from domain.trees import LINK
+from domain.trees import LINK, TreeEntry
 
 _MAX_STARS = 5
 """Patterns become regular expressions, whose time grows with a power of it. One with more stars ignores nothing."""

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 from posixpath import commonpath, dirname, join, normpath
 from typing import Any, NamedTuple
 
-from domain.ports import Tree
 from domain.reports import BAD, MAX_MESSAGE, Report, read_jest
 from domain.task import CaseOutcome
+from domain.trees import Tree
 
 _WORK = "/work/"
 

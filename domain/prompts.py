@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from domain.ports import Tree
 from domain.task import Feedback, Plan, Prepared
 from domain.text import block
+from domain.trees import Tree
 
 SCRATCHPAD = "/lockgate/scratchpad.md"
 MEMORY = "/lockgate/memory.md"

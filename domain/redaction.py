@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from domain.ports import Tree, TreeEntry
 from domain.spots import WIDE, Everywhere, Spot, plain_places
+from domain.trees import Tree, TreeEntry
 
 REPLACEMENT = re.compile(r"redacted_[a-z0-9_]+_[0-9a-f]{8}")
 TOLD = 8

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from domain.ports import Tree
 from domain.task import Finding
+from domain.trees import Tree
 from domain.value import Value, digest_of
 
 WIDE = 16

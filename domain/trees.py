@@ -6,8 +6,8 @@ import json
 import posixpath
 import unicodedata
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
-from domain.ports import Tree, TreeEntry
 from domain.value import canonical
 
 FILE, PROGRAM, LINK = 0o100644, 0o100755, 0o120000
@@ -15,6 +15,16 @@ MAX_DEPTH = 40
 MAX_PATH_BYTES = 1024
 _GIT_READS_THESE = {".gitmodules", ".gitattributes", ".gitignore", ".mailmap"}
 
+
+class TreeEntry(NamedTuple):
+    """One file of a tree. `mode` is git's: 0o100644, 0o100755, or 0o120000 (symbolic link, target in `content`)."""
+
+    mode: int
+    content: bytes
+
+
+Tree = dict[str, TreeEntry]
+"""POSIX paths relative to the repository root → entries. Only data: nothing in it is ever run outside a sandbox."""
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md"""

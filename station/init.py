@@ -15,10 +15,10 @@ from blocks.workshop import Workshop, workshop
 from domain.detect import Detected, detect
 from domain.errors import InputError, LockgateError
 from domain.policy.feedback import cause_of
-from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.services import looked_for
 from domain.task import CaseOutcome
+from domain.trees import Tree
 from tasks.prepare import left_out
 from tasks.running.prove import Proof, prove
 

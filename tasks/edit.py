@@ -9,8 +9,9 @@ from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import AgentError
 from domain.ignored import Ignored
-from domain.ports import Completed, Tree, TreeEntry, Workspace
+from domain.ports import Completed, Workspace
 from domain.task import Attempt, BillLine, Feedback, Packed, Plan, Prepared, Raced, Scratchpad
+from domain.trees import Tree, TreeEntry
 from tasks.pages import show
 from tasks.room.desk import HELP, MEMORY, SCRATCHPAD, desk_for, time_left_s, used_up
 from tasks.room.room import Room, room

@@ -21,11 +21,10 @@ from domain.errors import InputError
 from domain.paths import matches
 from domain.policy import lint_brief
 from domain.policy.baseline import base_refusals, base_warnings
-from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.services import looked_for
 from domain.task import Prepared
-from domain.trees import is_pointer
+from domain.trees import Tree, is_pointer
 from tasks.pages import show
 from tasks.room.redaction import spotted
 from tasks.room.requirements import installation, wheels_of, with_sources

@@ -9,8 +9,8 @@ from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.policy import change_findings
 from domain.policy.suppress import Suppressed, apply_suppressions
-from domain.ports import Tree
 from domain.task import Attempt, Finding, Prepared, Scanned, Severity
+from domain.trees import Tree
 from tasks.pages import show
 from tasks.step import step
 

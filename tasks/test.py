@@ -11,9 +11,9 @@ from domain.policy.change import Change
 from domain.policy.mutation_rules import MUTATION_RULES, Noticed
 from domain.policy.rule import apply
 from domain.policy.test_rules import RAN_RULES, Again, Ran
-from domain.ports import Tree
 from domain.reports import BAD
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
+from domain.trees import Tree
 from tasks.pages import show
 from tasks.room.own_requirements import with_its_own
 from tasks.room.redaction import printable

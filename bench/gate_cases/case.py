@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from blocks.workshop import Workshop
-from domain.ports import Tree
 from domain.task import Attempt, Evidence, Prepared, Verdict
+from domain.trees import Tree
 
 
 class Expect(StrEnum):

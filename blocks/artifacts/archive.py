@@ -8,8 +8,8 @@ from typing import Any
 
 from blocks.artifacts.tars import Member, members_of
 from domain.errors import TargetError
-from domain.ports import ReleaseBuild, Tree, TreeEntry
-from domain.trees import FILE, LINK, PROGRAM, check_tree
+from domain.ports import ReleaseBuild
+from domain.trees import FILE, LINK, PROGRAM, Tree, TreeEntry, check_tree
 from domain.value import canonical
 
 _APP, _TOLD = "app", "release.json"

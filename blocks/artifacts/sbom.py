@@ -21,7 +21,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from domain.artifact import Provenance
-from domain.ports import Tree
+from domain.trees import Tree
 from domain.value import canonical
 
 _LOCK = "package-lock.json"

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from domain.errors import TargetError
-from domain.ports import Tree
-from domain.trees import LINK, PROGRAM, check_tree
+from domain.trees import LINK, PROGRAM, Tree, check_tree
 
 _PIECE = 1 << 20
 Content = bytes | Path

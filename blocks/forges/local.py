@@ -19,7 +19,7 @@ from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place, locate
 from blocks.home import home
 from domain.errors import AgentError, ForgeError, InputError, NotYet, Protected
-from domain.ports import Tree
+from domain.trees import Tree
 
 T = TypeVar("T")
 _TRIES = 5

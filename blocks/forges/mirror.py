@@ -18,8 +18,7 @@ from blocks.forges.commits import CommitData, parsed, stored
 from blocks.forges.credential import RepositoryCredential
 from blocks.forges.git import Ran, git
 from domain.errors import AgentError, ForgeError
-from domain.ports import Tree, TreeEntry
-from domain.trees import check_entry, shown
+from domain.trees import Tree, TreeEntry, check_entry, shown
 
 REGULAR, EXECUTABLE, LINK, GITLINK = 0o100644, 0o100755, 0o120000, 0o160000
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}")

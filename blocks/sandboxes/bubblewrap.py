@@ -18,8 +18,8 @@ from blocks.sandboxes.layers import TreeCache, disk_bytes
 from blocks.sandboxes.trees import Limits
 from blocks.sandboxes.workspace import Bounds, BubblewrapWorkspace, Furniture, refuse_full_disk
 from domain.errors import AgentError, InputError, SandboxError
-from domain.ports import Egress, Tree, TreeEntry
-from domain.trees import check_tree
+from domain.ports import Egress
+from domain.trees import Tree, TreeEntry, check_tree
 
 MB = 1 << 20
 _PROGRAMS = ("sh", "prlimit", "unshare", "mount", "setpriv", "nsenter", "env")

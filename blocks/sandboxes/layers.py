@@ -12,8 +12,7 @@ from pathlib import Path
 
 from blocks.sandboxes import hostile, trees
 from domain.errors import SandboxError
-from domain.ports import Tree
-from domain.trees import shown
+from domain.trees import Tree, shown
 
 _BLOCK = 4096
 """Least bytes that a file takes on the usual file systems."""

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from blocks.sandboxes import hostile, trees
 from domain.errors import AgentError
-from domain.ports import Tree
-from domain.trees import LINK, shown
+from domain.trees import LINK, Tree, shown
 
 
 class Below:

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from blocks.sandboxes import hostile
 from domain.errors import AgentError
-from domain.ports import Tree, TreeEntry
-from domain.trees import FILE, LINK, PROGRAM, check_path, check_tree, shown
+from domain.trees import FILE, LINK, PROGRAM, Tree, TreeEntry, check_path, check_tree, shown
 
 JUNK = {"__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
 """Directories that running tests leaves behind; with `*.pyc`, left out unless the opened tree had them."""

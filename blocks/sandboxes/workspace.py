@@ -15,8 +15,8 @@ from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Bind, Caps, Ove
 from blocks.sandboxes.processes import supervise
 from blocks.sandboxes.transcript import Transcript
 from domain.errors import AgentError, SandboxError
-from domain.ports import Completed, Egress, Tree
-from domain.trees import shown
+from domain.ports import Completed, Egress
+from domain.trees import Tree, shown
 
 
 class Bounds(NamedTuple):

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, ValidationError
 from blocks.scanners.python_files import CANARY_SOURCE, PythonTool, code_at
 from blocks.scanners.tool import CANARY, Layout, ScannerFailed, Seen
 from domain.policy import Rule
-from domain.ports import Tree
 from domain.task import Severity
+from domain.trees import Tree
 
 NOTES = frozenset(
     ("B101", "B110", "B112", "B311", "B403", "B404", "B405", "B406", "B407", "B408", "B409", "B603", "B607")

@@ -12,9 +12,9 @@ from blocks.scanners.examples import is_example, mark_of
 from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, own_suffix, planted_secret, within
 from domain.paths import matches
 from domain.policy import Rule
-from domain.ports import Tree
 from domain.spots import Secret
 from domain.task import Finding, Severity
+from domain.trees import Tree
 
 FOUND = 200
 """The exit code that we ask for where there are findings; 1 is its own for trouble."""

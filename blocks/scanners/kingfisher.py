@@ -17,9 +17,9 @@ from blocks.home import home, installed
 from blocks.scanners.examples import is_example, mark_of
 from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, planted_secret
 from domain.policy import Rule
-from domain.ports import Tree
 from domain.spots import Secret
 from domain.task import Finding, Severity
+from domain.trees import Tree
 
 FOUND = 200
 """Its exit code where there are findings; 0 where there are none."""

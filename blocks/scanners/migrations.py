@@ -5,8 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from domain.ports import TreeEntry
-from domain.trees import LINK
+from domain.trees import LINK, TreeEntry
 
 _DDL = re.compile(
     rb"\b(?:alter|create|drop|truncate|rename)\s+(?:[a-z]+\s+){0,3}?"

@@ -11,9 +11,8 @@ from blocks.scanners.tool import Layout, Seen, Tool
 from domain.paths import matches
 from domain.policy.change import is_python
 from domain.policy.python_code import dotted, parsed_source
-from domain.ports import Tree
 from domain.task import Severity
-from domain.trees import LINK
+from domain.trees import LINK, Tree
 
 CANARY_SOURCE = b"def canary(text):\n    return eval(text)\n"
 """S307 and B307. It stays a file of its own: the scanners' directories hold nothing that is imported."""

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from blocks.scanners.python_files import CANARY_SOURCE, PythonTool, code_at
 from blocks.scanners.tool import CANARY, Layout, ScannerFailed, Seen
 from domain.policy import Rule
-from domain.ports import Tree
 from domain.task import Severity
+from domain.trees import Tree
 
 REFUSALS = frozenset(
     ("invalid-syntax", "S102", "S103", "S202", "S301", "S302", "S306", "S307", "S323", "S501", "S502", "S503",

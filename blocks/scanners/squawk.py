@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from blocks.scanners import migrations
 from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, beside
 from domain.policy import Rule
-from domain.ports import Tree, TreeEntry
 from domain.task import Severity
+from domain.trees import Tree, TreeEntry
 
 REFUSALS = frozenset(("ban-drop-database", "ban-alter-system"))
 NOTES = frozenset(

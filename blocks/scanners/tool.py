@@ -24,8 +24,8 @@ from blocks.base import LockgateBlock
 from blocks.home import installed
 from domain.policy import Rule
 from domain.policy.rule import Hit
-from domain.ports import Tree
 from domain.task import Finding, Severity
+from domain.trees import Tree
 
 MAX_OUTPUT_BYTES = 64_000_000
 CANARY = "canary.py"

@@ -11,9 +11,8 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, beside
 from domain.paths import matches
 from domain.policy import Rule
-from domain.ports import Tree
 from domain.task import Severity
-from domain.trees import LINK
+from domain.trees import LINK, Tree
 
 REFUSALS = frozenset(("bot-conditions", "dangerous-triggers", "dependabot-execution", "github-env", "insecure-commands",
                       "hardcoded-container-credentials", "overprovisioned-secrets", "template-injection",

@@ -1,4 +1,4 @@
-"""Where releases run: the port is `Target` in domain/ports.py, and there is one room for each kind of place.
+"""Where releases run: the port is `Target` in domain/ports/target.py, and there is one room for each kind of place.
 
 `machine/` runs releases on this machine, as processes or as containers of its Docker Engine, behind one Caddy. `swarm/`
 does so as services of a Docker Swarm, `ecs/` as task definitions of Amazon ECS, and `command/` by a platform's own

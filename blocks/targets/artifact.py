@@ -8,8 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from domain.errors import TargetError
-from domain.ports import ReleaseBuild, Tree
-from domain.trees import FILE, LINK, PROGRAM, check_tree
+from domain.ports import ReleaseBuild
+from domain.trees import FILE, LINK, PROGRAM, Tree, check_tree
 from domain.value import digest_of
 
 

@@ -14,8 +14,9 @@ from uv import find_uv_bin
 from blocks.toolchains import requirements as requirement_lines
 from domain.detect.build_system import BuildSystem
 from domain.errors import AgentError, InputError
-from domain.ports import Completed, Sandbox, Tree, Workspace
+from domain.ports import Completed, Sandbox, Workspace
 from domain.toolchain import BuiltWheel
+from domain.trees import Tree
 
 BUILD_S = 1800
 _INSIDE = "/lockgate/build.py"

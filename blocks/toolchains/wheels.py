@@ -31,8 +31,9 @@ from domain.detect.build_system import build_system, version_of
 from domain.detect.indexes import PUBLIC
 from domain.detect.reading import View
 from domain.errors import InputError, SandboxError
-from domain.ports import Sandbox, Tree
+from domain.ports import Sandbox
 from domain.toolchain import BuiltWheel
+from domain.trees import Tree
 from domain.value import digest_of
 
 _PASSED_ON = (

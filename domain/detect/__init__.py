@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from domain.detect import node, other, python
 from domain.detect.reading import Detected, Found, Missing, View
-from domain.ports import Tree
+from domain.trees import Tree
 
 __all__ = ["Detected", "Found", "Missing", "View", "detect"]
 

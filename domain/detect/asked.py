@@ -13,8 +13,8 @@ from domain.detect.pip_files import Local
 from domain.detect.reading import View
 from domain.errors import InputError
 from domain.paths import matches
-from domain.ports import Tree
 from domain.project import ProjectSettings
+from domain.trees import Tree
 
 
 class Asked(NamedTuple):

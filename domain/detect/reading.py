@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from domain.paths import matches
-from domain.ports import Tree
 from domain.project import ProjectSettings
+from domain.trees import Tree
 from domain.value import Value
 
 

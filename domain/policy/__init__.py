@@ -13,8 +13,8 @@ from domain.policy.change_text import TEXT_PERSON_RULES, TEXT_RULES
 from domain.policy.judge import JUDGE_RULES, judge
 from domain.policy.plan_policy import PLAN_RULES, judge_plan
 from domain.policy.rule import Rule, apply
-from domain.ports import Tree
 from domain.task import Attempt, Finding, Prepared
+from domain.trees import Tree
 
 __all__ = ["BRIEF_RULES", "CHANGE_RULES", "JUDGE_RULES", "PLAN_RULES", "Rule", "change_findings", "judge", "judge_plan",
            "lint_brief"]  # fmt: skip

@@ -10,10 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from domain.paths import matches
-from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.task import Attempt, Prepared
-from domain.trees import LINK
+from domain.trees import LINK, Tree
 
 PYTHON = (".py", ".pyi", ".pyw")
 

@@ -13,8 +13,8 @@ from domain.policy.change import Change, is_python
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
 from domain.policy.python_code import Found, dotted, newly, parsed, text_in
 from domain.policy.rule import Hit, Rule
-from domain.ports import Tree
 from domain.task import Severity
+from domain.trees import Tree
 
 # --- where it runs
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from domain.policy.change import Change
 from domain.policy.rule import Hit
-from domain.ports import Tree
+from domain.trees import Tree
 
 Found = Iterator[tuple[ast.AST, str]]
 

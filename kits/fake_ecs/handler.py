@@ -7,7 +7,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import botocore.session
 from botocore.validate import ParamValidator
@@ -15,9 +15,6 @@ from botocore.validate import ParamValidator
 from kits.fake_ecs import signature
 from kits.fake_ecs.refusal import Refusal
 from kits.fake_ecs.state import Memory
-
-if TYPE_CHECKING:
-    from kits.fake_ecs.server import FakeEcs
 
 Table = dict[str, Callable[[dict[str, Any]], dict[str, Any]]]
 
@@ -40,6 +37,14 @@ class Failures:
                 raise ordered.pop(0)
 
 
+class Served(Protocol):
+    """The ECS that calls are for: `FakeEcs`, which has started this server."""
+
+    def listen(self) -> None: ...
+
+    def overview(self) -> dict[str, Any]: ...
+
+
 class Server(ThreadingHTTPServer):
     """`tables`: the protocol's prefix → botocore's name of the service and its actions."""
 
@@ -53,7 +58,7 @@ class Server(ThreadingHTTPServer):
         memory: Memory,
         failures: Failures,
         key: tuple[str, str] | None,
-        fake: "FakeEcs",
+        fake: Served,
     ) -> None:
         self._tables, self._memory, self._failures, self._key, self.fake = tables, memory, failures, key, fake
         session = botocore.session.get_session()

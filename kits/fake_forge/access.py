@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from kits.fake_forge.ask import Refusal, Route, not_found
+from kits.fake_forge.answers import Refusal, Route, not_found
 from kits.fake_forge.store import Doc, Store
 
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")

@@ -1,61 +1,25 @@
-"""One request as an endpoint sees it, what it answers, and the table of endpoints."""
+"""One request as an endpoint sees it, and the table of endpoints."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
+from kits.fake_forge.access import Actor
+from kits.fake_forge.answers import Answer, Refusal, Route, invalid, not_found
+from kits.fake_forge.forge import Forge
+from kits.fake_forge.git import Git
 from kits.fake_forge.store import Doc
-
-if TYPE_CHECKING:
-    from kits.fake_forge.access import Actor
-    from kits.fake_forge.forge import Forge
-    from kits.fake_forge.git import Git
-    from kits.fake_forge.views import Views
-
-DOCS = "https://docs.github.com/rest"
-
-
-class Answer(NamedTuple):
-    """A status, a JSON value (None: no body) and headers."""
-
-    status: int
-    body: Any = None
-    headers: Mapping[str, str] = {}
-
-
-class Refusal(Exception):
-    """An answer that is no success; nothing of the request's is kept."""
-
-    def __init__(self, status: int, message: str, errors: list[Any] | None = None, **headers: str) -> None:
-        super().__init__(f"{status} {message}")
-        body: Doc = {"message": message, "documentation_url": DOCS, "status": str(status)}
-        if errors is not None:
-            body["errors"] = errors
-        self.answer = Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
-
-
-def not_found() -> Refusal:
-    return Refusal(404, "Not Found")
-
-
-def invalid(resource: str, **problem: Any) -> Refusal:
-    """422 as GitHub words it for one field: `code` is missing, invalid, already_exists, custom ..."""
-    return Refusal(422, "Validation Failed", [{"resource": resource, **problem}])
-
-
-def unprocessable(*sentences: str) -> Refusal:
-    """422 as GitHub words it for a rule of its models."""
-    return Refusal(422, "Unprocessable Entity", list(sentences))
+from kits.fake_forge.views import Views
 
 
 @dataclass
 class Ask:
     """A request whose sender is known and may do it."""
 
-    forge: "Forge"
-    actor: "Actor"
-    views: "Views"
+    forge: Forge
+    actor: Actor
+    views: Views
     method: str
     path: str
     values: dict[str, str]
@@ -82,7 +46,7 @@ class Ask:
         self._repo = repo
 
     @property
-    def git(self) -> "Git":
+    def git(self) -> Git:
         return self.forge.git(self.repo)
 
     @property
@@ -125,22 +89,6 @@ class Ask:
 
 
 Endpoint = Callable[[Ask], Answer]
-
-
-class Route(NamedTuple):
-    """One endpoint: who may call it, and how."""
-
-    method: str
-    template: str
-    pattern: re.Pattern[str]
-    grant: str | None
-    """What a fine-grained token or an app needs, as "pull_requests:write"; None: nothing."""
-    role: str
-    """What a person needs in the repository: read, triage, write, maintain or admin."""
-    kind: str
-    """Who calls: user (a token of anybody's), app (the app's own JWT), installation, anyone."""
-    call: Endpoint
-
 
 ROUTES: list[Route] = []
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import jsonschema_rs
 
-from kits.fake_forge.ask import Answer
+from kits.fake_forge.answers import Answer
 from kits.fake_forge.server import FakeGitHub
 from kits.fake_forge.store import Doc
 

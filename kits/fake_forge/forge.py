@@ -162,7 +162,7 @@ class Forge:
     # webhooks
 
     def views(self, actor: access.Actor) -> Views:
-        return Views(self, self.site, "/api/v3" if self.enterprise else "", actor)
+        return Views(self.store, self.git, self.site, "/api/v3" if self.enterprise else "", actor)
 
     def emit(self, repo: Doc, event: str, actor: access.Actor, action: str | None = None, **payload: Any) -> None:
         """Queue a webhook for whoever asked for this event."""

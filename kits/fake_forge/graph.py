@@ -10,7 +10,8 @@ from typing import Any
 from graphql import GraphQLError, build_schema, graphql_sync
 
 from kits.fake_forge import access
-from kits.fake_forge.ask import Answer, Ask, Refusal
+from kits.fake_forge.answers import Answer, Refusal
+from kits.fake_forge.ask import Ask
 from kits.fake_forge.endpoints.pulls import mergeable_state, set_draft
 from kits.fake_forge.endpoints.reviews import comments_of, resolve_thread, thread_id
 from kits.fake_forge.store import Doc

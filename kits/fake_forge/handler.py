@@ -5,24 +5,25 @@ import hmac
 import json
 import re
 import socket
+import ssl
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import kits.fake_forge.endpoints  # noqa: F401 fills the table of routes
 from kits.fake_forge import access, git_http, graph, pages
-from kits.fake_forge.ask import ROUTES, Answer, Ask, Refusal, Route, not_found
-from kits.fake_forge.faults import Fault
+from kits.fake_forge.answers import Answer, Refusal, Route, not_found
+from kits.fake_forge.ask import ROUTES, Ask
+from kits.fake_forge.faults import Fault, Faults
+from kits.fake_forge.forge import Forge
 from kits.fake_forge.limits import SECONDARY
 from kits.fake_forge.store import Doc
 from kits.fake_forge.views import Views
-
-if TYPE_CHECKING:
-    from kits.fake_forge.server import FakeGitHub
 
 PREFIX = "/api/v3"
 LARGEST = 26 * 1024 * 1024
@@ -34,6 +35,25 @@ class Cut(Exception):
     """Close the connection, and answer nothing."""
 
 
+class Served(Protocol):
+    """The forge that a connection is to: `FakeGitHub`, which has started this server."""
+
+    forge: Forge
+    faults: Faults
+    admin_key: str
+    tls: ssl.SSLContext | None
+    ended: threading.Event
+
+    @property
+    def url(self) -> str: ...
+
+    def note(
+        self, method: str, path: str, prefix: str, query: dict[str, str], body: Any, answer: Answer, route: Route | None
+    ) -> None: ...
+
+    def administer(self, name: str, fields: Mapping[str, Any]) -> Any: ...
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -42,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = 120
     disable_nagle_algorithm = True
-    fake: "FakeGitHub"
+    fake: Served
 
     def setup(self) -> None:
         context = self.fake.tls
@@ -138,12 +158,12 @@ class Handler(BaseHTTPRequestHandler):
     ) -> tuple[Answer, Route | None]:
         forge = self.fake.forge
         if path == "/graphql":
-            views = Views(forge, self.fake.url, PREFIX if prefix else "", actor)
+            views = Views(forge.store, forge.git, self.fake.url, PREFIX if prefix else "", actor)
             return graph.answer(Ask(forge, actor, views, "POST", path, {}, {}, body, self._lower())), None
         plain = self._by_id(path)
         route, values = find_route(self.command, plain)
         refuse_types(body, route)
-        views = Views(forge, self.fake.url, prefix, actor)
+        views = Views(forge.store, forge.git, self.fake.url, prefix, actor)
         ask = Ask(forge, actor, views, self.command, plain, values, dict(parse_qsl(query)), body, self._lower())
         try:
             repo = self._repository(values, path) if "repo" in values else None

@@ -8,7 +8,7 @@ import threading
 import time
 
 from kits.fake_forge.access import Actor
-from kits.fake_forge.ask import Refusal
+from kits.fake_forge.answers import Refusal
 
 SECONDARY = (
     "You have exceeded a secondary rate limit. Please wait a few minutes before you try again. If you reach out to "

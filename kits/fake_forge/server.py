@@ -16,7 +16,7 @@ from typing import Any
 from domain.errors import InputError
 from kits import certificate
 from kits.fake_forge import access
-from kits.fake_forge.ask import Answer, Route
+from kits.fake_forge.answers import Answer, Route
 from kits.fake_forge.faults import Fault, Faults
 from kits.fake_forge.forge import Forge
 from kits.fake_forge.handler import Handler

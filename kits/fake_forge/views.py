@@ -1,15 +1,13 @@
 """How the forge shows what it remembers: the shapes of the REST description."""
 
 import base64
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from kits.fake_forge import access
-from kits.fake_forge.git import Changed, Commit
-from kits.fake_forge.store import Doc
-
-if TYPE_CHECKING:
-    from kits.fake_forge.forge import Forge
+from kits.fake_forge.git import Changed, Commit, Git
+from kits.fake_forge.store import Doc, Store
 
 _USER_URLS = {
     "followers_url": "/followers",
@@ -73,10 +71,10 @@ def node_id(doc: Doc) -> str:
 
 
 class Views:
-    """Shapes for one request: its base addresses, and who looks."""
+    """Shapes for one request: its base addresses, and who looks. `git`: record of a repository → its git."""
 
-    def __init__(self, forge: "Forge", site: str, prefix: str, actor: access.Actor) -> None:
-        self.forge, self.store, self.site, self.actor = forge, forge.store, site, actor
+    def __init__(self, store: Store, git: Callable[[Doc], Git], site: str, prefix: str, actor: access.Actor) -> None:
+        self.store, self._git, self.site, self.actor = store, git, site, actor
         self.api = site + prefix
 
     def again(self, path: str, query: dict[str, str]) -> str:
@@ -530,7 +528,7 @@ class Views:
 
     def pull(self, repo: Doc, pull: Doc, mergeable: bool | None, state: str) -> Doc:
         """A whole pull request; `mergeable` None: not known yet."""
-        git = self.forge.git(repo)
+        git = self._git(repo)
         base = git.merge_base(pull["base_sha"], pull["head_sha"]) or pull["base_sha"]
         changes = git.changes(base, pull["head_sha"])
         return {

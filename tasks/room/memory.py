@@ -5,8 +5,8 @@ from prefect import get_run_logger
 from blocks.memory import Memory
 from blocks.workshop import Workshop
 from domain.errors import LockgateError
-from domain.ports import TreeEntry
 from domain.task import Outcome
+from domain.trees import TreeEntry
 
 
 def remember(shop: Workshop, repository: str, outcome: Outcome) -> None:

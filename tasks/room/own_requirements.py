@@ -12,9 +12,9 @@ from packaging.utils import canonicalize_name
 
 from blocks.workshop import Workshop
 from domain.errors import InputError
-from domain.ports import Tree
 from domain.task import Attempt, Prepared, Severity
 from domain.toolchain import BuiltProject
+from domain.trees import Tree
 from domain.wheels import started_by
 from tasks.room.requirements import installation, names_of, needs_build
 from tasks.room.room import toolchain_of

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from blocks.workshop import Workshop
 from domain.errors import SandboxError
-from domain.ports import Tree
 from domain.redaction import Redaction
 from domain.spots import Spotted, contents_digest
 from domain.task import Prepared
+from domain.trees import Tree
 from domain.value import digest_of
 
 _looking = threading.Lock()

@@ -19,10 +19,9 @@ from domain.detect.pip_files import Local, is_requirements_file, plain_lines
 from domain.detect.reading import View
 from domain.errors import InputError
 from domain.paths import matches
-from domain.ports import Tree, TreeEntry
 from domain.project import ProjectSettings
 from domain.toolchain import BuiltProject, Exported
-from domain.trees import LINK, pack, tree_digest, unpack
+from domain.trees import LINK, Tree, TreeEntry, pack, tree_digest, unpack
 from domain.value import digest_of
 from domain.wheels import metadata_of, split
 

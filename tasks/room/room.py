@@ -16,10 +16,11 @@ from domain.egress import Passport, Phase, Rule
 from domain.errors import InputError
 from domain.models import model_for
 from domain.paths import matches
-from domain.ports import Agent, Tree, Workspace
+from domain.ports import Agent, Workspace
 from domain.project import ProjectSettings
 from domain.redaction import Redaction
 from domain.task import Prepared
+from domain.trees import Tree
 from domain.value import digest_of
 from tasks.room.redaction import redacted
 from tasks.room.requirements import beside, wheels_of

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from domain.errors import InputError
-from domain.ports import Completed, Tree, Workspace
+from domain.ports import Completed, Workspace
 from domain.services import KNOWN, Service
+from domain.trees import Tree
 
 _PROGRAM = "/lockgate/platform/services"
 _FAILED = 96

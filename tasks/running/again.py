@@ -6,11 +6,11 @@ from typing import Protocol
 
 from domain.policy.baseline import is_named, is_named_alone
 from domain.policy.test_rules import Again
-from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.reports import BAD
 from domain.suppressions import Quarantine
 from domain.task import CaseOutcome, CaseRow, Suite
+from domain.trees import Tree
 from tasks.running.abreast import abreast
 
 MAX_RERUN = 20

@@ -6,10 +6,9 @@ from pathlib import PurePosixPath
 from blocks.workshop import Workshop
 from domain.brief import Acceptance
 from domain.policy.baseline import is_acceptance
-from domain.ports import Tree
 from domain.reports import BAD, MAX_MESSAGE
 from domain.task import BillLine, CaseOutcome, Prepared, Suite
-from domain.trees import tree_digest
+from domain.trees import Tree, tree_digest
 from domain.value import digest_of
 from tasks.room.redaction import printable
 from tasks.room.room import passport_of, toolchain_of

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from domain.checks import Problem, read_problems
 from domain.commands import argv_of
 from domain.errors import AgentError, InputError
-from domain.ports import Completed, Tree, Workspace
+from domain.ports import Completed, Workspace
 from domain.project import ProjectSettings
 from domain.reports import MAX_MESSAGE
+from domain.trees import Tree
 from tasks.room.room import in_directory
 from tasks.running.abreast import a_place, abreast
 from tasks.running.canaries import PLATFORM

@@ -26,8 +26,9 @@ from domain.mutation import (
 )
 from domain.policy.change import Change, text_of
 from domain.policy.mutation_rules import Noticed
-from domain.ports import Completed, Tree, Workspace
+from domain.ports import Completed, Workspace
 from domain.task import Mutation
+from domain.trees import Tree
 from tasks.running.canaries import PLATFORM, programs
 from tasks.running.runners import can_choose, environment, roots, run_of
 from tasks.running.suite import Rooms

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from posixpath import basename, dirname, join, normpath
 from typing import NamedTuple
 
-from domain.ports import Tree
 from domain.reports import Report
 from domain.task import CaseOutcome
+from domain.trees import Tree
 from tasks.running.canaries import PLATFORM, WORK
 
 _GO = """\

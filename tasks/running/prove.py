@@ -5,9 +5,9 @@ from typing import NamedTuple
 from blocks.workshop import Workshop
 from domain.brief import Acceptance, Brief
 from domain.errors import InputError
-from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.task import Prepared, Suite
+from domain.trees import Tree
 from domain.value import digest_of
 from tasks.room.requirements import Installation, installation, with_sources
 from tasks.room.room import toolchain_of

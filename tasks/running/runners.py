@@ -15,11 +15,12 @@ from domain.commands import argv_of, is_for_shell
 from domain.detect.metadata import read as read_metadata
 from domain.detect.reading import View
 from domain.errors import AgentError, InputError
-from domain.ports import Completed, Tree, Workspace
+from domain.ports import Completed, Workspace
 from domain.program_reports import read_cargo, read_go, read_programs
 from domain.project import ProjectSettings
 from domain.reports import Report, by_file, by_id, read_junit, read_tap
 from domain.task import CaseOutcome
+from domain.trees import Tree
 from tasks.room.room import in_directory
 from tasks.running.canaries import PLATFORM, PYTEST, REPORT, UNITTEST, WORK, Canaries, release
 from tasks.running.program_canaries import ProgramCanaries, program_canaries

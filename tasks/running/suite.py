@@ -21,11 +21,11 @@ from domain.errors import AgentError, InputError
 from domain.paths import matches
 from domain.policy.baseline import ACCEPTANCE_COMMAND
 from domain.policy.change_paths import RUN_FILES
-from domain.ports import Completed, Tree, TreeEntry, Workspace
+from domain.ports import Completed, Workspace
 from domain.project import ProjectSettings
 from domain.reports import Report
 from domain.task import Prepared, Suite
-from domain.trees import LINK
+from domain.trees import LINK, Tree, TreeEntry
 from domain.trees import pack as pack
 from domain.trees import tree_digest as tree_digest
 from domain.trees import unpack as unpack

@@ -19,7 +19,8 @@ from domain.brief import Acceptance, Brief
 from domain.egress import MODEL_HOSTS, Passport
 from domain.errors import InputError
 from domain.models import Metered, ModelPolicy
-from domain.ports import Desk, Egress, Tree, TreeEntry
+from domain.ports import Desk, Egress
+from domain.trees import Tree, TreeEntry
 from kits.fake_model import FakeModel
 from tests.contract.gateway import Running
 

@@ -12,9 +12,9 @@ from prefect import flow
 from blocks.workshop import Workshop, workshop
 from domain.brief import Brief
 from domain.policy import judge
-from domain.ports import Tree, TreeEntry
 from domain.task import Attempt, Evidence, Prepared, Scanned, Verdict
 from domain.task import Tested as OfTests
+from domain.trees import Tree, TreeEntry
 from tasks.edit import commit_attempt
 from tasks.prepare import prepare
 from tasks.security_scan import security_scan

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from blocks.forges import LocalForge
 from blocks.forges.github import GitHub
-from domain.ports import TreeEntry
+from domain.trees import TreeEntry
 from kits.fake_forge import FakeGitHub
 
 LEAST = {

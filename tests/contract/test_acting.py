@@ -21,7 +21,7 @@ from blocks.host import alive
 from blocks.ledger.ledger import Ledger
 from domain.errors import Fenced, Superseded
 from domain.models import ModelPolicy, Reserved
-from domain.ports import TreeEntry
+from domain.trees import TreeEntry
 from domain.value import Value
 from tasks.releasing import lease
 from tasks.releasing.engine import turn

@@ -13,8 +13,9 @@ from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.workspace import BubblewrapWorkspace
 from domain.brief import Acceptance, Brief, Scope
 from domain.errors import AgentError
-from domain.ports import Agent, Desk, Sandbox, Tree, TreeEntry
+from domain.ports import Agent, Desk, Sandbox
 from domain.task import Opinion, Plan
+from domain.trees import Tree, TreeEntry
 
 FILE = 0o100644
 TREE: Tree = {"greeting.txt": TreeEntry(FILE, b"hello\n"), "README.md": TreeEntry(FILE, b"# Greeting\n")}

@@ -41,8 +41,8 @@ from blocks.toolchains.wheels import WheelToolchains
 from domain.artifact import Artifact, ArtifactKind, Provenance, digest_of_files, outdated, referred_to
 from domain.errors import TargetError
 from domain.health import HealthCheck
-from domain.ports import ReleaseBuild, Tree, TreeEntry
-from domain.trees import FILE, LINK, PROGRAM
+from domain.ports import ReleaseBuild
+from domain.trees import FILE, LINK, PROGRAM, Tree, TreeEntry
 from domain.value import canonical
 from tests.contract.test_toolchain import wheel
 from tests.engine import engine_socket

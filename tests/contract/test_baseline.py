@@ -8,9 +8,9 @@ import pytest
 
 from blocks.workshop import Workshop
 from domain.brief import Brief
-from domain.ports import TreeEntry
 from domain.redaction import REPLACEMENT
 from domain.task import Prepared, Suite
+from domain.trees import TreeEntry
 from tasks.room import redaction
 from tasks.running import baseline
 from tests.contract.by_steps import Gated, a_workshop, brief, entry, gated, prepared_by

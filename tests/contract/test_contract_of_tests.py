@@ -15,9 +15,10 @@ from domain import task as values
 from domain.brief import Acceptance, AcceptanceFile, Brief
 from domain.policy.rule import apply
 from domain.policy.test_rules import RAN_RULES, Ran
-from domain.ports import Tree, Workspace
+from domain.ports import Workspace
 from domain.project import ProjectSettings
 from domain.task import Attempt, CaseOutcome, CaseRow, Prepared, Suite
+from domain.trees import Tree
 from tasks import test as step
 from tasks.pages import show
 from tasks.running import canaries

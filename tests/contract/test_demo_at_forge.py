@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from blocks.forges import LocalForge
 from blocks.forges.github import GitHub
 from domain.errors import Protected
-from domain.ports import TreeEntry
 from domain.pull_request import Annotation, DeploymentState, Level, Status, StatusState
+from domain.trees import TreeEntry
 from kits.fake_forge import FakeGitHub
 from station.demo import SHOP
 from station.demo_at_forge import AtForge

@@ -14,9 +14,8 @@ from blocks.scanners.dependencies import Dependencies
 from blocks.workshop import Workshop
 from domain.brief import Brief
 from domain.policy.dependency_rules import DEPENDENCY_RULES
-from domain.ports import Tree, TreeEntry
 from domain.task import Finding, Severity
-from domain.trees import LINK
+from domain.trees import LINK, Tree, TreeEntry
 from tests.contract.registry import Registry, integrity, serving, sha256
 
 REFUSE, PERSON, NOTE = Severity.REFUSE, Severity.PERSON, Severity.NOTE

@@ -13,9 +13,9 @@ from blocks.ledger.ledger import Ledger
 from blocks.targets.machine.process import ProcessTarget
 from domain.access import Holding
 from domain.errors import Fenced, Held, Inconclusive, LedgerError, TargetError
-from domain.ports import TreeEntry
 from domain.rollout import Rollout, SharePassed
 from domain.task import Release, RolledBack
+from domain.trees import TreeEntry
 from tasks.releasing import breaker, lease
 from tasks.releasing.engine import _Seen
 from tests.contract import test_target

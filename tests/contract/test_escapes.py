@@ -21,7 +21,8 @@ from blocks.host.docker import default_socket
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.docker import Docker
 from domain.errors import AgentError
-from domain.ports import Completed, Egress, Sandbox, Tree, TreeEntry, Workspace
+from domain.ports import Completed, Egress, Sandbox, Workspace
+from domain.trees import Tree, TreeEntry
 from tests.contract.test_sandbox import nap, running
 from tests.engine import engine_socket
 

@@ -10,7 +10,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from blocks.scanners import kingfisher
-from domain.ports import TreeEntry
+from domain.trees import TreeEntry
 from station import first_database, registered, settings
 
 

@@ -16,8 +16,8 @@ from blocks.forges import LocalForge
 from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place
 from domain.errors import AgentError, ForgeError, InputError
-from domain.ports import Forge, Tree, TreeEntry
-from domain.trees import check_path
+from domain.ports import Forge
+from domain.trees import Tree, TreeEntry, check_path
 
 AUTHOR = "Agent <agent@example.org>"
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from domain.ignored import Ignored
-from domain.ports import TreeEntry
+from domain.trees import TreeEntry
 
 FILE, PROGRAM = 0o100644, 0o100755
 IGNORES = {

@@ -19,10 +19,10 @@ from blocks.workshop import Workshop
 from domain.egress import Rule
 from domain.errors import InputError
 from domain.models import ModelPolicy
-from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.registries import NPM
 from domain.task import CaseOutcome, Prepared, Suite
+from domain.trees import Tree
 from tasks.room.room import room
 from tasks.running.suite import rooms, run_suite
 from tests.contract.gateway import Running

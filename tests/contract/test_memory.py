@@ -9,7 +9,7 @@ import pytest
 from blocks.memory import MAX_BYTES, Memory, block_name
 from blocks.scanners.kingfisher import Kingfisher
 from domain.errors import AgentError, InputError
-from domain.ports import TreeEntry
+from domain.trees import TreeEntry
 from tests.prefect_server import prefect_server
 
 REPOSITORY, AGENT = "/srv/git/shop.git", "claude-code/default"

@@ -21,10 +21,10 @@ from blocks.ledger.ledger import Ledger
 from blocks.targets.machine.process import ProcessTarget
 from blocks.workshop import Workshop, workshop
 from domain.errors import DatabaseError, InputError
-from domain.ports import Tree
 from domain.rehearsed import Migrated
 from domain.rollout import Rollout
 from domain.task import Attempt, Evidence, Merged, Prepared, Rehearsed, Release
+from domain.trees import Tree
 from flows.downgrade import one_back
 from flows.rollback import to_release
 from tasks.deploy import deploy, first_release

@@ -16,8 +16,9 @@ from blocks.scanners.tool import Tool
 from blocks.workshop import Workshop
 from domain.errors import AgentError
 from domain.policy import judge
-from domain.ports import Scanner, Tree
+from domain.ports import Scanner
 from domain.task import Decision, Evidence, Scanned
+from domain.trees import Tree
 from tests.contract.by_steps import a_workshop, brief, commit_of, entry, gated, prepared_by
 from tests.e2e import briefs
 from tests.e2e.briefs import git, repository

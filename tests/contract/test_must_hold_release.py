@@ -38,9 +38,10 @@ from blocks.workshop import Workshop
 from domain.brief import Acceptance, Brief
 from domain.errors import InputError, LedgerError, TargetError
 from domain.health import Answers, HealthCheck, HttpAnswer, read_health
-from domain.ports import ReleaseBuild, TreeEntry
+from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.task import Health, Release, RolledBack
+from domain.trees import TreeEntry
 from domain.value import Value
 from domain.windows import Freeze, closed
 from flows.report import ended

@@ -9,8 +9,8 @@ from blocks.toolchains.wheels import WheelToolchains
 from domain.detect.asked import exported, uv_words
 from domain.detect.reading import View
 from domain.errors import InputError
-from domain.ports import Tree
 from domain.project import ProjectSettings
+from domain.trees import Tree
 from domain.wheels import split
 from tests.unit.policy_cases import tree
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from blocks.workshop import Workshop
-from domain.ports import Tree, TreeEntry
+from domain.trees import Tree, TreeEntry
 from tests.contract.by_steps import a_workshop, brief, entry, gated, prepared_by
 from tests.e2e.briefs import FILES, repository
 

@@ -19,12 +19,12 @@ from blocks.workshop import Workshop, workshop
 from domain.brief import Acceptance, AcceptanceFile, Brief, Roles
 from domain.errors import SandboxError
 from domain.policy import change_findings
-from domain.ports import Tree, TreeEntry
 from domain.project import ProjectSettings
 from domain.redaction import REPLACEMENT
 from domain.spots import Spotted
 from domain.task import Attempt, Evidence, Feedback, Plan, Prepared, Scanned
 from domain.task import Tested as OfTests
+from domain.trees import Tree, TreeEntry
 from tasks.edit import edit
 from tasks.plan import plan
 from tasks.review import opinion

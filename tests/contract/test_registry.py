@@ -36,9 +36,9 @@ from blocks.workshop import Workshop, _pushed
 from domain.artifact import Provenance
 from domain.errors import TargetError
 from domain.health import HealthCheck
-from domain.ports import ReleaseBuild, Tree, TreeEntry
+from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
-from domain.trees import FILE
+from domain.trees import FILE, Tree, TreeEntry
 from kits.fake_ecs import FakeEcs
 from tests.contract.test_artifacts import KEY, about, builder, store, toolchain, toolchains
 from tests.contract.test_fake_ecs import PROJECT, SPEED, asked, client, create, image, register

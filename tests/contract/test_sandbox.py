@@ -25,7 +25,8 @@ from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.transcript import SHOWN
 from blocks.sandboxes.workspace import BubblewrapWorkspace
 from domain.errors import AgentError, InputError, SandboxError
-from domain.ports import Egress, Tree, TreeEntry
+from domain.ports import Egress
+from domain.trees import Tree, TreeEntry
 from tests.contract.users import until
 
 FILE, PROGRAM, LINK = 0o100644, 0o100755, 0o120000

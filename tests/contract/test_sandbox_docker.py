@@ -21,7 +21,7 @@ from blocks.sandboxes import docker_containers, docker_pool
 from blocks.sandboxes.docker import Docker
 from blocks.sandboxes.docker_workspace import BACKGROUND, DockerWorkspace
 from domain.errors import AgentError, InputError, SandboxError
-from domain.ports import Tree, TreeEntry
+from domain.trees import Tree, TreeEntry
 from tests.contract.test_sandbox import (  # noqa: F401 (collected here too)
     FILE,
     LINK,

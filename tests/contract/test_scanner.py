@@ -13,8 +13,9 @@ import pytest
 from blocks.scanners import SCAN_RULES, Bandit, Kingfisher, Ruff, tool
 from blocks.scanners.gitleaks import Gitleaks
 from blocks.scanners.tool import Tool
-from domain.ports import Scanner, Tree, TreeEntry
+from domain.ports import Scanner
 from domain.task import Finding, Severity
+from domain.trees import Tree, TreeEntry
 
 KINDS: list[type[Tool]] = [Kingfisher, Ruff, Bandit]
 Make = Callable[..., Tool]

@@ -7,8 +7,8 @@ import pytest
 
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from domain.errors import InputError
-from domain.ports import TreeEntry
 from domain.services import Service
+from domain.trees import TreeEntry
 from tasks.room.services import ServedWorkspace
 
 SERVICES = {

@@ -17,8 +17,9 @@ import pytest
 from blocks.targets.health_probe import UPSTREAM
 from blocks.targets.machine.process import ProcessTarget
 from domain.health import HealthCheck, HealthState, Identity
-from domain.ports import ReleaseBuild, TreeEntry
+from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
+from domain.trees import TreeEntry
 from tests.contract.shipping import bake, release
 from tests.contract.tiny_service import toolchain
 from tests.contract.users import free_port, until

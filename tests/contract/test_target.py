@@ -28,9 +28,10 @@ from blocks.targets.machine import confinement
 from blocks.targets.machine.process import ProcessTarget
 from domain.errors import TargetError
 from domain.health import HealthCheck
-from domain.ports import ReleaseBuild, Tree, TreeEntry
+from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.task import Release
+from domain.trees import Tree, TreeEntry
 from tests.contract.environments import processes_of as running
 from tests.contract.shipping import bake, release, rollback
 from tests.contract.tiny_service import CANARY

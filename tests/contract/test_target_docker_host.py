@@ -27,7 +27,8 @@ from blocks.targets.machine.containers import user
 from blocks.targets.machine.docker_host import DockerHostTarget
 from blocks.targets.releases import Releases
 from domain.errors import TargetError
-from domain.ports import ReleaseBuild, TreeEntry
+from domain.ports import ReleaseBuild
+from domain.trees import TreeEntry
 from tests.contract.docker_host import (
     container,
     docker_target,

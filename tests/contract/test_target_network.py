@@ -18,8 +18,9 @@ import pytest
 from blocks.host import processes
 from blocks.targets.machine.process import ProcessTarget
 from domain.health import HealthCheck
-from domain.ports import ReleaseBuild, TreeEntry
+from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
+from domain.trees import TreeEntry
 from tests.contract.gateway import Authority, Running, Upstream, rule, running
 from tests.contract.tiny_service import toolchain
 from tests.contract.users import free_port, until

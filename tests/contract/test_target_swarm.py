@@ -23,8 +23,9 @@ from blocks.targets.swarm.engine import Swarm, covers
 from blocks.targets.swarm.target import SwarmTarget
 from domain.errors import TargetError
 from domain.health import HealthCheck
-from domain.ports import ReleaseBuild, Target, TreeEntry
+from domain.ports import ReleaseBuild, Target
 from domain.rollout import Rollout
+from domain.trees import TreeEntry
 from tests.contract.image_registry import ImageRegistry
 from tests.contract.swarm_nodes import REGISTRY_PORT, Node, shared_swarm, tasks_of
 from tests.contract.tiny_service import CANARY

@@ -35,8 +35,8 @@ from blocks.targets.trial.database import place_of
 from blocks.targets.trial.trial import Trial, confined, sweep, tried
 from domain.errors import DatabaseError, TargetError
 from domain.migration import MigrationBudget, Patience, Rehearsal, nothing_runs
-from domain.ports import Tree, TreeEntry
 from domain.task import Decision
+from domain.trees import Tree, TreeEntry
 from tests.contract.trials import build_of, given, revision, shop, toolchain_at
 from tests.postgres import new_database
 from tests.unit.policy_cases import judged

@@ -12,7 +12,8 @@ from typing import Any
 from uv import find_uv_bin
 
 from domain.health import HealthCheck
-from domain.ports import ReleaseBuild, Tree, TreeEntry
+from domain.ports import ReleaseBuild
+from domain.trees import Tree, TreeEntry
 
 CANARY = "canary-7f3a-of-the-secret"
 """Value of the variable TOKEN, where a target has secrets."""

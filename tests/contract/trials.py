@@ -12,7 +12,8 @@ from uv import find_uv_bin
 
 from blocks.host.processes import RELEASE_UID
 from domain.health import HealthCheck
-from domain.ports import ReleaseBuild, Tree, TreeEntry
+from domain.ports import ReleaseBuild
+from domain.trees import Tree, TreeEntry
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop" / "repository"
 RUN = "python -m uvicorn shop.app:app --host {host} --port {port} --no-access-log"

@@ -6,10 +6,10 @@ from typing import Any
 from domain.brief import Acceptance, AcceptanceFile, Brief, Scope
 from domain.migration import MigrationBudget, Rehearsal
 from domain.policy import change_findings, judge
-from domain.ports import Tree, TreeEntry
 from domain.project import ProjectSettings
 from domain.rehearsed import findings_of, reasons_of
 from domain.task import Attempt, CaseOutcome, CaseRow, Evidence, Finding, Prepared, Rehearsed, Scanned, Tested, Verdict
+from domain.trees import Tree, TreeEntry
 
 COMMIT, BASE = "c" * 40, "b" * 40
 ACCEPTANCE = AcceptanceFile(path="tests/test_search.py", content="def test_search():\n    assert search('a') == []\n")

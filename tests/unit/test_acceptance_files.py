@@ -8,9 +8,9 @@ import pytest
 from blocks.workshop import Workshop
 from domain.brief import Acceptance, AcceptanceFile
 from domain.errors import AgentError
-from domain.ports import Tree
 from domain.prompts import Material, edit_prompt
 from domain.task import Finding, Prepared, Severity
+from domain.trees import Tree
 from tasks.edit import commit_attempt, with_acceptance
 from tasks.security_scan import _of_brief
 from tests.unit.policy_cases import PROJECT, head, prepared, tree

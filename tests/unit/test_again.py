@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from domain.policy.judge import judge
-from domain.ports import Tree
 from domain.project import ProjectSettings
 from domain.suppressions import Quarantine
 from domain.task import CaseOutcome, Decision, Suite
+from domain.trees import Tree
 from tasks.running.again import by_function, seen_again, unstable
 from tests.unit.policy_cases import GOOD_ROWS, evidence, prepared, row, tree
 

@@ -7,8 +7,8 @@ import pytest
 
 from domain.bait import BAIT_RULES, bait_in
 from domain.brief import Acceptance, Brief
-from domain.ports import TreeEntry
 from domain.task import Finding, Severity
+from domain.trees import TreeEntry
 from tests.unit.policy_cases import tree
 
 PROJECT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from domain.policy import judge
 from domain.policy.change import Change
 from domain.policy.passing import AGENT_REVIEW, AGENT_RULES, ALONE, ALONE_RULES, PASS_RULES, passes
 from domain.policy.reviewers import owners_of
-from domain.ports import Tree
 from domain.project import ProjectSettings, ReviewPolicy
 from domain.task import CaseOutcome, Decision, Evidence, Finding, Mutation, Opinion, Prepared, Severity, Suite, Verdict
+from domain.trees import Tree
 from tests.unit.policy_cases import GOOD_ROWS, PROJECT, attempt, evidence, head, prepared, row, tree
 
 EDIT: dict[str, Any] = {"shop/app.py": "import sys\n\n\ndef search(text):\n    return [text]\n"}

@@ -7,8 +7,8 @@ import pytest
 from domain.brief import Acceptance, AcceptanceFile, Scope
 from domain.policy import change_findings, judge
 from domain.policy.rule import MAX_HITS
-from domain.ports import TreeEntry
 from domain.task import Decision, Prepared, Severity
+from domain.trees import TreeEntry
 from tests.unit.policy_cases import ACCEPTANCE, PROJECT, attempt, evidence, found, head, prepared, tree
 
 Changes = dict[str, Any]

@@ -3,7 +3,7 @@
 import pytest
 
 from domain.policy import change_findings
-from domain.ports import Tree
+from domain.trees import Tree
 from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
 
 LIB = """pub fn add(a: i32, b: i32) -> i32 { a + b }

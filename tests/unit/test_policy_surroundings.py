@@ -3,7 +3,7 @@
 import pytest
 
 from domain.policy import change_findings
-from domain.ports import Tree
+from domain.trees import Tree
 from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
 
 BASE = {**PROJECT, **tree({"web/a.js": "exports.x = 1\n", ".travis.yml": "script: pytest\n", "Makefile": "all:\n"})}

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from domain.ports import Completed, Tree
+from domain.ports import Completed
 from domain.project import ProjectSettings
+from domain.trees import Tree
 from tasks.running.program_canaries import program_canaries
 from tasks.running.suite import Ask, run_suite
 from tests.unit.policy_cases import prepared, tree

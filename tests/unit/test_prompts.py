@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.brief import Acceptance, Scope
-from domain.ports import Tree, TreeEntry
 from domain.prompts import (
     CONVENTIONS,
     DATA,
@@ -27,6 +26,7 @@ from domain.prompts import (
     review_prompt,
 )
 from domain.task import Feedback, Plan
+from domain.trees import Tree, TreeEntry
 from tests.unit.policy_cases import COMMIT, PROJECT, prepared, tree
 
 PLAN = Plan(steps=("Write the endpoint", "Run the tests"), paths=("shop/app.py",), dependencies=("httpx",))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.policy.change_text import TEXT_PERSON_RULES
-from domain.ports import Tree, TreeEntry
 from domain.redaction import REPLACEMENT, Redaction
 from domain.spots import WIDE, Everywhere, Secret, Spot, Spotted, contents_digest, located
+from domain.trees import Tree, TreeEntry
 from tests.unit.policy_cases import found as findings_of
 from tests.unit.policy_cases import tree
 

@@ -7,8 +7,8 @@ import pytest
 
 from blocks.ledger.rows import Entry
 from domain.brief import Acceptance, Brief
-from domain.ports import Tree, TreeEntry
 from domain.project import ProjectSettings
+from domain.trees import Tree, TreeEntry
 from tasks.deploy import live_before
 from tasks.prepare import _release_refusals, with_locked_commands
 

@@ -17,7 +17,6 @@ from domain.access import Cancelled
 from domain.brief import Roles, Scope
 from domain.errors import Unapproved, Withdrawn
 from domain.policy import judge
-from domain.ports import Tree
 from domain.project import ReviewPolicy
 from domain.task import (
     Answer,
@@ -33,6 +32,7 @@ from domain.task import (
     Suite,
     Verdict,
 )
+from domain.trees import Tree
 from station import cancelling
 from tasks import merge as merging
 from tasks import review_gate as gate

@@ -3,10 +3,9 @@
 import pytest
 
 from domain.policy.reviewers import MAX_BYTES, canonical_name, may_approve, missing, needs, owned, owners_of, parse
-from domain.ports import TreeEntry
 from domain.project import ReviewPolicy
 from domain.task import Need, Prepared
-from domain.trees import LINK
+from domain.trees import LINK, TreeEntry
 from tests.unit.policy_cases import prepared, tree
 
 GITHUB = r"""

@@ -18,9 +18,10 @@ import pytest
 from blocks.workshop import Workshop
 from domain.brief import Acceptance, AcceptanceFile, Brief
 from domain.errors import AgentError, SandboxError
-from domain.ports import Completed, Tree, TreeEntry
+from domain.ports import Completed
 from domain.project import ProjectSettings
 from domain.task import CaseOutcome, Suite
+from domain.trees import Tree, TreeEntry
 from tasks.room.room import setup_said
 from tasks.running import canaries
 from tasks.running.canaries import REPORT

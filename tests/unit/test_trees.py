@@ -2,8 +2,7 @@
 
 import pytest
 
-from domain.ports import Tree, TreeEntry
-from domain.trees import check_link, check_path, check_tree, is_git_directory
+from domain.trees import Tree, TreeEntry, check_link, check_path, check_tree, is_git_directory
 
 FINE = [
     "a",

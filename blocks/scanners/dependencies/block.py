@@ -22,8 +22,8 @@ from blocks.scanners.tool import FAILED
 from domain.dependencies import DependencyChange, Ecosystem, Sight
 from domain.policy.dependency_rules import DEPENDENCY_RULES
 from domain.policy.rule import Hit, apply
-from domain.ports import Tree
 from domain.task import Finding
+from domain.trees import Tree
 
 PUBLIC = (
     "https://pypi.org/simple", "https://files.pythonhosted.org", "https://registry.npmjs.org", "https://registry.yarnpkg.com",

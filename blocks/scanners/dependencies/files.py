@@ -16,7 +16,7 @@ from domain.detect.pip_files import is_requirements_file
 from domain.detect.reading import View
 from domain.paths import matches
 from domain.policy.change import is_python
-from domain.ports import Tree
+from domain.trees import Tree
 from domain.value import digest_of
 
 Reader = Callable[[Reading, str], None]

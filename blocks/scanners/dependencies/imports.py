@@ -8,8 +8,7 @@ from blocks.scanners.dependencies import js_imports, python_imports
 from blocks.scanners.dependencies.npm_files import workspace
 from blocks.scanners.dependencies.reading import SHOWN, Reading
 from domain.dependencies import Ecosystem, Sight
-from domain.ports import Tree
-from domain.trees import LINK
+from domain.trees import LINK, Tree
 
 MAX_BYTES = 2_000_000
 """Larger files are left to a person: what is generated or vendored is not read by its shape."""

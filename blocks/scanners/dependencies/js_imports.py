@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from blocks.scanners.dependencies.reading import NPM_NAME, below, table
-from domain.ports import Tree
+from domain.trees import Tree
 
 SUFFIXES = (".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts", ".vue", ".svelte", ".astro")
 

@@ -11,8 +11,7 @@ from packaging.utils import canonicalize_name
 
 from domain import text as shown
 from domain.dependencies import Declaration, Ecosystem, Sight
-from domain.ports import Tree
-from domain.trees import LINK
+from domain.trees import LINK, Tree
 from domain.value import digest_of
 
 MAX_FILE_BYTES = 50_000_000

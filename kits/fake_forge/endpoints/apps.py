@@ -3,7 +3,8 @@
 import datetime
 
 from kits.fake_forge import access
-from kits.fake_forge.ask import Answer, Ask, Refusal, not_found, route
+from kits.fake_forge.answers import Answer, Refusal, not_found
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.store import Doc
 
 LIFE = datetime.timedelta(hours=1)

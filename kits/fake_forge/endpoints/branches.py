@@ -4,7 +4,8 @@ import re
 import subprocess
 from urllib.parse import quote
 
-from kits.fake_forge.ask import Answer, Ask, Refusal, not_found, route
+from kits.fake_forge.answers import Answer, Refusal, not_found
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.git import ZERO
 from kits.fake_forge.store import Doc
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from kits.fake_forge.ask import Answer, Ask, Refusal, invalid, not_found, route
+from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.endpoints.repositories import known_commit
 from kits.fake_forge.store import Doc
 

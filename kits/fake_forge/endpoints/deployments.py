@@ -1,6 +1,7 @@
 """Deployments, their statuses, and environments."""
 
-from kits.fake_forge.ask import Answer, Ask, Refusal, invalid, not_found, route
+from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.endpoints.pulls import results
 from kits.fake_forge.store import Doc
 

@@ -3,7 +3,8 @@
 import ipaddress
 from urllib.parse import urlsplit
 
-from kits.fake_forge.ask import Answer, Ask, Refusal, invalid, not_found, route
+from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.store import Doc
 
 READ, WRITE = "repository_hooks:read", "repository_hooks:write"

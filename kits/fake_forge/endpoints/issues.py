@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kits.fake_forge import access
-from kits.fake_forge.ask import Answer, Ask, Refusal, invalid, not_found, route
+from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.store import Doc
 
 LONGEST = 65_536

@@ -1,7 +1,8 @@
 """Who is who: the user of the token, others, collaborators and teams, and the rate limit."""
 
 from kits.fake_forge import access
-from kits.fake_forge.ask import Answer, Ask, Refusal, not_found, route
+from kits.fake_forge.answers import Answer, Refusal, not_found
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.store import Doc
 
 

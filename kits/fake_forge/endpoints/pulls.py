@@ -6,7 +6,8 @@ from typing import NamedTuple
 import pathspec
 
 from kits.fake_forge import access
-from kits.fake_forge.ask import Answer, Ask, Refusal, invalid, not_found, route
+from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.endpoints import issues
 from kits.fake_forge.endpoints.repositories import move_branch
 from kits.fake_forge.forge import MERGE_METHODS

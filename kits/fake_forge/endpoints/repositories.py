@@ -6,7 +6,8 @@ import subprocess
 from typing import Any
 
 from kits.fake_forge import access
-from kits.fake_forge.ask import Answer, Ask, Refusal, invalid, not_found, route
+from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.git import Git
 from kits.fake_forge.store import Doc
 

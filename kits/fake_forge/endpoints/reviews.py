@@ -3,7 +3,8 @@
 from typing import Any
 
 from kits.fake_forge import access
-from kits.fake_forge.ask import Answer, Ask, Refusal, not_found, route, unprocessable
+from kits.fake_forge.answers import Answer, Refusal, not_found, unprocessable
+from kits.fake_forge.ask import Ask, route
 from kits.fake_forge.endpoints.issues import checked_body
 from kits.fake_forge.endpoints.pulls import READ, WRITE, the_pull
 from kits.fake_forge.forge import hook_review

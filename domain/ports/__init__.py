@@ -1,0 +1,14 @@
+"""What the steps need of the outside world, one family a file. Each port has one contract suite in tests/contract/."""
+
+from domain.ports.agent import Agent, Desk, Worked
+from domain.ports.database import Database
+from domain.ports.forge import Forge, HostedForge
+from domain.ports.sandbox import RELAY_PORT, Completed, Egress, Sandbox, Toolchains, Workspace
+from domain.ports.scanner import Scanner
+from domain.ports.store import Store
+from domain.ports.target import ReleaseBuild, Target, Watch
+
+__all__ = [
+    "RELAY_PORT", "Agent", "Completed", "Database", "Desk", "Egress", "Forge", "HostedForge", "ReleaseBuild",
+    "Sandbox", "Scanner", "Store", "Target", "Toolchains", "Watch", "Worked", "Workspace",
+]  # fmt: skip
