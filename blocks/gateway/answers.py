@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from mitmproxy import http
 
+from blocks.gateway.exchange import exchange_of
 from blocks.gateway.http1 import answer, listener_of
 from blocks.gateway.redaction import Inflater, Redactor, forms
 from blocks.gateway.streams import Cleaning, Instead
@@ -14,9 +15,9 @@ _INFLATED = ("gzip", "x-gzip", "deflate")
 
 
 def redactor(flow: http.HTTPFlow) -> Redactor:
-    """For one answer: the secrets that its server may know, and those that addons put into `lockgate.redact`."""
-    known = listener_of(flow.client_conn).patterns(flow.metadata.get("lockgate.host", ""))
-    added = flow.metadata.get("lockgate.redact", ())
+    """For one answer: the secrets that its server may know, and those that addons put in beside."""
+    known = listener_of(flow.client_conn).patterns(exchange_of(flow).host)
+    added = exchange_of(flow).redact
     return Redactor((*known, *(form for value in added for form in forms(value))))
 
 
@@ -44,12 +45,13 @@ class Answers:
             flow.response = answer(502, "the answer could not be looked into")
 
     def _clean(self, flow: http.HTTPFlow) -> None:
-        if flow.response is None or "lockgate.refused" in flow.metadata:
+        exchange = exchange_of(flow)
+        if flow.response is None or exchange.is_refused:
             return
-        if note := flow.metadata.get("lockgate.note"):
-            note.status = flow.response.status_code
+        if exchange.note:
+            exchange.note.status = flow.response.status_code
         cleaner = redactor(flow)
-        whole = "lockgate.model" in flow.metadata and not flow.response.stream
+        whole = exchange.is_for_model and not flow.response.stream
         if not cleaner.patterns:
             flow.response.stream = flow.response.stream or not whole
             return

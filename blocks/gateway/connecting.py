@@ -11,6 +11,7 @@ from mitmproxy import connection, http
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from blocks.gateway.audit import Note
+from blocks.gateway.exchange import exchange_of
 from blocks.gateway.http1 import answer, listener_of
 from domain.egress_rules import is_reachable
 
@@ -57,10 +58,11 @@ class Connecting:
 
     def request(self, flow: http.HTTPFlow) -> None:
         """Model calls go where their addon says, which may be in one's own network."""
-        if "lockgate.model" not in flow.metadata or flow.response:
+        exchange = exchange_of(flow)
+        if not exchange.is_for_model or flow.response:
             return
-        upstream = flow.metadata.get("lockgate.upstream")
-        if upstream == (flow.request.host, flow.request.port):
+        upstream = exchange.upstream
+        if upstream is not None and upstream == (flow.request.host, flow.request.port):
             self.clear(flow, *upstream, private=True)
         else:
             flow.response = answer(403, "no such model provider")

@@ -17,6 +17,7 @@ from mitmproxy.net.http.url import hostport, parse_authority
 from blocks.gateway.answers import redactor
 from blocks.gateway.audit import Note
 from blocks.gateway.connecting import Connecting
+from blocks.gateway.exchange import exchange_of
 from blocks.gateway.http1 import answer, listener_of
 from blocks.gateway.listener import Listener
 from blocks.gateway.placeholders import Held, Misplaced, basic, fill_field, fill_header, found
@@ -98,17 +99,18 @@ class Gate:
             raise Denied(503, "the ledger cannot be written, so nothing leaves")
         way = self._way(flow)
         _clean(flow.request)
-        flow.metadata["lockgate.host"] = flow.request.data.host = way.host
+        exchange = exchange_of(flow)
+        exchange.host = flow.request.data.host = way.host
         flow.request.headers["host"] = hostport(way.scheme, way.host, way.port)
         if is_model_host(way.host):
             _model_access(listener.passport, way.host, way.port)
-            flow.metadata["lockgate.model"] = True
+            exchange.is_for_model = True
             self._note(flow, f"goes to provider {way.host.removesuffix(f'.{MODEL_HOSTS}')}")
             return
         reason, private = _judge(flow.request, way, listener.passport)
         used = self._fill_head(flow.request, way, listener)
         self._connecting.clear(flow, way.host, way.port, private=private)
-        flow.metadata["lockgate.reason"], flow.metadata["lockgate.used"] = reason, used
+        exchange.reason, exchange.used = reason, used
         if listener.secrets:
             self._look_into_body(flow, way, listener)
         else:
@@ -168,11 +170,11 @@ class Gate:
         """Whether the body is held until `request` has seen it, or watched while it leaves."""
         request = flow.request
         paths = readings(request.path)
-        fields = [
+        fields = tuple(
             held for held in listener.secrets
             if held.scope.field and not misuse(held.scope, way.scheme, request.method, way.host, paths)
-        ]  # fmt: skip
-        flow.metadata["lockgate.fields"] = fields
+        )  # fmt: skip
+        exchange_of(flow).fields = fields
         size = request.headers.get("content-length", "")
         if fields or (len(size) < 18 and size.isascii() and size.isdigit() and int(size) <= SMALL_BODY):
             return
@@ -182,14 +184,15 @@ class Gate:
 
     @_closed_on_failure
     async def request(self, flow: http.HTTPFlow) -> None:
-        if flow.response or flow.error or flow.request.stream or "lockgate.model" in flow.metadata:
+        exchange = exchange_of(flow)
+        if flow.response or flow.error or flow.request.stream or exchange.is_for_model:
             return
         body = flow.request.raw_content or b""
         if found(body):
-            for held in flow.metadata["lockgate.fields"]:
+            for held in exchange.fields:
                 if held.placeholder.encode() in body:
                     body = _fill_body(flow.request, body, held)
-                    flow.metadata["lockgate.used"] += (held.scope.name,)
+                    exchange.used += (held.scope.name,)
             if name := found(body):
                 raise Denied(403, f"the placeholder of secret {name} may not stand in this body")
             flow.request.content = body
@@ -216,7 +219,7 @@ class Gate:
 
     def refuse(self, flow: http.HTTPFlow, status: int, reason: str) -> None:
         """Answer in the server's place, and keep that in the audit."""
-        flow.metadata["lockgate.refused"] = True
+        exchange_of(flow).is_refused = True
         self._note(flow, reason, allowed=False)
         flow.request.stream = False
         flow.response = answer(status, reason)
@@ -226,15 +229,25 @@ class Gate:
         self._drop(flow)
 
     def _note(self, flow: http.HTTPFlow, reason: str, *, allowed: bool = True, used: tuple[str, ...] = ()) -> Note:
-        host = flow.metadata.get("lockgate.host", flow.request.host)
-        note = Note(host, flow.request.method, flow.request.path.partition("?")[0], allowed, reason, used)
-        flow.metadata["lockgate.note"] = listener_of(flow.client_conn).audit.add(note)
+        exchange = exchange_of(flow)
+        note = Note(
+            exchange.host or flow.request.host,
+            flow.request.method,
+            flow.request.path.partition("?")[0],
+            allowed,
+            reason,
+            used,
+        )
+        exchange.note = listener_of(flow.client_conn).audit.add(note)
         return note
 
     async def _let_out(self, flow: http.HTTPFlow) -> None:
         """Keep the decision; where a secret goes out, its use is in the ledger before that. Equal uses are counted."""
-        used, audit = flow.metadata["lockgate.used"], listener_of(flow.client_conn).audit
-        note = self._note(flow, flow.metadata["lockgate.reason"], used=used)
+        exchange, audit = exchange_of(flow), listener_of(flow.client_conn).audit
+        if exchange.reason is None:
+            raise Denied(500, "nothing has judged this request, so it was not sent")
+        used = exchange.used
+        note = self._note(flow, exchange.reason, used=used)
         if used and not audit.has_use(note):
             try:
                 await asyncio.to_thread(audit.flush)
@@ -244,9 +257,8 @@ class Gate:
 
 def _introduce(flow: http.HTTPFlow) -> Listener:
     listener = listener_of(flow.client_conn)
-    flow.metadata["lockgate.passport"] = listener.passport
-    flow.metadata["lockgate.token"] = listener.token
-    flow.metadata["lockgate.redact"] = []
+    exchange = exchange_of(flow)
+    exchange.passport, exchange.token, exchange.redact = listener.passport, listener.token, []
     return listener
 
 

@@ -16,6 +16,7 @@ from mitmproxy.options import Options
 from mitmproxy.tools.dump import DumpMaster
 from pydantic import SecretStr
 
+from blocks.gateway.exchange import exchange_of
 from blocks.gateway.models.account import Account
 from blocks.gateway.models.addon import Models
 from blocks.gateway.models.provider import ModelProvider
@@ -44,9 +45,8 @@ class Stamp:
         self.passport = passport
 
     def requestheaders(self, flow: HTTPFlow) -> None:
-        flow.metadata["lockgate.passport"] = self.passport
-        flow.metadata["lockgate.token"] = TOKEN
-        flow.metadata["lockgate.redact"] = []
+        exchange = exchange_of(flow)
+        exchange.passport, exchange.token = self.passport, TOKEN
 
 
 class Redacted:
@@ -65,7 +65,7 @@ class Redacted:
             flow.response.stream = count
 
     def response(self, flow: HTTPFlow) -> None:
-        self.redact.append(flow.metadata["lockgate.redact"])
+        self.redact.append(exchange_of(flow).redact)
 
 
 class Proxy:

@@ -9,12 +9,12 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from mitmproxy.connection import Server
 from mitmproxy.http import HTTPFlow, Response
 from mitmproxy.tls import TlsData
 
+from blocks.gateway.exchange import Sent, exchange_of
 from blocks.gateway.models import trust
 from blocks.gateway.models.account import Account
 from blocks.gateway.models.apis import error_body, route_of
@@ -30,20 +30,10 @@ from domain.models import Api, ModelPolicy, Reserved
 from domain.paths import matches
 
 KEY_REFUSED = (401, 403)
-SENT = "lockgate.sent"
 SHARE = 0.5
 """Of what is left, the part that one call may reserve before its output limit is lowered."""
-"""Where a flow's metadata has its `Sent`."""
 
 log = logging.getLogger(__name__)
-
-
-class Sent(NamedTuple):
-    """A request that went to a provider; `call` is None if it costs nothing."""
-
-    provider: str
-    api: Api
-    call: Call | None
 
 
 def provider_name(host: str) -> str | None:
@@ -55,9 +45,9 @@ def provider_name(host: str) -> str | None:
 class Models:
     """The mitmproxy addon for the hosts NAME.models.lockgate.internal.
 
-    Reads `flow.metadata["lockgate.passport"]` and `["lockgate.token"]`, which the listener put there before, and adds
-    the bytes that it puts in to the list `["lockgate.redact"]`. A request that may go out has its new address, host and
-    port, in `["lockgate.upstream"]`. `provider(name)` raises InputError for an unknown name.
+    Reads the exchange's `passport` and `token`, which the gate put there before, and adds the bytes that it puts in
+    to `redact`. A request that may go out has its new address, host and port, in `upstream`. `provider(name)` raises
+    InputError for an unknown name.
     """
 
     def __init__(
@@ -90,7 +80,8 @@ class Models:
         if not any(matches(name, [glob.partition("/")[0]]) for glob in passport.models):
             raise Denied(403, f"this sandbox may call no model of provider {name!r}")
         provider = self._provider(name)
-        flow.metadata["lockgate.api"] = provider.api
+        exchange = exchange_of(flow)
+        exchange.api = provider.api
         path, query = path_and_query(flow.request)
         route, path_model = route_of(provider.api, flow.request.method, path)
         body, call = b"", None
@@ -116,8 +107,8 @@ class Models:
                 if refusal := self._account.reserve(reserved, passport.usd, policy, passport.token):
                     raise Denied(402, refusal)
                 call = Call(reserved, price, route, ask)
-        flow.metadata[SENT] = Sent(name, provider.api, call)
-        upstream = flow.metadata["lockgate.upstream"] = (provider.upstream.host, provider.upstream.port)
+        exchange.sent = Sent(name, provider.api, call)
+        upstream = exchange.upstream = (provider.upstream.host, provider.upstream.port)
         if provider.extra_ca is not None:
             self._authorities[upstream] = provider.extra_ca
         send_to(flow, provider, path, query, body)
@@ -134,7 +125,7 @@ class Models:
 
     def responseheaders(self, flow: HTTPFlow) -> None:
         """Let a good answer through as it comes, read on the way. One that is packed is read when it is whole."""
-        sent, response = flow.metadata.get(SENT), flow.response
+        sent, response = exchange_of(flow).sent, flow.response
         if sent is None or response is None:
             return
         if response.status_code in KEY_REFUSED:
@@ -155,7 +146,7 @@ class Models:
 
     async def response(self, flow: HTTPFlow) -> None:
         """The answer has ended: its cost is on record before the sandbox sees the end."""
-        sent, response = flow.metadata.pop(SENT, None), flow.response
+        sent, response = _take_sent(flow), flow.response
         if sent is None or response is None:
             return
         status, note = response.status_code, ""
@@ -173,13 +164,20 @@ class Models:
 
     async def error(self, flow: HTTPFlow) -> None:
         """The client or the provider broke off, or the provider was never reached."""
-        sent = flow.metadata.pop(SENT, None)
+        sent = _take_sent(flow)
         if sent is None or sent.call is None:
             return
         status = flow.response.status_code if flow.response else None
         reached = flow.server_conn.timestamp_tcp_setup is not None
         note = "" if reached else "the provider was not reached"
         await asyncio.to_thread(self._account.settle, sent.call.metered(status, note, reached=reached))
+
+
+def _take_sent(flow: HTTPFlow) -> Sent | None:
+    """What was sent, for the one who puts its cost on record: nobody else finds it after that."""
+    exchange = exchange_of(flow)
+    sent, exchange.sent = exchange.sent, None
+    return sent
 
 
 def _as_bytes(ask: Ask) -> bytes:
@@ -213,7 +211,7 @@ def _reserved(passport: Passport, model: str, usd: float) -> Reserved:
 
 
 def _answer(flow: HTTPFlow, status: int, sentence: str) -> None:
-    api = flow.metadata.get("lockgate.api") or _api_of(flow.request.path)
+    api = exchange_of(flow).api or _api_of(flow.request.path)
     body = json.dumps(error_body(api, status, sentence)).encode()
     flow.response = Response.make(status, body, {"content-type": "application/json"})
 

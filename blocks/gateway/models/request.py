@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from mitmproxy.http import Headers, HTTPFlow, Request
 
+from blocks.gateway.exchange import exchange_of
 from blocks.gateway.models.apis import MODEL, QUERY
 from blocks.gateway.models.ask import Denied, Json
 from blocks.gateway.models.provider import ModelProvider
@@ -23,14 +24,10 @@ TOKEN_HEADERS = ("x-api-key", "x-goog-api-key", "authorization")
 
 def passport_of(flow: HTTPFlow) -> Passport:
     """Whose request it is. Raises Denied if it does not carry the run token of its own listener."""
-    passport, token = flow.metadata.get("lockgate.passport"), flow.metadata.get("lockgate.token")
+    exchange = exchange_of(flow)
+    passport, token = exchange.passport, exchange.token
     shown = [flow.request.headers.get(name, "").removeprefix("Bearer ") for name in TOKEN_HEADERS]
-    if not (
-        isinstance(passport, Passport)
-        and isinstance(token, str)
-        and token
-        and any(hmac.compare_digest(value.encode(), token.encode()) for value in shown)
-    ):
+    if not (passport and token and any(hmac.compare_digest(value.encode(), token.encode()) for value in shown)):
         raise Denied(401, "the run token is missing or is not this sandbox's: send it where the API key would be")
     return passport
 
@@ -90,4 +87,4 @@ def send_to(flow: HTTPFlow, provider: ModelProvider, path: str, query: str, body
     request.raw_content = body
     if request.method == "POST":
         request.headers["content-length"] = str(len(body))
-    flow.metadata.setdefault("lockgate.redact", []).extend(provider.secret_bytes)
+    exchange_of(flow).redact.extend(provider.secret_bytes)
