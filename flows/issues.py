@@ -40,7 +40,7 @@ from domain.issues import (
 )
 from domain.policy.brief_lint import lint_brief
 from domain.policy.issue_triggers import is_a_person, triggers, why_changed, why_stopped
-from domain.ports import HostedForge
+from domain.ports import IssueForge
 from flows.issue_comment import FINAL, comment_of
 from tasks.people.pager import page
 
@@ -56,7 +56,7 @@ log = logging.getLogger("lockgate")
 class Place:
     """What we remember of one repository between two rounds. All of it is found again without it."""
 
-    def __init__(self, host: HostedForge, number: int, started: datetime, since: datetime) -> None:
+    def __init__(self, host: IssueForge, number: int, started: datetime, since: datetime) -> None:
         self.host, self.id, self.started, self.since = host, number, started, since
         self.done: dict[int, object] = {}
         """Issue → what it was like when all of its triggers were decided."""
@@ -103,7 +103,9 @@ class IssueWatch:
     def _look_at(self, client: SyncPrefectClient, name: str, shop: Workshop, intake: IssueIntake) -> None:
         host = shop.forge.hosted(intake.repository)
         if host is None:
-            raise InputError("no github block is for it: name one under `hosts` of the workshop's forge")
+            raise InputError("no block of a hosted forge is for it: name one under `hosts` of the workshop's forge")
+        if not isinstance(host, IssueForge):
+            raise InputError(f"issues at {host.host} become no runs yet: only those of GitHub do")
         place = self._places.get((name, intake)) or _place(shop, host, intake)
         self._places[(name, intake)], place.host = place, host
 
@@ -121,7 +123,7 @@ class IssueWatch:
         work.follow(client)
 
 
-def _place(shop: Workshop, host: HostedForge, intake: IssueIntake) -> Place:
+def _place(shop: Workshop, host: IssueForge, intake: IssueIntake) -> Place:
     """Where we were. What was asked for before this was switched on starts nothing."""
     number = host.repository_id(intake.repository)
     key = f"issues/{host.host}/{number}/{intake.label.casefold()}"

@@ -1,32 +1,36 @@
 """GitHub, github.com and Enterprise Server: pull requests, reviews, statuses, merges and deployments by its REST API.
 
-Two things have no REST: a draft that becomes ready, and whether a thread is resolved; they are asked by GraphQL. Plain
-httpx for two dozen calls: a client library repeats writes by itself, and here nothing is written that was not looked
-for first (https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api).
+Two things have no REST: a draft that becomes ready, and whether a thread is resolved; they are asked by GraphQL.
 """
 
 import base64
-import functools
 import json
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from time import sleep
 from typing import Any, ClassVar, NamedTuple, Self
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
-import httpx
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pydantic import Field, SecretStr, model_validator
 
-from blocks.base import THIS_MACHINE, LockgateBlock
-from blocks.forges.credential import RepositoryCredential
+from blocks.forges import hosted
+from blocks.forges.hosted import (
+    HostedBlock,
+    Missing,
+    Moved,
+    Refusal,
+    Said,
+    bounded,
+    changed,
+    json_of,
+    short,
+)
 from domain.brief import Repository
-from domain.errors import ForgeError, InputError, NotYet
+from domain.errors import ForgeError, InputError
 from domain.issues import Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import (
     DeploymentState,
@@ -45,13 +49,7 @@ from domain.text import one_line
 
 VERSION = "2022-11-28"
 """https://docs.github.com/en/rest/about-the-rest-api/api-versions"""
-MAX_BODY = 65_000
-"""Characters of a body or comment; GitHub takes 65,536."""
-MAX_SENTENCE = 140
-"""Characters of a status or deployment: https://docs.github.com/en/rest/commits/statuses#create-a-commit-status"""
 LEAST_SECRET = 16
-LONGEST_WAIT_S = 120.0
-"""How long a call waits where GitHub says when it may come again; the step is tried again after that."""
 RENEW_S = 300.0
 """An installation token, good for an hour, is renewed so long before its end."""
 PERMISSIONS = {
@@ -67,7 +65,6 @@ IF_GRANTED = {"checks": "write"}
 """The same, if the App has it."""
 BY_US = "by Lockgate"
 """What our deployments say of themselves: those of others are left alone."""
-PER_PAGE = 100
 CHECK_STATES: dict[StatusState, dict[str, str]] = {
     StatusState.PENDING: {"status": "in_progress"},
     StatusState.SUCCESS: {"status": "completed", "conclusion": "success"},
@@ -103,15 +100,7 @@ query($thread: ID!, $after: String) {{ node(id: $thread) {{ ... on PullRequestRe
 {_REMARKS}"""
 
 
-class Page(NamedTuple):
-    """One answer that GitHub gave, and the mark by which it says that nothing changed since (304, which is free)."""
-
-    etag: str
-    body: Any
-    following: str | None
-
-
-class GitHub(LockgateBlock):
+class GitHub(HostedBlock):
     """GitHub, for the repositories below `url`: by a fine-grained token, or as a GitHub App."""
 
     _block_type_name: ClassVar[str] = "Lockgate GitHub"
@@ -130,18 +119,9 @@ class GitHub(LockgateBlock):
     webhook_secret: SecretStr | None = Field(
         None, description="Of webhooks to /door/webhooks/github/NAME of this block; empty: none are taken"
     )
-    desk_url: str = Field("", description="The desk as your people open it; pull requests link to it")
-    certificate: str = Field("", description="The authority's certificate (PEM) of a host with one of its own")
-    timeout_s: float = Field(30, gt=0, description="Longest time for one call, in seconds")
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
-        for address in (self.url, self._api):
-            site = urlsplit(address)
-            if site.scheme not in ("https", "http") or not site.hostname or site.query or "@" in site.netloc:
-                raise ValueError(f"{address!r} is not an address that begins with https:// and names a host")
-            if site.scheme == "http" and site.hostname not in THIS_MACHINE:
-                raise ValueError("a token is not sent over http: use https")
+    def _signs(self) -> Self:
         if self.webhook_secret and len(self.webhook_secret.get_secret_value()) < LEAST_SECRET:
             raise ValueError(f"a webhook_secret has {LEAST_SECRET} characters at least: whoever guesses it is believed")
         is_app = bool(self.app_id and self.private_key)
@@ -151,32 +131,17 @@ class GitHub(LockgateBlock):
 
     # ── who and where ──
 
-    @property
-    def host(self) -> str:
-        """Its name, such as github.com."""
-        return urlsplit(self.url).netloc
-
-    def is_for(self, repository: str) -> bool:
-        """Whether the repository is `url`, or one below it, in whatever case: to GitHub that is the same."""
-        if any(part in (".", "..") for part in unquote(repository).split("/")):
-            return False
-        return f"{repository.rstrip('/')}/".casefold().startswith(f"{self.url.rstrip('/')}/".casefold())
-
-    def credential(self, repository: str) -> RepositoryCredential:
-        """What opens this repository for git: the same token, through a pipe."""
-        return RepositoryCredential(url=repository, token=SecretStr(self._token(repository)))
-
     def me(self, repository: str) -> str:
         """The login that the platform writes as."""
         if self.private_key:
             return f"{self._as_app('GET', '/app')['slug']}[bot]"
-        return str(self._get(repository, "/user")["login"])
+        return super().me(repository)
 
     # ── pull requests ──
 
     def propose(self, repository: str, branch: str, base: str, title: str, body: str, *, draft: bool) -> PullRequest:
         """The one pull request from `branch`, made or brought up to date. One that is over is given as it is."""
-        where, body = _path(repository), _bounded(body)
+        where, body = _path(repository), bounded(body)
         known = self._from(repository, branch)
         if known is None:
             asked = {"title": title, "head": branch, "base": base, "body": body, "draft": draft}
@@ -281,13 +246,13 @@ class GitHub(LockgateBlock):
         said: dict[str, tuple[str, str]] = {}
         for one in self._all(repository, f"{where}/commits/{commit}/statuses"):  # the newest first
             said.setdefault(one["context"], (one["state"], one["description"] or ""))
-        for status in statuses:
-            sentence = _short(status.sentence)
+        for status in changed(statuses, said):
             if only_those_there and status.context not in said:
                 continue
-            if said.get(status.context) != (status.state.value, sentence):
-                body = {"state": status.state.value, "context": status.context, "description": sentence}
-                self._send(repository, "POST", f"{where}/statuses/{commit}", body)
+            body = {
+                "state": status.state.value, "context": status.context, "description": short(status.sentence),
+            }  # fmt: skip
+            self._send(repository, "POST", f"{where}/statuses/{commit}", body)
 
     def _report_checks(self, repository: str, commit: str, statuses: Sequence[Status]) -> None:
         where, me = f"/repos/{_path(repository)}", self.me(repository).removesuffix("[bot]")
@@ -302,7 +267,7 @@ class GitHub(LockgateBlock):
     def _report_check(self, repository: str, commit: str, status: Status, known: Any) -> None:
         """One check run. Its annotations are added, never replaced: those that are there already are counted."""
         where = f"/repos/{_path(repository)}/check-runs"
-        output = {"title": _short(status.sentence), "summary": _bounded(status.text or status.sentence)}
+        output = {"title": short(status.sentence), "summary": bounded(status.text or status.sentence)}
         state = CHECK_STATES[status.state]
         notes = [
             {
@@ -325,17 +290,16 @@ class GitHub(LockgateBlock):
             self._send(repository, "PATCH", f"{where}/{known['id']}", body)
             there, is_said = there + len(some), True
 
-    def comment(self, repository: str, number: int, marker: str, body: str) -> None:
-        """The one comment of ours that begins with the hidden marker; others' comments are never touched."""
-        where, text = f"/repos/{_path(repository)}/issues", _bounded(f"<!-- {marker} -->\n{body}")
-        me = self.me(repository).casefold()
-        for one in self._all(repository, f"{where}/{number}/comments"):
-            by = str((one["user"] or {}).get("login", "")).casefold()
-            if by == me and str(one["body"] or "").startswith(f"<!-- {marker} -->"):
-                if one["body"] != text:
-                    self._send(repository, "PATCH", f"{where}/comments/{one['id']}", {"body": text})
-                return
-        self._send(repository, "POST", f"{where}/{number}/comments", {"body": text})
+    def _comments(self, repository: str, number: int) -> Iterator[Said]:
+        for one in self._all(repository, f"/repos/{_path(repository)}/issues/{number}/comments"):
+            yield Said(one["id"], str((one["user"] or {}).get("login", "")), str(one["body"] or ""))
+
+    def _write_comment(self, repository: str, number: int, known: int | None, text: str) -> None:
+        where = f"/repos/{_path(repository)}/issues"
+        if known is None:
+            self._send(repository, "POST", f"{where}/{number}/comments", {"body": text})
+        else:
+            self._send(repository, "PATCH", f"{where}/comments/{known}", {"body": text})
 
     # ── what people say ──
 
@@ -472,10 +436,10 @@ class GitHub(LockgateBlock):
         while True:
             stamp = quote(f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", safe="")
             asked = f"{path}?{query}&" if query else f"{path}?"
-            ordered = f"{asked}sort=updated&direction=asc&since={stamp}&per_page={PER_PAGE}&page={page}"
+            ordered = f"{asked}sort=updated&direction=asc&since={stamp}&per_page={hosted.PER_PAGE}&page={page}"
             got = self._page(repository, ordered).body
             found |= {one["id"]: one for one in got}
-            if len(got) < PER_PAGE:
+            if len(got) < hosted.PER_PAGE:
                 return sorted(found.values(), key=lambda one: (one["updated_at"], one["id"]))
             last = datetime.fromisoformat(got[-1]["updated_at"]) - timedelta(seconds=1)
             since, page = (last, 1) if last > since else (since, page + 1)
@@ -534,7 +498,7 @@ class GitHub(LockgateBlock):
         if any(one["state"] == state.value for one in said):
             return
         at = f"{where}/{ours[0]['id']}/statuses"
-        told = {"state": state.value, "description": _short(sentence), "environment_url": url, "auto_inactive": True}
+        told = {"state": state.value, "description": short(sentence), "environment_url": url, "auto_inactive": True}
         self._send(repository, "POST", at, told)
 
     def why_blocked(self, repository: str, number: int, looks: int = 1) -> str | None:
@@ -545,7 +509,7 @@ class GitHub(LockgateBlock):
         """
         for turn in range(looks):
             if turn:
-                sleep(1)  # our question began the computing
+                hosted.sleep(1)  # our question began the computing
             one = self._get(repository, f"/repos/{_path(repository)}/pulls/{number}")
             state = str(one.get("mergeable_state") or "unknown")
             if state != "unknown" or one["state"] != "open":
@@ -560,35 +524,6 @@ class GitHub(LockgateBlock):
             return "the rules of its branch are not fulfilled yet: required checks, reviews or conversations"
         return f"the forge calls its state {one_line(state)}, which nobody here knows"
 
-    def why_over(self, repository: str) -> str | None:
-        """Why nothing can be done there any more; None if it can."""
-        try:
-            one = self._get(repository, f"/repos/{_path(repository)}")
-        except Moved as err:
-            return str(err)
-        if one.get("archived"):
-            return f"{repository} was archived at {self.host}: unarchive it, and send the brief anew"
-        return None
-
-    def is_answering(self, repository: str) -> bool:
-        """Whether it answers at all; with a refusal, too."""
-        try:
-            self._get(repository, f"/repos/{_path(repository)}")
-        except NotYet:
-            return False
-        except (ForgeError, InputError):
-            return True  # the run is told the same, and says it
-        return True
-
-    def doctor(self, repository: str) -> str | None:
-        """None if the token works for this repository, else what is missing."""
-        try:
-            self._get(repository, f"/repos/{_path(repository)}")
-            self.me(repository)
-        except (ForgeError, InputError) as err:
-            return str(err)
-        return None
-
     # ── one client ──
 
     @property
@@ -598,123 +533,28 @@ class GitHub(LockgateBlock):
         site = urlsplit(self.url)
         return "https://api.github.com" if site.netloc == "github.com" else f"{site.scheme}://{site.netloc}/api/v3"
 
-    def _get(self, repository: str, path: str) -> Any:
-        return self._page(repository, path).body
+    def _shown(self, repository: str) -> Any:
+        return self._get(repository, f"/repos/{_path(repository)}")
 
-    def _all(self, repository: str, path: str, name: str = "") -> list[Any]:
-        """Every page of a list, or of the list called `name` in it. One that breaks is an error, never a shorter list.
-
-        A page that is still as it was says nothing of a next one that came since: after a full one, it is asked for.
-        """
-        first = f"{path}{'&' if '?' in path else '?'}per_page={PER_PAGE}"
-        found: list[Any] = []
-        following: str | None = first
-        number = 1
-        while following is not None:
-            page = self._page(repository, following)
-            items = page.body[name] if name else page.body
-            found += items
-            number += 1
-            following = page.following or (f"{first}&page={number}" if len(items) >= PER_PAGE else None)
-        return found
-
-    def _page(self, repository: str, path: str) -> Page:
-        """One answer; from memory where GitHub says that it is still so."""
-        key = (self._api, self._identity, path)
-        known = _pages.get(key)
-        answer = self._signed_call(repository, "GET", path, etag=known.etag if known else "")
-        if answer.status_code == 304 and known:
-            return known
-        page = Page(answer.headers.get("etag", ""), _json(answer), self._following(answer))
-        if page.etag:
-            if len(_pages) > 2000:
-                _pages.clear()
-            _pages[key] = page
-        return page
-
-    def _following(self, answer: httpx.Response) -> str | None:
-        address = answer.links.get("next", {}).get("url")
-        if address is None:
-            return None
-        if not address.startswith(f"{self._api}/"):
-            raise ForgeError(f"{self.host}: the next page is at another address: the token is not sent there")
-        return str(address[len(self._api) :])
-
-    def _send(self, repository: str, method: str, path: str, body: Mapping[str, Any]) -> Any:
-        return _json(self._signed_call(repository, method, path, body))
+    def _headers(self, token: str) -> dict[str, str]:
+        more = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": VERSION}
+        return super()._headers(token) | more
 
     def _graph(self, repository: str, query: str, variables: Mapping[str, Any]) -> Any:
         base = self._api.removesuffix("/api/v3")
         address = f"{base}/api/graphql" if base != self._api else f"{base}/graphql"
         given = {"query": query, "variables": variables}
-        answer = _json(self._signed_call(repository, "POST", address, given))
+        answer = json_of(self._signed_call(repository, "POST", address, given))
         if answer.get("errors") or not answer.get("data"):
             said = "; ".join(str(one.get("message", "")) for one in answer.get("errors") or ()) or "no data"
             raise ForgeError(f"{self.host}: {said}")
         return answer["data"]
 
-    def _signed_call(
-        self, repository: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, etag: str = ""
-    ) -> httpx.Response:
-        """One request with our token. An App whose token is not taken any more gets a new one, once."""
-        token = self._token(repository)
-        try:
-            return self._call(method, path, token, body, etag=etag)
-        except Unsigned:  # nothing was done
-            if not self.forget_token(repository, token):
-                raise
-        return self._call(method, path, self._token(repository), body, etag=etag)
-
-    def _call(
-        self, method: str, path: str, token: str, body: Mapping[str, Any] | None = None, *, etag: str = ""
-    ) -> httpx.Response:
-        """One request. A read is tried again; a write never is, for it may have been done."""
-        address = path if "://" in path else f"{self._api}{path}"
-        headers = {"Authorization": f"Bearer {token}", "X-GitHub-Api-Version": VERSION}
-        headers |= {"If-None-Match": etag} if etag else {}
-        last = ""
-        for turn in range(4):
-            try:
-                answer = _client(self.certificate).request(
-                    method, address, json=body, headers=headers, timeout=self.timeout_s
-                )
-            except httpx.HTTPError as err:
-                last = f"{self.host} does not answer: {type(err).__name__}"
-                if method != "GET":
-                    raise NotYet(last) from None  # an error of httpx holds the request, and with it the token
-            else:
-                wait_s = _wait_s(answer)
-                if wait_s is None and (answer.status_code < 500 or method != "GET"):
-                    return self._accepted(answer, method, path)
-                last = f"{self.host} answered {answer.status_code} to {method} {_plain(path)}"
-                if wait_s is not None:
-                    if wait_s > LONGEST_WAIT_S or turn == 3:
-                        raise NotYet(f"{last}: too many requests, try again in {wait_s:.0f} s")
-                    sleep(wait_s)
-                    continue
-            sleep(0.5 * (turn + 1))
-        raise NotYet(last)
-
-    def _accepted(self, answer: httpx.Response, method: str, path: str) -> httpx.Response:
-        code = answer.status_code
-        if code < 300 or code == 304:
-            return answer
-        said = f"{self.host} answered {code} to {method} {_plain(path)}: {_message(answer)}"
-        if 300 <= code < 400:
-            raise Moved(f"{said}: it was renamed or moved; name its new address, and send the brief anew")
-        if code == 401:
-            raise Unsigned(f"{said}: the token ran out or was taken back; save a new one in the block")
-        if code == 404:
-            raise Missing(f"{said}: it is gone, or the token may not see it")
-        if code >= 500:
-            raise NotYet(said)
-        raise Refusal(said, _message(answer), code)
-
     # ── who signs ──
 
     @property
     def _identity(self) -> str:
-        return self.app_id or str(hash(self.token.get_secret_value() if self.token else ""))
+        return self.app_id or super()._identity
 
     def _token(self, repository: str) -> str:
         if self.token:
@@ -756,7 +596,7 @@ class GitHub(LockgateBlock):
         return InstallationToken(str(made["token"]), time.time() + 3600, "checks" in more)
 
     def _as_app(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        return _json(self._call(method, path, self._signed(), body))
+        return json_of(self._call(method, path, self._signed(), body))
 
     def _signed(self) -> str:
         """A token of the App itself, for nine minutes.
@@ -776,26 +616,6 @@ class GitHub(LockgateBlock):
         return (text + b"." + _encoded(key.sign(text, padding.PKCS1v15(), hashes.SHA256()))).decode()
 
 
-class Missing(InputError):
-    """It is not there, or the token may not see it."""
-
-
-class Unsigned(InputError):
-    """The token is not taken."""
-
-
-class Moved(InputError):
-    """It has another address now."""
-
-
-class Refusal(ForgeError):
-    """GitHub understood, and said no."""
-
-    def __init__(self, text: str, said: str, code: int) -> None:
-        super().__init__(text)
-        self.said, self.code = said, code
-
-
 class InstallationToken(NamedTuple):
     """What an App works with in one repository."""
 
@@ -806,17 +626,8 @@ class InstallationToken(NamedTuple):
 
 
 NONE = InstallationToken("", 0.0, False)
-_pages: dict[tuple[str, str, str], Page] = {}
 _tokens: dict[tuple[str, str, str], InstallationToken] = {}
 _tokens_lock = threading.RLock()
-
-
-@functools.lru_cache(maxsize=4)
-def _client(certificate: str) -> httpx.Client:
-    """One for all: it follows no redirect, so no token goes to where a host points."""
-    context = ssl.create_default_context(cadata=certificate or None)
-    headers = {"Accept": "application/vnd.github+json", "User-Agent": "lockgate"}
-    return httpx.Client(verify=context, headers=headers, follow_redirects=False)
 
 
 def _path(repository: str) -> str:
@@ -848,56 +659,6 @@ def _issue(one: Mapping[str, Any]) -> Issue:
 def _author(author: Mapping[str, Any]) -> Person:
     kind = author.get("__typename")
     return Person(login=author["login"], id=author.get("databaseId") or 0, is_bot=kind != "User")
-
-
-def _wait_s(answer: httpx.Response) -> float | None:
-    """How long GitHub wants to be left alone; None if it does not.
-
-    https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
-    """
-    if answer.status_code not in (403, 429):
-        return None
-    after = answer.headers.get("retry-after", "")
-    if after.isdigit():
-        return float(after)
-    if answer.headers.get("x-ratelimit-remaining") == "0":
-        reset = answer.headers.get("x-ratelimit-reset", "")
-        return max(1.0, float(reset) - time.time()) if reset.isdigit() else 60.0
-    return 60.0 if answer.status_code == 429 or "secondary rate limit" in answer.text.lower() else None
-
-
-def _json(answer: httpx.Response) -> Any:
-    try:
-        return answer.json() if answer.content else {}
-    except ValueError:
-        raise ForgeError(f"{answer.url.host} answered something that is no JSON") from None
-
-
-def _message(answer: httpx.Response) -> str:
-    """What it says, on one line, bounded."""
-    try:
-        said = answer.json()
-        errors = said.get("errors") or ()
-        more = [
-            str(one.get("message") or one.get("code") or "") if isinstance(one, dict) else str(one) for one in errors
-        ]
-        text = ": ".join(part for part in (str(said.get("message", "")), "; ".join(filter(None, more))) if part)
-    except (ValueError, AttributeError):
-        text = answer.text
-    return " ".join(text.split())[:300]
-
-
-def _plain(path: str) -> str:
-    return urlsplit(path).path
-
-
-def _bounded(text: str) -> str:
-    return text if len(text) <= MAX_BODY else f"{text[:MAX_BODY]}\n\n… cut here; the desk has all of it"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_SENTENCE else f"{line[: MAX_SENTENCE - 1]}…"
 
 
 def _encoded(data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from domain.issues import Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import DeploymentState, MergeAnswer, Person, PullRequest, PullReview, Status, Thread
@@ -143,6 +143,11 @@ class HostedForge(Protocol):
         self, repository: str, commit: str, environment: str, state: DeploymentState, url: str, sentence: str
     ) -> None:
         """How the release of `commit` to `environment` goes. Said once a state."""
+
+
+@runtime_checkable
+class IssueForge(HostedForge, Protocol):
+    """A hosted forge whose issues become runs."""
 
     def repository_id(self, repository: str) -> int:
         """Its number, which stays where it is renamed."""

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from blocks.forges import git as runner
-from blocks.forges import github
+from blocks.forges import github, hosted
 from blocks.forges.github import GitHub
 from domain.errors import ForgeError, InputError, NotYet
 from domain.pull_request import (
@@ -254,7 +254,7 @@ def test_a_limit_is_waited_for_and_a_break_of_pages_is_no_shorter_list(
     at: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(github, "sleep", waited.append)
+    monkeypatch.setattr(hosted, "sleep", waited.append)
     pull, _ = proposed(at, "lockgate/limits", "LIMIT = 1\n")
     at.fake.fault("secondary_limit", method="POST", path="/comments$", seconds=3)
     at.host.comment(at.address, pull.number, "lockgate:limit", "hello")
@@ -281,7 +281,7 @@ def test_a_read_that_changed_nothing_costs_nothing(at: World) -> None:
 
 
 def test_a_full_page_that_is_as_it_was_hides_no_next_page(at: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(github, "PER_PAGE", 3)
+    monkeypatch.setattr(hosted, "PER_PAGE", 3)
     pull, _ = proposed(at, "lockgate/pages", "PAGES = 1\n")
     ann = at.person("ann")
     for turn in range(3):
@@ -324,7 +324,7 @@ def test_what_the_forge_does_not_say_is_no(word: str | None, why: str | None, mo
     host, slept = GitHub(token=SecretStr("t")), list[float]()
     shown = {"state": "open", "mergeable_state": word, "draft": False}
     monkeypatch.setattr(GitHub, "_get", lambda *_: shown)
-    monkeypatch.setattr(github, "sleep", slept.append)
+    monkeypatch.setattr(hosted, "sleep", slept.append)
     said = host.why_blocked("https://github.com/acme/shop", 1, looks=5)
     assert said is None if why is None else said is not None and why in said
     assert len(slept) == (4 if why == "has not said yet" else 0), "it is waited for, and not for ever"

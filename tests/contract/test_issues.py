@@ -483,8 +483,8 @@ def test_what_nobody_wants_any_more_is_cancelled_before_it_costs_more(intake: In
 def test_a_list_that_breaks_in_the_middle_starts_nothing_until_it_is_whole(
     intake: Intake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blocks.forges.github.PER_PAGE", 2)
-    monkeypatch.setattr("blocks.forges.github.sleep", lambda s: None)
+    monkeypatch.setattr("blocks.forges.hosted.PER_PAGE", 2)
+    monkeypatch.setattr("blocks.forges.hosted.sleep", lambda s: None)
     numbers = []
     for n in range(5):
         intake.at.fake.forge.skew_s += 5
@@ -506,7 +506,7 @@ def test_a_list_that_breaks_in_the_middle_starts_nothing_until_it_is_whole(
 
 
 def test_what_changes_while_the_list_is_read_is_not_missed(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("blocks.forges.github.PER_PAGE", 2)
+    monkeypatch.setattr("blocks.forges.hosted.PER_PAGE", 2)
     numbers = []
     for n in range(6):
         intake.at.fake.forge.skew_s += 5
@@ -529,7 +529,7 @@ def test_what_changes_while_the_list_is_read_is_not_missed(intake: Intake, monke
 def test_a_forge_that_fails_in_the_middle_starts_nothing_twice(
     intake: Intake, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("blocks.forges.github.sleep", lambda s: None)
+    monkeypatch.setattr("blocks.forges.hosted.sleep", lambda s: None)
     number = intake.issue()
     intake.label(number)
     intake.at.fake.fault("status", path=what, times=0)

@@ -1,0 +1,358 @@
+"""What all hosted forges share: which repositories a block is for, one client for its API, the one comment of a run,
+and what an answer means that is no success. A forge is one file on top of it; who may let a change pass is in
+domain/policy/pull_review.py, for all of them.
+
+Plain httpx: a client library repeats writes by itself, and here nothing is written that was not looked for first.
+"""
+
+import functools
+import ssl
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
+
+import httpx
+from pydantic import Field, SecretStr, model_validator
+
+from blocks.base import THIS_MACHINE, LockgateBlock
+from blocks.forges.credential import RepositoryCredential
+from domain.brief import Repository
+from domain.errors import ForgeError, InputError, NotYet
+from domain.pull_request import Status
+
+MAX_BODY = 65_000
+"""Characters of a body or comment; GitHub takes 65,536, and others more."""
+MAX_SENTENCE = 140
+"""Characters of a status or deployment: https://docs.github.com/en/rest/commits/statuses#create-a-commit-status"""
+LONGEST_WAIT_S = 120.0
+"""How long a call waits where a forge says when it may come again; the step is tried again after that."""
+PER_PAGE = 100
+sleep = time.sleep
+
+
+class Page(NamedTuple):
+    """One answer that a forge gave, and the mark by which it says that nothing changed since (304)."""
+
+    etag: str
+    body: Any
+    following: str | None
+
+
+class Said(NamedTuple):
+    """A comment at a pull request."""
+
+    id: int
+    login: str
+    text: str
+
+
+class HostedBlock(LockgateBlock):
+    """A hosted forge, for the repositories below `url`."""
+
+    url: Repository = Field(description="What its repositories begin with, such as https://git.example.org/acme")
+    api_url: str = Field("", description="Empty: where such a forge has its API")
+    token: SecretStr | None = Field(None, description="A token of the platform's own user")
+    desk_url: str = Field("", description="The desk as your people open it; pull requests link to it")
+    certificate: str = Field("", description="The authority's certificate (PEM) of a host with one of its own")
+    timeout_s: float = Field(30, gt=0, description="Longest time for one call, in seconds")
+
+    _size: ClassVar[str] = "per_page"
+    """What a query calls the length of a page."""
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        for address in (self.url, self._api):
+            site = urlsplit(address)
+            if site.scheme not in ("https", "http") or not site.hostname or site.query or "@" in site.netloc:
+                raise ValueError(f"{address!r} is not an address that begins with https:// and names a host")
+            if site.scheme == "http" and site.hostname not in THIS_MACHINE:
+                raise ValueError("a token is not sent over http: use https")
+        return self
+
+    # ── who and where ──
+
+    @property
+    def host(self) -> str:
+        """Its name, such as github.com."""
+        return urlsplit(self.url).netloc
+
+    def is_for(self, repository: str) -> bool:
+        """Whether the repository is `url`, or one below it, in whatever case: to a forge that is the same."""
+        if any(part in (".", "..") for part in unquote(repository).split("/")):
+            return False
+        return f"{repository.rstrip('/')}/".casefold().startswith(f"{self.url.rstrip('/')}/".casefold())
+
+    def credential(self, repository: str) -> RepositoryCredential:
+        """What opens this repository for git: the same token, through a pipe."""
+        return RepositoryCredential(url=repository, token=SecretStr(self._token(repository)))
+
+    def forget_token(self, repository: str, token: str | None = None) -> bool:
+        """The token that it had was not taken; whether the next call gets a new one."""
+        return False
+
+    def me(self, repository: str) -> str:
+        """The login that the platform writes as."""
+        return str(self._get(repository, "/user")["login"])
+
+    def why_over(self, repository: str) -> str | None:
+        """Why nothing can be done there any more; None if it can."""
+        try:
+            one = self._shown(repository)
+        except Moved as err:
+            return str(err)
+        if one.get("archived"):
+            return f"{repository} was archived at {self.host}: unarchive it, and send the brief anew"
+        return None
+
+    def is_answering(self, repository: str) -> bool:
+        """Whether it answers at all; with a refusal, too."""
+        try:
+            self._shown(repository)
+        except NotYet:
+            return False
+        except (ForgeError, InputError):
+            return True  # the run is told the same, and says it
+        return True
+
+    def doctor(self, repository: str) -> str | None:
+        """None if the token works for this repository, else what is missing."""
+        try:
+            self._shown(repository)
+            self.me(repository)
+        except (ForgeError, InputError) as err:
+            return str(err)
+        return None
+
+    # ── what is written once ──
+
+    def comment(self, repository: str, number: int, marker: str, body: str) -> None:
+        """The one comment of ours that begins with the hidden marker; others' comments are never touched."""
+        mark, me = f"<!-- {marker} -->", self.me(repository).casefold()
+        text = bounded(f"{mark}\n{body}")
+        for one in self._comments(repository, number):
+            if one.login.casefold() == me and one.text.startswith(mark):
+                if one.text != text:
+                    self._write_comment(repository, number, one.id, text)
+                return
+        self._write_comment(repository, number, None, text)
+
+    def _comments(self, repository: str, number: int) -> Iterable[Said]:
+        raise NotImplementedError
+
+    def _write_comment(self, repository: str, number: int, known: int | None, text: str) -> None:
+        """`known`: the one to replace."""
+        raise NotImplementedError
+
+    # ── one client ──
+
+    @property
+    def _api(self) -> str:
+        """Where its API begins."""
+        raise NotImplementedError
+
+    def _shown(self, repository: str) -> Any:
+        """What it says of the repository itself."""
+        raise NotImplementedError
+
+    def _headers(self, token: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {token}"}
+
+    def _token(self, repository: str) -> str:
+        return self.token.get_secret_value() if self.token else ""
+
+    @property
+    def _identity(self) -> str:
+        """Whose answers are remembered together."""
+        return str(hash(self._token(self.url)))
+
+    def _get(self, repository: str, path: str) -> Any:
+        return self._page(repository, path).body
+
+    def _all(self, repository: str, path: str, name: str = "") -> list[Any]:
+        """Every page of a list, or of the list called `name` in it. One that breaks is an error, never a shorter list.
+
+        A page that is still as it was says nothing of a next one that came since: after a full one, it is asked for.
+        """
+        first = f"{path}{'&' if '?' in path else '?'}{self._size}={PER_PAGE}"
+        found: list[Any] = []
+        following: str | None = first
+        number = 1
+        while following is not None:
+            page = self._page(repository, following)
+            items = page.body[name] if name else page.body
+            found += items
+            number += 1
+            following = page.following or (f"{first}&page={number}" if self._goes_on(items) else None)
+        return found
+
+    def _goes_on(self, items: Sequence[Any]) -> bool:
+        """Whether there may be a page after this one, of which nothing was said."""
+        return len(items) >= PER_PAGE
+
+    def _page(self, repository: str, path: str) -> Page:
+        """One answer; from memory where the forge says that it is still so."""
+        key = (self._api, self._identity, path)
+        known = _pages.get(key)
+        answer = self._signed_call(repository, "GET", path, etag=known.etag if known else "")
+        if answer.status_code == 304 and known:
+            return known
+        page = Page(answer.headers.get("etag", ""), json_of(answer), self._following(answer))
+        if page.etag:
+            if len(_pages) > 2000:
+                _pages.clear()
+            _pages[key] = page
+        return page
+
+    def _following(self, answer: httpx.Response) -> str | None:
+        address = answer.links.get("next", {}).get("url")
+        if address is None:
+            return None
+        if not address.startswith(f"{self._api}/"):
+            raise ForgeError(f"{self.host}: the next page is at another address: the token is not sent there")
+        return str(address[len(self._api) :])
+
+    def _send(self, repository: str, method: str, path: str, body: Mapping[str, Any]) -> Any:
+        return json_of(self._signed_call(repository, method, path, body))
+
+    def _signed_call(
+        self, repository: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, etag: str = ""
+    ) -> httpx.Response:
+        """One request with our token. One that is not taken any more is replaced once, where there can be another."""
+        token = self._token(repository)
+        try:
+            return self._call(method, path, token, body, etag=etag)
+        except Unsigned:  # nothing was done
+            if not self.forget_token(repository, token):
+                raise
+        return self._call(method, path, self._token(repository), body, etag=etag)
+
+    def _call(
+        self, method: str, path: str, token: str, body: Mapping[str, Any] | None = None, *, etag: str = ""
+    ) -> httpx.Response:
+        """One request. A read is tried again; a write never is, for it may have been done."""
+        address = path if "://" in path else f"{self._api}{path}"
+        headers = self._headers(token) | ({"If-None-Match": etag} if etag else {})
+        last = ""
+        for turn in range(4):
+            try:
+                answer = _client(self.certificate).request(
+                    method, address, json=body, headers=headers, timeout=self.timeout_s
+                )
+            except httpx.HTTPError as err:
+                last = f"{self.host} does not answer: {type(err).__name__}"
+                if method != "GET":
+                    raise NotYet(last) from None  # an error of httpx holds the request, and with it the token
+            else:
+                wait_s = _wait_s(answer)
+                if wait_s is None and (answer.status_code < 500 or method != "GET"):
+                    return self._accepted(answer, method, path)
+                last = f"{self.host} answered {answer.status_code} to {method} {_plain(path)}"
+                if wait_s is not None:
+                    if wait_s > LONGEST_WAIT_S or turn == 3:
+                        raise NotYet(f"{last}: too many requests, try again in {wait_s:.0f} s")
+                    sleep(wait_s)
+                    continue
+            sleep(0.5 * (turn + 1))
+        raise NotYet(last)
+
+    def _accepted(self, answer: httpx.Response, method: str, path: str) -> httpx.Response:
+        code = answer.status_code
+        if code < 300 or code == 304:
+            return answer
+        said = f"{self.host} answered {code} to {method} {_plain(path)}: {_message(answer)}"
+        if 300 <= code < 400:
+            raise Moved(f"{said}: it was renamed or moved; name its new address, and send the brief anew")
+        if code == 401:
+            raise Unsigned(f"{said}: the token ran out or was taken back; save a new one in the block")
+        if code == 404:
+            raise Missing(f"{said}: it is gone, or the token may not see it")
+        if code >= 500:
+            raise NotYet(said)
+        raise Refusal(said, _message(answer), code)
+
+
+class Missing(InputError):
+    """It is not there, or the token may not see it."""
+
+
+class Unsigned(InputError):
+    """The token is not taken."""
+
+
+class Moved(InputError):
+    """It has another address now."""
+
+
+class Refusal(ForgeError):
+    """The forge understood, and said no."""
+
+    def __init__(self, text: str, said: str, code: int) -> None:
+        super().__init__(text)
+        self.said, self.code = said, code
+
+
+_pages: dict[tuple[str, str, str], Page] = {}
+
+
+@functools.lru_cache(maxsize=4)
+def _client(certificate: str) -> httpx.Client:
+    """One for all: it follows no redirect, so no token goes to where a host points."""
+    context = ssl.create_default_context(cadata=certificate or None)
+    headers = {"Accept": "application/json", "User-Agent": "lockgate"}
+    return httpx.Client(verify=context, headers=headers, follow_redirects=False)
+
+
+def changed(statuses: Sequence[Status], said: Mapping[str, tuple[str, str]]) -> Sequence[Status]:
+    """Those that do not say the same already. `said`: name → (state, sentence) of the newest of each."""
+    return [one for one in statuses if said.get(one.context) != (one.state.value, short(one.sentence))]
+
+
+def bounded(text: str) -> str:
+    return text if len(text) <= MAX_BODY else f"{text[:MAX_BODY]}\n\n… cut here; the desk has all of it"
+
+
+def short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_SENTENCE else f"{line[: MAX_SENTENCE - 1]}…"
+
+
+def json_of(answer: httpx.Response) -> Any:
+    try:
+        return answer.json() if answer.content else {}
+    except ValueError:
+        raise ForgeError(f"{answer.url.host} answered something that is no JSON") from None
+
+
+def _wait_s(answer: httpx.Response) -> float | None:
+    """How long a forge wants to be left alone; None if it does not.
+
+    https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api#exceeding-the-rate-limit
+    """
+    if answer.status_code not in (403, 429):
+        return None
+    after = answer.headers.get("retry-after", "")
+    if after.isdigit():
+        return float(after)
+    if answer.headers.get("x-ratelimit-remaining") == "0":
+        reset = answer.headers.get("x-ratelimit-reset", "")
+        return max(1.0, float(reset) - time.time()) if reset.isdigit() else 60.0
+    return 60.0 if answer.status_code == 429 or "secondary rate limit" in answer.text.lower() else None
+
+
+def _message(answer: httpx.Response) -> str:
+    """What it says, on one line, bounded."""
+    try:
+        said = answer.json()
+        errors = said.get("errors") or ()
+        more = [
+            str(one.get("message") or one.get("code") or "") if isinstance(one, dict) else str(one) for one in errors
+        ]
+        text = ": ".join(part for part in (str(said.get("message", "")), "; ".join(filter(None, more))) if part)
+    except (ValueError, AttributeError):
+        text = answer.text
+    return " ".join(text.split())[:300]
+
+
+def _plain(path: str) -> str:
+    return urlsplit(path).path
