@@ -1,6 +1,7 @@
 """An issue at a hosted forge: pull request, approval and merge there, and a release; killed after each write."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ BODY = (
     "### Goal\n\n`double(a)` of `sums.py` returns twice `a`\n\n### Acceptance\n\n"
     "```python\n# tests/acceptance/test_double.py\n" + ACCEPTANCE + "```"
 )
+REVERT_KILLS = ("revert-before",)
 KILLS = ("publish-after", "propose-after", "merge-there-after", "announce-after", "comment-after")
 
 
@@ -71,6 +73,59 @@ def seen_in_processes(secret: str) -> Iterator[list[str]]:
     yield found
     over.set()
     thread.join()
+
+
+@pytest.mark.timeout(1200)
+def test_the_demo_at_a_forge_goes_from_the_issue_to_live_with_a_rollback_by_pull_request_on_the_way(
+    station: Station,
+) -> None:
+    """Killed when the pull request that reverts is open, and before that is on record."""
+    done: list[Any] = []
+    before = {run["id"] for run in _demos(station)}
+    thread = threading.Thread(target=lambda: done.append(station.lockgate("demo", "--yes", "--forge", timeout_s=900)))
+    thread.start()
+    while thread.is_alive() and not (new := [run["id"] for run in _demos(station) if run["id"] not in before]):
+        time.sleep(0.5)
+    points = station.kill(new[0], REVERT_KILLS)
+    thread.join()
+    (demo,) = done
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert sorted(file.name for file in points.iterdir()) == sorted(f"{point}.done" for point in REVERT_KILLS)
+    said = re.sub(r"[0-9a-f]{12}", "COMMIT", demo.stdout)
+    wanted = (
+        "issue 1 by ann, with the label lockgate: Add a /v2/search endpoint",
+        "issue 1: comment by lockgate[bot]",
+        "pull request 2 by lockgate[bot]: Add a /v2/search endpoint",
+        "pull request 2: check lockgate/tests: success",
+        "pull request 2: check lockgate: in_progress",
+        "pull request 2: ann, whom this demo plays, approves COMMIT",
+        "pull request 2 is merged as COMMIT",
+        "deployment of COMMIT to shop: in_progress",
+        "pull request 3 by lockgate[bot]: Revert ",
+        "pull request 2: comment by lockgate[bot]",
+        "deployment of COMMIT to shop: inactive",
+        "pull request 3: ann, whom this demo plays, approves COMMIT",
+        "pull request 3 is merged as COMMIT",
+        "pull request 4 is merged as COMMIT",
+        "deployment of COMMIT to shop: success",
+        "**live**",
+    )
+    assert [line for line in wanted if line not in said] == [], demo.stdout
+    assert "pull request 5" not in said, "whatever died, each is made once"
+    (back,) = station.entries(new[0], "rolled_back")
+    (merged_back,) = station.entries(new[0], "reverted")
+    assert back.body["revert"] is None and back.body["revert_pull"].endswith("/pull/3") and merged_back.body["commit"]
+    outcome = station.entries(new[0], "outcome")[-1].body
+    assert (outcome["end"], outcome["attempts"]) == ("live", 3)
+    assert station.lockgate("bill", new[0]).returncode == 0
+
+
+def _demos(station: Station) -> list[dict[str, Any]]:
+    try:
+        runs = station.api("POST", "/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 50})
+    except (OSError, httpx.HTTPError):
+        return []
+    return [run for run in runs if run["name"] == "Add a /v2/search endpoint"]
 
 
 def issue_that_is_taken(station: Station, asked: Callable[..., Any]) -> int:
