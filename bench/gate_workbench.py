@@ -58,7 +58,7 @@ def workbench(folder: Path, registry: Registry) -> Iterator["Workbench"]:
     (folder / "home").mkdir()
     shops = _shops(folder, registry)
     blocks.workshop.workshop = shops.__getitem__  # type: ignore[assignment]
-    tasks.prepare.unusable_agents = lambda _: ()  # the hands are no block, and there is no server to ask
+    tasks.prepare.unusable_agents = lambda *_: ()  # the hands are no block, and there is no server to ask
     try:
         with disable_run_logger():
             yield Workbench(folder)

@@ -1,6 +1,7 @@
 """What is set up under which name, as the server lists it. No block is loaded for it, so that a brief with a wrong name
 is answered in a second."""
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
@@ -9,6 +10,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.gateway.models.pricing import rates
 from blocks.gateway.models.provider import ModelProvider
+from domain.agent_scope import AgentScope, outside, used_up
 from domain.brief import Brief, Part, parts_of
 from domain.errors import InputError
 from domain.models import ModelPolicy, model_for
@@ -16,23 +18,29 @@ from domain.models import ModelPolicy, model_for
 AGENT_KINDS = ("claude-code", "codex", "mini-swe", "opencode", "aider", "command", "replay")
 
 
-def unusable(brief: Brief) -> tuple[str, ...]:
-    """What of a brief's names nobody set up, each with the names that exist; empty means go."""
+Spent = Callable[[str], float]
+"""Agent, as kind/name → US dollars that its model calls cost this week, by the ledger."""
+
+
+def unusable(brief: Brief, spent: Spent | None = None) -> tuple[str, ...]:
+    """What of a brief's names nobody set up, each with the names that exist, and what its agents are not for; empty
+    means go."""
     with get_client(sync_client=True) as client:
         shop = _find(client, "workshop", brief.workshop)
         if shop is None:
             return (f"there is no workshop {brief.workshop!r}: {_known(_names(client, 'workshop'))}",)
         missing = _environment(brief, shop)
-    return (*([missing] if missing else ()), *unusable_agents(brief))
+    return (*([missing] if missing else ()), *unusable_agents(brief, spent))
 
 
-def unusable_agents(brief: Brief) -> tuple[str, ...]:
-    """The same of its agents and their models. The workshop exists."""
+def unusable_agents(brief: Brief, spent: Spent | None = None) -> tuple[str, ...]:
+    """The same of its agents, their scopes and their models. The workshop exists. `spent`: None if what an agent may
+    spend in a week is not looked at, as in a run that has begun."""
     with get_client(sync_client=True) as client:
         shop = _find(client, "workshop", brief.workshop) or {}
         policy = ModelPolicy.model_validate(shop.get("models", {}))
-        wrong = [_agent(client, brief, policy, phase, reference) for phase, reference in parts_of(brief)]
-    return tuple(dict.fromkeys(why for why in wrong if why))
+        wrong = [_agent(client, brief, policy, part, reference, spent) for part, reference in parts_of(brief)]
+    return tuple(dict.fromkeys(why for each in wrong for why in each))
 
 
 def names(kind: str) -> list[str]:
@@ -49,22 +57,35 @@ def _environment(brief: Brief, shop: dict[str, Any]) -> str | None:
     return f"there is no environment {brief.environment!r} in the workshop {brief.workshop!r}: {near}"
 
 
-def _agent(client: SyncPrefectClient, brief: Brief, policy: ModelPolicy, part: Part, reference: str) -> str | None:
+def _agent(
+    client: SyncPrefectClient, brief: Brief, policy: ModelPolicy, part: Part, reference: str, spent: Spent | None
+) -> list[str]:
     """Why a step's agent, or its model, cannot be used."""
     kind, _, name = reference.partition("/")
     if kind not in AGENT_KINDS or not name:
         said = f"{reference!r} is no agent" if reference else "the brief names no `agent`"
-        return f"{said}: give kind/name with a kind of {', '.join(AGENT_KINDS)}; {_agents(client, reference)}"
+        return [f"{said}: give kind/name with a kind of {', '.join(AGENT_KINDS)}; {_agents(client, reference)}"]
     found = _find(client, kind, name)
     if found is None:
-        return f"there is no agent {reference!r}: {_agents(client, reference)}"
+        return [f"there is no agent {reference!r}: {_agents(client, reference)}"]
+    wrong = not_for(brief, part, reference, AgentScope.model_validate(found.get("scope") or {}), spent)
     if not (model := found.get("model")):
-        return None
+        return wrong
     try:
         model = model_for(policy, str(model), part, brief)
     except InputError as err:
-        return f"agent {reference!r}: {err}"
-    return _model(client, reference, model, policy)
+        return [*wrong, f"agent {reference!r}: {err}"]
+    unknown = _model(client, reference, model, policy)
+    return [*wrong, *([unknown] if unknown else [])]
+
+
+def not_for(brief: Brief, part: Part, reference: str, scope: AgentScope, spent: Spent | None) -> list[str]:
+    """Why an agent that exists is not for this brief."""
+    wrong = [one.sentence for one in outside(brief, part, reference, scope)]
+    if spent is not None and scope.usd_per_week is not None:
+        over = used_up(reference, scope, spent(reference))
+        wrong += [over] if over else []
+    return wrong
 
 
 def _model(client: SyncPrefectClient, reference: str, model: str, policy: ModelPolicy) -> str | None:

@@ -8,6 +8,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from blocks.base import LockgateBlock
 from blocks.workshop import KINDS, Workshop
+from domain.agent_scope import AgentScope
 from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Roles, Scope
 from domain.egress import Rule
 from domain.health import HealthCheck
@@ -50,6 +51,8 @@ def settings() -> str:
     parts += ["### `[scope]`\n", _fields(Scope, "brief"), "## Blocks\n\nIn the UI under Blocks.\n"]
     for block in _blocks():
         parts += [f"### {block._block_type_name}\n\n{block._description}\n", _fields(block, "block")]
+    parts += ["## An agent's scope\n\nThe `scope` of an agent's block; [what it does](agents.md#scope).\n"]
+    parts += [_fields(AgentScope, "scope")]
     parts += ["## Model policy\n\nThe workshop's `models`.\n", _fields(ModelPolicy, "policy")]
     parts += ["## Issues\n\nEach of the workshop's `issues`; [what it does](forges.md#an-issue-becomes-a-run).\n"]
     parts += [_fields(IssueIntake, "issues")]

@@ -1,7 +1,7 @@
 """Who may do what at the front door: roles, tokens, and what a signed-in answer is known by."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -108,19 +108,3 @@ class NotCancelled(Value):
 
     by: str
     reason: str
-
-
-def is_among(repository: str, allowed: Sequence[str]) -> bool:
-    """Whether a list has a repository: by its very name, or by `…/*` for all that lie directly below a place."""
-    return any(
-        repository.rstrip("/") == each.rstrip("/")
-        or (
-            each.endswith("/*")
-            and repository.startswith(each[:-1])
-            and bool(_BELOW.fullmatch(repository[len(each) - 1 :]))
-        )
-        for each in allowed
-    )
-
-
-_BELOW = re.compile(r"(?!\.{1,2}/?$)[A-Za-z0-9._-]+/?")

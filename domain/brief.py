@@ -1,6 +1,7 @@
 """The brief: what a person wants changed, how they will know, and what it may cost."""
 
 import re
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -8,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from domain.paths import Glob
 from domain.project import ProjectSettings
-from domain.value import Value
+from domain.value import Value, digest_of
 
 
 def _inside(path: str) -> str:
@@ -89,6 +90,18 @@ class Scope(Value):
     max_changed_lines: Annotated[int, Field(ge=1, description="Added plus removed lines")] = 400
 
 
+class Kind(StrEnum):
+    """What sort of change a brief asks for, as who briefs says it. Agents may be for some of them alone."""
+
+    FEATURE = "feature"
+    FIX = "fix"
+    REFACTORING = "refactoring"
+    TESTS = "tests"
+    DOCS = "docs"
+    DEPENDENCIES = "dependencies"
+    OTHER = "other"
+
+
 class Roles(Value):
     """Who does what, as kind/name of agent blocks. Empty: the brief's `agent`."""
 
@@ -112,6 +125,9 @@ class Brief(Value):
     race: Annotated[int, Field(ge=1, le=8, description="Tries side by side; the smallest that passes wins")] = 1
     branch: str = Field("", description="The branch to change; empty: the default branch of the repository")
     workshop: str = Field("default", description="The workshop block: sandbox, forge, scanners and targets")
+    kind: Kind = Field(
+        Kind.OTHER, description="What sort of change it is; one of `docs` or `tests` may change nothing else"
+    )
     budget: Budget = Field(Budget(), description="What it may use")
     scope: Scope = Field(Scope(), description="Where the change may be, and how large")
     project: ProjectSettings | str | None = Field(
@@ -123,6 +139,11 @@ class Brief(Value):
     may_run_scripts: tuple[NpmName, ...] = Field(
         (), description="npm packages that may bring install scripts; a reviewer must still agree"
     )
+
+    @property
+    def digest(self) -> str:
+        """Without a kind that says nothing: briefs from before there were kinds keep theirs."""
+        return digest_of(self.model_dump(mode="json", exclude={"kind"} if self.kind is Kind.OTHER else None))
 
 
 Part = Literal["plan", "edit", "review"]

@@ -46,6 +46,7 @@ class Passport(Value):
     phase: Phase
     attempt: int = 0
     agent: str | None = None
+    reference: str = Field("", description="The same agent as kind/name")
     repository: str = ""
     environment: str | None = None
     workshop: str = "default"
@@ -56,6 +57,8 @@ class Passport(Value):
         None, description="Of the process that runs the run: no model is called for an earlier one's sandbox"
     )
     usd: float = Field(0.0, ge=0, description="What the whole run may spend on models, all its listeners together")
+
+    usd_per_week: float | None = Field(None, ge=0, description="What the agent may spend in a week, in all its runs")
 
     @property
     def is_idle(self) -> bool:

@@ -91,6 +91,7 @@ class Reserved(Value):
     step: Phase
     attempt: int
     agent: str | None
+    reference: str = Field("", description="The agent as kind/name, whose week it counts in")
     environment: str | None
     model: str = Field(description="provider/model")
     usd: float
@@ -104,6 +105,7 @@ class Metered(Value):
     step: Phase
     attempt: int
     agent: str | None
+    reference: str = Field("", description="The agent as kind/name, whose week it counts in")
     environment: str | None
     model: str
     tokens: Tokens = Tokens()

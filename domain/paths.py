@@ -1,8 +1,8 @@
-"""Path globs, with one meaning everywhere: `*` stays inside a directory, `**` crosses them."""
+"""Path globs, with one meaning everywhere: `*` stays in a directory, `**` crosses them. And lists of repositories."""
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -43,3 +43,19 @@ def _part(part: str, end: str) -> str:
     fixed = ["".join("[^/]" if c == "?" else re.escape(c) for c in text) for text in part.split("*")]
     fixed[-1] += end
     return fixed[0] + "".join(f"(?>[^/]*?{text})" for text in fixed[1:])
+
+
+def is_among(repository: str, allowed: Sequence[str]) -> bool:
+    """Whether a list has a repository: by its very name, or by `…/*` for all that lie directly below a place."""
+    return any(
+        repository.rstrip("/") == each.rstrip("/")
+        or (
+            each.endswith("/*")
+            and repository.startswith(each[:-1])
+            and bool(_BELOW.fullmatch(repository[len(each) - 1 :]))
+        )
+        for each in allowed
+    )
+
+
+_BELOW = re.compile(r"(?!\.{1,2}/?$)[A-Za-z0-9._-]+/?")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from domain.brief import Kind
 from domain.task import Feedback, Plan, Prepared
 from domain.text import block
 from domain.trees import Tree
@@ -56,6 +57,8 @@ class Material(NamedTuple):
     """Of the change under review."""
     redacted: bool = False
     """Whether secrets were taken out of the tree."""
+    bounds: tuple[str, ...] = ()
+    """Globs that the scope of the agent allows; empty: any path."""
 
 
 def plan_prompt(material: Material) -> str:
@@ -173,6 +176,8 @@ def _task(material: Material) -> tuple[str, ...]:
         f"- At most {brief.scope.max_changed_lines} changed lines, in {_globs(brief.scope.paths) or 'any path'}.",
         f"- Existing tests and their configuration stay as they are"
         f"{f', except {_globs(brief.may_change_tests)}' if brief.may_change_tests else ''}; new tests are welcome.",
+        *([f"- Nothing outside of {_globs(material.bounds)}, whatever the task."] if material.bounds else []),
+        *([_OF_KIND[brief.kind]] if brief.kind in _OF_KIND else []),
         "- No network except what the platform lets through.",
         *([_REDACTED] if material.redacted else []),
     ]
@@ -181,6 +186,12 @@ def _task(material: Material) -> tuple[str, ...]:
         "## Done when\n" + "\n".join(done),
         "## Limits\n" + "\n".join(limits),
     )
+
+
+_OF_KIND = {
+    Kind.DOCS: "- Documentation alone: no other file changes.",
+    Kind.TESTS: "- Tests alone: no other file changes.",
+}
 
 
 def _rules() -> str:

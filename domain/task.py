@@ -93,6 +93,7 @@ class Attempt(Value):
     problem: str | None = Field(None, description="Why there is no usable change")
     help: str | None = Field(None, description="What the agent needs a person for; it stopped there")
     agent: str = Field("", description="Who made it, as kind/name of the agent block")
+    bounds: tuple[str, ...] = Field((), description="Globs of the paths that this agent's scope allows; empty: any")
     version: str = Field("", description="Of the agent's program, as it is pinned; empty: nobody knows")
     transcript: str | None = Field(None, description="Digest in the store of the agent's output")
     seconds: float = 0.0

@@ -7,6 +7,7 @@ from typing import Any
 from domain.brief import Brief
 from domain.errors import InputError, reason_of
 from station import api, settings
+from station.scopes import spent_this_week
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 
@@ -58,7 +59,7 @@ def _unusable(brief: Brief) -> tuple[str, ...]:
     pauses_s = [1, 3]  # a server that is busy may be late
     while True:
         try:
-            return unusable(brief)
+            return unusable(brief, lambda agent: spent_this_week(brief.workshop).get(agent, 0.0))
         except (httpx.HTTPError, RuntimeError) as err:
             if not pauses_s or isinstance(err, httpx.ConnectError):
                 raise api.NoAnswer(

@@ -36,11 +36,11 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
     logger = show.Output(number if brief.race > 1 else None)
     stop = _Stop(shop, prepared, number)
     remembered = Memory.read(brief.repository, reference).encode()
-    with room(shop, prepared, "edit", tree, agent=agent, attempt=number) as opened:
+    with room(shop, prepared, "edit", tree, agent=agent, reference=reference, attempt=number) as opened:
         workspace = opened.workspace
         desk = desk_for(
-            shop, prepared, opened, "edit", reference, plan=plan, attempt=number, feedback=feedback,
-            on_output=logger, stop=stop, timeout_s=time_left_s(shop, prepared),
+            shop, prepared, opened, "edit", reference, bounds=agent.scope.paths, plan=plan, attempt=number,
+            feedback=feedback, on_output=logger, stop=stop, timeout_s=time_left_s(shop, prepared),
         )  # fmt: skip
         session, output = None, ""
         try:
@@ -61,7 +61,7 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
             shop.ledger.record(run, "session", key, state)
     seconds = round(time.monotonic() - started, 3)
     transcript = shop.store.put((output or attempt.problem or "").encode("utf-8", "replace"))
-    by = {"agent": reference, "version": agent.version}
+    by = {"agent": reference, "version": agent.version, "bounds": agent.scope.paths}
     attempt = attempt.model_copy(update={"seconds": seconds, "transcript": transcript, **by})
     line = BillLine(run_id=run, step="edit", attempt=number, agent=agent.name, sandbox_s=seconds)
     shop.ledger.record(run, "bill", f"edit-{number}", line)

@@ -121,7 +121,7 @@ def rebase(prepared: Prepared, attempt: Attempt) -> Attempt:
         return Attempt(number=attempt.number, base=tip, commit=None, problem=problem)
     if moved.commit:
         pack_commit(shop, prepared, moved.commit)
-    return moved
+    return moved.model_copy(update={name: getattr(attempt, name) for name in ("agent", "version", "bounds")})
 
 
 def conflict(attempt: Attempt) -> Feedback:

@@ -22,8 +22,10 @@ def plan(prepared: Prepared, answers: tuple[Feedback, ...], asked: int) -> Plan:
     agent = shop.agent(reference)
     started = time.monotonic()
     tree = shop.forge.tree(brief.repository, prepared.base)
-    with room(shop, prepared, "plan", tree, agent=agent, attempt=asked) as opened:
-        made = agent.plan(desk_for(shop, prepared, opened, "plan", reference, feedback=answers), opened.workspace)
+    with room(shop, prepared, "plan", tree, agent=agent, reference=reference, attempt=asked) as opened:
+        bounds = agent.scope.paths if reference in (brief.roles.edit or (reference,)) else ()
+        desk = desk_for(shop, prepared, opened, "plan", reference, bounds=bounds, feedback=answers)
+        made = agent.plan(desk, opened.workspace)
     seconds = round(time.monotonic() - started, 3)
     line = BillLine(run_id=prepared.run_id, step="plan", attempt=asked, agent=agent.name, sandbox_s=seconds)
     shop.ledger.record(prepared.run_id, "bill", f"plan-{asked}", line)

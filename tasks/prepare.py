@@ -11,14 +11,14 @@ from posixpath import join, normpath
 from pydantic import ValidationError
 
 from blocks.catalogue import unusable_agents
+from blocks.ledger.spending import this_week
 from blocks.workshop import Workshop, workshop_of
-from domain.access import is_among
 from domain.bait import bait_in
 from domain.brief import Brief
 from domain.commands import argv_of, commands_in
 from domain.detect import detect
 from domain.errors import InputError
-from domain.paths import matches
+from domain.paths import is_among, matches
 from domain.policy import lint_brief
 from domain.policy.baseline import base_refusals, base_warnings
 from domain.project import ProjectSettings
@@ -48,7 +48,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     missing: tuple[str, ...] = ()
     try:
         check_repository(shop, brief)
-        if wrong := unusable_agents(brief):
+        if wrong := unusable_agents(brief, (lambda agent: _spent(shop, agent)) if attempt == 1 else None):
             raise InputError("; ".join(wrong))
         if not brief.branch:
             brief = brief.model_copy(update={"branch": shop.forge.default_branch(brief.repository)})
@@ -114,6 +114,11 @@ def check_repository(shop: Workshop, brief: Brief) -> None:
             f"the workshop {brief.workshop!r} is not for {brief.repository}: its `repositories` names "
             f"{', '.join(shop.repositories)}"
         )
+
+
+def _spent(shop: Workshop, agent: str) -> float:
+    """What an agent's calls cost this week."""
+    return this_week(shop.ledger.url.get_secret_value()).get(agent, 0.0)
 
 
 def _ended(settings: ProjectSettings) -> list[str]:

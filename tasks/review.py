@@ -29,7 +29,7 @@ def opinion(prepared: Prepared, intent: Plan, evidence: Evidence) -> Opinion:
     agent = shop.agent(reference)
     started = time.monotonic()
     tree = shop.forge.tree(brief.repository, commit)
-    with room(shop, prepared, "review", tree, agent=agent, attempt=attempt.number) as opened:
+    with room(shop, prepared, "review", tree, agent=agent, reference=reference, attempt=attempt.number) as opened:
         desk = desk_for(
             shop, prepared, opened, "review", reference, plan=intent, attempt=attempt.number, change=attempt
         )

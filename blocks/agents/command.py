@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 from pydantic import Field, ValidationError, field_validator
 
+from blocks.agents.agent import AgentBlock
 from blocks.agents.structured import Answer
-from blocks.base import LockgateBlock
 from domain.errors import AgentError
 from domain.ports import Completed, Desk, Sandbox, Toolchains, Worked, Workspace
 from domain.task import Opinion, Plan
 
 
-class Command(LockgateBlock):
+class Command(AgentBlock):
     """A program that edits /work. It reads its task from /lockgate (`brief.md` has it all) and holds no secrets.
 
     It sees `LOCKGATE_PHASE` (plan, edit or review) and `LOCKGATE_ATTEMPT`. In the plan phase it may write

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
+from blocks.agents.agent import AgentBlock
 from blocks.agents.events import Event, Kind, Watch, all_of, shorten
 from blocks.agents.structured import Answer, asked_in_words, value_of
-from blocks.base import LockgateBlock
 from domain.errors import AgentError, InputError, SandboxError
 from domain.ports import Completed, Desk, Sandbox, Toolchains, Worked, Workspace
 from domain.task import Opinion, Plan
@@ -51,7 +51,7 @@ class Told(NamedTuple):
     failure: str | None
 
 
-class Driver(LockgateBlock):
+class Driver(AgentBlock):
     """A coding agent's command line program in a sandbox. An adapter says how it is installed, called and read.
 
     The prompt comes on its standard input, which then ends. Its word is not taken for success: it must exit with 0,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from blocks.base import LockgateBlock
+from blocks.agents.agent import AgentBlock
 from domain.errors import AgentError
 from domain.ports import Desk, Sandbox, Toolchains, Worked, Workspace
 from domain.task import Opinion, Plan
 
 
-class Replay(LockgateBlock):
+class Replay(AgentBlock):
     """A recording: `plan.json`, and for each attempt N `attempt-N.patch` (against base) and `attempt-N.md`."""
 
     _block_type_name = "Lockgate agent: replay"

@@ -34,24 +34,35 @@ class Reader(NamedTuple):
         after: int = 0,
         runs: Collection[str] | None = None,
         most: int | None = None,
+        since: datetime | None = None,
     ) -> tuple[Entry, ...]:
-        """Oldest first, whose number is above `after`; of one run, of these runs, of some kinds, or all; so many at
-        `most`, but of several runs.
+        """Oldest first, whose number is above `after`, recorded at `since` (UTC) or later; of one run, of these runs,
+        of some kinds, or all; so many at `most`, but of several runs.
 
         Raises LedgerError if the database does not answer.
         """
         if runs is not None:
             each = sorted(runs)
             parts = (
-                self._entries(run_id, kinds, after, each[n : n + AT_ONCE], None) for n in range(0, len(each), AT_ONCE)
+                self._entries(run_id, kinds, after, each[n : n + AT_ONCE], None, since)
+                for n in range(0, len(each), AT_ONCE)
             )
             return tuple(sorted((entry for part in parts for entry in part), key=lambda entry: entry.number))
-        return self._entries(run_id, kinds, after, (), most)
+        return self._entries(run_id, kinds, after, (), most, since)
 
     def _entries(
-        self, run_id: str | None, kinds: Sequence[str], after: int, runs: Sequence[str], most: int | None
+        self,
+        run_id: str | None,
+        kinds: Sequence[str],
+        after: int,
+        runs: Sequence[str],
+        most: int | None,
+        since: datetime | None,
     ) -> tuple[Entry, ...]:
         wanted, values = ["id > ?"], list[str | int]([after])
+        if since is not None:
+            wanted.append("at >= ?")
+            values.append(since.isoformat(timespec="microseconds"))  # as the ledger writes it: its order is time's
         if runs:
             wanted.append(f"run_id IN ({', '.join('?' * len(runs))})")
             values += runs

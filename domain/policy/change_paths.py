@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
+from domain.brief import Kind
 from domain.detect.metadata import named_files
 from domain.detect.pip_files import is_requirements_file
 from domain.detect.reading import View
@@ -54,6 +55,10 @@ RUN_FILES = (
 names that base has. A new one is left out of the run that judges the change. From their own documentation, such as
 https://doc.rust-lang.org/cargo/reference/config.html, https://go.dev/ref/mod#workspaces, https://babeljs.io/docs/config-files,
 https://yarnpkg.com/configuration/yarnrc, https://pnpm.io/settings, https://bun.com/docs/runtime/bunfig"""
+
+DOCUMENTATION = (
+    "**/*.md", "**/*.rst", "docs/**/*.txt", "README*", "CHANGELOG*", "CHANGES*", "HISTORY*", "AUTHORS*", "NEWS*",
+)  # fmt: skip
 
 CI_FILES = (
     "**/.travis.yml", "**/azure-pipelines*.y*ml", "**/.azure-pipelines/**", "**/.azuredevops/**", "**/appveyor.yml",
@@ -118,6 +123,22 @@ def _out_of_scope(change: Change) -> Iterator[Hit]:
     for path in change.changed:
         if scope and not matches(path, scope) and not change.may_change(path):
             yield Hit(f"outside of the scope {', '.join(scope)}", path)
+
+
+def _out_of_bounds(change: Change) -> Iterator[Hit]:
+    attempt = change.attempt
+    for path in change.changed:
+        if attempt.bounds and not matches(path, attempt.bounds):
+            yield Hit(f"the scope of the agent {attempt.agent} allows {', '.join(attempt.bounds)} alone", path)
+
+
+def _other_kind(change: Change) -> Iterator[Hit]:
+    kind = change.prepared.brief.kind
+    for path in change.changed:
+        if kind is Kind.TESTS and not change.is_test(path):
+            yield Hit("the brief asks for tests, and this is none", path)
+        elif kind is Kind.DOCS and not matches(path, DOCUMENTATION):
+            yield Hit("the brief asks for documentation, and this is none", path)
 
 
 def _installed(change: Change) -> Iterator[Hit]:
@@ -303,6 +324,20 @@ SCOPE_RULES: tuple[Rule[Change], ...] = (
         "The person who briefed said where the change may be.",
         "put this path back as it is on base",
         _out_of_scope,
+    ),
+    Rule(
+        "out-of-bounds", "change", REFUSE,
+        "A changed path that no glob of the scope of its agent's block matches, whatever the brief allows.",
+        "The team said what this agent is for.",
+        "put this path back as it is on base; or the brief names another agent",
+        _out_of_bounds,
+    ),
+    Rule(
+        "other-kind", "change", REFUSE,
+        "A brief of the kind `docs` or `tests`, and a changed file that is no documentation, or no test.",
+        "Agents may be for such briefs alone, and people read them as what they say they are.",
+        "put this file back as it is on base; or the brief is of another kind",
+        _other_kind,
     ),
     Rule(
         "line-endings", "change", PERSON,

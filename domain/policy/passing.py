@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from domain.paths import matches
 from domain.policy.change import Change, is_python
-from domain.policy.change_paths import AGENT_INSTRUCTIONS, BUILD_FILES, CHECK_FILES, CI_FILES, DEPENDENCY_FILES
+from domain.policy.change_paths import (
+    AGENT_INSTRUCTIONS,
+    BUILD_FILES,
+    CHECK_FILES,
+    CI_FILES,
+    DEPENDENCY_FILES,
+    DOCUMENTATION,
+)
 from domain.policy.reviewers import Owners, from_base, owned
 from domain.policy.rule import Hit, Rule, apply
 from domain.project import SENSITIVE_PATHS
@@ -167,15 +174,12 @@ def _untried(case: Passing) -> Iterator[Hit]:
 
 def _kinds(case: Passing) -> Iterator[Hit]:
     for path in case.change.changed:
-        if not (_is_code(path) or matches(path, _DOCUMENTATION) or (is_python(path) and case.change.is_test(path))):
+        if not (_is_code(path) or matches(path, DOCUMENTATION) or (is_python(path) and case.change.is_test(path))):
             yield Hit("neither product code, nor a test, nor documentation", path)
 
 
 _CODE = (".py", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".go", ".rs", ".java", ".kt", ".rb", ".c", ".h", ".cc",
          ".cpp", ".cs")  # fmt: skip
-_DOCUMENTATION = (
-    "**/*.md", "**/*.rst", "docs/**/*.txt", "README*", "CHANGELOG*", "CHANGES*", "HISTORY*", "AUTHORS*", "NEWS*",
-)  # fmt: skip
 
 
 def _is_code(path: str) -> bool:

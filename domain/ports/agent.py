@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from domain.agent_scope import AgentScope
 from domain.brief import Brief
 from domain.ports.sandbox import Completed, Sandbox, Toolchains, Workspace
 from domain.task import Feedback, Opinion, Plan
@@ -55,6 +56,10 @@ class Agent(Protocol):
     @property
     def helper_models(self) -> tuple[str, ...]:
         """Models that its program calls beside: for titles, summaries and the like."""
+
+    @property
+    def scope(self) -> AgentScope:
+        """What it may be asked for."""
 
     def install(self, toolchains: Toolchains, sandbox: Sandbox) -> Mapping[str, str]:
         """Its pinned program, made or found in the cache: host path → path in the sandbox, mounted read-only."""

@@ -20,9 +20,10 @@ from starlette.responses import RedirectResponse, Response
 
 from blocks import kept
 from domain.access import Role, Token
+from domain.brief import Kind
 from domain.errors import InputError, LockgateError
 from domain.ports import Forge
-from station import api
+from station import api, scopes
 from station.desk import briefs, forms, pages, reviews, tasks
 from station.desk.answers import answer_of
 from station.desk.environments import environments
@@ -133,7 +134,8 @@ class Desk:
                 if not visit.token.sees_all_briefs:
                     raise Denied(403, "the record of agents and reviews is for who reviews or answers")
                 team = await asyncio.shield(asyncio.wrap_future(self.books.team()))  # others may wait for it, too
-                return await self._look(lambda: self._page("team.html", visit, "/team", of=team))
+                bounds = await self._look(scopes.bounds)
+                return await self._look(lambda: self._page("team.html", visit, "/team", of=team, bounds=bounds))
             case ["environments"]:
                 serving = await self._look(environments)
                 may = visit.token.may(MAY_HOLD)
@@ -213,7 +215,7 @@ class Desk:
         key = given.get("key") or secrets.token_urlsafe(16)
         return self._page(
             "brief.html", visit, "/brief", 422 if wrong else 200,
-            given=shown, wrong=wrong, offered=offered, may=may, key=key,
+            given=shown, wrong=wrong, offered=offered, may=may, key=key, kinds=[*Kind],
         )  # fmt: skip
 
     async def _submitted(self, visit: Visit, form: Mapping[str, str]) -> Response:

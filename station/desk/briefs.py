@@ -11,12 +11,12 @@ from domain.brief import Brief
 from domain.policy import BRIEF_RULES
 from domain.policy.brief_lint import Asked
 from domain.policy.rule import apply
-from station import api
+from station import api, scopes
 
 FIELDS = {
-    "title": "", "goal": "", "repository": "", "branch": "", "agent": "", "environment": "", "test_path": "",
-    "test_content": "", "tests": "", "command": "", "scope_paths": "", "max_changed_lines": "400", "usd": "5",
-    "attempts": "3", "minutes": "60",
+    "title": "", "goal": "", "kind": "other", "repository": "", "branch": "", "agent": "", "environment": "",
+    "test_path": "", "test_content": "", "tests": "", "command": "", "scope_paths": "", "max_changed_lines": "400",
+    "usd": "5", "attempts": "3", "minutes": "60",
 }  # fmt: skip
 """Field → what stands there at first."""
 OF_LOCATION: dict[tuple[str, ...], str] = {
@@ -37,6 +37,8 @@ class Choices(NamedTuple):
     """What there is to choose from."""
 
     agents: list[str]
+    bounds: dict[str, str]
+    """Agent → its scope in one line; empty for one that may do all."""
     environments: list[str]
     repositories: list[str]
 
@@ -51,10 +53,9 @@ class Read(NamedTuple):
 
 def choices(token: Token) -> Choices:
     """Agents and environments that are set up, by the copy of the blocks, and repositories of briefs before."""
-    from blocks.catalogue import AGENT_KINDS  # late: it imports every block
-
-    agents = [f"{kind}/{name}" for kind in AGENT_KINDS for name in kept.names(f"lockgate-{kind}")]
-    return Choices(agents, sorted(_targets()), _repositories(token))
+    agents = scopes.agents()
+    bounds = {each: scopes.scope_of(each).sentence for each in agents}
+    return Choices(agents, bounds, sorted(_targets()), _repositories(token))
 
 
 def read(form: Mapping[str, str], offered: Choices) -> Read:
@@ -72,6 +73,9 @@ def read(form: Mapping[str, str], offered: Choices) -> Read:
     known = brief.agent in offered.agents
     for finding in apply(BRIEF_RULES, Asked(brief, offered.environments, known)):
         wrong.setdefault(OF_RULE.get(finding.rule, ""), []).append(f"{finding.message}: {finding.fix}")
+    for one in scopes.why_outside(brief) if known else ():
+        field = OF_LOCATION.get(tuple(one.field.split(".")), one.field)
+        wrong.setdefault(field if field in FIELDS else "", []).append(one.sentence)
     return Read(None if wrong else brief, wrong)
 
 
@@ -89,6 +93,7 @@ def _data(form: Mapping[str, str]) -> dict[str, Any]:
         scope["max_changed_lines"] = given["max_changed_lines"]
     return {
         **{name: given[name] for name in ("title", "goal", "repository", "branch", "agent")},
+        "kind": given["kind"] or FIELDS["kind"],
         "environment": given["environment"] or None,
         "acceptance": {"files": files, "tests": given["tests"].split(), "command": given["command"] or None},
         "budget": budget,

@@ -261,7 +261,10 @@ class Door:
         deployment = await self.upstream.read(f"/api/deployments/{asked.segments[1].lower()}")
         if deployment is None:
             raise Denied(404, "there is no such deployment any more")
-        return asked._replace(body=bodies.start_of(asked.body, deployment, asked.token, table.NAMED.get(name)))
+        body = bodies.start_of(asked.body, deployment, asked.token, table.NAMED.get(name))
+        if name == table.BRIEFS:
+            await _in(self._looking, lambda: bodies.check_scope(body["parameters"].get("brief")))
+        return asked._replace(body=body)
 
     async def _note_start(self, asked: Asked, answer: Response) -> None:
         """Who has asked for a task, or whose name it is that a run has among its parameters: noted once it is there."""

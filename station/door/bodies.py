@@ -3,10 +3,16 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from domain.access import STARTED_BY, Token, is_among
+from pydantic import ValidationError
+
+from domain.access import STARTED_BY, Token
+from domain.brief import Brief
+from domain.errors import LedgerError
+from domain.paths import is_among
 from domain.policy.reviewers import canonical_name
 from station.door.reading import NOTHING, Denied, body_of, inside
 from station.door.table import Form
+from station.scopes import why_outside
 
 HIDDEN = frozenset({"job_variables", "base_job_template", "pull_steps", "infra_overrides"})
 """Fields of answers that may hold a secret, at any depth: also where an event tells how they changed."""
@@ -95,6 +101,20 @@ def start_of(body: Any, deployment: Json, token: Token, name_parameter: str | No
         raise Denied(403, "parameters are always checked: leave out enforce_parameter_schema")
     _check_rest(given, _NEVER, "a token that starts runs may give parameters, and nothing else that matters")
     return {**made, "enforce_parameter_schema": True, "labels": {STARTED_BY: token.name}}
+
+
+def check_scope(brief: Any) -> None:
+    """Raises Denied for a brief that is not for its agents. One that is no brief at all the server refuses."""
+    try:
+        read = Brief.model_validate(brief)
+    except ValidationError:
+        return
+    try:
+        wrong = why_outside(read)
+    except LedgerError:
+        return  # the run itself looks once more
+    if wrong:
+        raise Denied(422, "; ".join(one.sentence for one in wrong))
 
 
 _NEVER = frozenset(

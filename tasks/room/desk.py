@@ -23,6 +23,7 @@ def desk_for(
     phase: Phase,
     reference: str,
     *,
+    bounds: tuple[str, ...] = (),
     plan: Plan | None = None,
     attempt: int = 1,
     feedback: Sequence[Feedback] = (),
@@ -31,7 +32,8 @@ def desk_for(
     stop: Callable[[], str | None] | None = None,
     timeout_s: float | None = None,
 ) -> Desk:
-    """Lay the task out as files under /lockgate, and say the same as a prompt. `change` is what a reviewer reads.
+    """Lay the task out as files under /lockgate, and say the same as a prompt. `change` is what a reviewer reads,
+    `bounds` the globs that the agent may touch.
 
     No text holds a secret of the repository: reports quote what the tests printed, and they see the real tree.
     """
@@ -59,6 +61,7 @@ def desk_for(
         memory=notes[MEMORY],
         diff=hidden.patch(diff),
         redacted=hidden.hides,
+        bounds=bounds,
     )
     prompt = hidden.text(PROMPTS[phase](material))
     lay("/lockgate/brief.md", prompt)

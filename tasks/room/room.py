@@ -64,16 +64,18 @@ def room(
     tree: Tree,
     *,
     agent: Agent | None = None,
+    reference: str = "",
     attempt: int = 0,
 ) -> Iterator[Room]:
     """A sandbox with `tree`, the project's environment and what `phase` may reach. It is gone afterwards.
+    `reference`: the agent as kind/name.
 
     Raises SandboxError and GatewayError if it cannot be opened or nobody knows the tree's secrets, InputError where
     the project's setup fails.
     """
     hidden = redacted(shop, prepared, tree) if agent or phase in AGENTS else Redaction(tree)
     model = _model(shop, prepared, phase, agent)
-    passport = _passport(shop, prepared, phase, agent, model, attempt)
+    passport = _passport(shop, prepared, phase, agent, model, attempt, reference)
     mounts = agent.install(shop.toolchains, shop.sandbox) if agent else {}
     toolchain = toolchain_of(shop, prepared)
     below = contextlib.nullcontext(None) if phase == "setup" else _set_up(shop, prepared, hidden.tree)
@@ -119,7 +121,13 @@ def _model(shop: Workshop, prepared: Prepared, phase: Phase, agent: Agent | None
 
 
 def _passport(
-    shop: Workshop, prepared: Prepared, phase: Phase, agent: Agent | None, model: str | None, attempt: int
+    shop: Workshop,
+    prepared: Prepared,
+    phase: Phase,
+    agent: Agent | None,
+    model: str | None,
+    attempt: int,
+    reference: str = "",
 ) -> Passport:
     brief, settings = prepared.brief, prepared.settings
     rules: dict[Phase, tuple[Rule, ...]] = {
@@ -134,6 +142,7 @@ def _passport(
         phase=phase,
         attempt=attempt,
         agent=agent.name if agent else None,
+        reference=reference,
         repository=brief.repository,
         environment=brief.environment,
         workshop=brief.workshop,
@@ -142,6 +151,7 @@ def _passport(
         secrets=settings.secrets if phase in ("setup", "plan", "edit") else (),
         models=(model, *agent.helper_models) if agent and model else (),
         usd=usd_of(shop, prepared),
+        usd_per_week=agent.scope.usd_per_week if agent else None,
     )
 
 

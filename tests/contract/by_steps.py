@@ -40,7 +40,7 @@ def a_workshop(home: Path) -> Iterator[Workshop]:
         with prefect_server():
             Workshop(sandboxes="bubblewrap", registries=(), toolchains=toolchains()).keep(WORKSHOP)
             workshop.cache_clear()
-            patch.setattr("tasks.prepare.unusable_agents", lambda _: ())  # there is no agent here
+            patch.setattr("tasks.prepare.unusable_agents", lambda *_: ())  # there is no agent here
             yield workshop(WORKSHOP)
             workshop.cache_clear()
 

@@ -105,7 +105,7 @@ def test_a_process_that_was_frozen_while_another_began_its_run_does_nothing_more
             "start": lambda: ship.start(REVISION),
             "lease": lambda: ledger.lease("environment/other", "run", 60),
             "take": lambda: lease.take(ledger, target.name, "run", wait_s=0),
-            "charge": lambda: account.reserve(call, 10, ModelPolicy(), token),
+            "charge": lambda: account.reserve(call, 10, ModelPolicy(), token=token),
             "say it lives": lambda: ledger.still_runs("run", 60),
             "give back": lambda: lease.give_back(ledger, target.name, "run"),
         }

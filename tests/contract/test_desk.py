@@ -792,7 +792,11 @@ GOOD = {
 @pytest.fixture
 def offers(desk: FakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks as the supervisor keeps a copy of them."""
-    kept = {"lockgate-command/mine": {}, f"lockgate-replay/{EVIL}": {}, "lockgate-workshop/default": desk.workshop}
+    bounds = {"repositories": ["/srv/git/*"], "environments": ["shop"], "kinds": ["fix"], "paths": ["docs/**"]}
+    kept = {
+        "lockgate-command/mine": {}, f"lockgate-replay/{EVIL}": {}, "lockgate-workshop/default": desk.workshop,
+        "lockgate-command/docs": {"scope": bounds}, "lockgate-command/poor": {"scope": {"usd_per_week": 0}},
+    }  # fmt: skip
     monkeypatch.setattr("blocks.kept._read", lambda: kept)
 
 
@@ -817,6 +821,24 @@ def test_a_brief_is_submitted_in_the_name_of_who_is_signed_in(desk: FakeDesk) ->
     assert [entry.body for entry in noted] == [{"by": "submit-er", "signed_in": True}], "once, and known by the token"
 
 
+@pytest.mark.usefixtures("offers")
+def test_a_brief_that_is_not_for_its_agent_is_refused_at_the_door_too_and_the_team_sees_the_scopes(
+    desk: FakeDesk,
+) -> None:
+    way = f"/api/deployments/{DEPLOYMENTS['agent-task/agent-task']}/create_flow_run"
+    asked = {"title": "Mend it", "goal": "g", "repository": "/srv/git/a.git", "acceptance": {"command": "false"}}
+    for agent, kind, status in (("docs", "fix", 201), ("docs", "docs", 422), ("mine", "docs", 201)):
+        brief = {**asked, "agent": f"command/{agent}", "kind": kind}
+        told = desk.ask("POST", way, Role.SUBMIT, {"parameters": {"brief": brief}})
+        assert told.status == status
+        assert status == 201 or "command/docs takes no brief of the kind 'docs': its scope allows fix" in str(told.told)
+    bob, ann = Browser(desk, Role.SUBMIT), Browser(desk, Role.REVIEW)
+    bounds = "repositories /srv/git/*; paths docs/**; environments shop; kinds fix"
+    assert f"command/docs is for {bounds}" in bob.get("/desk/brief").content.decode()
+    page = ann.get("/desk/team").content.decode()
+    assert bounds in page and "$0.00 of $0.00" in page and EVIL not in page
+
+
 WRONG: tuple[tuple[str, dict[str, str], str], ...] = (
     ("no title", {"title": ""}, "title"),
     ("a token in the address", {"repository": "https://x:y@example.org/a.git"}, "repository"),
@@ -829,6 +851,10 @@ WRONG: tuple[tuple[str, dict[str, str], str], ...] = (
     ("no number", {"usd": "much"}, "usd"),
     ("too many attempts", {"attempts": "1000"}, "attempts"),
     ("lines without an end", {"max_changed_lines": "1e400"}, "max_changed_lines"),
+    ("a kind that is not the agent's", {"agent": "command/docs"}, "kind"),
+    ("a place that is not the agent's", {"agent": "command/docs", "kind": "fix", "repository": "/a.git"}, "repository"),
+    ("paths that are not the agent's", {"agent": "command/docs", "kind": "fix", "scope_paths": "**"}, "scope_paths"),
+    ("a week that is used up", {"agent": "command/poor"}, "agent"),
 )
 
 

@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -563,3 +563,21 @@ def test_a_body_of_endless_parts_is_not_read() -> None:
 def test_a_key_that_cannot_be_sent_or_redacted_is_none(key: str) -> None:
     with pytest.raises(ValidationError):
         ModelProvider(api="openai", key=key)
+
+
+def test_an_agent_spends_no_more_than_its_week_in_all_its_runs() -> None:
+    ledger = FakeLedger()
+    account = ledger.account()
+    mine = {"reference": "mini-swe/mine"}
+
+    def wanted(name: str, run: str, usd: float = 1.0) -> Reserved:
+        return call(name, usd, run=run).model_copy(update=mine)
+
+    assert account.reserve(wanted("one", "run-1"), 100, ModelPolicy(), 2.0) is None
+    assert account.reserve(wanted("two", "run-2"), 100, ModelPolicy(), 2.0) is None
+    refusal = ledger.account().reserve(wanted("three", "run-3"), 100, ModelPolicy(), 2.0)
+    assert refusal is not None and "mini-swe/mine this week (usd_per_week of its scope)" in refusal
+    assert account.left(wanted("four", "run-4"), 100, ModelPolicy(), 2.0) == 0
+    assert account.reserve(call("other", run="run-3"), 100, ModelPolicy(), None) is None  # another agent
+    ledger.now += timedelta(days=7)
+    assert account.reserve(wanted("next", "run-3"), 100, ModelPolicy(), 2.0) is None

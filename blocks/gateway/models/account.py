@@ -4,9 +4,10 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
+from domain.agent_scope import week_of
 from domain.errors import LedgerError
 from domain.models import Metered, ModelPolicy, Reserved
 from domain.value import Value
@@ -52,25 +53,33 @@ class Account:
         self._record, self._entries, self._now = record, entries, now
         self._lock = threading.Lock()
         self._seen = {RESERVED: 0, METERED: 0}
-        self._open: dict[str, tuple[Reserved, date]] = {}
+        self._open: dict[str, tuple[Reserved, datetime]] = {}
         self._early: dict[str, Metered] = {}
         self._usd: defaultdict[tuple[str, ...], float] = defaultdict(float)
         self._catch_up()
 
-    def reserve(self, wanted: Reserved, run_usd: float, policy: ModelPolicy, token: int | None = None) -> str | None:
+    def reserve(
+        self,
+        wanted: Reserved,
+        run_usd: float,
+        policy: ModelPolicy,
+        week_usd: float | None = None,
+        token: int | None = None,
+    ) -> str | None:
         """None: the worst case is on record and the call may go out. Else why it may not, and what to do.
 
-        `run_usd` is what the whole run may spend. `token`: of the process that calls, where the run is one's; in the
-        transaction that reserves it has to be the newest of the run. Raises Superseded if it is not.
+        `run_usd` is what the whole run may spend, `week_usd` what the agent may in a week. `token`: of the process that
+        calls, where the run is one's; in the transaction that reserves it has to be the newest of the run. Raises
+        Superseded if it is not.
         """
         with self._lock:
             self._catch_up()
-            if refusal := self._refusal(wanted, wanted.usd, run_usd, policy):
+            if refusal := self._refusal(wanted, wanted.usd, run_usd, policy, week_usd):
                 return refusal
             self._record(wanted.run_id, RESERVED, wanted.call, wanted, *([token] if token is not None else ()))
             self._catch_up()
             # Another gateway on this ledger may have reserved between the look and the line. Both may give way.
-            if refusal := self._refusal(wanted, 0, run_usd, policy):
+            if refusal := self._refusal(wanted, 0, run_usd, policy, week_usd):
                 unsent = wanted.model_dump() | {"usd": 0, "note": "not sent: another gateway took what was left"}
                 self._record(wanted.run_id, METERED, wanted.call, Metered(**unsent))
                 return refusal
@@ -94,16 +103,17 @@ class Account:
             self._catch_up()
             return self._usd["run", run_id]
 
-    def left(self, run_id: str, environment: str | None, run_usd: float, policy: ModelPolicy) -> float:
-        """US dollars that a call of this run may cost now, by the tightest cap."""
+    def left(self, wanted: Reserved, run_usd: float, policy: ModelPolicy, week_usd: float | None = None) -> float:
+        """US dollars that this call may cost now, by the tightest cap."""
         with self._lock:
             self._catch_up()
-            return min(cap - self._usd[key] for cap, _, key in self._caps(run_id, environment, run_usd, policy))
+            return min(cap - self._usd[key] for cap, _, key in self._caps(wanted, run_usd, policy, week_usd))
 
     def _caps(
-        self, run_id: str, environment: str | None, run_usd: float, policy: ModelPolicy
+        self, wanted: Reserved, run_usd: float, policy: ModelPolicy, week_usd: float | None
     ) -> list[tuple[float, str, tuple[str, ...]]]:
-        run, day, there = _sums(run_id, environment, self._now().date())
+        environment = wanted.environment
+        run, day, there, week = _sums(wanted, self._now())
         caps = [(run_usd, "this task", run)]
         if policy.usd_per_task is not None:
             caps.append((policy.usd_per_task, "any task (usd_per_task)", run))
@@ -111,10 +121,14 @@ class Account:
             caps.append((policy.usd_per_day, "all tasks today (usd_per_day)", day))
         if (cap := policy.usd_per_environment_day.get(environment or "")) is not None:
             caps.append((cap, f"tasks for {environment} today (usd_per_environment_day)", there))
+        if week_usd is not None:
+            caps.append((week_usd, f"{wanted.reference} this week (usd_per_week of its scope)", week))
         return caps
 
-    def _refusal(self, wanted: Reserved, more_usd: float, run_usd: float, policy: ModelPolicy) -> str | None:
-        for cap, whose, key in self._caps(wanted.run_id, wanted.environment, run_usd, policy):
+    def _refusal(
+        self, wanted: Reserved, more_usd: float, run_usd: float, policy: ModelPolicy, week_usd: float | None
+    ) -> str | None:
+        for cap, whose, key in self._caps(wanted, run_usd, policy, week_usd):
             left = cap - self._usd[key]
             if more_usd > left + ROUNDING_USD:
                 return (
@@ -126,9 +140,9 @@ class Account:
     def _catch_up(self) -> None:
         """Read each line of the ledger once; the caller has the lock."""
         for line in self._new(RESERVED):
-            reserved, day = Reserved.model_validate(line.body), line.at.astimezone(UTC).date()
-            self._open[reserved.call] = reserved, day
-            self._add(reserved, day, reserved.usd)
+            reserved = Reserved.model_validate(line.body)
+            self._open[reserved.call] = reserved, line.at
+            self._add(reserved, line.at, reserved.usd)
             if reserved.call in self._early:
                 self._close(self._early.pop(reserved.call))
         for line in self._new(METERED):
@@ -140,18 +154,21 @@ class Account:
             self._seen[kind] = line.number
 
     def _close(self, metered: Metered) -> None:
-        """A call counts on the day on which it was reserved."""
+        """A call counts on the day and in the week in which it was reserved."""
         if metered.call not in self._open:  # its reservation was written between the two looks
             self._early[metered.call] = metered
             return
-        reserved, day = self._open.pop(metered.call)
-        self._add(reserved, day, metered.usd - reserved.usd)
+        reserved, at = self._open.pop(metered.call)
+        self._add(reserved, at, metered.usd - reserved.usd)
 
-    def _add(self, reserved: Reserved, day: date, usd: float) -> None:
-        for key in _sums(reserved.run_id, reserved.environment, day):
+    def _add(self, reserved: Reserved, at: datetime, usd: float) -> None:
+        for key in _sums(reserved, at):
             self._usd[key] += usd
 
 
-def _sums(run_id: str, environment: str | None, day: date) -> tuple[tuple[str, ...], ...]:
-    """The three sums that a call counts in: its run's, its day's, and its environment's on that day."""
-    return ("run", run_id), ("day", day.isoformat()), ("environment", environment or "", day.isoformat())
+def _sums(call: Reserved, at: datetime) -> tuple[tuple[str, ...], ...]:
+    """The sums that a call counts in: its run's, its day's, its environment's on that day, and its agent's in that
+    week."""
+    day = at.astimezone(UTC).date().isoformat()
+    of_agent = "agent", call.reference, week_of(at).isoformat()
+    return ("run", call.run_id), ("day", day), ("environment", call.environment or "", day), of_agent

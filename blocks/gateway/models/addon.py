@@ -100,11 +100,12 @@ class Models:
                     )
                 # A token is at least a byte: the bytes of the text bound its tokens, whatever the provider's tokenizer.
                 most = len(body) - ask.image_bytes + ask.images * IMAGE_TOKENS + HIDDEN_TOKENS
-                left = self._account.left(passport.run_id, passport.environment, passport.usd, policy)
-                ask = _affordable(ask, price, most, left)
+                wanted = _reserved(passport, f"{name}/{ask.model}", 0)
+                bounds = passport.usd, policy, passport.usd_per_week
+                ask = _affordable(ask, price, most, self._account.left(wanted, *bounds))
                 body = _as_bytes(ask)
-                reserved = _reserved(passport, f"{name}/{ask.model}", price.worst(most, ask.output_tokens))
-                if refusal := self._account.reserve(reserved, passport.usd, policy, passport.token):
+                reserved = wanted.model_copy(update={"usd": price.worst(most, ask.output_tokens)})
+                if refusal := self._account.reserve(reserved, *bounds, passport.token):
                     raise Denied(402, refusal)
                 call = Call(reserved, price, route, ask)
         exchange.sent = Sent(name, provider.api, call)
@@ -204,6 +205,7 @@ def _reserved(passport: Passport, model: str, usd: float) -> Reserved:
         step=passport.phase,
         attempt=passport.attempt,
         agent=passport.agent,
+        reference=passport.reference,
         environment=passport.environment,
         model=model,
         usd=usd,
