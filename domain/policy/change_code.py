@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from domain.policy.change import Change
 from domain.policy.change_evasion import RUNNERS
-from domain.policy.python_code import Found, dotted, newly, parsed
+from domain.policy.change_surroundings_js import imports_runner_script
+from domain.policy.python_code import Found, dotted, newly, parsed, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -76,6 +77,8 @@ def _imports_runner(module: ast.Module) -> Found:
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
+        if isinstance(node, ast.Call) and dotted(node.func).split(".")[-1] in ("import_module", "__import__"):
+            names = [name for arg in node.args[:1] if (name := text_in(arg))]
         for name in names:
             if name.split(".")[0] in RUNNERS:
                 yield node, f"product code imports {name}"
@@ -104,10 +107,11 @@ CODE_RULES: tuple[Rule[Change], ...] = (
 CODE_PERSON_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "test-import", "change", PERSON,
-        "Product code that newly imports pytest, unittest or nose.",
+        "Product code that newly imports pytest, unittest or nose, by a statement or by a call, or asks for a test "
+        "runner of Node.",
         "It can replace parts of the runner, or tell that tests are running.",
         "keep test code in the tests, or let a reviewer agree",
-        newly(_imports_runner),
+        lambda change: (*newly(_imports_runner)(change), *imports_runner_script(change)),
     ),
     Rule(
         "unparsed", "change", PERSON,

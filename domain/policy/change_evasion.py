@@ -61,7 +61,8 @@ def _detection(module: ast.Module) -> Found:
 
 def _is_runner(node: ast.AST, where: str) -> bool:
     words = RUNNERS | ({"test", "tests"} if "argv" in where else set())
-    return text_in(node) in words
+    text = text_in(node) or ""
+    return text in words or ("argv" not in where and text.partition(".")[0] in RUNNERS)
 
 
 def _asks_the_command(node: ast.AST) -> bool:
@@ -121,13 +122,37 @@ def _reads_tests(change: Change) -> Iterator[Hit]:
 _TEST_GLOB = re.compile(r"(?:^|/)tests?/|(?:^|/)test_\w*\*[\w*]*\.py$|(?:^|/)\*_test\.py$")
 
 
+VALUES = frozenset(
+    ("str", "bytes", "int", "float", "complex", "list", "tuple", "dict", "set", "frozenset", "UserDict", "UserList",
+     "UserString", "OrderedDict", "defaultdict", "Counter")
+)  # fmt: skip
+_COMPARE = frozenset(("__eq__", "__ne__", "__contains__"))
+_KINDS = frozenset(("__instancecheck__", "__subclasscheck__"))
+"""By which a class says what is of its kind, such as the error that a test waits for."""
+
+
 def _odd_equality(module: ast.Module) -> Found:
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(module):
+        if isinstance(node, ast.ClassDef):
+            is_value = any(dotted(base).split(".")[-1] in VALUES for base in node.bases)
+            for inner in (one for one in node.body if isinstance(one, ast.FunctionDef)):
+                if (is_value and inner.name in _COMPARE and not _hands_on(inner)) or inner.name in _KINDS:
+                    yield inner, f"{node.name}.{inner.name} says in its own way what a test compares with"
         for name, value in _equalities(node, ("__eq__", "__ne__")):
             function = functions.get(value.id) if isinstance(value, ast.Name) else value
             if function is not None and _reads_one_alone(function):
                 yield node, f"{name} compares without a look at one of the two"
+
+
+def _hands_on(function: ast.FunctionDef) -> bool:
+    """Whether it says what its parent says, or the opposite of what it says itself elsewhere."""
+    answers = [node.value for node in ast.walk(function) if isinstance(node, ast.Return)]
+    return bool(answers) and all(
+        (isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _COMPARE)
+        or (isinstance(one, ast.UnaryOp) and isinstance(one.op, ast.Not) and function.name == "__ne__")
+        for one in answers
+    )
 
 
 def _reads_one_alone(function: ast.AST) -> bool:
@@ -347,7 +372,8 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "odd-equality", "change", PERSON,
         "An __eq__ or __ne__ of product code that never reads one of the two things that it compares, and does not "
-        "always say no.",
+        "always say no; one of its own, or a __contains__, in a class of texts, numbers, lists and their like; and an "
+        "__instancecheck__ or __subclasscheck__.",
         "Assertions about it may hold whatever it is.",
         "compare the fields, or let a reviewer agree",
         newly(_odd_equality),

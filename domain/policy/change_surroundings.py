@@ -27,7 +27,8 @@ FACTS = frozenset(
         "sys.meta_path", "sys.path_hooks", "sys.path_importer_cache", "sys.gettrace", "sys.getprofile", "sys.orig_argv",
         "os.getppid", "os.getlogin", "os.uname", "platform.node", "platform.uname", "socket.gethostname",
         "socket.getfqdn", "getpass.getuser", "uuid.getnode", "sys.stdout.__class__", "sys.stderr.__class__",
-        "warnings.filters", "logging.root.handlers", "threading.enumerate",
+        "warnings.filters", "logging.root.handlers", "threading.enumerate", "threading.main_thread", "sys.flags",
+        "sys.warnoptions", "__debug__",
     )
 )  # fmt: skip
 """What a test run has otherwise than a customer's process, or one machine otherwise than another."""
@@ -37,6 +38,16 @@ VARIABLES = re.compile(
     r"|CONDA_\w+|HYPOTHESIS_\w+|PWD|OLDPWD"
 )
 """What those set who test, build and install: https://docs.python.org/3/using/cmdline.html#environment-variables"""
+STOPWATCHES = frozenset(
+    f"time.{name}{end}" for name in ("monotonic", "perf_counter", "process_time", "thread_time") for end in ("", "_ns")
+)
+TOOLS_OF_TESTS = frozenset(("pytest", "_pytest", "unittest", "nose", "hypothesis", "coverage", "tox", "nox", "pluggy"))
+ASKS_FOR_PACKAGES = frozenset(
+    ("importlib.util.find_spec", "importlib.metadata.version", "importlib.metadata.distribution", "shutil.which",
+     "pkgutil.find_loader", "pkg_resources.get_distribution", "find_spec")
+)  # fmt: skip
+PRODUCTION = frozenset(("production", "prod", "live", "staging", "release"))
+OF_TESTS = re.compile(r"(?:^|[^a-z])(?:py|unit|conf)?tests?(?:[^a-z]|$)", re.IGNORECASE)
 _CLIMBS = frozenset(("os.path.dirname", "os.path.split"))
 
 
@@ -52,8 +63,13 @@ def _looks_around(change: Change) -> Iterator[Hit]:
 def _facts(module: ast.Module) -> Found:
     full = _names(module)
     clocks = _assigned(module, lambda node: _is_clock(node, full, {}))
+    started = _assigned(module, lambda node: _has_stopwatch(node, full), ast.iter_child_nodes(module))
+    yield from _taken(module, full)
+    yield from _counts(module)
     for node in ast.walk(module):
-        if isinstance(node, ast.Compare):
+        if name := _told_by(node, full, started):
+            yield node, name
+        elif isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
             if any(_is_clock(side, full, clocks) for side in sides) and any(_is_moment(side, full) for side in sides):
                 yield node, "it is another one at another time: the clock is compared with a fixed moment"
@@ -65,6 +81,8 @@ def _facts(module: ast.Module) -> Found:
             yield node, f"{name} tells where it runs"
         elif isinstance(node, (ast.Attribute, ast.Name)) and full(node) in FACTS:
             yield node, f"{full(node)} tells where it runs"
+        elif isinstance(node, ast.Attribute) and node.attr == "handlers" and _is_root_logger(node.value, full):
+            yield node, "the handlers of all logging tell where it runs"
         elif isinstance(node, (ast.For, ast.comprehension)) and _all_variables(node.iter, full):
             yield node.iter, "it looks at the names of all variables of the environment"
         elif isinstance(node, ast.Call) and _asks_the_place(node, full):
@@ -77,6 +95,103 @@ def _facts(module: ast.Module) -> Found:
             isinstance(node, ast.Import) and any(one.name == "__main__" for one in node.names)
         ):
             yield node, "it asks which program was started"
+
+
+def _told_by(node: ast.AST, full: "_Full", started: Mapping[str, ast.AST]) -> str | None:
+    """What a comparison or a call tells tests, production or a process's age by."""
+    parts = list(ast.walk(node)) if isinstance(node, (ast.Compare, ast.Call)) else []
+    texts = [text for part in parts if (text := text_in(part))]
+    if isinstance(node, ast.Compare):
+        if any(_has_stopwatch(side, full) for side in parts) and any(_has_number(side) for side in parts):
+            own = {part.id for part in parts if isinstance(part, ast.Name) and full.is_own(part.id)}
+            if own <= started.keys() | full.constants.keys():
+                return "it is another one when the process is older: a stopwatch is compared with a fixed time"
+        if any(_asked_variable(part, full) for part in parts) and any(text.lower() in PRODUCTION for text in texts):
+            return "it is another one in production"
+    if isinstance(node, ast.Call) and full(node.func) in ASKS_FOR_PACKAGES and node.args:
+        package = text_in(node.args[0]) or ""
+        return f"it asks whether {package} is installed" if package.partition(".")[0] in TOOLS_OF_TESTS else None
+    compares = isinstance(node, ast.Compare) or (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MATCHES
+    )
+    names = any(isinstance(part, ast.Attribute) and part.attr in ("__module__", "__qualname__") for part in parts)
+    if compares and names and any(OF_TESTS.search(text) for text in texts):
+        return "it tells tests by the name of their module"
+    return None
+
+
+def _is_root_logger(node: ast.AST, full: "_Full") -> bool:
+    return isinstance(node, ast.Call) and full(node.func) == "logging.getLogger" and not any(map(text_in, node.args))
+
+
+_MATCHES = frozenset(("startswith", "endswith", "find", "index", "count", "match", "search", "fullmatch"))
+
+
+def _has_stopwatch(node: ast.AST, full: "_Full") -> bool:
+    return any(isinstance(part, ast.Call) and full(part.func) in STOPWATCHES for part in ast.walk(node))
+
+
+def _has_number(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and node.value > 0
+
+
+def _taken(module: ast.Module, full: "_Full") -> Found:
+    """All variables of the environment at once, but for a program that is started with them."""
+    above = {id(inner): node for node in ast.walk(module) for inner in ast.iter_child_nodes(node)}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute) and full(node) == "os.environ" and isinstance(node.ctx, ast.Load):
+            owner = above.get(id(node))
+            is_whole = isinstance(owner, (ast.Dict, ast.keyword)) or (
+                isinstance(owner, ast.Call) and node in owner.args
+            )
+            if isinstance(owner, ast.Attribute) and owner.attr in ("copy", "items"):
+                owner, is_whole = above.get(id(owner)), True
+            if is_whole and owner is not None and not _is_for_a_program(owner, above, module):
+                yield node, "it takes all variables of the environment at once"
+
+
+def _is_for_a_program(node: ast.AST, above: Mapping[int, ast.AST], module: ast.Module) -> bool:
+    at: ast.AST | None = node
+    while at is not None and not isinstance(at, ast.stmt):
+        if isinstance(at, ast.keyword) and at.arg == "env":
+            return True
+        at = above.get(id(at))
+    if not isinstance(at, (ast.Assign, ast.AnnAssign)):
+        return False
+    targets = at.targets if isinstance(at, ast.Assign) else [at.target]
+    names = {target.id for target in targets if isinstance(target, ast.Name)}
+    used = [one for one in ast.walk(module) if isinstance(one, ast.Name) and one.id in names]
+    reads = [above.get(id(one)) for one in used if isinstance(one.ctx, ast.Load)]
+    is_env = [isinstance(one, ast.keyword) and one.arg == "env" for one in reads]
+    return any(is_env) and all(
+        known or isinstance(one, (ast.Subscript, ast.Attribute)) for known, one in zip(is_env, reads, strict=True)
+    )
+
+
+def _counts(module: ast.Module) -> Found:
+    """A count that the whole process keeps, of which a fixed number is another case."""
+    kept = {
+        target.id
+        for node in module.body
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+        for one in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        for target in ast.walk(one)
+        if isinstance(target, ast.Name)
+    }
+    for function in (node for node in ast.walk(module) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))):
+        shared = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
+        counted = {
+            ast.unparse(node.target)
+            for node in ast.walk(function)
+            if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.value, ast.Constant)
+            if (isinstance(node.target, ast.Name) and node.target.id in shared)
+            or (isinstance(node.target, ast.Subscript) and dotted(node.target.value) in kept)
+        }
+        for node in ast.walk(function) if counted else ():
+            sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            is_count = any(ast.unparse(part) in counted for side in sides for part in ast.walk(side))
+            if is_count and any(map(_has_number, sides)):
+                yield node, "it is another one after a fixed number of calls"
 
 
 def _asks_the_place(call: ast.Call, full: "_Full") -> bool:
@@ -94,6 +209,11 @@ def _is_place(node: ast.AST, full: "_Full") -> bool:
 
 def _variable(node: ast.AST, full: "_Full") -> str | None:
     """The name of a variable that is asked for, where those set it who test, build and install."""
+    name = _asked_variable(node, full)
+    return name if name and VARIABLES.fullmatch(name) else None
+
+
+def _asked_variable(node: ast.AST, full: "_Full") -> str | None:
     asked: ast.AST | None = None
     if isinstance(node, ast.Subscript) and full(node.value) == "os.environ" and isinstance(node.ctx, ast.Load):
         asked = node.slice
@@ -101,8 +221,7 @@ def _variable(node: ast.AST, full: "_Full") -> str | None:
         asked = node.args[0]
     elif isinstance(node, ast.Compare) and full(node.comparators[0]) == "os.environ":
         asked = node.left
-    name = text_in(asked) if asked is not None else None
-    return name if name and VARIABLES.fullmatch(name) else None
+    return text_in(asked) if asked is not None else None
 
 
 def _is_clock(side: ast.AST, full: "_Full", clocks: Mapping[str, ast.AST]) -> bool:
@@ -240,6 +359,9 @@ _FAMILIES: Mapping[str, frozenset[str]] = {
          "types.FunctionType", "types.CodeType", "compile", "exec", "eval", "builtins.exec", "builtins.eval",
          "builtins.compile")
     ),
+    "what is loaded by others": frozenset(
+        ("sys.path", "sys.modules", "__path__", "__globals__", "__builtins__", "__self__.__dict__")
+    ),
     "the machine below Python": frozenset(("ctypes", "cffi", "_ctypes", "winreg", "fcntl", "mmap")),
 }  # fmt: skip
 """What is reached → by what names."""
@@ -274,6 +396,7 @@ def _reaches(change: Change) -> Iterator[Hit]:
 
 
 def _reached(node: ast.AST, full: "_Full") -> Iterator[str]:
+    yield from _doors(node, full)
     if isinstance(node, ast.Import):
         yield from (one.name for one in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -286,6 +409,29 @@ def _reached(node: ast.AST, full: "_Full") -> Iterator[str]:
             and (name := text_in(node.args[0]))
         ):
             yield name
+
+
+_CHANGES = frozenset(("insert", "append", "extend", "update", "setdefault"))
+_LOADS = ("sys.path", "sys.modules", "__path__")
+
+
+def _doors(node: ast.AST, full: "_Full") -> Iterator[str]:
+    """What decides which code an import finds, where it is changed; and what leads to Python's own names."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGES:
+        yield from (one for one in _LOADS if full(node.func.value) == one)
+    elif isinstance(node, (ast.Assign, ast.AugAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for target in targets:
+            place = target.value if isinstance(target, ast.Subscript) else target
+            is_itself = isinstance(target, ast.Subscript) and dotted(target.slice) == "__name__"
+            is_extended = isinstance(node.value, ast.Call) and full(node.value.func).endswith("extend_path")
+            yield from (one for one in _LOADS if full(place) == one and not is_itself and not is_extended)
+    elif isinstance(node, ast.Attribute) and node.attr in ("__globals__", "__builtins__"):
+        yield node.attr
+    elif isinstance(node, ast.Name) and node.id == "__builtins__":
+        yield node.id
+    elif isinstance(node, ast.Attribute) and node.attr == "__self__" and dotted(node.value) in vars(builtins):
+        yield "__self__.__dict__"
 
 
 def _is_below(name: str, names: frozenset[str]) -> bool:
@@ -530,10 +676,12 @@ def _names(module: ast.Module) -> _Full:
     return _Full(module)
 
 
-def _assigned(module: ast.Module, is_meant: Callable[[ast.AST], bool]) -> dict[str, ast.AST]:
-    """Names that are given a value which is meant → that value."""
+def _assigned(
+    module: ast.Module, is_meant: Callable[[ast.AST], bool], nodes: Iterable[ast.AST] | None = None
+) -> dict[str, ast.AST]:
+    """Names that are given a value which is meant → that value. `nodes`: where it is looked for, if not everywhere."""
     found: dict[str, ast.AST] = {}
-    for node in ast.walk(module):
+    for node in ast.walk(module) if nodes is None else nodes:
         targets: Iterable[ast.AST] = ()
         if isinstance(node, ast.Assign):
             targets = node.targets
@@ -565,7 +713,9 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
         "surroundings", "change", PERSON,
         "Product code of Python or JavaScript that newly asks where it runs: the clock against a fixed moment, the "
         "names of all variables, the working directory, what lies around its own package, which program was started, "
-        "the machine's or the user's name, import hooks, and variables of CI, tox, coverage and Python itself.",
+        "the machine's or the user's name, import hooks, and variables of CI, tox, coverage and Python itself; the age "
+        "of its process, a number of calls, whether it is in production or test tools are installed; and all variables "
+        "at once, but for a program that gets them.",
         "It can be right today, here or under test, and otherwise elsewhere.",
         "pass what differs as a setting, or let a reviewer agree",
         lambda change: (*_looks_around(change), *looks_around_script(change)),
@@ -573,7 +723,8 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "reaches", "change", PERSON,
         "Product code of Python or JavaScript that reaches other machines, other programs, code in files that are no "
-        "modules, or the machine below, where nothing of base's product does; and the address of a host that no file "
+        "modules, the machine below, or what decides which code others load (sys.path, sys.modules, the globals of a "
+        "function), where nothing of base's product does; and the address of a host that no file "
         "of base names, docstrings and what is raised aside.",
         "It is a new power: a leak, a back door and code that no rule has read need it.",
         "do without it, or let a reviewer agree that the change needs it",

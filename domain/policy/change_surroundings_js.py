@@ -17,7 +17,20 @@ _AROUND = re.compile(
     r"|\brequire\.cache\b|\bmodule\.(?:parent|children)\b|\bprocess\._\w+|\bprocess\.binding\("
     r"|(?:Date\.now\(\)|new Date\(\)(?:\.\w+\(\))?)\s*[<>]=?\s*(?:new Date\(|Date\.(?:parse|UTC)\(|\d{4})"
     r"|(?:new Date\([^()]+\)|Date\.(?:parse|UTC)\([^()]*\)|\d{10,})\s*[<>]=?\s*(?:Date\.now\(\)|new Date\(\))"
+    r"|\b(?:process\.uptime|performance\.now)\(\)\s*[<>]=?\s*\d|\bNODE_ENV\b\W{0,6}[!=]==?\s*['\"`](?:production|prod)\b"
+    r"|['\"`]production['\"`]\s*[!=]==?\s*process\.env|\b(?:console\.\w+|JSON\.\w+|Object\.assign)\([^()]*\bprocess\.env\s*[,)]"
+    r"|^(?!.*\benv\s*:).*\.\.\.\s*process\.env\b|\bprocess\.exitCode\s*=\s*0\b|\bprocess\.reallyExit\b"
+    r"|\bprocess\.(?:on|once|addListener|prependListener)\(\s*['\"`](?:exit|beforeExit|uncaughtException|unhandledRejection)\b"
     r"|\b__dirname\b.{0,60}['\"`/]\.\.(?:/\.\.|['\"`]\s*,\s*['\"`]\.\.)|\bexistsSync\(.{0,80}\b(?:tests?|spec|__tests__|node_modules|\.git)\b"
+)
+_BUILTINS = (
+    "Array|Object|String|Number|Boolean|Map|Set|WeakMap|Promise|RegExp|Date|Function|Symbol|Error|Reflect|JSON|Math"
+    "|Intl|Buffer|console|globalThis\\.(?:JSON|Date|Math|console)"
+)
+_CHANGED = re.compile(
+    rf"(?<![.\w])(?:{_BUILTINS})(?:\.prototype)?(?:\.\w+|\[[^\]\n]+\])\s*=(?![=>])"
+    rf"|\bObject\.(?:defineProperty|defineProperties|assign|setPrototypeOf)\(\s*(?:{_BUILTINS})(?:\.prototype)?\s*,"
+    r"|\b__proto__\s*=(?!=)"
 )
 _POWERS = {
     "other machines": "net|http|https|http2|tls|dgram|dns|axios|got|node-fetch|undici|ws|request|superagent",
@@ -42,6 +55,17 @@ _PIECES = re.compile(
 )
 
 
+_RUNNERS = re.compile(
+    _ASKS_FOR + rf"{_Q}(?:node:test|vitest|@jest/globals|jest|mocha|chai|ava|tap|sinon|@testing-library/[\w-]+){_Q}"
+)
+
+
+def imports_runner_script(change: Change) -> Iterator[Hit]:
+    for path, number, line in new_script_lines(change):
+        if (found := _RUNNERS.search(line)) and not _base_has(change, re.compile(re.escape(found[0]))):
+            yield Hit(f"product code asks for a test runner: {line.strip()[:100]!r}", path, number)
+
+
 def looks_around_script(change: Change) -> Iterator[Hit]:
     for path, number, line in new_script_lines(change):
         if _AROUND.search(line):
@@ -62,6 +86,8 @@ def reaches_script(change: Change) -> Iterator[Hit]:
             if found and not _base_has(change, asked if asked.search(line) else _GLOBALS):
                 said = f"it reaches {family}, which nothing of the product does on base: {line.strip()[:80]!r}"
                 yield Hit(said, path, number)
+        if _CHANGED.search(line) and not _base_has(change, _CHANGED):
+            yield Hit(f"it changes what all code of the process has: {line.strip()[:80]!r}", path, number)
         for host in _ADDRESS.findall(line):
             if not _LOCAL.match(host) and not any(host.encode() in entry.content for entry in change.base.values()):
                 yield Hit(f"it names {host}, which base does not", path, number)

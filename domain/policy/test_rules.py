@@ -167,8 +167,8 @@ PUT_BACK = "put-back"
 RAN_RULES: tuple[Rule[Ran], ...] = (
     Rule(
         "tests-did-not-run", "test", REFUSE,
-        "A run that did not end, whose report cannot be read or contradicts the exit code, or in which the platform's "
-        "own tests, which must fail, did not.",
+        "A run that did not end, whose report cannot be read or contradicts the exit code, in which the platform's own "
+        "tests, which must fail, did not, or after which the files of the tests are others than before.",
         "A report that cannot be believed is none.",
         "leave the runner, Python and the process alone; see that the test command ends by itself",
         _did_not_run,

@@ -31,7 +31,7 @@ from domain.trees import tree_digest as tree_digest
 from domain.trees import unpack as unpack
 from tasks.room.room import room
 from tasks.running.abreast import a_place, abreast
-from tasks.running.canaries import REPORT, Canaries, canary_problem
+from tasks.running.canaries import REPORT, WORK, Canaries, canary_problem
 from tasks.running.checks import run_checks
 from tasks.running.program_canaries import ProgramCanaries
 from tasks.running.runners import EXIT_CODE, Run, run_of
@@ -275,7 +275,7 @@ def run_suite(
         "types": settings.types,
     }
     tests, checks = abreast(
-        functools.partial(_run_tests, run, settings, opened),
+        functools.partial(_run_tests, run, settings, opened, {} if is_base else tree),
         functools.partial(
             run_checks, {} if ask.only else commands, tree, settings, opened, product=(ACCEPTANCE_COMMAND,)
         ),
@@ -317,7 +317,8 @@ class _Ran(NamedTuple):
     seconds: float
 
 
-def _run_tests(run: Run, settings: ProjectSettings, opened: Rooms) -> _Ran:
+def _run_tests(run: Run, settings: ProjectSettings, opened: Rooms, tree: Tree) -> _Ran:
+    """`tree`: what is run, if its tests' files must be the same afterwards."""
     with a_place():
         started = time.monotonic()
         with opened() as workspace:
@@ -328,6 +329,8 @@ def _run_tests(run: Run, settings: ProjectSettings, opened: Rooms) -> _Ran:
                 raise InputError(f"the platform's tests cannot be put beside the project's: {err}") from err
             done = workspace.run(run.argv, timeout_s=settings.test_timeout_s, env=run.env)
             report, seen, problem = _read(workspace, run, done)
+            if not problem and (other := _rewritten(workspace, report, tree)):
+                problem = f"files of the tests were changed while they ran: {', '.join(other[:5])}"
             if run.canaries and problem:
                 problem = problem.replace(run.canaries.nonce, "canary")
             kind = workspace.kind
@@ -359,6 +362,30 @@ def _read(workspace: Workspace, run: Run, done: Completed) -> tuple[Report, dict
     if not problem and (report.runner or run.name) != EXIT_CODE and is_failing != (done.exit_code not in (0, 5)):
         problem = f"the report and exit code {done.exit_code} contradict each other"
     return report, seen, problem
+
+
+_CODE = re.compile(r".*\.(?:py|[cm]?[jt]sx?|go|rs)")
+
+
+def _rewritten(workspace: Workspace, report: Report, tree: Tree) -> list[str]:
+    """Files of the tests that ran, and code beside them, that are others now: a product can write them anew before
+    they are loaded."""
+    ran = {test.split("::")[0] for test in report.cases} & tree.keys()
+    places = {PurePosixPath(path).parent for path in ran if matches(path, _APART)}
+    beside = {path for path in tree if _CODE.fullmatch(path) and PurePosixPath(path).parent in places}
+    changed = []
+    for path in sorted(ran | beside):
+        if tree[path].mode != LINK:
+            try:
+                is_same = workspace.read(f"{WORK}/{path}", max_bytes=len(tree[path].content)) == tree[path].content
+            except AgentError:  # it is larger now
+                is_same = False
+            changed += [] if is_same else [path]
+    return changed
+
+
+_APART = ("tests/**", "test/**", "**/tests/**", "**/test/**", "**/__tests__/**")
+"""Where what stands beside a test is a test's, too."""
 
 
 def _beside(tree: Tree, brief: Brief, settings: ProjectSettings) -> str:

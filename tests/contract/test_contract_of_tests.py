@@ -247,6 +247,11 @@ PRODUCT: dict[str, tuple[str, str]] = {
         "pytest.raises = never\n",
         "must be failed is passed|are replaced .*pytest.raises",
     ),
+    "a test's file written anew before it is loaded": (
+        "from pathlib import Path\n\nAT = Path('tests/test_search.py')\n"
+        "AT.write_text(AT.read_text().replace('assert', 'assert True or'))\n",
+        "files of the tests were changed while they ran: tests/test_search.py",
+    ),
     "pytest.exit as a success, from a test": (
         "import pytest\n\n\ndef price(n):\n    pytest.exit('done', returncode=0)\n\n\n",
         "exit code 0 contradict",

@@ -130,6 +130,9 @@ REFUSED: dict[str, tuple[Changes, str]] = {
     "exit at import in a try": ({"shop/app.py": APP + "\nif X:\n    raise SystemExit\n"}, "exit-at-import"),
     "PYTEST_CURRENT_TEST": ({"shop/app.py": "X = os.environ.get('PYTEST_CURRENT_TEST')\n"}, "test-detection"),
     "pytest in sys.modules": ({"shop/app.py": "import sys\nX = 'pytest' in sys.modules\n"}, "test-detection"),
+    "a part of unittest in sys.modules": (
+        {"shop/app.py": "import sys\nX = sys.modules['unittest.case'].TestCase\n"}, "test-detection"
+    ),
     "unittest by get": ({"shop/app.py": "import sys\nX = sys.modules.get('unittest')\n"}, "test-detection"),
     "pytest in sys.orig_argv": (
         {"shop/app.py": "import sys\nX = 'pytest' in ' '.join(sys.orig_argv)\n"},
@@ -299,6 +302,24 @@ PERSON: dict[str, tuple[Changes, str]] = {
     ),
     "an inequality that is none": (
         {"shop/eq.py": "class A(list):\n    def __ne__(self, o):\n        return len(self) < 0\n"}, "odd-equality"
+    ),
+    "a text that is equal to what begins alike": (
+        {"shop/eq.py": "class A(str):\n    def __eq__(self, o):\n        return str.__eq__(self, o) or o > self\n"},
+        "odd-equality",
+    ),
+    "a text that has anything in it": (
+        {"shop/eq.py": "class A(str):\n    def __contains__(self, o):\n        return len(o) > len(self) - 99\n"},
+        "odd-equality",
+    ),
+    "an error that every error is one of": (
+        {"shop/eq.py": "class A(type):\n    def __subclasscheck__(cls, o):\n        return issubclass(o, Exception)\n"},
+        "odd-equality",
+    ),
+    "a test runner's module, by a call": (
+        {"shop/app.py": APP + "import importlib\nX = importlib.import_module('unittest.case')\n"}, "test-import"
+    ),
+    "a test runner's mock, in a product": (
+        {"web/a.js": "const { mock } = require('node:test')\n"}, "test-import"
     ),
     "who is calling, by a traceback": (
         {"shop/app.py": APP + "def caller(error):\n    return error.__traceback__.tb_frame.f_back\n"},
