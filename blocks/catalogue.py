@@ -10,6 +10,7 @@ from prefect.exceptions import ObjectNotFound
 
 from blocks.gateway.models.pricing import rates
 from blocks.gateway.models.provider import ModelProvider
+from domain.agent_choice import CHEAPEST
 from domain.agent_scope import AgentScope, outside, used_up
 from domain.brief import Brief, Part, parts_of
 from domain.errors import InputError
@@ -40,6 +41,8 @@ def unusable_agents(brief: Brief, spent: Spent | None = None) -> tuple[str, ...]
         shop = _find(client, "workshop", brief.workshop) or {}
         policy = ModelPolicy.model_validate(shop.get("models", {}))
         wrong = [_agent(client, brief, policy, part, reference, spent) for part, reference in parts_of(brief)]
+    if brief.agent == CHEAPEST and not (shop.get("choice") or {}).get("agents"):
+        wrong.append([f"the workshop {brief.workshop!r} names no agents to choose from: give some in its `choice`"])
     return tuple(dict.fromkeys(why for each in wrong for why in each))
 
 
@@ -61,6 +64,8 @@ def _agent(
     client: SyncPrefectClient, brief: Brief, policy: ModelPolicy, part: Part, reference: str, spent: Spent | None
 ) -> list[str]:
     """Why a step's agent, or its model, cannot be used."""
+    if reference == brief.agent == CHEAPEST:
+        return []  # one of `choice` takes its place when the run begins
     kind, _, name = reference.partition("/")
     if kind not in AGENT_KINDS or not name:
         said = f"{reference!r} is no agent" if reference else "the brief names no `agent`"

@@ -43,6 +43,7 @@ from blocks.targets.machine.process import ProcessTarget
 from blocks.targets.swarm.target import SwarmTarget
 from blocks.targets.trial.trial import confined
 from blocks.toolchains.wheels import WheelToolchains
+from domain.agent_choice import AgentChoice
 from domain.artifact import Artifact
 from domain.brief import Brief
 from domain.egress import Rule
@@ -84,6 +85,7 @@ class Workshop(LockgateBlock):
     gateway: EgressGateway = Field(default_factory=EgressGateway, description="The only way out of a sandbox")
     registries: tuple[Rule, ...] = Field(REGISTRIES, description="Package registries, for agents and for setup")
     models: ModelPolicy = Field(ModelPolicy(), description="Which models may be called, and what they may cost")
+    choice: AgentChoice = Field(AgentChoice(), description="Which agent a brief gets whose `agent` is `cheapest`")
     toolchains: WheelToolchains = Field(default_factory=WheelToolchains, description="Environments from wheels")
     forge: LocalForge = Field(default_factory=LocalForge, description="Where repositories live")
     repositories: tuple[str, ...] = Field(

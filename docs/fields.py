@@ -8,6 +8,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from blocks.base import LockgateBlock
 from blocks.workshop import KINDS, Workshop
+from domain.agent_choice import AgentChoice
 from domain.agent_scope import AgentScope
 from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Roles, Scope
 from domain.egress import Rule
@@ -16,7 +17,7 @@ from domain.issues import IssueIntake
 from domain.migration import MigrationBudget, Patience
 from domain.models import ModelPolicy, Price
 from domain.notices import Notices
-from domain.project import Migrations, ProjectEgress, ProjectSettings, ReviewPolicy
+from domain.project import Migrations, ProjectEgress, ProjectSettings, RecordBar, ReviewPolicy
 from station.cli import app
 
 INTRODUCTION = """# Settings
@@ -37,6 +38,9 @@ def settings() -> str:
         _fields(Migrations, "settings"),
         "### `[review]`\n",
         _fields(ReviewPolicy, "settings"),
+        "### `[review.record]`\n\nAlso the `bar` of a workshop's `choice`; "
+        "[what it does](agents.md#what-the-record-decides).\n",
+        _fields(RecordBar, "settings"),
         "### `[egress]`\n\nAdded to the package registries, which `setup` and `edit` reach anyway.\n",
         _fields(ProjectEgress, "settings"),
         "### `[[egress.edit]]` and the like: a rule\n",
@@ -53,6 +57,7 @@ def settings() -> str:
         parts += [f"### {block._block_type_name}\n\n{block._description}\n", _fields(block, "block")]
     parts += ["## An agent's scope\n\nThe `scope` of an agent's block; [what it does](agents.md#scope).\n"]
     parts += [_fields(AgentScope, "scope")]
+    parts += ["## Choice\n\nThe workshop's `choice`.\n", _fields(AgentChoice, "choice")]
     parts += ["## Model policy\n\nThe workshop's `models`.\n", _fields(ModelPolicy, "policy")]
     parts += ["## Issues\n\nEach of the workshop's `issues`; [what it does](forges.md#an-issue-becomes-a-run).\n"]
     parts += [_fields(IssueIntake, "issues")]

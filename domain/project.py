@@ -35,6 +35,20 @@ class Migrations(Value):
     )
 
 
+class RecordBar(Value):
+    """What is asked of an agent's record, by the ledger, before policy trusts it with more."""
+
+    window: Annotated[int, Field(ge=10, le=1000)] = Field(
+        30, description="So many of its newest changes that were released are looked at; fewer are not enough"
+    )
+    rollbacks: int = Field(0, ge=0, description="Of these, so many at most were rolled back, by whomever")
+    first_try: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        None,
+        description="Percent of its newest tasks, `window` of them, whose first attempt no gate refused: surely more "
+        "than that, by the lower end of the interval",
+    )
+
+
 class ReviewPolicy(Value):
     """`[review]`: what may pass without a person. It counts in lockgate.toml on the base branch alone."""
 
@@ -45,6 +59,14 @@ class ReviewPolicy(Value):
     )
     alone: bool = Field(False, description="A still smaller one passes although nobody reviewed it")
     alone_lines: Annotated[int, Field(ge=1, le=100, description="Changed lines that `alone` lets pass at most")] = 20
+    record: RecordBar | None = Field(
+        None, description="`agent` and `alone` let pass only changes of an agent whose record is known to be so"
+    )
+    most_stamps: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        None,
+        description="A second person must approve unless it is known that at most so many percent of the newest "
+        "approvals were rubber stamps",
+    )
     least_passing: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="Share of the tests on base that must pass, or a person is asked before the agent starts"
     )

@@ -157,6 +157,7 @@ def _rolled_back(body: Body) -> str:
 _TELLERS: dict[str, Callable[[Body], str]] = {
     "submitted": lambda body: f"{body['by']}{_known_by(body)} asks for it",
     "asked-for": lambda body: f"asked for by {body['by']['login']} at {body['url']}",
+    "chosen": lambda body: f"chosen: {body['agent']}, {body['reasons'][0]}",
     "prepared": _prepared,
     "plan": lambda body: f"plan: {len(body['steps'])} steps",
     "attempt": _attempt,

@@ -429,7 +429,7 @@ class Raced(Value):
 class Need(Value):
     """Some changed paths, and whose approval they need."""
 
-    names: tuple[str, ...] = Field(description="Any of them; never empty")
+    names: tuple[str, ...] = Field(description="Any of them; empty: any people at all")
     count: int = Field(1, description="How many of them")
     why: str = Field(description="Where it is written, such as CODEOWNERS line 3")
     paths: tuple[str, ...]
@@ -438,6 +438,7 @@ class Need(Value):
     def sentence(self) -> str:
         """One line: who, for what, and by whose word."""
         who = f"{self.count} of {', '.join(self.names)}" if self.count > 1 else " or ".join(self.names)
+        who = who if self.names else f"{self.count} people"
         more = f" and {len(self.paths) - 3} more" if len(self.paths) > 3 else ""
         return f"{who} must approve {', '.join(self.paths[:3])}{more} ({self.why})"
 

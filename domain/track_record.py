@@ -6,6 +6,7 @@ attempt, for the one that the brief names first. Its money and minutes are divid
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from domain.history import Back, History, Task, Try
@@ -139,6 +140,40 @@ def total(histories: Iterable[History]) -> Record | None:
 def by_agent(line: Line) -> Line:
     """For `records`: one line for each agent."""
     return Line(line.agent, "", "", "")
+
+
+def newest_released(history: History, agent: str, most: int) -> Share:
+    """Of the newest changes of an agent that were released, so many at most: those that were taken back."""
+    mine = [task for task in _owned_by(history, agent) if task.live or _gone(task, history)]
+    mine = sorted(mine, key=lambda task: (task.merged_at or task.asked_at or EARLIEST, task.run_id))[-most:]
+    return Share(sum(_gone(task, history) for task in mine), len(mine))
+
+
+def newest_first_tries(history: History, agent: str, most: int) -> Share:
+    """Of its newest tasks of which the gates judged the first attempt, so many at most: those that no gate refused."""
+    firsts = [
+        (task, next((one for _, one in sorted(task.tries.items()) if (one.agent or task.agents[0]) == agent), None))
+        for task in _owned_by(history, agent)
+    ]
+    judged = [(task, one) for task, one in firsts if one and (one.is_refused is not None or one.commit is None)]
+    judged = sorted(judged, key=lambda each: (each[1].at, each[0].run_id))[-most:]
+    return Share(sum(one.is_refused is False for _, one in judged), len(judged))
+
+
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def _owned_by(history: History, agent: str) -> Iterable[Task]:
+    return (task for task in history.tasks.values() if task.agents and _owner(task) == agent)
+
+
+def _owner(task: Task) -> str:
+    tries = [task.tries[number] for number in sorted(task.tries)]
+    return _line(task, _merged_of(task) or (tries[-1] if tries else None)).agent
+
+
+def _gone(task: Task, history: History) -> bool:
+    return any(commit in history.back for commit in (*task.live, task.merged or ""))
 
 
 def _parts(task: Task) -> Iterable[_Part]:

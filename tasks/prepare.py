@@ -11,8 +11,11 @@ from posixpath import join, normpath
 from pydantic import ValidationError
 
 from blocks.catalogue import unusable_agents
+from blocks.ledger import history
 from blocks.ledger.spending import this_week
 from blocks.workshop import Workshop, workshop_of
+from domain.agent_choice import CHEAPEST, ChosenAgent
+from domain.agent_scope import outside, used_up
 from domain.bait import bait_in
 from domain.brief import Brief
 from domain.commands import argv_of, commands_in
@@ -21,6 +24,7 @@ from domain.errors import InputError
 from domain.paths import is_among, matches
 from domain.policy import lint_brief
 from domain.policy.baseline import base_refusals, base_warnings
+from domain.policy.by_record import cheapest
 from domain.project import ProjectSettings
 from domain.services import looked_for
 from domain.task import Prepared
@@ -48,6 +52,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     missing: tuple[str, ...] = ()
     try:
         check_repository(shop, brief)
+        brief = with_agent(shop, run_id, brief)
         if wrong := unusable_agents(brief, (lambda agent: _spent(shop, agent)) if attempt == 1 else None):
             raise InputError("; ".join(wrong))
         if not brief.branch:
@@ -114,6 +119,35 @@ def check_repository(shop: Workshop, brief: Brief) -> None:
             f"the workshop {brief.workshop!r} is not for {brief.repository}: its `repositories` names "
             f"{', '.join(shop.repositories)}"
         )
+
+
+def with_agent(shop: Workshop, run_id: str, brief: Brief) -> Brief:
+    """The brief with the agent that the record chooses, where it leaves that to the team; on record, with the reasons.
+    Safe to repeat. Raises InputError where the record of none passes."""
+    if brief.agent != CHEAPEST:
+        return brief
+    known = shop.ledger.find(run_id, "chosen", "agent", ChosenAgent)
+    if known is None:
+        ledger = shop.ledger.url.get_secret_value()
+        found = cheapest(history.read(ledger), shop.choice, lambda agent: _why_not(shop, brief, agent))
+        if found.agent is None:
+            raise InputError(
+                f"no agent was chosen, so name one in `agent`: {'; '.join(found.reasons) or '`choice` names none'}"
+            )
+        known = shop.ledger.record(run_id, "chosen", "agent", ChosenAgent(agent=found.agent, reasons=found.reasons))
+    return brief.model_copy(update={"agent": known.agent})
+
+
+def _why_not(shop: Workshop, brief: Brief, agent: str) -> str | None:
+    """Why an agent is not for this brief, whatever its record."""
+    try:
+        scope = shop.agent(agent).scope
+    except InputError as err:
+        return str(err)
+    wrong = [one.sentence for one in outside(brief, "edit", agent, scope)]
+    if scope.usd_per_week is not None and (over := used_up(agent, scope, _spent(shop, agent))):
+        wrong.append(over)
+    return "; ".join(wrong) or None
 
 
 def _spent(shop: Workshop, agent: str) -> float:

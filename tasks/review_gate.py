@@ -12,17 +12,33 @@ from prefect import get_run_logger
 from prefect.input import RunInput
 from pydantic import Field
 
+from blocks.ledger import history
 from blocks.ledger.ledger import Ledger
 from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop_of
 from domain.errors import ForgeError, LedgerError, Unapproved
-from domain.policy.baseline import least_passing, standing
+from domain.history import History
+from domain.policy.baseline import least_passing
+from domain.policy.baseline import standing as base_standing
+from domain.policy.by_record import Standing, second_person, standing
 from domain.policy.change import Change
 from domain.policy.feedback import one_line
 from domain.policy.passing import passes
 from domain.policy.reviewers import POLICY, canonical_name, from_base, may_approve, missing, needs, owners_of
 from domain.pull_request import PullState
-from domain.task import AGAIN, Answer, Approval, Evidence, Need, Prepared, Question, Rehearsed, Verdict, asking_key
+from domain.task import (
+    AGAIN,
+    Answer,
+    Approval,
+    Attempt,
+    Evidence,
+    Need,
+    Prepared,
+    Question,
+    Rehearsed,
+    Verdict,
+    asking_key,
+)
 from domain.value import digest_of
 from tasks.pages import show
 from tasks.people.asking import answered, has_signed, is_signed_in
@@ -79,13 +95,14 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
     commit = attempt.commit or prepared.base
     base, head = shop.forge.tree(repository, prepared.base), shop.forge.tree(repository, commit)
     owners, change = owners_of(base), Change(prepared, attempt, base, head)
-    way, held = passes(change, evidence, verdict, owners, _interventions(shop, prepared.run_id))
+    stands = _standing(shop, prepared, attempt)
+    way, held = passes(change, evidence, verdict, owners, _interventions(shop, prepared.run_id), stands)
     diff = shop.forge.diff(repository, prepared.base, commit)
     migration = report_of(shop, prepared, evidence.rehearsed) if evidence.rehearsed else ""
     if way:
         show.review(prepared, evidence, verdict, diff, mark, migration)
-        return _passed(shop, change, evidence, way, mark)
-    asked = needs(prepared, owners, attempt.changed_paths)
+        return _passed(shop, change, evidence, way, mark, stands)
+    asked = needs(prepared, owners, attempt.changed_paths, second_approval(shop, prepared))
     only = prepared.settings.review.signed_in
     why = (*verdict.reasons, *owners.problems, *map(_told, asked), *(f"{f.rule}: {f.sentence}" for f in held))
     why += (SIGNED_IN,) if only else ()
@@ -119,7 +136,7 @@ def review_gate(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> App
 @step("review_gate", "review_gate-base")
 def ask_of_base(prepared: Prepared) -> Question | None:
     """The question whether to begin at all, on record, where too few of base's tests pass; None if enough do."""
-    shop, stands = workshop_of(prepared.brief), standing(prepared)
+    shop, stands = workshop_of(prepared.brief), base_standing(prepared)
     least = least_passing(prepared, from_base(prepared))
     if stands.share >= least:
         return None
@@ -221,7 +238,7 @@ def _bare(approval: Approval) -> Question:
 def _of_policy(shop: Workshop, prepared: Prepared, evidence: Evidence, approval: Approval) -> Question:
     """What a person is asked where the policy's word does not do any more."""
     owners = owners_of(shop.forge.tree(prepared.brief.repository, prepared.base))
-    asked = needs(prepared, owners, evidence.attempt.changed_paths)
+    asked = needs(prepared, owners, evidence.attempt.changed_paths, second_approval(shop, prepared))
     return Question(
         fingerprint=approval.fingerprint,
         attempt=evidence.attempt.number,
@@ -256,7 +273,7 @@ def base_gate(prepared: Prepared) -> tuple[str, ...]:
     answer = _decided(prepared, question) if question else None
     if answer is None or answer.is_approved:
         return ()
-    return (f"{answer.reviewer}: {answer.comment or answer.answer}", standing(prepared).sentence)
+    return (f"{answer.reviewer}: {answer.comment or answer.answer}", base_standing(prepared).sentence)
 
 
 def _decided(prepared: Prepared, question: Question) -> Approval:
@@ -325,15 +342,35 @@ def _at_forge(prepared: Prepared, question: Question, given: Sequence[str], aski
     return approval_of(said, question.fingerprint, host.host, asking)
 
 
-def _passed(shop: Workshop, change: Change, evidence: Evidence, way: str, mark: str) -> Approval:
+def _passed(
+    shop: Workshop, change: Change, evidence: Evidence, way: str, mark: str, stands: Standing | None
+) -> Approval:
     """The policy's approval, on record; a person's that was there before stands."""
     count, reviewer = len(change.changed), change.prepared.brief.roles.review
     where = f"{count} file{'s' if count != 1 else ''}"
     comment = f"{change.attempt.changed_lines} changed lines in {where}, and nothing holds it back"
     if evidence.opinion:
         comment += f"; {reviewer} has no concerns"
+    if stands:
+        comment += f"; {stands.sentence}"
     approval = Approval(answer=Answer.APPROVE, reviewer=POLICY, comment=f"{way}: {comment}", fingerprint=mark, rule=way)
     return shop.ledger.record(change.prepared.run_id, "approval", mark, approval)
+
+
+def _standing(shop: Workshop, prepared: Prepared, attempt: Attempt) -> Standing | None:
+    """The record of the agent that made a change, where policy asks for it."""
+    bar = prepared.settings.review.record
+    return standing(_history(shop), attempt.agent, bar) if bar and attempt.agent else None
+
+
+def second_approval(shop: Workshop, prepared: Prepared) -> str | None:
+    """Why two people must approve; None if policy does not ask for that, or how people review is known to be well."""
+    most = prepared.settings.review.most_stamps
+    return second_person(_history(shop), most) if most is not None else None
+
+
+def _history(shop: Workshop) -> History:
+    return history.read(shop.ledger.url.get_secret_value())
 
 
 def _interventions(shop: Workshop, run: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from domain.paths import matches
+from domain.policy.by_record import Standing
 from domain.policy.change import Change, is_python
 from domain.policy.change_paths import (
     AGENT_INSTRUCTIONS,
@@ -36,12 +37,21 @@ class Passing:
     owners: Owners
     interventions: tuple[str, ...]
     most_lines: int
+    standing: Standing | None
 
 
 def passes(
-    change: Change, evidence: Evidence, verdict: Verdict, owners: Owners, interventions: Sequence[str] = ()
+    change: Change,
+    evidence: Evidence,
+    verdict: Verdict,
+    owners: Owners,
+    interventions: Sequence[str] = (),
+    standing: Standing | None = None,
 ) -> tuple[str | None, tuple[Finding, ...]]:
-    """(the way that lets it pass, nothing); or (None, what holds it back). Nothing holds where no way is open."""
+    """(the way that lets it pass, nothing); or (None, what holds it back). Nothing holds where no way is open.
+
+    `standing`: the record of the agent that made it, against the bar that [review] sets; None: nobody knows.
+    """
     policy = change.settings.review
     ways = (
         (ALONE, policy.alone, policy.alone_lines, ALONE_RULES),
@@ -51,7 +61,7 @@ def passes(
     for name, is_open, most_lines, rules in ways:
         if not is_open:
             continue
-        held = apply(rules, Passing(change, evidence, verdict, owners, tuple(interventions), most_lines))
+        held = apply(rules, Passing(change, evidence, verdict, owners, tuple(interventions), most_lines, standing))
         if not held:
             return name, ()
     return None, held
@@ -140,6 +150,15 @@ def _concerns(case: Passing) -> Iterator[Hit]:
         yield Hit(f"the reviewing agent says: {concern}")
     if UNREAD in opinion.summary or not opinion.summary.strip():
         yield Hit("the reviewing agent gave no review that can be read")
+
+
+def _record(case: Passing) -> Iterator[Hit]:
+    if case.change.settings.review.record is None:
+        return
+    if case.standing is None:
+        yield Hit(f"the record of {case.evidence.attempt.agent or 'an unknown agent'} is not known")
+    elif not case.standing.is_met:
+        yield Hit(case.standing.sentence)
 
 
 def _reviewed(case: Passing) -> Iterator[Hit]:
@@ -270,6 +289,13 @@ HOLDING: tuple[Rule[Passing], ...] = (
         "A person has this run in hand, or should.",
         "a reviewer answers",
         _interventions,
+    ),
+    _rule(
+        "hold-record",
+        "An agent whose record is not known to be as `record` of [review] asks, or has too few cases to tell.",
+        "Trust is what the ledger shows, and it goes with a rollback.",
+        "a reviewer answers; its next changes count",
+        _record,
     ),
     _rule(
         "hold-concern",

@@ -92,8 +92,9 @@ def parse(text: str, *, gitlab: bool = False) -> tuple[Section, ...]:
     return tuple(section for name, section in sections.items() if name in required)
 
 
-def needs(prepared: Prepared, owners: Owners, paths: Sequence[str]) -> tuple[Need, ...]:
-    """Who must approve a change of these paths, all of them; empty: one approval, by anyone.
+def needs(prepared: Prepared, owners: Owners, paths: Sequence[str], second: str | None = None) -> tuple[Need, ...]:
+    """Who must approve a change of these paths, all of them; empty: one approval, by anyone. `second`: why two people
+    must.
 
     A path with owners needs one of them, in every file and section that gives it some. The rest needs one of the
     settings' reviewers, where there are any.
@@ -112,7 +113,16 @@ def needs(prepared: Prepared, owners: Owners, paths: Sequence[str]) -> tuple[Nee
         Need(names=names, count=count, why=why, paths=tuple(named[:MAX_PATHS]))
         for (names, count, why), named in asked.items()
     ]
+    if second:
+        found.append(_two(prepared.settings.reviewers, found, second, paths))
     return tuple(sorted(found, key=lambda need: need.paths))
+
+
+def _two(reviewers: Sequence[str], found: Iterable[Need], why: str, paths: Sequence[str]) -> Need:
+    """Any two people, of those who may approve at all where there are two of them."""
+    all_ = {canonical_name(name): name for name in (*reviewers, *(name for need in found for name in need.names))}
+    names = tuple(all_.values()) if len(all_) > 1 and reviewers else ()
+    return Need(names=names, count=2, why=why, paths=tuple(paths[:MAX_PATHS]) or ("this change",))
 
 
 def owned(owners: Owners, paths: Iterable[str]) -> Iterator[tuple[str, str, Line, int]]:
@@ -132,7 +142,11 @@ def owned(owners: Owners, paths: Iterable[str]) -> Iterator[tuple[str, str, Line
 def missing(needs: Iterable[Need], approved_by: Collection[str]) -> tuple[Need, ...]:
     """The needs that these names do not fill."""
     given = {canonical_name(name) for name in approved_by}
-    return tuple(need for need in needs if len(given & {canonical_name(name) for name in need.names}) < need.count)
+    return tuple(need for need in needs if len(_counting(need, given)) < need.count)
+
+
+def _counting(need: Need, given: set[str]) -> set[str]:
+    return given & {canonical_name(name) for name in need.names} if need.names else given
 
 
 def may_approve(needs: Collection[Need], name: str) -> bool:
@@ -140,7 +154,7 @@ def may_approve(needs: Collection[Need], name: str) -> bool:
     said = canonical_name(name)
     if not said or said == POLICY:
         return False
-    return not needs or any(said == canonical_name(known) for need in needs for known in need.names)
+    return not needs or any(not need.names or said in map(canonical_name, need.names) for need in needs)
 
 
 def canonical_name(name: str) -> str:

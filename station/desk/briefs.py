@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from blocks import kept
 from domain.access import STARTED_BY, Token
+from domain.agent_choice import CHEAPEST
 from domain.brief import Brief
 from domain.policy import BRIEF_RULES
 from domain.policy.brief_lint import Asked
@@ -54,8 +55,10 @@ class Read(NamedTuple):
 def choices(token: Token) -> Choices:
     """Agents and environments that are set up, by the copy of the blocks, and repositories of briefs before."""
     agents = scopes.agents()
+    if _workshop().get("choice", {}).get("agents"):
+        agents.append(CHEAPEST)
     bounds = {each: scopes.scope_of(each).sentence for each in agents}
-    return Choices(agents, bounds, sorted(_targets()), _repositories(token))
+    return Choices(agents, bounds, sorted(_workshop().get("targets", ())), _repositories(token))
 
 
 def read(form: Mapping[str, str], offered: Choices) -> Read:
@@ -101,11 +104,11 @@ def _data(form: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _targets() -> list[str]:
+def _workshop() -> dict[str, Any]:
     try:
-        return list(kept.fields("lockgate-workshop", WORKSHOP)["targets"])
+        return kept.fields("lockgate-workshop", WORKSHOP)
     except ValueError:
-        return []
+        return {}
 
 
 def _repositories(token: Token) -> list[str]:

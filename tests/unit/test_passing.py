@@ -6,10 +6,11 @@ import pytest
 
 from domain.brief import Brief, Roles, Scope
 from domain.policy import judge
+from domain.policy.by_record import Standing
 from domain.policy.change import Change
 from domain.policy.passing import AGENT_REVIEW, AGENT_RULES, ALONE, ALONE_RULES, PASS_RULES, passes
-from domain.policy.reviewers import owners_of
-from domain.project import ProjectSettings, ReviewPolicy
+from domain.policy.reviewers import needs, owners_of
+from domain.project import ProjectSettings, RecordBar, ReviewPolicy
 from domain.task import CaseOutcome, Decision, Evidence, Finding, Mutation, Opinion, Prepared, Severity, Suite, Verdict
 from domain.trees import Tree
 from tests.unit.policy_cases import GOOD_ROWS, PROJECT, attempt, evidence, head, prepared, row, tree
@@ -46,6 +47,7 @@ def tried(
     suppressed: tuple[str, ...] = (),
     policy: dict[str, Any] | None = None,
     mutation: Mutation | None = MUTATION,
+    standing: Standing | None = None,
     **settings: Any,
 ) -> tuple[str | None, set[str]]:
     """(way or None, rules that hold it back)."""
@@ -58,7 +60,7 @@ def tried(
     tested = seen.tested.model_copy(update={"mutation": mutation})
     seen = seen.model_copy(update={"opinion": opinion, "scanned": scanned, "tested": tested})
     change = Change(told, did, PROJECT, after)
-    way_, held = passes(change, seen, verdict or judge(told, seen), owners_of(base or PROJECT), interventions)
+    way_, held = passes(change, seen, verdict or judge(told, seen), owners_of(base or PROJECT), interventions, standing)
     return way_, {finding.rule for finding in held}
 
 
@@ -96,6 +98,37 @@ def test_nothing_passes_unless_base_says_so() -> None:
 def test_alone_needs_no_reviewing_agent_and_the_other_way_does() -> None:
     assert tried(ALONE, opinion=None, reviewer=None) == (ALONE, set())
     assert tried(opinion=None, reviewer=None) == (None, {"hold-unreviewed"})
+
+
+@pytest.mark.parametrize("way", [AGENT_REVIEW, ALONE])
+def test_what_passes_goes_with_the_record_and_a_record_that_nobody_knows_is_no(way: str) -> None:
+    asks = {"record": RecordBar(window=30, rollbacks=0)}
+    assert tried(way, policy=asks, standing=Standing(True, "none of 30")) == (way, set())
+    assert tried(way, policy=asks, standing=Standing(False, "1 of 30")) == (None, {"hold-record"})
+    assert tried(way, policy=asks) == (None, {"hold-record"})
+
+
+def test_review_policy_never_relaxes_because_a_change_was_made_by_an_agent() -> None:
+    """Whoever made it, an agent with a record however good or nobody knows who: what let it pass is what lets a change
+    pass at all, and the bar can only hold it back. Whose approval it needs is asked of paths, and of no author."""
+    bar = {"record": RecordBar()}
+    good = Standing(True, "none of 1000 was rolled back")
+    for way in (AGENT_REVIEW, ALONE, "neither"):
+        for case in ({}, *(case for case, _ in HELD.values()), {"opinion": Opinion(summary="Hm", concerns=("x",))}):
+            without = tried(way, **case)
+            assert tried(way, **case, standing=good) == without
+            told = {**case.get("policy", {}), **bar}
+            trusted, doubted = (
+                tried(way, **{**case, "policy": told}, standing=stands) for stands in (good, Standing(False, "no"))
+            )
+            assert trusted == without
+            assert doubted[0] is None
+            assert doubted[1] >= without[1]
+    assert tried("neither", policy=bar, standing=good)[0] is None, "no record opens a way that base does not"
+    owners = owners_of(tree({"CODEOWNERS": "/shop/ @ann\n"}))
+    for of in ("", "codex/best"):
+        told = ready(ReviewPolicy(agent=True, alone=True, record=RecordBar()), reviewer=of or None)
+        assert [need.names for need in needs(told, owners, ("shop/app.py",))] == [("ann",)]
 
 
 CODEOWNERS = tree({"CODEOWNERS": "/shop/ @ann\n"})
@@ -184,6 +217,8 @@ def test_an_opinion_lets_nothing_pass() -> None:
 
 
 def test_every_rule_holds_something_back_and_is_listed_once() -> None:
-    shown = {rule for _, rule in HELD.values()} | {"hold-unreviewed", "hold-unscoped", "hold-files", "hold-untried"}
+    shown = {rule for _, rule in HELD.values()} | {
+        "hold-unreviewed", "hold-unscoped", "hold-files", "hold-untried", "hold-record",
+    }  # fmt: skip
     assert {rule.name for rule in PASS_RULES} == shown
     assert len(PASS_RULES) == len(shown) == len({*AGENT_RULES, *ALONE_RULES})
