@@ -39,7 +39,7 @@ from domain.task import (
     Verdict,
     asking_key,
 )
-from domain.value import digest_of
+from domain.value import Value, digest_of
 from tasks.pages import show
 from tasks.people.asking import answered, has_signed, is_signed_in
 from tasks.pull_request import approval_of, heard, propose, proposed_at
@@ -102,7 +102,7 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
     if way:
         show.review(prepared, evidence, verdict, diff, mark, migration)
         return _passed(shop, change, evidence, way, mark, stands)
-    asked = needs(prepared, owners, attempt.changed_paths, second_approval(shop, prepared))
+    asked = needs(prepared, owners, attempt.changed_paths, _second(shop, prepared, mark))
     only = prepared.settings.review.signed_in
     why = (*verdict.reasons, *owners.problems, *map(_told, asked), *(f"{f.rule}: {f.sentence}" for f in held))
     why += (SIGNED_IN,) if only else ()
@@ -238,7 +238,7 @@ def _bare(approval: Approval) -> Question:
 def _of_policy(shop: Workshop, prepared: Prepared, evidence: Evidence, approval: Approval) -> Question:
     """What a person is asked where the policy's word does not do any more."""
     owners = owners_of(shop.forge.tree(prepared.brief.repository, prepared.base))
-    asked = needs(prepared, owners, evidence.attempt.changed_paths, second_approval(shop, prepared))
+    asked = needs(prepared, owners, evidence.attempt.changed_paths, _second(shop, prepared, approval.fingerprint))
     return Question(
         fingerprint=approval.fingerprint,
         attempt=evidence.attempt.number,
@@ -363,10 +363,22 @@ def _standing(shop: Workshop, prepared: Prepared, attempt: Attempt) -> Standing 
     return standing(_history(shop), attempt.agent, bar) if bar and attempt.agent else None
 
 
-def second_approval(shop: Workshop, prepared: Prepared) -> str | None:
-    """Why two people must approve; None if policy does not ask for that, or how people review is known to be well."""
-    most = prepared.settings.review.most_stamps
-    return second_person(_history(shop), most) if most is not None else None
+class Second(Value):
+    """Whether two people must approve a change, as it was found when it was asked for the first time."""
+
+    why: str | None
+
+
+def _second(shop: Workshop, prepared: Prepared, mark: str) -> str | None:
+    """Why two people must approve; None if policy does not ask for that, or how people review is known to be well. It
+    stays so for one question, whatever others answer meanwhile."""
+    most, run = prepared.settings.review.most_stamps, prepared.run_id
+    if most is None:
+        return None
+    known = shop.ledger.find(run, "second-person", mark, Second)
+    if known is None:
+        known = shop.ledger.record(run, "second-person", mark, Second(why=second_person(_history(shop), most)))
+    return known.why
 
 
 def _history(shop: Workshop) -> History:

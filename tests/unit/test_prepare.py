@@ -1,20 +1,28 @@
 """What a task starts from: where the settings come from, what is installed, and which acceptance proves something."""
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from pydantic import ConfigDict, SecretStr
 
+from blocks.ledger.ledger import Ledger
 from blocks.workshop import Workshop
+from domain.agent_choice import CHEAPEST, AgentChoice
+from domain.agent_scope import AgentScope
 from domain.brief import Acceptance, AcceptanceFile, Brief
 from domain.errors import InputError
 from domain.policy.baseline import ACCEPTANCE_COMMAND, base_refusals, base_warnings, least_passing, standing
-from domain.project import ProjectSettings
+from domain.project import ProjectSettings, RecordBar
 from domain.task import CaseOutcome, Suite
-from tasks.prepare import _check_commands, check_repository, project_settings
+from domain.value import Value
+from tasks.prepare import _check_commands, check_repository, project_settings, with_agent
 from tasks.room.requirements import installation
 from tests.unit.policy_cases import prepared, tree
+from tests.unit.test_by_record import changes
+from tests.unit.test_record_of_a_team import Told
 
 FILE = "tests/test_new.py"
 
@@ -40,6 +48,40 @@ def test_a_workshop_may_be_for_some_repositories_alone() -> None:
     check_repository(cast(Workshop, SimpleNamespace(repositories=("/srv/a.git", "shop.git"))), brief())
     with pytest.raises(InputError, match=r"'default' is not for shop\.git: its `repositories` names /srv/a\.git"):
         check_repository(cast(Workshop, SimpleNamespace(repositories=("/srv/a.git",))), brief())
+
+
+def test_the_cheapest_agent_is_chosen_once_and_is_on_record_with_the_reasons(tmp_path: Path) -> None:
+    ledger = Ledger(url=SecretStr(f"sqlite:///{tmp_path}/ledger.db"))
+    scopes = {"codex/a": AgentScope(), "codex/b": AgentScope(), "codex/c": AgentScope(repositories=("other.git",))}
+
+    def agent(reference: str) -> Any:
+        return SimpleNamespace(scope=scopes[reference])
+
+    choice = AgentChoice(agents=tuple(scopes), bar=RecordBar(window=10))
+    shop = cast(Workshop, SimpleNamespace(ledger=ledger, choice=choice, agent=agent))
+    wanted = brief(agent=CHEAPEST)
+    with pytest.raises(InputError, match=r"name one in `agent`: not codex/a: codex/a has 0 changes"):
+        with_agent(shop, "run", wanted)
+    told = Told()
+    for name, usd in (("codex/a", 2.0), ("codex/b", 1.0), ("codex/c", 0.5)):
+        changes(told, 10, name, usd=usd)
+    for each in told.entries:
+        ledger.record(each.run_id, each.kind, each.key, Body.model_validate(each.body))
+    assert with_agent(shop, "run", wanted).agent == "codex/b"
+    (noted,) = ledger.entries(run_id="run", kind="chosen")
+    assert noted.body["reasons"][0].startswith("$1.00 a merged change")
+    assert (
+        "not codex/c: the agent codex/c may not work on shop.git: its scope allows other.git" in noted.body["reasons"]
+    )
+    scopes["codex/b"] = AgentScope(repositories=("other.git",))
+    assert with_agent(shop, "run", wanted).agent == "codex/b", "once"
+    assert with_agent(shop, "run", brief(agent="codex/a")).agent == "codex/a"
+
+
+class Body(Value):
+    """Any entry."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 # --- settings

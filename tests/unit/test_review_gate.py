@@ -17,7 +17,7 @@ from domain.access import Cancelled
 from domain.brief import Roles, Scope
 from domain.errors import Unapproved, Withdrawn
 from domain.policy import judge
-from domain.project import ReviewPolicy
+from domain.project import RecordBar, ReviewPolicy
 from domain.task import (
     Answer,
     Approval,
@@ -186,6 +186,26 @@ def test_the_settings_reviewers_are_asked_for_what_nobody_owns(station: Station)
     told = prepared(reviewers=("zoe", "kim"))
     assert review_gate(told, seen(("shop/app.py",)), VERDICT).reviewer == "zoe"
     assert station.questions()[0].reviewers == ("zoe", "kim")
+
+
+def test_while_stamps_may_be_many_a_second_person_is_asked_and_it_stays_so_for_this_question(station: Station) -> None:
+    station.base, station.head = dict(PROJECT), head({"shop/app.py": APP})
+    told = prepared(review=ReviewPolicy(most_stamps=20))
+    station.says("zoe", "@Zoe", "kim")
+    approval = review_gate(told, seen(("shop/app.py",)), VERDICT)
+    assert (approval.reviewer, approval.others) == ("kim", ("zoe",))
+    said = station.shown[0].replace("\\", "")
+    assert "2 people must approve shop/app.py (how people review is known of 0 approvals alone" in said
+    (noted,) = station.ledger.entries(run_id="run", kind="second-person")
+    assert "at most 20 % may be" in noted.body["why"]
+
+
+def test_a_record_that_is_not_known_brings_the_change_before_a_person_and_says_why(station: Station) -> None:
+    station.base, station.head = dict(PROJECT), head({"shop/app.py": APP})
+    told = prepared(review=ReviewPolicy(agent=True, record=RecordBar()))
+    station.says("zoe")
+    review_gate(told, seen(("shop/app.py",)), VERDICT)
+    assert "hold-record: codex/e has 0 changes that were released, and 30 are asked for" in station.shown[0]
 
 
 def test_owners_are_those_of_base(station: Station) -> None:
