@@ -13,7 +13,7 @@ DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 .PHONY: demo up down test test-rest test-all chaos lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk install wheel clean
 
 demo: install
-	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes) $(if $(FORGE),--forge)
+	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes) $(if $(FORGE),--forge) $(if $(CLUSTER),--cluster)
 
 up: install
 	@$(BIN)/lockgate up

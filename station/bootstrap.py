@@ -4,6 +4,7 @@ import contextlib
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +89,16 @@ def make_work_pool() -> None:
             )
             return
         client.update_work_pool(settings.POOL, WorkPoolUpdate(base_job_template=job_template()))
+
+
+def make_queues(names: Iterable[str]) -> None:
+    """The work queues that a worker asks for, before it does. Safe to repeat."""
+    place = f"/work_pools/{settings.POOL}/queues"
+    known = {one["name"] for one in api.post(f"{place}/filter", {"limit": api.PAGE})}
+    for name in names:
+        if name not in known:
+            with contextlib.suppress(api.Refused):  # another machine has made it meanwhile
+                api.post(f"{place}/", {"name": name})
 
 
 def _register_block_types() -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from blocks.home import home, joined
+from blocks.home import home
 from domain.errors import InputError, LockgateError
 from station import settings
+from station.roles import Role, named, roles, take
 
 if TYPE_CHECKING:
     from blocks.workshop import Workshop
@@ -105,28 +106,48 @@ def up(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay, for an init system or a container that watches this process")
     ] = False,
+    role: Annotated[
+        list[Role] | None, typer.Option(help="Only this part of a station, here from now on; may be repeated")
+    ] = None,
+    database: Annotated[
+        Path | None, typer.Option(help="File with the URL of a PostgreSQL database for the server; kept in the home")
+    ] = None,
+    redis: Annotated[Path | None, typer.Option(help="File with the URL of a Redis for it; kept in the home")] = None,
 ) -> None:
     """Start server, gateway, zygote, worker and supervisor; prints where they are."""
     from station import credentials, moved, supervisor
 
     if problem := moved.problem():
         raise InputError(problem)
+    if (database is None) != (redis is None):
+        raise InputError("a server that shares what it knows needs both: --database and --redis")
+    if database and redis and not credentials.shared():
+        credentials.share(credentials.Shared(database.read_text().strip(), redis.read_text().strip()))
+    take(role or ())
     if foreground:
         moved.note()
         supervisor.become()
     started = supervisor.up()
     moved.note()
     settings.use(always=True)  # the port may be another one now, and Prefect reads it once, when it is imported
+    if not roles() & {Role.SERVER, Role.SERVICES}:
+        print(f"this machine {'works' if started else 'was working'} for the station at {settings.url()}")
+        return
+    if Role.SERVER not in roles():
+        print(f"this machine is {named(roles())} of the station at {settings.url()}")
+        return
+    if Role.SERVICES not in roles():
+        print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'})")
+        print(f"door         {settings.door_url()}  (and the desk)")
+        return
     from blocks.workshop import workshop
 
     shop = workshop("default")
-    if joined():
-        print(f"this machine {'works' if started else 'was working'} for the station at {settings.url()}")
-        return
     with contextlib.suppress(LockgateError):
         shop.claim_store()  # so that another machine can tell that it has the same
     no_docker = shop.docker.doctor() if shop.sandboxes == "auto" and shop.sandbox.kind != "docker" else None
-    print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'}; listens on 127.0.0.1 only)")
+    told = f"{'started' if started else 'was running'}; listens on {settings.server_host()} only"
+    print(f"Prefect UI   {settings.url()}  ({told})")
     print(f"desk         {settings.desk_url()}  (what waits for a person; sign in with a token)")
     print(f"door         {settings.door_url()}  (for people and programs: `lockgate token add`, docs/access.md)")
     print(f"credential   {credentials.folder() / 'api-credential'}  (user:password, mode 600)")
@@ -702,8 +723,15 @@ def fake_forge(
 def demo(
     yes: Annotated[bool, typer.Option("--yes", help="Approve as the user `demo` without asking")] = False,
     forge: Annotated[bool, typer.Option("--forge", help="Review at a fake GitHub, as a team would")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Two machines on PostgreSQL and Redis; one is killed at work")
+    ] = False,
 ) -> None:
     """The example: a change is refused, shipped, found sick, rolled back, mended, and goes live."""
+    if cluster:
+        from station.demo_machines import demo as play_on_machines
+
+        raise typer.Exit(play_on_machines(sys.stdin.isatty() and sys.stdout.isatty() and not yes))
     from station.demo import demo as play
 
     raise typer.Exit(play(sys.stdin.isatty() and sys.stdout.isatty() and not yes, at_forge=forge))

@@ -1,12 +1,17 @@
-"""The API credential and the encryption key of this machine: made once, mode 600, outside any repository."""
+"""The API credential and the encryption key of this machine, made once, and where its server shares what it knows: mode
+600, outside any repository."""
 
 import contextlib
+import functools
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from blocks.home import home
+from domain.errors import InputError
 
 
 def api_credential() -> str:
@@ -27,8 +32,38 @@ def encryption_key() -> str:
     return _kept("encryption-key", lambda: Fernet.generate_key().decode())
 
 
+class Shared(NamedTuple):
+    """What several machines' servers keep in common, as URLs that may hold passwords."""
+
+    database: str
+    """PostgreSQL, for Prefect alone."""
+    redis: str
+
+
+def shared() -> Shared | None:
+    """Of this machine's server; None if it has SQLite, and nobody to share with."""
+    database, redis = (folder() / name for name in Shared._fields)
+    return Shared(database.read_text().strip(), redis.read_text().strip()) if database.is_file() else None
+
+
+def share(given: Shared) -> None:
+    """Prefect's server keeps all it knows there from now on. Raises InputError if it cannot."""
+    if urlsplit(given.database).scheme not in ("postgresql", "postgres") or urlsplit(given.redis).scheme not in (
+        "redis",
+        "rediss",
+    ):
+        raise InputError("give a database as postgresql://USER:PASSWORD@HOST/NAME, and Redis as redis://HOST:6379")
+    if (home() / "prefect" / "prefect.db").exists():
+        raise InputError(
+            f"the server in {home()} began on SQLite, and its runs are there: begin a new home for one on PostgreSQL"
+        )
+    for name, value in (("redis", given.redis), ("database", given.database)):  # with the last one it counts
+        (folder() / name).unlink(missing_ok=True)
+        _kept(name, functools.partial(str, value))
+
+
 def folder() -> Path:
-    """Where both lie."""
+    """Where they lie."""
     return home() / "credentials"
 
 

@@ -141,7 +141,7 @@ def _set_up() -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def make_repository(bare: Path) -> None:
+def make_repository(bare: Path, files: Path = SHOP / "repository") -> None:
     """The example as a bare repository with one commit on `main`; the same files give the same commit."""
     shutil.rmtree(bare, ignore_errors=True)
     bare.parent.mkdir(parents=True, exist_ok=True)
@@ -157,8 +157,8 @@ def make_repository(bare: Path) -> None:
 
     git("init", "--quiet", "--bare", "--initial-branch=main")
     git("config", "core.bare", "false")
-    git(f"--work-tree={SHOP / 'repository'}", "add", "--all", "--force", ":!**/__pycache__", ":!**/.*_cache")
-    git("update-ref", "refs/heads/main", git("commit-tree", git("write-tree"), "-m", "The shop"))
+    git(f"--work-tree={files}", "add", "--all", "--force", ":!**/__pycache__", ":!**/.*_cache")
+    git("update-ref", "refs/heads/main", git("commit-tree", git("write-tree"), "-m", f"The {bare.stem}"))
     git("config", "core.bare", "true")
     (bare / "index").unlink()
 

@@ -1,4 +1,4 @@
-"""Prefect's server, `python -m station.server start …`, as it has to be on SQLite.
+"""Prefect's server, `python -m station.server start …`, as it has to be on SQLite; on PostgreSQL it makes the tables.
 
 It could freeze for exactly a minute, seen under load. By the stacks of its threads: Python collects garbage in any
 thread that asks for memory, so in the event loop's too. There it waited for a connection which, in a thread of its own,
@@ -9,12 +9,15 @@ So here the collector has a thread of its own, and SQLite waits for seconds. Who
 again.
 """
 
+import asyncio
 import gc
 import sys
 import threading
 import time
 
 from prefect.server.database.configurations import AioSqliteConfiguration
+
+from station import credentials
 
 BUSY_MS = 5000
 """Prefect's own is 60,000: https://github.com/PrefectHQ/prefect/blob/main/src/prefect/server/database/configurations.py"""
@@ -54,8 +57,25 @@ def collect_aside() -> None:
     threading.Thread(target=collect, name="garbage", daemon=True).start()
 
 
+MIGRATING = 0x10C4_6A7E
+"""The number of an advisory lock in the server's database, which nobody else there uses."""
+
+
+def migrate(database: str) -> None:
+    """Bring a shared database to this Prefect's tables; one machine at a time, the others wait. Safe to repeat."""
+    import psycopg
+    from prefect.server.database import provide_database_interface
+
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATING,))
+        asyncio.run(provide_database_interface().create_db())
+
+
 if __name__ == "__main__":
-    wait_less()
+    if shared := credentials.shared():
+        migrate(shared.database)
+    else:
+        wait_less()
     from prefect.cli import app
 
     gc.freeze()  # what was imported is no garbage

@@ -80,11 +80,17 @@ def client_environment() -> dict[str, str]:
     }
 
 
+def server_host() -> str:
+    """The address that the server listens on: LOCKGATE_SERVER_HOST, else this machine alone. Other machines of the
+    station must reach it, and nobody else."""
+    return os.environ.get("LOCKGATE_SERVER_HOST", "127.0.0.1")
+
+
 def server_environment() -> dict[str, str]:
-    """Settings of the server alone; only it knows the encryption key."""
+    """Settings of the server alone; only it knows the encryption key, and the database."""
     return {
         **client_environment(),
-        "PREFECT_SERVER_API_HOST": "127.0.0.1",
+        "PREFECT_SERVER_API_HOST": server_host(),
         "PREFECT_SERVER_API_PORT": str(port()),
         "PREFECT_SERVER_API_AUTH_STRING": credentials.api_credential(),
         "PREFECT_SERVER_ENCRYPTION_KEY": credentials.encryption_key(),
@@ -95,6 +101,27 @@ def server_environment() -> dict[str, str]:
         # The supervisor gives a free slot to the oldest run at once. If all that wait asked every 30 s, fifty of them
         # would keep the server's SQLite busy, and starting another run would time out.
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "600",
+        **_shared_environment(),
+    }
+
+
+def _shared_environment() -> dict[str, str]:
+    """Of a server that shares what it knows with others: https://docs.prefect.io/v3/advanced/self-hosted"""
+    shared = credentials.shared()
+    if shared is None:
+        return {}
+    redis = shared.redis.rstrip("/")
+    return {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{shared.database.partition('://')[2]}",
+        "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # station/server.py does it, one machine at a time
+        "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+        "PREFECT_MESSAGING_CACHE": "prefect_redis.messaging",
+        "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect_redis.lease_storage",
+        "PREFECT_SERVER_WORKER_CHANNEL_CLEANUP_QUEUE_STORAGE": "prefect_redis.cleanup_queue",
+        "PREFECT_REDIS_MESSAGING_URL": f"{redis}/0",
+        "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": f"{redis}/0",
+        "PREFECT_SERVER_DOCKET_URL": f"{redis}/1",
     }
 
 

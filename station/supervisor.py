@@ -21,8 +21,9 @@ from blocks import kept
 from blocks.home import home, joined
 from domain.errors import InputError
 from flows.processes import machine
-from station import first_database, forge_news, processes, registered, settings
+from station import credentials, first_database, forge_news, processes, registered, settings
 from station.keeping import Keeper, Program
+from station.roles import Role, roles
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -37,7 +38,7 @@ log = logging.getLogger("lockgate")
 PYTHON = sys.executable
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 COMMAND = [PYTHON, "-m", "station.supervisor"]
-NAMES = ("worker", "zygote", "gateway", "door", "server")
+NAMES = ("worker", "zygote", "gateway", "door", "services", "server")
 """In the order in which they are stopped."""
 ROUND_S = 2.0
 IDLE_ROUND_S = 10.0
@@ -134,6 +135,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.over = threading.Event()
+        self.roles = roles()
         self.keepers = {program.name: Keeper(program) for program in programs()}
         self._shop: Workshop | None = None
         self._shop_read: int | None = None
@@ -146,17 +148,20 @@ class Supervisor:
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.over.set())
-        if not joined():
+        if Role.SERVER in self.roles and credentials.shared() is None:
             first_database.place()
-            self.keepers["server"].keep()
-        self.keepers["zygote"].keep()  # imports while the server starts
+        for name in ("server", "services", "zygote"):  # the zygote imports while the server starts
+            if name in self.keepers:
+                self.keepers[name].keep()
         code = registered.digest()
         for module in DUTIES_IMPORT:  # takes seconds, which the server needs too
             importlib.import_module(module)
-        if joined():
+        if Role.SERVICES in self.roles:
+            self._begin_station(code)
+        elif Role.WORKER in self.roles:
             self._begin_to_work()
         else:
-            self._begin_station(code)
+            self._wait_for_server()
         keep_blocks()
         for keeper in self.keepers.values():
             keeper.keep()
@@ -165,10 +170,11 @@ class Supervisor:
         _tell_init("READY=1")
         for keeper in self.keepers.values():
             self._in_background(keeper.question, ASK_S)
-        self._in_background(self._runs.look, ROUND_S)
+        if self.roles & {Role.SERVICES, Role.WORKER}:
+            self._in_background(self._runs.look, ROUND_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, FRESH_S)
-        if not joined():
+        if Role.SERVICES in self.roles:
             self._in_background(self._ask_forges_in_time, NEWS_S)
             self._in_background(self._tell_people, FRESH_S)
         while not self.over.wait(1):
@@ -179,22 +185,25 @@ class Supervisor:
             processes.stop(name)
 
     def _begin_station(self, code: str) -> None:
+        """What there is once: the pool, block types, deployments, first blocks."""
         from station import bootstrap
 
         self._in_background(self._watch_releases, ROUND_S)  # they need no server
         wanted = bootstrap.deployments(code)
         self._wait_for_server()
         bootstrap.make_work_pool()
+        bootstrap.make_queues(queues())
         self.keepers["worker"].keep()  # its imports take as long as what comes now
         bootstrap.bootstrap(wanted, code)
 
     def _begin_to_work(self) -> None:
         """For a station whose server is on another machine. Raises RuntimeError if this one cannot any more."""
-        from station import joining
+        from station import bootstrap, joining
 
         self._wait_for_server()
         if wrong := joining.problems():
             raise RuntimeError("this machine cannot work for the station:\n- " + "\n- ".join(wrong))
+        bootstrap.make_queues(queues())
 
     def _in_background(self, duty: Callable[[], None], every_s: float) -> None:
         def again_and_again() -> None:
@@ -340,21 +349,36 @@ class RunsWatch:
 
 def programs() -> tuple[Program, ...]:
     """What the supervisor keeps running. Settings are read at each start: the port is chosen by `up`."""
-    server = [PYTHON, "-m", "station.server", "start", "--host", "127.0.0.1", "--port", str(settings.port())]
+    mine = roles()
+    server = [PYTHON, "-m", "station.server", "start", "--host", settings.server_host(), "--port", str(settings.port())]
     worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", machine()]
-    station: tuple[Program, ...] = (
-        Program("server", server, _server_environment, home(), ask_server, silent_for_s=90),
-        Program("door", [PYTHON, "-m", "station.door"], _client_environment, settings.PROJECT, ask_door),
-    )
-    if joined():
-        station, worker = (), [*worker, "--work-queue", "default"]  # not what looks after the station's home
-    return (
-        *station,
-        Program("gateway", [PYTHON, "-m", "station.gateway"], _client_environment, settings.PROJECT, ask_gateway),
-        Program("zygote", [PYTHON, "-m", "station.warm.zygote"], _worker_environment, settings.PROJECT, ask_zygote),
-        # Runs go on without the worker that has started them, and are found by the next one.
-        Program("worker", worker, _workers_own_environment, settings.PROJECT, ask_worker, 240, 20, alone=True),
-    )
+    for queue in queues():
+        worker += ["--work-queue", queue]
+    found: list[Program] = []
+    if Role.SERVER in mine:
+        alone = [] if Role.SERVICES in mine else ["--no-services"]
+        found += [
+            Program("server", [*server, *alone], _server_environment, home(), ask_server, silent_for_s=90),
+            Program("door", [PYTHON, "-m", "station.door"], _client_environment, settings.PROJECT, ask_door),
+        ]
+    elif Role.SERVICES in mine:
+        services = [PYTHON, "-m", "station.server", "services", "start"]
+        found.append(Program("services", services, _server_environment, home(), lambda: None))
+    if mine & {Role.SERVICES, Role.WORKER}:
+        zygote = [PYTHON, "-m", "station.warm.zygote"]
+        found += [
+            Program("gateway", [PYTHON, "-m", "station.gateway"], _client_environment, settings.PROJECT, ask_gateway),
+            Program("zygote", zygote, _worker_environment, settings.PROJECT, ask_zygote),
+            # Runs go on without the worker that has started them, and are found by the next one.
+            Program("worker", worker, _workers_own_environment, settings.PROJECT, ask_worker, 240, 20, alone=True),
+        ]
+    return tuple(found)
+
+
+def queues() -> tuple[str, ...]:
+    """The work queues that this machine takes runs from."""
+    station = ("station",) if Role.SERVICES in roles() else ()  # what looks after the station's own home
+    return ("default", *station) if Role.WORKER in roles() else station
 
 
 def ask_server() -> str | None:

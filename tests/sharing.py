@@ -16,7 +16,7 @@ import pytest
 GROUPS = {
     r"e2e/test_boundary": "station of agents",
     r"e2e/test_(agents|migrations|real_projects|releases|ways_in|door|desk|forges)": "station of inputs",
-    r"e2e/(?!test_(pypi_inputs|wheel|backup))": "station of crashes",
+    r"e2e/(?!test_(pypi_inputs|wheel|backup|machines))": "station of crashes",
     r"\[swarm|test_target_swarm": "swarm",
     r"test_targets\.py.*\[([\w, ]+)": r"targets of \1",
 }
@@ -54,6 +54,7 @@ FIRST = (
     "tests/contract/test_store.py",
     "tests/contract/test_mutation.py",
     "tests/contract/test_engine.py",
+    "tests/e2e/test_machines.py",
     "tests/e2e/test_backup.py",
     "tests/contract/test_fake_ecs.py",
     "tests/contract/test_forge.py",

@@ -1,0 +1,5 @@
+from service import answer
+
+
+def test_it_says_goodbye():
+    assert answer("/goodbye") == {"said": "goodbye"}
