@@ -51,6 +51,7 @@ from domain.errors import InputError, TargetError
 from domain.issues import IssueIntake
 from domain.models import ModelPolicy
 from domain.notices import Notices
+from domain.planted import Planting
 from domain.ports import Agent, Database, ReleaseBuild, Sandbox, Scanner, Target
 from domain.project import ProjectSettings
 from domain.registries import REGISTRIES
@@ -120,6 +121,7 @@ class Workshop(LockgateBlock):
         True,
         description="Whether checkpoints of the ledger also go to refs/lockgate/checkpoints of what is merged into",
     )
+    planted: Planting = Field(Planting(), description="Faults that are put before reviewers, to see what is caught")
     review_days: float = Field(7, gt=0, description="After so many days an unanswered review counts as declined")
 
     @field_validator("issues")

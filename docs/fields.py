@@ -17,6 +17,7 @@ from domain.issues import IssueIntake
 from domain.migration import MigrationBudget, Patience
 from domain.models import ModelPolicy, Price
 from domain.notices import Notices
+from domain.planted import Planting
 from domain.project import Migrations, ProjectEgress, ProjectSettings, RecordBar, ReviewPolicy
 from station.cli import app
 
@@ -63,7 +64,12 @@ def settings() -> str:
     parts += [_fields(IssueIntake, "issues")]
     parts += ["## Notices\n\nThe workshop's `notices`; [what they are](operating.md#who-is-told).\n"]
     parts += [_fields(Notices, "notices")]
-    parts += ["### A price\n\nUS dollars for a million tokens.\n", _fields(Price, "price")]
+    parts += ["## Planted faults\n\nThe workshop's `planted`; [what they are](desk.md#planted-faults).\n"]
+    parts += [
+        _fields(Planting, "planted"),
+        "### A price\n\nUS dollars for a million tokens.\n",
+        _fields(Price, "price"),
+    ]
     parts += ["## A database\n\nA database's `budget`, then its `patience`.\n", _fields(MigrationBudget, "budget")]
     parts += [_fields(Patience, "patience")]
     parts += ["## Command line\n", *map(_command, sorted(typer.main.get_command(app).commands.items()))]  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from domain.value import Value
 
 KINDS = (
     "submitted", "prepared", "attempt", "verdict", "question", "looked", "approval", "merged", "live", "rolled_back",
-    "outcome", "bill", "metered", "reserved",
+    "outcome", "bill", "metered", "reserved", "planted", "planted-answer",
 )  # fmt: skip
 """Entries that it reads."""
 TESTED = "test-"
@@ -135,6 +135,14 @@ class Back:
     is_reverted: bool
 
 
+@dataclass(slots=True)
+class Plant:
+    """A planted fault."""
+
+    reviewer: str
+    answer: str | None = None
+
+
 class History:
     """Of one ledger. `take` entries of `KINDS` in their order, as they come; those that came before are passed over."""
 
@@ -142,6 +150,7 @@ class History:
         self.tasks: dict[str, Task] = {}
         self.back: dict[str, Back] = {}
         """Revision → when it was first taken back."""
+        self.planted: dict[str, Plant] = {}
         self.last = 0
         self.hash = ""
 
@@ -162,6 +171,12 @@ class History:
             known = self.back.get(str(body["failed"]))
             reverted = bool(body.get("revert")) or bool(known and known.is_reverted)
             self.back[str(body["failed"])] = Back(known.at if known else entry.at, reverted)
+            return
+        if kind == "planted":
+            self.planted.setdefault(entry.key, Plant(str(body["reviewer"])))
+            return
+        if kind == "planted-answer":
+            self.planted[entry.key].answer = str(body["answer"])
             return
         run_id = str(body["run_id"]) if kind in ("bill", "metered", "reserved") else entry.run_id
         task = self.tasks.setdefault(run_id, Task(run_id))

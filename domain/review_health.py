@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, tzinfo
 from statistics import median
 from typing import Any, NamedTuple
 
-from domain.history import OPENED, SHOWN, Asking, Back, Given, History, Task
+from domain.history import OPENED, SHOWN, Asking, Back, Given, History, Plant, Task
 from domain.policy.reviewers import canonical_name
 from domain.share import Share
 
@@ -117,6 +117,10 @@ class Health(NamedTuple):
     single: Share
     own: Share
     at_night: Share
+    caught: Share
+    """Of the planted faults that were answered, those that were not approved."""
+    caught_by: tuple[tuple[str, Share], ...]
+    """The same of each reviewer, by name."""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -128,6 +132,8 @@ class Health(NamedTuple):
             "single_approver": self.single.data,
             "own_briefs": self.own.data,
             "at_night": self.at_night.data,
+            "planted_caught": self.caught.data,
+            "planted_caught_by": {name: share.data for name, share in self.caught_by},
             "words_a_minute": WORDS_A_MINUTE,
             "outcome_days": OUTCOME_DAYS,
         }
@@ -135,6 +141,7 @@ class Health(NamedTuple):
 
 def health(histories: Iterable[History], zone: tzinfo | None = None) -> Health:
     """`zone`: in which it is night; None: this machine's."""
+    histories = tuple(histories)
     found = sorted(
         (
             review
@@ -165,7 +172,24 @@ def health(histories: Iterable[History], zone: tzinfo | None = None) -> Health:
         single=_share(approvals, lambda each: each.is_single),
         own=_share(approvals, lambda each: each.is_own),
         at_night=_share(found, lambda each: each.is_at_night),
+        **_of_planted(histories),
     )
+
+
+def _of_planted(histories: Sequence[History]) -> dict[str, Any]:
+    answered = [one for history in histories for one in history.planted.values() if one.answer is not None]
+    names = {canonical_name(one.reviewer): one.reviewer for one in answered}
+    by = {
+        shown: [one for one in answered if canonical_name(one.reviewer) == name]
+        for name, shown in sorted(names.items())
+    }
+    return {
+        "caught": _caught(answered), "caught_by": tuple((name, _caught(mine)) for name, mine in by.items())
+    }  # fmt: skip
+
+
+def _caught(planted: Sequence[Plant]) -> Share:
+    return Share(sum(one.answer != "approve" for one in planted), len(planted))
 
 
 def _reviews(task: Task, history: History, zone: tzinfo | None) -> Iterable[Review]:

@@ -29,6 +29,7 @@ from flows.resume import conclude, resume_crashed
 from tasks.pages import team
 from tasks.pages.bill import bill_of, publish
 from tasks.pages.show import bullets
+from tasks.people.planting import plant
 from tasks.people.window import OVER, Waits
 from tasks.releasing import lease
 from tasks.releasing.checkpoint import seal_rest
@@ -55,6 +56,7 @@ def _round(workshop_name: str) -> list[str]:
             lambda: keep_serving(shop),
             lambda: expire_reviews(client, shop),
             lambda: open_windows(client, shop),
+            lambda: plant(shop),
             lambda: copies_swept(shop),
             lambda: seal_rest(shop),
             lambda: daily("pruned", lambda: prune(shop)),

@@ -33,6 +33,8 @@ def show(as_json: bool) -> None:
     console.print(_agents([*agents, whole]))
     if reviews.reviews:
         console.print(_reviews(reviews))
+    if reviews.caught.of:
+        console.print(f"planted faults that were caught: {reviews.caught.shown}")
     console.print(
         "in brackets: where the share truly lies, in 95 of 100 cases. Two whose brackets overlap are not told apart"
     )

@@ -24,7 +24,7 @@ from domain.brief import Kind
 from domain.errors import InputError, LockgateError
 from domain.ports import Forge
 from station import api, scopes
-from station.desk import briefs, forms, pages, reviews, tasks
+from station.desk import briefs, forms, pages, planted, reviews, tasks
 from station.desk.answers import answer_of
 from station.desk.environments import environments
 from station.desk.reviews import ForgeOf
@@ -118,6 +118,8 @@ class Desk:
                 found, problems, more = await self._look(
                     lambda: waiting(visit.token.sees_all_briefs or visit.token.may(Role.RELEASE))
                 )
+                found += await self._look(lambda: planted.waits(visit.token))
+                found.sort(key=lambda one: one.since)
                 return self._page("waiting.html", visit, "/", found=found, problems=problems, more=more)
             case ["review", run_id]:
                 return await self._review(visit, run_id)
@@ -154,6 +156,8 @@ class Desk:
                 return gone
             case ["review", run_id]:
                 return await self._answered(visit, run_id, form)
+            case ["review", run_id, "looked"] if await self._look(lambda: planted.find(run_id, visit.token)):
+                return Response(status_code=204, headers=pages.HEADERS)
             case ["review", run_id, "looked"]:
                 await self._look(
                     lambda: reviews.note_look(run_id, visit.token, form.get("mark", ""), form.get("what", ""))
@@ -180,6 +184,9 @@ class Desk:
     # ── what waits for an answer ──
 
     async def _review(self, visit: Visit, run_id: str) -> Response:
+        if here := await self._look(lambda: planted.find(run_id, visit.token)):
+            found = await self._look(lambda: planted.review_of(here, self.forge_of))
+            return await self._look(lambda: self._page("review.html", visit, of=found, may=True))
         run = await self._look(lambda: reviews.known(run_id, visit.token, to_answer=True))
         kind, mark = await self._look(lambda: reviews.waits_for(run))
         if kind == "review":
@@ -194,6 +201,9 @@ class Desk:
 
     async def _answered(self, visit: Visit, run_id: str, form: Mapping[str, str]) -> Response:
         """The answer, by the door's own way: it checks the role and the mark, and notes whose answer it is."""
+        if here := await self._look(lambda: planted.find(run_id, visit.token)):
+            title, why = await self._look(lambda: planted.answered(here, visit.token, form))
+            return self._page("told.html", visit, title=title, why=why, links=[("/", "What else waits")])
         given = answer_of(form)
         status, told = await self._ask_as(
             visit.token, "POST", ["api", "flow_runs", run_id, "resume"], {"run_input": given}

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from blocks.ledger.writing import record
 from domain.access import STARTED_BY, Role, Token
+from domain.diffs import File, files_of
 from domain.entry import Entry
 from domain.errors import LockgateError
 from domain.history import OPENED, SHOWN, Looked, look_key
@@ -29,7 +30,6 @@ from domain.task import (
 )
 from domain.value import Value
 from station import api
-from station.desk.diffs import File, files_of
 from station.door.reading import Denied
 from station.door.table import ANSWERS
 from station.status import ledger_of, read_run

@@ -76,6 +76,7 @@ def _sentence(found: Health) -> str:
     return (
         f"One approver alone: {found.single.shown}. Of one's own brief: {found.own.shown}. "
         f"Between 22 and 6 h: {found.at_night.shown}."
+        + (f" Planted faults that were caught: {found.caught.shown}." if found.caught.of else "")
     )
 
 

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from station.desk.diffs import MOST_LINES, files_of
+from domain.diffs import MOST_LINES, files_of
 from tests.e2e.briefs import git, repository
 
 BEFORE = {

@@ -1,0 +1,71 @@
+"""Puts a planted fault before a reviewer, where the team has turned that on and it is time for one."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from blocks.ledger import history
+from blocks.workshop import Workshop
+from domain.diffs import files_of
+from domain.errors import LockgateError
+from domain.history import Asking, History, Task
+from domain.planted import ACTIVE_DAYS, RUN, Fault, Planted, address_of, faults, seed, slots
+from domain.policy.reviewers import canonical_name
+from domain.task import Prepared
+
+MOST_LOOKED_AT = 20
+"""So many merged changes are tried before it is left for the next time."""
+
+
+def plant(shop: Workshop, now: datetime | None = None) -> list[str]:
+    """Put on record what is due. Safe to repeat: one for each slot of a reviewer's week. It says of nobody that one
+    waits."""
+    if not shop.planted.per_week:
+        return []
+    now = now or datetime.now(UTC)
+    ledger, read = shop.ledger.identity(), history.read(shop.ledger.url.get_secret_value())
+    for reviewer in _reviewers(read, now):
+        for key in slots(ledger, reviewer, shop.planted.per_week, now):
+            if key not in read.planted and (made := _made(shop, read, reviewer, seed(ledger, key))):
+                task, asking, fault = made
+                planted = Planted(
+                    id=address_of(ledger, key), reviewer=reviewer, run_id=task.run_id, question=asking.key,
+                    **fault._asdict(),
+                )  # fmt: skip
+                shop.ledger.record(RUN, "planted", key, planted)
+    return []
+
+
+def _reviewers(read: History, now: datetime) -> list[str]:
+    """Who answered a review of late, at the door: nobody else has a page that one could be shown on."""
+    given = [one for task in read.tasks.values() for one in task.given if one.signed_in and not one.forge]
+    since = now - timedelta(days=ACTIVE_DAYS)
+    return sorted({canonical_name(one.by): one.by for one in given if one.at >= since}.values())
+
+
+def _made(shop: Workshop, read: History, reviewer: str, number: int) -> tuple[Task, Asking, Fault] | None:
+    """Of a change that was merged and that this reviewer has not seen."""
+    found = list(_unseen(read, canonical_name(reviewer)))
+    for at in range(min(len(found), MOST_LOOKED_AT)):
+        task, asking = found[(number + at) % len(found)]
+        try:
+            prepared = Prepared.model_validate(
+                shop.ledger.entries(run_id=task.run_id, kind="prepared")[-1].body
+            )  # the newest base is that of the merged change
+            diff = shop.forge.diff(prepared.brief.repository, prepared.base, asking.commit)
+        except (LockgateError, ValueError, IndexError):
+            continue  # it is not here any more
+        possible = faults(files_of(diff)[0], prepared.settings.test_paths)
+        if possible:
+            return task, asking, possible[number % len(possible)]
+    return None
+
+
+def _unseen(read: History, name: str) -> Iterator[tuple[Task, Asking]]:
+    for task in sorted(read.tasks.values(), key=lambda task: task.run_id):
+        saw = {who for _, who, _ in task.looks} | {canonical_name(one.by) for one in task.given}
+        if task.merged is None or name in saw or name == canonical_name(task.asked_by):
+            continue
+        for asking in task.asked.values():
+            if asking.attempt and asking.commit == task.judged:
+                yield task, asking
+                break

@@ -1,0 +1,151 @@
+"""Planted faults: put before a reviewer now and then, told at once, and nothing that could ever be merged."""
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from blocks.forges.local import LocalForge
+from blocks.ledger import history
+from blocks.workshop import Workshop
+from domain.access import Role
+from domain.brief import Brief
+from domain.diffs import files_of
+from domain.planted import RUN, Planting, faults, slots, with_fault
+from domain.project import ProjectSettings
+from domain.review_health import health
+from domain.task import Answer, Approval, Attempt, Merged, Prepared, Question
+from station import api
+from tasks.people.planting import plant
+from tests.contract.desk import Browser, FakeDesk
+from tests.e2e.briefs import brief as a_brief
+from tests.e2e.briefs import repository
+
+SOURCE, OTHER = "eeeeeeee-0000-4000-8000-000000000001", "eeeeeeee-0000-4000-8000-000000000002"
+MARK = "fedcba9876543210"
+LINE = "    return a * 2 if a >= 0 else -1"
+
+
+def test_what_can_be_made_wrong_is_product_code_and_each_fault_changes_one_line() -> None:
+    diff = (
+        "diff --git a/shop/a.py b/shop/a.py\n--- a/shop/a.py\n+++ b/shop/a.py\n@@ -1 +1,5 @@\n same == here\n"
+        "+# a == b\n+if a == b and c:\n+    x = 1\n+    return x <= 2\n"
+        "diff --git a/tests/test_a.py b/tests/test_a.py\n--- a/tests/test_a.py\n+++ b/tests/test_a.py\n@@ -0,0 +1 @@\n"
+        "+y = a == b\n"
+        "diff --git a/n.md b/n.md\n--- a/n.md\n+++ b/n.md\n@@ -0,0 +1 @@\n+a == b\n"
+    )
+    files = files_of(diff)[0]
+    found = faults(files, ("tests/**",))
+    assert [(one.path, one.line, one.now) for one in found] == [
+        ("shop/a.py", 3, "if a != b and c:"), ("shop/a.py", 5, "    return x < 2"),
+    ]  # fmt: skip
+    for one in found:
+        changed = with_fault(files, one)
+        assert changed is not None
+        pairs = [
+            pair
+            for was, now in zip(files, changed, strict=True)
+            for pair in zip(was.lines, now.lines, strict=True)
+            if pair[0] != pair[1]
+        ]
+        assert [(was.text, now.text) for was, now in pairs] == [(one.was, one.now)]
+    assert with_fault(files, found[0]._replace(was="another line")) is None
+
+
+def test_when_is_told_by_the_ledger_alone_and_never_more_often_than_the_team_said() -> None:
+    monday = datetime(2026, 11, 30, tzinfo=UTC)
+    week = [monday + timedelta(hours=hour) for hour in range(7 * 24)]
+    for most in (0, 1, 3):
+        seen = [slots("ledger", "Ann", most, at) for at in week]
+        assert seen == sorted(seen, key=len), "what was due stays due"
+        assert len(seen[-1]) == most == len(seen[5 * 24])
+        assert seen[-1] == slots("ledger", "@ann", most, week[-1])
+    assert slots("ledger", "ann", 1, monday + timedelta(days=7, hours=-1)) != slots(
+        "ledger", "ann", 1, monday + timedelta(days=13)
+    ), "another week, another one"
+    begins = {next(at for at in week if slots("ledger", f"p{n}", 1, at)).hour for n in range(40)}
+    assert len(begins) > 10, "nobody knows when"
+
+
+def test_a_planted_fault_is_shown_told_at_once_and_moves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = FakeDesk(tmp_path)
+    monkeypatch.setattr(api, "_once", desk.once)
+    at = repository(tmp_path / "sums.git")
+    forge = LocalForge(root=tmp_path / "forge")
+    base = forge.base(str(at), "main")
+    tree = dict(forge.tree(str(at), base))
+    tree["sums.py"] = tree["sums.py"]._replace(
+        content=tree["sums.py"].content + f"\n\ndef double(a):\n{LINE}\n".encode()
+    )
+    commit, tree_id = forge.commit(str(at), base, tree, "m", "agent")
+    desk.app.desk.forge_of = lambda name: forge
+    brief = Brief.model_validate(a_brief(at, "command/x", title="Add a double", branch="main"))
+    prepared = Prepared(run_id=SOURCE, brief=brief, base=base, settings=ProjectSettings(), contract="c",
+                        settings_source="detected", requirements=())  # fmt: skip
+    question = Question(fingerprint=MARK + "f" * 48, attempt=1, commit=commit, text=f"```diff\n+{LINE}\n```")
+    by_bob = Approval(answer=Answer.APPROVE, reviewer="bob", fingerprint=question.fingerprint, signed_in=True)
+    for kind, key, value in (
+        ("prepared", "1", prepared), ("attempt", "1", Attempt(number=1, base=base, commit=commit, tree=tree_id)),
+        ("question", question.fingerprint, question), ("approval", question.fingerprint, by_bob),
+        ("merged", commit, Merged(commit=commit)),
+    ):  # fmt: skip
+        desk.ledger.record(SOURCE, kind, key, value)
+    desk.ledger.record(OTHER, "approval", "x", by_bob.model_copy(update={"reviewer": "review-er", "fingerprint": "x"}))
+    ann = Browser(desk, Role.REVIEW)
+    later = datetime.now(UTC) + timedelta(days=6 - datetime.now(UTC).weekday())
+
+    def shop(per_week: int) -> Workshop:
+        desk.workshop["planted"] = {"per_week": per_week}
+        planting = Planting(per_week=per_week)
+        return cast(Workshop, SimpleNamespace(ledger=desk.ledger, forge=forge, planted=planting))
+
+    plant(shop(0), later)
+    assert desk.ledger.entries(run_id=RUN) == (), "off unless a team turns it on"
+    refs = _refs(tmp_path, at)
+    desk.asked.clear()
+    for _ in range(3):
+        plant(shop(1), later)
+    (entry,) = desk.ledger.entries(run_id=RUN)
+    assert (entry.body["reviewer"], entry.body["was"]) == ("review-er", LINE), "bob saw that change, and waits for none"
+    place = f"/desk/review/{entry.body['id']}"
+    other = Browser(desk, Role.ADMINISTER)
+    for who in (ann, other):
+        who.get("/desk/")
+    assert place in ann.page and "Add a double" in ann.page
+    assert place not in other.page, "it is for one person"
+    page = ann.get(place).content.decode()
+    assert (
+        "planted" not in page.lower().replace(str(tmp_path).lower(), "")
+        and LINE not in page
+        and entry.body["now"].replace(">", "&gt;") in page
+    )
+    assert ann.sent(f"{place}/looked", {"mark": MARK, "what": "opened"}).status == 204
+    assert ann.send(place, {"decision": "approve", "mark": "0" * 16}).status == 409
+    ann.get(place)
+    told = ann.send(place, {"decision": "approve"}).content.decode()
+    assert "It got past you" in told and f"sums.py, line {entry.body['line']}" in told
+    ann.get("/desk/")
+    assert place not in ann.page
+    assert ann.get(place).status == 409 and ann.send(place, {"decision": "reject", "mark": MARK}).status != 200
+    assert desk.changes() == [], "Prefect was asked for nothing: there is no run"
+    assert _refs(tmp_path, at) == refs, "and no commit"
+    assert [e.kind for e in desk.ledger.entries(run_id=RUN)] == ["planted", "planted-answer"]
+    read = history.read(desk.ledger.url.get_secret_value())
+    found = health([read])
+    assert (found.caught, found.caught_by) == ((0, 1), (("review-er", (0, 1)),))
+    assert RUN not in read.tasks and len(found.reviews) == 1, "it is no review in any other count"
+    assert "Planted faults that were caught: 0 of 1: review-er 0 of 1" in ann.get("/desk/team").content.decode()
+    plant(shop(1), later)
+    assert len(desk.ledger.entries(run_id=RUN)) == 2, "one a week"
+
+
+def _refs(folder: Path, at: Path) -> list[str]:
+    """Every ref and object of the repository and of the platform's own copy."""
+    places = [at, *(path.parent for path in (folder / "forge").rglob("HEAD") if (path.parent / "objects").is_dir())]
+    asked = ["git", "cat-file", "--batch-all-objects", "--batch-check"]
+    return [subprocess.run(asked, cwd=place, capture_output=True, check=True, text=True).stdout for place in places]
