@@ -45,7 +45,8 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
             next_question = time.monotonic() + ASK_S
             try:
                 run = read_run(run_id)
-                now = run["state_name"] if quiet else f"{run['state_name']} · {_step(run_id)}"
+                is_shown = console.is_terminal and not quiet
+                now = f"{run['state_name']} · {_step(run_id)}" if is_shown else run["state_name"]
                 answered = time.monotonic()
             except api.NoAnswer as err:
                 if time.monotonic() - answered > SILENCE_S:

@@ -24,6 +24,7 @@ _MOST_OF_ONE = 100
 _PLAIN: tuple[Any, ...] = (list, dict, str, bytes, int, float, tuple, set, frozenset)
 _MADE = (types.FunctionType, types.BuiltinFunctionType, type, staticmethod, classmethod, property)
 _HELD = (*_MADE, functools.partial, functools.partialmethod)
+_AROUND = (staticmethod, classmethod, types.MethodType, property, functools.partial, functools.partialmethod)
 _OF_TESTS = ("test_", "conftest", "tests.")
 
 
@@ -58,21 +59,31 @@ class Process:
         self._below: dict[str, bool] = {}
         self._before = {id(kind): kind for kind in _classes()}
         self._kinds: dict[int, tuple[Any, bool]] = {}
+        self._calls: dict[int, tuple[Any, str]] = {}
         self._tools = {name: one for name, one in _modules().items() if _tool(name)}
-        self._made_of = {where: value for where, _, value in _parts(self._tools) if _is(value, _MADE)}
+        self._made_of = {
+            _where(name, attribute, inner): value
+            for name, module in self._tools.items()
+            for attribute, inner, value in _parts(name, module)
+            if _is(value, _MADE)
+        }
 
     def changes(self) -> list[str]:
         """Parts of Python and of test tools that are others now; then, with words before them, classes of the project
         that are equal to anything, and what of others' packages is the project's now."""
-        self._kinds = {}
+        self._kinds, self._calls = {}, {}
+        tools, others = set[str](), set[str]()
         # a tool that has another name now, or none, is still looked at
-        now = list(_parts({**_modules(), **self._tools}))
-        tools = {
-            where
-            for where, _, value in now
-            if self._made_of.get(where, value) is not value and not self._is_others(value)
-        }
-        others = {where for where, owner, value in now if not self._is_own(owner) and self._is_own_value(value)} - tools
+        for name, module in {**_modules(), **self._tools}.items():
+            is_own, is_tool = self._is_own(module), _tool(name)
+            for attribute, inner, value in _parts(name, module):  # some ten thousand: a name is made where it is told
+                if is_tool:
+                    where = _where(name, attribute, inner)
+                    if self._made_of.get(where, value) is not value and not self._is_others(value):
+                        tools.add(where)
+                if not is_own and self._is_own_value(value):
+                    others.add(_where(name, attribute, inner))
+        others -= tools
         tools |= {where for where in others if where.split(".")[0] in TOOLS}
         hooks = (*sys.meta_path, *sys.path_hooks)
         tools |= {f"import hook {_kind(one)}" for one in hooks if any(map(self._is_own_value, (one, *_held(one))))}
@@ -90,15 +101,15 @@ class Process:
     def _is_below(self, file: str) -> bool:
         if file not in self._below:
             # code that is made at run time has a name such as <string> for its file
-            is_below = os.path.isabs(file) and os.path.realpath(file).startswith(self._roots)
-            self._below[file] = is_below and "/site-packages/" not in file
+            is_packages = "/site-packages/" in file or not os.path.isabs(file)
+            self._below[file] = not is_packages and os.path.realpath(file).startswith(self._roots)
         return self._below[file]
 
     def _is_own_value(self, given: Any) -> bool:
         """Whether it is made of code in the project's files. What a class says of its module counts only if it has
         no code: anybody can say anything there."""
         value = _unwrapped(given)
-        if _is(value, types.FunctionType):
+        if type(value) is types.FunctionType:
             return self._is_below(value.__code__.co_filename)
         kind = value if _is(value, type) else type(value)
         if id(kind) not in self._kinds:  # the class is kept, so that no other one gets its id
@@ -106,12 +117,27 @@ class Process:
         return self._kinds[id(kind)][1]
 
     def _is_own_class(self, kind: Any) -> bool:
-        files = next(filter(None, (list(_files(one)) for one in _mro(kind))), [])
+        files = next(filter(None, (list(self._files(one)) for one in _mro(kind))), [])
         if any(map(self._is_below, files)):
             return True
         module = sys.modules.get(str(_dict(kind).get("__module__")))
         has_file = _is(module, types.ModuleType) and bool(_dict(module).get("__file__"))
         return not any(map(os.path.isabs, files)) and has_file and self._is_own(module)
+
+    def _files(self, kind: Any) -> Iterator[str]:
+        """Where the code of a class is written, that of callable instances which it holds included."""
+        for value in map(_unwrapped, _dict(kind).values()):
+            if type(value) is types.FunctionType:
+                yield value.__code__.co_filename
+            elif file := self._file_of_call(type(value)):
+                yield file
+
+    def _file_of_call(self, kind: Any) -> str:
+        """Where it is written what an instance of a class does if it is called; "" for what is written in C."""
+        if id(kind) not in self._calls:
+            call = _unwrapped(_dict(kind).get("__call__"))
+            self._calls[id(kind)] = (kind, call.__code__.co_filename if type(call) is types.FunctionType else "")
+        return self._calls[id(kind)][1]
 
     def _is_others(self, value: Any) -> bool:
         """Whether it is a function of Python's or of an installed package: test tools and their plug-ins put some of
@@ -157,6 +183,8 @@ def _unwrapped(given: Any) -> Any:
     """The function in a static method, a property, a partial and their like."""
     value: Any = given
     for _ in range(5):
+        if not issubclass(type(value), _AROUND):  # nearly all: this is asked a hundred thousand times a run
+            break
         if _is(value, (staticmethod, classmethod, types.MethodType)):
             value = value.__func__
         elif _is(value, property):
@@ -164,14 +192,6 @@ def _unwrapped(given: Any) -> Any:
         elif _is(value, (functools.partial, functools.partialmethod)):
             value = value.func
     return value
-
-
-def _files(kind: Any) -> Iterator[str]:
-    """Where the code of a class is written, that of callable instances which it holds included."""
-    for value in map(_unwrapped, _dict(kind).values()):
-        call = value if _is(value, types.FunctionType) else _unwrapped(_dict(type(value)).get("__call__"))
-        if _is(call, types.FunctionType):
-            yield call.__code__.co_filename
 
 
 def _is_usual(compare: Any) -> bool:
@@ -202,17 +222,20 @@ def _modules() -> dict[str, Any]:
     }
 
 
-def _parts(modules: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """(dotted name, its module, value) of all that is in modules, and of what may be called in their classes."""
-    for name, module in modules.items():
-        for attribute, value in list(_dict(module).items()):
-            if _is(value, types.ModuleType):
-                continue
-            yield f"{name}.{attribute}", module, value
-            if _is(value, type) and _dict(value).get("__module__") == name:
-                for inner, held in list(_dict(value).items()):
-                    if _is(held, _HELD):
-                        yield f"{name}.{attribute}.{inner}", module, held
+def _parts(name: str, module: Any) -> Iterator[tuple[str, str | None, Any]]:
+    """(attribute, attribute of its class or None, value) of all in a module, and of what its classes have to call."""
+    for attribute, value in list(_dict(module).items()):
+        if _is(value, types.ModuleType):
+            continue
+        yield attribute, None, value
+        if _is(value, type) and _dict(value).get("__module__") == name:
+            for inner, held in list(_dict(value).items()):
+                if _is(held, _HELD):
+                    yield attribute, inner, held
+
+
+def _where(name: str, attribute: str, inner: str | None) -> str:
+    return f"{name}.{attribute}" if inner is None else f"{name}.{attribute}.{inner}"
 
 
 def _classes() -> Iterator[Any]:
