@@ -19,6 +19,7 @@ from blocks.base import LockgateBlock
 from blocks.databases.postgres import PostgresDatabase
 from blocks.databases.sqlite import SqliteDatabase
 from blocks.forges.credential import RepositoryCredential
+from blocks.forges.forgejo import Forgejo
 from blocks.forges.github import GitHub
 from blocks.forges.local import LocalForge
 from blocks.gateway.gateway import EgressGateway
@@ -271,6 +272,7 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "secret": Secret,
     "repository-credential": RepositoryCredential,
     "github": GitHub,
+    "forgejo": Forgejo,
     "package-index": PackageIndex,
     "memory": Memory,
     "email": Email,

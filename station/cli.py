@@ -711,12 +711,17 @@ def fake_forge(
     port: Annotated[int, typer.Option(help="0 takes a free one")] = 0,
     tls_dir: Annotated[Path | None, typer.Option(help="Speak TLS; writes ca.pem there")] = None,
     enterprise: Annotated[bool, typer.Option("--enterprise", help="Say to be an Enterprise Server")] = False,
+    forgejo: Annotated[
+        bool, typer.Option("--forgejo", help="Be a Forgejo instead, without webhooks and pages")
+    ] = False,
     login: Annotated[str, typer.Option(help="Whose token is printed")] = "demo",
 ) -> None:
     """A GitHub on loopback: rehearse pull requests, reviews and webhooks without an account."""
-    from kits.fake_forge import serve
+    from kits.fake_forge import FakeGitHub, serve
+    from kits.fake_forge.forgejo import FakeForgejo
 
-    serve(directory, port=port, tls_dir=tls_dir, enterprise=enterprise, login=login)
+    kind = FakeForgejo if forgejo else FakeGitHub
+    serve(kind(directory, port=port, tls_dir=tls_dir, enterprise=enterprise), login)
 
 
 @app.command()

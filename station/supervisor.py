@@ -232,7 +232,7 @@ class Supervisor:
     def _ask_forges(self) -> None:
         """Runs whose pull request was decided go on, and issues become runs. Of every workshop: any may name a block of
         a hosted forge."""
-        if not kept.names("lockgate-github"):
+        if not any(kept.names(f"lockgate-{kind}") for kind in ("github", "forgejo")):
             return
         from prefect.client.orchestration import get_client
 

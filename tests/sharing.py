@@ -46,6 +46,8 @@ FIRST = (
     "tests/contract/test_gate_bench.py",
     "tests/contract/test_contract_of_tests.py",
     "tests/contract/test_test_programs.py",
+    "tests/contract/test_hosted_review.py",
+    "tests/contract/test_hosted_forges.py",
     "tests/contract/test_github.py",
     "tests/contract/test_sandbox_docker.py",
     "targets of process",

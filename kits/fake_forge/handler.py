@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler
 from typing import IO, Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -35,6 +35,21 @@ class Cut(Exception):
     """Close the connection, and answer nothing."""
 
 
+class Dialect(Protocol):
+    """REST of another forge, all of it below `prefix`."""
+
+    @property
+    def prefix(self) -> str: ...
+
+    @property
+    def contents(self) -> str:
+        """What a token needs for git, without a level."""
+
+    def dispatch(
+        self, actor: access.Actor, method: str, path: str, query: str, body: Any, headers: dict[str, str]
+    ) -> tuple[Answer, Route | None]: ...
+
+
 class Served(Protocol):
     """The forge that a connection is to: `FakeGitHub`, which has started this server."""
 
@@ -43,6 +58,7 @@ class Served(Protocol):
     admin_key: str
     tls: ssl.SSLContext | None
     ended: threading.Event
+    dialect: Dialect | None
 
     @property
     def url(self) -> str: ...
@@ -95,6 +111,10 @@ class Handler(BaseHTTPRequestHandler):
             return self._administer(unquote(path.removeprefix("/_fake/")), body)
         if found := git_http.PATHS.fullmatch(unquote(path)):
             return self._git(found, query, body)
+        if dialect := self.fake.dialect:
+            if not path.startswith(f"{dialect.prefix}/"):
+                return self._plain(404, "Not found.")
+            return self._api(path.removeprefix(dialect.prefix), dialect.prefix, query, body)
         if path in ("/graphql", "/api/graphql"):
             return self._api("/graphql", "/api" if path.startswith("/api/") else "", query, body)
         prefix = PREFIX if path.startswith(PREFIX + "/") or path == PREFIX else ""
@@ -118,9 +138,10 @@ class Handler(BaseHTTPRequestHandler):
         asked: Any = None
         if answer is None:
             try:
-                self._refuse_client()
+                if not self.fake.dialect:
+                    self._refuse_client()
                 actor = access.authenticate(forge.store, self.headers.get("Authorization"), forge.now())
-                if path != "/rate_limit":
+                if path != "/rate_limit" and not self.fake.dialect:
                     forge.limits.count(actor, "GET" if path == "/graphql" else self.command)
                 asked = self._json(body)
                 with forge.store.transaction():
@@ -133,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault and fault.kind == "cut_after_write":
             raise Cut
         headers = {**answer.headers, **self._headers(actor)}
-        if answer.status == 200 and self.command == "GET":
+        if answer.status == 200 and self.command == "GET" and not self.fake.dialect:
             tag = 'W/"' + hashlib.sha256(json.dumps(answer.body, sort_keys=True).encode()).hexdigest() + '"'
             headers["ETag"] = tag
             headers["Cache-Control"] = "private, max-age=60, s-maxage=60"
@@ -157,6 +178,8 @@ class Handler(BaseHTTPRequestHandler):
         self, actor: access.Actor, path: str, prefix: str, query: str, body: Any
     ) -> tuple[Answer, Route | None]:
         forge = self.fake.forge
+        if self.fake.dialect:
+            return self.fake.dialect.dispatch(actor, self.command, path, query, body, self._lower())
         if path == "/graphql":
             views = Views(forge.store, forge.git, self.fake.url, PREFIX if prefix else "", actor)
             return graph.answer(Ask(forge, actor, views, "POST", path, {}, {}, body, self._lower())), None
@@ -237,6 +260,8 @@ class Handler(BaseHTTPRequestHandler):
         return value
 
     def _headers(self, actor: access.Actor) -> dict[str, str]:
+        if self.fake.dialect:
+            return {}
         headers = {
             **self.fake.forge.limits.headers(actor),
             "X-GitHub-Media-Type": "github.v3; format=json",
@@ -277,7 +302,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._plain(404, "Repository not found.") if actor.login else self._unauthorized()
         if not actor.login and writes:
             return self._unauthorized()
-        role, grant = ("write", "contents:write") if writes else ("read", "contents:read")
+        contents = self.fake.dialect.contents if self.fake.dialect else "contents"
+        role, grant = ("write", f"{contents}:write") if writes else ("read", f"{contents}:read")
         public = not writes and not repo["private"]
         scoped = actor.kind != "classic" or not writes or {"repo", "public_repo"} & set(actor.token["scopes"])
         if not public and not (access.may(forge.store, actor, repo, role, grant) and scoped):
@@ -398,9 +424,9 @@ def refuse_types(body: Any, route: Route) -> None:
                 raise Refusal(422, f"Invalid request.\n\nFor 'properties/{name}', {body[name]!r} is not {word}.")
 
 
-def find_route(method: str, path: str) -> tuple[Route, dict[str, str]]:
+def find_route(method: str, path: str, routes: Sequence[Route] = ROUTES) -> tuple[Route, dict[str, str]]:
     """The endpoint of a path, and the values in it. 404 if there is none; the fake says what it does not know."""
-    for route in sorted(ROUTES, key=lambda one: "*" in one.template):
+    for route in sorted(routes, key=lambda one: "*" in one.template):
         if route.method == method and (match := route.pattern.fullmatch(path)):
             return route, {name: unquote(value) for name, value in match.groupdict().items()}
     raise not_found()

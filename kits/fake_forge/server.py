@@ -19,7 +19,7 @@ from kits.fake_forge import access
 from kits.fake_forge.answers import Answer, Route
 from kits.fake_forge.faults import Fault, Faults
 from kits.fake_forge.forge import Forge
-from kits.fake_forge.handler import Handler
+from kits.fake_forge.handler import Dialect, Handler
 from kits.fake_forge.sending import Sender
 from kits.fake_forge.store import Doc
 
@@ -39,6 +39,9 @@ class FakeGitHub:
     `tls_dir`: speak TLS; its `ca.pem` is what clients shall trust. `enterprise`: say to be an Enterprise Server; REST
     is at both `/` and `/api/v3` either way.
     """
+
+    dialect: Dialect | None = None
+    """Another forge than GitHub."""
 
     def __init__(
         self,
@@ -300,12 +303,11 @@ ADMINISTRATION = frozenset(
 )
 
 
-def serve(
-    directory: Path | None, *, port: int = 0, tls_dir: Path | None = None, enterprise: bool = False, login: str = "demo"
-) -> None:
-    """Serve until interrupted. Raises InputError for a port in use."""
-    with FakeGitHub(directory, port=port, tls_dir=tls_dir, enterprise=enterprise) as fake:
-        print(f"fake forge at {fake.url} (as an Enterprise Server at {fake.enterprise_url})")
+def serve(fake: FakeGitHub, login: str = "demo") -> None:
+    """Serve until interrupted."""
+    with fake:
+        where = fake.url + fake.dialect.prefix if fake.dialect else f"as an Enterprise Server at {fake.enterprise_url}"
+        print(f"fake forge at {fake.url} ({where})")
         if fake.ca:
             print(f"clients shall trust {fake.ca}")
         print(f"token of {login}: {fake.token(login, scopes=('repo', 'read:org', 'admin:repo_hook'))}")

@@ -1,19 +1,23 @@
-"""A hosted forge on loopback with a repository, and people who work there by its own API."""
+"""Hosted forges on loopback, each with a repository, and people who work there by its own API."""
 
 import subprocess
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from blocks.forges import LocalForge
+from blocks.forges.forgejo import Forgejo
 from blocks.forges.github import GitHub
 from domain.trees import TreeEntry
 from kits.fake_forge import FakeGitHub
+from kits.fake_forge.description import Watch
+from kits.fake_forge.forgejo import FakeForgejo
 
 LEAST = {
     "contents": "write",
@@ -23,18 +27,37 @@ LEAST = {
     "deployments": "write",
     "metadata": "read",
 }
+LEAST_FORGEJO = {"repository": "write", "issue": "write", "user": "read"}
 """What docs/forges.md tells people to give, and no more."""
 REPOSITORY = "acme/shop"
 FILES = {"app.py": "def search(text):\n    return []\n", "README.md": "shop\n"}
 
 
-class World:
-    """`host` and `forge` are the platform's; `as_` speaks for a person."""
+class Seen(NamedTuple):
+    """A pull request as a person sees it."""
 
-    def __init__(self, fake: FakeGitHub, folder: Path, host: GitHub) -> None:
+    title: str
+    body: str
+    is_draft: bool
+    branch: str
+    head: str
+    merged_by: str | None
+
+
+class World(ABC):
+    """`host` and `forge` are the platform's; every other verb is a person's. One class a forge."""
+
+    MERGE: ClassVar[tuple[str, str]]
+    """Method and path of the call that merges."""
+    CUTS: ClassVar[tuple[tuple[str, str], ...]]
+    """Of each call that writes."""
+    PULLS: ClassVar[str]
+    """All pull requests, on one page."""
+
+    def __init__(self, fake: FakeGitHub, folder: Path, host: Any, block: str) -> None:
         self.fake, self.folder, self.host = fake, folder, host
         self.address = f"{fake.url}/{REPOSITORY}.git"
-        self.forge = LocalForge(root=folder / "mirrors", hosts=("gh",), git_timeout_s=60)
+        self.forge = LocalForge(root=folder / "mirrors", hosts=(block,), git_timeout_s=60)
         self.base = self.forge.base(self.address, "main")
         self._tokens: dict[str, str] = {}
 
@@ -46,13 +69,10 @@ class World:
         """A call by a person, with a token of theirs; its JSON."""
         token = self._tokens.setdefault(login, self.fake.token(login))
         headers = {"Authorization": f"Bearer {token}"}
-        address = path if "://" in path else f"{self.fake.url}/repos/{REPOSITORY}{path}"
+        address = path if "://" in path else f"{self.api}/repos/{REPOSITORY}{path}"
         answer = httpx.request(method, address, json=body, headers=headers, timeout=30)
         assert answer.status_code < 300, answer.text
         return answer.json() if answer.content else None
-
-    def review(self, login: str, number: int, event: str, body: str = "", **more: Any) -> Any:
-        return self.as_(login, "POST", f"/pulls/{number}/reviews", {"event": event, "body": body, **more})
 
     def change(self, text: str, on: str | None = None) -> str:
         """A commit of the platform's on top of main."""
@@ -77,9 +97,215 @@ class World:
         """How many requests of this kind the forge has done."""
         return sum(m == method and path.endswith(ends) and code < 300 for m, path, code in self.fake.calls)
 
+    def close(self, login: str, number: int) -> Any:
+        return self.as_(login, "PATCH", f"/pulls/{number}", {"state": "closed"})
+
+    def reopen(self, login: str, number: int) -> Any:
+        return self.as_(login, "PATCH", f"/pulls/{number}", {"state": "open"})
+
+    def lead_to(self, login: str, number: int, branch: str) -> Any:
+        return self.as_(login, "PATCH", f"/pulls/{number}", {"base": branch})
+
+    def say(self, login: str, number: int, text: str) -> Any:
+        return self.as_(login, "POST", f"/issues/{number}/comments", {"body": text})
+
+    def said(self, number: int) -> list[str]:
+        return [one["body"] for one in self.as_("owner", "GET", f"/issues/{number}/comments")]
+
+    def say_status(self, login: str, commit: str, state: str, context: str) -> Any:
+        return self.as_(login, "POST", f"/statuses/{commit}", {"state": state, "context": context})
+
+    def archive(self, is_archived: bool, name: str = "shop") -> Any:
+        return self.as_("owner", "PATCH", f"{self.api}/repos/acme/{name}", {"archived": is_archived})
+
+    def rename(self, old: str, new: str) -> Any:
+        return self.as_("owner", "PATCH", f"{self.api}/repos/acme/{old}", {"name": new})
+
+    @property
+    @abstractmethod
+    def api(self) -> str: ...
+
+    @abstractmethod
+    def review(self, login: str, number: int, event: str, body: str = "", at: Sequence[tuple[int, str]] = ()) -> Any:
+        """APPROVE, REQUEST_CHANGES or COMMENT; `at`: (line of app.py, what is said there)."""
+
+    @abstractmethod
+    def dismiss(self, number: int) -> Any:
+        """The newest review, by an administrator."""
+
+    @abstractmethod
+    def pull(self, number: int) -> Seen: ...
+
+    @abstractmethod
+    def make_draft(self, login: str, number: int, is_draft: bool) -> Any: ...
+
+    @abstractmethod
+    def merge_by_hand(self, login: str, number: int, how: str = "squash") -> Any: ...
+
+    @abstractmethod
+    def statuses(self, commit: str) -> dict[str, tuple[str, str]]:
+        """Name → (state, sentence) of the newest of each."""
+
+    @abstractmethod
+    def make_branch(self, login: str, name: str) -> str:
+        """At the tip of main, which is given."""
+
+    @abstractmethod
+    def delete_branch(self, login: str, name: str) -> Any: ...
+
+    @abstractmethod
+    def protect(self, approvals: int = 0, contexts: Sequence[str] = ()) -> Any:
+        """main takes no push, and what is asked for before a merge."""
+
+    @abstractmethod
+    def unprotect(self) -> Any: ...
+
+    @abstractmethod
+    def released(self, commit: str) -> list[str]:
+        """What was told of the release of a commit to production, the oldest first."""
+
+
+class AtGitHub(World):
+    MERGE, PULLS = ("PUT", "/merge$"), "/pulls?state=all&per_page=100"
+    CUTS = (
+        ("POST", r"/pulls$"),
+        ("PATCH", r"/pulls/\d+$"),
+        ("POST", r"/statuses/"),
+        ("POST", r"/comments$"),
+        ("PATCH", r"/comments/\d+$"),
+        ("POST", r"/deployments$"),
+        ("POST", r"/deployments/\d+/statuses$"),
+        ("POST", r"/graphql$"),
+        ("PUT", r"/merge$"),
+    )
+    host: GitHub
+
+    @property
+    def api(self) -> str:
+        return self.fake.url
+
+    def review(
+        self, login: str, number: int, event: str, body: str = "", at: Sequence[tuple[int, str]] = (), **more: Any
+    ) -> Any:
+        comments = [{"path": "app.py", "line": line, "side": "RIGHT", "body": text} for line, text in at]
+        asked = {"event": event, "body": body, **more} | ({"comments": comments} if comments else {})
+        return self.as_(login, "POST", f"/pulls/{number}/reviews", asked)
+
+    def dismiss(self, number: int) -> Any:
+        review = self.as_("owner", "GET", f"/pulls/{number}/reviews")[-1]
+        return self.as_("owner", "PUT", f"/pulls/{number}/reviews/{review['id']}/dismissals", {"message": "look"})
+
+    def pull(self, number: int) -> Seen:
+        one = self.as_("owner", "GET", f"/pulls/{number}")
+        by = (one["merged_by"] or {}).get("login")
+        return Seen(one["title"], one["body"], one["draft"], one["head"]["ref"], one["head"]["sha"], by)
+
+    def make_draft(self, login: str, number: int, is_draft: bool) -> Any:
+        name = "convertPullRequestToDraft" if is_draft else "markPullRequestReadyForReview"
+        query = f"mutation($id: ID!) {{ {name}(input: {{pullRequestId: $id}}) {{ clientMutationId }} }}"
+        node = self.as_("owner", "GET", f"/pulls/{number}")["node_id"]
+        return self.as_(login, "POST", f"{self.fake.url}/graphql", {"query": query, "variables": {"id": node}})
+
+    def merge_by_hand(self, login: str, number: int, how: str = "squash") -> Any:
+        return self.as_(login, "PUT", f"/pulls/{number}/merge", {"merge_method": how})
+
+    def statuses(self, commit: str) -> dict[str, tuple[str, str]]:
+        told = self.as_("owner", "GET", f"/commits/{commit}/status")["statuses"]
+        return {one["context"]: (one["state"], one["description"] or "") for one in told}
+
+    def make_branch(self, login: str, name: str) -> str:
+        tip = self.as_(login, "GET", "/git/ref/heads/main")["object"]["sha"]
+        self.as_(login, "POST", "/git/refs", {"ref": f"refs/heads/{name}", "sha": tip})
+        return str(tip)
+
+    def delete_branch(self, login: str, name: str) -> Any:
+        return self.as_(login, "DELETE", f"/git/refs/heads/{name}")
+
+    def protect(self, approvals: int = 0, contexts: Sequence[str] = ()) -> Any:
+        rule = {"required_approving_review_count": approvals} if approvals else None
+        checks = {"strict": False, "contexts": list(contexts)} if contexts else None
+        asked = {"enforce_admins": True, "required_pull_request_reviews": rule, "restrictions": None}
+        return self.as_("owner", "PUT", "/branches/main/protection", {**asked, "required_status_checks": checks})
+
+    def unprotect(self) -> Any:
+        return self.as_("owner", "DELETE", "/branches/main/protection")
+
+    def released(self, commit: str) -> list[str]:
+        (deployment,) = self.as_("owner", "GET", f"/deployments?sha={commit}")
+        told = self.as_("owner", "GET", f"/deployments/{deployment['id']}/statuses")
+        return [one["state"] for one in reversed(told)]
+
+
+class AtForgejo(World):
+    MERGE, PULLS = ("POST", "/merge$"), "/pulls?state=all&limit=50"
+    CUTS = (
+        ("POST", r"/pulls$"),
+        ("PATCH", r"/pulls/\d+$"),
+        ("PATCH", r"/pulls/\d+$"),
+        ("POST", r"/statuses/"),
+        ("POST", r"/comments$"),
+        ("PATCH", r"/comments/\d+$"),
+        ("POST", r"/merge$"),
+    )
+    EVENTS: ClassVar[dict[str, str]] = {"APPROVE": "APPROVED"}
+    fake: FakeForgejo
+    host: Forgejo
+
+    @property
+    def api(self) -> str:
+        return self.fake.api_url
+
+    def review(self, login: str, number: int, event: str, body: str = "", at: Sequence[tuple[int, str]] = ()) -> Any:
+        comments = [{"path": "app.py", "new_position": line, "body": text} for line, text in at]
+        asked = {"event": self.EVENTS.get(event, event), "body": body, "comments": comments}
+        return self.as_(login, "POST", f"/pulls/{number}/reviews", asked)
+
+    def dismiss(self, number: int) -> Any:
+        review = self.as_("owner", "GET", f"/pulls/{number}/reviews")[-1]
+        return self.as_("owner", "POST", f"/pulls/{number}/reviews/{review['id']}/dismissals", {"message": "look"})
+
+    def pull(self, number: int) -> Seen:
+        one = self.as_("owner", "GET", f"/pulls/{number}")
+        by = (one["merged_by"] or {}).get("login")
+        return Seen(one["title"], one["body"], one["draft"], one["head"]["label"], one["head"]["sha"], by)
+
+    def make_draft(self, login: str, number: int, is_draft: bool) -> Any:
+        title = self.pull(number).title
+        words = f"[WIP] {title}" if is_draft else title.removeprefix("[WIP] ").removeprefix("WIP: ")
+        return self.as_(login, "PATCH", f"/pulls/{number}", {"title": words})
+
+    def merge_by_hand(self, login: str, number: int, how: str = "squash") -> Any:
+        self.pull(number)  # the first look begins the check for conflicts
+        return self.as_(login, "POST", f"/pulls/{number}/merge", {"Do": how})
+
+    def statuses(self, commit: str) -> dict[str, tuple[str, str]]:
+        told = self.as_("owner", "GET", f"/statuses/{commit}?limit=50")
+        return {one["context"]: (one["status"], one["description"]) for one in reversed(told)}
+
+    def make_branch(self, login: str, name: str) -> str:
+        asked = {"new_branch_name": name, "old_ref_name": "main"}
+        return str(self.as_(login, "POST", "/branches", asked)["commit"]["id"])
+
+    def delete_branch(self, login: str, name: str) -> Any:
+        return self.as_(login, "DELETE", f"/branches/{name}")
+
+    def protect(self, approvals: int = 0, contexts: Sequence[str] = ()) -> Any:
+        asked = {"rule_name": "main", "required_approvals": approvals, "enable_push": False}
+        asked |= {"enable_status_check": bool(contexts), "status_check_contexts": list(contexts)}
+        return self.as_("owner", "POST", "/branch_protections", asked)
+
+    def unprotect(self) -> Any:
+        return self.as_("owner", "DELETE", "/branch_protections/main")
+
+    def released(self, commit: str) -> list[str]:
+        told = self.as_("owner", "GET", f"/statuses/{commit}?limit=50")
+        words = {"pending": "in_progress", "error": "inactive"}
+        here = [one["status"] for one in reversed(told) if one["context"] == "lockgate/release/production"]
+        return [words.get(one, one) for one in here]
+
 
 @contextmanager
-def world(folder: Path, *, as_app: bool = False, checks: bool = False) -> Iterator[World]:
+def world(folder: Path, *, as_app: bool = False, checks: bool = False) -> Iterator[AtGitHub]:
     """One repository at a fake GitHub, and the platform's block for it."""
     with FakeGitHub(folder / "fake") as fake:
         fake.limits(writes_a_minute=10_000)
@@ -96,4 +322,23 @@ def world(folder: Path, *, as_app: bool = False, checks: bool = False) -> Iterat
         host = GitHub(url=f"{fake.url}/acme", api_url=fake.url, **given)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(GitHub, "saved", classmethod(lambda cls, name: host))
-            yield World(fake, folder, host)
+            yield AtGitHub(fake, folder, host, "gh")
+
+
+@contextmanager
+def forgejo_world(folder: Path) -> Iterator[AtForgejo]:
+    """The same at a fake Forgejo; all that is asked and answered is held against its swagger."""
+    with FakeForgejo(folder / "fake") as fake:
+        watch = Watch(fake, "forgejo-14")
+        fake.organization("acme", {"owner": "admin"})
+        fake.repository(REPOSITORY, private=True, files=FILES)
+        fake.user("robot", role="admin", repository=REPOSITORY)
+        token = SecretStr(fake.token("robot", permissions=LEAST_FORGEJO))
+        host = Forgejo(url=f"{fake.url}/acme", token=token)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Forgejo, "saved", classmethod(lambda cls, name: host))
+            yield AtForgejo(fake, folder, host, "forgejo/codeberg")
+        assert watch.problems == []
+
+
+WORLDS = {"github": world, "forgejo": forgejo_world}

@@ -1,4 +1,4 @@
-"""GitHub by its REST API: each write is looked for first, and what people say there is read as it is."""
+"""What is GitHub's alone: Apps, check runs, deployments, GraphQL, limits, and what a second look costs there."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from blocks.forges import git as runner
 from blocks.forges import github, hosted
 from blocks.forges.github import GitHub
 from domain.errors import ForgeError, InputError, NotYet
@@ -15,28 +14,18 @@ from domain.pull_request import (
     Annotation,
     DeploymentState,
     Level,
-    Person,
-    PullRequest,
-    PullState,
     ReviewState,
     Status,
     StatusState,
 )
-from tests.contract.hosted import REPOSITORY, World, world
-
-SEARCH = "def search(text):\n    return [text]\n"
+from tests.contract.hosted import REPOSITORY, AtGitHub, world
+from tests.contract.test_hosted_forges import goes_through, proposed
 
 
 @pytest.fixture(scope="module")
-def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AtGitHub]:
     with world(tmp_path_factory.mktemp("github")) as made:
         yield made
-
-
-def proposed(at: World, branch: str, text: str = SEARCH, title: str = "Search") -> tuple[PullRequest, str]:
-    commit = at.change(text)
-    assert at.forge.publish(at.address, branch, commit, ()) is None
-    return at.host.propose(at.address, branch, "main", title, "body", draft=True), commit
 
 
 def test_an_app_that_may_says_it_by_check_runs_with_annotations_and_no_cut_doubles_one(tmp_path: Path) -> None:
@@ -81,105 +70,24 @@ def test_an_app_that_may_says_it_by_check_runs_with_annotations_and_no_cut_doubl
         assert {one["context"]: one["state"] for one in told} == {"lockgate": "success"}
 
 
-@pytest.mark.parametrize("as_app", [False, True], ids=["token", "app"])
-def test_a_pull_request_goes_from_a_draft_to_a_merge_as_one_commit(tmp_path: Path, as_app: bool) -> None:
-    with world(tmp_path, as_app=as_app) as at:
+def test_an_app_does_a_whole_round_and_renews_its_token(tmp_path: Path) -> None:
+    """One that is not taken any more is renewed once, by the API as well as by git."""
+    with world(tmp_path, as_app=True) as at:
         goes_through(at)
-        if as_app:  # a token that is not taken any more is renewed once, by the API as well as by git
-            for ask in (
-                lambda: at.host.pull_request(at.address, 1),
-                lambda: at.host.comment(at.address, 1, "lockgate:x", "hello"),
-                lambda: at.forge.base(at.address, "main"),
-                lambda: at.forge.publish(at.address, "lockgate/renewed", at.change("RENEWED = 1\n"), ()),
-            ):
-                at.fake.expire_all("lockgate[bot]")
-                ask()
-            at.fake.fault("status", path="/pulls/1$", status=401, times=2)
-            with pytest.raises(InputError, match="ran out or was taken back"):
-                at.host.pull_request(at.address, 1)
+        for ask in (
+            lambda: at.host.pull_request(at.address, 1),
+            lambda: at.host.comment(at.address, 1, "lockgate:x", "hello"),
+            lambda: at.forge.base(at.address, "main"),
+            lambda: at.forge.publish(at.address, "lockgate/renewed", at.change("RENEWED = 1\n"), ()),
+        ):
+            at.fake.expire_all("lockgate[bot]")
+            ask()
+        at.fake.fault("status", path="/pulls/1$", status=401, times=2)
+        with pytest.raises(InputError, match="ran out or was taken back"):
+            at.host.pull_request(at.address, 1)
 
 
-def goes_through(at: World) -> None:
-    pull, commit = proposed(at, "lockgate/one")
-    assert (pull.state, pull.is_draft, pull.head, pull.base) == (PullState.OPEN, True, commit, "main")
-    again = at.host.propose(at.address, "lockgate/one", "main", "Search again", "other body", draft=True)
-    assert again.number == pull.number
-    at.host.mark_ready(at.address, pull)
-    at.host.mark_ready(at.address, at.host.pull_request(at.address, pull.number))
-    ready = at.host.pull_request(at.address, pull.number)
-    assert not ready.is_draft
-
-    base = at.forge.base(at.address, "main")
-    merged = at.host.merge(at.address, ready, commit, f"Search (#{pull.number})", "Lockgate-Brief: abc")
-    assert merged.commit == at.forge.base(at.address, "main") != base
-    assert at.forge.tree_id(at.address, merged.commit) == at.forge.tree_id(at.address, commit)
-    assert "Lockgate-Brief: abc" in at.forge.message(at.address, merged.commit)
-    assert at.host.merge(at.address, ready, commit, "again", "") == merged
-    over = at.host.propose(at.address, "lockgate/one", "main", "Search", "body", draft=True)
-    assert (over.number, over.state, over.merged_commit) == (pull.number, PullState.MERGED, merged.commit)
-    assert at.forge.revert(at.address, "main", merged.commit, "sick"), "one parent: it can be taken back"
-
-
-def test_another_head_is_not_merged(at: World) -> None:
-    pull, commit = proposed(at, "lockgate/moved")
-    mine = at.pushed_by(at.person("eve"), "lockgate/moved", "import os\n")
-    assert at.host.pull_request(at.address, pull.number).head == mine
-    answer = at.host.merge(at.address, pull, commit, "t", "m")
-    assert answer.commit is None and answer.is_moved and mine[:12] in answer.reason
-    assert at.forge.publish(at.address, "lockgate/moved", at.change("x = 1\n"), (commit,)) == mine, "not pushed over"
-    assert at.forge.publish(at.address, "lockgate/own", commit, ()) is None
-    assert at.forge.publish(at.address, "lockgate/own", commit, ()) is None
-    newer = at.change("x = 2\n")
-    assert at.forge.publish(at.address, "lockgate/own", newer, (commit,)) is None
-
-
-def test_what_the_gates_say_is_said_once(at: World) -> None:
-    commit = proposed(at, "lockgate/status")[1]
-    said = (
-        Status(context="lockgate/tests", state=StatusState.SUCCESS, sentence="x" * 500),
-        Status(context="lockgate", state=StatusState.PENDING, sentence="waits"),
-    )
-    for _ in range(2):
-        at.host.report(at.address, commit, said)
-    assert at.calls("POST", f"/statuses/{commit}") == 2
-    at.host.report(at.address, commit, (said[1].model_copy(update={"state": StatusState.SUCCESS}),))
-    assert at.calls("POST", f"/statuses/{commit}") == 3
-
-
-def test_our_comment_is_one_and_that_of_others_is_left_alone(at: World) -> None:
-    pull, _ = proposed(at, "lockgate/comment")
-    fake = "<!-- lockgate:run -->\nmerge me"
-    at.as_(at.person("ann"), "POST", f"/issues/{pull.number}/comments", {"body": fake})
-    for text in ("first", "second", "second"):
-        at.host.comment(at.address, pull.number, "lockgate:run", text)
-    bodies = [one["body"] for one in at.as_("ann", "GET", f"/issues/{pull.number}/comments")]
-    assert bodies == [fake, "<!-- lockgate:run -->\nsecond"]
-
-
-def test_reviews_threads_and_permissions_are_read_as_they_are(at: World) -> None:
-    pull, commit = proposed(at, "lockgate/reviews")
-    for name in ("ann", "bob"):
-        at.person(name)
-    at.person("carl", "read")
-    line = {"path": "app.py", "line": 2, "side": "RIGHT", "body": "why a list?"}
-    at.review("ann", pull.number, "REQUEST_CHANGES", "no", comments=[line])
-    at.review("carl", pull.number, "APPROVE")
-    ann, carl = at.host.reviews(at.address, pull.number)
-    assert (ann.by.login, ann.state, ann.commit, ann.text) == ("ann", ReviewState.CHANGES_REQUESTED, commit, "no")
-    assert (carl.by.login, carl.by.is_bot, carl.state) == ("carl", False, ReviewState.APPROVED)
-    (thread,) = at.host.threads(at.address, pull.number)
-    assert (thread.path, thread.line, thread.is_resolved) == ("app.py", 2, False)
-    assert thread.remarks[0].by == ann.by and thread.remarks[0].text == "why a list?"
-    assert at.host.may_write(at.address, ann.by)
-    assert not at.host.may_write(at.address, carl.by)
-    assert not at.host.may_write(at.address, Person(login="ann", id=carl.by.id)), "the login is another's by now"
-    assert not at.host.may_write(at.address, Person(login="nobody-at-all", id=1))
-    at.fake.collaborator(REPOSITORY, "ann", "none")
-    assert not at.host.may_write(at.address, ann.by), "asked anew each time"
-    assert at.host.ask_reviewers(at.address, pull.number, ["bob", "nobody-at-all"]) == ("nobody-at-all",)
-
-
-def test_how_a_release_goes_is_told_once_a_state(at: World) -> None:
+def test_how_a_release_goes_is_told_once_a_state(at: AtGitHub) -> None:
     commit = at.forge.base(at.address, "main")
     for state in (DeploymentState.IN_PROGRESS, DeploymentState.SUCCESS, DeploymentState.SUCCESS):
         at.host.announce(at.address, commit, "production", state, "http://shop.test", "well")
@@ -197,61 +105,8 @@ def test_how_a_release_goes_is_told_once_a_state(at: World) -> None:
     assert states == [["success", "in_progress"], [], ["inactive", "success", "in_progress"]], "it is released anew"
 
 
-CUT: tuple[tuple[str, str], ...] = (
-    ("POST", r"/pulls$"),
-    ("PATCH", r"/pulls/\d+$"),
-    ("POST", r"/statuses/"),
-    ("POST", r"/comments$"),
-    ("PATCH", r"/comments/\d+$"),
-    ("POST", r"/deployments$"),
-    ("POST", r"/deployments/\d+/statuses$"),
-    ("POST", r"/graphql$"),
-    ("PUT", r"/merge$"),
-)
-
-
-@pytest.mark.parametrize("kind", ["cut_before", "cut_after_write", "status"])
-def test_a_write_that_is_cut_off_is_found_again_and_not_done_twice(at: World, kind: str) -> None:
-    branch = f"lockgate/cut-{kind}"
-    commit = at.change(f"CUT = {kind!r}\n")
-    assert at.forge.publish(at.address, branch, commit, ()) is None
-    said = (Status(context="lockgate", state=StatusState.SUCCESS, sentence=kind),)
-
-    def ships() -> PullRequest:
-        pull = at.host.propose(at.address, branch, "main", "Cut", "first", draft=True)
-        pull = at.host.propose(at.address, branch, "main", "Cut", "second", draft=True)
-        at.host.report(at.address, commit, said)
-        at.host.comment(at.address, pull.number, "lockgate:cut", "first")
-        at.host.comment(at.address, pull.number, "lockgate:cut", "second")
-        at.host.mark_ready(at.address, pull)
-        answer = at.host.merge(at.address, pull, commit, "Cut", "it")
-        assert answer.commit, answer.reason
-        for state in (DeploymentState.IN_PROGRESS, DeploymentState.SUCCESS):
-            at.host.announce(at.address, answer.commit, "production", state, "", "well")
-        return pull
-
-    for method, path in CUT:
-        at.fake.fault(kind, method=method, path=path)
-    for _ in range(len(CUT) + 2):  # each of them stops it once at most
-        try:
-            pull = ships()
-            break
-        except ForgeError:
-            continue
-    at.fake.mend()
-    ann = at.person("ann")
-    pulls = at.as_(ann, "GET", "/pulls?state=all&per_page=100")
-    assert [one["number"] for one in pulls if one["head"]["ref"] == branch] == [pull.number]
-    assert len(at.as_(ann, "GET", f"/issues/{pull.number}/comments")) == 1
-    assert [one["state"] for one in at.as_(ann, "GET", f"/commits/{commit}/statuses")] == ["success"]
-    (merged,) = [one for one in pulls if one["number"] == pull.number and one["merged_at"]]
-    (deployment,) = at.as_(ann, "GET", f"/deployments?sha={merged['merge_commit_sha']}")
-    told = at.as_(ann, "GET", f"/deployments/{deployment['id']}/statuses")
-    assert sorted(one["state"] for one in told) == ["in_progress", "success"]
-
-
 def test_a_limit_is_waited_for_and_a_break_of_pages_is_no_shorter_list(
-    at: World, monkeypatch: pytest.MonkeyPatch
+    at: AtGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waited: list[float] = []
     monkeypatch.setattr(hosted, "sleep", waited.append)
@@ -270,7 +125,7 @@ def test_a_limit_is_waited_for_and_a_break_of_pages_is_no_shorter_list(
     at.fake.mend()
 
 
-def test_a_read_that_changed_nothing_costs_nothing(at: World) -> None:
+def test_a_read_that_changed_nothing_costs_nothing(at: AtGitHub) -> None:
     pull, _ = proposed(at, "lockgate/etag", "ETAG = 1\n")
     at.host.reviews(at.address, pull.number)
     before = len(at.fake.calls)
@@ -280,7 +135,7 @@ def test_a_read_that_changed_nothing_costs_nothing(at: World) -> None:
     assert len(at.host.reviews(at.address, pull.number)) == 1
 
 
-def test_a_full_page_that_is_as_it_was_hides_no_next_page(at: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_page_that_is_as_it_was_hides_no_next_page(at: AtGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted, "PER_PAGE", 3)
     pull, _ = proposed(at, "lockgate/pages", "PAGES = 1\n")
     ann = at.person("ann")
@@ -293,7 +148,7 @@ def test_a_full_page_that_is_as_it_was_hides_no_next_page(at: World, monkeypatch
     assert [code for _, path, code in at.fake.calls[before:] if path.endswith("/reviews")] == [304, 200]
 
 
-def test_a_long_conversation_is_read_to_its_end(at: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_conversation_is_read_to_its_end(at: AtGitHub, monkeypatch: pytest.MonkeyPatch) -> None:
     pull, _ = proposed(at, "lockgate/talk", "TALK = 1\n")
     at.person("carl", "read")
     line = {"path": "app.py", "line": 1, "side": "RIGHT", "body": "0"}
@@ -332,49 +187,6 @@ def test_what_the_forge_does_not_say_is_no(word: str | None, why: str | None, mo
     assert "a draft again" in str(host.why_blocked("https://github.com/acme/shop", 1))
     shown["state"] = "closed"
     assert host.why_blocked("https://github.com/acme/shop", 1) is None, "that it is over is asked another way"
-
-
-def test_its_token_is_in_no_command_no_environment_and_no_error(
-    at: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    seen: list[str] = []
-    run = runner.run
-
-    def watch(argv: object, environment: object, *more: object) -> runner.Ran:
-        ran = run(argv, environment, *more)  # type: ignore[arg-type]
-        seen.append(f"{argv} {environment} {ran}")
-        return ran
-
-    monkeypatch.setattr(runner, "run", watch)
-    commit = at.change("CANARY = 1\n")
-    assert at.forge.publish(at.address, "lockgate/canary", commit, ()) is None
-    pull = at.host.propose(at.address, "lockgate/canary", "main", "Canary", "body", draft=True)
-    for kind in ("cut_before", "cut_after_write", "half_answer"):
-        at.fake.fault(kind, method="POST", path="/comments$")
-        with pytest.raises(ForgeError) as caught:
-            at.host.comment(at.address, pull.number, f"lockgate:{kind}", "hello")
-        seen.append("".join(f"{err!r} {vars(err)}" for err in (caught.value, caught.value.__cause__) if err))
-    at.fake.mend()
-    token = at.host._token(at.address)
-    at.fake.expire(token)
-    with pytest.raises(InputError, match="ran out or was taken back"):
-        at.host.pull_request(at.address, pull.number)
-    seen += [str(at.host), repr(at.host), at.host.model_dump_json(), *capfd.readouterr()]
-    assert any("cat /dev/fd/" in line for line in seen)
-    assert not [line for line in seen if token in line or "PRIVATE KEY" in line]
-
-
-def test_what_is_renamed_gone_or_archived_is_said(tmp_path: Path) -> None:
-    with world(tmp_path) as at:
-        pull, _ = proposed(at, "lockgate/names")
-        with pytest.raises(InputError, match="it is gone, or the token may not see it"):
-            at.host.pull_request(at.address, 4711)
-        at.as_("owner", "PATCH", "", {"name": "store"})
-        with pytest.raises(InputError, match="renamed or moved; name its new address"):
-            at.host.pull_request(at.address, pull.number)
-        at.as_("owner", "PATCH", f"{at.fake.url}/repos/acme/store", {"archived": True})
-        with pytest.raises(ForgeError, match="archived"):
-            at.host.comment(at.address.replace("shop", "store"), pull.number, "lockgate:x", "hello")
 
 
 @pytest.mark.parametrize(

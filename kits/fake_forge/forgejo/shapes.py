@@ -1,0 +1,145 @@
+"""How Forgejo shows what the forge remembers: the shapes of its swagger."""
+
+import re
+from typing import Any
+
+from kits.fake_forge import access
+from kits.fake_forge.ask import Ask
+from kits.fake_forge.store import Doc
+
+WIP = re.compile(r"(?i)(?:WIP:|\[WIP\])")
+"""https://forgejo.org/docs/latest/admin/config-cheat-sheet/#repository---pull-request-repositorypull-request"""
+WORDS = {"APPROVED": "APPROVED", "CHANGES_REQUESTED": "REQUEST_CHANGES", "COMMENTED": "COMMENT", "PENDING": "PENDING"}
+PERMISSIONS = {"none": "none", "read": "read", "triage": "read", "write": "write", "maintain": "write"}
+MERGES = {"allow_merge_commits": "merge_commit", "allow_rebase": "rebase_merge", "allow_squash_merge": "squash_merge"}
+
+
+def user(ask: Ask, login: str | None) -> Doc | None:
+    found = ask.store.one("user", key=login) if login else None
+    if found is None:
+        return None
+    name = found["login"]
+    shown = {"id": found["id"], "login": name, "login_name": "", "source_id": 0, "full_name": found.get("name") or ""}
+    shown |= {"email": found["email"], "avatar_url": f"{ask.views.site}/avatars/{found['id']}", "language": ""}
+    shown |= {"html_url": f"{ask.views.site}/{name}", "is_admin": False, "restricted": False, "active": False}
+    shown |= {"prohibit_login": False, "location": "", "pronouns": "", "website": "", "description": ""}
+    shown |= {"visibility": "public", "followers_count": 0, "following_count": 0, "starred_repos_count": 0}
+    return shown | {"created": found["created_at"], "last_login": "0001-01-01T00:00:00Z"}
+
+
+def permission(ask: Ask, login: str) -> str:
+    """none, read, write, admin or owner: https://forgejo.org/docs/latest/user/repo-permissions/"""
+    if login == ask.repo["owner"]:
+        return "owner"
+    return PERMISSIONS.get(role := access.role_of(ask.store, login, ask.repo), role)
+
+
+def repository(ask: Ask, repo: Doc) -> Doc:
+    full, site = f"{repo['owner']}/{repo['name']}", ask.views.site
+    role = access.role_of(ask.store, ask.login, repo)
+    shown = {"id": repo["id"], "name": repo["name"], "full_name": full, "owner": user(ask, repo["owner"])}
+    shown |= {"private": repo["private"], "archived": repo["archived"], "default_branch": repo["default_branch"]}
+    shown |= {"description": repo["description"] or "", "html_url": f"{site}/{full}", "clone_url": f"{site}/{full}.git"}
+    shown |= {"url": f"{ask.views.api}/repos/{full}", "created_at": repo["created_at"]}
+    shown |= {"updated_at": repo["updated_at"], "empty": not ask.forge.git(repo).refs(), "fork": bool(repo["parent"])}
+    shown |= {"has_pull_requests": True, "default_merge_style": "merge", "object_format_name": "sha1"}
+    shown |= {name: repo[f"allow_{setting}"] for name, setting in MERGES.items()}
+    levels = {"admin": "admin", "push": "write", "pull": "read"}
+    return shown | {"permissions": {name: access.has_role(role, level) for name, level in levels.items()}}
+
+
+def pull(ask: Ask, one: Doc, mergeable: bool) -> Doc:
+    issue = ask.store.one("issue", repo=ask.repo["id"], number=one["number"])
+    at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/pulls/{one['number']}"
+    is_there = ask.git.branch(one["head_ref"]) is not None
+    repo = repository(ask, ask.repo)
+    ends: dict[str, Any] = {
+        "head": {"ref": one["head_ref"] if is_there else f"refs/pull/{one['number']}/head", "sha": one["head_sha"]},
+        "base": {"ref": one["base_ref"], "sha": ask.git.branch(one["base_ref"]) or ""},
+    }
+    for name, end in ends.items():
+        end |= {"label": one[f"{name}_ref"], "repo_id": ask.repo["id"], "repo": repo}
+    shown = {"id": one["id"], "number": one["number"], "title": issue["title"], "body": issue["body"] or "", **ends}
+    shown |= {"state": issue["state"], "draft": bool(WIP.match(issue["title"])), "user": user(ask, issue["user"])}
+    shown |= {"url": at, "html_url": at, "diff_url": f"{at}.diff", "patch_url": f"{at}.patch", "is_locked": False}
+    shown |= {"mergeable": mergeable, "merged": bool(one["merged_at"]), "merged_at": one["merged_at"]}
+    shown |= {"merge_commit_sha": one["merge_sha"], "merged_by": user(ask, one["merged_by"]), "labels": []}
+    shown |= {"merge_base": ask.git.merge_base(one["base_sha"], one["head_sha"]) or "", "milestone": None}
+    shown |= {"requested_reviewers": [user(ask, login) for login in one["requested_reviewers"]], "assignees": None}
+    shown |= {"created_at": issue["created_at"], "updated_at": issue["updated_at"], "assignee": None}
+    return shown | {"closed_at": issue.get("closed_at"), "due_date": None, "pin_order": 0}
+
+
+def review(ask: Ask, one: Doc) -> Doc:
+    comments = ask.store.find("review_comment", repo=ask.repo["id"], review=one["id"])
+    head = ask.store.one("pull", repo=ask.repo["id"], number=one["number"])["head_sha"]
+    was = one.get("was") or "APPROVED"
+    shown = {"id": one["id"], "user": user(ask, one["user"]), "team": None, "body": one["body"]}
+    shown |= {"state": WORDS[was if one["state"] == "DISMISSED" else one["state"]], "commit_id": one["commit"]}
+    shown |= {
+        "dismissed": one["state"] == "DISMISSED",
+        "stale": one["commit"] != head,
+        "official": is_official(ask, one),
+    }
+    shown |= {"comments_count": len(comments), "submitted_at": one["submitted_at"] or one["at"]}
+    at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/pulls/{one['number']}"
+    return shown | {"updated_at": one["at"], "pull_request_url": at, "html_url": f"{at}#issuecomment-{one['id']}"}
+
+
+def is_official(ask: Ask, one: Doc) -> bool:
+    return bool(access.has_role(access.role_of(ask.store, one["user"], ask.repo), "write"))
+
+
+def review_comment(ask: Ask, one: Doc) -> Doc:
+    at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/pulls/{one['number']}"
+    new = one["side"] == "RIGHT"
+    shown = {"id": one["id"], "body": one["body"], "user": user(ask, one["user"]), "path": one["path"]}
+    shown |= {"position": one["original_line"] if new else 0, "original_position": 0 if new else one["original_line"]}
+    shown |= {"resolver": user(ask, one.get("resolved_by")), "pull_request_review_id": one["review"]}
+    shown |= {"commit_id": one["commit"], "original_commit_id": "", "diff_hunk": one["hunk"], "pull_request_url": at}
+    shown |= {"html_url": f"{at}/files#issuecomment-{one['id']}", "created_at": one["created_at"]}
+    return shown | {"updated_at": one["updated_at"]}
+
+
+def comment(ask: Ask, one: Doc) -> Doc:
+    at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/pulls/{one['number']}"
+    shown = {"id": one["id"], "body": one["body"], "user": user(ask, one["user"]), "assets": []}
+    shown |= {"html_url": f"{at}#issuecomment-{one['id']}", "pull_request_url": at, "issue_url": ""}
+    shown |= {"original_author": "", "original_author_id": 0}
+    return shown | {"created_at": one["created_at"], "updated_at": one["updated_at"]}
+
+
+def event(ask: Ask, one: Doc) -> Doc:
+    """One entry of a timeline."""
+    kinds = {"closed": "close", "reopened": "reopen", "renamed": "change_title", "merged": "merge_pull"}
+    shown = {"id": one["id"], "type": kinds.get(one["event"], one["event"]), "user": user(ask, one["user"])}
+    rename = one["more"].get("rename") or {}
+    shown |= {"body": "", "old_title": rename.get("from", ""), "new_title": rename.get("to", "")}
+    return shown | {"created_at": one["created_at"], "updated_at": one["created_at"], "pull_request_url": ""}
+
+
+def status(ask: Ask, one: Doc, number: int) -> Doc:
+    """`number`: counted for each commit."""
+    at = f"{ask.views.api}/repos/{ask.repo['owner']}/{ask.repo['name']}/statuses/{one['sha']}"
+    shown = {"id": number, "context": one["context"], "status": one["state"], "description": one["description"] or ""}
+    shown |= {"target_url": one["target_url"] or "", "creator": user(ask, one["user"]), "url": at}
+    return shown | {"created_at": one["created_at"], "updated_at": one["created_at"]}
+
+
+def branch(ask: Ask, name: str, sha: str) -> Doc:
+    commit, rule = ask.git.commit(sha), rule_of(ask, name)
+    author = {"name": commit.author, "email": commit.author_email, "username": ""}
+    shown: Doc = {"id": sha, "message": commit.message, "url": "", "author": author, "committer": author}
+    shown |= {"timestamp": commit.committed, "added": None, "removed": None, "modified": None, "verification": None}
+    may = access.has_role(access.role_of(ask.store, ask.login, ask.repo), "write")
+    told: Doc = {"name": name, "commit": shown, "protected": rule is not None, "user_can_merge": may}
+    told |= {"user_can_push": may and rule is None, "effective_branch_protection_name": ""}
+    rule = rule or {}
+    told |= {"required_approvals": rule.get("required_approvals", 0)}
+    contexts = rule.get("status_check_contexts", [])
+    return told | {"enable_status_check": rule.get("enable_status_check", False), "status_check_contexts": contexts}
+
+
+def rule_of(ask: Ask, name: str) -> Doc | None:
+    found = ask.store.one("protection", repo=ask.repo["id"], key=name)
+    return found["forgejo"] if found else None
