@@ -16,7 +16,8 @@ from blocks.sandboxes import confinement, hostile, openers
 from blocks.sandboxes.confinement import NOBODY, Bind, Caps
 from blocks.sandboxes.layers import TreeCache, disk_bytes
 from blocks.sandboxes.trees import Limits
-from blocks.sandboxes.workspace import Bounds, BubblewrapWorkspace, Furniture, refuse_full_disk
+from blocks.sandboxes.working_copy import Bounds, Contents, refuse_full_disk
+from blocks.sandboxes.workspace import BubblewrapWorkspace
 from domain.errors import AgentError, InputError, SandboxError
 from domain.ports import Egress
 from domain.trees import Tree, TreeEntry, check_tree
@@ -147,8 +148,8 @@ class Bubblewrap(LockgateBlock):
             directory = None
             try:
                 directory = Path(tempfile.mkdtemp(prefix="ws-", dir=root))
-                furniture = Furniture(tree, held, layer and layer.absolute(), toolchain, tuple(binds), egress)
-                return BubblewrapWorkspace(directory, label, self._bounds(), furniture)
+                contents = Contents(tree, held, layer and layer.absolute(), toolchain, tuple(binds), egress)
+                return BubblewrapWorkspace(directory, label, self._bounds(), contents)
             except BaseException:
                 if directory:
                     hostile.remove(directory)

@@ -21,7 +21,7 @@ from blocks.sandboxes.docker_workspace import BACKGROUND, DockerWorkspace, furni
 from blocks.sandboxes.image import AGENT_ID, REPOSITORY
 from blocks.sandboxes.layers import TreeCache, disk_bytes
 from blocks.sandboxes.trees import Limits
-from blocks.sandboxes.workspace import Bounds, Furniture, refuse_full_disk
+from blocks.sandboxes.working_copy import Bounds, Contents, refuse_full_disk
 from domain.errors import AgentError, InputError, SandboxError
 from domain.ports import Egress
 from domain.trees import Tree, TreeEntry, check_tree
@@ -200,9 +200,9 @@ class Docker(LockgateBlock):
             containers = Containers(engine, home_of, spec, _image(engine, REPOSITORY))
             if waiting:
                 containers.volume = waiting.volume
-            furniture = Furniture(tree, held, layer and layer.absolute(), toolchain, spec.binds, egress)
+            contents = Contents(tree, held, layer and layer.absolute(), toolchain, spec.binds, egress)
             workspace = DockerWorkspace(
-                home_of, label, self._bounds(spec), furniture, containers, _owner(), waiting and waiting.container
+                home_of, label, self._bounds(spec), contents, containers, _owner(), waiting and waiting.container
             )
         except BaseException:
             with contextlib.suppress(SandboxError):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from blocks.sandboxes import confinement, docker_exec, hostile, layers, merged, openers, trees
+from blocks.sandboxes import docker_exec, hostile, openers
 from blocks.sandboxes.docker_containers import Containers, Runner
 from blocks.sandboxes.transcript import Transcript
-from blocks.sandboxes.workspace import Bounds, BubblewrapWorkspace, Furniture, refuse_full_disk
+from blocks.sandboxes.working_copy import Bounds, Contents, WorkingCopy, refuse_full_disk
 from domain.errors import SandboxError
 from domain.ports import Completed
 
@@ -25,11 +25,8 @@ def furnish(directory: Path, owner: hostile.Owner | None, label: str) -> None:
         hostile.make_directory(directory / name, owner)
 
 
-class DockerWorkspace(BubblewrapWorkspace):
-    """A working copy at /work, files to exchange at /lockgate, and commands with no route out but their egress.
-
-    Its files lie on the host as those of the bubblewrap kind do, and are read in the same way: as data.
-    """
+class DockerWorkspace(WorkingCopy):
+    """A working copy, and commands in containers of their own with no route out but their egress."""
 
     kind = "docker"
 
@@ -38,16 +35,14 @@ class DockerWorkspace(BubblewrapWorkspace):
         directory: Path,
         label: str,
         bounds: Bounds,
-        furniture: Furniture,
+        contents: Contents,
         containers: Containers,
         owner: hostile.Owner | None,
         waiting: str | None = None,
     ) -> None:
         """Take over a furnished directory. `waiting`: a container of the pool that has it mounted already."""
-        self.directory = directory
-        self._tree, self._held, self._layer, toolchain, _, egress = furniture
-        self._bounds = bounds
-        self._owner = owner
+        super().__init__(directory, bounds, contents, owner, containers.spec.path)
+        egress = contents.egress
         self._containers = containers
         self._user = f"{containers.spec.uid}:{containers.spec.gid}"
         self._commands = 0
@@ -55,29 +50,8 @@ class DockerWorkspace(BubblewrapWorkspace):
         self._closed = False
         self.is_under_way = threading.Event()
         """Set when the first command has ended, or none will come."""
-        self._env = {
-            "HOME": confinement.HOME,
-            "TMPDIR": confinement.TMP,
-            "PATH": f"{toolchain}/bin:{containers.spec.path}" if toolchain else containers.spec.path,
-            "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        if toolchain:
-            self._env["VIRTUAL_ENV"] = str(toolchain)
-        if self._layer:
-            self._env |= confinement.kept(self._env["PATH"])
-        if egress:
-            self._env |= egress.environment
-        self._below = merged.Below(self._tree, self._layer) if self._held else None
-        self._left_out = layers.roots(self._layer, self._tree) if self._layer else set()
         openers.sign(directory, label)
-        lowers: list[Path] = []
-        if self._held:
-            lowers = [*([self._layer] if self._layer else []), self._held.directory]
-        else:
-            trees.plant(directory / "work", self._tree, self._owner)
-            if self._layer:
-                self._copy_beside(self._layer, directory / "work")
+        lowers = self._lay_out()
         if waiting is None:
             containers.mount_work(lowers)
             if egress:
