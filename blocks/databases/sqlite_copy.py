@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from blocks.databases import sqlite_worker
 from blocks.databases.rehearse import Content
+from blocks.host.run import run
 from domain.errors import DatabaseError, LockgateError
 from domain.migration import Patience, TableImpact
 from domain.schema import Column, Constraint, Index, Schema, Table
@@ -42,12 +43,12 @@ class Worker:
         """Its answer. Raises DatabaseError if there is none, or it is an error."""
         asked, argv = json.dumps({"do": verb, **request}) + "\n", self._argv()
         try:
-            done = subprocess.run(
-                argv, input=asked.encode(), env={}, capture_output=True, timeout=self._timeout_s, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as err:
+            done = run(argv, env={}, timeout_s=self._timeout_s, stdin=asked.encode())
+        except OSError as err:
             raise DatabaseError(f"the database file could not be read: {err}") from err
-        return _answer(done.stdout, done.stderr)
+        if done.code is None:
+            raise DatabaseError(f"the database file could not be read in {self._timeout_s:g} s")
+        return _answer(done.out, done.err)
 
     @contextlib.contextmanager
     def working(self, verb: str, **request: Any) -> Iterator["Working"]:

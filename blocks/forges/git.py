@@ -2,18 +2,18 @@
 
 import os
 import re
-import signal
 import socket
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
 from blocks.forges.credential import Given, RepositoryCredential
+from blocks.host import run as bounded
 from domain.errors import ForgeError, InputError
 
 NO_HOOKS = "/dev/null"
+_GRACE_S = 5.0
 
 _SETTINGS = {
     "core.hooksPath": NO_HOOKS,
@@ -105,27 +105,17 @@ def run(
     descriptors: Sequence[int] = (),
 ) -> Ran:
     """Run a command line, whatever its exit code is. Raises ForgeError: not started, or longer than `timeout_s`."""
-    pipe = subprocess.PIPE
-    try:
-        # A session of its own: no terminal to prompt on, and one group to end.
-        process = subprocess.Popen(
-            argv, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=environment, start_new_session=True,
-            pass_fds=descriptors,
-        )  # fmt: skip
+    try:  # on SIGTERM git removes its lock files
+        ran = bounded.run(
+            argv, env=environment, timeout_s=timeout_s, stdin=stdin, descriptors=descriptors, grace_s=_GRACE_S
+        )
     except OSError as err:
         raise ForgeError(
             f"git could not be started ({err.strerror}): install git 2.39 or newer on this worker"
         ) from err
-    try:
-        out, raw = process.communicate(stdin, timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        _end(process)
-        # `from None`: the original shows the command line, which may hold a URL with a password.
-        raise ForgeError(f"{name} took longer than {timeout_s:g} s and was stopped; git_timeout_s sets it") from None
-    except BaseException:
-        _end(process)
-        raise
-    return Ran(process.returncode, out, last_lines(raw))
+    if ran.code is None:
+        raise ForgeError(f"{name} took longer than {timeout_s:g} s and was stopped; git_timeout_s sets it")
+    return Ran(ran.code, ran.out, last_lines(ran.err))
 
 
 def _is_no_host(said: str) -> bool:
@@ -147,16 +137,3 @@ def last_lines(raw: bytes, count: int = 12) -> str:
 def masked(text: str) -> str:
     """`text` with the sign-in part of every URL in it hidden."""
     return _CREDENTIALS.sub("***@", text)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End it and its children: SIGTERM first, on which git removes its lock files."""
-    for number, patience_s in ((signal.SIGTERM, 5.0), (signal.SIGKILL, None)):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(patience_s)
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream:
-            with suppress(OSError):
-                stream.close()

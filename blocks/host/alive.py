@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from blocks.home import home
+from blocks.host import proc
 
 
 def mark_of_this() -> str:
@@ -38,14 +39,14 @@ def is_dead(mark: str) -> bool:
 def started(pid: int) -> int | None:
     """Start time of a live process in clock ticks since boot (proc(5), field 22); None for none or a zombie."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        seen = proc.stat(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] == "Z" else int(fields[19])
+    return None if seen.state == "Z" else int(seen.started)
 
 
 def _where() -> str:
-    return f"{boot_id()}/{os.readlink('/proc/self/ns/pid')}"
+    return f"{boot_id()}/{proc.namespace()}"
 
 
 def boot_id() -> str:

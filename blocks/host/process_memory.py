@@ -1,9 +1,10 @@
 """How much memory untrusted processes take together."""
 
-import contextlib
 import re
 from collections import defaultdict
 from pathlib import Path
+
+from blocks.host import proc
 
 _OWN = re.compile(r"^(?:RssAnon|RssShmem):\s*(\d+) kB", re.MULTILINE)
 _SHARE = re.compile(r"^(?:Pss_Anon|Pss_Shmem):\s*(\d+) kB", re.MULTILINE)
@@ -24,9 +25,8 @@ def is_over(first: int, max_bytes: int) -> bool:
 
 def _descendants(first: int) -> list[int]:
     children = defaultdict(list)
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            children[int((process / "stat").read_text().rpartition(")")[2].split()[1])].append(int(process.name))
+    for pid, stat in proc.stats().items():
+        children[stat.parent].append(pid)
     found = [first]
     for pid in found:
         found += children[pid]

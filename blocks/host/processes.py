@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from blocks.host import proc
 from domain.errors import TargetError
 
 RELEASE_UID = 65533
@@ -67,7 +68,7 @@ def marked(*mark: str) -> tuple[Process, ...]:
 
     What runs inside a release can name itself as it likes, so only the first of a namespace counts there.
     """
-    found = (_marked(pid, mark) for pid in _pids())
+    found = (_marked(pid, mark) for pid in proc.pids())
     return tuple(process for process in found if process)
 
 
@@ -84,7 +85,7 @@ def _marked(pid: int, mark: Sequence[str]) -> Process | None:
 def within(*mark: str) -> tuple[int, ...]:
     """Pids of all processes in the namespaces of the marked ones, whatever they call themselves."""
     spaces = {_space(process.pid) for process in marked(*mark) if process.is_init} - {None}
-    return tuple(pid for pid in _pids() if spaces and _space(pid) in spaces)
+    return tuple(pid for pid in proc.pids() if spaces and _space(pid) in spaces)
 
 
 def is_running(*mark: str) -> bool:
@@ -130,7 +131,7 @@ def _services(there: Sequence[Process]) -> Iterator[Process]:
         yield from there
         return
     below: dict[int, list[Process]] = {}
-    for pid in _pids():
+    for pid in proc.pids():
         with contextlib.suppress(OSError, ValueError):
             process, _ = _look(pid)
             below.setdefault(process.parent, []).append(process)
@@ -143,7 +144,7 @@ def _services(there: Sequence[Process]) -> Iterator[Process]:
 
 def _space(pid: int) -> str | None:
     with contextlib.suppress(OSError):
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return proc.namespace(pid)
     return None
 
 
@@ -158,21 +159,13 @@ def _signal(process: Process, number: signal.Signals) -> None:
 
 
 def _look(pid: int) -> tuple[Process, int]:
-    """The process and its effective uid. https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html"""
-    fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    status = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
-    lines = dict(line.split(":", 1) for line in status if line.startswith(("NSpid:", "Uid:")))
-    ids = tuple(lines.get("NSpid", str(pid)).split())
-    return Process(pid, parent=int(fields[1]), started=fields[19], ids=ids), int(lines["Uid"].split()[1])
+    """The process and its effective uid."""
+    stat, status = proc.stat(pid), proc.status(pid)
+    ids = tuple(status.get("NSpid", str(pid)).split())
+    return Process(pid, parent=stat.parent, started=stat.started, ids=ids), int(status["Uid"].split()[1])
 
 
 def _catches_sigterm(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
-            if line.startswith("SigCgt:"):
-                return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+        return bool(int(proc.status(pid).get("SigCgt", "0"), 16) >> (signal.SIGTERM - 1) & 1)
     return False
-
-
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]

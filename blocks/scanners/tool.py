@@ -9,8 +9,6 @@ import importlib.util
 import json
 import os
 import re
-import signal
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -22,6 +20,7 @@ from pydantic import Field
 
 from blocks.base import LockgateBlock
 from blocks.home import installed
+from blocks.host.run import run
 from domain.policy import Rule
 from domain.policy.rule import Hit
 from domain.task import Finding, Severity
@@ -260,20 +259,12 @@ class Tool(LockgateBlock):
         words = [self.CALLED or argv[0], *argv[1:]]
         with open(home / "stdout", "w+b") as out, open(home / "stderr", "w+b") as err:
             try:
-                process = subprocess.Popen(
-                    words, executable=argv[0], stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=folder, env=env,
-                    start_new_session=True,
-                )  # fmt: skip
+                ran = run(words, program=argv[0], env=env, timeout_s=self.timeout_s, cwd=folder, out=out, err=err)
             except OSError as trouble:
                 raise ScannerFailed(f"{argv[0]} cannot be started: {trouble.strerror or trouble}") from trouble
-            try:
-                code = process.wait(self.timeout_s)
-            except subprocess.TimeoutExpired:
-                raise ScannerFailed(f"it took longer than {self.timeout_s:g} s") from None
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+            code = ran.code
+            if code is None:
+                raise ScannerFailed(f"it took longer than {self.timeout_s:g} s")
             if os.fstat(out.fileno()).st_size > MAX_OUTPUT_BYTES:
                 raise ScannerFailed(f"it printed more than {MAX_OUTPUT_BYTES:,} bytes")
             out.seek(0)

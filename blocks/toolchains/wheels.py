@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -23,6 +22,7 @@ from uv import find_uv_bin
 
 from blocks.base import LockgateBlock
 from blocks.home import home
+from blocks.host.run import run
 from blocks.package_index import indexes, is_known, netrc, split_login
 from blocks.toolchains import build
 from blocks.toolchains import npm as npm_packages
@@ -210,23 +210,18 @@ class WheelToolchains(LockgateBlock):
         if self.python or not python or _will_do(python):
             return self.python or _interpreter()
         words = [find_uv_bin(), "--no-progress", "--color", "never", "python", "find", "--no-project", python]
-        done = subprocess.run(
-            words,
-            env={**_variables(), "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8"},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-        if done.returncode or not done.stdout.strip():
+        environment = {**_variables(), "PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8"}
+        done = run(words, env=environment, timeout_s=120)
+        if done.code is None:
+            raise SandboxError("uv python find took longer than 120 s: is this machine's disk slow?")
+        if done.code or not done.out.strip():
             wanted = python if python[0].isdigit() else "VERSION"
             raise InputError(
                 f"this machine has no Python {python}, which the project asks for (the worker runs "
                 f"{platform.python_version()}): install one, such as by `uv python install {wanted}`, or name another "
                 "under `python`"
             )
-        return done.stdout.decode().strip()
+        return done.out.decode().strip()
 
     @contextlib.contextmanager
     def _locked(self, environment: Path) -> Iterator[None]:
@@ -284,24 +279,21 @@ class WheelToolchains(LockgateBlock):
             with netrc([*private, *([public] if self.index_url else [])]) as logins:
                 if logins:
                     variables["NETRC"] = logins
-                done = subprocess.run(
+                done = run(
                     [find_uv_bin(), "--no-progress", "--color", "never", *words],
                     env={**variables, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
                     cwd="/",  # no settings of a project that happens to be around
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    timeout=self.timeout_s,
+                    together=True,
+                    timeout_s=self.timeout_s,
                     umask=0o022,  # another user reads it in the sandbox
-                    check=False,
                 )
-        except subprocess.TimeoutExpired as err:
-            raise SandboxError(f"uv {words[0]} took longer than {self.timeout_s:g} s: is the index slow?") from err
         except OSError as err:
             raise SandboxError(f"uv cannot be run: {err}. Install the wheel uv again") from err
-        if done.returncode:
+        if done.code is None:
+            raise SandboxError(f"uv {words[0]} took longer than {self.timeout_s:g} s: is the index slow?")
+        if done.code:
             shutil.rmtree(environment, ignore_errors=True)
-            lines = done.stdout.decode(errors="replace").strip().splitlines()
+            lines = done.out.decode(errors="replace").strip().splitlines()
             said = "\n".join(line for line in lines[-12:] if not line.startswith(("Using Python ", "warning: ")))
             if _UNREACHABLE.search(said):
                 raise SandboxError(f"the package index cannot be reached: {self._redacted(said)}")

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import functools
 import io
-import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any, cast
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from blocks.host import run as bounded
 from blocks.package_index import PackageIndex, netrc
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.scanners import Dependencies
@@ -92,13 +92,13 @@ def test_a_private_index_is_asked_first_and_its_login_is_seen_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
-    run = subprocess.run
+    run = bounded.run
 
     def watch(argv: Any, *args: Any, **more: Any) -> Any:
         ran.append(f"{argv} {more.get('env')}")
         return run(argv, *args, **more)
 
-    monkeypatch.setattr("blocks.toolchains.wheels.subprocess.run", watch)
+    monkeypatch.setattr("blocks.toolchains.wheels.run", watch)
     for name in ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))

@@ -26,8 +26,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
+from blocks.host.run import is_group_alive
 from blocks.targets.asking import connection_to
-from blocks.targets.command.calls import Ran, mark_of, processes_of
+from blocks.targets.command.calls import Ran, mark_of
 from blocks.targets.command.target import CommandTarget
 from blocks.targets.command.words import Commands
 from blocks.targets.health_probe import probe_by
@@ -196,7 +197,7 @@ def test_a_command_that_hangs_is_killed_with_all_that_it_started(
     platform.trick("promote", hang)
     with pytest.raises(TargetError, match="did not end within"):
         target.promote(TWO)
-    assert not processes_of(int((platform.state / "group").read_text()))
+    assert not is_group_alive(int((platform.state / "group").read_text()))
     assert target.current() == ONE
 
 

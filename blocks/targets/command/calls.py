@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from blocks.host import processes
+from blocks.host.run import end_group
 from domain.errors import TargetError
 from domain.health import Clean
 from domain.rollout import Numbers
@@ -23,7 +23,7 @@ from domain.value import Value
 _KEPT_BYTES = 64_000
 """Of what a command prints, on stdout and on stderr, the end is kept."""
 
-_GRACE_S, _KILLED_WITHIN_S = 2.0, 5.0
+_GRACE_S = 2.0
 _SHOWN_CHARACTERS = 500
 
 
@@ -127,7 +127,7 @@ def run(argv: Sequence[str], environment: Mapping[str, str], folder: Path, timeo
         if in_time := process.poll() is not None:
             pipes.read_what_is_there()
         else:
-            kill(process.pid)
+            end_group(process.pid, _GRACE_S)
             process.wait()
     return Ran(argv, process.returncode if in_time else None, *pipes.texts, time.monotonic() - begun)
 
@@ -139,30 +139,9 @@ def wait_for_older(mark: str, timeout_s: float) -> bool:
         waited = True
         if time.monotonic() > deadline:
             for process in there:
-                kill(process.pid)
+                end_group(process.pid, _GRACE_S)
         time.sleep(0.1)
     return waited
-
-
-def kill(leader: int) -> None:
-    """End a command and what it started in its own session: asked first, then made to."""
-    for number, grace_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _KILLED_WITHIN_S)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(leader, number)
-        deadline = time.monotonic() + grace_s
-        while time.monotonic() < deadline and processes_of(leader):
-            time.sleep(0.05)
-
-
-def processes_of(group: int) -> bool:
-    """Whether a process group has anyone in it who is not a zombie."""
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                fields = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()
-                if fields[0] != "Z" and int(fields[2]) == group:
-                    return True
-    return False
 
 
 class _Pipes:
