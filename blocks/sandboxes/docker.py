@@ -12,9 +12,10 @@ from pydantic import Field
 
 from blocks.base import LockgateBlock
 from blocks.home import home
+from blocks.host.confine import Bind
 from blocks.host.docker import Engine
 from blocks.sandboxes import confinement, docker_containers, docker_pool, hostile, openers
-from blocks.sandboxes.confinement import Bind, Caps
+from blocks.sandboxes.confinement import Caps
 from blocks.sandboxes.docker_containers import Containers, Spec
 from blocks.sandboxes.docker_pool import Pool, Waiting
 from blocks.sandboxes.docker_workspace import BACKGROUND, DockerWorkspace, furnish, remove

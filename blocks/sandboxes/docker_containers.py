@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blocks.host import docker_seccomp, relay
+from blocks.host.confine import TMP, Bind
 from blocks.host.docker import Engine
-from blocks.sandboxes.confinement import EXCHANGE, GATEWAY, HOME, TMP, WORK, Bind, Caps
+from blocks.sandboxes.confinement import EXCHANGE, GATEWAY, HOME, WORK, Caps
 from blocks.sandboxes.docker_stream import Stream, open_stream
 from blocks.sandboxes.image import PLATFORM_ID
 from domain.errors import SandboxError

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from blocks.host import confine
+from blocks.host.confine import Bind
 from blocks.sandboxes import archives, confinement, hostile, layers, merged, trees
-from blocks.sandboxes.confinement import EXCHANGE, WORK, Bind, Caps
+from blocks.sandboxes.confinement import EXCHANGE, WORK, Caps
 from domain.errors import AgentError, SandboxError
 from domain.ports import Egress
 from domain.trees import Tree, shown
@@ -49,7 +51,7 @@ class WorkingCopy:
         self._bounds, self._owner = bounds, owner
         self._env = {
             "HOME": confinement.HOME,
-            "TMPDIR": confinement.TMP,
+            "TMPDIR": confine.TMP,
             "PATH": f"{toolchain}/bin:{path}" if toolchain else path,
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",

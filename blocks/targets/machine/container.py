@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blocks.host.confine import Bind
 from blocks.host.files import owned
 from blocks.host.listeners import connections
 from blocks.targets.health_probe import probe
 from blocks.targets.machine import confinement, sealed
 from blocks.targets.machine.answers import answers_of, started
-from blocks.targets.machine.confinement import DATA, Ended, Mount
+from blocks.targets.machine.confinement import DATA, Ended
 from blocks.targets.machine.containers import LABEL, PORT, Containers, PortTaken
 from blocks.targets.machine.migration import Migration
 from blocks.targets.machine.reach import out_of_reach
@@ -69,7 +70,7 @@ class ContainerService:
     def migrate(self, say: Say) -> str | None:
         deployment = self.place.get()
 
-        def run(argv: Sequence[str], mounts: Sequence[Mount], *, network: bool, timeout_s: float) -> Ended:
+        def run(argv: Sequence[str], mounts: Sequence[Bind], *, network: bool, timeout_s: float) -> Ended:
             environment = self._environment(deployment)
             return self.containers.run(
                 deployment.artifact, argv, environment, mounts, network=network, timeout_s=timeout_s

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blocks.host import docker_seccomp
+from blocks.host.confine import Bind
 from blocks.host.docker import Engine
 from blocks.host.processes import RELEASE_UID
 from blocks.targets.machine import sealed
-from blocks.targets.machine.confinement import APP, DATA, Ended, Mount
+from blocks.targets.machine.confinement import APP, DATA, Ended
 
 if TYPE_CHECKING:
     from docker.types import Mount as EngineMount
@@ -94,7 +95,7 @@ class Containers:
         import docker.errors
 
         file = sealed.seal(self.mark, environment, user())
-        mounts = [Mount(data, DATA, writable=True), Mount(file, sealed.INSIDE)]
+        mounts = [Bind(data, DATA, writable=True), Bind(file, sealed.INSIDE)]
         config = self._host_config(mounts, self._bridge(), {PORT: ("127.0.0.1", port)})
         container = self._create(image, ["/bin/sh", "-c", _SERVE, "release", command], config, LABEL, self.name)
         with self.engine.errors(f"start the container {self.name}"):
@@ -124,7 +125,7 @@ class Containers:
         image: str,
         argv: Sequence[str],
         environment: Mapping[str, str],
-        mounts: Sequence[Mount],
+        mounts: Sequence[Bind],
         *,
         network: bool,
         timeout_s: float,
@@ -134,7 +135,7 @@ class Containers:
 
         self.end_tasks()
         file = sealed.seal(f"{self.mark}-task", environment, user())
-        config = self._host_config([*mounts, Mount(file, sealed.INSIDE)], self._bridge() if network else "none")
+        config = self._host_config([*mounts, Bind(file, sealed.INSIDE)], self._bridge() if network else "none")
         name, argv = f"{self.name}-task", ["/bin/sh", "-c", _TIED, "task", *argv]
         container = self._create(image, argv, config, TASK, name, tied=True)
         try:
@@ -190,7 +191,7 @@ class Containers:
         return self.engine.network(self.network, NETWORK)
 
     def _host_config(
-        self, mounts: Sequence[Mount], network: str, ports: Mapping[int, tuple[str, int]] | None = None
+        self, mounts: Sequence[Bind], network: str, ports: Mapping[int, tuple[str, int]] | None = None
     ) -> dict[str, Any]:
         from docker.types import LogConfig, Ulimit
 
@@ -219,10 +220,10 @@ def user() -> int:
     return os.geteuid() or RELEASE_UID
 
 
-def _mount(mount: Mount) -> "EngineMount":
+def _mount(mount: Bind) -> "EngineMount":
     from docker.types import Mount as EngineMount
 
     # not shared: a mount made below it on the host later is none of the release's
     return EngineMount(
-        mount.inside, str(mount.source), type="bind", read_only=not mount.writable, propagation="rprivate"
+        mount.target, str(mount.source), type="bind", read_only=not mount.writable, propagation="rprivate"
     )

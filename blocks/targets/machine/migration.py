@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from blocks.host.confine import Bind
 from blocks.host.files import owned
-from blocks.targets.machine.confinement import DATA, Ended, Mount
+from blocks.targets.machine.confinement import DATA, Ended
 from blocks.targets.releases import Deployment, Place
 from domain.errors import TargetError
 from domain.health import Clean
@@ -56,7 +57,7 @@ https://www.sqlite.org/backup.html"""
 class Run(Protocol):
     """Runs a command as the release would run: confined, with its files, its environment, and these mounts beside."""
 
-    def __call__(self, argv: Sequence[str], mounts: Sequence[Mount], *, network: bool, timeout_s: float) -> Ended: ...
+    def __call__(self, argv: Sequence[str], mounts: Sequence[Bind], *, network: bool, timeout_s: float) -> Ended: ...
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ class Migration:
         return "the migration failed after a good rehearsal, the databases were brought back: "
 
     def _apply(self, command: str, data: Path, network: bool) -> str | None:
-        mounts = [Mount(owned(data), DATA, writable=True)]
+        mounts = [Bind(owned(data), DATA, writable=True)]
         ended = self.run(["/bin/sh", "-c", command], mounts, network=network, timeout_s=self.timeout_s)
         return self._why(ended, self.timeout_s)
 
     def _copy(self, source: Path, target: Path, what: str = "everything") -> str | None:
-        mounts = [Mount(owned(source), "/from", writable=True), Mount(target, "/to", writable=True)]
+        mounts = [Bind(owned(source), "/from", writable=True), Bind(target, "/to", writable=True)]
         argv = ["python", "-I", "-c", _COPY, "/from", "/to", what]
         ended = self.run(argv, mounts, network=False, timeout_s=_COPY_TIMEOUT_S)
         return self._why(ended, _COPY_TIMEOUT_S)

@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from blocks.host import processes, relay, sockets
+from blocks.host.confine import Bind
 from blocks.host.gateway_variables import variables
 from blocks.host.listeners import connections
 from blocks.host.memory import in_memory
-from blocks.targets.machine.confinement import Mount
 from blocks.targets.releases import DOOR
 from domain.egress import Passport
 from domain.errors import InputError, TargetError
@@ -56,7 +56,7 @@ class Own(NamedTuple):
     """What a confined program needs of its network, to be given to `confinement`."""
 
     launcher: tuple[str, ...]
-    mounts: tuple[Mount, ...]
+    mounts: tuple[Bind, ...]
     files: Mapping[str, str]
     descriptors: tuple[int, ...]
     environment: Mapping[str, str]
@@ -126,7 +126,7 @@ def _made(stack: contextlib.ExitStack, folder: Path, python: Path, ways: Ways, m
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         place.chmod(0o755)
-        mounts.append(Mount(place, _REACH))
+        mounts.append(Bind(place, _REACH))
         for number, (address, inside) in enumerate(_inside(ways.addresses).items()):
             listener = stack.enter_context(_listening(place, f"{number}.sock", 0o666))
             kept.append(listener.fileno())
@@ -146,7 +146,7 @@ def _made(stack: contextlib.ExitStack, folder: Path, python: Path, ways: Ways, m
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)  # as long as the program outside has it, the gateway does not sweep it
         kept.append(lock)
-        mounts.append(Mount(directory, _GATEWAY))
+        mounts.append(Bind(directory, _GATEWAY))
         words.append(f"127.0.0.1:{RELAY_PORT}={_GATEWAY}/gateway.sock")
         environment = variables({})
         gateway = {

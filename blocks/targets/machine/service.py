@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from blocks.host import processes
+from blocks.host.confine import Bind
 from blocks.host.files import owned
 from blocks.host.listeners import connections, listeners, sockets_of
 from blocks.targets.artifact import artifact_of, write_tree
@@ -15,7 +16,7 @@ from blocks.targets.asking import UnixConnection
 from blocks.targets.health_probe import probe, probe_by
 from blocks.targets.machine import confinement
 from blocks.targets.machine.answers import answers_of, started
-from blocks.targets.machine.confinement import APP, DATA, Ended, Mount
+from blocks.targets.machine.confinement import APP, DATA, Ended
 from blocks.targets.machine.migration import Migration
 from blocks.targets.machine.network import Ways, requests
 from blocks.targets.machine.network import own as own_network
@@ -89,9 +90,9 @@ class ProcessService:
 
     def migrate(self, say: Say) -> str | None:
         deployment, data = self.place.get(), owned(self.data)
-        own = [*confinement.toolchain_mounts(deployment.toolchain, self.keep_out), Mount(self.place.tree, APP)]
+        own = [*confinement.toolchain_mounts(deployment.toolchain, self.keep_out), Bind(self.place.tree, APP)]
 
-        def run(argv: Sequence[str], mounts: Sequence[Mount], *, network: bool, timeout_s: float) -> Ended:
+        def run(argv: Sequence[str], mounts: Sequence[Bind], *, network: bool, timeout_s: float) -> Ended:
             ways = self.may_reach() if network else None
             environment = self._environment(deployment, ways)
             if ways is None:
@@ -241,14 +242,14 @@ class ProcessService:
 
     def _program(
         self, deployment: Deployment, port: int, ways: Ways | None
-    ) -> tuple[list[str], list[Mount], dict[str, str]]:
+    ) -> tuple[list[str], list[Bind], dict[str, str]]:
         """Command line, mounts and environment of the service that listens on a port."""
         command = deployment.run.replace("{port}", str(port)).replace("{host}", "127.0.0.1")
         command = command.replace("{release}", deployment.revision)
         mounts = [
             *confinement.toolchain_mounts(deployment.toolchain, self.keep_out),
-            Mount(self.place.tree, APP),
-            Mount(owned(self.data), DATA, writable=True),
+            Bind(self.place.tree, APP),
+            Bind(owned(self.data), DATA, writable=True),
         ]
         environment = {**self._environment(deployment, ways), "PORT": str(port)}
         return ["/bin/sh", "-c", _SERVE, "release", command], mounts, environment

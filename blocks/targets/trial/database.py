@@ -10,9 +10,10 @@ from urllib.parse import quote, urlencode
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from blocks.host.confine import Bind
 from blocks.host.files import owned
 from blocks.host.processes import RELEASE_UID
-from blocks.targets.machine.confinement import DATA, Mount
+from blocks.targets.machine.confinement import DATA
 from blocks.targets.secrets import Redactor
 from domain.errors import DatabaseError
 from domain.health import Clean
@@ -64,7 +65,7 @@ class Place:
 
     url: str
     clean: Clean
-    mounts: tuple[Mount, ...] = ()
+    mounts: tuple[Bind, ...] = ()
     server: Server | None = field(default=None)
 
 
@@ -88,7 +89,7 @@ def _file(url: str, scheme: str, rest: str) -> Place:
     for each in (folder, path):
         if os.geteuid() == 0 and each.exists() and each.stat().st_uid != RELEASE_UID:
             raise DatabaseError(f"releases run as user {RELEASE_UID} here, and may not write {each}: give it to them")
-    return Place(f"{scheme}:///{DATA}/{path.name}{mark}{query}", str, (Mount(folder, DATA, writable=True),))
+    return Place(f"{scheme}:///{DATA}/{path.name}{mark}{query}", str, (Bind(folder, DATA, writable=True),))
 
 
 def _server(url: str, scheme: str, rest: str) -> Place:

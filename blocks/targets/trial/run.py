@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blocks.host import process_memory, processes
+from blocks.host.confine import Bind
 from blocks.targets.health_probe import PROBE_TIMEOUT_S
 from blocks.targets.machine import confinement
-from blocks.targets.machine.confinement import DATA, Mount
+from blocks.targets.machine.confinement import DATA
 from blocks.targets.trial import inside
 from blocks.targets.trial.database import PORT, Place
 from blocks.targets.trial.door import Door
@@ -39,7 +40,7 @@ class Inside(NamedTuple):
 def begun(
     python: Path,
     command: str,
-    mounts: Sequence[Mount],
+    mounts: Sequence[Bind],
     environment: Mapping[str, str],
     database: Place,
     *,

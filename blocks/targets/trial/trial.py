@@ -16,12 +16,13 @@ from pathlib import Path
 
 from blocks.home import home
 from blocks.host import processes
+from blocks.host.confine import Bind
 from blocks.host.files import locked, owned
 from blocks.targets.artifact import artifact_of, write_tree
 from blocks.targets.asking import settle_by
 from blocks.targets.health_probe import probe_by
 from blocks.targets.machine import confinement
-from blocks.targets.machine.confinement import APP, DATA, Mount
+from blocks.targets.machine.confinement import APP, DATA
 from blocks.targets.releases import Place
 from blocks.targets.trial.database import Place as Database
 from blocks.targets.trial.database import place_of
@@ -63,7 +64,7 @@ def tried(
         fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         write_tree(build.tree, place.tree)
-        mounts = (*confinement.toolchain_mounts(build.toolchain, keep_out), Mount(place.tree, APP))
+        mounts = (*confinement.toolchain_mounts(build.toolchain, keep_out), Bind(place.tree, APP))
         yield Trial(
             place, build, revision, mounts, variable, command_timeout_s, build.health.starts_within_s(start_timeout_s)
         )
@@ -101,7 +102,7 @@ def confined(argv: Sequence[str], folders: Sequence[Path]) -> list[str]:
         if home().resolve().is_relative_to(place.resolve()):
             raise TargetError(f"{place} is shown to what reads database files, and also holds {home()}: move one")
     there = [folder if folder.exists() else owned(folder) for folder in folders]
-    mounts = [*(Mount(place, str(place)) for place in sorted(shown)), *(Mount(each, str(each), True) for each in there)]
+    mounts = [*(Bind(place, str(place)) for place in sorted(shown)), *(Bind(each, str(each), True) for each in there)]
     return confinement.wrapped([str(real), *rest], mounts)
 
 
@@ -113,7 +114,7 @@ class Trial:
         place: Place,
         build: ReleaseBuild,
         revision: str,
-        mounts: Sequence[Mount],
+        mounts: Sequence[Bind],
         variable: str,
         command_timeout_s: float,
         start_timeout_s: float,
