@@ -13,7 +13,7 @@ from blocks.ledger.rows import GENESIS, EntryRow, utc_text
 from domain.artifact import Artifact, ArtifactKind
 from domain.brief import Brief
 from domain.health import Identity
-from domain.history import OPENED, SHOWN, Looked, Submitted, look_key
+from domain.history import OPENED, SHOWN, Looked, Submitted, look_at
 from domain.models import Metered, Reserved, Tokens
 from domain.project import ProjectSettings
 from domain.task import (
@@ -141,7 +141,7 @@ def task(
         return
     minutes = 30.0 if number % 5 else 0.1
     for what in (SHOWN, OPENED)[: number % 3]:
-        yield line("looked", look_key(mark, who, what), Looked(by=who, what=what))
+        yield line(*look_at(mark, who, what), Looked(by=who, what=what))
     comment = "" if number % 4 else "the name could be shorter"
     given = Approval(answer=Answer.APPROVE, reviewer=who, comment=comment, fingerprint=mark, signed_in=True)
     yield line("approval", mark, given, minutes)

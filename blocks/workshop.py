@@ -55,6 +55,7 @@ from domain.notices import Notices
 from domain.planted import Planting
 from domain.ports import Agent, Database, ReleaseBuild, Sandbox, Scanner, Target
 from domain.project import ProjectSettings
+from domain.records import ARTIFACT
 from domain.registries import REGISTRIES
 from domain.spots import Spotted, located
 from domain.task import Finding
@@ -294,7 +295,7 @@ KINDS: dict[str, type[LockgateBlock]] = {
 
 def _pushed(shop: Workshop, target: EcsTarget, revision: str, build: ReleaseBuild) -> str:
     """The image of a release, pinned in the target's repository: the one that was built and signed. Safe to repeat."""
-    made = shop.ledger.last("artifact", f"{target.name}/{revision}")
+    made = shop.ledger.last(*ARTIFACT.at(target.name, revision))
     if made is None:
         raise TargetError(f"the ledger has no artifact of {revision} for {target.name!r}: release it anew")
     artifact = Artifact.model_validate(made.body)

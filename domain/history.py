@@ -11,6 +11,7 @@ from typing import Any
 
 from domain.entry import Entry
 from domain.policy.reviewers import canonical_name
+from domain.records import BILL, LOOKED, VERDICT, At
 from domain.task import asking_key
 from domain.value import Value
 
@@ -19,8 +20,8 @@ KINDS = (
     "outcome", "bill", "metered", "reserved", "planted", "planted-answer",
 )  # fmt: skip
 """Entries that it reads."""
-TESTED = "test-"
-"""How the key of a bill for tests begins; the commit comes after it."""
+TEST = "test"
+"""The step of a bill for tests."""
 SHOWN, OPENED = "shown", "opened"
 _WORD = re.compile(r"\w+")
 _DIFF = re.compile(r"^(`{3,}|~{3,})diff\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
@@ -41,9 +42,9 @@ class Submitted(Value):
     signed_in: bool = True
 
 
-def look_key(asking: str, name: str, what: str) -> str:
-    """The ledger's key of a look: one a person, asking of a question, and kind of look."""
-    return f"{asking}/{canonical_name(name)}/{what}"
+def look_at(asking: str, name: str, what: str) -> At:
+    """Where a look stands: one a person, asking of a question, and kind of look."""
+    return LOOKED.at(asking, canonical_name(name), what)
 
 
 @dataclass(slots=True)
@@ -196,7 +197,7 @@ class History:
                     number, agent, version, body["commit"], lines, len(body["changed_paths"]), entry.at
                 )
             case "verdict":
-                commit = entry.key.partition("/")[0]
+                commit = VERDICT.parts(entry.key)["commit"].partition("/")[0]
                 for one in task.tries.values():
                     if one.commit == commit:
                         one.is_refused, one.rules = body["decision"] == "refused", tuple(body.get("rules") or ())
@@ -205,7 +206,7 @@ class History:
                 asking = Asking(entry.key, entry.at, int(body["attempt"]), str(body["commit"]), words)
                 task.asked.setdefault(entry.key, asking)
             case "looked":
-                key = entry.key.partition("/")[0]
+                key = LOOKED.parts(entry.key)["asking"]
                 task.looks.setdefault((key, canonical_name(str(body["by"])), str(body["what"])), entry.at)
             case "approval":
                 self._answered(task, entry, body)
@@ -219,8 +220,8 @@ class History:
                 task.end = str(body["end"])
                 task.closed.clear()
             case _:
-                if kind == "bill" and entry.key.startswith(TESTED):
-                    task.commits[entry.key.removeprefix(TESTED)] = int(body["attempt"])
+                if kind == "bill" and body["step"] == TEST:
+                    task.commits[BILL.parts(entry.key)["of"]] = int(body["attempt"])
                 _spend(task, kind, body)
 
     def _answered(self, task: Task, entry: Entry, body: dict[str, Any]) -> None:

@@ -363,6 +363,7 @@ class RolledBack(Value):
     )
     bundle: str = Field(description="Digest in the store of the failure bundle")
     timeline: tuple[str, ...] = ()
+    is_asked_for: bool = Field(False, description="A person asked for it: it says nothing of the release that left")
     by_itself: str | None = Field(None, description="Why, where it was live, and neither its run nor a person did it")
     by: str | None = Field(None, description="The person who did it; None: its run, the platform, or nobody said")
     signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")

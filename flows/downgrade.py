@@ -8,6 +8,7 @@ from prefect.states import Completed
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError, LockgateError
 from domain.project import Migrations
+from domain.records import DOWNGRADE_CHOSEN, DOWNGRADED, MIGRATED
 from domain.rehearsed import Migrated, findings_of, reasons_of
 from domain.task import Severity
 from flows.acting import Acting
@@ -49,12 +50,12 @@ def one_back(
 ) -> Migrated:
     """Idempotent per run: which migration is taken back is on record before anything is changed."""
     shop = workshop(workshop_name)
-    if known := shop.ledger.find(run_id, "downgraded", environment, Migrated):
+    if known := shop.ledger.find(run_id, *DOWNGRADED.at(environment), Migrated):
         return known
     try:
         with turn(shop, environment, run_id) as (target, timeline):
-            last = shop.ledger.find(run_id, "downgrade-chosen", environment, Migrated) or _last(shop, environment)
-            shop.ledger.record(run_id, "downgrade-chosen", environment, last)
+            last = shop.ledger.find(run_id, *DOWNGRADE_CHOSEN.at(environment), Migrated) or _last(shop, environment)
+            shop.ledger.record(run_id, *DOWNGRADE_CHOSEN.at(environment), last)
             timeline.say(f"{reason}: back to schema {last.before[:12]}, before {last.revision[:12]}")
             place = _backwards(shop, run_id, last, target.pointed())
             rehearsal = place.fitting() or place.on_copies(timeline.say)
@@ -72,7 +73,7 @@ def one_back(
                 raise LockgateError(f"the downgrade failed on the database itself: {done.run.problem}")
         said = {"environment": environment, "accept": accept}
         who = {"by": by or None, "signed_in": is_start_signed_in(run_id, "downgrade", by, said)}
-        done = shop.ledger.record(run_id, "downgraded", environment, done.model_copy(update=who))
+        done = shop.ledger.record(run_id, *DOWNGRADED.at(environment), done.model_copy(update=who))
         checkpoint.seal(shop)
         return done
     finally:
@@ -85,7 +86,7 @@ def _last(shop: Workshop, environment: str) -> Migrated:
     if database is None:
         raise InputError(f"{environment!r} has no database in this workshop: name it in `databases`")
     now = database.current_schema()
-    ups = [Migrated.model_validate(entry.body) for entry in shop.ledger.entries(kind="migrated")]
+    ups = [Migrated.model_validate(entry.body) for entry in shop.ledger.entries(kind=MIGRATED.kind)]
     made = [one for one in ups if one.environment == environment and one.after == now and not one.is_same]
     if not made:
         raise InputError(f"no release brought the database of {environment!r} to the schema that it has now")

@@ -13,6 +13,7 @@ from domain.errors import reason_of
 from domain.policy.reviewers import canonical_name
 from domain.ports import HostedForge
 from domain.pull_request import Proposed
+from domain.records import APPROVAL, QUESTION
 from domain.task import Approval, Question
 from tasks.pull_request import AWAY, heard, pause_s
 from tasks.review_gate import LOOK, taken_back
@@ -89,7 +90,7 @@ def _why_on(shop: Workshop, run: FlowRun, host: HostedForge, at: Proposed, mark:
     """Why a run goes on that waits for the rules of its branch; None if it waits on."""
     if host.why_blocked(at.repository, at.number) is None:  # that it is over, too
         return f"{host.host} lets pull request {at.number} be merged"
-    given = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=str(run.id), kind="approval")]
+    given = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=str(run.id), kind=APPROVAL.kind)]
     whole = [one for one in given if one.fingerprint == mark and one.is_approved]
     return taken_back(shop, str(run.id), whole[-1]) if whole else None
 
@@ -100,10 +101,10 @@ def _look_by(host: HostedForge) -> dict[str, str]:
 
 def _decided(shop: Workshop, run: FlowRun, mark: str) -> str | None:
     """What people there answer to this question; None: nothing yet."""
-    question = shop.ledger.find(str(run.id), "question", mark, Question)
+    question = shop.ledger.find(str(run.id), *QUESTION.at(mark), Question)
     if question is None:
         return None
-    approvals = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=str(run.id), kind="approval")]
+    approvals = [Approval.model_validate(e.body) for e in shop.ledger.entries(run_id=str(run.id), kind=APPROVAL.kind)]
     given = tuple(canonical_name(one.reviewer) for one in approvals if one.fingerprint == mark and one.waits_for)
     said = heard(shop, str(run.id), question, given)
     return str(said.answer) if said and said.answer else None

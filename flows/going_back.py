@@ -11,6 +11,7 @@ from blocks.workshop import Workshop
 from domain.entry import Entry
 from domain.errors import LedgerError, TargetError, reason_of
 from domain.ports import Target
+from domain.records import GOING_BACK_CHOSEN, LIVE, ROLLED_BACK, STAYS_THERE
 from domain.task import Release, RolledBack
 from domain.value import Value
 from tasks.deploy import live_before
@@ -62,10 +63,10 @@ def finish(shop: Workshop, environment: str) -> str | None:
     newest = _newest(shop, environment)
     if target.pointed() != way.serving or (newest and newest.number > entry.number):
         return None  # it came to nothing, or is on record, or something else was done since
-    if shop.ledger.find(entry.run_id, "stays-there", way.failed, StaysThere):
+    if shop.ledger.find(entry.run_id, *STAYS_THERE.at(way.failed), StaysThere):
         return None
     state, log_tail = _seen(target, way.failed)
-    live = shop.ledger.find(entry.run_id, "live", way.failed, Release)
+    live = shop.ledger.find(entry.run_id, *LIVE.at(way.failed), Release)
     if live is None:
         return None
     return _record(shop, entry.run_id, live, way, state, log_tail, ())
@@ -81,7 +82,7 @@ def _go_back(shop: Workshop, environment: str, why: str) -> tuple[bool, str]:
         return False, "it serves since a rollback, and nothing goes back twice by itself: look at what both need"
     if entry.body["revision"] != revision:
         return False, f"{revision[:12]} was never seen live there: a release is under way, or was left as it is"
-    if ledger.find(entry.run_id, "stays-there", revision, StaysThere):
+    if ledger.find(entry.run_id, *STAYS_THERE.at(revision), StaysThere):
         return False, "going back was tried before, and failed"
     live_s = (datetime.now(UTC) - entry.at).total_seconds()
     if live_s > target.rollout.back_within_s:
@@ -107,7 +108,7 @@ def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> 
             if target.pointed() != revision:
                 return False, "somebody else has moved the traffic meanwhile"
             state, log_tail = _seen(target, revision)
-            shop.ledger.record(entry.run_id, "going-back-chosen", f"{revision}/{act}", way)
+            shop.ledger.record(entry.run_id, *GOING_BACK_CHOSEN.at(revision, act), way)
             try:
                 target.rollback(wanted)
             except TargetError as err:
@@ -115,7 +116,7 @@ def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> 
                     target.rollback(revision)  # it dies and comes back: more than nothing
                 reason = f"{wanted[:12]} does not serve either: {err}"
                 kept = StaysThere(environment=environment, revision=revision, reason=reason)
-                shop.ledger.record(entry.run_id, "stays-there", revision, kept)
+                shop.ledger.record(entry.run_id, *STAYS_THERE.at(revision), kept)
                 return False, f"{reason}. {revision[:12]} stays"
         try:
             return True, _record(shop, entry.run_id, release, way, state, log_tail, timeline.lines)
@@ -157,7 +158,7 @@ def _record(
         timeline=timeline,
         by_itself=way.why,
     )
-    shop.ledger.record(run, "rolled_back", way.failed, back)
+    shop.ledger.record(run, *ROLLED_BACK.at(way.failed), back)
     lease.give_back(shop.ledger, way.environment, way.act)
     checkpoint.seal(shop)
     return (
@@ -173,7 +174,7 @@ def _seen(target: Target, revision: str) -> tuple[Mapping[str, Any], str]:
 
 def _chosen(shop: Workshop, environment: str) -> tuple[Entry, GoingBack] | None:
     """The newest way back that was chosen there."""
-    for entry in reversed(shop.ledger.entries(kind="going-back-chosen")):
+    for entry in reversed(shop.ledger.entries(kind=GOING_BACK_CHOSEN.kind)):
         way = GoingBack.model_validate(entry.body)
         if way.environment == environment:
             return entry, way
@@ -194,7 +195,7 @@ def _before(shop: Workshop, act: str, environment: str, revision: str) -> tuple[
 
 
 def _kept_dying(shop: Workshop, environment: str, revision: str) -> bool:
-    entries = (entry.body for entry in shop.ledger.entries(kind="rolled_back"))
+    entries = (entry.body for entry in shop.ledger.entries(kind=ROLLED_BACK.kind))
     return any(
         body["environment"] == environment and body["failed"] == revision and body.get("by_itself") for body in entries
     )

@@ -23,6 +23,7 @@ from blocks.ledger import history
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, outdated, referred_to
 from domain.errors import LockgateError
+from domain.records import APPROVAL, ARTIFACT, DEPLOY_STARTED, LIVE, QUESTION, WAITS_FOR_WINDOW
 from domain.windows import closed
 from flows.endings import round_of
 from flows.resume import conclude, resume_crashed
@@ -82,7 +83,7 @@ def expire_reviews(client: SyncPrefectClient, shop: Workshop) -> list[str]:
     """Decline what waited longer than the workshop's `review_days`."""
     done = []
     since = datetime.now(UTC) - timedelta(days=shop.review_days)
-    asked = [entry for entry in shop.ledger.still_open("question", answered_by="approval") if entry.at <= since]
+    asked = [entry for entry in shop.ledger.still_open(QUESTION.kind, answered_by=APPROVAL.kind) if entry.at <= since]
     for run in _suspended(client, {entry.run_id for entry in asked}):
         comment = f"nobody answered in {shop.review_days:g} days"
         answer = {"decision": "expired", "reviewer": "lockgate housekeeping", "comment": comment}
@@ -103,7 +104,7 @@ def _suspended(client: SyncPrefectClient, runs: Collection[str]) -> Iterator[Flo
 def open_windows(client: SyncPrefectClient, shop: Workshop) -> list[str]:
     """Let runs go on whose freeze window is over."""
     done = []
-    waiting = {e.run_id: Waits.model_validate(e.body) for e in shop.ledger.still_open("waits-for-window")}
+    waiting = {e.run_id: Waits.model_validate(e.body) for e in shop.ledger.still_open(WAITS_FOR_WINDOW.kind)}
     now = datetime.now(UTC)
     free = {run for run, waits in waiting.items() if not closed(shop.freezes, waits.environment, now)}
     for run in _suspended(client, free):
@@ -135,11 +136,11 @@ def prune(shop: Workshop) -> list[str]:
         return [f"nothing was removed from the store: {older}"]
     young = datetime.now(UTC) - timedelta(days=shop.store_days)
     lived: dict[str, list[str]] = {}
-    for entry in shop.ledger.entries(kind="live"):
+    for entry in shop.ledger.entries(kind=LIVE.kind):
         lived.setdefault(entry.body["environment"], []).append(entry.body["revision"])
     keep = {revision for all_of_one in lived.values() for revision in all_of_one[-shop.keep_artifacts :]}
-    built = shop.ledger.entries(kind="artifact")
-    keep |= {e.body["revision"] for e in (*built, *shop.ledger.entries(kind="deploy-started")) if e.at > young}
+    built = shop.ledger.entries(kind=ARTIFACT.kind)
+    keep |= {e.body["revision"] for e in (*built, *shop.ledger.entries(kind=DEPLOY_STARTED.kind)) if e.at > young}
     artifacts = [Artifact.model_validate(entry.body) for entry in built]
     needed = referred_to(shop.ledger.bodies()) - outdated(artifacts, keep)
     why_not = shop.claim_store(needed)

@@ -41,6 +41,7 @@ from domain.issues import (
 from domain.policy.brief_lint import lint_brief
 from domain.policy.issue_triggers import is_a_person, triggers, why_changed, why_stopped
 from domain.ports import IssueForge
+from domain.records import ASKED_FOR, CANCELLED, ISSUE_MARK, ISSUE_RUN, ISSUE_TOLD, ISSUE_TRIGGER, NOT_CANCELLED
 from flows.issue_comment import FINAL, comment_of
 from tasks.people.pager import page
 
@@ -127,11 +128,11 @@ def _place(shop: Workshop, host: IssueForge, intake: IssueIntake) -> Place:
     """Where we were. What was asked for before this was switched on starts nothing."""
     number = host.repository_id(intake.repository)
     key = f"issues/{host.host}/{number}/{intake.label.casefold()}"
-    first = shop.ledger.entries(run_id=key, kind="issue-mark")
+    first = shop.ledger.entries(run_id=key, kind=ISSUE_MARK.kind)
     if not first:
         now = host.moment(intake.repository)
-        shop.ledger.record(key, "issue-mark", now.isoformat(), IssueMark(at=now))
-        first = shop.ledger.entries(run_id=key, kind="issue-mark")
+        shop.ledger.record(key, *ISSUE_MARK.at(now.isoformat()), IssueMark(at=now))
+        first = shop.ledger.entries(run_id=key, kind=ISSUE_MARK.kind)
     marks = [IssueMark.model_validate(entry.body).at for entry in first]
     return Place(host, number, marks[0], max(marks) - OVERLAP)
 
@@ -147,10 +148,10 @@ class Book:
 
     def read(self, shop: Workshop) -> None:
         until, after = shop.ledger.last_number(), self._seen
-        self._told |= {(one.run_id, one.key) for one in shop.ledger.entries(kind="issue-told", after=after)}
-        for entry in shop.ledger.entries(kind="issue-run", after=after):
+        self._told |= {(one.run_id, one.key) for one in shop.ledger.entries(kind=ISSUE_TOLD.kind, after=after)}
+        for entry in shop.ledger.entries(kind=ISSUE_RUN.kind, after=after):
             self.runs[entry.run_id, entry.key] = str(entry.body["run_id"])
-        for entry in shop.ledger.entries(kind="issue-trigger", after=after):
+        for entry in shop.ledger.entries(kind=ISSUE_TRIGGER.kind, after=after):
             if entry.body["answer"] in (Answer.RUN, Answer.REFUSED):
                 self.open[entry.run_id, entry.key] = Decided.model_validate(entry.body)
         for over in self._told & self.open.keys():
@@ -221,16 +222,17 @@ class _Work:
             self.place.since = newest - OVERLAP
             at = IssueMark(at=newest)
             key = f"{self.key}/{self.intake.label.casefold()}"
-            last = self.shop.ledger.last("issue-mark", run_id=key)
+            last = self.shop.ledger.last(ISSUE_MARK.kind, run_id=key)
             if last and IssueMark.model_validate(last.body).at.date() < newest.date():
-                self.shop.ledger.record(key, "issue-mark", f"{newest:%Y-%m-%d}", at)
+                self.shop.ledger.record(key, *ISSUE_MARK.at(f"{newest:%Y-%m-%d}"), at)
 
     def _decide(self, issue: Issue, commands: list[IssueComment]) -> bool:
         """Whether all of its triggers are decided."""
         self.go_on()
         events = self.host.issue_events(self.at, issue.number)
         asked = triggers(events, commands, self.intake.label, self.place.started)
-        known = {entry.key for entry in self.shop.ledger.entries(run_id=self._of(issue.number), kind="issue-trigger")}
+        decided = self.shop.ledger.entries(run_id=self._of(issue.number), kind=ISSUE_TRIGGER.kind)
+        known = {entry.key for entry in decided}
         fresh = [one for one in asked if one.key not in known]
         allowed = [one for one in fresh if self._may_ask(one)]
         for one in fresh:
@@ -274,7 +276,7 @@ class _Work:
             reasons=reasons,
             hidden=hidden,
         )
-        self.shop.ledger.record(self._of(issue.number), "issue-trigger", one.key, decided)
+        self.shop.ledger.record(self._of(issue.number), *ISSUE_TRIGGER.at(one.key), decided)
 
     # ── what is under way ──
 
@@ -306,8 +308,8 @@ class _Work:
             closes=self.intake.closes,
         )
         run = str(made.id)
-        self.shop.ledger.record(run, "asked-for", "issue", asked)
-        self.shop.ledger.record(self._of(decided.number), "issue-run", decided.trigger.key, IssueRun(run_id=run))
+        self.shop.ledger.record(run, *ASKED_FOR.at(), asked)
+        self.shop.ledger.record(self._of(decided.number), *ISSUE_RUN.at(decided.trigger.key), IssueRun(run_id=run))
         return run
 
     def follow(self, client: SyncPrefectClient) -> None:
@@ -329,7 +331,7 @@ class _Work:
                 self.host.comment(self.at, decided.number, MARKER, text)
                 self.place.told[decided.number] = text
         if is_over and (run_id or decided.answer is Answer.REFUSED):
-            self.shop.ledger.record(self._of(decided.number), "issue-told", decided.trigger.key, IssueTold())
+            self.shop.ledger.record(self._of(decided.number), *ISSUE_TOLD.at(decided.trigger.key), IssueTold())
 
     def _cancel(self, client: SyncPrefectClient, run: FlowRun, decided: Decided, issue: Issue | None) -> None:
         """Before it costs more. What merges or releases in this moment is not stopped half-way."""
@@ -339,11 +341,11 @@ class _Work:
         if why is None or held_by(url, run_id) or (run.state and run.state.type.value == "CANCELLING"):
             return
         who = Cancelled(by=f"lockgate, for {decided.url}", why=why)
-        key = f"{who.by}#{len(self.shop.ledger.entries(run_id=run_id, kind='not-cancelled'))}"
-        self.shop.ledger.record(run_id, "cancelled", key, who)
+        key = f"{who.by}#{len(self.shop.ledger.entries(run_id=run_id, kind=NOT_CANCELLED.kind))}"
+        self.shop.ledger.record(run_id, *CANCELLED.at(key), who)
         if held_by(url, run_id):
             no = NotCancelled(by=who.by, reason="it merges or releases in this moment")
-            self.shop.ledger.record(run_id, "not-cancelled", key, no)
+            self.shop.ledger.record(run_id, *NOT_CANCELLED.at(key), no)
             return
         client.set_flow_run_state(run.id, Cancelling(message=f"{why}: {decided.url}"))
 

@@ -28,6 +28,7 @@ from domain.notices import (
     Step,
     due,
 )
+from domain.records import BILL, NOTIFIED, NOTIFYING, OUTCOME, PREPARED
 from domain.task import BillLine
 from tasks.pages.bill import bill_of
 from tasks.people.pager import resolves, send
@@ -68,14 +69,14 @@ class Book:
         self._read = max((entry.number for entry in entries), default=self._read)
         if self._first:
             self._metered, self._first = self._read, False
-        spent = self._reader.entries(kinds=("metered", "bill"), after=self._metered)
+        spent = self._reader.entries(kinds=("metered", BILL.kind), after=self._metered)
         self._metered = max((entry.number for entry in spent), default=self._metered)
         for run_id in {entry.run_id for entry in spent}:
             self._look_at_budget(run_id, now)
 
     def _look_at_budget(self, run_id: str, now: datetime) -> None:
-        found = self.ledger.last("prepared", run_id=run_id)
-        if found is None or self.ledger.last("outcome", run_id=run_id):
+        found = self.ledger.last(PREPARED.kind, run_id=run_id)
+        if found is None or self.ledger.last(OUTCOME.kind, run_id=run_id):
             return
         budget = Brief.model_validate(found.body["brief"]).budget
         usd = bill_of(self.ledger, run_id).usd
@@ -99,7 +100,7 @@ class Book:
     def title(self, run_id: str) -> tuple[str, str]:
         """(title, workshop) of a run."""
         if run_id not in self.titles:
-            found = self.ledger.last("prepared", run_id=run_id)
+            found = self.ledger.last(PREPARED.kind, run_id=run_id)
             brief = found.body["brief"] if found else {}
             self.titles[run_id] = str(brief.get("title") or run_id), str(brief.get("workshop") or "default")
         return self.titles[run_id]
@@ -178,10 +179,10 @@ class Notifier:
             problem: str | None = None
             if number - book.incidents.seen.get(way, 0) < MOST_BEGUN:
                 number += 1
-                book.ledger.record(RUN, "notifying", f"{'|'.join(way)}|{number}", begun)
+                book.ledger.record(RUN, *NOTIFYING.at(*way, number), begun)
                 problem = send(channel, message)
             ended = Notified(**begun.model_dump(), problem=problem)
-            book.ledger.record(RUN, "notified", f"{'|'.join(way)}|{number}", ended)
+            book.ledger.record(RUN, *NOTIFIED.at(*way, number), ended)
             if problem is None:
                 self._resting.pop(channel, None)
                 self._say(f"{channel} was told: {message.subject}")

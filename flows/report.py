@@ -26,7 +26,7 @@ from domain.errors import (
 from domain.notices import Class
 from domain.policy import judge
 from domain.progress import no_progress
-from domain.story import told
+from domain.records import ATTEMPT, OUTCOME, VERDICT, sentence_of
 from domain.task import (
     Approval,
     Attempt,
@@ -133,7 +133,7 @@ def end(
     story = [
         f"{entry.at:%H:%M:%S} {line}"
         for entry in shop.ledger.entries(run_id=run)
-        if (line := told(entry.kind, entry.body))
+        if (line := sentence_of(entry.kind, entry.body))
     ]
     show.outcome(outcome, story)
     if outcome.end is End.FROZEN:
@@ -156,7 +156,7 @@ def recorded(
 ) -> Outcome:
     """The outcome, on record and sealed; the environment is free for others. Safe to repeat: the first one stands."""
     bill = bill_of(shop.ledger, run)
-    attempts = len(shop.ledger.entries(run_id=run, kind="attempt"))
+    attempts = len(shop.ledger.entries(run_id=run, kind=ATTEMPT.kind))
     outcome = Outcome(
         run_id=run,
         title=brief.title,
@@ -169,7 +169,7 @@ def recorded(
         environment=brief.environment,
         usd=bill.usd,
     )
-    outcome = shop.ledger.record(run, "outcome", "outcome", outcome)
+    outcome = shop.ledger.record(run, *OUTCOME.at(), outcome)
     checkpoint.seal(shop, brief.repository if outcome.commit else None)
     if brief.environment:
         lease.give_back(shop.ledger, brief.environment, run)
@@ -202,7 +202,7 @@ def judged(prepared: Prepared, evidence: Evidence) -> Verdict:
     """The judge's verdict, on record."""
     verdict = judge(prepared, evidence)
     key = evidence.tested.commit + ("/rehearsed" if evidence.rehearsed else "")
-    return workshop_of(prepared.brief).ledger.record(prepared.run_id, "verdict", key, verdict)
+    return workshop_of(prepared.brief).ledger.record(prepared.run_id, *VERDICT.at(key), verdict)
 
 
 class Passed(NamedTuple):

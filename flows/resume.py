@@ -29,7 +29,7 @@ from blocks.ledger.ledger import Ledger
 from blocks.workshop import workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import InputError, LedgerError
-from domain.story import told
+from domain.records import MERGED, OUTCOME, sentence_of
 from domain.task import End, Outcome
 from flows.acting import LEASE_S
 from flows.endings import STATE_NAMES
@@ -202,13 +202,13 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
         shop = workshop_of(brief)
     except InputError as err:
         return _refused(client, run, str(err))
-    if shop.ledger.last("outcome", run_id=str(run.id)):
+    if shop.ledger.last(OUTCOME.kind, run_id=str(run.id)):
         return None
     if not was_cancelled:
         return _froze(client, run, said)
     shop.ledger.stop(str(run.id))
     asked = cancelled(shop, str(run.id))
-    why = told(asked.kind, asked.body) if asked else "it was cancelled past the door, and nobody said by whom"
+    why = sentence_of(asked.kind, asked.body) if asked else "it was cancelled past the door, and nobody said by whom"
     if brief.environment and lease.holder(shop.ledger, brief.environment) == str(run.id):
         page(
             shop.pager,
@@ -216,7 +216,7 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
             f"cancelled while it released to {brief.environment}, which may serve part of it: look, and "
             f"`lockgate rollback {brief.environment}`",
         )
-    merged = shop.ledger.last("merged", run_id=str(run.id))
+    merged = shop.ledger.last(MERGED.kind, run_id=str(run.id))
     if merged and merged.body["commit"]:
         reasons = (f"cancelled after it was merged: {why}",)
         outcome = recorded(shop, str(run.id), brief, End.MERGED, reasons, commit=str(merged.body["commit"]))
@@ -238,7 +238,7 @@ def _refused(client: SyncPrefectClient, run: FlowRun, why: str) -> str:
             str(run.parameters["brief"].get("title") if isinstance(run.parameters["brief"], dict) else "") or run.name
         )
         outcome = Outcome(run_id=str(run.id), title=title, end=End.REFUSED, sentence=sentence, reasons=(why,))
-        workshop("default").ledger.record(str(run.id), "outcome", "outcome", outcome)
+        workshop("default").ledger.record(str(run.id), *OUTCOME.at(), outcome)
     client.set_flow_run_state(run.id, Failed(name=STATE_NAMES[End.REFUSED], message=sentence), force=True)
     return f"run {run.id}: {sentence}"
 

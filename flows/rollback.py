@@ -12,6 +12,7 @@ from blocks import kept
 from blocks.ledger.rows import Entry
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError
+from domain.records import LIVE, PREPARED, ROLLBACK_CHOSEN, ROLLED_BACK
 from domain.task import RolledBack
 from flows.acting import Acting
 from flows.endings import concluded
@@ -52,28 +53,30 @@ def to_release(
 ) -> RolledBack:
     """Idempotent per run: what was chosen is on record before anything is switched."""
     shop = workshop(workshop_name)
-    if known := shop.ledger.find(run_id, "rolled_back", environment, RolledBack):
+    if known := shop.ledger.find(run_id, *ROLLED_BACK.at(environment), RolledBack):
         return known
     try:
         is_run = not kept.is_used()  # without the server it is nobody's, and nobody resumes it
         with turn(shop, environment, run_id, seize=True, is_resumed=is_run) as (target, timeline):
             now = target.pointed()
-            begun = shop.ledger.find(run_id, "rollback-chosen", environment, RolledBack)
+            begun = shop.ledger.find(run_id, *ROLLBACK_CHOSEN.at(environment), RolledBack)
             wanted = begun.serving if begun else _wanted(shop, run_id, environment, revision, now, timeline.say)
             bundle = shop.store.put_json({"phase": "asked for", "reason": reason, "was": now})
-            chosen = RolledBack(environment=environment, failed=now or "", serving=wanted, revert=None, bundle=bundle)
-            chosen = shop.ledger.record(run_id, "rollback-chosen", environment, chosen)
+            chosen = RolledBack(
+                environment=environment, failed=now or "", serving=wanted, revert=None, bundle=bundle, is_asked_for=True
+            )
+            chosen = shop.ledger.record(run_id, *ROLLBACK_CHOSEN.at(environment), chosen)
 
             def when_back() -> None:
                 """On record first: a run that is resumed from here on takes the environment from nobody again."""
                 done = chosen.model_copy(
                     update={"timeline": timeline.lines, **_person(run_id, environment, revision, by)}
                 )
-                shop.ledger.record(run_id, "rolled_back", environment, done)
+                shop.ledger.record(run_id, *ROLLED_BACK.at(environment), done)
                 lease.give_back(shop.ledger, environment, run_id)
 
             target.rollback(chosen.serving, when_back)
-        back = shop.ledger.find(run_id, "rolled_back", environment, RolledBack) or chosen
+        back = shop.ledger.find(run_id, *ROLLED_BACK.at(environment), RolledBack) or chosen
         back = back.model_copy(update={"timeline": timeline.lines})
         show.rolled_back_by_hand(back, reason)
         checkpoint.seal(shop)
@@ -107,10 +110,10 @@ def workshop_that_released(environment: str) -> str:
 
 def _live(shop: Workshop, name: str, environment: str) -> Entry | None:
     """The last release that was seen live there, where the workshop's own run released it; else None."""
-    lives = [entry for entry in shop.ledger.entries(kind="live") if entry.body["environment"] == environment]
+    lives = [entry for entry in shop.ledger.entries(kind=LIVE.kind) if entry.body["environment"] == environment]
     if not lives:
         return None
-    prepared = shop.ledger.last("prepared", run_id=lives[-1].run_id)
+    prepared = shop.ledger.last(PREPARED.kind, run_id=lives[-1].run_id)
     return lives[-1] if prepared is None or prepared.body["brief"].get("workshop", "default") == name else None
 
 
@@ -119,7 +122,7 @@ def _wanted(
 ) -> str:
     """The named release, or the newest that was live before: where it can run on the database as it is now."""
     if revision:
-        named = _named(shop.ledger.entries(kind="live"), environment, revision)
+        named = _named(shop.ledger.entries(kind=LIVE.kind), environment, revision)
         if why := why_not_back(shop, run, environment, named):
             raise InputError(f"{why}; a proven downgrade may bring the schema back: lockgate downgrade {environment}")
         return named

@@ -11,6 +11,7 @@ from blocks.targets.machine.process import ProcessTarget
 from blocks.workshop import Workshop
 from domain.errors import LockgateError, NotServing, reason_of
 from domain.ports import Target
+from domain.records import BROUGHT_BACK
 from domain.value import Value
 from flows.going_back import finish, go_back
 from tasks.people.pager import page
@@ -131,7 +132,7 @@ class Watch:
         self._returns.append(now)
         back = BroughtBack(environment=self.environment, lines=lines, seconds=round(now - started, 2))
         self._say(f"{self.environment} is back after {back.seconds} s: {'; '.join(lines)}")
-        shop.ledger.record("watch", "brought-back", f"{self.environment}/{datetime.now(UTC).isoformat()}", back)
+        shop.ledger.record("watch", *BROUGHT_BACK.at(self.environment, datetime.now(UTC).isoformat()), back)
         lately = sum(now - at < WITHIN_S for at in self._returns)
         if lately >= FLAPS:
             died = all(any(not line.startswith(PROXY) for line in each) for each in (*self._lines, lines)[-FLAPS:])

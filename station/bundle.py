@@ -10,6 +10,7 @@ from rich.text import Text
 
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError
+from domain.records import ROLLED_BACK, WATCHED
 from domain.task import RolledBack
 from domain.text import one_line
 from station.runs import read_run
@@ -32,12 +33,12 @@ def show_bundle(run_id: str, release: str | None = None, as_json: bool = False) 
 
 def bundle_in(shop: Workshop, run_id: str, release: str | None = None) -> dict[str, Any]:
     """The bundle, from ledger and store. Of a release that was left as it is: what was seen of it."""
-    for entry in reversed(shop.ledger.entries(run_id=run_id, kind="rolled_back")):
+    for entry in reversed(shop.ledger.entries(run_id=run_id, kind=ROLLED_BACK.kind)):
         back = RolledBack.model_validate(entry.body)
         if back.failed.startswith(release or ""):
             bundle: dict[str, Any] = json.loads(shop.store.get(back.bundle))
             return bundle
-    for entry in reversed(shop.ledger.entries(run_id=run_id, kind="watched")):
+    for entry in reversed(shop.ledger.entries(run_id=run_id, kind=WATCHED.kind)):
         if entry.key.startswith(release or ""):
             return {"phase": f"{entry.body['share']} % of the traffic, and left there", "watched": entry.body}
     what = f"of release {release!r} " if release else ""

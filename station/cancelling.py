@@ -8,6 +8,7 @@ from blocks.ledger.reading import Reader
 from blocks.ledger.writing import record
 from domain.access import Cancelled, NotCancelled
 from domain.errors import InputError, LedgerError
+from domain.records import CANCELLED, NOT_CANCELLED
 from station import api, settings
 
 _NOTED = "that it is cancelled is on record, so it merges nothing any more: ask again to stop it"
@@ -41,14 +42,14 @@ def note(run: Mapping[str, Any], who: Cancelled, ledgers: Mapping[str, str]) -> 
         raise LedgerError("there is no workshop block 'default': `lockgate up` makes it")
     _check_idle(run_id, ledgers)
     refused = sum(
-        entry.key.partition(REFUSED)[0] == who.by for entry in Reader(url).entries(run_id, ("not-cancelled",))
+        entry.key.partition(REFUSED)[0] == who.by for entry in Reader(url).entries(run_id, (NOT_CANCELLED.kind,))
     )
     key = f"{who.by}{REFUSED}{refused}" if refused else who.by
-    record(url, run_id, "cancelled", key, who)
+    record(url, run_id, *CANCELLED.at(key), who)
     try:
         _check_idle(run_id, ledgers)
     except Busy as busy:
-        record(url, run_id, "not-cancelled", key, NotCancelled(by=who.by, reason=str(busy)))
+        record(url, run_id, *NOT_CANCELLED.at(key), NotCancelled(by=who.by, reason=str(busy)))
         raise
 
 

@@ -6,6 +6,7 @@ from blocks.workshop import workshop
 from domain.egress import Passport, Phase
 from domain.egress_rules import explain
 from domain.errors import InputError
+from domain.records import PREPARED
 from domain.task import Prepared
 from station.runs import ledger_of, read_run
 from tasks.room.room import passport_of
@@ -22,7 +23,7 @@ def explained(host: str, path: str, method: str, phase: str, run_id: str | None)
         passport = Passport(run_id="", phase=wanted, rules=rules)
     else:
         run = read_run(run_id)
-        entry = ledger_of(run).last("prepared", run_id=str(run.id))
+        entry = ledger_of(run).last(PREPARED.kind, run_id=str(run.id))
         if entry is None:
             raise InputError(f"run {run_id} was not prepared yet: its project's settings are not known")
         prepared = Prepared.model_validate(entry.body)

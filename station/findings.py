@@ -20,6 +20,7 @@ from domain.policy.dependency_rules import DEPENDENCY_RULES
 from domain.policy.mutation_rules import MUTATION_RULES
 from domain.policy.suppress import IGNORED
 from domain.policy.test_rules import RAN_RULES
+from domain.records import ATTEMPT, PREPARED, REHEARSED, SCANNED, TESTED
 from domain.sarif import sarif
 from domain.task import Attempt, Finding, Prepared, Rehearsed, Scanned, Tested
 from domain.text import one_line
@@ -58,16 +59,16 @@ def show_findings(run_id: str, attempt: int | None = None, to: Path | None = Non
 
 def seen_of(ledger: Ledger, run_id: str, number: int | None = None) -> Seen:
     """What is on record of an attempt, by default the newest that was tested and scanned."""
-    made = [Attempt.model_validate(entry.body) for entry in ledger.entries(run_id=run_id, kind="attempt")]
-    prepared = ledger.last("prepared", run_id=run_id)
+    made = [Attempt.model_validate(entry.body) for entry in ledger.entries(run_id=run_id, kind=ATTEMPT.kind)]
+    prepared = ledger.last(PREPARED.kind, run_id=run_id)
     for attempt in reversed(made):
         if number not in (None, attempt.number):
             continue
-        tested = ledger.find(run_id, "tested", attempt.commit or "", Tested)
-        scanned = ledger.find(run_id, "scanned", attempt.commit or "", Scanned)
+        tested = ledger.find(run_id, *TESTED.at(attempt.commit or ""), Tested)
+        scanned = ledger.find(run_id, *SCANNED.at(attempt.commit or ""), Scanned)
         if tested and scanned and prepared:
             brief = Prepared.model_validate(prepared.body).brief
-            rehearsed = ledger.find(run_id, "rehearsed", f"{brief.environment}/{attempt.commit}", Rehearsed)
+            rehearsed = ledger.find(run_id, *REHEARSED.at(brief.environment, attempt.commit), Rehearsed)
             findings = (*(rehearsed.findings if rehearsed else ()), *scanned.findings, *tested.findings)
             return Seen(attempt, brief.repository, findings, scanned.suppressed)
     if number is None:

@@ -15,6 +15,7 @@ from blocks.ledger.writing import record
 from domain.access import Holding
 from domain.errors import InputError, LockgateError
 from domain.policy.holding import KINDS, STOPS, why_held
+from domain.records import HELD, OPENED
 from station import api, settings
 
 WORKSHOP = "lockgate-workshop"
@@ -31,7 +32,9 @@ def hold(environment: str, reason: str, by: str, *, signed_in: bool = False) -> 
     """One line of what holds now. Raises InputError for an environment that nobody set up."""
     value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in)
     _in_each(
-        ledgers_of(environment), lambda url: record(url, PEOPLE, "held", str(uuid4()), value), f"{environment} is held"
+        ledgers_of(environment),
+        lambda url: record(url, PEOPLE, *HELD.at(str(uuid4())), value),
+        f"{environment} is held",
     )
     return f"nothing is released to {environment} until it is opened: lockgate open {environment} REASON --as NAME"
 
@@ -40,7 +43,7 @@ def open_again(environment: str, reason: str, by: str, *, signed_in: bool = Fals
     """The same, for opening it."""
     value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in)
     closed = [url for url in ledgers_of(environment) if _why(url, environment)]
-    _in_each(closed, lambda url: record(url, PEOPLE, "opened", str(uuid4()), value), f"{environment} is opened")
+    _in_each(closed, lambda url: record(url, PEOPLE, *OPENED.at(str(uuid4())), value), f"{environment} is opened")
     return f"releases may go to {environment} again" if closed else f"{environment} is open already"
 
 

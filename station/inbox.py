@@ -12,6 +12,7 @@ from rich.text import Text
 
 from blocks.ledger.reading import Reader
 from domain.errors import LedgerError
+from domain.records import WAITS_FOR_FORGE
 from domain.text import one_line
 from station import api, settings
 
@@ -87,7 +88,7 @@ def _reasons(runs: Sequence[str]) -> dict[str, str]:
     said = {}
     for url in sorted(set(api.ledger_urls().values())):
         with contextlib.suppress(LedgerError):  # what waits is shown all the same
-            for entry in Reader(url).entries(kinds=("waits-for-forge",), runs=runs):
+            for entry in Reader(url).entries(kinds=(WAITS_FOR_FORGE.kind,), runs=runs):
                 said[entry.run_id] = str(entry.body["reason"])
     return said
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from blocks.ledger.reading import Reader
 from domain.entry import Entry
 from domain.errors import InputError
-from domain.story import told
+from domain.records import sentence_of
 from domain.text import block
 from station import api, settings
 
@@ -41,7 +41,7 @@ def show_run(run_id: str, as_json: bool) -> None:
     run = read_run(run_id)
     entries = ledger_of(run).entries(run_id=str(run["id"]))
     if as_json:
-        story = [{"at": e.at.isoformat(), "kind": e.kind, "line": told(e.kind, e.body)} for e in entries]
+        story = [{"at": e.at.isoformat(), "kind": e.kind, "line": sentence_of(e.kind, e.body)} for e in entries]
         print(json.dumps({**_row(run), "timeline": story}))
         return
     console.print(f"[bold]{run['name']}[/] · {run['state_name']}\n{settings.url()}/runs/flow-run/{run['id']}")
@@ -72,7 +72,7 @@ def ledger_of(run: dict[str, Any] | None) -> Reader:
 
 def say(entry: Entry) -> None:
     """The line of an entry, where it has one."""
-    if line := told(entry.kind, entry.body):
+    if line := sentence_of(entry.kind, entry.body):
         print_line(line, at=f"{entry.at.astimezone():%H:%M:%S} ")
 
 

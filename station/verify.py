@@ -10,6 +10,21 @@ from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, digest_of_files
 from domain.errors import InputError, LockgateError
 from domain.health import Identity
+from domain.policy.holding import is_asked_for
+from domain.records import (
+    APPROVAL,
+    ARTIFACT,
+    ATTEMPT,
+    DEPLOYED,
+    HEALTH,
+    MERGED,
+    MIGRATED,
+    OUTCOME,
+    PREPARED,
+    REHEARSED,
+    SCANNED,
+    TESTED,
+)
 from domain.rehearsed import Migrated
 from domain.task import (
     Answer,
@@ -47,7 +62,7 @@ def verify(run_id: str) -> list[Link]:
     run, shop = str(found.id), shop_of(found)
     links = _guarded("ledger", lambda: _chain(shop, run))
     try:
-        outcome = shop.ledger.find(run, "outcome", "outcome", Outcome)
+        outcome = shop.ledger.find(run, *OUTCOME.at(), Outcome)
     except LockgateError as err:
         return [*links, Link(name="outcome", problem=str(err))]
     if outcome is None:
@@ -112,7 +127,7 @@ def _sealed(shop: Workshop, run: str | None) -> list[Link]:
     ledger = shop.ledger
     repositories = checkpoint.repositories_of(shop)
     if run:
-        prepared = ledger.entries(run_id=run, kind="prepared")
+        prepared = ledger.entries(run_id=run, kind=PREPARED.kind)
         repositories = tuple(r for r in repositories if prepared and r == prepared[-1].body["brief"]["repository"])
     seen = checkpoint.compare(shop, repositories)
     problems = list(seen.problems)
@@ -126,11 +141,11 @@ def _sealed(shop: Workshop, run: str | None) -> list[Link]:
 
 def _change(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     ledger, commit = shop.ledger, outcome.commit or ""
-    attempts = [Attempt.model_validate(e.body) for e in ledger.entries(run_id=run, kind="attempt")]
-    prepared = [Prepared.model_validate(e.body) for e in ledger.entries(run_id=run, kind="prepared")]
-    merged = ledger.find(run, "merged", commit, Merged)
+    attempts = [Attempt.model_validate(e.body) for e in ledger.entries(run_id=run, kind=ATTEMPT.kind)]
+    prepared = [Prepared.model_validate(e.body) for e in ledger.entries(run_id=run, kind=PREPARED.kind)]
+    merged = ledger.find(run, *MERGED.at(commit), Merged)
     judged = (merged.judged if merged else None) or commit
-    tested, scanned = ledger.find(run, "tested", judged, Tested), ledger.find(run, "scanned", judged, Scanned)
+    tested, scanned = ledger.find(run, *TESTED.at(judged), Tested), ledger.find(run, *SCANNED.at(judged), Scanned)
     if tested is None or scanned is None or merged is None:
         raise LookupError(f"the ledger has no evidence or merge of {commit[:12]}")
     start = prepared[-1]
@@ -139,9 +154,9 @@ def _change(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     known = {a.commit: a for a in attempts}.get(judged)
     attempt = known or attempts[-1].model_copy(update={"commit": judged, "tree": again, "base": start.base})
     named = f"Lockgate-Brief: {brief.digest}" in shop.forge.message(brief.repository, commit)
-    approvals = [Approval.model_validate(e.body) for e in ledger.entries(run_id=run, kind="approval")]
+    approvals = [Approval.model_validate(e.body) for e in ledger.entries(run_id=run, kind=APPROVAL.kind)]
     granted = {a.fingerprint for a in approvals if a.is_approved}
-    rehearsed = ledger.find(run, "rehearsed", f"{brief.environment}/{judged}", Rehearsed)
+    rehearsed = ledger.find(run, *REHEARSED.at(brief.environment, judged), Rehearsed)
     evidence = Evidence(attempt=attempt, tested=tested, scanned=scanned, rehearsed=rehearsed)
     marks = [fingerprint(p, evidence) for p in prepared]
     approved = next((mark for mark in marks if mark in granted), None)
@@ -198,8 +213,8 @@ def _contract(shop: Workshop, prepared: Prepared) -> Link:
 
 def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     commit, environment = outcome.commit or "", outcome.environment or ""
-    release = shop.ledger.find(run, "deployed", commit, Release)
-    health = shop.ledger.find(run, "health", commit, Health)
+    release = shop.ledger.find(run, *DEPLOYED.at(commit), Release)
+    health = shop.ledger.find(run, *HEALTH.at(commit), Health)
     if release is None or health is None:
         return [Link(name="release", problem=f"the ledger has no release of {commit[:12]}")]
     signed = _statement(shop, run, release)
@@ -241,7 +256,7 @@ def _left(shop: Workshop, environment: str, commit: str) -> str | None:
             why = None
         else:
             back = str(entry.body["serving"] or "nothing")[:12]
-            who = "by a person" if entry.key == environment else "by the platform"
+            who = "by a person" if is_asked_for(entry) else "by the platform"
             why = f"rolled back {who} at {entry.at:%Y-%m-%d %H:%M} UTC: {back} serves"
     return why
 
@@ -254,7 +269,7 @@ def _who(environment: str, commit: str, health: Health) -> str:
 
 def _schema(shop: Workshop, run: str, environment: str, commit: str, superseded: bool) -> list[Link]:
     """The database's schema, where the release came with one."""
-    migrated, database = shop.ledger.find(run, "migrated", f"{environment}/{commit}", Migrated), None
+    migrated, database = shop.ledger.find(run, *MIGRATED.at(environment, commit), Migrated), None
     if migrated is None or (database := shop.database(environment)) is None:
         return []
     now = database.current_schema()
@@ -270,9 +285,9 @@ def _schema(shop: Workshop, run: str, environment: str, commit: str, superseded:
 
 def _statement(shop: Workshop, run: str, release: Release) -> Link:
     """What was signed about the release, against what the ledger and the repository say now."""
-    made = shop.ledger.find(run, "artifact", f"{release.environment}/{release.revision}", Artifact)
-    start = Prepared.model_validate(shop.ledger.entries(run_id=run, kind="prepared")[-1].body)
-    merged = shop.ledger.find(run, "merged", release.revision, Merged)
+    made = shop.ledger.find(run, *ARTIFACT.at(release.environment, release.revision), Artifact)
+    start = Prepared.model_validate(shop.ledger.entries(run_id=run, kind=PREPARED.kind)[-1].body)
+    merged = shop.ledger.find(run, *MERGED.at(release.revision), Merged)
     if made is None:
         return Link(name="statement", problem=f"the ledger has no artifact of {release.revision[:12]}")
     about = provenance(shop, start, release.revision, merged)

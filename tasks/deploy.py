@@ -10,6 +10,7 @@ from domain.errors import TargetError
 from domain.policy import holding
 from domain.ports import ReleaseBuild, Target
 from domain.pull_request import DeploymentState
+from domain.records import ARTIFACT, DEPLOY_STARTED, DEPLOYED, FIRST_RELEASE, LIVE
 from domain.task import Merged, Prepared, Release
 from tasks.pages import show
 from tasks.pull_request import tell_release
@@ -41,13 +42,13 @@ def first_release(prepared: Prepared) -> Release | None:
     environment = brief.environment
     if environment is None or not prepared.settings.run:
         return None
-    known = shop.ledger.find(prepared.run_id, "first-release", environment, Release)
-    begun = shop.ledger.find(prepared.run_id, "deploy-started", prepared.base, Release)
+    known = shop.ledger.find(prepared.run_id, *FIRST_RELEASE.at(environment), Release)
+    begun = shop.ledger.find(prepared.run_id, *DEPLOY_STARTED.at(prepared.base), Release)
     breaker.check(shop.ledger, environment)
     if known is None and begun is None and shop.target(environment).pointed():
         return None
     release = known or _release(shop, prepared, prepared.base)
-    shop.ledger.record(prepared.run_id, "first-release", environment, release)
+    shop.ledger.record(prepared.run_id, *FIRST_RELEASE.at(environment), release)
     problem = release.problem
     if problem is None:
         with turn(shop, environment, prepared.run_id) as (target, timeline):
@@ -57,7 +58,7 @@ def first_release(prepared: Prepared) -> Release | None:
     if problem:
         lease.give_back(shop.ledger, environment, prepared.run_id)
         raise TargetError(f"base itself does not run in {environment!r}, so nothing could be rolled back to: {problem}")
-    shop.ledger.record(prepared.run_id, "live", release.revision, release)
+    shop.ledger.record(prepared.run_id, *LIVE.at(release.revision), release)
     checkpoint.seal(shop)
     lease.give_back(shop.ledger, environment, prepared.run_id)
     return release
@@ -79,17 +80,17 @@ def _release(shop: Workshop, prepared: Prepared, revision: str, merged: Merged |
         started = Release(
             environment=environment, revision=revision, artifact="", url="", previous=target.pointed()
         )  # what a service says of itself is no proof, and a dead one says nothing: where the traffic goes counts
-        started = shop.ledger.record(run, "deploy-started", revision, started)
+        started = shop.ledger.record(run, *DEPLOY_STARTED.at(revision), started)
         build = build_of(shop, prepared, revision, started.previous)
         about = provenance(shop, prepared, revision, merged)
-        shop.ledger.record(run, "artifact", f"{environment}/{revision}", _made(shop, target, build, about))
+        shop.ledger.record(run, *ARTIFACT.at(environment, revision), _made(shop, target, build, about))
         migrate = None
         if settings.migrate and has_database:
             place = Place.of(shop, prepared, revision, started.previous)
             migrate = functools.partial(place.apply, merged, timeline.say)
         release = Ship(target, shop.ledger, run, timeline, migrate).release(revision, started.previous, build)
     show.deployed(release)
-    return shop.ledger.record(run, "deployed", revision, release)
+    return shop.ledger.record(run, *DEPLOYED.at(revision), release)
 
 
 def provenance(shop: Workshop, prepared: Prepared, revision: str, merged: Merged | None) -> Provenance:

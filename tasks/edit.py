@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from blocks.memory import Memory
 from blocks.workshop import Workshop, workshop_of
+from domain import records
 from domain.brief import Brief
 from domain.errors import AgentError
 from domain.ignored import Ignored
@@ -26,7 +27,7 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
     """One attempt, once per run and number. What the agent could not do is in `problem`, never an exception."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
-    if known := shop.ledger.find(run, "attempt", str(number), Attempt):
+    if known := shop.ledger.find(run, *records.ATTEMPT.at(number), Attempt):
         return known
     if over := used_up(shop, prepared):
         return Attempt(number=number, base=prepared.base, commit=None, problem=over, agent=reference)
@@ -52,22 +53,22 @@ def edit(prepared: Prepared, plan: Plan, number: int, feedback: tuple[Feedback, 
         logger.flush()
         key = str(number)
         if pad := _kept(shop, number, reference, _note(workspace, SCRATCHPAD)):
-            shop.ledger.record(run, "scratchpad", key, pad)
+            shop.ledger.record(run, *records.SCRATCHPAD.at(key), pad)
         learned = _kept(shop, number, reference, _note(workspace, MEMORY))
         given = shop.store.put(remembered)
         if learned and learned.content != given:
-            shop.ledger.record(run, "memory", key, learned.model_copy(update={"given": given}))
+            shop.ledger.record(run, *records.MEMORY.at(key), learned.model_copy(update={"given": given}))
         if state := _kept(shop, number, reference, session):
-            shop.ledger.record(run, "session", key, state)
+            shop.ledger.record(run, *records.SESSION.at(key), state)
     seconds = round(time.monotonic() - started, 3)
     transcript = shop.store.put((output or attempt.problem or "").encode("utf-8", "replace"))
     by = {"agent": reference, "version": agent.version, "bounds": agent.scope.paths}
     attempt = attempt.model_copy(update={"seconds": seconds, "transcript": transcript, **by})
     line = BillLine(run_id=run, step="edit", attempt=number, agent=agent.name, sandbox_s=seconds)
-    shop.ledger.record(run, "bill", f"edit-{number}", line)
+    shop.ledger.record(run, *records.BILL.at("edit", number), line)
     if attempt.commit:
         pack_commit(shop, prepared, attempt.commit)
-    attempt = shop.ledger.record(run, "attempt", str(number), attempt)
+    attempt = shop.ledger.record(run, *records.ATTEMPT.at(number), attempt)
     diff = shop.forge.diff(brief.repository, prepared.base, attempt.commit) if attempt.commit else ""
     show.attempt(attempt, opened.hidden.patch(diff))
     return attempt
@@ -77,7 +78,7 @@ def stop_others(prepared: Prepared, passed: Attempt) -> None:
     """An attempt passed every gate: those beside it that still run may stop. Safe to repeat."""
     turn = turn_of(prepared, passed.number)
     won = Raced(turn=turn, passed=passed.number)
-    workshop_of(prepared.brief).ledger.record(prepared.run_id, "raced", str(turn), won)
+    workshop_of(prepared.brief).ledger.record(prepared.run_id, *records.RACED.at(turn), won)
 
 
 def turn_of(prepared: Prepared, number: int) -> int:
@@ -98,7 +99,7 @@ class _Stop:
             return None
         self._next = now + ASKED_EVERY_S
         turn = str(turn_of(self._prepared, self._number))
-        won = self._ledger.find(self._prepared.run_id, "raced", turn, Raced)
+        won = self._ledger.find(self._prepared.run_id, *records.RACED.at(turn), Raced)
         return f"attempt {won.passed} passed every gate first" if won else None
 
 
@@ -152,17 +153,17 @@ def commit_attempt(shop: Workshop, prepared: Prepared, number: int, tree: Tree) 
 def pack_commit(shop: Workshop, prepared: Prepared, commit: str) -> None:
     """Into the store: until it is merged, the commit is nowhere else but in this machine's mirror. Safe to repeat."""
     brief, run = prepared.brief, prepared.run_id
-    if shop.ledger.find(run, "packed", commit, Packed) is None:
+    if shop.ledger.find(run, *records.PACKED.at(commit), Packed) is None:
         pack = shop.store.put(shop.forge.pack(brief.repository, prepared.base, commit))
         packed = Packed(
             repository=brief.repository, branch=brief.branch or "", base=prepared.base, commit=commit, pack=pack
         )
-        shop.ledger.record(run, "packed", commit, packed)
+        shop.ledger.record(run, *records.PACKED.at(commit), packed)
 
 
 def bring_commits(shop: Workshop, run: str) -> None:
     """What the run made on another machine, to this one's mirror. Safe to repeat; asks nobody where all is here."""
-    for entry in shop.ledger.entries(run_id=run, kind="packed"):
+    for entry in shop.ledger.entries(run_id=run, kind=records.PACKED.kind):
         packed = Packed.model_validate(entry.body)
         if not shop.forge.has(packed.repository, packed.commit):
             pack = shop.store.get(packed.pack)

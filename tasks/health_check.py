@@ -2,6 +2,7 @@
 
 from blocks.workshop import workshop_of
 from domain.pull_request import DeploymentState
+from domain.records import HEALTH, LIVE
 from domain.task import Health, Prepared, Release
 from tasks.pages import show
 from tasks.pull_request import tell_release
@@ -28,11 +29,11 @@ def health_check(prepared: Prepared, release: Release) -> Health:
         else:
             health = Ship(target, shop.ledger, run, timeline).bake(release, prepared.settings.health)
     show.health(health, release)
-    health = shop.ledger.record(run, "health", release.revision, health)
+    health = shop.ledger.record(run, *HEALTH.at(release.revision), health)
     state = DeploymentState.SUCCESS if health.healthy else DeploymentState.FAILURE
     tell_release(prepared, release.revision, state, release.url, health.reason)
     if health.healthy:
-        shop.ledger.record(run, "live", release.revision, release)
+        shop.ledger.record(run, *LIVE.at(release.revision), release)
         checkpoint.seal(shop)
         lease.give_back(shop.ledger, release.environment, run)
     return health

@@ -7,7 +7,7 @@ from domain.brief import Brief
 from domain.entry import Entry
 from domain.errors import AgentError, NotYet, Unapproved, Withdrawn
 from domain.pull_request import Proposed
-from domain.story import told
+from domain.records import CANCELLED, MERGED, NOT_CANCELLED, PULL_REQUEST, sentence_of
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
 from tasks.edit import commit_attempt, pack_commit
 from tasks.pages import show
@@ -36,11 +36,11 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
         raise Unapproved(f"nothing was merged: {why or 'there is no change'}")
     if brief.environment:
         lease.take(shop.ledger, brief.environment, run)
-    proposed = shop.ledger.find(run, "pull-request", fingerprint(prepared, evidence), Proposed)
+    proposed = shop.ledger.find(run, *PULL_REQUEST.at(fingerprint(prepared, evidence)), Proposed)
     with lease.merging(shop.ledger, run) as still:
         asked = cancelled(shop, run)
         if asked and not _is_there(shop, brief, commit, proposed):
-            raise Withdrawn(f"nothing was merged: {told(asked.kind, asked.body)}")
+            raise Withdrawn(f"nothing was merged: {sentence_of(asked.kind, asked.body)}")
         there: str | None = commit
         moved = None
         try:
@@ -62,7 +62,7 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
                 reviewer=approval.reviewer,
                 head=None if there == commit else commit,
             )
-            merged = shop.ledger.record(run, "merged", there or commit, bound)
+            merged = shop.ledger.record(run, *MERGED.at(there or commit), bound)
     if gone:
         return _asks_again(prepared, evidence, approval, gone)
     if moved:
@@ -74,8 +74,8 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
 
 def cancelled(shop: Workshop, run: str) -> Entry | None:
     """The newest request to cancel a run that was not refused."""
-    refused = {entry.key for entry in shop.ledger.entries(run_id=run, kind="not-cancelled")}
-    asked = [entry for entry in shop.ledger.entries(run_id=run, kind="cancelled") if entry.key not in refused]
+    refused = {entry.key for entry in shop.ledger.entries(run_id=run, kind=NOT_CANCELLED.kind)}
+    asked = [entry for entry in shop.ledger.entries(run_id=run, kind=CANCELLED.kind) if entry.key not in refused]
     return asked[-1] if asked else None
 
 

@@ -26,6 +26,7 @@ from domain.policy import lint_brief
 from domain.policy.baseline import base_refusals, base_warnings
 from domain.policy.by_record import cheapest
 from domain.project import ProjectSettings
+from domain.records import CHOSEN, PREPARED
 from domain.services import looked_for
 from domain.task import Prepared
 from domain.trees import Tree, is_pointer
@@ -47,7 +48,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     """
     shop = workshop_of(brief)
     key = f"{attempt}-{moved_to}" if moved_to else str(attempt)
-    if known := shop.ledger.find(run_id, "prepared", key, Prepared):
+    if known := shop.ledger.find(run_id, *PREPARED.at(key), Prepared):
         return known
     missing: tuple[str, ...] = ()
     try:
@@ -75,7 +76,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
             run_id=run_id, brief=brief, base="", settings=ProjectSettings(), settings_source="none", contract="",
             requirements=(), refusals=(*lint_brief(brief, environments=shop.targets), str(err), *missing),
         )  # fmt: skip
-        return shop.ledger.record(run_id, "prepared", key, empty)
+        return shop.ledger.record(run_id, *PREPARED.at(key), empty)
     prepared = Prepared(
         run_id=run_id,
         brief=brief,
@@ -109,7 +110,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
             refusals = (*refusals, *looked_for(baseline.messages.values(), settings.services), *missing)
         prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
-    return shop.ledger.record(run_id, "prepared", key, prepared)
+    return shop.ledger.record(run_id, *PREPARED.at(key), prepared)
 
 
 def check_repository(shop: Workshop, brief: Brief) -> None:
@@ -126,7 +127,7 @@ def with_agent(shop: Workshop, run_id: str, brief: Brief) -> Brief:
     Safe to repeat. Raises InputError where the record of none passes."""
     if brief.agent != CHEAPEST:
         return brief
-    known = shop.ledger.find(run_id, "chosen", "agent", ChosenAgent)
+    known = shop.ledger.find(run_id, *CHOSEN.at(), ChosenAgent)
     if known is None:
         ledger = shop.ledger.url.get_secret_value()
         found = cheapest(history.read(ledger), shop.choice, lambda agent: _why_not(shop, brief, agent))
@@ -134,7 +135,7 @@ def with_agent(shop: Workshop, run_id: str, brief: Brief) -> Brief:
             raise InputError(
                 f"no agent was chosen, so name one in `agent`: {'; '.join(found.reasons) or '`choice` names none'}"
             )
-        known = shop.ledger.record(run_id, "chosen", "agent", ChosenAgent(agent=found.agent, reasons=found.reasons))
+        known = shop.ledger.record(run_id, *CHOSEN.at(), ChosenAgent(agent=found.agent, reasons=found.reasons))
     return brief.model_copy(update={"agent": known.agent})
 
 

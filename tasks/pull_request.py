@@ -34,6 +34,7 @@ from domain.pull_request import (
     Status,
     StatusState,
 )
+from domain.records import ASKED_FOR, MERGED, PLAN, PULL_REQUEST, REVERT, REVERTED, REVERTING, WAITS_FOR_FORGE
 from domain.task import (
     Approval,
     Evidence,
@@ -114,17 +115,17 @@ def propose(prepared: Prepared, evidence: Evidence, verdict: Verdict, mark: str)
         head=commit,
         base=brief.branch or "",
     )
-    return shop.ledger.record(run, "pull-request", mark, proposed)
+    return shop.ledger.record(run, *PULL_REQUEST.at(mark), proposed)
 
 
 def branch_of(shop: Workshop, run: str) -> str:
     """Its branch: one for each merge, since a pull request that was merged takes no more commits."""
-    merges = sum(bool(entry.body["commit"]) for entry in shop.ledger.entries(run_id=run, kind="merged"))
+    merges = sum(bool(entry.body["commit"]) for entry in shop.ledger.entries(run_id=run, kind=MERGED.kind))
     return f"lockgate/{run}" + (f"-{merges + 1}" if merges else "")
 
 
 def _proposals(shop: Workshop, run: str) -> list[Proposed]:
-    return [Proposed.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind="pull-request")]
+    return [Proposed.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind=PULL_REQUEST.kind)]
 
 
 # ── what is said there ──
@@ -133,7 +134,7 @@ def _proposals(shop: Workshop, run: str) -> list[Proposed]:
 def description(shop: Workshop, prepared: Prepared, evidence: Evidence, verdict: Verdict, host: HostedForge) -> str:
     """The body: brief, plan, evidence, findings, and where to look further."""
     a, brief = evidence.attempt, prepared.brief
-    plans = shop.ledger.entries(run_id=prepared.run_id, kind="plan")
+    plans = shop.ledger.entries(run_id=prepared.run_id, kind=PLAN.kind)
     steps = Plan.model_validate(plans[-1].body).steps if plans else ()
     findings = [*evidence.tested.findings, *evidence.scanned.findings]
     rows = evidence.tested.rows
@@ -160,7 +161,7 @@ def description(shop: Workshop, prepared: Prepared, evidence: Evidence, verdict:
 
 def asked_for(shop: Workshop, run: str) -> str:
     """Which issue asked for it; empty: none did. The word that closes it at the merge is there if policy says so."""
-    asked = shop.ledger.find(run, "asked-for", "issue", AskedFor)
+    asked = shop.ledger.find(run, *ASKED_FOR.at(), AskedFor)
     return "" if asked is None else f"{'Closes' if asked.closes else 'Asked for at'} #{asked.number}"
 
 
@@ -245,7 +246,7 @@ def _summary(state: StatusState, sentence: str) -> Status:
 
 def proposed_at(shop: Workshop, run: str, mark: str) -> tuple[Proposed | None, HostedForge | None]:
     """The pull request of what has this fingerprint, and the forge that it is at; None for what there is not."""
-    proposed = shop.ledger.find(run, "pull-request", mark, Proposed)
+    proposed = shop.ledger.find(run, *PULL_REQUEST.at(mark), Proposed)
     return proposed, shop.forge.hosted(proposed.repository) if proposed else None
 
 
@@ -305,7 +306,7 @@ def until_allowed(prepared: Prepared, mark: str, stands: Callable[[], bool]) -> 
             return
         title = f"{show.quote(prepared.brief.title)}: approved, and {show.quote(proposed.host)} does not merge it yet"
         key = f"forge-{mark[:16]}-{turn}"
-        shop.ledger.record(run, "waits-for-forge", key, WaitsForForge(reason=why))
+        shop.ledger.record(run, *WAITS_FOR_FORGE.at(key), WaitsForForge(reason=why))
         answered(Allowed, f"# {title}\n\n{why}", key)
     raise RuntimeError("a hundred times the forge did not let it be merged; the run stops waiting")
 
@@ -324,7 +325,7 @@ def wait_for_forge(run: str, brief: Brief, why: NotYet) -> None:
     Returns where the run has waited `MOST_WAITS` times."""
     for turn in range(MOST_WAITS):
         key = f"{AWAY}-{turn}"
-        workshop_of(brief).ledger.record(run, "waits-for-forge", key, WaitsForForge(reason=str(why)))
+        workshop_of(brief).ledger.record(run, *WAITS_FOR_FORGE.at(key), WaitsForForge(reason=str(why)))
         answered(Allowed, f"# {show.quote(brief.title)}: its forge is waited for\n\n{show.quote(str(why))}", key)
 
 
@@ -413,7 +414,7 @@ def _propose_revert(shop: Workshop, host: HostedForge, prepared: Prepared, revis
     """Its commit is on record before it is pushed: what is tried again pushes the same one."""
     brief, run = prepared.brief, prepared.run_id
     commit = shop.forge.undo(brief.repository, brief.branch, revision, reason)
-    made = shop.ledger.record(run, "reverting", revision, Reverting(commit=commit))
+    made = shop.ledger.record(run, *REVERTING.at(revision), Reverting(commit=commit))
     branch = f"lockgate/revert-{revision[:12]}"
     if other := shop.forge.publish(brief.repository, branch, made.commit, ()):
         raise ForgeError(
@@ -437,13 +438,13 @@ def _propose_revert(shop: Workshop, host: HostedForge, prepared: Prepared, revis
         head=made.commit,
         base=brief.branch,
     )
-    return shop.ledger.record(run, "revert", revision, proposed)
+    return shop.ledger.record(run, *REVERT.at(revision), proposed)
 
 
 def until_reverted(prepared: Prepared, revision: str) -> str:
     """How the merge of `revision` was reverted. Suspends while its own pull request waits for the branch's rules."""
     shop, run, brief = workshop_of(prepared.brief), prepared.run_id, prepared.brief
-    proposed = shop.ledger.find(run, "revert", revision, Proposed)
+    proposed = shop.ledger.find(run, *REVERT.at(revision), Proposed)
     host = shop.forge.hosted(proposed.repository) if proposed else None
     if proposed is None or host is None:
         return "its merge was reverted"
@@ -457,9 +458,9 @@ def until_reverted(prepared: Prepared, revision: str) -> str:
             return "its merge was reverted"
         key = f"forge-{revision[:16]}-{turn}"
         title = f"{show.quote(brief.title)}: rolled back, and its revert waits for a person"
-        if turn == 0 and shop.ledger.find(run, "waits-for-forge", key, WaitsForForge) is None:
+        if turn == 0 and shop.ledger.find(run, *WAITS_FOR_FORGE.at(key), WaitsForForge) is None:
             page(shop.pager, f"Lockgate: {brief.title}", f"rolled back; its revert waits: {proposed.url}: {why}")
-        shop.ledger.record(run, "waits-for-forge", key, WaitsForForge(reason=f"{proposed.url}: {why}"))
+        shop.ledger.record(run, *WAITS_FOR_FORGE.at(key), WaitsForForge(reason=f"{proposed.url}: {why}"))
         answered(Allowed, f"# {title}\n\n{proposed.url}: {why}", key)
     raise RuntimeError("a hundred times the forge did not let the revert be merged; the run stops waiting")
 
@@ -481,7 +482,7 @@ def _why_not_reverted(
         return answer.reason
     if not shop.forge.contains(at, proposed.base, answer.commit):  # it brings it here
         raise ForgeError(f"{pull.url} became {answer.commit[:12]}, which is not on {proposed.base}: look where it went")
-    shop.ledger.record(run, "reverted", revision, Reverted(commit=answer.commit))
+    shop.ledger.record(run, *REVERTED.at(revision), Reverted(commit=answer.commit))
     return None
 
 
@@ -494,7 +495,7 @@ def tell_release(
     """How a release goes, as a deployment and in our comment. Output alone: it fails no run."""
     shop, brief, run = workshop_of(prepared.brief), prepared.brief, prepared.run_id
     try:
-        merged = shop.ledger.find(run, "merged", revision, Merged)
+        merged = shop.ledger.find(run, *MERGED.at(revision), Merged)
         if merged is None or brief.environment is None or not _proposals(shop, run):
             return
         host = shop.forge.hosted(brief.repository)

@@ -3,6 +3,7 @@
 from blocks.workshop import Workshop, workshop_of
 from domain.errors import LedgerError
 from domain.migration import MigrationBudget, Rehearsal
+from domain.records import REHEARSAL, REHEARSED
 from domain.rehearsed import findings_of, reasons_of
 from domain.task import Attempt, Evidence, Prepared, Rehearsed
 from tasks.pages import show
@@ -26,7 +27,7 @@ def rehearse(prepared: Prepared, attempt: Attempt) -> Rehearsed:
     way back. Raises DatabaseError if that cannot be found out."""
     shop, commit = workshop_of(prepared.brief), attempt.commit or ""
     place = Place.of(shop, prepared, commit)
-    if known := shop.ledger.find(prepared.run_id, "rehearsed", f"{place.environment}/{commit}", Rehearsed):
+    if known := shop.ledger.find(prepared.run_id, *REHEARSED.at(place.environment, commit), Rehearsed):
         return known
     rehearsal = place.fitting() or place.on_copies(show.progress())
     findings = findings_of(rehearsal, place.database.budget)
@@ -38,12 +39,12 @@ def rehearse(prepared: Prepared, attempt: Attempt) -> Rehearsed:
         findings=findings,
         report=rehearsal.digest,
     )
-    return shop.ledger.record(prepared.run_id, "rehearsed", f"{place.environment}/{commit}", value)
+    return shop.ledger.record(prepared.run_id, *REHEARSED.at(place.environment, commit), value)
 
 
 def report_of(shop: Workshop, prepared: Prepared, seen: Rehearsed) -> str:
     """The whole rehearsal as a person reads it."""
-    for entry in shop.ledger.entries(run_id=prepared.run_id, kind="rehearsal"):
+    for entry in shop.ledger.entries(run_id=prepared.run_id, kind=REHEARSAL.kind):
         rehearsal = Rehearsal.model_validate(entry.body)
         if rehearsal.digest == seen.report:
             database = shop.database(seen.environment)

@@ -4,6 +4,7 @@ import time
 
 from blocks.workshop import workshop_of
 from domain.errors import AgentError
+from domain.records import BILL, OPINION
 from domain.task import BillLine, Evidence, Opinion, Plan, Prepared
 from tasks.pages import show
 from tasks.room.desk import desk_for
@@ -24,7 +25,7 @@ def opinion(prepared: Prepared, intent: Plan, evidence: Evidence) -> Opinion:
     brief, run, attempt = prepared.brief, prepared.run_id, evidence.attempt
     shop = workshop_of(brief)
     reference, commit = brief.roles.review or brief.agent, attempt.commit or prepared.base
-    if known := shop.ledger.find(run, "opinion", commit, Opinion):
+    if known := shop.ledger.find(run, *OPINION.at(commit), Opinion):
         return known
     agent = shop.agent(reference)
     started = time.monotonic()
@@ -39,7 +40,7 @@ def opinion(prepared: Prepared, intent: Plan, evidence: Evidence) -> Opinion:
             said = Opinion(summary=f"{agent.name} gave no review: {err}", concerns=("it gave no review",))
     seconds = round(time.monotonic() - started, 3)
     line = BillLine(run_id=run, step="review", attempt=attempt.number, agent=agent.name, sandbox_s=seconds)
-    shop.ledger.record(run, "bill", f"review-{commit}", line)
-    said = shop.ledger.record(run, "opinion", commit, said)
+    shop.ledger.record(run, *BILL.at("review", commit), line)
+    said = shop.ledger.record(run, *OPINION.at(commit), said)
     show.opinion(said, agent.name)
     return said

@@ -26,6 +26,7 @@ from domain.policy.feedback import one_line
 from domain.policy.passing import passes
 from domain.policy.reviewers import POLICY, canonical_name, from_base, may_approve, missing, needs, owners_of
 from domain.pull_request import PullState
+from domain.records import APPROVAL, QUESTION, ROLLED_BACK, SECOND_PERSON
 from domain.task import (
     AGAIN,
     Answer,
@@ -116,7 +117,7 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
         needs=asked,
         signed_in=only,
     )
-    shop.ledger.record(prepared.run_id, "question", mark, question)
+    shop.ledger.record(prepared.run_id, *QUESTION.at(mark), question)
     return question  # who must approve comes from base, not from what a version that knew less has asked
 
 
@@ -150,7 +151,7 @@ def ask_of_base(prepared: Prepared) -> Question | None:
         needs=asked,
         signed_in=prepared.settings.review.signed_in,
     )
-    shop.ledger.record(prepared.run_id, "question", question.fingerprint, question)
+    shop.ledger.record(prepared.run_id, *QUESTION.at(question.fingerprint), question)
     return question
 
 
@@ -166,7 +167,7 @@ def unapproved(prepared: Prepared, evidence: Evidence, approval: Approval, run: 
     if prepared.run_id != run:
         return f"it was prepared for run {prepared.run_id}, and this is run {run}"
     asked = _asked(ledger, run, mark)
-    known = ledger.find(run, "approval", asked.key if asked else mark, Approval)
+    known = ledger.find(run, *APPROVAL.at(asked.key if asked else mark), Approval)
     if known is None:
         return f"the ledger has no approval of run {run} for exactly this change and evidence ({mark[:16]})"
     if known != approval or not known.is_approved or known.fingerprint != mark:
@@ -175,7 +176,7 @@ def unapproved(prepared: Prepared, evidence: Evidence, approval: Approval, run: 
         return None if known.reviewer == POLICY else f"{known.reviewer} is not the policy"
     if asked is None or asked.question.commit != evidence.attempt.commit:
         return f"the ledger has no question of run {run} about commit {(evidence.attempt.commit or 'none')[:12]}"
-    question, before = asked.question, _given(ledger.entries(run_id=run, kind="approval"), mark)
+    question, before = asked.question, _given(ledger.entries(run_id=run, kind=APPROVAL.kind), mark)
     there = (known.reviewer, *known.others) if known.forge else ()
     if rest := missing(question.needs, (*before, known.reviewer, *there)):
         return "; ".join(map(_told, rest))
@@ -203,7 +204,7 @@ def taken_back(shop: Workshop, run: str, approval: Approval) -> str | None:
     pull = host.pull_request(proposed.repository, proposed.number)
     if pull.state is PullState.MERGED and pull.head == proposed.head:
         return None  # by us, before we were killed; or by hand, after it was approved
-    before = _given(shop.ledger.entries(run_id=run, kind="approval"), approval.fingerprint)
+    before = _given(shop.ledger.entries(run_id=run, kind=APPROVAL.kind), approval.fingerprint)
     said = heard(shop, run, asked.question if asked else _bare(approval), before)
     answer = said.answer if said else None
     stands = answer is Answer.APPROVE if approval.forge else answer is not Answer.REJECT
@@ -224,10 +225,10 @@ def ask_again(prepared: Prepared, evidence: Evidence, approval: Approval, why: s
         return
     if asked.turn >= MOST_ASKINGS:
         raise Unapproved(f"nothing was merged, and it was asked for {MOST_ASKINGS} times: {why}")
-    first = shop.ledger.find(run, "question", mark, Question) or asked.question
+    first = shop.ledger.find(run, *QUESTION.at(mark), Question) or asked.question
     text = f"{first.text}\n\n## Asked again\n{show.quote(why)}"
     again = first.model_copy(update={"text": text, "again": one_line(why)})
-    shop.ledger.record(run, "question", asking_key(mark, asked.turn + 1), again)
+    shop.ledger.record(run, *QUESTION.at(asking_key(mark, asked.turn + 1)), again)
 
 
 def _bare(approval: Approval) -> Question:
@@ -261,8 +262,8 @@ class Asked(NamedTuple):
 
 def _asked(ledger: Ledger, run: str, mark: str) -> Asked | None:
     """The newest asking of one question; None if it was never asked."""
-    keys = [e.key for e in ledger.entries(run_id=run, kind="question") if e.key.partition(AGAIN)[0] == mark]
-    if not keys or (question := ledger.find(run, "question", keys[-1], Question)) is None:
+    keys = [e.key for e in ledger.entries(run_id=run, kind=QUESTION.kind) if e.key.partition(AGAIN)[0] == mark]
+    if not keys or (question := ledger.find(run, *QUESTION.at(keys[-1]), Question)) is None:
         return None
     return Asked(keys[-1], question, int(keys[-1].partition(AGAIN)[2] or 1))
 
@@ -283,17 +284,17 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
     asked = _asked(ledger, run, mark) or Asked(mark, question, 1)
     question = asked.question if asked.turn > 1 else question
     for turn in range((asked.turn - 1) * MOST_ANSWERS, asked.turn * MOST_ANSWERS):
-        known = ledger.find(run, "approval", asked.key, Approval)
+        known = ledger.find(run, *APPROVAL.at(asked.key), Approval)
         if known:
             return known
-        given = _given(ledger.entries(run_id=run, kind="approval"), mark)
+        given = _given(ledger.entries(run_id=run, kind=APPROVAL.kind), mark)
         text = question.text + _so_far(question, given)
         key = f"review-{mark[:16]}-{turn}"
         answer = answered(Review, text, key, mark=mark[:16])
         if answer and answer.decision == LOOK:
             if there := _at_forge(prepared, question, given, asked.turn):
                 _must_know(ledger, run, mark)
-                ledger.record(run, "approval", asked.key, there)
+                ledger.record(run, *APPROVAL.at(asked.key), there)
             continue
         signed_in = answer is not None and is_signed_in(run, key, answer)
         if not answer or not _may_answer(question, answer, signed_in):
@@ -312,7 +313,7 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
             asking=asked.turn,
         )
         own = f"{mark}/{canonical_name(answer.reviewer)}"
-        ledger.record(run, "approval", own if rest else asked.key, approval)
+        ledger.record(run, *APPROVAL.at(own if rest else asked.key), approval)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
 
 
@@ -354,7 +355,7 @@ def _passed(
     if stands:
         comment += f"; {stands.sentence}"
     approval = Approval(answer=Answer.APPROVE, reviewer=POLICY, comment=f"{way}: {comment}", fingerprint=mark, rule=way)
-    return shop.ledger.record(change.prepared.run_id, "approval", mark, approval)
+    return shop.ledger.record(change.prepared.run_id, *APPROVAL.at(mark), approval)
 
 
 def _standing(shop: Workshop, prepared: Prepared, attempt: Attempt) -> Standing | None:
@@ -375,9 +376,9 @@ def _second(shop: Workshop, prepared: Prepared, mark: str) -> str | None:
     most, run = prepared.settings.review.most_stamps, prepared.run_id
     if most is None:
         return None
-    known = shop.ledger.find(run, "second-person", mark, Second)
+    known = shop.ledger.find(run, *SECOND_PERSON.at(mark), Second)
     if known is None:
-        known = shop.ledger.record(run, "second-person", mark, Second(why=second_person(_history(shop), most)))
+        known = shop.ledger.record(run, *SECOND_PERSON.at(mark), Second(why=second_person(_history(shop), most)))
     return known.why
 
 
@@ -387,9 +388,9 @@ def _history(shop: Workshop) -> History:
 
 def _interventions(shop: Workshop, run: str) -> tuple[str, ...]:
     """Where this run was stopped before: by a person, or by production."""
-    answers = [Approval.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind="approval")]
+    answers = [Approval.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind=APPROVAL.kind)]
     stops = [f"{a.reviewer} answered in this run: {a.answer}" for a in answers if a.answer is not Answer.APPROVE]
-    back = shop.ledger.entries(run_id=run, kind="rolled_back")
+    back = shop.ledger.entries(run_id=run, kind=ROLLED_BACK.kind)
     return (*stops, *(f"release {str(entry.body['failed'])[:12]} of this run was sick" for entry in back))
 
 

@@ -3,6 +3,7 @@
 from blocks.workshop import workshop_of
 from domain.errors import NotYet
 from domain.pull_request import DeploymentState
+from domain.records import MIGRATED, ROLLED_BACK
 from domain.rehearsed import Migrated
 from domain.task import Feedback, Health, Prepared, Release, RolledBack
 from tasks.pages import show
@@ -41,7 +42,7 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
         timeline=timeline.lines,
     )
     show.rolled_back(back, release, health)
-    back = shop.ledger.record(run, "rolled_back", release.revision, back)
+    back = shop.ledger.record(run, *ROLLED_BACK.at(release.revision), back)
     checkpoint.seal(shop)
     lease.give_back(shop.ledger, release.environment, run)
     seen = f"{back.serving[:12]} was seen serving again" if back.serving else "nothing serves"
@@ -63,7 +64,7 @@ def production_feedback(prepared: Prepared, number: int, release: Release, healt
         f"sick in {release.environment}: {health.reason}",
         f"it was rolled back; {reverted}",
     ]
-    migrated = ledger.find(prepared.run_id, "migrated", f"{release.environment}/{release.revision}", Migrated)
+    migrated = ledger.find(prepared.run_id, *MIGRATED.at(release.environment, release.revision), Migrated)
     if migrated and not migrated.is_same:
         points.append(
             "the database keeps the schema of that release, and no later one: bring the same migration again, unchanged"

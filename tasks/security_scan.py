@@ -9,6 +9,7 @@ from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.policy import change_findings
 from domain.policy.suppress import Suppressed, apply_suppressions
+from domain.records import PREPARED, SCANNED
 from domain.task import Attempt, Finding, Prepared, Scanned, Severity
 from domain.trees import Tree
 from tasks.pages import show
@@ -25,7 +26,7 @@ def security_scan(prepared: Prepared, attempt: Attempt) -> Scanned:
     shop = workshop_of(brief)
     if attempt.commit is None:
         raise ValueError("only an attempt with a commit can be scanned")
-    if known := shop.ledger.find(run, "scanned", attempt.commit, Scanned):
+    if known := shop.ledger.find(run, *SCANNED.at(attempt.commit), Scanned):
         return known
     started = time.monotonic()
     base = shop.forge.tree(brief.repository, prepared.base)
@@ -45,12 +46,12 @@ def security_scan(prepared: Prepared, attempt: Attempt) -> Scanned:
         seconds=round(time.monotonic() - started, 3),
     )
     show.scanned(scanned, attempt.number)
-    return shop.ledger.record(run, "scanned", attempt.commit, scanned)
+    return shop.ledger.record(run, *SCANNED.at(attempt.commit), scanned)
 
 
 def _day(shop: Workshop, run: str) -> date:
     """The day on which the run began, in UTC: what ends at midnight ends for the next run."""
-    begun = shop.ledger.entries(run_id=run, kind="prepared")
+    begun = shop.ledger.entries(run_id=run, kind=PREPARED.kind)
     return (begun[0].at if begun else datetime.now(UTC)).date()
 
 

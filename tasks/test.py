@@ -11,6 +11,7 @@ from domain.policy.change import Change
 from domain.policy.mutation_rules import MUTATION_RULES, Noticed
 from domain.policy.rule import apply
 from domain.policy.test_rules import RAN_RULES, Again, Ran
+from domain.records import BILL, TESTED
 from domain.reports import BAD
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
 from domain.trees import Tree
@@ -32,7 +33,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
     shop = workshop_of(brief)
     if attempt.commit is None or prepared.baseline is None:
         raise ValueError("only an attempt with a commit, prepared with a baseline, can be tested")
-    if known := shop.ledger.find(run, "tested", attempt.commit, Tested):
+    if known := shop.ledger.find(run, *TESTED.at(attempt.commit), Tested):
         return known
     contract = unpack(shop.store.get(prepared.contract))
     base = shop.forge.tree(brief.repository, prepared.base)
@@ -55,7 +56,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
     rows = compare(prepared, baseline, suite, tried, again.uncounted)
     noticed = bench.noticed(Change(prepared, attempt, base, change), suite, own) if _is_green(suite, rows) else None
     line = BillLine(run_id=run, step="test", attempt=attempt.number, sandbox_s=round(bench.seconds, 3))
-    shop.ledger.record(run, "bill", f"test-{attempt.commit}", line)
+    shop.ledger.record(run, *BILL.at("test", attempt.commit), line)
     tested = Tested(
         commit=attempt.commit,
         rows=rows,
@@ -70,7 +71,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
         output=suite.output,
     )
     show.tested(tested, attempt.number)
-    return shop.ledger.record(run, "tested", attempt.commit, tested)
+    return shop.ledger.record(run, *TESTED.at(attempt.commit), tested)
 
 
 class _Bench:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from domain.egress import Decision, Decisions, Passport
 from domain.errors import LedgerError
+from domain.records import EGRESS
 from domain.value import Value
 
 log = logging.getLogger("lockgate.gateway")
@@ -87,10 +88,10 @@ class Audit:
             for (_, allowed), count in hosts[MOST:]:
                 beyond[allowed] += count
             lines += [self._rest("*", allowed, count) for allowed, count in beyond.items()]
-            key = f"{self._part}-{self._number}"
+            at = EGRESS.at(self._part, self._number)
             self._number += 1
             try:
-                self._record(self._passport.run_id, "egress", key, Decisions(decisions=tuple(lines)))
+                self._record(self._passport.run_id, *at, Decisions(decisions=tuple(lines)))
             except Exception as err:
                 with self._lock:
                     self._notes = notes + self._notes

@@ -19,6 +19,7 @@ from blocks.ledger.database import parse, shown, transaction
 from blocks.ledger.leases import Runner, is_held, now_of
 from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, hash_of, utc_text
 from blocks.ledger.writing import record, row_of, value_of
+from domain.records import IDENTITY
 from domain.value import Value
 
 V = TypeVar("V", bound=Value)
@@ -127,8 +128,8 @@ class Ledger(LockgateBlock):
 
     def identity(self) -> str:
         """Of this ledger, whatever its address is: it stands in the chain, and is made when it is first asked for."""
-        known = self.find(OURS, "identity", "ledger", Identity)
-        return (known or self.record(OURS, "identity", "ledger", Identity(id=uuid.uuid4().hex))).id
+        known = self.find(OURS, *IDENTITY.at(), Identity)
+        return (known or self.record(OURS, *IDENTITY.at(), Identity(id=uuid.uuid4().hex))).id
 
     def last_number(self) -> int:
         """Of the newest entry; 0 where it is empty."""

@@ -25,11 +25,16 @@ def why_held(environment: str, entries: Iterable[Entry]) -> str | None:
             why, row = None, 0
         elif entry.kind == "live":
             row = 0
-        elif entry.key != environment:  # else a person asked for it
+        elif not is_asked_for(entry):
             row += 1
             if row >= IN_A_ROW:
                 why = f"{environment!r} is held: {row} releases in a row were rolled back"
     return why
+
+
+def is_asked_for(entry: Entry) -> bool:
+    """Whether a person asked for a rollback. Entries of older versions say it by their key alone."""
+    return bool(entry.body.get("is_asked_for", entry.key == entry.body["environment"]))
 
 
 def live_before(lived: Sequence[str], now: str | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from blocks.ledger.reading import Reader
 from domain.entry import Entry
 from domain.policy.holding import KINDS, live_before, why_held
-from domain.story import told
+from domain.records import OUTCOME, PREPARED, sentence_of
 from station import holding
 
 HISTORY = 30
@@ -50,8 +50,8 @@ def environments() -> list[Serving]:
 def _titles(ledger: Reader, entries: Iterable[Entry]) -> dict[str, str]:
     """Run → its title, of those runs alone."""
     runs = {entry.run_id for entry in entries if entry.kind == "live"}
-    titles = {e.run_id: str(e.body["title"]) for e in ledger.entries(kinds=("outcome",), runs=runs)}
-    for entry in ledger.entries(kinds=("prepared",), runs=runs - set(titles)):
+    titles = {e.run_id: str(e.body["title"]) for e in ledger.entries(kinds=(OUTCOME.kind,), runs=runs)}
+    for entry in ledger.entries(kinds=(PREPARED.kind,), runs=runs - set(titles)):
         titles[entry.run_id] = str(entry.body["brief"]["title"])
     return titles
 
@@ -84,4 +84,4 @@ def _serving(name: str, ledger: Reader, all_entries: Sequence[Entry]) -> Serving
 
 def _happened(entry: Entry, titles: dict[str, str]) -> Happened:
     title = titles.get(entry.run_id, "")
-    return Happened(entry.at, told(entry.kind, entry.body) or entry.kind, title, entry.run_id if title else None)
+    return Happened(entry.at, sentence_of(entry.kind, entry.body) or entry.kind, title, entry.run_id if title else None)

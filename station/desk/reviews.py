@@ -10,7 +10,7 @@ from domain.access import STARTED_BY, Role, Token
 from domain.diffs import File, files_of
 from domain.entry import Entry
 from domain.errors import LockgateError
-from domain.history import OPENED, SHOWN, Looked, look_key
+from domain.history import OPENED, SHOWN, Looked, look_at
 from domain.policy.reviewers import may_approve, missing
 from domain.ports import Forge
 from domain.task import (
@@ -212,9 +212,9 @@ def note_look(run_id: str, token: Token, mark: str, what: str) -> None:
     asking = next((e.key for e in reversed(entries) if e.kind == "question" and e.key.startswith(mark)), None)
     if asking is None:
         raise Denied(409, "The ledger does not know this question.")
-    key = look_key(asking, token.name, what)
-    if not any(entry.kind == "looked" and entry.key == key for entry in entries):
-        record(ledger.url, run_id, "looked", key, Looked(by=token.name, what=what))
+    at = look_at(asking, token.name, what)
+    if not any((entry.kind, entry.key) == at for entry in entries):
+        record(ledger.url, run_id, *at, Looked(by=token.name, what=what))
 
 
 def last_answer(run_id: str) -> str:

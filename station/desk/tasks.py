@@ -9,7 +9,7 @@ from domain.access import STARTED_BY, Role, Token
 from domain.bill import KINDS as OF_BILL
 from domain.bill import By, Line, bill, dollars
 from domain.entry import Entry
-from domain.story import told
+from domain.records import sentence_of
 from domain.task import Answer, Attempt, CaseRow, Decision, Finding, Outcome, Scanned, Tested, Verdict
 from station import api
 from station.door.table import MAY_CANCEL_ANY, MAY_CANCEL_OWN
@@ -105,7 +105,7 @@ def task_of(run: dict[str, Any], token: Token) -> Task:
         goal=str(brief.get("goal", "")) if isinstance(brief, Mapping) else "",
         is_brief=isinstance(brief, Mapping),
         outcome=_newest(entries, "outcome", Outcome),
-        story=[(e.at, line) for e in entries if e.kind not in NOT_OF_STORY and (line := told(e.kind, e.body))],
+        story=[(e.at, line) for e in entries if e.kind not in NOT_OF_STORY and (line := sentence_of(e.kind, e.body))],
         tries=[Try(attempt, verdicts.get(attempt.commit or "")) for attempt in made],
         rows=tested.rows[:MOST_ROWS] if tested else (),
         row_count=len(tested.rows) if tested else 0,

@@ -7,6 +7,7 @@ from blocks.ledger.writing import record
 from domain.access import Cancelled, Token
 from domain.errors import InputError, LockgateError
 from domain.history import Submitted
+from domain.records import SUBMITTED
 from station import api, cancelling, holding
 from station.door.reading import Denied
 
@@ -33,7 +34,7 @@ class Acts:
         """Note who has asked for a task, in the ledger of its workshop. Safe to repeat: the first one stays."""
         ledgers = _tried(self._ledgers)
         if url := ledgers.get(workshop) or ledgers.get("default"):
-            _tried(lambda: record(url, run_id, "submitted", "submitted", Submitted(by=token.name)))
+            _tried(lambda: record(url, run_id, *SUBMITTED.at(), Submitted(by=token.name)))
 
     def cancel(self, run: Mapping[str, Any], who: Cancelled) -> None:
         """Note who asks to cancel a run. Raises Denied if it merges or releases right now."""

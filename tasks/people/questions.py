@@ -8,6 +8,7 @@ from pydantic import Field
 from blocks.workshop import workshop_of
 from domain.errors import AgentError
 from domain.policy import judge_plan
+from domain.records import ANSWERS
 from domain.task import Feedback, Plan, Prepared, Severity
 from tasks.pages.show import bullets, quote
 from tasks.people.asking import answered, is_signed_in
@@ -29,7 +30,7 @@ def questions_answered(prepared: Prepared, questions: Sequence[str], key: str, a
     """Suspend until somebody answers. The answer is in the ledger before the run goes on; nothing is asked twice."""
     ledger = workshop_of(prepared.brief).ledger
     for turn in range(100):
-        known = ledger.find(prepared.run_id, "answers", key, Feedback)
+        known = ledger.find(prepared.run_id, *ANSWERS.at(key), Feedback)
         if known:
             return known
         text = f"# {quote(prepared.brief.title)}: the agent asks\n\n{bullets(questions)}"
@@ -40,7 +41,7 @@ def questions_answered(prepared: Prepared, questions: Sequence[str], key: str, a
         by = f"{form.answered_by} ({'signed in' if is_signed_in(prepared.run_id, asked, form) else 'a claim'})"
         points = (f"asked: {'; '.join(questions)}", f"{by} answered: {form.answers}")
         answer = Feedback(attempt=attempt, source="reviewer", points=points)
-        return ledger.record(prepared.run_id, "answers", key, answer)
+        return ledger.record(prepared.run_id, *ANSWERS.at(key), answer)
     raise RuntimeError("a hundred answers were not usable; the run stops asking")
 
 

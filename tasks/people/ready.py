@@ -6,6 +6,7 @@ from pydantic import Field
 from blocks.workshop import workshop_of
 from domain.errors import LockgateError, NotYet
 from domain.notices import Class
+from domain.records import LACKING, MERGED, READY
 from domain.task import Approval, Evidence, Merged, Prepared
 from domain.value import Value
 from tasks.pages.show import quote
@@ -41,7 +42,7 @@ def until_ready(prepared: Prepared, evidence: Evidence, approval: Approval) -> N
     paged then. Raises Held if nothing may be released there at all."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
-    merges = [Merged.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind="merged")]
+    merges = [Merged.model_validate(entry.body) for entry in shop.ledger.entries(run_id=run, kind=MERGED.kind)]
     if any(merged.judged == evidence.attempt.commit for merged in merges):
         return  # this run was here before, and was killed after its merge
     mark = fingerprint(prepared, evidence)
@@ -53,15 +54,15 @@ def until_ready(prepared: Prepared, evidence: Evidence, approval: Approval) -> N
         if (why := lacking(prepared)) is None:
             return
         key = f"ready-{mark[:16]}-{turn}"
-        if shop.ledger.find(run, "lacking", key, Lacking) is None and not shop.notices.route(Class.FROZEN):
+        if shop.ledger.find(run, *LACKING.at(key), Lacking) is None and not shop.notices.route(Class.FROZEN):
             page(shop.pager, f"Lockgate: {brief.title}", f"approved, and cannot be merged yet: {why}")
-        shop.ledger.record(run, "lacking", key, Lacking(environment=brief.environment, reason=why))
+        shop.ledger.record(run, *LACKING.at(key), Lacking(environment=brief.environment, reason=why))
         text = (
             f"# {quote(brief.title)}: approved, and cannot be merged yet\n\n{quote(why)}\n\nNothing was merged. Mend "
             "that, then resume."
         )
         if form := answered(Mended, text, key):
-            shop.ledger.record(run, "ready", key, Ready(by=form.mended_by, signed_in=is_signed_in(run, key, form)))
+            shop.ledger.record(run, *READY.at(key), Ready(by=form.mended_by, signed_in=is_signed_in(run, key, form)))
     raise RuntimeError("a hundred times something was lacking; the run stops waiting")
 
 

@@ -6,6 +6,7 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from blocks.workshop import workshop_of
+from domain.records import OPENED_WINDOW, WAITS_FOR_WINDOW
 from domain.task import Evidence, Prepared
 from domain.value import Value
 from domain.windows import closed
@@ -53,10 +54,10 @@ def until_open(prepared: Prepared, evidence: Evidence) -> None:
     for turn in range(100):
         found = closed(shop.freezes, brief.environment, datetime.now(UTC))
         key = f"window-{mark[:16]}-{turn}"
-        if found is None or shop.ledger.find(run, "opened-window", mark, Opened):
+        if found is None or shop.ledger.find(run, *OPENED_WINDOW.at(mark), Opened):
             return
         waits = Waits(environment=brief.environment, until=found.until, reason=found.reason)
-        shop.ledger.record(run, "waits-for-window", key, waits)
+        shop.ledger.record(run, *WAITS_FOR_WINDOW.at(key), waits)
         text = (
             f"# {quote(brief.title)}: approved, and waits\n\nNothing is released to {quote(brief.environment)} until "
             f"{found.until:%Y-%m-%d %H:%M} UTC: {quote(found.reason)}. It goes on by itself then."
@@ -64,6 +65,6 @@ def until_open(prepared: Prepared, evidence: Evidence) -> None:
         form = answered(Open, text, key)
         if form and form.opened_by != OVER:
             opened = Opened(by=form.opened_by, why=form.why, signed_in=is_signed_in(run, key, form))
-            shop.ledger.record(run, "opened-window", mark, opened)
+            shop.ledger.record(run, *OPENED_WINDOW.at(mark), opened)
             return
     raise RuntimeError("a hundred windows in a row; the run stops waiting")

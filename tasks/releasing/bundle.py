@@ -8,6 +8,7 @@ from pydantic import Field
 from blocks.ledger.ledger import Ledger
 from domain.health import Answered
 from domain.ports import Target
+from domain.records import MIGRATED, REHEARSAL, SHARE_PASSED, WATCHED
 from domain.rehearsed import Migrated
 from domain.rollout import Numbers
 from domain.task import Health, Release
@@ -32,8 +33,8 @@ def bundle_of(
 ) -> dict[str, Any]:
     """As JSON, without secrets: the target took them out of all that it tells. `back`: the timeline of going back."""
     revision = release.revision
-    watched = ledger.find(run, "watched", revision, Watched)
-    passed = ledger.entries(run_id=run, kind="share-passed")
+    watched = ledger.find(run, *WATCHED.at(revision), Watched)
+    passed = ledger.entries(run_id=run, kind=SHARE_PASSED.kind)
     state = dict(target.evidence(revision))
     return {
         "phase": _phase(release, watched),
@@ -52,9 +53,9 @@ def bundle_of(
 
 def _migration(ledger: Ledger, run: str, release: Release) -> dict[str, Any] | None:
     """The rehearsals of the release's migration, and how it went on the database itself; None if it had none."""
-    key = f"{release.environment}/{release.revision}"
-    rehearsals = [e.body for e in ledger.entries(run_id=run, kind="rehearsal") if e.key.startswith(f"{key}/")]
-    done = ledger.find(run, "migrated", key, Migrated)
+    at = MIGRATED.at(release.environment, release.revision)
+    rehearsals = [e.body for e in ledger.entries(run_id=run, kind=REHEARSAL.kind) if e.key.startswith(f"{at.key}/")]
+    done = ledger.find(run, *at, Migrated)
     return {"rehearsals": rehearsals, "done": done and done.model_dump(mode="json")} if rehearsals else None
 
 

@@ -15,6 +15,7 @@ from blocks.workshop import Workshop
 from domain.checkpoint import Checkpoint, Ends, Found, Sealed, differences, is_ours, newest_of
 from domain.entry import Entry
 from domain.errors import LedgerError, LockgateError, reason_of
+from domain.records import CHECKPOINT
 from domain.value import Value
 from tasks.people.pager import log, page
 
@@ -47,7 +48,7 @@ def seal_rest(shop: Workshop) -> list[str]:
 def unsealed(shop: Workshop) -> Entry | None:
     """The newest entry that should be sealed and is not."""
     newest = max((entry for kind in KINDS if (entry := shop.ledger.last(kind))), key=lambda e: e.number, default=None)
-    sealed = shop.ledger.last("checkpoint")
+    sealed = shop.ledger.last(CHECKPOINT.kind)
     covered = Sealed.model_validate(sealed.body).number if sealed else 0
     return newest if newest and newest.number > covered else None
 
@@ -92,7 +93,7 @@ def _seal(shop: Workshop, repository: str | None) -> None:
         except LockgateError as err:
             log().warning("the checkpoint of the ledger is in the store alone: %s", err)
     note = Sealed(number=last, name=made.name, key=checkpoints.fingerprint(pem), repository=in_repository)
-    ledger.record(OURS, "checkpoint", str(last), note)
+    ledger.record(OURS, *CHECKPOINT.at(last), note)
 
 
 def _check_signed(shop: Workshop, first: str, keys: Iterable[str]) -> None:
@@ -146,7 +147,7 @@ def compare(shop: Workshop, repositories: Iterable[str] = ()) -> Compared:
             continue
         read = (checkpoints.read(line.encode(), f"in {repository}", "a commit", trusted) for line in lines)
         found += newest_of(read, first, ledger.place)
-    named = _named(ledger.entries(run_id=OURS, kind="checkpoint"))
+    named = _named(ledger.entries(run_id=OURS, kind=CHECKPOINT.kind))
     last = ledger.last_number()
     good = [one for one in found if is_ours(one, first, ledger.place)]
     hashes = ledger.hashes(one.checkpoint.number for one in good if one.checkpoint)
@@ -165,7 +166,7 @@ def compare(shop: Workshop, repositories: Iterable[str] = ()) -> Compared:
 
 def repositories_of(shop: Workshop, limit: int = 5) -> tuple[str, ...]:
     """Repositories that have checkpoints of this ledger, the newest first."""
-    notes = _named(shop.ledger.entries(run_id=OURS, kind="checkpoint"))
+    notes = _named(shop.ledger.entries(run_id=OURS, kind=CHECKPOINT.kind))
     return tuple(dict.fromkeys(one.repository for one in reversed(notes) if one.repository))[:limit]
 
 

@@ -18,6 +18,7 @@ from blocks.workshop import Workshop
 from domain.errors import Inconclusive, LedgerError, TargetError
 from domain.health import Answered, Answers, HealthCheck, HealthState, Identity
 from domain.ports import ReleaseBuild, Target
+from domain.records import SHARE_PASSED, SICK, WATCHED
 from domain.rollout import Look, Numbers, SharePassed, Sick, State, judge_numbers
 from domain.task import Health, Release
 from tasks.pages import show
@@ -155,8 +156,8 @@ class Ship(NamedTuple):
         if not target.splits or previous is None or target.pointed() != previous:
             return None
         for share in target.rollout.shares:
-            key = f"{revision}-{share}"
-            if self.ledger.find(self.run, "share-passed", key, SharePassed) is not None:
+            at = SHARE_PASSED.at(revision, share)
+            if self.ledger.find(self.run, *at, SharePassed) is not None:
                 continue
             target.shift(revision, share)
             seen = self._watch(revision, target.rollout.share_s, share)
@@ -165,7 +166,7 @@ class Ship(NamedTuple):
                 self._mark(revision, artifact, reason, seen, previous)
                 return reason
             self.timeline.say(f"well with {share} % of the traffic: {seen.numbers}")
-            self.ledger.record(self.run, "share-passed", key, SharePassed(share=share, new=seen.new, old=seen.old))
+            self.ledger.record(self.run, *at, SharePassed(share=share, new=seen.new, old=seen.old))
         return None
 
     def _watch(self, revision: str, seconds: float, share: int = 100) -> "_Seen":
@@ -215,7 +216,7 @@ class Ship(NamedTuple):
     def _beside(self, revision: str) -> Numbers | None:
         """The old release's numbers beside its largest share of the new one; with all of the traffic there are none."""
         for share in reversed(self.target.rollout.shares):
-            if passed := self.ledger.find(self.run, "share-passed", f"{revision}-{share}", SharePassed):
+            if passed := self.ledger.find(self.run, *SHARE_PASSED.at(revision, share), SharePassed):
                 return passed.old
         return None
 
@@ -223,21 +224,21 @@ class Ship(NamedTuple):
         """Why it is not tried (again): it was seen sick here, as this commit or as the same files of another one."""
         if sick := self._sick(revision):
             return sick.reason
-        for entry in self.ledger.entries(kind="sick"):
+        for entry in self.ledger.entries(kind=SICK.kind):
             sick = Sick.model_validate(entry.body)
             if (sick.environment, sick.artifact) == (self.target.name, artifact):
                 return f"the same artifact was sick here as {sick.revision[:12]}, and is not tried again: {sick.reason}"
         return None
 
     def _sick(self, revision: str) -> Sick | None:
-        return self.ledger.find(self.run, "sick", revision, Sick)
+        return self.ledger.find(self.run, *SICK.at(revision), Sick)
 
     def _mark(self, revision: str, artifact: str, reason: str, seen: "_Seen", previous: str | None) -> None:
         """On record before the traffic moves; if nothing can be recorded, it moves all the same."""
         try:
             self._keep(revision, seen)
             sick = Sick(environment=self.target.name, revision=revision, artifact=artifact, reason=reason)
-            self.ledger.record(self.run, "sick", revision, sick)
+            self.ledger.record(self.run, *SICK.at(revision), sick)
         except LedgerError:
             self.target.rollback(previous)
             raise
@@ -245,7 +246,7 @@ class Ship(NamedTuple):
     def _keep(self, revision: str, seen: "_Seen") -> None:
         looks, _, _, new, old, share, answers, _ = seen
         watched = Watched(revision=revision, share=share, looks=looks, new=new, old=old, answers=answers)
-        self.ledger.record(self.run, "watched", revision, watched)
+        self.ledger.record(self.run, *WATCHED.at(revision), watched)
 
 
 class _Seen(NamedTuple):

@@ -11,6 +11,7 @@ from domain.errors import InputError
 from domain.migration import Rehearsal, Serves, nothing_runs
 from domain.ports import Database
 from domain.project import Migrations
+from domain.records import MIGRATED, REHEARSAL, REHEARSED, At
 from domain.rehearsed import Migrated, findings_of
 from domain.task import Merged, Prepared, Rehearsed, Severity
 from tasks.releasing.build import prepared_for, trial_of
@@ -41,8 +42,8 @@ class Place(NamedTuple):
     def fitting(self) -> Rehearsal | None:
         """The rehearsal of this run that holds for the database and the running release as they are now."""
         now = self.database.current_schema()
-        for entry in reversed(self.shop.ledger.entries(run_id=self.prepared.run_id, kind="rehearsal")):
-            if entry.key.startswith(self._key):
+        for entry in reversed(self.shop.ledger.entries(run_id=self.prepared.run_id, kind=REHEARSAL.kind)):
+            if entry.key.startswith(self._rehearsal_at("").key):
                 rehearsal = Rehearsal.model_validate(entry.body)
                 if now in (rehearsal.source, rehearsal.after):
                     return rehearsal
@@ -65,13 +66,13 @@ class Place(NamedTuple):
                     each.stop()
 
             rehearsal = self.database.rehearse(trial.migrate(self.migrate.up), down, serves, stop=stop, say=say)
-        key = f"{self._key}{rehearsal.source[:16]}"
-        return self.shop.ledger.record(self.prepared.run_id, "rehearsal", key, rehearsal)
+        at = self._rehearsal_at(rehearsal.source[:16])
+        return self.shop.ledger.record(self.prepared.run_id, *at, rehearsal)
 
     def apply(self, merged: Merged | None, say: Callable[[str], None]) -> str | None:
         """The database is at the commit's schema, or as it was and why. Safe to repeat, also after kill -9."""
-        ledger, run, key = self.shop.ledger, self.prepared.run_id, f"{self.environment}/{self.revision}"
-        if ledger.find(run, "migrated", key, Migrated):
+        ledger, run, at = self.shop.ledger, self.prepared.run_id, MIGRATED.at(self.environment, self.revision)
+        if ledger.find(run, *at, Migrated):
             return None
         rehearsal = self.fitting()
         if rehearsal is None:
@@ -84,7 +85,7 @@ class Place(NamedTuple):
         if value.run.problem:
             backup = f"; the data from before is in {value.backup}" if value.backup else ""
             return f"the migration failed on the database itself, after a good rehearsal{backup}"
-        ledger.record(run, "migrated", key, value)
+        ledger.record(run, *at, value)
         return None
 
     def run(self, rehearsal: Rehearsal, say: Callable[[str], None]) -> Migrated:
@@ -112,9 +113,7 @@ class Place(NamedTuple):
     def _held(self, rehearsal: Rehearsal, merged: Merged | None) -> list[str]:
         """What stops it now and did not stop it when it was approved. Base, which nobody approved here, is stopped by
         what refuses alone: it is what its owners have."""
-        seen = self.shop.ledger.find(
-            self.prepared.run_id, "rehearsed", f"{self.environment}/{self.revision}", Rehearsed
-        )
+        seen = self.shop.ledger.find(self.prepared.run_id, *REHEARSED.at(self.environment, self.revision), Rehearsed)
         approved = {finding.rule for finding in seen.findings} if seen and merged else set()
         return [
             f"{finding.rule}: {finding.message}"
@@ -135,6 +134,6 @@ class Place(NamedTuple):
             if rehearsal.after not in schemas:
                 say(f"{revision[:12]} was never seen on the new schema: no rollback goes there before it is tried")
 
-    @property
-    def _key(self) -> str:
-        return f"{self.environment}/{self.revision}/{self.running or 'nothing'}/"
+    def _rehearsal_at(self, source: str) -> At:
+        """`source`: the beginning of the schema it begins with; empty: what all keys of this migration begin with."""
+        return REHEARSAL.at(self.environment, self.revision, self.running or "nothing", source)

@@ -7,6 +7,7 @@ from blocks.workshop import Workshop
 from domain.egress import MODEL_HOSTS, Phase
 from domain.ports import Desk
 from domain.prompts import HELP, MEMORY, SCRATCHPAD, Material, edit_prompt, plan_prompt, review_prompt
+from domain.records import ATTEMPT, BILL
 from domain.task import Attempt, BillLine, Feedback, Plan, Prepared
 from tasks.pages.bill import bill_of
 from tasks.room.redaction import redacted
@@ -101,7 +102,7 @@ def as_text(feedback: Feedback) -> str:
 
 def time_left_s(shop: Workshop, prepared: Prepared) -> float:
     """Seconds of the budget's minutes that are left. Sandbox time counts; waiting for people does not."""
-    lines = [BillLine.model_validate(e.body) for e in shop.ledger.entries(run_id=prepared.run_id, kind="bill")]
+    lines = [BillLine.model_validate(e.body) for e in shop.ledger.entries(run_id=prepared.run_id, kind=BILL.kind)]
     return prepared.brief.budget.minutes * 60 - sum(line.sandbox_s for line in lines)
 
 
@@ -128,7 +129,7 @@ def _kept(shop: Workshop, prepared: Prepared, kind: str, reference: str) -> byte
 
 
 def _last_patch(shop: Workshop, prepared: Prepared, last: Feedback) -> str | None:
-    made = [Attempt.model_validate(e.body) for e in shop.ledger.entries(run_id=prepared.run_id, kind="attempt")]
+    made = [Attempt.model_validate(e.body) for e in shop.ledger.entries(run_id=prepared.run_id, kind=ATTEMPT.kind)]
     found = next((a for a in made if a.commit and a.commit == last.last_commit), None)
     if found is None or found.commit is None:
         return None

@@ -5,6 +5,7 @@ from prefect import get_run_logger
 from blocks.memory import Memory
 from blocks.workshop import Workshop
 from domain.errors import LockgateError
+from domain.records import MEMORY, QUESTION
 from domain.task import Outcome
 from domain.trees import TreeEntry
 
@@ -15,8 +16,8 @@ def remember(shop: Workshop, repository: str, outcome: Outcome) -> None:
     The attempt is the last one that a reviewer was asked about. Nothing is kept of a change that nobody shipped: a
     memory is read by every later task, so it is not the place for what a refused attempt wished for.
     """
-    asked = shop.ledger.last("question", run_id=outcome.run_id)
-    entries = shop.ledger.entries(run_id=outcome.run_id, kind="memory")
+    asked = shop.ledger.last(QUESTION.kind, run_id=outcome.run_id)
+    entries = shop.ledger.entries(run_id=outcome.run_id, kind=MEMORY.kind)
     notes = [e.body for e in entries if asked and e.body["attempt"] == asked.body["attempt"]]
     if not notes:
         return

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from blocks.workshop import Workshop
 from domain.errors import SandboxError
+from domain.records import SPOTTED
 from domain.redaction import Redaction
 from domain.spots import Spotted, contents_digest
 from domain.task import Prepared
@@ -27,10 +28,10 @@ def spotted(shop: Workshop, tree: Tree, examples: tuple[str, ...] = ()) -> Spott
     listed = (*shop.kingfisher.examples, *shop.gitleaks.examples)
     key = digest_of([contents_digest(tree), shop.secret_scanners, *told, *listed])
     with _looking:  # who asks for the same tree meanwhile finds it on record
-        if known := shop.ledger.find("secrets", "spotted", key, Spotted):
+        if known := shop.ledger.find("secrets", *SPOTTED.at(key), Spotted):
             return known
         seen = shop.with_examples(examples).spotted(tree)
-        return seen if seen.problem else shop.ledger.record("secrets", "spotted", key, seen)
+        return seen if seen.problem else shop.ledger.record("secrets", *SPOTTED.at(key), seen)
 
 
 def redacted(shop: Workshop, prepared: Prepared, tree: Tree) -> Redaction:

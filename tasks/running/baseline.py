@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from blocks.workshop import Workshop
 from domain.brief import Acceptance
 from domain.policy.baseline import is_acceptance
+from domain.records import BASELINE, BILL
 from domain.reports import BAD, MAX_MESSAGE
 from domain.task import BillLine, CaseOutcome, Prepared, Suite
 from domain.trees import Tree, tree_digest
@@ -23,7 +24,7 @@ def measured(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> Su
     """The tests on base. If nothing that they depend on changed they do not run again: what counts then is the
     platform's own record. Safe to repeat; a run that cannot be believed is not kept."""
     key = baseline_key(shop, prepared, tree)
-    if known := shop.ledger.find("baselines", "baseline", key, Suite):
+    if known := shop.ledger.find("baselines", *BASELINE.at(key), Suite):
         return known
     base = {**tree, **locked(tree, prepared.brief, prepared.settings)}
     opened, shown = rooms(shop, prepared, base), printable(shop, prepared, base)
@@ -34,8 +35,8 @@ def measured(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> Su
         alone = run_suite(shop, rest, prepared.brief, prepared.settings, opened, shown=shown)
         suite = with_hidden(suite, alone, hiding, prepared.brief.acceptance)
     line = BillLine(run_id=prepared.run_id, step="prepare", attempt=attempt, sandbox_s=suite.seconds)
-    shop.ledger.record(prepared.run_id, "bill", f"prepare-{attempt}", line)
-    return suite if suite.problem else shop.ledger.record("baselines", "baseline", key, suite)
+    shop.ledger.record(prepared.run_id, *BILL.at("prepare", attempt), line)
+    return suite if suite.problem else shop.ledger.record("baselines", *BASELINE.at(key), suite)
 
 
 def hiding_files(suite: Suite, prepared: Prepared) -> tuple[str, ...]:

@@ -332,7 +332,7 @@ def test_a_release_that_went_back_by_hand_is_no_broken_one(place: Place) -> None
     live("two")
     assert left(place.shop, "shop", "two") is None
     assert left(place.shop, "shop", "one") == "superseded by a later release"
-    back = RolledBack(environment="shop", failed="two", serving="one", revert=None, bundle="")
+    back = RolledBack(environment="shop", failed="two", serving="one", revert=None, bundle="", is_asked_for=True)
     ledger.record("by hand", "rolled_back", "shop", back)
     assert "rolled back by a person" in left(place.shop, "shop", "two")
     assert left(place.shop, "shop", "one") is None, "it serves again"

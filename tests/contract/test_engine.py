@@ -224,7 +224,7 @@ def test_three_rollbacks_in_a_row_hold_the_environment_until_a_person_opens_it(s
     back(3)
     back(4)
     breaker.check(ledger, "shop")
-    body = RolledBack(environment="shop", failed=TWO, serving=ONE, revert=None, bundle="")
+    body = RolledBack(environment="shop", failed=TWO, serving=ONE, revert=None, bundle="", is_asked_for=True)
     ledger.record("by-hand", "rolled_back", "shop", body)
     breaker.check(ledger, "shop")
     back(5)

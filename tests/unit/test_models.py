@@ -14,7 +14,7 @@ from mitmproxy.http import Request
 from pydantic import SecretStr, ValidationError
 
 from blocks.gateway.models import anthropic, gemini, openai
-from blocks.gateway.models.account import METERED, RESERVED, Account
+from blocks.gateway.models.account import Account
 from blocks.gateway.models.ask import Ask, Denied
 from blocks.gateway.models.doctor import checks
 from blocks.gateway.models.meter import Meter
@@ -24,6 +24,7 @@ from blocks.gateway.models.request import json_of
 from domain.brief import Acceptance, Brief, Scope
 from domain.errors import InputError, LedgerError
 from domain.models import Api, Metered, ModelPolicy, Price, Reserved, Tokens, model_for
+from domain.records import METERED, RESERVED
 from domain.value import Value
 
 # ── the account ──
@@ -148,16 +149,16 @@ def test_two_gateways_on_one_ledger_never_pass_a_cap_together() -> None:
     ledger.before = lambda: other.reserve(call("other", 0.6, run="run-2"), 100, policy)
     assert one.reserve(call("one", 0.6), 100, policy) is not None
     assert one.spent("run-1") == 0 and one.spent("run-2") == 0.6
-    notes = [line.body["note"] for line in ledger.entries(kind=METERED, after=0)]
+    notes = [line.body["note"] for line in ledger.entries(kind=METERED.kind, after=0)]
     assert notes == ["not sent: another gateway took what was left"]
 
 
 def test_a_metered_line_that_is_seen_before_its_reservation_is_not_counted_twice() -> None:
     ledger = FakeLedger()
     account = ledger.account()
-    ledger.record("run-1", METERED, "one", bill(call("one"), 0.25))
+    ledger.record("run-1", *METERED.at("one"), bill(call("one"), 0.25))
     assert account.spent("run-1") == 0
-    ledger.record("run-1", RESERVED, "one", call("one"))
+    ledger.record("run-1", *RESERVED.at("one"), call("one"))
     assert account.spent("run-1") == 0.25
 
 

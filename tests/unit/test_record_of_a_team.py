@@ -7,7 +7,7 @@ import pytest
 
 from domain.bill import bill
 from domain.entry import Entry
-from domain.history import KINDS, History, look_key, words_of
+from domain.history import KINDS, History, look_at, words_of
 from domain.review_health import Health, health
 from domain.share import Share, could_be_equal
 from domain.task import asking_key
@@ -66,7 +66,7 @@ class Told:
         )  # fmt: skip
 
     def look(self, run: str, by: str, what: str, number: int = 1, turn: int = 1) -> "Told":
-        key = look_key(asking_key(f"m-{run}-{number}", turn), by, what)
+        key = look_at(asking_key(f"m-{run}-{number}", turn), by, what).key
         return self.add(run, "looked", key, by=by, what=what)
 
     def answer(self, run: str, by: str, answer: str = "approve", number: int = 1, **more: Any) -> "Told":

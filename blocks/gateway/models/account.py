@@ -10,9 +10,9 @@ from typing import Protocol
 from domain.agent_scope import week_of
 from domain.errors import LedgerError
 from domain.models import Metered, ModelPolicy, Reserved
+from domain.records import METERED, RESERVED
 from domain.value import Value
 
-RESERVED, METERED = "reserved", "metered"
 """Kinds of the two ledger entries of a call; their key is the call's id."""
 ROUNDING_USD = 1e-9
 
@@ -52,7 +52,7 @@ class Account:
     ) -> None:
         self._record, self._entries, self._now = record, entries, now
         self._lock = threading.Lock()
-        self._seen = {RESERVED: 0, METERED: 0}
+        self._seen = {RESERVED.kind: 0, METERED.kind: 0}
         self._open: dict[str, tuple[Reserved, datetime]] = {}
         self._early: dict[str, Metered] = {}
         self._usd: defaultdict[tuple[str, ...], float] = defaultdict(float)
@@ -76,12 +76,12 @@ class Account:
             self._catch_up()
             if refusal := self._refusal(wanted, wanted.usd, run_usd, policy, week_usd):
                 return refusal
-            self._record(wanted.run_id, RESERVED, wanted.call, wanted, *([token] if token is not None else ()))
+            self._record(wanted.run_id, *RESERVED.at(wanted.call), wanted, *([token] if token is not None else ()))
             self._catch_up()
             # Another gateway on this ledger may have reserved between the look and the line. Both may give way.
             if refusal := self._refusal(wanted, 0, run_usd, policy, week_usd):
                 unsent = wanted.model_dump() | {"usd": 0, "note": "not sent: another gateway took what was left"}
-                self._record(wanted.run_id, METERED, wanted.call, Metered(**unsent))
+                self._record(wanted.run_id, *METERED.at(wanted.call), Metered(**unsent))
                 return refusal
         return None
 
@@ -91,7 +91,7 @@ class Account:
         Where the ledger does not answer, the reservation goes on counting in full, here as there.
         """
         try:
-            self._record(metered.run_id, METERED, metered.call, metered)
+            self._record(metered.run_id, *METERED.at(metered.call), metered)
             with self._lock:
                 self._catch_up()
         except LedgerError as err:
@@ -139,13 +139,13 @@ class Account:
 
     def _catch_up(self) -> None:
         """Read each line of the ledger once; the caller has the lock."""
-        for line in self._new(RESERVED):
+        for line in self._new(RESERVED.kind):
             reserved = Reserved.model_validate(line.body)
             self._open[reserved.call] = reserved, line.at
             self._add(reserved, line.at, reserved.usd)
             if reserved.call in self._early:
                 self._close(self._early.pop(reserved.call))
-        for line in self._new(METERED):
+        for line in self._new(METERED.kind):
             self._close(Metered.model_validate(line.body))
 
     def _new(self, kind: str) -> Iterator[Line]:

@@ -1,19 +1,23 @@
-"""Whatever is recorded is told in one line, or is bookkeeping that is named here."""
+"""Each kind of entry has a record, which makes its key and says it in one line; and nobody writes either by hand."""
 
 import ast
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from domain import records
 from domain.access import Cancelled, Holding, NotCancelled
+from domain.agent_choice import ChosenAgent
 from domain.artifact import Artifact, ArtifactKind
 from domain.history import Submitted
 from domain.issues import AskedFor
 from domain.pull_request import Person, Proposed
+from domain.records import RECORDS, At, Record, sentence_of
 from domain.rehearsed import Migrated, RanOn
 from domain.rollout import Numbers, SharePassed, Sick
-from domain.story import _TELLERS, told
 from domain.task import (
     Answer,
     Approval,
@@ -44,39 +48,93 @@ from tests.unit.policy_cases import PROJECT, attempt, evidence, prepared
 from tests.unit.test_migration_rules import GOOD, but, run
 
 PROJECT_ROOT = Path(__file__).parents[2]
-BOOKKEEPING = {"bill", "scratchpad", "memory", "session", "spotted", "baseline", "first-release", "rollback-chosen",
-               "downgrade-chosen", "watched", "brought-back", "checkpoint",
-               "export", "project", "packed", "reverting", "notifying", "notified", "looked",
-               "issue-mark", "issue-trigger", "issue-run", "issue-told"}  # fmt: skip
-"""Shown elsewhere (the bill), or kept so that a step which is repeated finds what it chose."""
+FOLDERS = ("domain", "blocks", "tasks", "flows", "station")
+NAMES = {name for name, value in vars(records).items() if isinstance(value, Record)}
 
 
-def recorded() -> dict[str, str]:
-    """Kind → where it is recorded, for every `ledger.record(run, kind, ...)` and `record(url, run, kind, ...)`."""
-    found = {}
-    files = (file for folder in ("tasks", "flows", "station") for file in PROJECT_ROOT.glob(f"{folder}/**/*.py"))
-    for file in sorted(files):
+def nodes() -> Iterator[tuple[str, ast.Call]]:
+    """Every call in the product, with where it stands."""
+    for file in sorted(file for folder in FOLDERS for file in PROJECT_ROOT.glob(f"{folder}/**/*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
-            called = node.func if isinstance(node, ast.Call) else None
-            plain = isinstance(called, ast.Name) and called.id == "record"
-            ledgers = isinstance(called, ast.Attribute) and called.attr == "record" and "station" not in file.parts
-            if isinstance(node, ast.Call) and (plain or ledgers):
-                kind = node.args[2 if plain else 1]
-                assert isinstance(kind, ast.Constant), f"{file.name}:{node.lineno}: the kind is not written out"
-                found[str(kind.value)] = f"{file.name}:{node.lineno}"
-    return found
+            if isinstance(node, ast.Call):
+                yield f"{file.relative_to(PROJECT_ROOT)}:{node.lineno}", node
 
 
-def test_every_kind_that_is_recorded_is_told_or_is_bookkeeping() -> None:
-    assert {kind: where for kind, where in recorded().items() if kind not in {*_TELLERS, *BOOKKEEPING}} == {}
+CALLS = list(nodes())
 
 
-def test_every_kind_that_is_told_or_is_bookkeeping_is_recorded() -> None:
-    assert {*_TELLERS, *BOOKKEEPING} - set(recorded()) == set()
+def of_record(node: ast.Call) -> str | None:
+    """The record of a call such as `MERGED.at(commit)`."""
+    if not isinstance(node.func, ast.Attribute) or node.func.attr != "at":
+        return None
+    owner = node.func.value
+    name = owner.id if isinstance(owner, ast.Name) else owner.attr if isinstance(owner, ast.Attribute) else ""
+    return name if name in NAMES else None
 
 
-def test_bookkeeping_and_the_unknown_are_not_told() -> None:
-    assert [told(kind, {}) for kind in (*BOOKKEEPING, "nonsense")] == [None] * (len(BOOKKEEPING) + 1)
+def test_no_kind_of_an_entry_is_written_by_hand() -> None:
+    wrong = []
+    for where, node in CALLS:
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in ("record", "find", "entries", "last", "still_open"):
+            given = [*node.args[:3], *(word.value for word in node.keywords if word.arg == "kind")]
+            kinds = [one.value for one in given if isinstance(one, ast.Constant)]
+            wrong += [f"{where}: {kind}" for kind in kinds if kind in RECORDS]
+    assert not wrong, "say it by its record, as in `MERGED.at(commit)`"
+
+
+def test_each_key_has_the_parts_that_its_record_names() -> None:
+    wrong = [
+        where
+        for where, node in CALLS
+        if (name := of_record(node)) and not any(isinstance(one, ast.Starred) for one in node.args)
+        if len(node.args) != vars(records)[name].key.count("{")
+    ]
+    assert not wrong
+
+
+def test_each_kind_is_recorded_somewhere() -> None:
+    used = {name for _, node in CALLS if (name := of_record(node))}
+    assert used == NAMES
+
+
+def test_each_kind_holds_a_value_that_there_is() -> None:
+    text = "\n".join(file.read_text() for folder in FOLDERS for file in PROJECT_ROOT.glob(f"{folder}/**/*.py"))
+    known = set(re.findall(r"^class (\w+)\b", text, re.MULTILINE))
+    assert {record.holds for record in RECORDS.values()} <= known
+
+
+@pytest.mark.parametrize(
+    ("at", "kind", "key"),
+    [
+        (records.OUTCOME.at(), "outcome", "outcome"),
+        (records.MERGED.at("c0ffee"), "merged", "c0ffee"),
+        (records.BILL.at("test", "c0ffee"), "bill", "test-c0ffee"),
+        (records.SHARE_PASSED.at("c0ffee", 10), "share-passed", "c0ffee-10"),
+        (records.REHEARSAL.at("shop", "c0ffee", "b0", "ab"), "rehearsal", "shop/c0ffee/b0/ab"),
+        (records.NOTIFIED.at("m", "first", "mail", 2), "notified", "m|first|mail|2"),
+    ],
+)
+def test_keys_are_those_of_the_chains_that_exist(at: At, kind: str, key: str) -> None:
+    assert at == (kind, key)
+
+
+def test_a_key_is_read_by_the_record_that_makes_it() -> None:
+    assert records.BILL.parts("test-c0ffee") == {"step": "test", "of": "c0ffee"}
+    assert records.LOOKED.parts("m#2/ann/shown") == {"asking": "m#2", "name": "ann", "what": "shown"}
+    assert records.VERDICT.parts("c0ffee/rehearsed") == {"commit": "c0ffee/rehearsed"}
+    assert records.BILL.parts("nonsense") == {}
+
+
+def test_a_key_with_too_few_parts_is_an_error_of_ours() -> None:
+    with pytest.raises(TypeError, match=r"the key of artifact is \{environment\}/\{revision\}, with 2 parts and not 1"):
+        records.ARTIFACT.at("shop")
+
+
+def test_bookkeeping_and_the_unknown_are_not_shown() -> None:
+    bookkeeping = [record.kind for record in RECORDS.values() if record.says is None]
+    assert len(bookkeeping) > 20
+    assert {sentence_of(kind, {}) for kind in (*bookkeeping, "nonsense")} == {None}
 
 
 RELEASE = Release(environment="shop", revision="c" * 40, artifact="d", url="http://shop", previous="b" * 40)
@@ -117,6 +175,11 @@ ASKED = AskedFor(repository="r", number=7, url="https://forge.test/acme/shop/iss
 LINES: list[tuple[str, Value, str]] = [
     ("submitted", Submitted(by="ann"), "ann (signed in) asks for it"),
     ("asked-for", ASKED, "asked for by ann at https://forge.test/acme/shop/issues/7"),
+    (
+        "chosen",
+        ChosenAgent(agent="codex/one", reasons=("it is the cheapest that is good enough",)),
+        "chosen: codex/one, it is the cheapest that is good enough",
+    ),
     ("prepared", prepared(), "prepared on base bbbbbbbbbbbb (settings from lockgate.toml)"),
     ("prepared", REFUSED, "brief refused: no acceptance"),
     ("plan", Plan(steps=("a", "b")), "plan: 2 steps"),
@@ -245,8 +308,8 @@ LINES: list[tuple[str, Value, str]] = [
 
 @pytest.mark.parametrize(("kind", "value", "line"), LINES)
 def test_an_entry_is_told_from_its_stored_form(kind: str, value: Value, line: str) -> None:
-    assert told(kind, value.model_dump(mode="json")) == line
+    assert sentence_of(kind, value.model_dump(mode="json")) == line
 
 
 def test_each_teller_is_in_this_table() -> None:
-    assert {kind for kind, _, _ in LINES} == set(_TELLERS)
+    assert {kind for kind, _, _ in LINES} == set({kind for kind, record in RECORDS.items() if record.says})
