@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from domain.policy.change import Change
+from domain.policy.change_guards import GUARD_RULES
 from domain.policy.change_other_code import detects
 from domain.policy.change_surroundings import SURROUNDINGS_RULES
 from domain.policy.python_code import Found, dotted, newly, parsed, parsed_source, text_in
@@ -393,4 +394,5 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
         newly(_platform),
     ),
     *SURROUNDINGS_RULES,
+    *GUARD_RULES,
 )  # fmt: skip

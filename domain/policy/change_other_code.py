@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from domain.paths import matches
 from domain.policy.change import Change, text_of
+from domain.policy.change_native import native_knows
 from domain.policy.change_paths import CHECK_FILES
 from domain.policy.python_code import parsed
 from domain.policy.rule import Hit, Rule
@@ -334,10 +335,11 @@ OTHER_PERSON_RULES: tuple[Rule[Change], ...] = (
         "Product code that newly asks for NODE_ENV `test`, for Rust's debug_assertions or a thread's name, for its "
         "call stack, where its own program lies, which file was started or what Cargo says at run time, that "
         "imports Go's package testing, or asks for the type of `it`, `test` and their like, which may be variables. "
-        "And what `test-detection` refuses, where it moved from another file, makes a crate `no_std`, or stands in a "
+        "And code of C, Cython, Java and their like that names a variable of a test run; and what "
+        "`test-detection` refuses, where it moved from another file, makes a crate `no_std`, or stands in a "
         "set-up of tests or a svelte, nuxt or next.config.",
         "It can tell a test from a customer.",
         "pass what differs as a setting, or let a reviewer agree",
-        _asks,
+        lambda change: (*_asks(change), *native_knows(change)),
     ),
 )  # fmt: skip

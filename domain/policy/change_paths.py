@@ -30,7 +30,8 @@ DEPENDENCY_FILES = (
     "**/pip.conf", "**/uv.toml", "**/go.mod", "**/go.sum", "**/Cargo.toml", "**/Gemfile", "**/environment.yml",
     "**/vendor/**", "**/node_modules/**", "**/.yarn/cache/**", "**/.yarn/patches/**", "**/deno.json*",
     "**/hatch_build.py", "**/pdm_build.py", "**/build.rs", "**/binding.gyp", "**/meson.build", "**/CMakeLists.txt",
-    "**/pom.xml", "**/build.gradle*", "**/settings.gradle*", "**/gradle/wrapper/**",
+    "**/pom.xml", "**/build.gradle*", "**/settings.gradle*", "**/gradle/wrapper/**", "**/_vendor/**", "**/_vendored/**",
+    "**/vendored/**", "**/third_party/**", "**/thirdparty/**", "**/3rdparty/**",
 )  # fmt: skip
 DEPENDENCY_TABLES = (
     ("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",), ("build-system",),
@@ -75,6 +76,16 @@ BUILD_FILES = (
     "**/dodo.py", "**/MANIFEST.in", "**/.releaserc*", "**/.goreleaser*", "**/.bumpversion*",
 )  # fmt: skip
 """What builds, packs and releases by the developers' own hands."""
+TOOL_FILES = (
+    "**/.vscode/**", "**/.idea/**", "**/.zed/**", "**/.fleet/**", "**/.devcontainer/**", "**/.devcontainer.json",
+    "**/.gitpod.y*ml", "**/.envrc", "**/.husky/**", "**/.githooks/**", "**/lefthook.y*ml", "**/.lintstagedrc*",
+    "**/mise.toml", "**/.mise.toml", "**/.gitattributes", "**/compose*.y*ml", "**/Containerfile*", "**/Procfile",
+    "**/fly.toml", "**/render.yaml", "**/vercel.json", "**/netlify.toml", "**/serverless.y*ml", "**/*.tf",
+)  # fmt: skip
+"""What editors, shells, git and hosting services read by themselves: a task that starts when a folder is opened
+(https://code.visualstudio.com/docs/debugtest/tasks), variables of a directory (https://direnv.net), git's hooks, and
+how git shows a diff."""
+PROGRAMS = (".sh", ".bash", ".py", ".js", ".mjs", ".cjs", ".ts", ".rb", ".pl", ".ps1", ".bat")
 
 CHECK_FILES = (
     *RUN_FILES,
@@ -263,7 +274,38 @@ def _settings_changed(
     return check
 
 
+def _builds(change: Change) -> Iterator[Hit]:
+    what = "how it is built, tested or released is"
+    yield from _settings_changed((*CI_FILES, *BUILD_FILES, *TOOL_FILES), (), (), what)(change)
+    running = [path for path in change.base if matches(path, (".github/**", *CI_FILES, *BUILD_FILES, *_IMAGES))]
+    texts = {path: change.base[path].content for path in running if not path.endswith("MANIFEST.in")}
+    for path in change.changed:
+        if path not in change.base or change.is_test(path) or not _is_program(path, change.base[path].content):
+            continue
+        spelled = re.compile(rb"(?<![\w./-])(?:\./)?" + re.escape(path.encode()) + rb"(?![\w.-])")
+        if by := next((one for one, text in texts.items() if spelled.search(text)), None):
+            yield Hit(f"{by} runs this program, or names it", path)
+
+
+def _is_program(path: str, content: bytes) -> bool:
+    return PurePosixPath(path).suffix in PROGRAMS or (not PurePosixPath(path).suffix and content.startswith(b"#!"))
+
+
+_IMAGES = ("**/Dockerfile*", "**/Containerfile*")
+_INLINE = re.compile(r"^# /// script\s*$.*?^# ///\s*$", re.MULTILINE | re.DOTALL)
+"""https://packaging.python.org/en/latest/specifications/inline-script-metadata/"""
+
+
+def _inline(change: Change) -> Iterator[Hit]:
+    """Dependencies that a script brings in a comment."""
+    for path in change.present:
+        found = _INLINE.search(text_of(change.head, path) or "") if path.endswith(".py") else None
+        if found and found[0] not in (text_of(change.base, path) or ""):
+            yield Hit("the script says in a comment what is installed for it", path)
+
+
 def _dependencies(change: Change) -> Iterator[Hit]:
+    yield from _inline(change)
     yield from _settings_changed(DEPENDENCY_FILES, DEPENDENCY_TABLES, DEPENDENCY_SECTIONS, INSTALLED_IS)(change)
     named = _named_as_dependencies(change)
     for path in change.changed:
@@ -399,8 +441,8 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "dependencies", "change", PERSON,
         "Requirements, also in files of other names that pyproject.toml, setup.cfg or lockgate.toml names; lock files, "
-        "package manifests, vendored packages, build scripts such as build.rs; and in pyproject.toml and "
-        "setup.cfg what is depended on, built, and an entry point.",
+        "package manifests, vendored packages, build scripts such as build.rs; what a script says in a comment (PEP "
+        "723); and in pyproject.toml and setup.cfg what is depended on, built, and an entry point.",
         "A dependency is other people's code with this project's rights.",
         "a reviewer knows each new name and version",
         _dependencies,
@@ -417,10 +459,12 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "build-files", "change", PERSON,
         "What servers build, test and release by, whichever service it is (.travis.yml, azure-pipelines.yml, "
-        "Jenkinsfile, .buildkite/ and their like), and what people do so by: Makefile, justfile, MANIFEST.in.",
+        "Jenkinsfile, .buildkite/ and their like), and what people do so by: Makefile, justfile, MANIFEST.in; programs "
+        "that these run; and what editors, shells, git and hosting services read by themselves: .vscode/, "
+        ".devcontainer/, .envrc, .husky/, .gitattributes, compose.yaml and their like.",
         "It runs outside of Lockgate, with rights of its own, and decides what others see as green and what they get.",
         "a reviewer agrees, or it is put back",
-        _settings_changed((*CI_FILES, *BUILD_FILES), (), (), "how it is built, tested or released is"),
+        _builds,
     ),
     Rule(
         "agent-instructions", "change", PERSON,

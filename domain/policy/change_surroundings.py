@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from domain.policy.change import Change, is_python
+from domain.policy.change_native import native_reaches
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
 from domain.policy.python_code import Found, dotted, newly, parsed, text_in
 from domain.policy.rule import Hit, Rule
@@ -722,13 +723,15 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "reaches", "change", PERSON,
-        "Product code of Python or JavaScript that reaches other machines, other programs, code in files that are no "
+        "Product code that reaches other machines, other programs, code in files that are no "
         "modules, the machine below, or what decides which code others load (sys.path, sys.modules, the globals of a "
         "function), where nothing of base's product does; and the address of a host that no file "
         "of base names, docstrings and what is raised aside.",
         "It is a new power: a leak, a back door and code that no rule has read need it.",
         "do without it, or let a reviewer agree that the change needs it",
-        lambda change: (*_reaches(change), *_addresses(change), *reaches_script(change)),
+        lambda change: (
+            *_reaches(change), *_addresses(change), *reaches_script(change), *native_reaches(change)
+        ),
     ),
     Rule(
         "unreadable-code", "change", PERSON,

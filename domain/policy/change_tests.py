@@ -3,12 +3,13 @@
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from domain.detect.pip_files import is_requirements_file
 from domain.paths import matches
-from domain.policy.change import Change, is_python, text_of
+from domain.policy.change import Change, is_python, table_of, text_of
 from domain.policy.change_other_code import OTHER_PERSON_RULES, changed_functions, replaces
 from domain.policy.change_paths import DEPENDENCY_FILES, different_sections, different_tables
 from domain.policy.python_code import parsed
@@ -151,6 +152,28 @@ def _shadow(change: Change) -> Iterator[Hit]:
             yield Hit(f"this file would be imported in place of the module {module!r}", path)
 
 
+COMMANDS = frozenset(
+    ("pytest", "py.test", "python", "python3", "pip", "pip3", "uv", "uvx", "tox", "nox", "coverage", "hatch", "poetry",
+     "pdm", "mypy", "ruff", "flake8", "pylint", "git", "sh", "bash", "env", "make", "node", "npm", "npx", "pnpm",
+     "yarn", "go", "cargo", "sudo", "ssh", "curl", "docker")
+)  # fmt: skip
+
+
+def _commands(change: Change) -> Iterator[Hit]:
+    """Commands that an installation of the project puts in the place of others'."""
+    for path in change.present:
+        if PurePosixPath(path).name == "pyproject.toml":
+            base, head = table_of(change.base, path) or {}, table_of(change.head, path) or {}
+            new = _scripts(head) - _scripts(base)
+            yield from (Hit(f"it installs a command of its own as {name!r}", path) for name in sorted(new & COMMANDS))
+
+
+def _scripts(data: Mapping[str, Any]) -> set[str]:
+    project = data.get("project")
+    tables = (project.get(name) for name in ("scripts", "gui-scripts")) if isinstance(project, Mapping) else ()
+    return {name for table in tables if isinstance(table, Mapping) for name in table}
+
+
 def _shadowed(change: Change, path: str) -> str | None:
     """The module of a test tool or of Python that an import finds here first."""
     pure = PurePosixPath(path)
@@ -260,10 +283,11 @@ TEST_RULES: tuple[Rule[Change], ...] = (
         "A new conftest.py, sitecustomize.py, usercustomize.py, *.pth, package metadata; a module that is imported in "
         "place of pytest, unittest, a module of Python, a package that is installed or a module of base (a package "
         "beside a module of its name, a directory at the root beside src); code in a new __init__.py above tests of "
-        "base; a TestMain beside tests of Go; a macro of Rust or a global of JavaScript by the name of an assertion.",
+        "base; a TestMain beside tests of Go; a macro of Rust or a global of JavaScript by the name of an assertion; "
+        "and a command of the project by the name of Python, a test runner or another tool.",
         "It runs inside the test process and can make any result green.",
         "use another name, or put fixtures into the test file itself",
-        lambda change: (*_shadow(change), *replaces(change)),
+        lambda change: (*_shadow(change), *_commands(change), *replaces(change)),
     ),
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from domain.policy.change_paths import (
     CI_FILES,
     DEPENDENCY_FILES,
     DOCUMENTATION,
+    TOOL_FILES,
 )
 from domain.policy.reviewers import Owners, from_base, owned
 from domain.policy.rule import Hit, Rule, apply
@@ -100,7 +101,7 @@ def _owned(case: Passing) -> Iterator[Hit]:
 def _sensitive(case: Passing) -> Iterator[Hit]:
     globs = (
         *case.change.settings.sensitive_paths, *SENSITIVE_PATHS, *AGENT_INSTRUCTIONS, *DEPENDENCY_FILES, *CHECK_FILES,
-        *CI_FILES, *BUILD_FILES,
+        *CI_FILES, *BUILD_FILES, *TOOL_FILES,
     )  # fmt: skip
     for path in case.change.changed:
         if matches(path, globs):

@@ -209,6 +209,77 @@ token = random.randint(1, 9)  # BAD
 token = secrets.token_hex()
 colour = random.choice(colours)
 """),
+    "python-program-from-request": Example("a.py", """\
+import subprocess
+from flask import request
+subprocess.run(request.args["tool"].split(), check=True)  # BAD
+subprocess.check_output(["git", "log", request.args["ref"]])  # BAD
+subprocess.run(["git", "log", "--", str(int(request.args["n"]))], check=True)
+subprocess.run(["git", "status"], check=True)
+"""),
+    "python-code-from-request": Example("a.py", """\
+import importlib, logging.config
+from flask import request
+__import__(request.args["module"])  # BAD
+importlib.import_module("plugins." + request.args["name"])  # BAD
+logging.config.dictConfig(request.json)  # BAD
+importlib.import_module(PLUGINS[0])
+logging.config.dictConfig(CONFIG)
+"""),
+    "python-archive-unpacked": Example("a.py", """\
+import shutil
+shutil.unpack_archive(path, where)  # BAD
+shutil.unpack_archive(path, where, filter="data")
+"""),
+    "python-secret-logged": Example("a.py", """\
+import logging
+log = logging.getLogger(__name__)
+log.debug("signing with %r", secret_key)  # BAD
+log.info(f"login {user} {password}")  # BAD
+print("token", user.token)  # BAD
+_stderr("auth: %s %s" % (user, password))  # BAD
+log.debug("signing with %r", algorithm)
+log.info("no password was given")
+raise ValueError(token)
+"""),
+    "javascript-code-from-request": Example("a.js", """\
+app.get("/a", (req, res) => {
+  res.send(require(req.query.module)());  // BAD
+  import("./plugins/" + req.params.name);  // BAD
+  require("./plugins");
+});
+"""),
+    "javascript-program-from-request": Example("a.js", """\
+const { execFile } = require("child_process");
+app.get("/a", (req, res) => {
+  execFile(req.query.tool, ["-v"]);  // BAD
+  execFile("git", ["log", req.query.ref]);  // BAD
+  execFile("git", ["log", String(parseInt(req.query.n))]);
+});
+"""),
+    "javascript-prototype-pollution": Example("a.js", """\
+function merge(a, b) {
+  for (const key in b) {
+    if (typeof b[key] === "object") a[key] = merge(a[key] || {}, b[key]);  // BAD
+    else a[key] = b[key];
+  }
+}
+function safe(a, b) {
+  for (const key in b) {
+    if (key === "__proto__") continue;
+    a[key] = safe(a[key], b[key]);
+  }
+}
+function copied(a, b) {
+  for (const key in b) a[key] = b[key];
+}
+"""),
+    "javascript-secret-logged": Example("a.js", """\
+console.log("login", req.body.password);  // BAD
+logger.info(token);  // BAD
+console.log("login", user.name);
+console.log("no token");
+"""),
     "javascript-shell": Example("a.js", """\
 const cp = require("child_process");
 const { execSync } = require("child_process");

@@ -321,6 +321,15 @@ PERSON: dict[str, tuple[Changes, str]] = {
     "a test runner's mock, in a product": (
         {"web/a.js": "const { mock } = require('node:test')\n"}, "test-import"
     ),
+    "what an editor starts when the folder is opened": ({".vscode/tasks.json": "{}\n"}, "build-files"),
+    "what a shell takes when it enters": ({".envrc": "export A=1\n"}, "build-files"),
+    "attributes that hide a diff": ({"shop/.gitattributes": "*.py -diff\n"}, "build-files"),
+    "dependencies in a comment": (
+        {"tools/a.py": '# /// script\n# dependencies = ["rich"]\n# ///\n'}, "dependencies"
+    ),
+    "a copy of a package": ({"shop/_vendor/six.py": "X = 1\n"}, "dependencies"),
+    "C that asks for the test run": ({"shop/a.c": 'x = getenv("PYTEST_VERSION");\n'}, "test-environment"),
+    "Cython that starts a program": ({"shop/a.pyx": 'system(b"true")\n'}, "reaches"),
     "who is calling, by a traceback": (
         {"shop/app.py": APP + "def caller(error):\n    return error.__traceback__.tb_frame.f_back\n"},
         "stack-inspection",
