@@ -3,9 +3,9 @@
 import re
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from domain.paths import Glob
 from domain.project import ProjectSettings
@@ -46,6 +46,22 @@ def _without_secret(repository: str) -> str:
 Repository = Annotated[
     str, Field(min_length=1), AfterValidator(_without_secret), Field(json_schema_extra={"pattern": PLAIN_ADDRESS})
 ]
+
+_PULL = re.compile(r"refs/pull/([1-9][0-9]{0,9})/head")
+
+
+def _named(change: str) -> str:
+    name = change.removeprefix("refs/heads/")
+    if not name or _PULL.fullmatch(name):
+        return name
+    is_ref = name.startswith(("-", "/", "refs/")) or name.endswith(("/", ".lock", ".")) or ".." in name or "@{" in name
+    if is_ref or not name.isprintable() or re.search(r"[\s~^:?*\[\\]", name):
+        raise ValueError(f"{change!r} is neither a branch nor refs/pull/NUMBER/head")
+    return name
+
+
+Change = Annotated[str, Field(max_length=255), AfterValidator(_named)]
+"""A branch, without `refs/heads/`; or `refs/pull/NUMBER/head`, as GitHub names what a pull request holds."""
 
 NpmName = Annotated[str, Field(pattern=r"^(@[a-z0-9~._-]+/)?[a-z0-9~._-]+$", max_length=214)]
 """https://docs.npmjs.com/cli/configuring-npm/package-json#name"""
@@ -121,6 +137,11 @@ class Brief(Value):
     acceptance: Acceptance = Field(description="How we will know that it is done")
     environment: str | None = Field(None, description="Where to release it; empty ends with a merge")
     agent: str = Field("", description="An agent block, as kind/name, such as claude-code/mine")
+    change: Change = Field(
+        "",
+        description="A branch with a change that was made elsewhere, or refs/pull/NUMBER/head: it is judged as it is, "
+        "and no agent works on it; empty: the agent makes the change",
+    )
     roles: Roles = Field(Roles(), description="Other agents for single steps")
     race: Annotated[int, Field(ge=1, le=8, description="Tries side by side; the smallest that passes wins")] = 1
     branch: str = Field("", description="The branch to change; empty: the default branch of the repository")
@@ -140,20 +161,38 @@ class Brief(Value):
         (), description="npm packages that may bring install scripts; a reviewer must still agree"
     )
 
+    @model_validator(mode="after")
+    def _is_one_change(self) -> Self:
+        if self.change and self.race > 1:
+            raise ValueError("`race` is for agents: a `change` that was made elsewhere is one")
+        if self.change and self.change == self.branch:
+            raise ValueError(f"`change` and `branch` are both {self.change!r}: name the branch that it goes to")
+        return self
+
     @property
     def digest(self) -> str:
-        """Without a kind that says nothing: briefs from before there were kinds keep theirs."""
-        return digest_of(self.model_dump(mode="json", exclude={"kind"} if self.kind is Kind.OTHER else None))
+        """Without a kind or change that says nothing: briefs from before there were any keep theirs."""
+        silent = {"kind"} if self.kind is Kind.OTHER else set()
+        return digest_of(self.model_dump(mode="json", exclude=silent | (set() if self.change else {"change"})))
+
+    @property
+    def pull(self) -> int | None:
+        """The number of the pull request that holds the change; None: a branch does, or an agent makes it."""
+        found = _PULL.fullmatch(self.change)
+        return int(found[1]) if found else None
 
 
 Part = Literal["plan", "edit", "review"]
 
 
 def parts_of(brief: Brief) -> tuple[tuple[Part, str], ...]:
-    """(step, agent block) for every piece of work that the brief gives to an agent."""
+    """(step, agent block) for every piece of work that the brief gives to an agent. A change that was made elsewhere is
+    reviewed by one at most."""
     roles = brief.roles
     edits: list[tuple[Part, str]] = [("edit", each) for each in roles.edit or (brief.agent,)]
     reviews: list[tuple[Part, str]] = [("review", roles.review)] if roles.review else []
+    if brief.change:
+        return tuple(reviews)
     return (("plan", roles.plan or brief.agent), *edits, *reviews)
 
 

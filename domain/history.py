@@ -12,7 +12,7 @@ from typing import Any
 from domain.entry import Entry
 from domain.policy.reviewers import canonical_name
 from domain.records import BILL, LOOKED, VERDICT, At
-from domain.task import asking_key
+from domain.task import ELSEWHERE, asking_key
 from domain.value import Value
 
 KINDS = (
@@ -188,7 +188,8 @@ class History:
                 brief = body["brief"]
                 edit = tuple((brief.get("roles") or {}).get("edit") or ())
                 task.title, task.repository = str(brief["title"]), str(brief["repository"])
-                task.agents = tuple(dict.fromkeys(edit or (str(brief["agent"]),)))
+                named = (ELSEWHERE,) if brief.get("change") else edit or (str(brief["agent"]),)
+                task.agents = tuple(dict.fromkeys(named))
                 task.asked_at = task.asked_at or entry.at
             case "attempt":
                 number, lines = int(body["number"]), body["added_lines"] + body["removed_lines"]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from domain.brief import Brief, Budget, Repository
+from domain.paths import Glob
 from domain.pull_request import Person
 from domain.text import one_line
 from domain.value import Value
@@ -21,6 +22,8 @@ COMMAND = "/lockgate run"
 """A comment that is this, alone on its first line, starts a run as the label does."""
 LONGEST = 65_536
 """Characters of a body at GitHub."""
+MOST_ATTEMPTS = 20
+"""So often a pull request may be pushed to."""
 MOST_SHOWN = 5
 """Hidden passages that are shown to people."""
 
@@ -37,16 +40,23 @@ class IssueIntake(Value):
     budget: Budget = Field(Budget(), description="What each run may use")
     max_changed_lines: int = Field(400, ge=1, description="The most that an issue may ask for, and the default")
     closes: bool = Field(False, description="The merge of the pull request closes the issue")
+    pull_requests: bool = Field(True, description="The label or command at a pull request has it judged as it is")
+    may_change_tests: tuple[Glob, ...] = Field(
+        (), max_length=200, description="Globs of existing tests that a pull request may alter; a person sees each"
+    )
 
 
 class Issue(Value):
-    """An issue as a list tells it."""
+    """An issue, or a pull request, as a list tells it."""
 
     number: int
     url: str = Field(description="Its page, for people")
     is_open: bool
     labels: tuple[str, ...] = ()
     updated_at: datetime
+    by: Person | None = Field(None, description="Who opened it; None: a user who is gone")
+    is_pull: bool = Field(False, description="It is a pull request")
+    is_merged: bool = Field(False, description="It is one, and was merged")
 
 
 class IssueText(Value):
@@ -132,7 +142,8 @@ class IssueTold(Value):
 
 
 class IssueMark(Value):
-    """Up to where the issues of a repository were looked through. The first one is when that was switched on."""
+    """Up to where the issues of a repository were looked through. The first one is when that was switched on; one
+    of its own says so of pull requests."""
 
     at: datetime
 
@@ -147,6 +158,20 @@ class AskedFor(Value):
     closes: bool = Field(False, description="The merge closes it")
 
 
+def of_pull(brief: Brief, number: int, may_change_tests: tuple[str, ...]) -> Brief:
+    """The brief that a pull request's text is: its change is what it holds, no agent works on it, and what is pushed
+    costs nothing but the time of the gates."""
+    files = tuple(file.model_copy(update={"keep": False}) for file in brief.acceptance.files)
+    changed = {
+        "change": f"refs/pull/{number}/head",
+        "agent": "",
+        "acceptance": brief.acceptance.model_copy(update={"files": files}),
+        "may_change_tests": may_change_tests,
+        "budget": brief.budget.model_copy(update={"attempts": MOST_ATTEMPTS}),
+    }
+    return Brief.model_validate(brief.model_copy(update=changed).model_dump())
+
+
 class ReadIssue(NamedTuple):
     """A brief, or why there is none; and what nobody would have seen of the text, which is left out of it."""
 
@@ -156,9 +181,14 @@ class ReadIssue(NamedTuple):
 
 
 def read_issue(
-    text: IssueText, intake: IssueIntake, workshop: str, lint: Callable[[Brief], tuple[str, ...]]
+    text: IssueText,
+    intake: IssueIntake,
+    workshop: str,
+    lint: Callable[[Brief], tuple[str, ...]],
+    pull: int | None = None,
 ) -> ReadIssue:
-    """The brief that an issue is, as a form's headings or free text. `lint` says what else speaks against it."""
+    """The brief that an issue is, as a form's headings or free text; or a pull request, by its number. `lint` says what
+    else speaks against it."""
     if len(text.body) > LONGEST:
         return ReadIssue(None, (f"its text has {len(text.body):,} characters, and {LONGEST:,} are read",), ())
     if _DISGUISED.search(text.title) or _DISGUISED.search(text.body):
@@ -201,6 +231,7 @@ def read_issue(
     }
     try:
         brief = Brief.model_validate(fields)
+        brief = brief if pull is None else of_pull(brief, pull, intake.may_change_tests)
     except ValidationError as err:
         return ReadIssue(None, (*reasons, *_problems(err)), tuple(hidden))
     reasons += lint(brief)

@@ -34,6 +34,7 @@ class PullRequest(Value):
     state: PullState
     is_draft: bool = False
     merged_commit: str | None = Field(None, description="What was merged became this commit on `base`")
+    by: Person | None = Field(None, description="Who opened it; None: a user who is gone")
     ended_by: Person | None = Field(None, description="Who merged or closed it; None: nobody, or it is not said")
     is_branch_gone: bool = Field(False, description="It was closed, and `branch` is not there any more")
 
@@ -139,3 +140,5 @@ class Proposed(Value):
     branch: str
     head: str = Field(description="The judged commit: approvals of another one do not count")
     base: str = Field("", description="The branch that it has to lead to; empty: written by an older Lockgate")
+    judged: str = Field("", description="That commit on base, where the pull request is somebody else's; empty: ours")
+    by: str = Field("", description="Who opened it, if that is not us: their own approval does not count")

@@ -249,6 +249,13 @@ WAITS_FOR_FORGE = Record(
     "waits-for-forge", "{asked}", "WaitsForForge", lambda body: f"waits for its forge: {body['reason'][:200]}"
 )
 """Why the forge does not merge yet, or does not answer."""
+WAITS_FOR_PUSH = Record(
+    "waits-for-push",
+    "{asked}",
+    "WaitsForPush",
+    lambda body: f"waits for a push to {body['change']}, which is at {_short(body['source'])}",
+)
+"""What was refused of a change that was made elsewhere, and where it stood."""
 LACKING = Record(
     "lacking", "{asked}", "Lacking", lambda body: f"approved, and cannot be merged yet: {body['reason'][:200]}"
 )

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from domain.brief import Brief
+from domain.brief import Acceptance, Brief
 from domain.checks import Problem
 from domain.health import Identity
 from domain.project import ProjectSettings
@@ -52,6 +52,13 @@ class Prepared(Value):
     baseline: Suite | None = Field(None, description="Acceptance and existing tests as they are on base")
     refusals: tuple[str, ...] = Field((), description="Why the brief cannot be worked on; empty means go")
     warnings: tuple[str, ...] = ()
+    source: str | None = Field(None, description="Where the brief's `change` stood; None: an agent makes the change")
+    own_tests: bool = Field(False, description="The brief names no acceptance: the change's own new tests are it")
+
+    @property
+    def asked(self) -> Brief:
+        """The brief as it was asked for, with its branch: the next attempt may bring other tests of its own."""
+        return self.brief.model_copy(update={"acceptance": Acceptance()}) if self.own_tests else self.brief
 
 
 class Plan(Value):
@@ -80,8 +87,12 @@ class Feedback(Value):
     last_commit: str | None = Field(None, description="The attempt's commit, as a starting point")
 
 
+ELSEWHERE = "elsewhere"
+"""Who made a change, where none of our agents did: `elsewhere: NAME`."""
+
+
 class Attempt(Value):
-    """One change by the agent, as a commit that the platform made."""
+    """One change by the agent, or one that was made elsewhere, as a commit that the platform made."""
 
     number: int
     base: str
@@ -92,7 +103,8 @@ class Attempt(Value):
     removed_lines: int = 0
     problem: str | None = Field(None, description="Why there is no usable change")
     help: str | None = Field(None, description="What the agent needs a person for; it stopped there")
-    agent: str = Field("", description="Who made it, as kind/name of the agent block")
+    agent: str = Field("", description="Who made it, as kind/name of the agent block, or `elsewhere: NAME`")
+    source: str | None = Field(None, description="The commit elsewhere that this is on base; None: an agent made it")
     bounds: tuple[str, ...] = Field((), description="Globs of the paths that this agent's scope allows; empty: any")
     version: str = Field("", description="Of the agent's program, as it is pinned; empty: nobody knows")
     transcript: str | None = Field(None, description="Digest in the store of the agent's output")
@@ -455,3 +467,4 @@ class Question(Value):
     needs: tuple[Need, ...] = Field((), description="Who must approve what; empty: one approval, by anyone")
     signed_in: bool = Field(False, description="Only who is signed in at the door may approve")
     again: str = Field("", description="Why it is asked once more; empty: it is asked for the first time")
+    made_by: tuple[str, ...] = Field((), description="Who made the change elsewhere: their own approval does not count")

@@ -11,6 +11,7 @@ from flows.report import Passed, end, ended, judged, review_feedback, stuck, tur
 from tasks.deploy import deploy, first_release
 from tasks.health_check import health_check
 from tasks.merge import conflict, merge, rebase
+from tasks.people.elsewhere import until_pushed
 from tasks.people.questions import agreed_plan, helped
 from tasks.people.ready import until_ready
 from tasks.prepare import prepare
@@ -33,8 +34,9 @@ def _turns(run: str, brief: Brief) -> State:
     earlier: list[Attempt] = []
     intent: Plan | None = None
     for turn in range(1, brief.budget.attempts + 1):
+        until_pushed(run, brief, earlier, feedback)
         prepared = prepare(run, brief, turn)
-        brief = prepared.brief  # now it names its branch
+        brief = prepared.asked  # now it names its branch
         if prepared.refusals:
             return end(run, brief, End.REFUSED, prepared.refusals)
         if why := stuck(prepared, earlier, feedback):
@@ -55,8 +57,7 @@ def _turns(run: str, brief: Brief) -> State:
         if brief.environment is None:
             return end(run, brief, End.MERGED, commit=merged.commit)
         release = deploy(prepared, merged)
-        health = health_check(prepared, release)
-        if health.healthy:
+        if (health := health_check(prepared, release)).healthy:
             return end(run, brief, End.LIVE, commit=merged.commit, url=release.url)
         rollback(prepared, release, health)
         feedback.append(production_feedback(prepared, earlier[-1].number, release, health))
@@ -78,7 +79,6 @@ def _through(
 ) -> tuple[Prepared, Merged] | Approval | list[Feedback]:
     """Merged, and on which base; or a person's no; or what the agent has to mend."""
     evidence = with_rehearsal(prepared, passed.evidence)
-    attempt = evidence.attempt
     verdict = judged(prepared, evidence) if evidence.rehearsed else passed.verdict
     if verdict.is_refused:
         return [turned_back(evidence, verdict)]
@@ -87,14 +87,14 @@ def _through(
     while merged.asks_again:
         approval = review_gate(prepared, evidence, verdict)
         if approval.answer is Answer.CHANGES:
-            return [review_feedback(approval, attempt)]
+            return [review_feedback(approval, evidence.attempt)]
         if not approval.is_approved:
             return approval
         until_ready(prepared, evidence, approval)
         merged = merge(prepared, evidence, approval)
     if merged.commit:
         return prepared, merged
-    again = prepare(prepared.run_id, prepared.brief, attempt.number, merged.new_base)
-    moved = rebase(again, attempt)
+    again = prepare(prepared.run_id, prepared.asked, evidence.attempt.number, merged.new_base)
+    moved = rebase(again, evidence.attempt)
     tested = conflict(moved) if moved.problem else _gates(again, moved, [])
     return _through(again, tested, intent, earlier) if isinstance(tested, Passed) else [tested]

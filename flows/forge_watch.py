@@ -1,5 +1,8 @@
 """Asks hosted forges what people decided there about runs that wait, and wakes those. It decides nothing: the run asks
-the forge itself. A read that changed nothing is free (ETag), and a run that waits costs no process."""
+the forge itself. A read that changed nothing is free (ETag), and a run that waits costs no process.
+
+A change that was made elsewhere is asked about in the same round: whether its branch, hosted or not, has moved.
+"""
 
 import logging
 from datetime import UTC, datetime
@@ -9,12 +12,14 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 
 from blocks.workshop import Workshop
+from domain.brief import Brief
 from domain.errors import reason_of
 from domain.policy.reviewers import canonical_name
 from domain.ports import HostedForge
 from domain.pull_request import Proposed
-from domain.records import APPROVAL, QUESTION
+from domain.records import APPROVAL, QUESTION, WAITS_FOR_PUSH
 from domain.task import Approval, Question
+from tasks.people.elsewhere import PUSH, where
 from tasks.pull_request import AWAY, heard, pause_s
 from tasks.review_gate import LOOK, taken_back
 
@@ -53,11 +58,13 @@ def _woken(
         return None
     asks, _, about = str(run.state.state_details.pause_key or "").partition("-")
     mark = about.partition("-")[0]
-    if asks not in (AWAY, "forge", "review"):
+    if asks not in (AWAY, "forge", "review", PUSH):
         return None
     brief = run.parameters["brief"]
     if (own := brief.get("workshop", "default")) != "default":
         shop = Workshop.saved(own)
+    if asks == PUSH:
+        return _pushed(client, shop, run, Brief.model_validate(brief))
     host = shop.forge.hosted(brief["repository"])
     if host is None:
         return None
@@ -84,6 +91,16 @@ def _woken(
         return None
     said = _decided(shop, run, proposed.key)
     return _goes_on(client, run, f"{host.host} says {said} to pull request {number}", look) if said else None
+
+
+def _pushed(client: SyncPrefectClient, shop: Workshop, run: FlowRun, brief: Brief) -> str | None:
+    """A run goes on whose change stands elsewhere now, or can move no more."""
+    waits = shop.ledger.last(WAITS_FOR_PUSH.kind, run_id=str(run.id))
+    stands, over = where(shop, brief)
+    if waits is None or (stands == waits.body["source"] and not over):
+        return None
+    why = over or f"{brief.change} is at {str(stands)[:12]}"
+    return _goes_on(client, run, why, {"looked_by": f"lockgate, which asked {brief.repository}"})
 
 
 def _why_on(shop: Workshop, run: FlowRun, host: HostedForge, at: Proposed, mark: str) -> str | None:

@@ -23,13 +23,14 @@ from blocks.ledger import history
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, outdated, referred_to
 from domain.errors import LockgateError
-from domain.records import APPROVAL, ARTIFACT, DEPLOY_STARTED, LIVE, QUESTION, WAITS_FOR_WINDOW
+from domain.records import APPROVAL, ARTIFACT, DEPLOY_STARTED, LIVE, QUESTION, WAITS_FOR_PUSH, WAITS_FOR_WINDOW
 from domain.windows import closed
 from flows.endings import round_of
 from flows.resume import conclude, resume_crashed
 from tasks.pages import team
 from tasks.pages.bill import bill_of, publish
 from tasks.pages.show import bullets
+from tasks.people.elsewhere import PUSH
 from tasks.people.planting import plant
 from tasks.people.window import OVER, Waits
 from tasks.releasing import lease
@@ -56,6 +57,7 @@ def _round(workshop_name: str) -> list[str]:
             lambda: free_leases(client, shop),
             lambda: keep_serving(shop),
             lambda: expire_reviews(client, shop),
+            lambda: expire_pushes(client, shop),
             lambda: open_windows(client, shop),
             lambda: plant(shop),
             lambda: copies_swept(shop),
@@ -89,6 +91,19 @@ def expire_reviews(client: SyncPrefectClient, shop: Workshop) -> list[str]:
         answer = {"decision": "expired", "reviewer": "lockgate housekeeping", "comment": comment}
         client.resume_flow_run(run.id, run_input=answer)
         done.append(f"declined the review of run {run.id}: {comment}")
+    return done
+
+
+def expire_pushes(client: SyncPrefectClient, shop: Workshop) -> list[str]:
+    """Decline what waited for a push longer than `review_days`."""
+    done = []
+    since = datetime.now(UTC) - timedelta(days=shop.review_days)
+    asked = {entry.run_id: entry.at for entry in shop.ledger.still_open(WAITS_FOR_PUSH.kind)}
+    for run in _suspended(client, {run for run, at in asked.items() if at <= since}):
+        if run.state and str(run.state.state_details.pause_key).startswith(f"{PUSH}-"):
+            stop = f"nobody pushed in {shop.review_days:g} days"
+            client.resume_flow_run(run.id, run_input={"looked_by": "lockgate housekeeping", "stop": stop})
+            done.append(f"declined run {run.id}: {stop}")
     return done
 
 

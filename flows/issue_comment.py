@@ -35,6 +35,7 @@ def comment_of(
     if decided.brief:
         files = [f"- {inert(file.path)}" for file in decided.brief.acceptance.files]
         tests = [f"- {inert(test)}" for test in decided.brief.acceptance.tests]
+        tests += [] if files or tests else ["- its own new tests"]
         text = "\n\n".join((fence(decided.brief.goal, "text"), "Accepted by", "\n".join([*files, *tests])))
         parts.append(f"<details><summary>What counts: the text as it was then</summary>\n\n{text}\n\n</details>")
     return "\n\n".join(parts)
@@ -59,6 +60,9 @@ def _headline(decided: Decided, run_id: str | None, run: FlowRun | None, entries
         return f"**{'Cancelled' if state.type.value == 'CANCELLED' else 'Ended'}**: {inert(said)}"
     if state.type.value == "CANCELLING":
         return "**Being cancelled**"
+    newest = entries[-1].kind if entries else ""
+    if state.type.value == "PAUSED" and newest == "waits-for-push":
+        return f"**Waits for a push that mends it**{_so_far(entries)}"
     if state.type.value == "PAUSED":
         return f"**Waits for people**{_so_far(entries)}"
     return (
@@ -82,7 +86,7 @@ def _links(run_id: str | None, entries: Sequence[Entry], desk_url: str) -> list[
     """Addresses are the forge's own, or the block's."""
     proposed = next((one for one in reversed(entries) if one.kind == "pull-request"), None)
     links = []
-    if proposed is not None:
+    if proposed is not None and not proposed.body.get("judged"):
         pull = Proposed.model_validate(proposed.body)
         links.append(f"pull request #{pull.number}")
     if run_id is not None:

@@ -1,5 +1,6 @@
-"""Issues at hosted forges become runs, one for each label or command of somebody who may write there, and one comment
-tells how it goes. The inbox folder is in `intake.py`; what an issue's text means is in `domain/issues.py`.
+"""Issues and pull requests at hosted forges become runs, one for each label or command of somebody who may write there,
+and one comment tells how it goes. An agent works on an issue; what a pull request holds is judged as it is. The inbox
+folder is in `intake.py`; what an issue's text means is in `domain/issues.py`.
 
 Everything that decides is on record first: what was asked for, and from which text; then the run is made, under a key
 of its own; then it is told. So a round that is killed anywhere is taken up by the next one, and starts nothing twice.
@@ -40,6 +41,7 @@ from domain.issues import (
 )
 from domain.policy.brief_lint import lint_brief
 from domain.policy.issue_triggers import is_a_person, triggers, why_changed, why_stopped
+from domain.policy.reviewers import canonical_name
 from domain.ports import IssueForge
 from domain.records import ASKED_FOR, CANCELLED, ISSUE_MARK, ISSUE_RUN, ISSUE_TOLD, ISSUE_TRIGGER, NOT_CANCELLED
 from flows.issue_comment import FINAL, comment_of
@@ -57,8 +59,11 @@ log = logging.getLogger("lockgate")
 class Place:
     """What we remember of one repository between two rounds. All of it is found again without it."""
 
-    def __init__(self, host: IssueForge, number: int, started: datetime, since: datetime) -> None:
+    def __init__(
+        self, host: IssueForge, number: int, started: datetime, pulls_since: datetime, since: datetime
+    ) -> None:
         self.host, self.id, self.started, self.since = host, number, started, since
+        self.pulls_since = pulls_since
         self.done: dict[int, object] = {}
         """Issue → what it was like when all of its triggers were decided."""
         self.told: dict[int, str] = {}
@@ -128,13 +133,19 @@ def _place(shop: Workshop, host: IssueForge, intake: IssueIntake) -> Place:
     """Where we were. What was asked for before this was switched on starts nothing."""
     number = host.repository_id(intake.repository)
     key = f"issues/{host.host}/{number}/{intake.label.casefold()}"
+    marks = _marks(shop, host, intake, key)
+    pulls = _marks(shop, host, intake, f"{key}/pulls") if intake.pull_requests else marks
+    return Place(host, number, marks[0], pulls[0], max(marks) - OVERLAP)
+
+
+def _marks(shop: Workshop, host: IssueForge, intake: IssueIntake, key: str) -> list[datetime]:
+    """The first of them is when it was switched on."""
     first = shop.ledger.entries(run_id=key, kind=ISSUE_MARK.kind)
     if not first:
         now = host.moment(intake.repository)
         shop.ledger.record(key, *ISSUE_MARK.at(now.isoformat()), IssueMark(at=now))
         first = shop.ledger.entries(run_id=key, kind=ISSUE_MARK.kind)
-    marks = [IssueMark.model_validate(entry.body).at for entry in first]
-    return Place(host, number, marks[0], max(marks) - OVERLAP)
+    return [IssueMark.model_validate(entry.body).at for entry in first]
 
 
 class Book:
@@ -229,8 +240,11 @@ class _Work:
     def _decide(self, issue: Issue, commands: list[IssueComment]) -> bool:
         """Whether all of its triggers are decided."""
         self.go_on()
+        if issue.is_pull and not self._takes(issue):
+            return True
         events = self.host.issue_events(self.at, issue.number)
-        asked = triggers(events, commands, self.intake.label, self.place.started)
+        since = self.place.pulls_since if issue.is_pull else self.place.started
+        asked = triggers(events, commands, self.intake.label, since)
         decided = self.shop.ledger.entries(run_id=self._of(issue.number), kind=ISSUE_TRIGGER.kind)
         known = {entry.key for entry in decided}
         fresh = [one for one in asked if one.key not in known]
@@ -249,13 +263,18 @@ class _Work:
             return True
         for one in allowed[:-1]:
             self._record(issue, one, Answer.OVERTAKEN)
-        text = self.host.issue_text(self.at, issue.number)
+        text = self.host.issue_text(self.at, issue.number, is_pull=issue.is_pull)
         if why := why_changed(newest, text, self.host.issue_events(self.at, issue.number)):
             read = ReadIssue(None, (why,), ())
         else:
-            read = read_issue(text, self.intake, self.name, self._lint)
+            read = read_issue(text, self.intake, self.name, self._lint, issue.number if issue.is_pull else None)
         self._record(issue, newest, Answer.RUN if read.brief else Answer.REFUSED, read)
         return True
+
+    def _takes(self, pull: Issue) -> bool:
+        """Whether a label or command at this pull request can ask for anything. Our own are judged anyway."""
+        is_ours = pull.by is not None and canonical_name(pull.by.login) == canonical_name(self.host.me(self.at))
+        return self.intake.pull_requests and not is_ours
 
     def _may_ask(self, one: Trigger) -> bool:
         """Asked at this moment, by the user's id."""
@@ -305,7 +324,7 @@ class _Work:
             number=decided.number,
             url=decided.url,
             by=decided.trigger.by,
-            closes=self.intake.closes,
+            closes=self.intake.closes and decided.brief.pull is None,
         )
         run = str(made.id)
         self.shop.ledger.record(run, *ASKED_FOR.at(), asked)
@@ -336,7 +355,8 @@ class _Work:
     def _cancel(self, client: SyncPrefectClient, run: FlowRun, decided: Decided, issue: Issue | None) -> None:
         """Before it costs more. What merges or releases in this moment is not stopped half-way."""
         events = self.host.issue_events(self.at, decided.number) if issue else ()
-        why = why_stopped(decided.trigger, events, self.intake.label, is_open=issue is not None and issue.is_open)
+        is_wanted = issue is not None and (issue.is_open or issue.is_merged)  # a run knows what is merged without it
+        why = why_stopped(decided.trigger, events, self.intake.label, is_open=is_wanted)
         run_id, url = str(run.id), self.shop.ledger.url.get_secret_value()
         if why is None or held_by(url, run_id) or (run.state and run.state.type.value == "CANCELLING"):
             return

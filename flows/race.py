@@ -1,4 +1,7 @@
-"""A turn of the loop: one attempt, or several side by side of which the smallest that passes every gate goes on."""
+"""A turn of the loop: one attempt, or several side by side of which the smallest that passes every gate goes on.
+
+A change that was made elsewhere is an attempt, too: it is taken as it stands, and waited for if it has to be mended.
+"""
 
 from collections.abc import Callable
 
@@ -8,6 +11,7 @@ from domain.brief import entrants
 from domain.task import Attempt, Feedback, Plan, Prepared
 from flows.report import Passed
 from tasks.edit import edit, stop_others
+from tasks.people.elsewhere import take
 
 Gates = Callable[[Prepared, Attempt, list[Attempt]], Passed | Feedback]
 
@@ -18,10 +22,13 @@ def race(
     """The change that goes on, or what was wrong with each. Attempts are judged as they come in; once one has passed,
     those that still edit are stopped. Every attempt is added to `earlier`, the one that goes on last."""
     before = list(earlier)
-    running = [
-        edit.submit(prepared, intent, number, tuple(feedback), agent)
-        for number, agent in entrants(prepared.brief, turn).items()
-    ]
+    if prepared.brief.change:
+        running = [take.submit(prepared, turn)]
+    else:
+        running = [
+            edit.submit(prepared, intent, number, tuple(feedback), agent)
+            for number, agent in entrants(prepared.brief, turn).items()
+        ]
     passed: list[Passed] = []
     wrong: list[Feedback] = []
     for future in as_completed(running):

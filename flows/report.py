@@ -216,7 +216,8 @@ def stuck(prepared: Prepared, earlier: Sequence[Attempt], feedback: Sequence[Fee
     """Why another turn is of no use: nothing is left to spend, or the last ones got nowhere."""
     if not earlier:
         return None
-    return used_up(workshop_of(prepared.brief), prepared) or no_progress(earlier, feedback)
+    over = used_up(workshop_of(prepared.brief), prepared)
+    return over if over or prepared.brief.change else no_progress(earlier, feedback)  # who pushes knows when to stop
 
 
 def turned_down(attempt: Attempt, earlier: Sequence[Attempt]) -> Feedback | None:
@@ -225,7 +226,7 @@ def turned_down(attempt: Attempt, earlier: Sequence[Attempt]) -> Feedback | None
         return Feedback(attempt=attempt.number, source=HELP, points=(attempt.help,))
     if attempt.problem:
         return Feedback(attempt=attempt.number, source="policy", points=(attempt.problem,))
-    if is_repetition(attempt, earlier):
+    if attempt.source is None and is_repetition(attempt, earlier):  # who pushed it again wants it looked at again
         point = "this is the same change as an earlier attempt that was turned down: no progress"
         return Feedback(attempt=attempt.number, source="policy", points=(point,), last_commit=attempt.commit)
     return None

@@ -31,8 +31,9 @@ def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
         return
     if decision == "approve" and asked.signed_in:
         raise InputError("only who is signed in may approve this change: `lockgate login` at the door, with a token")
-    if decision == "approve" and not may_approve(asked.needs, reviewer):
-        raise InputError(f"{reviewer} may not approve this change; who may: {', '.join(asked.reviewers)}")
+    if decision == "approve" and not may_approve(asked.needs, reviewer, asked.made_by):
+        who = ", ".join(asked.reviewers) or f"anybody else than {', '.join(asked.made_by)}, who made it"
+        raise InputError(f"{reviewer} may not approve this change; who may: {who}")
     _resume(run_id, {"decision": decision, "reviewer": reviewer, "comment": comment, "mark": asked.fingerprint[:16]})
 
 

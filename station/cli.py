@@ -230,6 +230,10 @@ def run(
     ] = False,
     as_json: Json = False,
     repository: Annotated[str | None, typer.Option(help="Instead of the brief's repository")] = None,
+    change: Annotated[
+        str | None,
+        typer.Option(help="A branch with a change that was made elsewhere: it is judged, and no agent works"),
+    ] = None,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key never starts a second run")] = None,
 ) -> None:
     """Submit a brief. With --wait: 0 live or merged, 1 declined, 2 refused or wrong use, 3 gave up, 4 frozen."""
@@ -238,7 +242,7 @@ def run(
 
     if wait:
         settings.need_station("--wait")
-    run_id = submit.submit(read_brief(brief, repository=repository), key=key)
+    run_id = submit.submit(read_brief(brief, repository=repository, change=change), key=key)
     if not as_json:
         print(f"run {run_id}\n{submit.run_url(run_id)}", flush=True)
     if not wait:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from blocks.ledger.reading import Reader
 from domain.errors import LedgerError
-from domain.records import WAITS_FOR_FORGE
+from domain.records import WAITS_FOR_FORGE, WAITS_FOR_PUSH
 from domain.text import one_line
 from station import api, settings
 
@@ -21,6 +21,7 @@ KINDS = {
     "questions": ("questions", "lockgate answer {run}"),
     "ready": ("something that is lacking", "lockgate status {run}"),
     "forge": ("its forge's rules", "lockgate status {run}"),
+    "push": ("a push that mends it", "lockgate status {run}"),
     "away": ("its forge to answer", "lockgate status {run}"),
 }
 """How the key of a suspended run begins → what it waits for, and what shows that."""
@@ -38,8 +39,8 @@ class Waiting(NamedTuple):
     why: str = ""
 
 
-AT_FORGE = ("forge", "away")
-"""They go on by themselves, once somebody did something at the forge: the reason says what."""
+AT_FORGE = ("forge", "away", "push")
+"""They go on by themselves, once somebody did something at the forge or the branch: the reason says what."""
 SUSPENDED = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED"]}}}
 
 
@@ -88,7 +89,7 @@ def _reasons(runs: Sequence[str]) -> dict[str, str]:
     said = {}
     for url in sorted(set(api.ledger_urls().values())):
         with contextlib.suppress(LedgerError):  # what waits is shown all the same
-            for entry in Reader(url).entries(kinds=(WAITS_FOR_FORGE.kind,), runs=runs):
+            for entry in Reader(url).entries(kinds=(WAITS_FOR_FORGE.kind, WAITS_FOR_PUSH.kind), runs=runs):
                 said[entry.run_id] = str(entry.body["reason"])
     return said
 

@@ -1,7 +1,7 @@
 """edit: the agent works in a sandbox; what leaves it is a commit that the platform made."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 from blocks.memory import Memory
@@ -125,17 +125,27 @@ def _result(
         raise AgentError(f"{err} but {', '.join(ignored.found[:5])}, which .gitignore on base leaves out") from err
 
 
-def commit_attempt(shop: Workshop, prepared: Prepared, number: int, tree: Tree) -> Attempt:
+def commit_attempt(
+    shop: Workshop, prepared: Prepared, number: int, tree: Tree, authors: Sequence[str] = (), source: str = ""
+) -> Attempt:
     """The tree as a commit on base, with the acceptance files that the brief keeps. Raises AgentError if nothing
-    changed but those."""
+    changed but those. `authors`: who wrote it elsewhere, the first of them its author; `source`: the commit there.
+
+    What a pull request holds is merged as it is: nothing is added to it.
+    """
     brief = prepared.brief
     base = shop.forge.tree(brief.repository, prepared.base)
-    tree = tree if tree == base else with_acceptance(tree, base, brief)
+    tree = tree if tree == base or brief.pull else with_acceptance(tree, base, brief)
+    elsewhere = [f"Co-authored-by: {name}\n" for name in authors[1:20]] + [f"Lockgate-Change: {source}\n"] * bool(
+        source
+    )
     message = (
         f"{brief.title}\n\n{brief.goal.strip()}\n\n"
         f"Lockgate-Run: {prepared.run_id}\nLockgate-Attempt: {number}\nLockgate-Brief: {brief.digest}\n"
+        f"{''.join(elsewhere)}"
     )
-    commit, tree_id = shop.forge.commit(brief.repository, prepared.base, tree, message, f"lockgate/{brief.agent}")
+    author = authors[0] if authors else f"lockgate/{brief.agent}"
+    commit, tree_id = shop.forge.commit(brief.repository, prepared.base, tree, message, author)
     changes = shop.forge.changes(brief.repository, prepared.base, commit)
     given = {file.path: file.content.encode() for file in brief.acceptance.files}
     own = [(added, removed) for path, added, removed in changes if path not in given or _is_other(tree, path, given)]

@@ -11,6 +11,7 @@ from domain.records import CANCELLED, MERGED, NOT_CANCELLED, PULL_REQUEST, sente
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
 from tasks.edit import commit_attempt, pack_commit
 from tasks.pages import show
+from tasks.people.elsewhere import on_base
 from tasks.pull_request import is_merged, merge_there, tell_asked_again
 from tasks.releasing import lease
 from tasks.review_gate import ask_again, fingerprint, taken_back, unapproved
@@ -109,6 +110,11 @@ def rebase(prepared: Prepared, attempt: Attempt) -> Attempt:
     if prepared.refusals:
         problem = f"{prepared.brief.branch} moved to {tip[:12]}: {prepared.refusals[0]}"
         return Attempt(number=attempt.number, base=tip, commit=None, problem=problem)
+    if attempt.source:
+        moved = on_base(shop, prepared, attempt.number, attempt.source)
+        if moved.commit:
+            pack_commit(shop, prepared, moved.commit)
+        return moved
     rebased = shop.forge.rebase(prepared.brief.repository, attempt.base, attempt.commit or attempt.base, tip)
     if rebased is None:
         problem = f"{prepared.brief.branch} moved to {tip[:12]} and the change conflicts with it: make it again on top"

@@ -25,7 +25,9 @@ from domain.paths import is_among, matches
 from domain.policy import lint_brief
 from domain.policy.baseline import base_refusals, base_warnings
 from domain.policy.by_record import cheapest
+from domain.policy.elsewhere import ACCEPTED_BY_ITSELF, MADE_ELSEWHERE, NO_TESTS, own_tests
 from domain.project import ProjectSettings
+from domain.pull_request import PullState
 from domain.records import CHOSEN, PREPARED
 from domain.services import looked_for
 from domain.task import Prepared
@@ -65,6 +67,10 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         settings = with_locked_commands(settings, brief, tree)
         _check_commands(brief, settings, source)
         run_of(tree, settings, beside="")
+        change, own = None, False
+        if brief.change:
+            change = _stands(shop, run_id, brief, attempt if moved_to else None)
+            brief, own = with_own_tests(brief, tree, shop.forge.tree(brief.repository, change), settings)
         installed = installation(shop, settings, tree)
         settings = with_sources(settings, installed.projects)
         shop.claim_store()
@@ -87,6 +93,8 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         requirements=installed.requirements,
         projects=installed.projects,
         refusals=(*lint_brief(brief, environments=shop.targets), *_release_refusals(brief, settings, tree)),
+        source=change,
+        own_tests=own,
     )
     is_tested = not prepared.refusals
     seen, ran = abreast(
@@ -94,6 +102,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         lambda: measured(shop, prepared, tree, attempt) if is_tested else None,
     )
     warnings = (
+        *_of_elsewhere(prepared),
         *missing,
         *(finding.sentence for finding in seen.result()),
     )
@@ -125,7 +134,7 @@ def check_repository(shop: Workshop, brief: Brief) -> None:
 def with_agent(shop: Workshop, run_id: str, brief: Brief) -> Brief:
     """The brief with the agent that the record chooses, where it leaves that to the team; on record, with the reasons.
     Safe to repeat. Raises InputError where the record of none passes."""
-    if brief.agent != CHEAPEST:
+    if brief.agent != CHEAPEST or brief.change:
         return brief
     known = shop.ledger.find(run_id, *CHOSEN.at(), ChosenAgent)
     if known is None:
@@ -154,6 +163,49 @@ def _why_not(shop: Workshop, brief: Brief, agent: str) -> str | None:
 def _spent(shop: Workshop, agent: str) -> float:
     """What an agent's calls cost this week."""
     return this_week(shop.ledger.url.get_secret_value()).get(agent, 0.0)
+
+
+def _stands(shop: Workshop, run: str, brief: Brief, attempt: int | None) -> str:
+    """Where the brief's change stands; where it stood, if this attempt was prepared before. Raises InputError if it is
+    not there, or leads elsewhere."""
+    if attempt and (known := shop.ledger.find(run, *PREPARED.at(attempt), Prepared)) and known.source:
+        if not shop.forge.has(brief.repository, known.source):
+            shop.forge.source(brief.repository, brief.change)  # another machine: with its branch it comes here
+        return known.source
+    if brief.change == brief.branch:
+        raise InputError(f"the change is {brief.branch}, the branch that it would go to: name another one")
+    source = shop.forge.source(brief.repository, brief.change)
+    host = shop.forge.hosted(brief.repository) if brief.pull else None
+    if host and brief.pull:
+        pull = host.pull_request(brief.repository, brief.pull)
+        if pull.state is not PullState.OPEN:
+            raise InputError(f"pull request {brief.pull} is {pull.state}: only an open one can be merged")
+        if pull.base != brief.branch:
+            raise InputError(
+                f"pull request {brief.pull} leads to {pull.base}, and the branch here is {brief.branch}: lead it there "
+                "or name its branch as `branch` of the brief"
+            )
+    return source
+
+
+def with_own_tests(brief: Brief, base: Tree, head: Tree, settings: ProjectSettings) -> tuple[Brief, bool]:
+    """The brief of a change that was made elsewhere, and whether the change's own new tests are its acceptance: if it
+    names none. Raises InputError if there are none either. A pull request is merged without what the brief adds."""
+    is_own = brief.acceptance.is_empty
+    files = own_tests(base, head, settings) if is_own else brief.acceptance.files
+    if is_own and not files:
+        raise InputError(NO_TESTS)
+    if brief.pull:
+        files = tuple(file.model_copy(update={"keep": False}) for file in files)
+    acceptance = brief.acceptance.model_copy(update={"files": files})
+    return brief.model_copy(update={"acceptance": acceptance}), is_own
+
+
+def _of_elsewhere(prepared: Prepared) -> tuple[str, ...]:
+    """What is to be known of a change that none of our agents made. What is warned of passes no gate alone."""
+    files = ", ".join(file.path for file in prepared.brief.acceptance.files[:10])
+    own = (ACCEPTED_BY_ITSELF.format(files),) if prepared.own_tests else ()
+    return (MADE_ELSEWHERE, *own) if prepared.source else ()
 
 
 def _ended(settings: ProjectSettings) -> list[str]:

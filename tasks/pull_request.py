@@ -34,17 +34,33 @@ from domain.pull_request import (
     Status,
     StatusState,
 )
-from domain.records import ASKED_FOR, MERGED, PLAN, PULL_REQUEST, REVERT, REVERTED, REVERTING, WAITS_FOR_FORGE
+from domain.records import (
+    ASKED_FOR,
+    ATTEMPT,
+    MERGED,
+    PLAN,
+    PULL_REQUEST,
+    REVERT,
+    REVERTED,
+    REVERTING,
+    SCANNED,
+    TESTED,
+    WAITS_FOR_FORGE,
+)
 from domain.task import (
     Approval,
+    Attempt,
     Evidence,
+    Feedback,
     Finding,
     Merged,
     Outcome,
     Plan,
     Prepared,
     Question,
+    Scanned,
     Severity,
+    Tested,
     Verdict,
 )
 from domain.text import block, one_line
@@ -88,6 +104,8 @@ def propose(prepared: Prepared, evidence: Evidence, verdict: Verdict, mark: str)
     host, commit = shop.forge.hosted(brief.repository), evidence.attempt.commit
     if host is None or commit is None:
         return None
+    if brief.pull:
+        return _at_their_own(shop, prepared, evidence, verdict, mark, host)
     branch = branch_of(shop, run)
     before = [one for one in _proposals(shop, run) if one.branch == branch]
     other = shop.forge.publish(brief.repository, branch, commit, [one.head for one in before])
@@ -116,6 +134,63 @@ def propose(prepared: Prepared, evidence: Evidence, verdict: Verdict, mark: str)
         base=brief.branch or "",
     )
     return shop.ledger.record(run, *PULL_REQUEST.at(mark), proposed)
+
+
+def _at_their_own(
+    shop: Workshop, prepared: Prepared, evidence: Evidence, verdict: Verdict, mark: str, host: HostedForge
+) -> Proposed:
+    """What the gates say of a pull request that somebody else opened, at its head and in our comment. Nothing is
+    pushed, and its text stays theirs."""
+    brief, run, attempt = prepared.brief, prepared.run_id, evidence.attempt
+    number, head = brief.pull or 0, attempt.source or ""
+    pull = host.pull_request(brief.repository, number)
+    host.report(brief.repository, head, statuses(evidence))
+    host.report(brief.repository, head, (_summary(StatusState.PENDING, "no gate refuses it; waits for a review"),))
+    if pull.state is PullState.OPEN:
+        owners = owners_of(shop.forge.tree(brief.repository, prepared.base))
+        asked = needs(prepared, owners, attempt.changed_paths)
+        names = [name for need in asked for name in need.names]
+        host.ask_reviewers(brief.repository, number, [one for one in names if not (pull.by and one == pull.by.login)])
+    host.comment(brief.repository, number, f"lockgate:{run}", description(shop, prepared, evidence, verdict, host))
+    proposed = Proposed(
+        host=host.host,
+        repository=brief.repository,
+        number=number,
+        url=pull.url,
+        branch=pull.branch,
+        head=head,
+        base=brief.branch,
+        judged=attempt.commit or "",
+        by=pull.by.login if pull.by else "",
+    )
+    return shop.ledger.record(run, *PULL_REQUEST.at(mark), proposed)
+
+
+@step("pull_request", "pull_request-{attempt.number}-refused")
+def tell_refused(run: str, brief: Brief, attempt: Attempt, why: Feedback) -> None:
+    """What is wrong with a change that somebody opened a pull request for: at its head, and in our comment. For any
+    other there is nowhere to say it. Safe to repeat; not repeated once a newer attempt has spoken."""
+    shop = workshop_of(brief)
+    host = shop.forge.hosted(brief.repository) if brief.pull else None
+    if host is None or brief.pull is None or attempt.source is None:
+        return
+    tested = shop.ledger.find(run, *TESTED.at(attempt.commit), Tested) if attempt.commit else None
+    scanned = shop.ledger.find(run, *SCANNED.at(attempt.commit), Scanned) if attempt.commit else None
+    if tested and scanned:
+        host.report(
+            brief.repository, attempt.source, statuses(Evidence(attempt=attempt, tested=tested, scanned=scanned))
+        )
+    first = why.points[0] if why.points else why.source
+    state = _summary(StatusState.FAILURE, f"waits for a push: {one_line(' '.join(first.split()))}")
+    host.report(brief.repository, attempt.source, (state,))
+    more = f"\n- … and {len(why.points) - MOST_FINDINGS} more" if len(why.points) > MOST_FINDINGS else ""
+    points = "\n".join(f"- {inert(point)}" for point in why.points[:MOST_FINDINGS]) + more
+    desk = f" [The desk]({host.desk_url.rstrip('/')}/desk/task/{run}) has the whole story." if host.desk_url else ""
+    text = (
+        f"**Refused** by {inert(why.source)} · attempt {attempt.number} · {inert(attempt.source)}\n\n{points}\n\n"
+        f"Push what mends it: that is the next attempt. Close the pull request to end it.{desk}"
+    )
+    host.comment(brief.repository, brief.pull, f"lockgate:{run}", text)
 
 
 def branch_of(shop: Workshop, run: str) -> str:
@@ -149,14 +224,25 @@ def description(shop: Workshop, prepared: Prepared, evidence: Evidence, verdict:
         f"… and {len(findings) - MOST_FINDINGS} more" if len(findings) > MOST_FINDINGS else "",
         "## Why a person\n\n" + "\n".join(f"- {inert(one)}" for one in verdict.reasons) if verdict.reasons else "",
         _opinion(evidence),
-        f"An approval counts for commit {inert(str(a.commit))} alone, while its branch stands there. Request changes, "
-        "with comments at lines, and the agent gets them. Push nothing to this branch; the platform merges it.",
+        _how_to_answer(a),
         f"[The desk]({host.desk_url.rstrip('/')}/desk/task/{prepared.run_id}) has the whole story."
         if host.desk_url
         else f"Run {inert(prepared.run_id)}.",
         asked_for(shop, prepared.run_id),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def _how_to_answer(attempt: Attempt) -> str:
+    if attempt.source:
+        return (
+            f"An approval counts for commit {inert(attempt.source)} alone, while the branch stands there. What is "
+            "pushed is the next attempt, and judged again. The platform merges it."
+        )
+    return (
+        f"An approval counts for commit {inert(str(attempt.commit))} alone, while its branch stands there. Request "
+        "changes, with comments at lines, and the agent gets them. Push nothing to this branch; the platform merges it."
+    )
 
 
 def asked_for(shop: Workshop, run: str) -> str:
@@ -350,7 +436,7 @@ def merge_there(
     Raises Unapproved if the pull request holds anything but what was judged, or was closed; NotYet where the forge
     refuses for now; ForgeError where it refuses for good, or where what came out is not what was tested.
     """
-    brief, head = prepared.brief, evidence.attempt.commit or ""
+    brief, head = prepared.brief, proposed.head
     host = shop.forge.hosted(brief.repository)
     if host is None:
         raise ForgeError(
@@ -365,9 +451,10 @@ def merge_there(
         raise Unapproved(f"{pull.url} was closed without a merge")
     if pull.state is not PullState.MERGED and (tip := shop.forge.base(brief.repository, brief.branch)) != prepared.base:
         return None, tip
-    _, _, message = shop.forge.message(brief.repository, head).partition("\n")
+    _, _, message = shop.forge.message(brief.repository, evidence.attempt.commit or "").partition("\n")
     allowed()
-    answer = host.merge(brief.repository, pull, head, f"{_title(brief)} (#{pull.number})", message.strip())
+    title = f"{_title(brief)} (#{pull.number})"
+    answer = host.merge(brief.repository, pull, head, title, message.strip(), one=bool(proposed.judged))
     if answer.commit is None:
         tip = shop.forge.base(brief.repository, brief.branch)
         if tip != prepared.base:
@@ -512,8 +599,11 @@ def tell_end(shop: Workshop, brief: Brief, outcome: Outcome) -> None:
     """How the run ended, in our comment at its newest pull request; where it was not merged, as its status too."""
     try:
         known = _proposals(shop, outcome.run_id)
-        host = shop.forge.hosted(brief.repository) if known else None
+        host = shop.forge.hosted(brief.repository) if known or brief.pull else None
         if host is None:
+            return
+        if brief.pull:
+            _tell_theirs(shop, host, brief.repository, brief.pull, outcome)
             return
         text = "\n".join(
             [f"**{outcome.end}**: {inert(outcome.sentence)}", *(f"- {inert(one)}" for one in outcome.reasons)]
@@ -526,10 +616,26 @@ def tell_end(shop: Workshop, brief: Brief, outcome: Outcome) -> None:
         _log_that(err)
 
 
+def _tell_theirs(shop: Workshop, host: HostedForge, repository: str, number: int, outcome: Outcome) -> None:
+    """The same at somebody else's pull request. What asked for the run there tells its end by itself."""
+    run = outcome.run_id
+    last = shop.ledger.last(ATTEMPT.kind, run_id=run)
+    if outcome.commit is None and last and last.body.get("source"):
+        host.report(repository, str(last.body["source"]), (_summary(StatusState.FAILURE, outcome.sentence),))
+    asked = shop.ledger.find(run, *ASKED_FOR.at(), AskedFor)
+    if asked is None or asked.number != number:
+        reasons = "".join(f"\n- {inert(one)}" for one in outcome.reasons)
+        host.comment(
+            repository, number, f"lockgate:{run}/end", f"**{outcome.end}**: {inert(outcome.sentence)}{reasons}"
+        )
+
+
 def _comment(shop: Workshop, host: HostedForge, run: str, head: str | None, text: str) -> None:
-    proposed = next((one for one in reversed(_proposals(shop, run)) if one.head == head), None)
+    """`head`: the judged commit. What the gates said at somebody else's pull request stays beside it."""
+    proposed = next((one for one in reversed(_proposals(shop, run)) if head in (one.head, one.judged)), None)
     if proposed:
-        host.comment(proposed.repository, proposed.number, f"lockgate:{run}", text)
+        marker = f"lockgate:{run}/end" if proposed.judged else f"lockgate:{run}"
+        host.comment(proposed.repository, proposed.number, marker, text)
 
 
 def _log_that(err: Exception) -> None:

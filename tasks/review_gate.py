@@ -116,6 +116,7 @@ def ask(prepared: Prepared, evidence: Evidence, verdict: Verdict) -> Question | 
         reviewers=tuple(dict.fromkeys(name for need in asked for name in need.names)),
         needs=asked,
         signed_in=only,
+        made_by=(proposed.by,) if (proposed := proposed_at(shop, prepared.run_id, mark)[0]) and proposed.by else (),
     )
     shop.ledger.record(prepared.run_id, *QUESTION.at(mark), question)
     return question  # who must approve comes from base, not from what a version that knew less has asked
@@ -402,9 +403,9 @@ def _may_answer(question: Question, answer: Review, signed_in: bool) -> bool:
     if answer.decision == "approve" and question.signed_in and not signed_in:
         get_run_logger().warning("%s only claims this name: %s; asking again", answer.reviewer, SIGNED_IN)
         return False
-    if answer.decision != "approve" or may_approve(question.needs, answer.reviewer):
+    if answer.decision != "approve" or may_approve(question.needs, answer.reviewer, question.made_by):
         return True
-    who = ", ".join(question.reviewers) or f"anyone not called {POLICY!r}"
+    who = ", ".join(question.reviewers) or f"anyone not called {' or '.join(map(repr, (POLICY, *question.made_by)))}"
     get_run_logger().warning("%s may not approve (reviewers: %s); asking again", answer.reviewer, who)
     return False
 

@@ -36,7 +36,8 @@ def security_scan(prepared: Prepared, attempt: Attempt) -> Scanned:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for found in pool.map(lambda scanner: scanner.scan(base, head, attempt.changed_paths), scanners):
             findings += found
-    of_brief = [_of_brief(finding, brief, head) for finding in merged(findings)]
+    seen = merged(findings)
+    of_brief = seen if prepared.own_tests else [_of_brief(finding, brief, head) for finding in seen]
     kept, suppressed = apply_suppressions(of_brief, prepared.settings.suppress, _day(shop, run))
     scanned = Scanned(
         commit=attempt.commit,

@@ -76,9 +76,9 @@ MOST_ANNOTATIONS = 50
 MERGEABLE = ("clean", "unstable", "has_hooks", "behind", "dirty")
 WRITERS = ("write", "maintain", "admin")
 
-_ISSUE = """
+_TEXT = """
 query($owner: String!, $name: String!, $number: Int!) {
-  repository(owner: $owner, name: $name) { issue(number: $number) { title body lastEditedAt } } }"""
+  repository(owner: $owner, name: $name) { WHAT(number: $number) { title body lastEditedAt } } }"""
 _READY = "mutation($id: ID!) { markPullRequestReadyForReview(input: {pullRequestId: $id}) { pullRequest { isDraft } } }"
 _THREADS = """
 query($owner: String!, $name: String!, $number: Int!, $after: String) {
@@ -186,6 +186,7 @@ class GitHub(HostedBlock):
             state=state,
             is_draft=bool(one.get("draft")),
             merged_commit=one["merge_commit_sha"] if one["merged"] else None,
+            by=_person(one["user"]) if one.get("user") else None,
             ended_by=self._ended_by(repository, one),
             is_branch_gone=state is PullState.CLOSED and self._is_gone(repository, one),
         )
@@ -201,6 +202,9 @@ class GitHub(HostedBlock):
         return _person(by) if by else None
 
     def _is_gone(self, repository: str, pull: Mapping[str, Any]) -> bool:
+        """A fork's branch is not looked for: it may be nobody's to see."""
+        if _repo_of(pull["head"]) != _repo_of(pull["base"]):
+            return False
         branch = quote(pull["head"]["ref"], safe="/")
         try:
             self._get(repository, f"/repos/{_path(repository)}/git/ref/heads/{branch}")
@@ -368,13 +372,13 @@ class GitHub(HostedBlock):
             raise ForgeError(f"{self.host} does not say what time it is") from None
 
     def issues(self, repository: str, label: str, since: datetime) -> tuple[Issue, ...]:
-        """Open issues with this label that changed since then. Pull requests are none."""
+        """Open issues and pull requests with this label that changed since then."""
         query = f"labels={quote(label, safe='')}&state=open"
         found = self._since(repository, f"/repos/{_path(repository)}/issues", query, since)
-        return tuple(_issue(one) for one in found if "pull_request" not in one)
+        return tuple(_issue(one) for one in found)
 
     def issue(self, repository: str, number: int) -> Issue | None:
-        """As it stands now; None: it was deleted or moved elsewhere, or is a pull request."""
+        """As it stands now, a pull request as well; None: it was deleted or moved elsewhere."""
         try:
             one = self._get(repository, f"/repos/{_path(repository)}/issues/{number}")
         except Moved:
@@ -384,13 +388,14 @@ class GitHub(HostedBlock):
             if err.code == 410:
                 return None
             raise
-        return None if "pull_request" in one else _issue(one)
+        return _issue(one)
 
-    def issue_text(self, repository: str, number: int) -> IssueText:
+    def issue_text(self, repository: str, number: int, *, is_pull: bool = False) -> IssueText:
         """Title and body now, and when the body was edited last, which REST does not tell."""
         owner, _, name = _path(repository).partition("/")
         given = {"owner": owner, "name": name, "number": number}
-        one = self._graph(repository, _ISSUE, given)["repository"]["issue"]
+        what = "pullRequest" if is_pull else "issue"
+        one = self._graph(repository, _TEXT.replace("WHAT", what), given)["repository"][what]
         return IssueText(title=one["title"], body=one["body"] or "", edited_at=one["lastEditedAt"])
 
     def issue_events(self, repository: str, number: int) -> tuple[IssueEvent, ...]:
@@ -446,9 +451,11 @@ class GitHub(HostedBlock):
 
     # ── merge and release ──
 
-    def merge(self, repository: str, pull: PullRequest, head: str, title: str, message: str) -> MergeAnswer:
-        """One commit on the base branch: squash, or rebase where only that is allowed. GitHub checks the head itself,
-        and its own rules; a refusal is told in its words."""
+    def merge(
+        self, repository: str, pull: PullRequest, head: str, title: str, message: str, *, one: bool = False
+    ) -> MergeAnswer:
+        """One commit on the base branch: squash, or rebase where only that is allowed; `one`: squash alone, as the head
+        may be several commits. GitHub checks the head itself, and its own rules; a refusal is told in its words."""
         now = self.pull_request(repository, pull.number)
         if now.state is PullState.MERGED:
             return MergeAnswer(now.merged_commit)
@@ -459,6 +466,9 @@ class GitHub(HostedBlock):
         if now.is_draft:
             return MergeAnswer(None, "somebody made it a draft again", is_moved=True)
         asked: dict[str, Any] = {"sha": head, "merge_method": self._method(repository)}
+        if one and asked["merge_method"] != "squash":
+            why = "the repository allows no squash merge, and several commits cannot be taken back as one: allow it"
+            return MergeAnswer(None, why)
         if asked["merge_method"] == "squash":
             asked |= {"commit_title": title, "commit_message": message}
         where = f"/repos/{_path(repository)}/pulls/{pull.number}/merge"
@@ -653,6 +663,9 @@ def _issue(one: Mapping[str, Any]) -> Issue:
         is_open=one["state"] == "open",
         labels=tuple(label if isinstance(label, str) else label["name"] for label in one["labels"]),
         updated_at=one["updated_at"],
+        by=_person(one["user"]) if one.get("user") else None,
+        is_pull="pull_request" in one,
+        is_merged=bool((one.get("pull_request") or {}).get("merged_at")),
     )
 
 

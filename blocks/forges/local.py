@@ -20,6 +20,7 @@ from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place, locate
 from blocks.home import home
 from domain.errors import AgentError, ForgeError, InputError, NotYet, Protected
+from domain.ports import Joined
 from domain.trees import Tree
 
 T = TypeVar("T")
@@ -177,6 +178,34 @@ class LocalForge(LockgateBlock):
         if tree is None:
             return None
         return self._keep(mirror, tree, onto, change.author, change.message), tree
+
+    def source(self, repository: str, change: str) -> str:
+        """Commit id at the tip of a branch, or of `refs/pull/NUMBER/head`, brought here. Raises InputError: it is not
+        there; the branches that there are are named."""
+        place, mirror = self._open(repository)
+        if not change.startswith("refs/"):
+            return self._fetch(place, mirror, change)
+        try:
+            return self._bring(place, mirror, f"+{change}", f"refs/remote-pull/{quote(change, safe='')}")
+        except ForgeError as err:
+            if "couldn't find remote ref" not in str(err):
+                raise
+            raise InputError(f"{place.label} has no {change}: name a pull request that is there, or a branch") from err
+
+    def stands(self, repository: str, change: str) -> str | None:
+        """The same, asked without bringing it here, for at most 20 seconds; None: it is not there."""
+        quick = self.model_copy(update={"git_timeout_s": min(self.git_timeout_s, 20.0)})
+        ref = change if change.startswith("refs/") else f"refs/heads/{change}"
+        lines = (line.partition("\t") for line in quick._list(locate(repository), "--refs", ref))
+        return next((commit for commit, _, name in lines if name == ref), None)
+
+    def join(self, repository: str, base: str, source: str) -> Joined:
+        """What `source` changes since it parted from `base`, on top of `base`; or why that is not one tree."""
+        return self._having(repository, base, source).join(base, source)
+
+    def author(self, repository: str, commit: str) -> str:
+        """`Name <email>` of who wrote the commit; bytes that are not UTF-8 are replaced."""
+        return self._having(repository, commit).read_commit(commit).author.decode("utf-8", "replace")
 
     def revert(self, repository: str, branch: str, commit: str, reason: str) -> str:
         """Revert `commit` on `branch`; the revert's commit id. Safe to repeat: the branch is searched first.

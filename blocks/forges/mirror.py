@@ -18,6 +18,7 @@ from blocks.forges.commits import CommitData, parsed, stored
 from blocks.forges.credential import RepositoryCredential
 from blocks.forges.git import Ran, git
 from domain.errors import AgentError, ForgeError
+from domain.ports import Joined
 from domain.trees import Tree, TreeEntry, check_entry, shown
 
 REGULAR, EXECUTABLE, LINK, GITLINK = 0o100644, 0o100755, 0o120000, 0o160000
@@ -211,6 +212,26 @@ class Mirror:
         stream.append(b'ls ""\nreset %b\nfrom %b\n\ndone\n' % (ref.encode(), b"0" * 40))
         return self.git("fast-import", "--quiet", stdin=b"".join(stream)).out.decode().split()[2]
 
+    def join(self, base: str, source: str) -> Joined:
+        """What `source` changes since it parted from `base`, on top of it, without a work tree."""
+        if self.git("merge-base", base, source, expect=(0, 1)).code:
+            return Joined(
+                None, problem="it has no commit in common with the branch that it would go to: begin it there"
+            )
+        ran = self.git("merge-tree", "--write-tree", "--no-messages", "--name-only", "-z", base, source, expect=(0, 1))
+        tree, *names = ran.out.decode("utf-8", "surrogateescape").split("\0")[:-1]
+        if ran.code:
+            at = ", ".join(shown(name) for name in names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
+            return Joined(
+                None, problem=f"it conflicts with the branch that it would go to, in {at}: merge that into it"
+            )
+        files, carried = self.read_tree(tree)
+        if odd := _untouched(self.read_tree(base)[1], carried):
+            return Joined(None, problem=f"it changes what no step can work on, nor a reviewer see: {odd}")
+        log = self.git("log", "--no-merges", "--max-count=1000", "--format=%an <%ae>", source, f"^{base}")
+        lines = log.out.decode("utf-8", "replace").splitlines()
+        return Joined(files, tuple(dict.fromkeys(line for line in lines if line.strip())))
+
     def merge_trees(self, origin: str, ours: str, theirs: str) -> str | None:
         """Three-way merge of tree ids without a work tree; None if they conflict."""
         # git 2.39 has no --merge-base (2.40 has): commits made for it say which tree the two come from.
@@ -220,6 +241,13 @@ class Mirror:
         ]
         merged = self.git("merge-tree", "--write-tree", "--no-messages", *ends, expect=(0, 1))
         return merged.out.decode().strip() if merged.code == 0 else None
+
+
+def _untouched(base: Mapping[str, Carried], joined: Mapping[str, Carried]) -> str:
+    """Which submodule, or file of a name that is not plain, differs; empty: none does."""
+    differing = [path for path in sorted(base.keys() | joined.keys()) if base.get(path) != joined.get(path)]
+    one = next((joined.get(path) or base[path] for path in differing), None)
+    return one.reason if one else ""
 
 
 def _quote(path: str) -> bytes:

@@ -36,11 +36,12 @@ class Change:
 
     @cached_property
     def changed(self) -> tuple[str, ...]:
-        """Paths that differ, sorted. The acceptance files of the brief, put in place unaltered, are no change."""
+        """Paths that differ, sorted. The acceptance files of the brief, put in place unaltered, are no change; where
+        they are the change's own tests, they are one."""
         return tuple(
             path
             for path in sorted(self.base.keys() | self.head.keys())
-            if self.base.get(path) != self.head.get(path) and not self._is_the_acceptance(path)
+            if self.base.get(path) != self.head.get(path) and (self.prepared.own_tests or not self.is_as_given(path))
         )
 
     @cached_property
@@ -75,7 +76,8 @@ class Change:
             else:
                 yield number, line
 
-    def _is_the_acceptance(self, path: str) -> bool:
+    def is_as_given(self, path: str) -> bool:
+        """Whether it is an acceptance file, as the brief has it."""
         entry = self.head.get(path)
         return entry is not None and entry.mode != LINK and entry.content == self.acceptance.get(path)
 

@@ -56,7 +56,7 @@ def why_changed(trigger: Trigger, text: IssueText, events: Iterable[IssueEvent])
 def why_stopped(trigger: Trigger, events: Sequence[IssueEvent], label: str, *, is_open: bool) -> str | None:
     """Why nobody wants the run any more; None if they do."""
     if not is_open:
-        return "the issue was closed"
+        return "it was closed"
     taken = [one for one in events if is_of(one, "unlabeled", label)]
     if any(one.id > trigger.id if trigger.is_label else one.at > trigger.at for one in taken):
         return "the label was taken away"

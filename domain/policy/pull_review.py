@@ -46,6 +46,8 @@ def hear(
     if why := _why_another(proposed, pull):
         if is_merged:
             return Heard(answer=Answer.REJECT, comment=f"{BY_HAND}; {why}", by=_ended_by(pull))
+        if proposed.judged and pull.head != proposed.head:  # of people whose branch it is: the next attempt
+            return Heard(answer=Answer.CHANGES, comment=f"it was pushed to, so {pull.head[:12]} is judged instead")
         return Heard(answer=None, waits_for=(why,))
     waits: list[str] = []
     approved: list[Person] = []
@@ -53,6 +55,8 @@ def hear(
     for review in _newest(reviews):
         is_wish = review.state is ReviewState.CHANGES_REQUESTED
         why_not = _why_not(review, proposed.head, me, may_write)
+        if not why_not and not is_wish and _is_same(review.by, pull.by):
+            why_not = "opened the pull request"
         if not why_not and not is_wish and not may_approve(question.needs, review.by.login):
             why_not = "is not among those whom the base branch names"
         if why_not:
@@ -115,6 +119,8 @@ def _merged_by_hand(
     """Who merges exactly what was judged approves it, if their approval would count. If not, nothing is released."""
     by = pull.ended_by
     why = _why_nobody(by, me, may_write) if by else None
+    if why is None and _is_same(by, pull.by):
+        why = "opened the pull request"
     if by and why is None and may_approve(question.needs, by.login):
         approved = [*(one for one in approved if one.id != by.id), by]
     lacking = [need.sentence for need in missing(question.needs, [*given, *(one.login for one in approved)])]
@@ -122,6 +128,10 @@ def _merged_by_hand(
         return Heard(answer=Answer.APPROVE, by=tuple(approved), comment="merged there by hand")
     lacking = lacking or [f"{by.login} {why}" if by and why else "nobody approved it there"]
     return Heard(answer=Answer.REJECT, comment=f"{BY_HAND}: {'; '.join(lacking)}", by=_ended_by(pull))
+
+
+def _is_same(person: Person | None, other: Person | None) -> bool:
+    return person is not None and other is not None and person.id == other.id
 
 
 def _newest(reviews: Sequence[PullReview]) -> list[PullReview]:

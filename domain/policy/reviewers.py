@@ -149,10 +149,11 @@ def _counting(need: Need, given: set[str]) -> set[str]:
     return given & {canonical_name(name) for name in need.names} if need.names else given
 
 
-def may_approve(needs: Collection[Need], name: str) -> bool:
-    """Whether this person's approval counts for one of the needs. Nobody is called POLICY."""
+def may_approve(needs: Collection[Need], name: str, made_by: Collection[str] = ()) -> bool:
+    """Whether this person's approval counts for one of the needs. Nobody is called POLICY, and who made a change
+    elsewhere does not approve it."""
     said = canonical_name(name)
-    if not said or said == POLICY:
+    if not said or said == POLICY or said in map(canonical_name, made_by):
         return False
     return not needs or any(not need.names or said in map(canonical_name, need.names) for need in needs)
 

@@ -2,13 +2,13 @@
 
 from domain.ports.agent import Agent, Desk, Worked
 from domain.ports.database import Database
-from domain.ports.forge import Forge, HostedForge, IssueForge
+from domain.ports.forge import Forge, HostedForge, IssueForge, Joined
 from domain.ports.sandbox import RELAY_PORT, Completed, Egress, Sandbox, Toolchains, Workspace
 from domain.ports.scanner import Scanner
 from domain.ports.store import Store
 from domain.ports.target import ReleaseBuild, Target, Watch
 
 __all__ = [
-    "RELAY_PORT", "Agent", "Completed", "Database", "Desk", "Egress", "Forge", "HostedForge", "IssueForge",
+    "RELAY_PORT", "Agent", "Completed", "Database", "Desk", "Egress", "Forge", "HostedForge", "IssueForge", "Joined",
     "ReleaseBuild", "Sandbox", "Scanner", "Store", "Target", "Toolchains", "Watch", "Worked", "Workspace",
 ]  # fmt: skip

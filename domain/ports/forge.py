@@ -2,11 +2,20 @@
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from domain.issues import Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import DeploymentState, MergeAnswer, Person, PullRequest, PullReview, Status, Thread
 from domain.trees import Tree
+
+
+class Joined(NamedTuple):
+    """A change that was made elsewhere, as one tree on top of base. No tree: `problem` says why, and what to do."""
+
+    tree: Tree | None
+    authors: tuple[str, ...] = ()
+    """`Name <email>` of its commits, each once, the newest first; merges are left out."""
+    problem: str = ""
 
 
 class Forge(Protocol):
@@ -50,6 +59,19 @@ class Forge(Protocol):
 
     def rebase(self, repository: str, base: str, commit: str, onto: str) -> tuple[str, str] | None:
         """The change from `base` to `commit` on top of `onto`; None if it conflicts."""
+
+    def source(self, repository: str, change: str) -> str:
+        """Commit id at the tip of a change that was made elsewhere: a branch, or `refs/pull/NUMBER/head`. It is brought
+        here as data. Raises InputError, with the branches that there are, if it is not there."""
+
+    def stands(self, repository: str, change: str) -> str | None:
+        """The same, asked without bringing it here; None: it is not there."""
+
+    def join(self, repository: str, base: str, source: str) -> Joined:
+        """What `source` is on top of `base`, from where the two parted."""
+
+    def author(self, repository: str, commit: str) -> str:
+        """`Name <email>` of who wrote the commit."""
 
     def revert(self, repository: str, branch: str, commit: str, reason: str) -> str:
         """Revert `commit` on `branch`; the revert's commit id. Safe to repeat: one commit is reverted once. Raises
@@ -136,8 +158,11 @@ class HostedForge(Protocol):
     def is_answering(self, repository: str) -> bool:
         """Whether it answers at all; with a refusal, too."""
 
-    def merge(self, repository: str, pull: PullRequest, head: str, title: str, message: str) -> MergeAnswer:
-        """Merge exactly `head` as one commit on the base branch, by the forge's own rules. Looks whether it is."""
+    def merge(
+        self, repository: str, pull: PullRequest, head: str, title: str, message: str, *, one: bool = False
+    ) -> MergeAnswer:
+        """Merge exactly `head` as one commit on the base branch, by the forge's own rules. Looks whether it is. `one`:
+        it may be several commits, and has to become one."""
 
     def announce(
         self, repository: str, commit: str, environment: str, state: DeploymentState, url: str, sentence: str
@@ -156,12 +181,12 @@ class IssueForge(HostedForge, Protocol):
         """What the forge's clock says. All times that it tells are of that clock."""
 
     def issues(self, repository: str, label: str, since: datetime) -> tuple[Issue, ...]:
-        """Open issues with this label that changed since then, each once, whatever changes meanwhile."""
+        """Open issues and pull requests with this label that changed since then, each once, whatever else changes."""
 
     def issue(self, repository: str, number: int) -> Issue | None:
-        """As it stands now; None: it was deleted or moved elsewhere, or is a pull request."""
+        """As it stands now, a pull request as well; None: it was deleted or moved elsewhere."""
 
-    def issue_text(self, repository: str, number: int) -> IssueText:
+    def issue_text(self, repository: str, number: int, *, is_pull: bool = False) -> IssueText:
         """Title and body now, and when the body was edited last."""
 
     def issue_events(self, repository: str, number: int) -> tuple[IssueEvent, ...]:

@@ -43,6 +43,7 @@ enum PullRequestReviewDecision { APPROVED CHANGES_REQUESTED REVIEW_REQUIRED }
 enum MergeableState { CONFLICTING MERGEABLE UNKNOWN }
 type PullRequest implements Node {
   id: ID!, number: Int!, title: String!, isDraft: Boolean!, state: PullRequestState!, headRefOid: GitObjectID!
+  body: String!, lastEditedAt: DateTime
   headRefName: String!, baseRefName: String!, url: URI!, mergeable: MergeableState!
   reviewDecision: PullRequestReviewDecision
   reviewThreads(first: Int, after: String): PullRequestReviewThreadConnection!
@@ -188,6 +189,8 @@ class _Root:
             "id": node_id(pull),
             "number": pull["number"],
             "title": issue["title"],
+            "body": issue["body"] or "",
+            "lastEditedAt": issue.get("edited_at"),
             "isDraft": pull["draft"],
             "state": "MERGED" if pull["merged_at"] else issue["state"].upper(),
             "headRefOid": pull["head_sha"],

@@ -16,6 +16,8 @@ def answer_of(form: Mapping[str, str]) -> dict[str, str]:
         return {"answers": form.get("answers", "")}
     if kind == "window":
         return {"why": form.get("why", "")}
+    if kind == "push":
+        return {"stop": form.get("stop", "")}
     if kind in ("ready", "forge", "away"):
         return {}
     decision, comment = form.get("decision", ""), _comment(form)

@@ -95,9 +95,9 @@ class Review(NamedTuple):
 
     def why_not(self, token: Token) -> str | None:
         """Why somebody cannot approve; None if they can."""
-        if may_approve(self.question.needs, token.name):
+        if may_approve(self.question.needs, token.name, self.question.made_by):
             return None
-        return f"Your approval does not count here. Who may approve: {', '.join(self.question.reviewers)}"
+        return f"Your approval does not count here. Who may approve: {', '.join(self.question.reviewers) or 'others'}"
 
 
 class Asked(NamedTuple):

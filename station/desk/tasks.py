@@ -29,7 +29,7 @@ AFTER = {
     "health": "live", "live": "live", "rolled_back": "edit",
 }  # fmt: skip
 """Kind of the newest entry → the step that comes then."""
-ASKS = {"review": "review", "questions": "plan", "ready": "merge", "forge": "merge", "window": "deploy"}
+ASKS = {"review": "review", "questions": "plan", "ready": "merge", "forge": "merge", "window": "deploy", "push": "edit"}
 """What a suspended run waits for → the step. One whose forge does not answer may be at any."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 NOT_OF_STORY = ("bill", "metered", "reserved")

@@ -61,6 +61,7 @@ ANSWERS: dict[str, Form] = {
     "window": Form(Role.RELEASE, "opened_by", (), ("why",)),
     "forge": Form(Role.RELEASE, "looked_by"),
     "away": Form(Role.RELEASE, "looked_by"),
+    "push": Form(Role.ANSWER, "looked_by", (), ("stop",)),
 }
 """How the key of a suspended run begins → its form. Others are for who administers."""
 

@@ -54,7 +54,10 @@ def helped(prepared: Prepared, feedback: Sequence[Feedback]) -> list[Feedback]:
 
 
 def agreed_plan(prepared: Prepared) -> Plan:
-    """The agent's plan, in three tries at most. Raises AgentError if none of them can be followed."""
+    """The agent's plan, in three tries at most. Raises AgentError if none of them can be followed. A change that was
+    made elsewhere has none."""
+    if prepared.brief.change:
+        return Plan(steps=())
     answers: tuple[Feedback, ...] = ()
     for asked in range(1, 4):
         intent = plan(prepared, answers, asked)

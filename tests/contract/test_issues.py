@@ -314,14 +314,14 @@ def test_a_text_that_gives_orders_is_a_text(intake: Intake) -> None:
     assert intake.looks() == [] and intake.told(number) == ""
 
 
-def test_another_label_and_a_pull_request_start_nothing(intake: Intake) -> None:
+def test_another_label_and_a_pull_request_of_ours_start_nothing(intake: Intake) -> None:
     number = intake.issue()
     intake.label(number, "ann", "lockgate-not", "bug")
     branch = f"change-{number}"
     intake.at.forge.publish(intake.at.address, branch, intake.at.change(f"N = {number}\n"), ())
-    pull = intake.at.as_("ann", "POST", "/pulls", {"title": "A change", "head": branch, "base": "main", "body": BODY})
-    intake.label(pull["number"])
-    intake.say(pull["number"], "ann")
+    pull = intake.at.host.propose(intake.at.address, branch, "main", "A change", BODY, draft=False)
+    intake.label(pull.number)
+    intake.say(pull.number, "ann")
     assert intake.looks() == []
 
 

@@ -41,6 +41,7 @@ from domain.task import (
 )
 from domain.value import Value
 from flows.going_back import GoingBack, StaysThere
+from tasks.people.elsewhere import WaitsForPush
 from tasks.people.ready import Lacking, Ready
 from tasks.people.window import Opened, Waits
 from tasks.pull_request import Reverted, WaitsForForge
@@ -232,6 +233,11 @@ LINES: list[tuple[str, Value, str]] = [
         "waits-for-forge",
         WaitsForForge(reason="github.com answered 502"),
         "waits for its forge: github.com answered 502",
+    ),
+    (
+        "waits-for-push",
+        WaitsForPush(change="ann/double", source="c" * 40, reason="tests"),
+        "waits for a push to ann/double, which is at cccccccccccc",
     ),
     ("waits-for-window", WAITS, "waits until 2026-11-28T06:00 UTC: the sale"),
     ("opened-window", Opened(by="ann", why=""), "ann (a claim) let it go at once"),

@@ -1,0 +1,33 @@
+"""Rules over a change that was made elsewhere, by somebody who is none of our agents."""
+
+import re
+
+from domain.brief import AcceptanceFile
+from domain.paths import matches
+from domain.project import ProjectSettings
+from domain.trees import LINK, Tree
+
+MOST_TESTS, MOST_BYTES = 100, 500_000
+_TEST_FILE = re.compile(r"(?:^|/)test_[^/]+\.\w+$|[._-](?:test|spec)\.\w+$|(?:^|/)tests/[^/]+\.rs$")
+MADE_ELSEWHERE = "the change was made elsewhere, and not by an agent of ours: a person answers for it"
+ACCEPTED_BY_ITSELF = "the brief names no acceptance: the new tests of the change are it, and who made it wrote them: {}"
+NO_TESTS = (
+    "nothing says how we will know that it is done: the brief names no test under acceptance, and the change adds no "
+    "test file of its own. Add one (an altered file is judged as base has it), or name tests under acceptance"
+)
+
+
+def own_tests(base: Tree, head: Tree, settings: ProjectSettings) -> tuple[AcceptanceFile, ...]:
+    """The test files that a change adds, as acceptance: red on base, green on the change. One that base has is none: a
+    change must not alter how it is judged."""
+    found = []
+    for path in sorted(head.keys() - base.keys()):
+        entry = head[path]
+        is_test = _TEST_FILE.search(path) and matches(path, settings.test_paths)
+        if not is_test or entry.mode == LINK or len(entry.content) > MOST_BYTES:
+            continue
+        try:
+            found.append(AcceptanceFile(path=path, content=entry.content.decode()))
+        except ValueError:  # not UTF-8, or a path that no brief may name
+            continue
+    return tuple(found[:MOST_TESTS])

@@ -1,0 +1,243 @@
+"""Changes that were made elsewhere: somebody's branch goes through the whole loop, with real git, tests, scanners."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+
+from blocks.forges import LocalForge
+from blocks.ledger import history
+from blocks.workshop import Workshop
+from domain.brief import Brief
+from domain.errors import InputError
+from domain.task import Approval, Attempt, Outcome, Verdict
+from domain.track_record import records
+from flows.agent_task import _turns
+from tasks.pages.bill import bill_of
+from tasks.people.elsewhere import Pushed, on_base
+from tasks.review_gate import Review
+from tests.contract.by_steps import WORKSHOP, a_workshop, in_a_run
+from tests.e2e.briefs import ACCEPTANCE, git, repository
+from tests.e2e.briefs import brief as of_sums
+from tests.unit.policy_cases import prepared
+
+BAD, GOOD = "\n\ndef double(a):\n    return 3 * a\n", "\n\ndef double(a):\n    return 2 * a\n"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    with a_workshop(tmp_path_factory.mktemp("elsewhere")) as made:
+        yield made
+
+
+class Person:
+    """Somebody with a clone, who pushes to branches."""
+
+    def __init__(self, at: Path, name: str) -> None:
+        self.at, self.name = at, name
+        self.clone = at.with_name(f"{at.name}-of-{name.split()[0]}")
+        git(at, "clone", "--quiet", str(at), str(self.clone))
+
+    def pushes(self, branch: str, files: dict[str, str | None], on: str = "") -> str:
+        """A commit on top of the branch, or on `on`; its id. None takes a file away."""
+        git(self.clone, "fetch", "--quiet")
+        git(self.clone, "checkout", "--quiet", "-B", branch, on or f"origin/{branch}")
+        for path, content in files.items():
+            (self.clone / path).parent.mkdir(parents=True, exist_ok=True)
+            if content is None:
+                (self.clone / path).unlink()
+            else:
+                (self.clone / path).write_text(content)
+        git(self.clone, "add", "--all")
+        who = f"{self.name} <{self.name.split()[0].lower()}@example.org>"
+        git(self.clone, "commit", "--quiet", "--allow-empty", "--author", who, "--message", "mine")
+        git(self.clone, "push", "--quiet", "--force", "origin", branch)
+        return git(self.clone, "rev-parse", "HEAD")
+
+
+class Loop:
+    """One run of the pipeline, in one process. Each time that it waits for a push, the next of `pushes` happens;
+    without one nobody waits any longer. Carl approves what comes to the gate."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *pushes: Callable[[], object]) -> None:
+        self.pushes, self.run, self.shown = list(pushes), "", list[str]()
+        patch.setattr("tasks.people.elsewhere.answered", self._pushed)
+        patch.setattr("tasks.review_gate.answered", self._review)
+        patch.setattr("tasks.review_gate.is_signed_in", lambda *_: False)
+
+    def _pushed(self, form: type[Any], text: str, key: str, **_: str) -> Any:
+        self.shown.append(text)
+        if not self.pushes:
+            return Pushed(looked_by="housekeeping", stop="nobody pushed")
+        self.pushes.pop(0)()
+        return Pushed(looked_by="poll")
+
+    def _review(self, form: type[Any], text: str, key: str, mark: str) -> Any:
+        self.shown.append(text)
+        return Review(decision="approve", reviewer="carl", mark=mark)
+
+    def of(self, told: Brief) -> State:
+        def it() -> State:
+            self.run = self.run or str(flow_run.id)
+            return _turns(self.run, told)
+
+        return in_a_run(it)
+
+
+def asked(at: Path, change: str, **fields: Any) -> Brief:
+    given = {"workshop": WORKSHOP, "change": change, "budget": {"attempts": 4}, **fields}
+    return Brief.model_validate(of_sums(at, "", **given))
+
+
+def test_a_branch_is_refused_waits_for_a_push_and_is_merged_in_its_authors_name(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = repository(tmp_path / "sums.git")
+    ann, bob = Person(at, "Ann Lee"), Person(at, "Bob Ray")
+    sums = git(at, "show", "main:sums.py") + "\n"
+    tests = {"tests/test_twice.py": ACCEPTANCE.replace("test_double", "test_twice")}
+    first = ann.pushes("ann/double", {"sums.py": sums + BAD}, "origin/main")
+    heads: list[str] = []
+
+    def mends_it() -> None:
+        heads.append(bob.pushes("ann/double", {"sums.py": sums + GOOD, **tests}))
+        ann.pushes("main", {"README.md": "sums\n"})  # the branch moves meanwhile
+
+    loop = Loop(monkeypatch, mends_it)
+    loop.of(asked(at, "ann/double"))
+    entries = shop.ledger.entries(run_id=loop.run)
+    (outcome,) = [Outcome.model_validate(e.body) for e in entries if e.kind == "outcome"]
+    assert outcome.end == "merged", (outcome, loop.shown)
+    attempts = [Attempt.model_validate(e.body) for e in entries if e.kind == "attempt"]
+    assert [one.source for one in attempts] == [first, *heads]
+    assert [one.agent for one in attempts] == ["elsewhere: Ann Lee", "elsewhere: Bob Ray"]
+    verdicts = [Verdict.model_validate(e.body) for e in entries if e.kind == "verdict"]
+    assert verdicts[0].is_refused and "test_double" in verdicts[0].reasons[0]
+    assert "push to" in loop.shown[0] and "test_double" in loop.shown[0], "it says what to mend"
+    (approval,) = [Approval.model_validate(e.body) for e in entries if e.kind == "approval"]
+    assert (approval.reviewer, approval.rule) == ("carl", None)
+    assert git(at, "log", "-1", "--format=%an <%ae>", "main") == "Bob Ray <bob@example.org>"
+    message = git(at, "log", "-1", "--format=%B", "main")
+    assert "Co-authored-by: Ann Lee <ann@example.org>" in message and f"Lockgate-Change: {heads[0]}" in message
+    tree = git(at, "ls-tree", "-r", "--name-only", "main").splitlines()
+    assert {"README.md", "tests/test_twice.py", "tests/acceptance/test_double.py"} <= set(tree)
+    assert git(at, "rev-parse", "ann/double") == heads[0], "nobody's branch is pushed to"
+    assert bill_of(shop.ledger, loop.run).usd == 0 and not [e for e in entries if e.kind in ("plan", "metered")]
+    book = history.read(shop.ledger.url.get_secret_value())
+    lines = {one.line.agent: (one.asked, one.merged) for one in records(book)}
+    assert lines["elsewhere: Bob Ray"] == (1, 1) and lines["elsewhere: Ann Lee"][1] == 0
+
+
+def test_the_changes_own_new_tests_are_its_acceptance_and_nobody_waits_for_ever(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = repository(tmp_path / "sums.git")
+    ann = Person(at, "Ann Lee")
+    sums = git(at, "show", "main:sums.py") + "\n"
+    evil = "from sums import double\n\n\ndef test_double():\n    assert double(4) == 8\n\n\nKEY = 'ghp_%s'\n"
+    secret = evil % ("Zq3x9Lk2Vb7Nm4Rt8Yw1Pc6Hs5Jd0Fg2KaXe")
+    ann.pushes("own", {"sums.py": sums + GOOD, "tests/test_double.py": secret}, "origin/main")
+    loop = Loop(monkeypatch)
+    loop.of(asked(at, "own", acceptance={}))
+    entries = shop.ledger.entries(run_id=loop.run)
+    (ready,) = [e.body for e in entries if e.kind == "prepared"]
+    assert ready["own_tests"] and [f["path"] for f in ready["brief"]["acceptance"]["files"]] == ["tests/test_double.py"]
+    assert any("who made it wrote them" in one for one in ready["warnings"])
+    rows = [(row["test"], row["base"], row["head"]) for e in entries if e.kind == "tested" for row in e.body["rows"]]
+    assert ("tests/test_double.py::test_double", "passed") in [(test, head) for test, _, head in rows]
+    (verdict,) = [Verdict.model_validate(e.body) for e in entries if e.kind == "verdict"]
+    assert verdict.is_refused and "secret" in " ".join(verdict.rules + verdict.reasons).lower(), verdict
+
+
+# ── how it is taken, with git alone ──
+
+
+@pytest.fixture(scope="module")
+def sums(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Person, Any]:
+    folder = tmp_path_factory.mktemp("taken")
+    at = repository(folder / "sums.git")
+    return at, Person(at, "Ann Lee"), SimpleNamespace(forge=LocalForge(root=folder / "mirrors", git_timeout_s=60))
+
+
+Pushes = Callable[[Person], object]
+TEXT = "def add(a, b):\n    return a + b\n"
+
+
+def _conflict(ann: Person) -> None:
+    ann.pushes("it", {"sums.py": TEXT.replace("a + b", "b + a")}, "origin/old")
+
+
+def _other_history(ann: Person) -> None:
+    git(ann.clone, "checkout", "--quiet", "--orphan", "other")
+    git(ann.clone, "commit", "--quiet", "--message", "other")
+    git(ann.clone, "push", "--quiet", "--force", "origin", "other:it")
+
+
+def _submodule(ann: Person) -> None:
+    git(ann.clone, "checkout", "--quiet", "-B", "it", "origin/main")
+    git(ann.clone, "update-index", "--add", "--cacheinfo", f"160000,{'a' * 40},lib")
+    git(ann.clone, "commit", "--quiet", "--message", "sub")
+    git(ann.clone, "push", "--quiet", "--force", "origin", "it")
+
+
+REFUSED: tuple[tuple[str, Pushes, str], ...] = (
+    ("conflict", _conflict, "it conflicts with the branch that it would go to, in 'sums.py': merge that into it"),
+    ("other-history", _other_history, "it has no commit in common"),
+    ("submodule", _submodule, "it changes what no step can work on, nor a reviewer see: 'lib': a submodule"),
+    ("empty", lambda ann: ann.pushes("it", {}, "origin/main"), "main has all of it already"),
+    ("merged", lambda ann: ann.pushes("it", {}, "origin/old"), "main has all of it already"),
+)
+
+
+@pytest.mark.parametrize(("name", "pushes", "why"), REFUSED, ids=[name for name, _, _ in REFUSED])
+def test_what_is_no_change_on_base_is_no_attempt_and_says_what_to_do(
+    sums: tuple[Path, Person, Any], name: str, pushes: Pushes, why: str
+) -> None:
+    at, ann, shop = sums
+    if not git(at, "branch", "--list", "old"):
+        git(at, "branch", "old", "main")
+        ann.pushes("main", {"sums.py": TEXT.replace("a + b", "(a + b)")})
+    git(ann.clone, "fetch", "--quiet")
+    git(ann.clone, "reset", "--quiet", "--hard")
+    pushes(ann)
+    attempt = taken(at, shop)
+    assert attempt.commit is None and why in str(attempt.problem)
+
+
+def taken(at: Path, shop: Any) -> Attempt:
+    told = prepared().brief.model_copy(update={"repository": str(at), "branch": "main", "change": "it"})
+    ready = prepared().model_copy(update={"brief": told, "base": shop.forge.base(str(at), "main")})
+    return on_base(shop, ready, 1, shop.forge.source(str(at), "it"))
+
+
+def test_the_same_change_is_the_same_commit_whatever_its_attributes_and_hooks_say(
+    sums: tuple[Path, Person, Any],
+) -> None:
+    at, ann, shop = sums
+    head = ann.pushes(
+        "it",
+        {".gitattributes": "* filter=evil merge=evil text eol=crlf\n", "new.txt": "a\nb\n", "sums.py": TEXT + GOOD},
+        "origin/main",
+    )
+    one, two = taken(at, shop), taken(at, shop)
+    assert one == two and one.source == head and one.commit
+    assert shop.forge.tree(str(at), one.commit)["new.txt"].content == b"a\nb\n"
+    assert shop.forge.author(str(at), one.commit) == "Ann Lee <ann@example.org>"
+    assert shop.forge.stands(str(at), "it") == head and shop.forge.stands(str(at), "no") is None
+
+
+@pytest.mark.parametrize("change", ["no/such", "refs/pull/7/head"])
+def test_a_change_that_is_not_there_is_told_with_what_is(sums: tuple[Path, Person, Any], change: str) -> None:
+    at, _, shop = sums
+    with pytest.raises(InputError, match=r"main|pull request"):
+        shop.forge.source(str(at), change)
+
+
+@pytest.mark.parametrize("change", ["-x", "a..b", "a b", "refs/tags/x", "refs/pull/0/head", "a~1", "@{-1}", "x.lock"])
+def test_what_names_no_branch_is_no_change(change: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="neither a branch nor"):
+        asked(tmp_path, change)
