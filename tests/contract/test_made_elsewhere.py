@@ -13,7 +13,7 @@ from blocks.forges import LocalForge
 from blocks.ledger import history
 from blocks.workshop import Workshop
 from domain.brief import Brief
-from domain.errors import InputError
+from domain.errors import InputError, Withdrawn
 from domain.task import Approval, Attempt, Outcome, Verdict
 from domain.track_record import records
 from flows.agent_task import _turns
@@ -117,7 +117,7 @@ def test_a_branch_is_refused_waits_for_a_push_and_is_merged_in_its_authors_name(
     assert [one.agent for one in attempts] == ["elsewhere: Ann Lee", "elsewhere: Bob Ray"]
     verdicts = [Verdict.model_validate(e.body) for e in entries if e.kind == "verdict"]
     assert verdicts[0].is_refused and "test_double" in verdicts[0].reasons[0]
-    assert "push to" in loop.shown[0] and "test_double" in loop.shown[0], "it says what to mend"
+    assert "push to ann/double" in loop.shown[0] and "make it pass" in loop.shown[0], "it says what to mend"
     (approval,) = [Approval.model_validate(e.body) for e in entries if e.kind == "approval"]
     assert (approval.reviewer, approval.rule) == ("carl", None)
     assert git(at, "log", "-1", "--format=%an <%ae>", "main") == "Bob Ray <bob@example.org>"
@@ -142,7 +142,8 @@ def test_the_changes_own_new_tests_are_its_acceptance_and_nobody_waits_for_ever(
     secret = evil % ("Zq3x9Lk2Vb7Nm4Rt8Yw1Pc6Hs5Jd0Fg2KaXe")
     ann.pushes("own", {"sums.py": sums + GOOD, "tests/test_double.py": secret}, "origin/main")
     loop = Loop(monkeypatch)
-    loop.of(asked(at, "own", acceptance={}))
+    with pytest.raises(Withdrawn, match="nobody pushed"):
+        loop.of(asked(at, "own", acceptance={}))
     entries = shop.ledger.entries(run_id=loop.run)
     (ready,) = [e.body for e in entries if e.kind == "prepared"]
     assert ready["own_tests"] and [f["path"] for f in ready["brief"]["acceptance"]["files"]] == ["tests/test_double.py"]
