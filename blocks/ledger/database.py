@@ -24,6 +24,9 @@ from domain.errors import LedgerError
 
 WAIT_S = 30
 """How long a writer waits for its turn, on either database."""
+IDLE_S = 15
+"""How long a writer may say nothing in its turn. The database gives up one whose machine or network is gone, before
+those who wait for their turn give up."""
 ADVISORY_LOCK = int.from_bytes(b"lockgate")
 """Every writer to a PostgreSQL database holds this transaction-level lock. The number fits a signed 64-bit."""
 VERSION_TABLE = "lockgate_schema"
@@ -119,16 +122,27 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
+_NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A server that is gone without a word is missed after half a minute, and not after hours:
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES"""
+
+
 def _postgresql(url: URL) -> Engine:
     """READ COMMITTED, so that what the last writer committed is seen once the lock is ours."""
-    timeout = {} if "connect_timeout" in url.query else {"connect_timeout": 10}
+    given = {name: value for name, value in _NETWORK.items() if name not in url.query}
     return create_engine(
         url,
         pool_size=1,
         max_overflow=20,
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
-        connect_args=timeout,
+        connect_args=given,
         hide_parameters=True,
     )
 
@@ -136,7 +150,9 @@ def _postgresql(url: URL) -> Engine:
 def _take_turn(connection: Connection) -> None:
     """Wait until no other writer is inside. SQLite did so at BEGIN IMMEDIATE."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SET LOCAL lock_timeout = '{WAIT_S}s'"))
+        bounds = {"lock_timeout": WAIT_S, "idle_in_transaction_session_timeout": IDLE_S}
+        told = ", ".join(f"set_config('{name}', '{seconds}s', true)" for name, seconds in bounds.items())
+        connection.execute(text(f"SELECT {told}"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
 
 
