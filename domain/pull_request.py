@@ -142,3 +142,4 @@ class Proposed(Value):
     base: str = Field("", description="The branch that it has to lead to; empty: written by an older Lockgate")
     judged: str = Field("", description="That commit on base, where the pull request is somebody else's; empty: ours")
     by: str = Field("", description="Who opened it, if that is not us: their own approval does not count")
+    after: int = Field(0, description="The newest review when the gates had spoken: approvals up to it do not count")

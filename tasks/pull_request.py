@@ -162,6 +162,7 @@ def _at_their_own(
         base=brief.branch,
         judged=attempt.commit or "",
         by=pull.by.login if pull.by else "",
+        after=max((one.id for one in host.reviews(brief.repository, number)), default=0),
     )
     return shop.ledger.record(run, *PULL_REQUEST.at(mark), proposed)
 

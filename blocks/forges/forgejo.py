@@ -124,6 +124,7 @@ class Forgejo(HostedBlock):
             state=state,
             is_draft=_is_draft(one),
             merged_commit=one["merge_commit_sha"] if one["merged"] else None,
+            by=self._person(one["user"]) if one.get("user") else None,
             ended_by=self._ended_by(repository, one),
             is_branch_gone=state is PullState.CLOSED and one["head"]["ref"] != one["head"]["label"],
         )

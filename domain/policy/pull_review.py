@@ -57,6 +57,8 @@ def hear(
         why_not = _why_not(review, proposed.head, me, may_write)
         if not why_not and not is_wish and _is_same(review.by, pull.by):
             why_not = "opened the pull request"
+        if not why_not and not is_wish and review.id <= proposed.after:
+            why_not = "approved it before the gates had spoken, and has to do so again"
         if not why_not and not is_wish and not may_approve(question.needs, review.by.login):
             why_not = "is not among those whom the base branch names"
         if why_not:

@@ -66,6 +66,10 @@ class Theirs:
         self.heads.append(self._git(*at, "rev-parse", "HEAD"))
         return self.heads[-1]
 
+    def merge(self) -> None:
+        asked = {"sha": self.heads[-1], "merge_method": "squash"}
+        self.at.as_("ann", "PUT", f"/pulls/{self.number}/merge", asked)
+
 
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
@@ -228,6 +232,19 @@ def test_it_is_judged_at_its_head_and_merged_there_as_exactly_that_in_one_commit
     assert run.at.forge.tree_id(run.at.address, str(merged.commit)) == run.evidence.attempt.tree
     names = {one["name"] for one in run.at.as_("ann", "GET", "/branches?per_page=100")}
     assert names == {one["name"] for one in branches}, "nothing of ours was pushed"
+
+
+def test_an_approval_from_before_the_gates_had_spoken_or_for_another_base_does_not_count(run: TheirRun) -> None:
+    run.at.review("ann", run.theirs.number, "APPROVE")
+    run.stays(lambda: None)
+    approval = run.at_the_gate(run.approves("bob"))
+    Theirs(run.at, "ann", f"base-{run.name}").merge()
+    moved = run.merges(approval)
+    assert (moved.commit, moved.new_base) == (None, run.at.forge.base(run.at.address, "main"))
+    run.takes(1)
+    assert run.evidence.attempt.base == moved.new_base and run.evidence.attempt.source == run.theirs.heads[-1]
+    run.stays(lambda: None)
+    assert run.at_the_gate(run.approves("bob")).is_approved
 
 
 def test_whoever_opened_it_and_whoever_may_not_write_do_not_let_it_pass(run: TheirRun) -> None:
