@@ -33,6 +33,7 @@ QUESTIONS = {
     "window": ("bbbbbbbb-0000-4000-8000-000000000004", f"window-{MARK}-0"),
     "forge": ("bbbbbbbb-0000-4000-8000-000000000006", f"forge-{MARK}-0"),
     "away": ("bbbbbbbb-0000-4000-8000-000000000007", "away-0"),
+    "push": ("bbbbbbbb-0000-4000-8000-000000000008", "push-1-0"),
     "another": ("bbbbbbbb-0000-4000-8000-000000000005", "pause-1"),
 }
 RUNNING = "bbbbbbbb-0000-4000-8000-00000000000f"

@@ -42,6 +42,7 @@ from domain.task import (
 from domain.value import Value
 from station import api
 from station.desk import app, pages
+from tasks.people.elsewhere import WaitsForPush
 from tasks.pull_request import WaitsForForge
 from tests.contract.desk import FORM, Browser, FakeDesk
 from tests.contract.door import DEPLOYMENTS, MARK, QUESTIONS, STARTED
@@ -648,6 +649,19 @@ def test_what_waits_for_its_forge_is_seen_with_its_reason_and_who_may_release_ha
     assert bob.send(f"/desk/review/{id_}", {}).status == 200
     (sent,) = desk.changes()
     assert json.loads(sent.content)["run_input"] == {"looked_by": "release-er"}
+
+
+def test_what_waits_for_a_push_is_seen_with_its_reason_and_who_may_answer_ends_it(desk: FakeDesk) -> None:
+    id_ = QUESTIONS["push"][0]
+    desk.runs[id_] = paused("push", "A search")
+    desk.ledger.record(id_, "waits-for-push", "push-1-0", WaitsForPush(change="x", source="c" * 40, reason="it is red"))
+    bob = Browser(desk, Role.ANSWER)
+    bob.get("/desk/")
+    assert "it is red" in bob.page
+    assert bob.get(f"/desk/review/{id_}").status == 200 and "It waits for a push" in bob.page
+    assert bob.send(f"/desk/review/{id_}", {"stop": "it is done otherwise"}).status == 200
+    (sent,) = desk.changes()
+    assert json.loads(sent.content)["run_input"] == {"looked_by": "answer-er", "stop": "it is done otherwise"}
 
 
 def test_a_review_is_made_beside_those_who_ask(desk: FakeDesk, change: Change, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,7 @@ def test_who_may_answer_what_and_the_name_is_the_tokens(door: FakeDoor) -> None:
         "window": (Role.RELEASE, "opened_by", {"why": "it burns"}),
         "forge": (Role.RELEASE, "looked_by", {}),
         "away": (Role.RELEASE, "looked_by", {}),
+        "push": (Role.ANSWER, "looked_by", {"stop": "it is done otherwise"}),
     }
     for kind, (wanted, name_field, content) in forms.items():
         for role in Role:
