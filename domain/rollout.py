@@ -4,15 +4,22 @@ The new release is compared with the old one over the same minutes, as Flagger a
 would blame a release for what users or the network do to both.
 """
 
+from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import Field, field_validator
 
-from domain.health import Reading
+from domain.health import Answered, Answers, HealthState, Identity, Reading
 from domain.value import Value
 
 SHARES = (1, 2, 5, 10, 20, 25, 50, 75, 90)
 """Percentages of the traffic that a proxy is made ready for: one that changes its configuration drops connections."""
+
+LEAST_LOOKS = 12
+"""So many looks at least say that a release is well."""
+FLAPS_ALLOWED = 1
+"""One sick answer is looked at again at once; two in a row, or two in all, are sick."""
 
 
 class Rollout(Value):
@@ -115,3 +122,100 @@ def judge_numbers(new: Numbers | None, old: Numbers | None, rollout: Rollout) ->
                 f"{beside.p95_ms:.0f} ms of the release before"
             )
     return State.GOOD, str(new)
+
+
+class Next(StrEnum):
+    """What comes after a look."""
+
+    WELL = "well"
+    SICK = "sick"
+    UNCLEAR = "unclear"
+    """The time is up, and nobody can say."""
+    WAIT = "wait"
+    """Another look, after a pause."""
+    AT_ONCE = "at once"
+    """Another look, without one."""
+
+
+class Outlook(NamedTuple):
+    """What a window has come to so far. `problem` None: well, or not known yet."""
+
+    looks: int
+    problem: str | None
+    numbers: str
+    new: Numbers | None
+    old: Numbers | None
+    share: int
+    answers: tuple[Answered, ...]
+    identity: Identity | None
+
+
+class Window:
+    """A time of watching a release that has a share of the traffic: takes looks, says what comes next. Pure.
+
+    `seconds`: at least so long. `before`: the old release's numbers from earlier, if it has too few of its own now.
+    """
+
+    def __init__(self, rollout: Rollout, seconds: float, share: int = 100, before: Numbers | None = None) -> None:
+        self._rollout, self._seconds, self._share, self._before = rollout, seconds, share, before
+        self._answers = Answers()
+        self._last: HealthState | None = None
+        self._sick = 0
+        self.so_far = Outlook(0, None, "", None, None, share, (), None)
+        self.news: str | None = None
+        """What a person is told after the newest look: the answer has changed."""
+
+    def add(self, look: Look, at: datetime, elapsed_s: float) -> Next:
+        """One more look, so many seconds after the window began."""
+        self.news = None
+        for where, said in (("in public", look.public), ("in private", look.private)):
+            if said is not None:
+                self._answers.add(where, said, at)
+        reading = look.public if self._is_whole or look.private is None else look.private
+        state, numbers = judge_numbers(look.new, self._beside(look), self._rollout)
+        identity = reading.identity if reading.is_healthy else self.so_far.identity
+        self.so_far = Outlook(
+            self.so_far.looks + 1, None, numbers, look.new, look.old, self._share, self._answers.kept, identity
+        )
+        if look.problem or state is State.SICK:
+            return self._ends_sick(look.problem or numbers)
+        if reading.state is not self._last:
+            self.news = f"{'in public' if reading is look.public else 'in private'}: {reading.reason}"
+            self._last = reading.state
+        if not self._is_good(reading):
+            self._sick += 1
+            if self._sick <= FLAPS_ALLOWED:
+                return Next.AT_ONCE
+            return self._ends_sick(f"{reading.state}, {self._sick} of {self.so_far.looks} looks: {reading.reason}")
+        has_looked = self.so_far.looks >= self._least_looks(look.new, state)
+        is_clear = state is State.GOOD or look.new is None or look.new.errors == 0
+        # it was this release that answered: in its own words or as was seen, and in the access log
+        is_its_own = reading.state is HealthState.HEALTHY and look.answered != 0
+        if elapsed_s >= self._seconds and has_looked and is_clear and is_its_own:
+            return Next.WELL
+        if elapsed_s > self._seconds + self._rollout.hold_s:
+            return Next.UNCLEAR
+        # with too few users, probes make up for them, without a pause
+        return Next.WAIT if elapsed_s < self._seconds or has_looked else Next.AT_ONCE
+
+    @property
+    def _is_whole(self) -> bool:
+        return self._share == 100
+
+    def _is_good(self, reading: Reading) -> bool:
+        """With a part of the traffic, the old release may well be the one that answers."""
+        return reading.is_healthy or (not self._is_whole and reading.state is HealthState.ANOTHER)
+
+    def _beside(self, look: Look) -> Numbers | None:
+        if look.old and look.old.requests >= self._rollout.least_sample:
+            return look.old
+        return self._before or look.old
+
+    def _least_looks(self, new: Numbers | None, state: State) -> int:
+        if state is State.GOOD:
+            return LEAST_LOOKS
+        return max(LEAST_LOOKS, self._rollout.least_sample - (new.requests if new else 0))
+
+    def _ends_sick(self, problem: str) -> Next:
+        self.so_far = self.so_far._replace(problem=problem)
+        return Next.SICK

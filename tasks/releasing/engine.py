@@ -16,20 +16,14 @@ from blocks.ledger.ledger import Ledger
 from blocks.targets.timeline import Timeline
 from blocks.workshop import Workshop
 from domain.errors import Inconclusive, LedgerError, TargetError
-from domain.health import Answered, Answers, HealthCheck, HealthState, Identity
+from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Target
 from domain.records import SHARE_PASSED, SICK, WATCHED
-from domain.rollout import Look, Numbers, SharePassed, Sick, State, judge_numbers
+from domain.rollout import Next, Numbers, Outlook, SharePassed, Sick, Window
 from domain.task import Health, Release
 from tasks.pages import show
 from tasks.releasing import lease
 from tasks.releasing.bundle import Watched
-
-LEAST_LOOKS = 12
-"""So many looks at least say that a release is well."""
-
-_FLAPS_ALLOWED = 1
-"""One sick answer is looked at again at once; two in a row, or two in all, are sick."""
 
 _LOG_TAIL = 4000
 
@@ -169,49 +163,27 @@ class Ship(NamedTuple):
             self.ledger.record(self.run, *at, SharePassed(share=share, new=seen.new, old=seen.old))
         return None
 
-    def _watch(self, revision: str, seconds: float, share: int = 100) -> "_Seen":
-        target, rollout, whole = self.target, self.target.rollout, share == 100
-        before, answers = self._beside(revision) if whole else None, Answers()
-        begun = time.monotonic()
-        looks = sick = 0
-        last: HealthState | None = None
-        identity: Identity | None = None
-        with contextlib.closing(target.observe(revision)) as window:
+    def _watch(self, revision: str, seconds: float, share: int = 100) -> Outlook:
+        """What is to be seen of it for so long. Raises Inconclusive if nobody can say whether it is well."""
+        target, begun = self.target, time.monotonic()
+        window = Window(target.rollout, seconds, share, self._beside(revision) if share == 100 else None)
+        with contextlib.closing(target.observe(revision)) as watch:
             while True:
-                look = window.look()
-                looks += 1
-                for where, said in (("in public", look.public), ("in private", look.private)):
-                    if said is not None:
-                        answers.add(where, said, datetime.now(UTC))
-                old = look.old if look.old and look.old.requests >= rollout.least_sample else before or look.old
-                reading = look.public if whole or look.private is None else look.private
-                identity = reading.identity if reading.is_healthy else identity
-                state, numbers = judge_numbers(look.new, old, rollout)
-                seen = _Seen(looks, None, numbers, look.new, look.old, share, answers.kept, identity)
-                if look.problem or state is State.SICK:
-                    return seen._replace(problem=look.problem or numbers)
-                if reading.state is not last:
-                    self.timeline.say(f"{'in public' if reading is look.public else 'in private'}: {reading.reason}")
-                    last = reading.state
-                if not (reading.is_healthy or (not whole and reading.state is HealthState.ANOTHER)):
-                    sick += 1
-                    if sick > _FLAPS_ALLOWED:
-                        return seen._replace(problem=f"{reading.state}, {sick} of {looks} looks: {reading.reason}")
-                    continue
-                elapsed_s = time.monotonic() - begun
-                few = look.new.requests if look.new else 0
-                least = LEAST_LOOKS if state is State.GOOD else max(LEAST_LOOKS, rollout.least_sample - few)
-                clear = state is State.GOOD or look.new is None or look.new.errors == 0
-                if elapsed_s >= seconds and looks >= least and clear and _answers(look, reading.state):
-                    return seen
-                if elapsed_s > seconds + rollout.hold_s:
+                look = watch.look()
+                then = window.add(look, datetime.now(UTC), time.monotonic() - begun)
+                if window.news:
+                    self.timeline.say(window.news)
+                if then in (Next.WELL, Next.SICK):
+                    return window.so_far
+                if then is Next.UNCLEAR:
+                    seen = window.so_far
                     self._keep(revision, seen)
                     raise Inconclusive(
-                        f"nobody can say whether {revision[:12]} is well in {target.name}: {looks} looks, {numbers}; "
-                        "the traffic stays as it is: promote it with a new brief, or roll it back"
+                        f"nobody can say whether {revision[:12]} is well in {target.name}: {seen.looks} looks, "
+                        f"{seen.numbers}; the traffic stays as it is: promote it with a new brief, or roll it back"
                     )
-                if elapsed_s < seconds or looks >= least:
-                    time.sleep(rollout.interval_s)  # else too few users: probes make up for them, without a pause
+                if then is Next.WAIT:
+                    time.sleep(target.rollout.interval_s)
 
     def _beside(self, revision: str) -> Numbers | None:
         """The old release's numbers beside its largest share of the new one; with all of the traffic there are none."""
@@ -233,7 +205,7 @@ class Ship(NamedTuple):
     def _sick(self, revision: str) -> Sick | None:
         return self.ledger.find(self.run, *SICK.at(revision), Sick)
 
-    def _mark(self, revision: str, artifact: str, reason: str, seen: "_Seen", previous: str | None) -> None:
+    def _mark(self, revision: str, artifact: str, reason: str, seen: Outlook, previous: str | None) -> None:
         """On record before the traffic moves; if nothing can be recorded, it moves all the same."""
         try:
             self._keep(revision, seen)
@@ -243,25 +215,7 @@ class Ship(NamedTuple):
             self.target.rollback(previous)
             raise
 
-    def _keep(self, revision: str, seen: "_Seen") -> None:
+    def _keep(self, revision: str, seen: Outlook) -> None:
         looks, _, _, new, old, share, answers, _ = seen
         watched = Watched(revision=revision, share=share, looks=looks, new=new, old=old, answers=answers)
         self.ledger.record(self.run, *WATCHED.at(revision), watched)
-
-
-class _Seen(NamedTuple):
-    """What a window came to. `problem` None: well."""
-
-    looks: int
-    problem: str | None
-    numbers: str
-    new: Numbers | None
-    old: Numbers | None
-    share: int
-    answers: tuple[Answered, ...]
-    identity: Identity | None
-
-
-def _answers(look: Look, state: HealthState) -> bool:
-    """Whether it was this release that answered: in its own words or as was seen, and in the access log."""
-    return state is HealthState.HEALTHY and look.answered != 0

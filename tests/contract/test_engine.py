@@ -13,11 +13,10 @@ from blocks.ledger.ledger import Ledger
 from blocks.targets.machine.process import ProcessTarget
 from domain.access import Holding
 from domain.errors import Fenced, Held, Inconclusive, LedgerError, TargetError
-from domain.rollout import Rollout, SharePassed
+from domain.rollout import Outlook, Rollout, SharePassed
 from domain.task import Release, RolledBack
 from domain.trees import TreeEntry
 from tasks.releasing import breaker, lease
-from tasks.releasing.engine import _Seen
 from tests.contract import test_target
 from tests.contract.shipping import RUN, bake, ledger_of, release, rollback, ship_of
 from tests.contract.test_target import ONE, SERVICE, THREE, TWO, Hammer, ask, running
@@ -262,7 +261,7 @@ def test_the_way_back_needs_no_ledger(shop: ProcessTarget, build: Any, monkeypat
         with pytest.raises(LedgerError):
             ship.target.promote(TWO)
         with pytest.raises(LedgerError):
-            ship._mark(TWO, made.artifact, "sick", _Seen(1, "sick", "", None, None, 100, (), None), ONE)
+            ship._mark(TWO, made.artifact, "sick", Outlook(1, "sick", "", None, None, 100, (), None), ONE)
         monkeypatch.undo()
     assert shop.pointed() == shop.current() == ONE
 
