@@ -11,6 +11,7 @@ import prefect.client.orchestration
 import pytest
 from prefect.client.schemas.objects import StateType
 
+from blocks.host import proc
 from blocks.host import processes as of_targets
 from flows import processes, resume
 from station import supervisor
@@ -112,10 +113,10 @@ def test_what_was_seen_is_looked_at_without_reading_all_processes(monkeypatch: p
     child = subprocess.Popen(["/bin/sh", "-c", "sleep 60; true", word])
     try:
         assert of_targets.is_running(word)
-        everything = of_targets._pids
-        monkeypatch.setattr(of_targets, "_pids", lambda: pytest.fail("all of /proc is read"))
+        everything = proc.pids
+        monkeypatch.setattr(proc, "pids", lambda: pytest.fail("all of /proc is read"))
         assert of_targets.is_running(word)
-        monkeypatch.setattr(of_targets, "_pids", everything)
+        monkeypatch.setattr(proc, "pids", everything)
     finally:
         child.kill()
         child.wait()
