@@ -557,6 +557,8 @@ secret = typer.Typer(no_args_is_help=True, help="Values that only the gateway se
 app.add_typer(secret, name="secret")
 token = typer.Typer(no_args_is_help=True, help="Who may come in at the door, and for what.")
 app.add_typer(token, name="token")
+person = typer.Typer(no_args_is_help=True, help="Who signs in at the desk by name and password.")
+app.add_typer(person, name="person")
 
 
 @egress.command()
@@ -675,6 +677,31 @@ def revoke_token(name: str) -> None:
     from station import tokens
 
     tokens.revoke(name)
+
+
+@person.command("add")
+def add_person(
+    name: Annotated[str, typer.Argument(help="As CODEOWNERS and reviewers have it")],
+    role: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="submit, answer, review, release or administer; may be given again. None for who has a token"
+        ),
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Default: until it is revoked")] = None,
+) -> None:
+    """Let somebody sign in at the desk by name; the password comes from a prompt or from stdin."""
+    from station import people
+
+    people.add(name, role or [], days)
+
+
+@person.command("password")
+def set_password(name: str) -> None:
+    """Set another password, from a prompt or from stdin: all sessions of that person end, and no lock is left."""
+    from station import people
+
+    people.set_password(name)
 
 
 @app.command("fake-model")

@@ -9,13 +9,25 @@ from rich.console import Console
 from rich.table import Table
 
 from blocks.ledger.tokens import Tokens
-from domain.access import Role
+from domain.access import Role, Token
 from domain.errors import InputError
 from station import api
 
 
 def add(name: str, roles: Collection[str], days: float | None, repositories: Collection[str] = ()) -> None:
     """Print the value of a new token on stdout, and what it is on stderr."""
+    made, value = _made(name, roles, days, repositories)
+    until = f"until {made.expires_at:%Y-%m-%d %H:%M} UTC" if made.expires_at else "until it is revoked"
+    print(f"{made.name} may {', '.join(made.roles)} {until}. This is shown once:", file=sys.stderr, flush=True)
+    print(value)
+
+
+def made(name: str, roles: Collection[str], days: float | None) -> Token:
+    """A new token whose value nobody has: its person has a password."""
+    return _made(name, roles, days, ())[0]
+
+
+def _made(name: str, roles: Collection[str], days: float | None, repositories: Collection[str]) -> tuple[Token, str]:
     unknown = sorted(set(roles) - set(Role))
     if unknown:
         raise InputError(f"there is no role {unknown[0]!r}: give one or more of {', '.join(Role)}")
@@ -29,10 +41,7 @@ def add(name: str, roles: Collection[str], days: float | None, repositories: Col
             expires_at = datetime.now(UTC) + timedelta(days=days)
         except (OverflowError, ValueError) as err:
             raise InputError(f"{days} days are no time that a calendar has: {err}") from err
-    made, value = _tokens().add(name, [Role(role) for role in roles], expires_at, repositories)
-    until = f"until {made.expires_at:%Y-%m-%d %H:%M} UTC" if made.expires_at else "until it is revoked"
-    print(f"{made.name} may {', '.join(made.roles)} {until}. This is shown once:", file=sys.stderr, flush=True)
-    print(value)
+    return _tokens().add(name, [Role(role) for role in roles], expires_at, repositories)
 
 
 def revoke(name: str) -> None:

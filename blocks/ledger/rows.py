@@ -12,7 +12,9 @@ from domain.entry import Entry
 from domain.errors import LedgerError
 from domain.value import canonical
 
-__all__ = ["GENESIS", "Entry", "EntryRow", "LeaseRow", "SignedAnswerRow", "TokenRow", "utc_text"]
+__all__ = [
+    "GENESIS", "Entry", "EntryRow", "LeaseRow", "PasswordRow", "SignInRow", "SignedAnswerRow", "TokenRow", "utc_text",
+]  # fmt: skip
 
 GENESIS = "0" * 64
 """What the first entry follows."""
@@ -95,6 +97,26 @@ class TokenRow(SQLModel, table=True):
             revoked_at=datetime.fromisoformat(self.revoked_at) if self.revoked_at else None,
             repositories=tuple(json.loads(self.repositories)) if self.repositories else (),
         )
+
+
+class PasswordRow(SQLModel, table=True):
+    """A line of `lockgate_passwords`: another way to show a token."""
+
+    __tablename__ = "lockgate_passwords"
+
+    token_id: str = Field(primary_key=True)
+    hash: str = Field(description="As argon2id writes it, salt and costs included")
+    since: float = Field(description="Unix seconds")
+
+
+class SignInRow(SQLModel, table=True):
+    """A line of `lockgate_sign_ins`: how often a name was tried, whether somebody has it or not."""
+
+    __tablename__ = "lockgate_sign_ins"
+
+    name: str = Field(primary_key=True, description="SHA-256 of the name")
+    tries: int
+    last_at: float = Field(description="Unix seconds")
 
 
 class SignedAnswerRow(SQLModel, table=True):

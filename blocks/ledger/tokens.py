@@ -50,7 +50,7 @@ class Tokens(NamedTuple):
         if expires_at is not None and expires_at <= now:
             raise InputError(f"{name} would have expired already: give a time that is still to come")
         with self._open(write=True) as session:
-            if _valid(session, name, now):
+            if valid(session, name, now):
                 raise InputError(f"{name} has a token already: `lockgate token revoke {name}` takes it back")
             row = TokenRow(
                 id=str(uuid.uuid4()),
@@ -68,7 +68,7 @@ class Tokens(NamedTuple):
         """It opens nothing from now on. Raises InputError if nobody of this name has one."""
         now = datetime.now(UTC)
         with self._open(write=True) as session:
-            row = _valid(session, name, now)
+            row = valid(session, name, now)
             if row is None:
                 raise InputError(f"nobody called {name!r} has a token: `lockgate token list` shows who has")
             row.revoked_at = now.isoformat()
@@ -79,6 +79,12 @@ class Tokens(NamedTuple):
         """Every one there ever was, oldest first."""
         with self._open() as session:
             return tuple(row.token() for row in session.exec(select(TokenRow).order_by(col(TokenRow.added_at))))
+
+    def named(self, name: str) -> Token | None:
+        """The token of this name that opens something now; None if there is none."""
+        with self._open() as session:
+            row = valid(session, name, datetime.now(UTC))
+            return row.token() if row else None
 
     def of(self, value: str) -> Token | None:
         """The token with this value, also one that is over; None if there is none."""
@@ -131,7 +137,8 @@ def hashed(value: str) -> str:
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _valid(session: Session, name: str, now: datetime) -> TokenRow | None:
+def valid(session: Session, name: str, now: datetime) -> TokenRow | None:
+    """The token of this name that opens something now."""
     rows = session.exec(select(TokenRow).where(col(TokenRow.revoked_at).is_(None)))
     same = (row for row in rows if canonical_name(row.name) == canonical_name(name))
     return next((row for row in same if row.token().why_not(now) is None), None)

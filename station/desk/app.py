@@ -19,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from blocks import kept
+from blocks.ledger.passwords import Passwords
+from blocks.ledger.tokens import PREFIX
 from domain.access import Role, Token
 from domain.brief import Kind
 from domain.errors import InputError, LockgateError
@@ -278,8 +280,11 @@ class Desk:
         session = self.sessions.find(value, place)
         if session is None:
             return None
-        token = await self._guests.look(lambda tokens: tokens.with_id(session.token_id))
-        if token is None or token.why_not(datetime.now(UTC)) is not None:
+        token, since = await self._guests.look(
+            lambda tokens: (tokens.with_id(session.token_id), Passwords(tokens.url).since(session.token_id))
+        )
+        is_older = since is not None and session.began < since
+        if token is None or is_older or token.why_not(datetime.now(UTC)) is not None:
             self.sessions.end(value)
             return None
         return Visit(request, session, token)
@@ -306,8 +311,12 @@ class Desk:
         address = request.client.host if request.client else ""
         try:
             if not value or len(value) > MAX_VALUE:
-                raise Denied(401, "give your token")
-            token = await self._guests.of_value(value, address)
+                raise Denied(401, "give your password or your token")
+            name = form.get("name", "").strip()[: MAX_VALUE + 1]
+            if name and not value.startswith(PREFIX):
+                token = await self._guests.of_person(name, form["token"], address)
+            else:
+                token = await self._guests.of_value(value, address)
         except Denied as no:
             return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
         value, session = self.sessions.begin(token.id)

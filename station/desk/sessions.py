@@ -22,6 +22,8 @@ class Session(NamedTuple):
     """What its addresses have after `/desk/`. Cookies know no port: a browser would send one of `/desk` to whatever
     listens on another port of this host, such as a release. Only this browser knows this place."""
     until: float
+    began: float
+    """As Unix time: a password that was set since ends it."""
 
 
 class Sessions:
@@ -42,7 +44,8 @@ class Sessions:
         while len(self._known) >= MOST:
             del self._known[next(iter(self._known))]
         value = secrets.token_urlsafe(32)
-        session = Session(token_id, secrets.token_urlsafe(32), f"at-{secrets.token_urlsafe(32)}", now + HOURS * 3600)
+        csrf, place = secrets.token_urlsafe(32), f"at-{secrets.token_urlsafe(32)}"
+        session = Session(token_id, csrf, place, now + HOURS * 3600, time.time())
         self._known[_hashed(value)] = session
         return value, session
 

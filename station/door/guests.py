@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
 
+from blocks.ledger.passwords import Passwords
 from blocks.ledger.tokens import Tokens
 from domain.access import Token
-from domain.errors import LockgateError
+from domain.errors import LedgerError, LockgateError
 from station.door.reading import Denied
 
 R = TypeVar("R")
@@ -23,6 +24,11 @@ MAX_ADDRESSES = 10_000
 MAX_VALUE = 512
 UNKNOWN = "who are you? Show a token: Authorization: Bearer TOKEN, or Basic with the token as the password"
 
+WRONG = (
+    "this is not a name with its password. After ten wrong tries of a name in a row even the right one waits a quarter "
+    "of an hour; a token opens the desk meanwhile"
+)
+
 
 class Guests:
     """Whom the door knows. Every request asks the ledger, so that a revoked token opens nothing from that moment on."""
@@ -32,6 +38,8 @@ class Guests:
         self._clock = clock
         self._failures: dict[str, deque[float]] = {}
         self._threads = ThreadPoolExecutor(4, "tokens")
+        self._slow = ThreadPoolExecutor(2, "passwords")
+        """Each takes 64 MiB and a while, so there are few at a time."""
 
     async def known(self, authorizations: list[str], address: str) -> Token:
         """Whose token it is. Raises Denied: 401 for none or a wrong one, 429 after too many, 503 without a ledger."""
@@ -51,6 +59,22 @@ class Guests:
                 raise Denied(429, "too many wrong tokens from your address: wait a minute")
             self._note(address)
             raise Denied(401, f"this token {why}")
+        return token
+
+    async def of_person(self, name: str, password: str, address: str) -> Token:
+        """Whose name and password these are. Raises Denied in the same words for a wrong password, a name that nobody
+        has, and one that is locked. Passwords are guessed: after many wrong ones from an address none is looked at."""
+        if self._is_slowed(address):
+            raise Denied(429, "too many tries from your address: wait a minute")
+        try:
+            token = await asyncio.get_running_loop().run_in_executor(
+                self._slow, lambda: Passwords(self.tokens().url).of(name, password)
+            )
+        except LedgerError as err:
+            raise Denied(503, f"names cannot be looked up now: {err}") from err
+        if token is None:
+            self._note(address)
+            raise Denied(401, WRONG)
         return token
 
     async def look(self, ask: Callable[[Tokens], R]) -> R:
