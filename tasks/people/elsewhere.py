@@ -7,12 +7,13 @@ has moved: then it is the next attempt. Nobody's branch is ever pushed to.
 
 from collections.abc import Sequence
 
+from prefect import get_run_logger
 from prefect.input import RunInput
 from pydantic import Field
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import AgentError, Withdrawn
+from domain.errors import AgentError, ForgeError, NotYet, Withdrawn
 from domain.ports import HostedForge
 from domain.pull_request import PullState
 from domain.records import ATTEMPT, BILL, PREPARED, WAITS_FOR_PUSH
@@ -97,14 +98,20 @@ def until_pushed(run: str, brief: Brief, earlier: Sequence[Attempt], feedback: S
         return  # this run was here before, and went on
     told = one_line(why.points[0] if why.points else why.source, 300)
     for turn in range(MOST_WAITS):
-        stands, over = where(shop, brief)
+        try:
+            stands, over = where(shop, brief)
+        except NotYet:
+            raise  # a hosted forge is waited for as everywhere
+        except ForgeError as err:
+            get_run_logger().warning("%s cannot be asked for: %s; it is asked for again", brief.change, err)
+            stands, over = last.source, ""
         if over:
             raise (AgentError if stands else Withdrawn)(f"{over}; it was refused: {told}")
         if stands != last.source:
             return
         tell_refused(run, brief, last, why)
         key = f"{PUSH}-{last.number}-{turn}"
-        waits = WaitsForPush(change=brief.change, source=stands, reason=told)
+        waits = WaitsForPush(change=brief.change, source=last.source or "", reason=told)
         shop.ledger.record(run, *WAITS_FOR_PUSH.at(key), waits)
         text = (
             f"# {show.quote(brief.title)}: push to {show.quote(brief.change)}\n\nAttempt {last.number} was refused:\n\n"

@@ -338,6 +338,18 @@ class Watched:
         return wake_decided(cast("Any", self), cast("Any", self.run.shop), "one")
 
 
+def test_a_branch_that_cannot_be_asked_for_is_waited_for(run: TheirRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> tuple[str, str]:
+        raise ForgeError("git ls-remote failed (128): no route to host")
+
+    real = elsewhere.where
+    monkeypatch.setattr(elsewhere, "get_run_logger", lambda: logging.getLogger("push"))
+    monkeypatch.setattr(elsewhere, "where", fails)
+    run.theirs.push("def search(text):\n    return ['a']\n")
+    run.until_pushed(lambda: monkeypatch.setattr(elsewhere, "where", real))
+    assert len(run.shown) == 1
+
+
 def test_one_that_is_closed_merged_or_leads_elsewhere_ends_with_a_sentence(run: TheirRun) -> None:
     brief, shop = run.prepared.brief, cast("Any", run.shop)
     at = f"/pulls/{run.theirs.number}"
