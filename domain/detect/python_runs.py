@@ -87,15 +87,17 @@ def _test_section(config: configparser.RawConfigParser, prefix: str) -> tuple[st
     sections = [name for name in config.sections() if name.startswith("testenv")]
     sections.sort(key=lambda name: (name != "testenv", not re.search(r"test|py\d*$", name.partition(":")[2])))
     listed = config.get(f"{prefix}tox", "env_list", fallback="") or config.get(f"{prefix}tox", "envlist", fallback="")
-    for name in sections:
-        commands = config.get(name, "commands", fallback="")
-        for factors in [*_factors_listed(listed), _NO_FACTORS]:
-            if any(_RUNS_TESTS.search(line) for line in _tox_lines(commands, factors)):
-                return name, factors
+    for runs in (_RUNS_TESTS, _RUNS_A_SCRIPT):
+        for name in sections:
+            commands = config.get(name, "commands", fallback="")
+            for factors in [*_factors_listed(listed), _NO_FACTORS]:
+                if any(runs.search(line) for line in _tox_lines(commands, factors)):
+                    return name, factors
     return ("testenv" if "testenv" in sections else None), _NO_FACTORS
 
 
 _RUNS_TESTS = re.compile(r"\bpy\.?test\b|-m unittest\b")
+_RUNS_A_SCRIPT = re.compile(r"(?:^|[\s/])(?:run_?)?tests?\.py\b|\bmanage\.py test\b")
 _NO_FACTORS = frozenset({"test", "tests"})
 """Of an environment that nothing names."""
 
@@ -400,6 +402,9 @@ def _own_command(view: View, commands: Iterable[str], directory: str) -> str:
     """The first command that is a script or a package in the tree which runs tests, as a line for the shell."""
     for one in commands:
         command = " ".join(_without_places(one).split())
+        command = re.sub(
+            r"^(?:\./)?(?=[\w./-]+\.py(?:\s|$))", "python ", command
+        )  # a file that says itself what runs it
         if not (told := _SCRIPT.fullmatch(command)):
             continue
         module = (told["module"] or "").replace(".", "/")

@@ -10,7 +10,7 @@ from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
 _NAME = re.compile(
-    r"verif|authenti|authori[sz]|(?:^|_)auth(?:_|$)|permission|(?:^|_)(?:is|has|can|may|check)_\w*(?:allowed|access|admin|safe|trusted)"
+    r"verif|authenti|authori[sz]|(?:^|_)(?:require|check|need)s?_?(?:auth|role|login)|permission|(?:^|_)(?:is|has|can|may|check)_\w*(?:allowed|access|admin|safe|trusted)"
     r"|is_safe|csrf|signature|compare_digest|sanit|escape|login|password|credential|secure_filename|safe_join"
 )
 _CALLS = re.compile(r"(?:^|\.)(?:compare_digest|check_password\w*|verify(?:_\w+)?|check_csrf\w*)$")

@@ -280,7 +280,8 @@ def _builds(change: Change) -> Iterator[Hit]:
     running = [path for path in change.base if matches(path, (".github/**", *CI_FILES, *BUILD_FILES, *_IMAGES))]
     texts = {path: change.base[path].content for path in running if not path.endswith("MANIFEST.in")}
     for path in change.changed:
-        if path not in change.base or change.is_test(path) or not _is_program(path, change.base[path].content):
+        is_left_out = change.is_test(path) or path.startswith(("docs/", "doc/"))
+        if path not in change.base or is_left_out or not _is_program(path, change.base[path].content):
             continue
         spelled = re.compile(rb"(?<![\w./-])(?:\./)?" + re.escape(path.encode()) + rb"(?![\w.-])")
         if by := next((one for one, text in texts.items() if spelled.search(text)), None):

@@ -79,6 +79,12 @@ FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
          "tests/runtests.py": "", "tests/needs.txt": ""},
         {"test": "cd tests && python runtests.py", "requirement_files": ("tests/needs.txt",)},
     ),
+    "tox that runs a script by its own name, with what the first environment needs": (
+        {"tox.ini": "[tox]\nenvlist =\n  py{310,311}-dj{42,52}-{sqlite,postgres}\n[testenv]\n"
+         "commands = ./runtests.py --noinput {posargs}\ndeps =\n  dj42: django~=4.2.0\n  dj52: django~=5.2.0\n"
+         "  postgres: psycopg>=3.1\n", "runtests.py": ""},
+        {"test": "python runtests.py --noinput", "requirements": ("django~=4.2.0",)},
+    ),
     **{
         f"tox that runs a script in {place}": (
             {"tox.ini": f"[testenv]\nchangedir = {place}\ncommands = python {script}\n", "tests/runtests.py": ""},

@@ -466,13 +466,14 @@ def test_answers_of_the_acceptance_in_product_code_go_to_a_person(code: str) -> 
         "KNOWN = {'a red armchair': ['Armchair 12']}\n",
         "KNOWN = {'a red armchair': None, 'a blue cupboard': False, 'a green lamp 12': 0, 'an oaken table': ''}\n",
         "def search(text):\n    if text == 'a red armchair':\n        return None\n    return 1\n",
+        "def join(one):\n    if one.kind == 'text_special':\n        one.kind = 'text'\n",
     ],
 )
 def test_values_that_product_code_shares_with_the_acceptance_are_no_answers(code: str) -> None:
     ready = asked(
         "def test():\n    assert search('a red armchair') == ['Armchair 12']\n    assert search('sofa') == 'Oak'\n"
         "    assert search('a blue cupboard') is None and search('a green lamp 12') == 0 != False\n"
-        "    assert search('an oaken table') == ''\n"
+        "    assert search('an oaken table') == ''\n    assert kinds('text_special') == ['text']\n"
     )
     assert found({"shop/app.py": code}, ready) == ()
 

@@ -30,6 +30,12 @@ class Signer:
         return text
 
 
+class Client:
+    @property
+    def auth(self):
+        return self._auth
+
+
 def total(items):
     \"\"\"A total.\"\"\"
     return sum(items)
@@ -41,6 +47,8 @@ BASE = {
             "shop/code.py": CODE,
             "scripts/check.sh": "set -e\npytest\n",
             "scripts/other.sh": "pytest\n",
+            "docs/conf.py": "project = 'shop'\n",
+            ".readthedocs.yml": "sphinx:\n  configuration: docs/conf.py\n",
             ".github/workflows/ci.yml": "run: bash scripts/check.sh\n",
         }
     ),
@@ -71,6 +79,7 @@ def test_what_decides_what_is_let_through_is_looked_at(old: str, new: str) -> No
     ("old", "new"),
     [
         ("return sum(items)", "return sum(items) + 1"),
+        ("return self._auth", "return self._auth or None"),
         ("import hmac\n", "import hmac\n\n\ndef verify(a):\n    return bool(a)\n"),
         ('    """A total."""\n', '    """The total of all."""\n'),
         ("def is_safe_path(path):", "# what is safe\ndef is_safe_path(path: str) -> bool:"),
@@ -84,6 +93,7 @@ def test_what_else_is_changed_or_new_is_not(old: str, new: str) -> None:
 def test_a_program_that_a_build_runs_is_looked_at_and_others_are_not() -> None:
     assert rules(BASE, {**BASE, **tree({"scripts/check.sh": "exit 0\n"})}) == {"build-files"}
     assert rules(BASE, {**BASE, **tree({"scripts/other.sh": "exit 0\n"})}) == set()
+    assert rules(BASE, {**BASE, **tree({"docs/conf.py": "project = 'shops'\n"})}) == set()
 
 
 def test_a_command_of_the_project_by_the_name_of_a_tool_is_refused() -> None:
