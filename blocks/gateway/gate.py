@@ -45,7 +45,7 @@ class Denied(Exception):
         self.status, self.reason = status, reason
 
 
-class Way(NamedTuple):
+class Destination(NamedTuple):
     """Where a request goes, in the one spelling."""
 
     scheme: str
@@ -97,28 +97,28 @@ class Gate:
             raise Denied(400, "the request is malformed")
         if listener.audit.is_broken and listener.passport.phase != "serve":  # users of a release do not wait for it
             raise Denied(503, "the ledger cannot be written, so nothing leaves")
-        way = self._way(flow)
+        to = self._destination(flow)
         _clean(flow.request)
         exchange = exchange_of(flow)
-        exchange.host = flow.request.data.host = way.host
-        flow.request.headers["host"] = hostport(way.scheme, way.host, way.port)
-        if is_model_host(way.host):
-            _model_access(listener.passport, way.host, way.port)
+        exchange.host = flow.request.data.host = to.host
+        flow.request.headers["host"] = hostport(to.scheme, to.host, to.port)
+        if is_model_host(to.host):
+            _model_access(listener.passport, to.host, to.port)
             exchange.is_for_model = True
-            self._note(flow, f"goes to provider {way.host.removesuffix(f'.{MODEL_HOSTS}')}")
+            self._note(flow, f"goes to provider {to.host.removesuffix(f'.{MODEL_HOSTS}')}")
             return
-        reason, private = _judge(flow.request, way, listener.passport)
-        used = self._fill_head(flow.request, way, listener)
-        self._connecting.clear(flow, way.host, way.port, private=private)
+        reason, private = _judge(flow.request, to, listener.passport)
+        used = self._fill_head(flow.request, to, listener)
+        self._connecting.clear(flow, to.host, to.port, private=private)
         exchange.reason, exchange.used = reason, used
         if listener.secrets:
-            self._look_into_body(flow, way, listener)
+            self._look_into_body(flow, to, listener)
         else:
             flow.request.stream = True
         if flow.request.stream:
             await self._let_out(flow)
 
-    def _way(self, flow: http.HTTPFlow) -> Way:
+    def _destination(self, flow: http.HTTPFlow) -> Destination:
         """Where it really goes. Raises Denied if names disagree on that."""
         request, client = flow.request, flow.client_conn
         in_tunnel = flow.server_conn.address is not None
@@ -140,9 +140,9 @@ class Gate:
             raise Denied(400, "the Host header is no host") from None
         if _host(named) != host or (port or _PORTS[scheme]) != request.port:
             raise Denied(421, "the Host header is not where the request goes")
-        return Way(scheme, host, request.port)
+        return Destination(scheme, host, request.port)
 
-    def _fill_head(self, request: http.Request, way: Way, listener: Listener) -> tuple[str, ...]:
+    def _fill_head(self, request: http.Request, to: Destination, listener: Listener) -> tuple[str, ...]:
         """Put secrets in place of placeholders; their names. Raises Denied for a placeholder in any other place."""
         paths, used = readings(request.path), []
         if name := found(request.path.encode()) or found(request.method.encode()):
@@ -154,25 +154,25 @@ class Gate:
             filled = [(value, fill_header(value, held)) for value in request.headers.get_all(header)]
             if all(new is None for _, new in filled):
                 continue
-            if problem := misuse(held.scope, way.scheme, request.method, way.host, paths):
+            if problem := misuse(held.scope, to.scheme, request.method, to.host, paths):
                 raise Denied(403, problem)
             request.headers.set_all(header, [old if new is None else new for old, new in filled])
             used.append(held.scope.name)
         for key, value in request.headers.items(multi=True):
             if name := found(f"{key}: {value} {basic(value) or ''}".encode()):
                 raise Denied(403, f"the placeholder of secret {name} may not stand in the header {key.lower()[:40]}")
-        if listener.patterns(way.host):
+        if listener.patterns(to.host):
             request.headers["accept-encoding"] = "identity"
             request.headers.pop("range", None)
         return tuple(used)
 
-    def _look_into_body(self, flow: http.HTTPFlow, way: Way, listener: Listener) -> None:
+    def _look_into_body(self, flow: http.HTTPFlow, to: Destination, listener: Listener) -> None:
         """Whether the body is held until `request` has seen it, or watched while it leaves."""
         request = flow.request
         paths = readings(request.path)
         fields = tuple(
             held for held in listener.secrets
-            if held.scope.field and not misuse(held.scope, way.scheme, request.method, way.host, paths)
+            if held.scope.field and not misuse(held.scope, to.scheme, request.method, to.host, paths)
         )  # fmt: skip
         exchange_of(flow).fields = fields
         size = request.headers.get("content-length", "")
@@ -276,12 +276,12 @@ def _model_access(passport: Passport, host: str, port: int) -> None:
         raise Denied(403, f"no model may be called in {passport.phase}")
 
 
-def _judge(request: http.Request, way: Way, passport: Passport) -> tuple[str, bool]:
+def _judge(request: http.Request, to: Destination, passport: Passport) -> tuple[str, bool]:
     methods = [request.method]
     if "upgrade" in request.headers or "sec-websocket-version" in request.headers:
         methods.append("POST")  # it carries data up
     try:
-        verdicts = [judge(passport.rules, way.scheme, method, way.host, way.port, request.path) for method in methods]
+        verdicts = [judge(passport.rules, to.scheme, method, to.host, to.port, request.path) for method in methods]
     except ValueError as err:
         raise Denied(400, str(err)) from None
     for verdict in verdicts:

@@ -6,9 +6,11 @@ from domain.ports.forge import Forge, HostedForge, IssueForge, Joined
 from domain.ports.sandbox import RELAY_PORT, Completed, Egress, Sandbox, Toolchains, Workspace
 from domain.ports.scanner import Scanner
 from domain.ports.store import Store
-from domain.ports.target import ReleaseBuild, Target, Watch
+from domain.ports.target import Migrator, Observer, ReleaseBuild, Router, Splitter, Target, Watch, Workload
 
 __all__ = [
-    "RELAY_PORT", "Agent", "Completed", "Database", "Desk", "Egress", "Forge", "HostedForge", "IssueForge", "Joined",
-    "ReleaseBuild", "Sandbox", "Scanner", "Store", "Target", "Toolchains", "Watch", "Worked", "Workspace",
+    "RELAY_PORT", "Agent", "Completed", "Database", "Desk", "Egress", "Forge",
+    "HostedForge", "IssueForge", "Joined", "Migrator", "Observer", "ReleaseBuild", "Router",
+    "Sandbox", "Scanner", "Splitter", "Store", "Target", "Toolchains", "Watch",
+    "Worked", "Workload", "Workspace",
 ]  # fmt: skip

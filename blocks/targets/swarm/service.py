@@ -14,7 +14,7 @@ from blocks.targets.machine.containers import PORT
 from blocks.targets.releases import Deployment
 from blocks.targets.swarm.engine import Swarm
 from blocks.targets.swarm.releases import SwarmDeployment, SwarmPlace
-from blocks.targets.swarm.spec import ANYWHERE, Wish, exports, spec_of
+from blocks.targets.swarm.spec import ANYWHERE, ServiceOptions, exports, spec_of
 from blocks.targets.timeline import Say
 from domain.errors import TargetError
 from domain.health import Clean, Reading
@@ -33,7 +33,7 @@ class SwarmService:
     place: SwarmPlace
     swarm: Swarm
     name: str
-    wish: Wish
+    options: ServiceOptions
     image_of: Callable[[str, ReleaseBuild], tuple[str, str]]
     """The ID of a build's image, and what a service is to call it. Made unless it is there."""
     ask: Callable[[SwarmDeployment], Reading]
@@ -84,10 +84,10 @@ class SwarmService:
         content = exports(self._environment(deployment))
         secret = f"{self.name}-{sha256(content).hexdigest()[:12]}"
         marks = {"lockgate.release": self.place.mark, "lockgate.revision": self.place.revision}
-        network = self.swarm.network(self.wish.network)
-        wanted = spec_of(deployment, self.wish, network, (secret, self.swarm.secret(secret, content)), marks)
+        network = self.swarm.network(self.options.network)
+        wanted = spec_of(deployment, self.options, network, (secret, self.swarm.secret(secret, content)), marks)
         if self.swarm.apply(self.name, wanted):
-            say(f"service {self.name} with {self.wish.replicas} tasks of image {deployment.artifact[7:19]}")
+            say(f"service {self.name} with {self.options.replicas} tasks of image {deployment.artifact[7:19]}")
         else:
             say(f"service {self.name} found running")
         if reason := self._wait(deployment, before):
@@ -151,10 +151,10 @@ class SwarmService:
         """What is wrong with its tasks, though some of them may answer."""
         tasks = self.swarm.tasks(self.name)
         running = [task for task in tasks if _runs(task)]
-        if len(running) < self.wish.replicas:
+        if len(running) < self.options.replicas:
             ended = next((task for task in tasks if _failed(task)), None)
             why = f": {self._why(ended)}" if ended else ""
-            return f"{len(running)} of {self.wish.replicas} tasks run{why}"
+            return f"{len(running)} of {self.options.replicas} tasks run{why}"
         if (runs := self.artifact()) != (wanted := self.place.get().artifact):
             return f"a task of {self.name} runs image {str(runs)[:19]}, and {wanted[:19]} was released"
         return None
@@ -185,7 +185,7 @@ class SwarmService:
             if failed := next((task for task in new if _failed(task)), None):
                 return f"its task ended: {self._why(failed)}"
             # an update that failed is taken back by the Swarm without a word: only the image says which it is
-            if len(running) == self.wish.replicas and {self._image(task, deployment) for task in running} == {
+            if len(running) == self.options.replicas and {self._image(task, deployment) for task in running} == {
                 deployment.artifact
             }:
                 break
@@ -195,7 +195,7 @@ class SwarmService:
             time.sleep(0.1)
         left = max(1.0, deadline - time.monotonic())
         gone = lambda: None if self.is_running() else "its tasks ended"  # noqa: E731
-        said = settle_by(lambda: self.ask(deployment), self.wish.replicas, left, 0.1, gone)
+        said = settle_by(lambda: self.ask(deployment), self.options.replicas, left, 0.1, gone)
         return said and f"not healthy within {within_s:g} s: {said}"
 
     def _why(self, task: Mapping[str, Any]) -> str:

@@ -35,7 +35,7 @@ print(said) if is_well else sys.exit("HTTP %d: %s" % (answer.status, said))
 
 
 @dataclass(frozen=True)
-class Wish:
+class ServiceOptions:
     """What every release of a target is given."""
 
     network: str
@@ -50,7 +50,11 @@ class Wish:
 
 
 def spec_of(
-    deployment: SwarmDeployment, wish: Wish, network: str, secret: tuple[str, str], marks: Mapping[str, str]
+    deployment: SwarmDeployment,
+    options: ServiceOptions,
+    network: str,
+    secret: tuple[str, str],
+    marks: Mapping[str, str],
 ) -> dict[str, Any]:
     """`network`: its id. `secret`: name and id of the one that holds its environment."""
     run = deployment.run.replace("{port}", str(PORT)).replace("{host}", ANYWHERE)
@@ -59,7 +63,7 @@ def spec_of(
     asked = json.dumps([health.path, health.headers, health.status])
     check = ["CMD", "/bin/sh", "-c", f'. {sealed.INSIDE}; exec python3 -c "$0" "$1"', _CHECK, asked]
     file = {"Name": sealed.INSIDE, "UID": _USER, "GID": _USER, "Mode": 0o400}
-    here = [f"node.id=={wish.node()}"] if wish.node else []
+    here = [f"node.id=={options.node()}"] if options.node else []
     container = {
         "Image": deployment.image,
         "Command": ["/bin/sh", "-c", _READ, "release", command],
@@ -70,26 +74,26 @@ def spec_of(
         "CapabilityDrop": ["ALL"],
         "Mounts": [{"Type": "tmpfs", "Target": "/tmp", "TmpfsOptions": {"Mode": 0o1777}}],  # noqa: S108
         "Secrets": [{"SecretID": secret[1], "SecretName": secret[0], "File": file}],
-        "StopGracePeriod": int(max(1.0, wish.grace_s) * _SECOND),
+        "StopGracePeriod": int(max(1.0, options.grace_s) * _SECOND),
         "Healthcheck": {
             "Test": check,
             "Interval": 2 * _SECOND,
             "Timeout": 10 * _SECOND,
             "Retries": 5,
-            "StartPeriod": int(health.starts_within_s(wish.start_timeout_s) * _SECOND),
+            "StartPeriod": int(health.starts_within_s(options.start_timeout_s) * _SECOND),
         },
     }
     return {
         "Labels": dict(marks),
         "TaskTemplate": {
             "ContainerSpec": container,
-            "Resources": {"Limits": {"MemoryBytes": wish.memory_mb << 20, "NanoCPUs": int(wish.cpus * 1e9)}},
+            "Resources": {"Limits": {"MemoryBytes": options.memory_mb << 20, "NanoCPUs": int(options.cpus * 1e9)}},
             "RestartPolicy": {"Condition": "any", "Delay": _SECOND},
-            "Placement": {"Constraints": [*wish.constraints, *here]},
+            "Placement": {"Constraints": [*options.constraints, *here]},
             "Networks": [{"Target": network}],
             "LogDriver": {"Name": "json-file", "Options": {"max-size": "5m", "max-file": "2"}},
         },
-        "Mode": {"Replicated": {"Replicas": wish.replicas}},
+        "Mode": {"Replicated": {"Replicas": options.replicas}},
         "UpdateConfig": {"Parallelism": 1, "Order": "start-first", "FailureAction": "rollback"},
         "EndpointSpec": {"Mode": "dnsrr"},
     }

@@ -9,7 +9,7 @@ from blocks.targets.swarm.engine import Swarm
 from blocks.targets.swarm.proxy import SwarmProxy
 from blocks.targets.swarm.releases import SwarmReleases
 from blocks.targets.swarm.service import SwarmService
-from blocks.targets.swarm.spec import Wish
+from blocks.targets.swarm.spec import ServiceOptions
 from domain.errors import TargetError
 from domain.ports import ReleaseBuild
 from domain.value import digest_of
@@ -71,7 +71,7 @@ class SwarmTarget(ProxiedTarget):
             place=place,
             swarm=swarm,
             name=f"{self._mark}-{revision[:12]}",
-            wish=Wish(
+            options=ServiceOptions(
                 network=self.network or self._mark,
                 replicas=self.replicas,
                 constraints=self.constraints,

@@ -29,7 +29,7 @@ class _Refused(Exception):
     """The text is for the client."""
 
 
-class Door:
+class TrialDoor:
     """Serves until it is closed, each session in a thread of its own."""
 
     def __init__(self, listener: socket.socket, server: Server) -> None:

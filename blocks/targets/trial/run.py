@@ -19,7 +19,7 @@ from blocks.targets.machine import confinement
 from blocks.targets.machine.confinement import DATA
 from blocks.targets.trial import inside
 from blocks.targets.trial.database import PORT, Place
-from blocks.targets.trial.door import Door
+from blocks.targets.trial.door import TrialDoor
 from domain.errors import TargetError
 
 _BEGINS_WITHIN_S = 30
@@ -84,7 +84,7 @@ def begun(
         for each in sockets:
             stack.enter_context(each)
         if database.server:
-            stack.enter_context(Door(sockets.pop(0), database.server))
+            stack.enter_context(TrialDoor(sockets.pop(0), database.server))
         yield Inside(process, sockets, stack.enter_context(Memory(process.pid, mark)))
 
 
