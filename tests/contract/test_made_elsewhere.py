@@ -128,7 +128,7 @@ def test_a_branch_is_refused_waits_for_a_push_and_is_merged_in_its_authors_name(
     assert git(at, "rev-parse", "ann/double") == heads[0], "nobody's branch is pushed to"
     assert bill_of(shop.ledger, loop.run).usd == 0 and not [e for e in entries if e.kind in ("plan", "metered")]
     book = history.read(shop.ledger.url.get_secret_value())
-    lines = {one.line.agent: (one.asked, one.merged) for one in records(book)}
+    lines = {one.line.agent: (one.asked, one.merged) for one in records([book])}
     assert lines["elsewhere: Bob Ray"] == (1, 1) and lines["elsewhere: Ann Lee"][1] == 0
 
 
