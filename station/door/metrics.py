@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from blocks.ledger.reading import Reader
 from domain.entry import Entry
+from domain.task import ELSEWHERE
 from station import processes
 
 __all__ = ["ASKED", "CONTENT_TYPE_LATEST", "Metrics", "Underway"]
@@ -80,7 +81,9 @@ class Metrics:
             case "outcome":
                 self._add("lockgate_tasks_ended", body["end"])
             case "attempt":
-                self._add("lockgate_attempts", str(body.get("agent") or ""))
+                agent = str(body.get("agent") or "")
+                is_ours = not agent.startswith(f"{ELSEWHERE}:")  # a name in a commit is anybody's: no label of its own
+                self._add("lockgate_attempts", agent if is_ours else ELSEWHERE)
             case "verdict":
                 self._add("lockgate_verdicts", body["decision"])
                 for rule in body.get("rules", ()):

@@ -13,7 +13,7 @@ from blocks.ledger.writing import record
 from domain.access import Role
 from domain.egress import Decision as Passed
 from domain.egress import Decisions
-from domain.task import BillLine, Decision, End, Outcome, Release, Verdict
+from domain.task import Attempt, BillLine, Decision, End, Outcome, Release, Verdict
 from station.door.metrics import waited_s
 from tests.contract.door import FakeDoor
 
@@ -45,6 +45,7 @@ def test_each_thing_that_happened_is_counted_once_and_read_on_from_there(tmp_pat
     note("verdict", "1", Verdict(decision=Decision.REFUSED, reasons=("no",), rules=("diff-budget", "test-skipped")))
     note("bill", "edit-1", BillLine(run_id="run", step="edit", attempt=1, sandbox_s=7.5))
     note("bill", "edit-2", BillLine(run_id="run", step="edit", attempt=2, sandbox_s=0.5))
+    note("attempt", "1", Attempt(number=1, base="a" * 40, commit=None, agent="elsewhere: Eve"))
     note("live", "a", release)
     said = {
         "run_id": "run",
@@ -61,6 +62,7 @@ def test_each_thing_that_happened_is_counted_once_and_read_on_from_there(tmp_pat
     seen = read(door)
     assert seen["lockgate_verdicts_total", ("refused",)] == 1
     assert seen["lockgate_verdict_rules_total", ("test-skipped",)] == 1
+    assert seen["lockgate_attempts_total", ("elsewhere",)] == 1, "a name in a commit is anybody's"
     assert seen["lockgate_step_sandbox_seconds_sum", ("edit",)] == 8.0
     assert seen["lockgate_step_sandbox_seconds_bucket", ("1.0", "edit")] == 1
     assert seen["lockgate_step_sandbox_seconds_bucket", ("15.0", "edit")] == 2

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 from prefect import Task
-from prefect.client.schemas.objects import State
 from prefect.states import Running
 
 from domain.brief import Brief
@@ -111,7 +110,7 @@ def test_a_label_at_a_forks_pull_request_has_it_judged_from_the_text_as_it_was(a
     asked = intake.ledger.entries(run_id=str(run.id), kind="asked-for")[0].body
     assert (asked["number"], asked["closes"]) == (theirs.number, False)
     at.as_("ann", "PATCH", f"/pulls/{theirs.number}", {"state": "closed"})
-    run.state = cast("State[Any]", Running())
+    run.state = Running()
     intake.looks()
     assert run.state.type.value == "CANCELLING"
 
@@ -133,7 +132,7 @@ def test_a_command_is_enough_and_a_text_without_acceptance_leaves_it_to_the_chan
     (run,) = intake.looks()
     assert Brief.model_validate(run.parameters["brief"]).acceptance.is_empty
     assert "its own new tests" in intake.told(theirs.number)
-    run.state = cast("State[Any]", Running())
+    run.state = Running()
     at.as_("ann", "PUT", f"/pulls/{theirs.number}/merge", {"sha": theirs.heads[-1], "merge_method": "squash"})
     intake.looks()
     assert run.state.type.value == "RUNNING", "a run knows by itself what becomes of what was merged without it"
