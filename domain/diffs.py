@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import NamedTuple
 
 from domain.paths import matches
@@ -48,6 +49,21 @@ class File(NamedTuple):
     @property
     def removed(self) -> int:
         return sum(line.kind == "cut" for line in self.lines)
+
+    @property
+    def pairs(self) -> tuple[tuple[Line | None, Line | None], ...]:
+        """(old line, new line) as they stand side by side: what was cut beside what was added for it."""
+        rows: list[tuple[Line | None, Line | None]] = []
+        cut: list[Line] = []
+        added: list[Line] = []
+        for line in (*self.lines, None):
+            if line is not None and line.kind in ("cut", "add"):
+                (cut if line.kind == "cut" else added).append(line)
+                continue
+            rows += zip_longest(cut, added)
+            cut, added = [], []
+            rows += [(line, line)] if line is not None else []
+        return tuple(rows)
 
     @property
     def is_folded(self) -> bool:

@@ -188,18 +188,22 @@ class Desk:
     async def _review(self, visit: Visit, run_id: str) -> Response:
         if here := await self._look(lambda: planted.find(run_id, visit.token)):
             found = await self._look(lambda: planted.review_of(here, self.forge_of))
-            return await self._look(lambda: self._page("review.html", visit, of=found, may=True))
+            return await self._look(lambda: self._review_page(visit, found, may=True))
         run = await self._look(lambda: reviews.known(run_id, visit.token, to_answer=True))
         kind, mark = await self._look(lambda: reviews.waits_for(run))
         if kind == "review":
             found = await self._look(lambda: reviews.review_of(run, mark, self.forge_of))
             may = visit.token.may(Role.REVIEW)
-            return await self._look(lambda: self._page("review.html", visit, of=found, may=may))
+            return await self._look(lambda: self._review_page(visit, found, may=may))
         form = ANSWERS.get(kind)
         if form is None:
             raise Denied(404, "this question is not answered at the desk")
         asked = await self._look(lambda: reviews.asked_of(run, kind))
         return self._page("asked.html", visit, of=asked, may=visit.token.may(form.role), role=form.role)
+
+    def _review_page(self, visit: Visit, found: reviews.Review, *, may: bool) -> Response:
+        is_split = visit.request.query_params.get("view") == "side-by-side"
+        return self._page("review.html", visit, of=found, may=may, is_split=is_split)
 
     async def _answered(self, visit: Visit, run_id: str, form: Mapping[str, str]) -> Response:
         """The answer, by the door's own way: it checks the role and the mark, and notes whose answer it is."""

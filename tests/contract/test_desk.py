@@ -470,6 +470,18 @@ def test_a_review_shows_the_change_that_was_judged_and_nothing_of_it_is_html(des
     assert "1 of 2" in page and "CODEOWNERS" in page
 
 
+def test_the_change_stands_side_by_side_if_that_is_asked_for(desk: FakeDesk, change: Change) -> None:
+    ann = _waits(desk)
+    assert ann.get(f"/desk/review/{RUN}").status == 200
+    assert f'href="/desk/review/{RUN}?view=side-by-side"' in ann.page and 'class="diff split"' not in ann.page
+    one = ann.page
+    assert ann.get(f"/desk/review/{RUN}?view=side-by-side").status == 200
+    assert 'class="diff split"' in ann.page and f'href="/desk/review/{RUN}"' in ann.page
+    for what in ('data-at="at:sums.py:', "<b>S102</b>", "&lt;script&gt;alert(1)"):
+        assert ann.page.count(what) == one.count(what) > 0, "the same lines, findings and comments"
+    assert "<script>alert" not in ann.page
+
+
 RENAMED = "diff --git a/sums.py b/adds.py\nsimilarity index 100%\nrename from sums.py\nrename to adds.py\n"
 OTHER = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"
 

@@ -71,3 +71,11 @@ def test_a_change_of_line_ends_is_seen() -> None:
     head = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,2 +1,2 @@\n"
     files, _ = files_of(f"{head}-one\n+one\r\n a\rb\n")
     assert [line.text for line in files[0].lines[1:]] == ["one", "one␍", "a\rb"]
+
+
+def test_side_by_side_what_was_cut_stands_beside_what_was_added_for_it() -> None:
+    text = "diff --git a/a b/a\n--- a/a\n+++ b/a\n@@ -1,4 +1,4 @@\n one\n-two\n-three\n+2\n four\n+five\n"
+    ((file,), _) = files_of(text)
+    told = [(old.text if old else None, new.text if new else None) for old, new in file.pairs if old or new]
+    assert told[-4:] == [("two", "2"), ("three", None), ("four", "four"), (None, "five")]
+    assert [line for pair in file.pairs for line in dict.fromkeys(pair) if line] and len(file.pairs) == len(told)

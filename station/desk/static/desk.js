@@ -53,7 +53,7 @@ document.addEventListener("click", (event) => {
   const added = document.createElement("tr");
   const cell = document.createElement("td");
   const text = document.createElement("textarea");
-  cell.colSpan = 3;
+  cell.colSpan = row.cells.length;
   text.className = "at";
   text.name = button.dataset.at;
   text.setAttribute("form", "answer");
