@@ -52,6 +52,11 @@ def noted() -> list[str]:
     return [path.stem for path in _path("").parent.glob("*.json")]
 
 
+def alive() -> frozenset[str]:
+    """Runs that were noted, and whose process lives."""
+    return frozenset(run for run in noted() if _is_noted(run))
+
+
 def sweep(older_than_s: float = 3600.0) -> None:
     """Remove old notes of processes that are gone: nobody was left to do so."""
     for run in noted():

@@ -11,7 +11,7 @@ supervisor at a time resumes what crashed, whatever machine it was on.
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -278,6 +278,12 @@ def has_open_runs(client: SyncPrefectClient) -> bool:
         or _runs(client, StateType.CRASHED, tags=("lockgate",), limit=1)
         or client.read_flow_runs(flow_run_filter=queued, limit=1)
     )
+
+
+def are_all_among(client: SyncPrefectClient, here: Collection[str]) -> bool:
+    """Whether each run that is under way is one of these."""
+    under_way = _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+    return all(str(run.id) in here for run in under_way)
 
 
 def take_free_slots(client: SyncPrefectClient, now: datetime | None = None) -> list[str]:

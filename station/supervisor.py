@@ -42,7 +42,10 @@ NAMES = ("worker", "zygote", "gateway", "door", "services", "server")
 """In the order in which they are stopped."""
 ROUND_S = 2.0
 IDLE_ROUND_S = 10.0
-"""Between two looks at the server's runs where none is under way: one that begins here is seen by its note."""
+"""Between two looks at the server's runs while all of them have a process here, and none begins or ends, as their notes
+say."""
+SOON_S = 30.0
+"""So long after one did they are looked at each round: it may have crashed, and its slot is free."""
 ASK_S = 10.0
 FORGES_S = float(os.environ.get("LOCKGATE_FORGES_S", "15"))
 """Between two looks at pull requests that wait for people; a look that finds nothing new costs no request's price."""
@@ -285,19 +288,23 @@ class Supervisor:
 
 class RunsWatch:
     """Crashed runs go on, and runs that wait for a slot take a free one. Keeps one client, and asks little while there
-    is nothing to do."""
+    is nothing to do, or all that is under way here goes on."""
 
     def __init__(self, shop: "Callable[[], Workshop]") -> None:
         self._shop = shop
         self._looks: Looks | None = None
         self._client: SyncPrefectClient | None = None
-        self._not_before = 0.0
+        self._not_before = self._soon_until = 0.0
+        self._here = frozenset[str]()
 
     def look(self) -> None:
         """One round; from one thread."""
         from flows import processes as runs
 
-        if time.monotonic() < self._not_before and not runs.noted():
+        here, now = runs.alive(), time.monotonic()
+        if here != self._here:
+            self._here, self._not_before, self._soon_until = here, 0.0, now + SOON_S
+        if now < self._not_before:
             return
         try:
             self._look(self._connected())
@@ -307,16 +314,18 @@ class RunsWatch:
 
     def _look(self, client: "SyncPrefectClient") -> None:
         from flows import processes as runs
-        from flows.resume import Looks, has_open_runs, resume_crashed, take_free_slots
+        from flows.resume import Looks, are_all_among, has_open_runs, resume_crashed, take_free_slots
 
-        if not has_open_runs(client):
-            self._not_before = time.monotonic() + IDLE_ROUND_S
+        are_open, now = has_open_runs(client), time.monotonic()
+        is_quiet = now >= self._soon_until and (not are_open or are_all_among(client, self._here))
+        self._not_before = now + IDLE_ROUND_S if is_quiet else 0.0
+        if not are_open:
             runs.sweep()
             return
-        self._not_before = 0.0
         self._looks = self._looks or Looks()
         done = resume_crashed(client, ledgers=self._ledger, looks=self._looks)
         if done:  # what crashed may have left a sandbox behind
+            self._not_before, self._soon_until = 0.0, now + SOON_S
             done += self._shop().sweep(lambda _: False)
         for line in (*done, *take_free_slots(client)):
             log.info(line)

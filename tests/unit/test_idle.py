@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,37 @@ def test_an_idle_station_asks_little_and_by_one_client(clients: Clients, monkeyp
     assert clients.made == 1
 
 
+def test_a_run_that_goes_on_is_looked_at_seldom_and_at_once_when_its_process_ends(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, now = RunsWatch(lambda: SimpleNamespace(sweep=lambda _: [])), [1000.0]  # type: ignore[arg-type,return-value]
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now[0])
+    state = SimpleNamespace(type=StateType.RUNNING, timestamp=datetime.now(UTC))
+    clients.runs = [SimpleNamespace(id="a-run", labels={}, state=state)]
+
+    def asked_in(seconds: float) -> int:
+        before, until = clients.asked, now[0] + seconds
+        while now[0] < until:
+            watch.look()
+            now[0] += supervisor.ROUND_S
+        return clients.asked - before
+
+    process = subprocess.Popen(["/bin/sleep", "60"])
+    processes.note("a-run", process.pid)
+    assert asked_in(supervisor.SOON_S) == 4 * supervisor.SOON_S / supervisor.ROUND_S
+    asked_in(supervisor.IDLE_ROUND_S)
+    assert asked_in(60) == 5 * 60 / supervisor.IDLE_ROUND_S
+    process.kill()
+    process.wait()
+    for _ in range(2):
+        assert asked_in(supervisor.ROUND_S) == 4, "its note is still there, and it is dead"
+    asked_in(supervisor.SOON_S)
+    clients.runs = [SimpleNamespace(id="another", labels={}, state=state)]
+    asked_in(supervisor.IDLE_ROUND_S)
+    for _ in range(2):
+        assert asked_in(supervisor.ROUND_S) == 5, "what has no process here is looked at each round"
+
+
 def test_a_client_that_fails_is_replaced(clients: Clients) -> None:
     watch = RunsWatch(lambda: SimpleNamespace(sweep=lambda _: []))  # type: ignore[arg-type,return-value]
     clients.fails = True
@@ -81,8 +113,6 @@ def test_a_client_that_fails_is_replaced(clients: Clients) -> None:
 
 
 def test_a_run_that_lost_its_process_is_marked_although_nothing_is_noted(clients: Clients) -> None:
-    from datetime import UTC, datetime, timedelta
-
     marked = []
     clients.set_flow_run_state = lambda run, state, force: marked.append((run, state.type))  # type: ignore[attr-defined]
     run = SimpleNamespace(
