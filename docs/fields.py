@@ -110,7 +110,7 @@ def _command(item: tuple[str, Any]) -> str:
     for parameter in command.params:
         words = " ".join(f"`{word}`" for word in parameter.opts if parameter.param_type_name == "option")
         words = words or f"`{parameter.name.upper()}`"
-        lines.append(f"- {words}: {getattr(parameter, 'help', None) or 'see above'}")
+        lines.append(f"- {words}: {parameter.help}")
     return "\n".join(lines) + "\n"
 
 

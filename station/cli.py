@@ -42,6 +42,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+Environment = Annotated[str, typer.Argument(help="As the workshop has it in `targets`, such as production")]
 Run = Annotated[
     str,
     typer.Argument(
@@ -287,7 +288,7 @@ def inbox(as_json: Json = False) -> None:
 @app.command()
 def review(
     run_id: Annotated[str | None, typer.Argument(callback=_whole, help="A run; empty: what waits")] = None,
-    approve: Annotated[bool, typer.Option("--approve")] = False,
+    approve: Annotated[bool, typer.Option("--approve", help="Let the change pass, as it is shown")] = False,
     changes: Annotated[str | None, typer.Option("--changes", help="Ask for changes, with a comment")] = None,
     reject: Annotated[str | None, typer.Option("--reject", help="Reject, with a reason")] = None,
     reviewer: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
@@ -336,7 +337,7 @@ def answer(
 
 @app.command()
 def rollback(
-    environment: str,
+    environment: Environment,
     revision: Annotated[
         str | None, typer.Option("--to", help="A release that was live; default: the one before")
     ] = None,
@@ -359,7 +360,7 @@ def rollback(
 
 @app.command()
 def downgrade(
-    environment: str,
+    environment: Environment,
     accept: Annotated[
         list[str] | None, typer.Option(help="A rule that asks for a person, such as migration-lossy")
     ] = None,
@@ -376,7 +377,7 @@ def downgrade(
 
 @app.command()
 def hold(
-    environment: str,
+    environment: Environment,
     reason: Annotated[str, typer.Argument(help="Why, for who finds it held")],
     by: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
 ) -> None:
@@ -388,7 +389,7 @@ def hold(
 
 @app.command("open")
 def open_again(
-    environment: str,
+    environment: Environment,
     reason: Annotated[str, typer.Argument(help="What was found and done, for the record")],
     by: Annotated[str | None, typer.Option("--as", help="Your name, for the record")] = None,
 ) -> None:
@@ -521,7 +522,9 @@ def backup(file: Annotated[Path, typer.Argument(help="Where to, such as /mnt/bac
 
 
 @app.command()
-def restore(file: Path) -> None:
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `lockgate backup` wrote, such as lockgate.tar.gz")],
+) -> None:
     """Put a station back from its backup, into a home that is not there."""
     from station.backup import restore as put_back
 
@@ -672,7 +675,7 @@ def list_tokens(as_json: Json = False) -> None:
 
 
 @token.command("revoke")
-def revoke_token(name: str) -> None:
+def revoke_token(name: Annotated[str, typer.Argument(help="Whose token, as `lockgate token list` shows it")]) -> None:
     """Take a token back: it opens nothing from this moment on."""
     from station import tokens
 
@@ -697,7 +700,9 @@ def add_person(
 
 
 @person.command("password")
-def set_password(name: str) -> None:
+def set_password(
+    name: Annotated[str, typer.Argument(help="Of the person, as `lockgate person add` was told it")],
+) -> None:
     """Set another password, from a prompt or from stdin: all sessions of that person end, and no lock is left."""
     from station import people
 

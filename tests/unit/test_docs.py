@@ -43,3 +43,9 @@ def test_every_link_in_the_docs_leads_somewhere() -> None:
     for page in (*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")):
         for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_each_argument_of_a_command_is_explained_where_it_stands() -> None:
+    page = (PROJECT / "docs" / "settings.md").read_text()
+    commands = page[page.index("### `lockgate ") :]
+    assert [line for line in commands.splitlines() if line.endswith((": None", ": see above"))] == []
