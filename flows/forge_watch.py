@@ -93,6 +93,11 @@ def _woken(
     return _goes_on(client, run, f"{host.host} says {said} to pull request {number}", look) if said else None
 
 
+def waits_for_a_push(shop: Workshop) -> bool:
+    """Whether a run of this workshop may wait for one: a question to the ledger alone."""
+    return bool(shop.ledger.still_open(WAITS_FOR_PUSH.kind))
+
+
 def _pushed(client: SyncPrefectClient, shop: Workshop, run: FlowRun, brief: Brief) -> str | None:
     """A run goes on whose change stands elsewhere now, or can move no more."""
     waits = shop.ledger.last(WAITS_FOR_PUSH.kind, run_id=str(run.id))

@@ -233,14 +233,16 @@ class Supervisor:
             self._ask_forges()
 
     def _ask_forges(self) -> None:
-        """Runs whose pull request was decided go on, and issues become runs. Of every workshop: any may name a block of
-        a hosted forge."""
-        if not any(kept.names(f"lockgate-{kind}") for kind in ("github", "forgejo")):
-            return
+        """Runs whose pull request was decided go on, and those whose change was pushed to, at any repository; issues
+        become runs. Of every workshop: any may name a block of a hosted forge."""
         from prefect.client.orchestration import get_client
 
-        from flows.forge_watch import wake_decided
+        from flows.forge_watch import waits_for_a_push, wake_decided
         from flows.issues import IssueWatch
+
+        is_hosted = any(kept.names(f"lockgate-{kind}") for kind in ("github", "forgejo"))
+        if not is_hosted and not any(map(waits_for_a_push, self._shops().values())):
+            return
 
         holder = f"supervisor {os.uname().nodename} {os.getpid()}"
         if self._issues is None:

@@ -15,7 +15,7 @@ from prefect.states import Running
 from domain.brief import Brief
 from domain.errors import ForgeError, InputError
 from domain.task import Answer, End, Feedback, Outcome
-from flows.forge_watch import wake_decided
+from flows.forge_watch import waits_for_a_push, wake_decided
 from tasks import merge as merging
 from tasks import prepare as preparing
 from tasks import pull_request as pulls
@@ -306,6 +306,7 @@ def test_what_is_refused_is_told_at_its_head_in_one_comment_and_waits_for_a_push
     assert "**Refused**" in comment and head in comment
     assert "@acme" not in outside and "closes" not in outside and "<script" not in outside
     asks = Watched(run, f"push-1-{len(run.shown) - 1}")
+    assert waits_for_a_push(cast("Any", run.shop)), "so that the supervisor looks, also without a hosted forge"
     assert asks.looks() == []
     second = run.theirs.push("def search(text):\n    return []\n")
     assert asks.looks() == [f"run {run.name} goes on: {run.prepared.brief.change} is at {second[:12]}"]
