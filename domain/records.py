@@ -403,6 +403,10 @@ RESERVED = Record("reserved", "{call}", "Reserved")
 """At most what it can take, before it is let through."""
 EGRESS = Record("egress", "{part}-{number}", "Decisions")
 """What a sandbox asked of the network, and was answered."""
+PLANTED = Record("planted", "{slot}", "Planted")
+"""A fault that waits for a reviewer to see it."""
+PLANTED_ANSWER = Record("planted-answer", "{slot}", "PlantedAnswer")
+"""What the reviewer said to it."""
 IDENTITY = Record("identity", "ledger", "Identity")
 """What tells this ledger from every other one."""
 

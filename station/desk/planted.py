@@ -10,6 +10,7 @@ from domain.access import Role, Token
 from domain.entry import Entry
 from domain.planted import OPEN_DAYS, RUN, Fault, Planted, PlantedAnswer, with_fault
 from domain.policy.reviewers import canonical_name
+from domain.records import PLANTED, PLANTED_ANSWER
 from domain.task import Prepared
 from station import holding
 from station.desk import reviews
@@ -40,9 +41,9 @@ def of(token: Token) -> Iterator[Here]:
     since = datetime.now(UTC) - timedelta(days=OPEN_DAYS)
     for url in sorted({str(shop["ledger"]["url"]) for shop in holding.shops() if _is_on(shop)}):
         entries = Reader(url).entries(run_id=RUN)
-        answered = {entry.key for entry in entries if entry.kind == "planted-answer"}
+        answered = {entry.key for entry in entries if entry.kind == PLANTED_ANSWER.kind}
         for entry in entries:
-            if entry.kind != "planted" or canonical_name(str(entry.body["reviewer"])) != canonical_name(token.name):
+            if entry.kind != PLANTED.kind or canonical_name(str(entry.body["reviewer"])) != canonical_name(token.name):
                 continue
             is_over = entry.key in answered or entry.at < since
             yield Here(url, entry, Planted.model_validate(entry.body), is_over)
@@ -86,7 +87,7 @@ def answered(here: Here, token: Token, form: Mapping[str, str]) -> tuple[str, st
         raise Denied(409, "Your answer was not taken: the run does not wait with this question any more.")
     planted = here.planted
     answer = PlantedAnswer(by=token.name, answer=given["decision"])
-    record(here.url, RUN, "planted-answer", here.entry.key, answer)
+    record(here.url, RUN, *PLANTED_ANSWER.at(here.entry.key), answer)
     seen = "You caught it." if answer.is_caught else "It got past you."
     return (
         f"This change was planted. {seen}",

@@ -10,6 +10,7 @@ from domain.errors import LockgateError
 from domain.history import Asking, History, Task
 from domain.planted import ACTIVE_DAYS, RUN, Fault, Planted, address_of, faults, seed, slots
 from domain.policy.reviewers import canonical_name
+from domain.records import PLANTED, PREPARED
 from domain.task import Prepared
 
 MOST_LOOKED_AT = 20
@@ -31,7 +32,7 @@ def plant(shop: Workshop, now: datetime | None = None) -> list[str]:
                     id=address_of(ledger, key), reviewer=reviewer, run_id=task.run_id, question=asking.key,
                     **fault._asdict(),
                 )  # fmt: skip
-                shop.ledger.record(RUN, "planted", key, planted)
+                shop.ledger.record(RUN, *PLANTED.at(key), planted)
     return []
 
 
@@ -48,9 +49,8 @@ def _made(shop: Workshop, read: History, reviewer: str, number: int) -> tuple[Ta
     for at in range(min(len(found), MOST_LOOKED_AT)):
         task, asking = found[(number + at) % len(found)]
         try:
-            prepared = Prepared.model_validate(
-                shop.ledger.entries(run_id=task.run_id, kind="prepared")[-1].body
-            )  # the newest base is that of the merged change
+            begun = shop.ledger.entries(run_id=task.run_id, kind=PREPARED.kind)
+            prepared = Prepared.model_validate(begun[-1].body)  # the newest base is that of the merged change
             diff = shop.forge.diff(prepared.brief.repository, prepared.base, asking.commit)
         except (LockgateError, ValueError, IndexError):
             continue  # it is not here any more
