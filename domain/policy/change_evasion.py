@@ -1,6 +1,7 @@
 """Change rules over new Python product code that knows it is tested, or has the answers written into it."""
 
 import ast
+import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -245,6 +246,7 @@ def _hard_coded(change: Change) -> Iterator[Hit]:
     if told:
         yield from newly(lambda module: _answers(module, told))(change)
         yield from _new_tables(change, told)
+        yield from _new_data(change, told)
 
 
 def _told(change: Change) -> frozenset[str]:
@@ -280,6 +282,33 @@ def _new_tables(change: Change, told: frozenset[str]) -> Iterator[Hit]:
             if len(new) > 1:
                 message = f"a table holds what the acceptance asks for, such as {new[0]}, with the answers"
                 yield Hit(message, path, getattr(table, "lineno", None))
+
+
+_MOST_DATA = 1_000_000
+"""Bytes of data that are looked through: more is no table of answers that somebody wrote."""
+
+
+def _new_data(change: Change, told: frozenset[str]) -> Iterator[Hit]:
+    """The same in data beside the product, which a program reads as it runs."""
+    for path in change.present:
+        if not path.endswith(".json") or change.is_test(path) or len(change.head[path].content) > _MOST_DATA:
+            continue
+        known, now = (
+            {pair for _, pairs in _tables(_as_python(tree[path].content), told) for pair in pairs}
+            if path in tree
+            else set()
+            for tree in (change.base, change.head)
+        )
+        if len(new := sorted(now - known)) > 1:
+            yield Hit(f"data holds what the acceptance asks for with the answers, such as {new[0][:80]}", path)
+
+
+def _as_python(content: bytes) -> ast.Module:
+    """JSON as the Python that says the same; empty if it is none."""
+    try:
+        return ast.parse(repr(json.loads(content)))
+    except (ValueError, RecursionError, SyntaxError, MemoryError):
+        return ast.Module([], [])
 
 
 def _tables(module: ast.Module, told: frozenset[str]) -> Iterator[tuple[ast.AST, dict[str, str]]]:
@@ -365,8 +394,8 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "hard-coded", "change", PERSON,
         "Product code that asks for a value of the acceptance and answers with another one of its values, or a table "
-        "with two or more such pairs that base's file does not have. Short values, None, False, 0 and \"\" do not "
-        "count.",
+        "with two or more such pairs that base's file does not have, in JSON too. Short values, None, False, 0 and "
+        "\"\" do not count.",
         "It knows what the test asks, and may do nothing else.",
         "compute the answer, or let a reviewer agree that it is a table of facts",
         _hard_coded,

@@ -457,6 +457,22 @@ def test_answers_of_the_acceptance_in_product_code_go_to_a_person(code: str) -> 
     assert [(f.rule, f.severity) for f in found({"shop/app.py": code}, ready)] == [("hard-coded", Severity.PERSON)]
 
 
+def test_answers_of_the_acceptance_in_data_go_to_a_person() -> None:
+    ready = asked(
+        "def test():\n    assert search('a red armchair') == ['Armchair 12']\n"
+        "    assert search('a blue cupboard') == 'Cupboard'\n"
+    )
+    answers = '{"a red armchair": ["Armchair 12"], "a blue cupboard": "Cupboard"}'
+    assert [f.rule for f in found({"shop/known.json": answers}, ready)] == ["hard-coded"]
+    for other in (
+        '{"a red armchair": ["Armchair 12"]}',
+        '{"a red armchair": 1, "a blue cupboard": 2}',
+        "{",
+        "[" * 9999,
+    ):
+        assert "hard-coded" not in {f.rule for f in found({"shop/known.json": other}, ready)}
+
+
 @pytest.mark.parametrize(
     "code",
     [
