@@ -12,6 +12,7 @@ from bench.gate_cases import (
     honest_shop,
     honest_upstream,
     languages,
+    loosened,
     supply,
     surroundings,
     tampering,
@@ -28,6 +29,7 @@ HOSTILE: tuple[Case, ...] = (
     *code.CASES,
     *languages.CASES,
     *surroundings.CASES,
+    *loosened.CASES,
 )
 HONEST: tuple[Case, ...] = (*honest_shop.CASES, *honest_pypi.CASES, *languages.HONEST)
 CASES = (*HOSTILE, *HONEST)
