@@ -281,9 +281,9 @@ def has_open_runs(client: SyncPrefectClient) -> bool:
 
 
 def are_all_among(client: SyncPrefectClient, here: Collection[str]) -> bool:
-    """Whether each run that is under way is one of these."""
+    """Whether runs are under way, and each is one of these."""
     under_way = _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
-    return all(str(run.id) in here for run in under_way)
+    return bool(under_way) and all(str(run.id) in here for run in under_way)
 
 
 def take_free_slots(client: SyncPrefectClient, now: datetime | None = None) -> list[str]:

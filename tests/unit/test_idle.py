@@ -95,10 +95,12 @@ def test_a_run_that_goes_on_is_looked_at_seldom_and_at_once_when_its_process_end
     for _ in range(2):
         assert asked_in(supervisor.ROUND_S) == 4, "its note is still there, and it is dead"
     asked_in(supervisor.SOON_S)
-    clients.runs = [SimpleNamespace(id="another", labels={}, state=state)]
-    asked_in(supervisor.IDLE_ROUND_S)
-    for _ in range(2):
-        assert asked_in(supervisor.ROUND_S) == 5, "what has no process here is looked at each round"
+    crash = SimpleNamespace(type=StateType.CRASHED, timestamp=datetime.now(UTC))
+    for found, asks in ((state, 5), (crash, 6)):  # of a crash it is asked whether it is one, and what is under way
+        clients.runs = [SimpleNamespace(id="another", labels={}, state=found)]
+        asked_in(supervisor.IDLE_ROUND_S)
+        for _ in range(2):
+            assert asked_in(supervisor.ROUND_S) == asks, "what has no process here is looked at each round"
 
 
 def test_a_client_that_fails_is_replaced(clients: Clients) -> None:
