@@ -15,7 +15,7 @@ import pytest
 
 GROUPS = {
     r"e2e/test_boundary": "station of agents",
-    r"e2e/test_(agents|migrations|real_projects|releases|ways_in|door|desk|forges|made_elsewhere)": "station of inputs",
+    r"e2e/test_(agents|migrations|real_projects|releases|ways_in|door|desk|forges)": "station of inputs",
     r"e2e/(?!test_(pypi_inputs|wheel|backup|machines))": "station of crashes",
     r"\[swarm|test_target_swarm": "swarm",
     r"test_targets\.py.*\[([\w, ]+)": r"targets of \1",
