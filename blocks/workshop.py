@@ -21,6 +21,7 @@ from blocks.databases.sqlite import SqliteDatabase
 from blocks.forges.credential import RepositoryCredential
 from blocks.forges.forgejo import Forgejo
 from blocks.forges.github import GitHub
+from blocks.forges.gitlab import GitLab
 from blocks.forges.local import LocalForge
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.models.provider import ModelProvider
@@ -274,6 +275,7 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "repository-credential": RepositoryCredential,
     "github": GitHub,
     "forgejo": Forgejo,
+    "gitlab": GitLab,
     "package-index": PackageIndex,
     "memory": Memory,
     "email": Email,

@@ -750,13 +750,17 @@ def fake_forge(
     forgejo: Annotated[
         bool, typer.Option("--forgejo", help="Be a Forgejo instead, without webhooks and pages")
     ] = False,
+    gitlab: Annotated[bool, typer.Option("--gitlab", help="Be a GitLab instead, without webhooks and pages")] = False,
     login: Annotated[str, typer.Option(help="Whose token is printed")] = "demo",
 ) -> None:
     """A GitHub on loopback: rehearse pull requests, reviews and webhooks without an account."""
     from kits.fake_forge import FakeGitHub, serve
     from kits.fake_forge.forgejo import FakeForgejo
+    from kits.fake_forge.gitlab import FakeGitLab
 
-    kind = FakeForgejo if forgejo else FakeGitHub
+    if forgejo and gitlab:
+        _fail("it is one forge at a time: --forgejo or --gitlab", 2)
+    kind = FakeForgejo if forgejo else FakeGitLab if gitlab else FakeGitHub
     serve(kind(directory, port=port, tls_dir=tls_dir, enterprise=enterprise), login)
 
 

@@ -240,7 +240,7 @@ class Supervisor:
         from flows.forge_watch import waits_for_a_push, wake_decided
         from flows.issues import IssueWatch
 
-        is_hosted = any(kept.names(f"lockgate-{kind}") for kind in ("github", "forgejo"))
+        is_hosted = any(kept.names(f"lockgate-{kind}") for kind in ("github", "gitlab", "forgejo"))
         if not is_hosted and not any(map(waits_for_a_push, self._shops().values())):
             return
 

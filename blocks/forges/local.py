@@ -16,6 +16,7 @@ from blocks.forges.credential import RepositoryCredential
 from blocks.forges.forgejo import Forgejo
 from blocks.forges.git import git
 from blocks.forges.github import GitHub
+from blocks.forges.gitlab import GitLab
 from blocks.forges.mirror import Mirror
 from blocks.forges.places import Place, locate
 from blocks.home import home
@@ -34,7 +35,11 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 """Git's words if nobody answered, or not to the end."""
-HOSTED: dict[str, type[GitHub] | type[Forgejo]] = {"github": GitHub, "forgejo": Forgejo}
+HOSTED: dict[str, type[GitHub] | type[GitLab] | type[Forgejo]] = {
+    "github": GitHub,
+    "gitlab": GitLab,
+    "forgejo": Forgejo,
+}
 """Blocks of hosted forges by their kind, as `hosts` names them."""
 CHECKPOINTS = "refs/lockgate/checkpoints"
 """Of a person's repository: what the platform signed about its ledger. No clone fetches it, and no branch is moved."""
@@ -276,7 +281,7 @@ class LocalForge(LockgateBlock):
                 return None
         raise self._trouble(place, f"{place.label}: branch {branch} could not be moved to {commit}: {refusal}")
 
-    def hosted(self, repository: str) -> GitHub | Forgejo | None:
+    def hosted(self, repository: str) -> GitHub | GitLab | Forgejo | None:
         """The first of `hosts` that is for this repository; None: none is, and people review at the desk."""
         for name in self.hosts:
             kind, _, short = name.rpartition("/")

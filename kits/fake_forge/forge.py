@@ -295,6 +295,7 @@ class Forge:
             self.git(base).set(f"refs/pull/{pull['number']}/head", new)
             pull["head_sha"], pull["looked"], pull["mergeable"] = new, False, None
             self.store.save(pull)
+            self.add_version(base, pull)
             issue["updated_at"] = self.stamp()
             self.store.save(issue)
             self._outdate(base, pull)
@@ -313,6 +314,11 @@ class Forge:
                 after=new,
                 pull_request=shown,
             )
+
+    def add_version(self, repo: Doc, pull: Doc) -> None:
+        """What a pull request holds from this moment on."""
+        at = self.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.store.add("version", repo=repo["id"], number=pull["number"], head=pull["head_sha"], created_at=at)
 
     def _move_bases(self, repo: Doc, branch: str, new: str, actor: access.Actor) -> None:
         """Pull requests to this branch: their mergeability is unknown again; what the branch now holds is merged."""

@@ -14,10 +14,12 @@ from pydantic import SecretStr
 from blocks.forges import LocalForge
 from blocks.forges.forgejo import Forgejo
 from blocks.forges.github import GitHub
+from blocks.forges.gitlab import GitLab
 from domain.trees import TreeEntry
 from kits.fake_forge import FakeGitHub
 from kits.fake_forge.description import Watch
 from kits.fake_forge.forgejo import FakeForgejo
+from kits.fake_forge.gitlab import FakeGitLab
 
 LEAST = {
     "contents": "write",
@@ -69,7 +71,7 @@ class World(ABC):
         """A call by a person, with a token of theirs; its JSON."""
         token = self._tokens.setdefault(login, self.fake.token(login))
         headers = {"Authorization": f"Bearer {token}"}
-        address = path if "://" in path else f"{self.api}/repos/{REPOSITORY}{path}"
+        address = path if "://" in path else f"{self.there}{path}"
         answer = httpx.request(method, address, json=body, headers=headers, timeout=30)
         assert answer.status_code < 300, answer.text
         return answer.json() if answer.content else None
@@ -125,13 +127,18 @@ class World(ABC):
     @abstractmethod
     def api(self) -> str: ...
 
+    @property
+    def there(self) -> str:
+        """Where the API has the repository."""
+        return f"{self.api}/repos/{REPOSITORY}"
+
     @abstractmethod
     def review(self, login: str, number: int, event: str, body: str = "", at: Sequence[tuple[int, str]] = ()) -> Any:
         """APPROVE, REQUEST_CHANGES or COMMENT; `at`: (line of app.py, what is said there)."""
 
     @abstractmethod
     def dismiss(self, number: int) -> Any:
-        """The newest review, by an administrator."""
+        """The newest review, by whoever may."""
 
     @abstractmethod
     def pull(self, number: int) -> Seen: ...
@@ -304,6 +311,124 @@ class AtForgejo(World):
         return [words.get(one, one) for one in here]
 
 
+class AtGitLab(World):
+    MERGE, PULLS = ("PUT", "/merge$"), "/merge_requests?state=all&per_page=100"
+    CUTS = (
+        ("POST", r"/merge_requests$"),
+        ("PUT", r"/merge_requests/\d+$"),
+        ("PUT", r"/merge_requests/\d+$"),
+        ("POST", r"/statuses/"),
+        ("POST", r"/notes$"),
+        ("PUT", r"/notes/\d+$"),
+        ("POST", r"/deployments$"),
+        ("PUT", r"/deployments/\d+$"),
+        ("PUT", r"/merge$"),
+    )
+    fake: FakeGitLab
+    host: GitLab
+
+    @property
+    def api(self) -> str:
+        return self.fake.api_url
+
+    @property
+    def there(self) -> str:
+        return f"{self.api}/projects/acme%2Fshop"
+
+    def close(self, login: str, number: int) -> Any:
+        return self.as_(login, "PUT", f"/merge_requests/{number}", {"state_event": "close"})
+
+    def reopen(self, login: str, number: int) -> Any:
+        return self.as_(login, "PUT", f"/merge_requests/{number}", {"state_event": "reopen"})
+
+    def lead_to(self, login: str, number: int, branch: str) -> Any:
+        return self.as_(login, "PUT", f"/merge_requests/{number}", {"target_branch": branch})
+
+    def say(self, login: str, number: int, text: str) -> Any:
+        return self.as_(login, "POST", f"/merge_requests/{number}/notes", {"body": text})
+
+    def said(self, number: int) -> list[str]:
+        notes = self.as_("owner", "GET", f"/merge_requests/{number}/notes?sort=asc")
+        return [one["body"] for one in notes if not one["system"]]
+
+    def say_status(self, login: str, commit: str, state: str, context: str) -> Any:
+        return self.as_(login, "POST", f"/statuses/{commit}", {"state": state, "name": context})
+
+    def archive(self, is_archived: bool, name: str = "shop") -> Any:
+        verb = "archive" if is_archived else "unarchive"
+        return self.as_("owner", "POST", f"{self.api}/projects/acme%2F{name}/{verb}")
+
+    def rename(self, old: str, new: str) -> Any:
+        return self.as_("owner", "PUT", f"{self.api}/projects/acme%2F{old}", {"path": new})
+
+    def review(self, login: str, number: int, event: str, body: str = "", at: Sequence[tuple[int, str]] = ()) -> Any:
+        where = f"/merge_requests/{number}"
+        head = self.as_("owner", "GET", where)["sha"]
+        for line, text in at:
+            place = {"new_path": "app.py", "old_path": "app.py", "new_line": line, "head_sha": head}
+            self.as_(login, "POST", f"{where}/discussions", {"body": text, "position": place})
+        if event == "APPROVE":
+            return self.as_(login, "POST", f"{where}/approve", {"sha": head})
+        order = "\n/request_changes" if event == "REQUEST_CHANGES" else ""
+        return self.say(login, number, body + order) if body or order else None
+
+    def dismiss(self, number: int) -> Any:
+        given = self.as_("owner", "GET", f"/merge_requests/{number}/approvals")["approved_by"]
+        return self.as_(given[-1]["user"]["username"], "POST", f"/merge_requests/{number}/unapprove")
+
+    def pull(self, number: int) -> Seen:
+        one = self.as_("owner", "GET", f"/merge_requests/{number}")
+        by = (one["merge_user"] or {}).get("username")
+        return Seen(one["title"], one["description"], one["draft"], one["source_branch"], one["sha"], by)
+
+    def make_draft(self, login: str, number: int, is_draft: bool) -> Any:
+        title = self.pull(number).title
+        words = f"[Draft] {title}" if is_draft else title.removeprefix("[Draft] ").removeprefix("Draft: ")
+        return self.as_(login, "PUT", f"/merge_requests/{number}", {"title": words})
+
+    def merge_by_hand(self, login: str, number: int, how: str = "squash") -> Any:
+        self.pull(number)  # the first look begins the check
+        return self.as_(login, "PUT", f"/merge_requests/{number}/merge", {"squash": how == "squash"})
+
+    def statuses(self, commit: str) -> dict[str, tuple[str, str]]:
+        told = self.as_("owner", "GET", f"/repository/commits/{commit}/statuses?per_page=100")
+        return {one["name"]: (one["status"], one["description"] or "") for one in told}
+
+    def make_branch(self, login: str, name: str) -> str:
+        made = self.as_(login, "POST", "/repository/branches", {"branch": name, "ref": "main"})
+        return str(made["commit"]["id"])
+
+    def delete_branch(self, login: str, name: str) -> Any:
+        return self.as_(login, "DELETE", f"/repository/branches/{name.replace('/', '%2F')}")
+
+    def protect(self, approvals: int = 0, contexts: Sequence[str] = ()) -> Any:
+        """Approvals are asked for by a rule; of checks, the whole pipeline is, which begins now."""
+        self.as_("owner", "POST", "/protected_branches", {"name": "main", "push_access_level": 0})
+        if approvals:
+            asked = {"name": "all", "approvals_required": approvals}
+            self._rules.append(self.as_("owner", "POST", "/approval_rules", asked)["id"])
+        if contexts:
+            self.as_("owner", "PUT", "", {"only_allow_merge_if_pipeline_succeeds": True})
+            for one in self.as_("owner", "GET", "/merge_requests?state=opened"):
+                for name in contexts:
+                    self.say_status("ann", one["sha"], "pending", name)
+
+    def unprotect(self) -> Any:
+        self.as_("owner", "DELETE", "/protected_branches/main")
+        self.as_("owner", "PUT", "", {"only_allow_merge_if_pipeline_succeeds": False})
+        while self._rules:
+            self.as_("owner", "DELETE", f"/approval_rules/{self._rules.pop()}")
+
+    @property
+    def _rules(self) -> list[int]:
+        return self.__dict__.setdefault("_made_rules", [])  # type: ignore[no-any-return]
+
+    def released(self, commit: str) -> list[str]:
+        (deployment,) = [one for one in self.as_("owner", "GET", "/deployments") if one["sha"] == commit]
+        gone = ["inactive"] if "lockgate/release/production" in self.statuses(commit) else []
+        return ["in_progress", deployment["status"], *gone]
+
+
 @contextmanager
 def world(folder: Path, *, as_app: bool = False, checks: bool = False) -> Iterator[AtGitHub]:
     """One repository at a fake GitHub, and the platform's block for it."""
@@ -341,4 +466,18 @@ def forgejo_world(folder: Path) -> Iterator[AtForgejo]:
         assert watch.problems == []
 
 
-WORLDS = {"github": world, "forgejo": forgejo_world}
+@contextmanager
+def gitlab_world(folder: Path) -> Iterator[AtGitLab]:
+    """The same at a fake GitLab."""
+    with FakeGitLab(folder / "fake") as fake:
+        fake.organization("acme", {"owner": "admin"})
+        fake.repository(REPOSITORY, private=True, files=FILES)
+        fake.user("robot", role="write", repository=REPOSITORY)
+        token = SecretStr(fake.token("robot", permissions={"api": "write", "repository": "write"}))
+        host = GitLab(url=f"{fake.url}/acme", token=token)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(GitLab, "saved", classmethod(lambda cls, name: host))
+            yield AtGitLab(fake, folder, host, "gitlab/acme")
+
+
+WORLDS = {"github": world, "forgejo": forgejo_world, "gitlab": gitlab_world}

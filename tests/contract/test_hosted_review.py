@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from blocks.ledger.ledger import Ledger
 from blocks.workshop import Workshop
 from domain.errors import ForgeError, NotYet
+from domain.pull_request import Status, StatusState
 from domain.task import Answer, Approval, Attempt, Decision, Evidence, Merged, Prepared, Verdict
 from flows.forge_watch import wake_decided
 from tasks import merge as merging
@@ -22,7 +23,7 @@ from tasks import pull_request as pulls
 from tasks import review_gate as gate
 from tasks.releasing import lease
 from tasks.review_gate import LOOK, Review, fingerprint
-from tests.contract.hosted import REPOSITORY, WORLDS, AtGitHub, World
+from tests.contract.hosted import REPOSITORY, WORLDS, World
 from tests.unit.policy_cases import evidence, prepared
 
 VERDICT = Verdict(decision=Decision.NEEDS_PERSON, reasons=("app.py: look `here` @ann closes #1 <img src=x>",))
@@ -247,7 +248,7 @@ def test_an_approval_that_is_taken_back_after_the_first_look_merges_nothing(
     finally:
         run.at.person("bob")
     state, sentence = run.at.statuses(str(run.evidence.attempt.commit))["lockgate"]
-    assert state == "pending" and "a review again: the approval" in sentence
+    assert state in ("pending", "running") and "a review again: the approval" in sentence
 
 
 def test_what_the_policy_let_pass_is_for_a_person_once_its_pull_request_is_not_as_it_was(run: Run) -> None:
@@ -360,8 +361,7 @@ def test_a_merge_is_taken_back_by_a_pull_request_of_its_own_where_the_branch_tak
                 pulls.take_back(run.prepared, merged, "Sick in production: `x` @ann")
         commit, page = pulls.take_back(run.prepared, merged, "Sick in production")
         number = run.number + 1
-        assert commit is None and str(page).startswith(f"{at.fake.url}/{REPOSITORY}/pull")
-        assert str(page).endswith(f"/{number}")
+        assert (commit, page) == (None, at.host.pull_request(at.address, number).url)
         pull = at.pull(number)
         assert not pull.is_draft and pull.title.startswith("Revert")
         assert "@ann" not in pull.body.replace("` @ann", "")
@@ -429,7 +429,7 @@ def test_the_poll_wakes_a_run_once_what_it_asked_is_decided_there(run: Run, monk
 
 def test_what_a_round_of_the_poll_asks_of_the_forge_is_what_the_documentation_says(run: Run) -> None:
     run.stays()
-    heading = "at GitHub" if isinstance(run.at, AtGitHub) else "at Forgejo"
+    heading = f"at {type(run.at.host).__name__}"
     asks = Server(run, f"review-{run.mark[:16]}-0")
 
     def costs() -> tuple[int, int, int]:
@@ -456,7 +456,9 @@ def test_what_a_round_of_the_poll_asks_of_the_forge_is_what_the_documentation_sa
 def test_the_poll_wakes_a_run_whose_branch_has_its_checks_or_whose_forge_answers_again(run: Run) -> None:
     run.approves_it()
     run.at.protect(contexts=["other/ci"])
-    blocked = Server(run, f"forge-{run.mark[:16]}-0")
+    blocked, commit = Server(run, f"forge-{run.mark[:16]}-0"), str(run.evidence.attempt.commit)
+    approved = Status(context="lockgate", state=StatusState.SUCCESS, sentence="judged, and approved")
+    run.at.host.report(run.at.address, commit, (approved,))  # as the run says before it waits
     assert blocked.looks() == []
     run.at.say_status("ann", str(run.evidence.attempt.commit), "success", "other/ci")
     assert "lets pull request" in "".join(blocked.looks())

@@ -1,0 +1,456 @@
+"""GitLab: merge requests, approvals, statuses, merges and deployments by its REST API
+(https://docs.gitlab.com/api/rest/).
+
+What is another way than at GitHub: a draft is a title that begins with `Draft:`; an approval names no commit, so it
+counts for the version of the merge request that was the newest at its moment; a change of mind is in the list of
+reviewers; and whoever may do something is a member of a level.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, NamedTuple, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+
+from blocks.forges import hosted
+from blocks.forges.credential import RepositoryCredential
+from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, Unsigned, bounded, short
+from domain.brief import Repository
+from domain.errors import ForgeError, InputError
+from domain.pull_request import (
+    DeploymentState,
+    MergeAnswer,
+    Person,
+    PullRequest,
+    PullReview,
+    PullState,
+    Remark,
+    ReviewState,
+    Status,
+    StatusState,
+    Thread,
+)
+from domain.text import one_line
+
+API = "/api/v4"
+DRAFT = "Draft: "
+DEVELOPER = 30
+"""From this level on, a member may push and merge: https://docs.gitlab.com/user/permissions/#roles"""
+STATES = {"opened": PullState.OPEN, "locked": PullState.OPEN, "closed": PullState.CLOSED, "merged": PullState.MERGED}
+"""`locked` is open, and being merged."""
+NOT_YET = ("unchecked", "checking", "preparing", "approvals_syncing")
+ELSEWHERE = ("mergeable", "conflict", "need_rebase", "not_open", "broken_status", "commits_status")
+"""Nothing is in the way, or another step says what is."""
+BY_RULES = {
+    "not_approved": "approvals", "requested_changes": "changes that were requested",
+    "discussions_not_resolved": "conversations", "ci_must_pass": "required pipelines",
+    "ci_still_running": "required pipelines", "status_checks_must_pass": "required checks",
+    "security_policy_violations": "policies", "policies_denied": "policies",
+    "merge_request_blocked": "another merge request", "blocked_status": "another merge request",
+    "locked_paths": "paths that somebody locked", "locked_lfs_files": "files that somebody locked",
+    "jira_association_missing": "an issue that has to be named", "title_regex": "its title", "merge_time": "its time",
+}  # fmt: skip
+"""https://docs.gitlab.com/api/merge_requests/#merge-status"""
+STATUS = {
+    StatusState.PENDING: "pending",
+    StatusState.SUCCESS: "success",
+    StatusState.FAILURE: "failed",
+    StatusState.ERROR: "failed",
+}
+UNDER_WAY = ("created", "pending", "running")
+RELEASE = {
+    DeploymentState.IN_PROGRESS: "running",
+    DeploymentState.SUCCESS: "success",
+    DeploymentState.FAILURE: "failed",
+}
+
+
+class Version(NamedTuple):
+    """What a merge request held from a moment on."""
+
+    head: str
+    since: datetime
+    number: int
+
+
+class GitLab(HostedBlock):
+    """GitLab, for the repositories below `url`: by a token of the platform's own user."""
+
+    _block_type_name: ClassVar[str] = "Lockgate GitLab"
+    _block_type_slug: ClassVar[str] = "lockgate-gitlab"
+    _description: ClassVar[str] = "Merge requests, approvals, statuses, merges and deployments at GitLab."
+
+    url: Repository = Field(
+        "https://gitlab.com", description="What its repositories begin with, such as https://gitlab.com/acme"
+    )
+    api_url: str = Field("", description="Empty: HOST/api/v4; another one where GitLab is below a path")
+    token: SecretStr | None = Field(None, description="A token with the scopes api and write_repository, as Developer")
+
+    @model_validator(mode="after")
+    def _signs(self) -> Self:
+        if not self.token:
+            raise ValueError("give a token of the platform's own user")
+        return self
+
+    def credential(self, repository: str) -> RepositoryCredential:
+        return RepositoryCredential(url=repository, username="oauth2", token=SecretStr(self._token(repository)))
+
+    def me(self, repository: str) -> str:
+        return str(self._get(repository, "/user")["username"])
+
+    # ── merge requests ──
+
+    def propose(self, repository: str, branch: str, base: str, title: str, body: str, *, draft: bool) -> PullRequest:
+        """The one merge request from `branch`, made or brought up to date. One that is over is given as it is."""
+        where, body, title = f"{self._at(repository)}/merge_requests", bounded(body), ready(title)
+        known = self._from(repository, branch)
+        if known is None:
+            asked = {
+                "source_branch": branch, "target_branch": base, "title": f"{DRAFT}{title}" if draft else title,
+                "description": body, "squash": True, "remove_source_branch": False,
+            }  # fmt: skip
+            try:
+                known = self._send(repository, "POST", where, asked)
+            except ForgeError:
+                known = self._from(repository, branch)  # cut off after it was done, or 409: it is there already
+                if known is None:
+                    raise
+        wanted = f"{DRAFT}{title}" if known["draft"] else title
+        if known["state"] == "opened" and (known["title"], known["description"]) != (wanted, body):
+            self._send(repository, "PUT", f"{where}/{known['iid']}", {"title": wanted, "description": body})
+        return self.pull_request(repository, known["iid"])
+
+    def _from(self, repository: str, branch: str) -> Any:
+        query = f"state=all&source_branch={quote(branch, safe='')}"
+        found = self._all(repository, f"{self._at(repository)}/merge_requests?{query}")
+        ours = [one for one in found if one["source_project_id"] == one["target_project_id"]]
+        return max(ours, key=lambda one: (one["state"] == "opened", one["iid"]), default=None)
+
+    def pull_request(self, repository: str, number: int) -> PullRequest:
+        """As it stands now."""
+        one = self._pull(repository, number)
+        state = STATES[one["state"]]
+        ended = one.get("merge_user") if state is PullState.MERGED else one.get("closed_by")
+        return PullRequest(
+            number=one["iid"],
+            url=one["web_url"],
+            branch=one["source_branch"],
+            base=one["target_branch"],
+            head=one["sha"] or "",
+            state=state,
+            is_draft=bool(one["draft"]),
+            by=Person(login=one["author"]["username"], id=one["author"]["id"]) if one.get("author") else None,
+            merged_commit=_commit(one) if state is PullState.MERGED else None,
+            ended_by=self._person(repository, ended) if ended and state is not PullState.OPEN else None,
+            is_branch_gone=state is PullState.CLOSED and self._is_gone(repository, one["source_branch"]),
+        )
+
+    def _is_gone(self, repository: str, branch: str) -> bool:
+        try:
+            self._get(repository, f"{self._at(repository)}/repository/branches/{quote(branch, safe='')}")
+        except Missing:
+            return True
+        return False
+
+    def mark_ready(self, repository: str, pull: PullRequest) -> None:
+        """It is no draft any more. Safe to repeat."""
+        if not pull.is_draft:
+            return
+        one, where = self._pull(repository, pull.number), f"{self._at(repository)}/merge_requests/{pull.number}"
+        if one["draft"]:
+            self._send(repository, "PUT", where, {"title": ready(one["title"])})
+
+    def ask_reviewers(self, repository: str, number: int, logins: Sequence[str]) -> tuple[str, ...]:
+        """Ask these people beside those who are asked already; those whom GitLab does not let review are returned."""
+        if not logins:
+            return ()
+        one, where = self._pull(repository, number), f"{self._at(repository)}/merge_requests/{number}"
+        wanted = {int(user["id"]): str(user["username"]) for user in one["reviewers"]}
+        before, refused = dict(wanted), []
+        for login in logins:
+            found = self._get(repository, f"/users?username={quote(login, safe='')}")
+            if len(found) == 1 and found[0]["username"].casefold() == login.casefold():
+                wanted[int(found[0]["id"])] = login
+            else:
+                refused.append(login)
+        if wanted != before:
+            after = self._send(repository, "PUT", where, {"reviewer_ids": sorted(wanted)})
+            there = {int(user["id"]) for user in after["reviewers"]}
+            refused += [login for number, login in wanted.items() if number not in there]
+        return tuple(refused)
+
+    def report(self, repository: str, commit: str, statuses: Sequence[Status]) -> None:
+        """Commit statuses. One that is pending becomes running where its sentence is another one; one that is running
+        stays as it is until it is over, since GitLab refuses to begin it once more."""
+        said = self._said(repository, commit)
+        for status in statuses:
+            state, sentence = STATUS[status.state], short(status.sentence)
+            known = said.get(status.context, ("", ""))
+            if known[1] == sentence and (known[0] == state or (state == "pending" and known[0] in UNDER_WAY)):
+                continue
+            if state == "pending" and known[0] in UNDER_WAY:
+                if known[0] == "running":
+                    continue
+                state = "running"
+            told = {"name": status.context, "state": state, "description": sentence}
+            self._send(repository, "POST", f"{self._at(repository)}/statuses/{commit}", told)
+
+    def _said(self, repository: str, commit: str) -> dict[str, tuple[str, str]]:
+        told = self._all(repository, f"{self._at(repository)}/repository/commits/{commit}/statuses?all=true")
+        said: dict[str, tuple[str, str]] = {}
+        for one in sorted(told, key=lambda one: int(one["id"])):
+            said[one["name"]] = (one["status"], one["description"] or "")
+        return said
+
+    def _comments(self, repository: str, number: int) -> Iterator[Said]:
+        for one in self._notes(repository, number):
+            if not one["system"]:
+                yield Said(one["id"], str((one["author"] or {}).get("username", "")), str(one["body"] or ""))
+
+    def _notes(self, repository: str, number: int) -> list[Any]:
+        return self._all(
+            repository, f"{self._at(repository)}/merge_requests/{number}/notes?sort=asc&order_by=created_at"
+        )
+
+    def _write_comment(self, repository: str, number: int, known: int | None, text: str) -> None:
+        where = f"{self._at(repository)}/merge_requests/{number}/notes"
+        if known is None:
+            self._send(repository, "POST", where, {"body": text})
+        else:
+            self._send(repository, "PUT", f"{where}/{known}", {"body": text})
+
+    # ── what people say ──
+
+    def reviews(self, repository: str, number: int) -> tuple[PullReview, ...]:
+        """Approvals that stand, and changes that are requested, the oldest first. Neither names a commit: each is of
+        the version that was the newest when it was given. A moment that GitLab does not tell is of no commit."""
+        where = f"{self._at(repository)}/merge_requests/{number}"
+        given = [
+            (one["user"], ReviewState.APPROVED, one.get("approved_at"))
+            for one in self._get(repository, f"{where}/approvals")["approved_by"]
+        ]
+        wishes = [
+            one["user"] for one in self._get(repository, f"{where}/reviewers") if one["state"] == "requested_changes"
+        ]
+        notes = self._notes(repository, number) if wishes else []
+        given += [(user, ReviewState.CHANGES_REQUESTED, _when_requested(notes, user["id"])) for user in wishes]
+        versions = self._versions(repository, number) if given else []
+        dated = sorted(given, key=lambda one: str(one[2] or ""))
+        return tuple(
+            PullReview(
+                id=_number(moment),
+                by=self._person(repository, user),
+                state=state,
+                commit=_head_at(versions, moment),
+                text=_last_words(notes, user["id"]) if state is ReviewState.CHANGES_REQUESTED else "",
+            )
+            for user, state, moment in dated
+        )
+
+    def _versions(self, repository: str, number: int) -> list[Version]:
+        found = self._all(repository, f"{self._at(repository)}/merge_requests/{number}/versions")
+        made = [Version(one["head_commit_sha"], datetime.fromisoformat(one["created_at"]), one["id"]) for one in found]
+        return sorted(made, key=lambda one: (one.since, one.number))
+
+    def threads(self, repository: str, number: int) -> tuple[Thread, ...]:
+        """Discussions that can be resolved, at lines or not."""
+        found = self._all(repository, f"{self._at(repository)}/merge_requests/{number}/discussions")
+        return tuple(
+            self._thread(repository, one["notes"])
+            for one in found
+            if any(note.get("resolvable") for note in one["notes"])
+        )
+
+    def _thread(self, repository: str, notes: Sequence[Mapping[str, Any]]) -> Thread:
+        place = notes[0].get("position") or {}
+        remarks = [
+            Remark(by=self._person(repository, note["author"]), text=note["body"] or "")
+            for note in notes
+            if note["author"] and not note["system"]
+        ]
+        return Thread(
+            path=place.get("new_path") or place.get("old_path") or "the merge request",
+            line=place.get("new_line"),
+            is_resolved=all(note["resolved"] for note in notes if note.get("resolvable")),
+            remarks=tuple(remarks),
+        )
+
+    def may_write(self, repository: str, person: Person) -> bool:
+        """Whether this user, known by id, is a Developer or more there now, also by a group."""
+        try:
+            member = self._get(repository, f"{self._at(repository)}/members/all/{person.id}")
+        except Missing:
+            return False
+        return (
+            member.get("id") == person.id
+            and member.get("username") == person.login
+            and member.get("state") == "active"
+            and int(member.get("access_level") or 0) >= DEVELOPER
+        )
+
+    def _person(self, repository: str, user: Mapping[str, Any]) -> Person:
+        """GitLab says of a user alone whether it is a program. Where it does not, it is taken for one."""
+        try:
+            is_bot = self._get(repository, f"/users/{user['id']}").get("bot") is not False
+        except Missing:
+            is_bot = True
+        return Person(login=user["username"], id=user["id"], is_bot=is_bot)
+
+    # ── merge and release ──
+
+    def merge(
+        self, repository: str, pull: PullRequest, head: str, title: str, message: str, *, one: bool = False
+    ) -> MergeAnswer:
+        """Squashed, by the project's own way to merge. GitLab checks the head itself (`sha`), and its own rules; a
+        refusal is told in its words. Whether it is `one` commit makes no difference: it always is."""
+        now = self.pull_request(repository, pull.number)
+        if now.state is PullState.MERGED:
+            return MergeAnswer(now.merged_commit)
+        if now.state is PullState.CLOSED:
+            return MergeAnswer(None, "the merge request was closed")
+        if now.head != head:
+            return MergeAnswer(None, f"its head is {now.head[:12]}, which nobody judged", is_moved=True)
+        if now.is_draft:
+            return MergeAnswer(None, "somebody made it a draft again", is_moved=True)
+        if self._shown(repository).get("squash_option") == "never":
+            return MergeAnswer(None, f"{repository} does not let merge requests be squashed: allow it in its settings")
+        asked = {"sha": head, "squash": True, "should_remove_source_branch": False}
+        words = f"{title}\n\n{message}".strip()
+        asked |= {"squash_commit_message": words, "merge_commit_message": words}
+        refused: ForgeError | Unsigned | None = None
+        try:
+            self._send(repository, "PUT", f"{self._at(repository)}/merge_requests/{pull.number}/merge", asked)
+        except (ForgeError, Unsigned) as err:  # 401 is its word for one who may not merge to this branch, too
+            refused = err
+        after = self.pull_request(repository, pull.number)  # or it was done and cut off
+        if after.state is PullState.MERGED:
+            return MergeAnswer(after.merged_commit)
+        if isinstance(refused, Unsigned):
+            return MergeAnswer(None, f"{self.host} does not let the platform's user merge to {pull.base}")
+        if isinstance(refused, Refusal):
+            is_moved = after.head != head or after.is_draft
+            return MergeAnswer(None, refused.said, is_moved=is_moved, may_pass=refused.code in (405, 409, 422))
+        if after.state is PullState.CLOSED:
+            return MergeAnswer(None, "the merge request was closed")
+        if refused:
+            raise refused
+        return MergeAnswer(None, f"{self.host} has not merged it yet", may_pass=True)
+
+    def announce(
+        self, repository: str, commit: str, environment: str, state: DeploymentState, url: str, sentence: str
+    ) -> None:
+        """The newest deployment of `commit` there. One that is over is begun anew; one that was taken back is told by a
+        commit status beside it, since a deployment that succeeded stays so."""
+        if state is DeploymentState.INACTIVE:
+            gone = Status(context=f"lockgate/release/{environment}", state=StatusState.FAILURE, sentence=sentence)
+            return self.report(repository, commit, (gone,))
+        where, word = f"{self._at(repository)}/deployments", RELEASE[state]
+        listed = self._all(repository, f"{where}?environment={quote(environment, safe='')}&order_by=id&sort=desc")
+        newest = next((one for one in listed if one["sha"] == commit), None)
+        is_taken_back = f"lockgate/release/{environment}" in self._said(repository, commit)
+        is_over = newest is not None and (newest["status"] in ("failed", "canceled") or is_taken_back)
+        if newest is None or (is_over and state is DeploymentState.IN_PROGRESS):
+            ref = str(self._shown(repository)["default_branch"])
+            asked = {"environment": environment, "sha": commit, "ref": ref, "tag": False, "status": word}
+            self._send(repository, "POST", where, asked)
+        elif newest["status"] == "running" and word != "running":
+            self._send(repository, "PUT", f"{where}/{newest['id']}", {"status": word})
+        return None
+
+    def why_blocked(self, repository: str, number: int, looks: int = 1) -> str | None:
+        """Why it would not be merged now; None if it would, or where another step says so."""
+        for turn in range(looks):
+            if turn:
+                hosted.sleep(1)  # our question began the computing
+            one = self._pull(repository, number)
+            state = str(one.get("detailed_merge_status") or "unchecked")
+            if state not in NOT_YET or one["state"] != "opened":
+                break
+        if one["state"] != "opened":
+            return None
+        if one["draft"] or state == "draft_status":
+            return "somebody made it a draft again: mark it as ready for review"
+        if state in NOT_YET:
+            return "the forge has not said yet whether it can be merged"
+        if state in BY_RULES:
+            return f"the rules of its branch are not fulfilled yet: {BY_RULES[state]}"
+        if state in ELSEWHERE:
+            return None
+        return f"the forge calls its state {one_line(state)}, which nobody here knows"
+
+    # ── its API ──
+
+    @property
+    def _api(self) -> str:
+        site = urlsplit(self.url)
+        return self.api_url.rstrip("/") or f"{site.scheme}://{site.netloc}{API}"
+
+    def _shown(self, repository: str) -> Any:
+        """A project that was renamed answers under its old path: it is asked whether it still has this one."""
+        one = self._get(repository, self._at(repository))
+        if one["path_with_namespace"].casefold() != self._path(repository).casefold():
+            raise hosted.Moved(
+                f"{repository} is {one['path_with_namespace']} now: it was renamed or moved; name its new address, and "
+                "send the brief anew"
+            )
+        return one
+
+    def _pull(self, repository: str, number: int) -> Any:
+        return self._get(repository, f"{self._at(repository)}/merge_requests/{number}")
+
+    def _at(self, repository: str) -> str:
+        return f"/projects/{quote(self._path(repository), safe='')}"
+
+    def _path(self, repository: str) -> str:
+        """group/subgroup/name; GitLab itself may be below a path of its host."""
+        root = urlsplit(self._api.removesuffix(API)).path.strip("/")
+        path = urlsplit(repository).path.strip("/").removesuffix(".git")
+        path = path.removeprefix(root).strip("/") if root else path
+        if path.count("/") < 1 or not all(path.split("/")):
+            raise InputError(f"{repository} is no repository of GitLab: https://HOST/GROUP/NAME is")
+        return path
+
+
+def ready(title: str) -> str:
+    """A title without the words that make a draft of it: https://docs.gitlab.com/user/project/merge_requests/drafts/"""
+    while (found := title.lstrip()) and found.casefold().startswith(("draft:", "[draft]", "(draft)")):
+        title = found[found.index(":") + 1 if found[0] not in "[(" else 7 :].lstrip()
+    return title or "Change"
+
+
+def _commit(pull: Mapping[str, Any]) -> str | None:
+    """What it became on its target: a merge commit, the squashed one, or its own where it was fast-forwarded."""
+    return pull.get("merge_commit_sha") or pull.get("squash_commit_sha") or pull.get("sha")
+
+
+def _head_at(versions: Sequence[Version], moment: str | None) -> str:
+    """The head of the newest version before this moment; empty: nobody knows. In the same instant it is unknown."""
+    if not moment:
+        return ""
+    at = datetime.fromisoformat(moment)
+    before = [one for one in versions if one.since < at]
+    return before[-1].head if before and not any(one.since == at for one in versions) else ""
+
+
+def _number(moment: str | None) -> int:
+    """Milliseconds: what was given later has a higher one."""
+    return int(datetime.fromisoformat(moment).timestamp() * 1000) if moment else 0
+
+
+def _when_requested(notes: Sequence[Mapping[str, Any]], user: int) -> str | None:
+    """When somebody requested changes last."""
+    asked = [
+        one["created_at"] for one in notes if one["system"] and one["body"] == "requested changes" and _by(one) == user
+    ]
+    return max(asked, default=None)
+
+
+def _last_words(notes: Sequence[Mapping[str, Any]], user: int) -> str:
+    """What somebody wrote last that stands at no line."""
+    said = [one["body"] for one in notes if not one["system"] and not one.get("position") and _by(one) == user]
+    return str(said[-1] or "") if said else ""
+
+
+def _by(note: Mapping[str, Any]) -> int:
+    return int((note.get("author") or {}).get("id") or 0)

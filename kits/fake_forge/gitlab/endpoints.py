@@ -1,0 +1,483 @@
+"""GitLab's REST: what merge requests, approvals, statuses and deployments need. Its words are those of
+https://gitlab.com/gitlab-org/gitlab, below lib/api, and of https://docs.gitlab.com/api/."""
+
+import secrets
+from functools import partial
+from typing import Any
+
+from kits.fake_forge import access
+from kits.fake_forge import ask as table
+from kits.fake_forge.answers import Answer, Refusal, Route, not_found
+from kits.fake_forge.ask import Ask
+from kits.fake_forge.endpoints import issues
+from kits.fake_forge.endpoints.repositories import move_branch
+from kits.fake_forge.gitlab import shapes
+from kits.fake_forge.store import Doc
+
+ROUTES: list[Route] = []
+route = partial(table.route, into=ROUTES)
+PROJECT = "/projects/{id}"
+MINE = PROJECT + "/merge_requests/{iid}"
+READ, WRITE = "api:read", "api:write"
+STATES = ("pending", "running", "success", "failed", "canceled", "skipped")
+UNDER_WAY = ("pending", "running")
+
+
+@route("GET", "/user", grant=READ)
+def show_me(ask: Ask) -> Answer:
+    return Answer(200, {**(shapes.user(ask, ask.login) or {}), "bot": False})
+
+
+@route("GET", "/users", grant=READ)
+def find_users(ask: Ask) -> Answer:
+    found = shapes.user(ask, ask.query.get("username"))
+    return Answer(200, [found] if found else [])
+
+
+@route("GET", "/users/{user}", grant=READ)
+def show_user(ask: Ask) -> Answer:
+    found = ask.store.get("user", ask.number("user"))
+    if found is None:
+        raise Refusal(404, "404 User Not Found")
+    return Answer(200, {**(shapes.user(ask, found["login"]) or {}), "bot": found["type"] == "Bot"})
+
+
+@route("GET", PROJECT, grant=READ)
+def show_project(ask: Ask) -> Answer:
+    return Answer(200, shapes.project(ask, ask.repo))
+
+
+@route("PUT", PROJECT, role="maintain", grant=WRITE)
+def change_project(ask: Ask) -> Answer:
+    """Rename, and how merge requests are merged; the old path still leads here."""
+    repo = ask.repo
+    name = ask.given("path", repo["name"])
+    if name != repo["name"]:
+        ask.store.add("moved", key=repo["key"], to=repo["id"])
+        repo |= {"name": name, "key": f"{repo['owner']}/{name}".lower()}
+    repo |= {
+        field: ask.body[field] for field in (*shapes.SETTINGS, "squash_option", "merge_method") if field in ask.body
+    }
+    ask.store.save(repo)
+    return Answer(200, shapes.project(ask, repo))
+
+
+@route("POST", PROJECT + "/archive", role="admin", grant=WRITE)
+def archive(ask: Ask) -> Answer:
+    return Answer(201, shapes.project(ask, ask.store.save({**ask.repo, "archived": True})))
+
+
+@route("POST", PROJECT + "/unarchive", role="admin", grant=WRITE)
+def unarchive(ask: Ask) -> Answer:
+    return Answer(201, shapes.project(ask, ask.store.save({**ask.repo, "archived": False})))
+
+
+@route("GET", PROJECT + "/members/all/{user}", grant=READ)
+def show_member(ask: Ask) -> Answer:
+    found = ask.store.get("user", ask.number("user"))
+    level = shapes.level(ask, found["login"]) if found else 0
+    if found is None or not level:
+        raise Refusal(404, "404 Member Not Found")
+    return Answer(200, {**(shapes.user(ask, found["login"]) or {}), "access_level": level, "expires_at": None})
+
+
+# merge requests
+
+
+@route("GET", PROJECT + "/merge_requests", grant=READ)
+def list_merge_requests(ask: Ask) -> Answer:
+    state, branch, found = ask.query.get("state", "all"), ask.query.get("source_branch"), []
+    for pull in ask.store.find("pull", repo=ask.repo["id"]):
+        shown = shapes.merge_request(ask, pull, "unchecked")
+        if state in ("all", shown["state"]) and branch in (None, pull["head_ref"]):
+            found.append(shown)
+    return _page(ask, found[::-1])
+
+
+@route("POST", PROJECT + "/merge_requests", role="write", grant=WRITE)
+def create_merge_request(ask: Ask) -> Answer:
+    head, base = ask.given("source_branch", ""), ask.given("target_branch", "")
+    tips = {name: ask.git.branch(name) for name in (head, base)}
+    missing = {name: end for name, end in ((head, "Source"), (base, "Target")) if tips[name] is None}
+    if missing:
+        raise Refusal(400, f"{next(iter(missing.values()))} branch does not exist")
+    for pull in ask.store.find("pull", repo=ask.repo["id"], head_ref=head, base_ref=base):
+        if _issue(ask, pull)["state"] == "open":
+            raise Refusal(409, f"Another open merge request already exists for this source branch: !{pull['number']}")
+    issue = issues.add_issue(ask, ask.given("title", ""), ask.body.get("description"), pull=True)
+    ends = {"head_repo": ask.repo["id"], "head_ref": head, "head_sha": tips[head]}
+    ends |= {"base_ref": base, "base_sha": tips[base]}
+    state = {"merged_at": None, "merged_by": None, "merge_sha": None, "mergeable": None, "looked": False}
+    people: Doc = {"user": ask.login, "requested_reviewers": [], "requested_teams": [], "draft": False}
+    pull = ask.store.add("pull", repo=ask.repo["id"], number=issue["number"], **ends, **state, **people)
+    ask.git.set(f"refs/pull/{pull['number']}/head", pull["head_sha"])
+    ask.forge.add_version(ask.repo, pull)
+    return Answer(201, shapes.merge_request(ask, pull, "preparing"))
+
+
+@route("GET", MINE, grant=READ)
+def show_merge_request(ask: Ask) -> Answer:
+    """The first look after a change begins the check whether it can be merged."""
+    pull = _pull(ask)
+    shown = shapes.merge_request(ask, pull, shapes.merge_status(ask, pull))
+    if not pull["looked"]:
+        ask.store.save({**pull, "looked": True})
+    return Answer(200, shown)
+
+
+@route("PUT", MINE, grant=WRITE)
+def change_merge_request(ask: Ask) -> Answer:
+    pull = _pull(ask)
+    issue = _issue(ask, pull)
+    if issue["user"] != ask.login and not _writes(ask):
+        raise Refusal(403, "403 Forbidden")
+    if "description" in ask.body:
+        ask.body["body"] = ask.body["description"]
+    issues.change_text(ask, issue)
+    event = ask.body.get("state_event")
+    if event == "close" and issue["state"] == "open":
+        issue["closed_by"] = ask.login
+        ask.forge.close(ask.repo, issue, ask.actor)
+    elif event == "reopen" and issue["state"] == "closed" and not pull["merged_at"]:
+        ask.store.save({**issue, "state": "open", "closed_at": None, "closed_by": None})
+    base = ask.given("target_branch", "") or pull["base_ref"]
+    if base != pull["base_ref"]:
+        tip = ask.git.branch(base)
+        if tip is None:
+            raise Refusal(400, "Target branch does not exist")
+        pull |= {"base_ref": base, "base_sha": tip, "looked": False}
+    if "reviewer_ids" in ask.body:
+        chosen = [ask.store.get("user", number) for number in ask.body["reviewer_ids"]]
+        # One reviewer in GitLab Free; who may not read is left out without a word.
+        named = [
+            user["login"] for user in chosen if user and access.role_of(ask.store, user["login"], ask.repo) != "none"
+        ]
+        pull["requested_reviewers"] = named
+    ask.store.save(pull)
+    return Answer(200, shapes.merge_request(ask, pull, shapes.merge_status(ask, pull)))
+
+
+@route("PUT", MINE + "/merge", grant=WRITE)
+def merge(ask: Ask) -> Answer:
+    """By an exact head if `sha` is given."""
+    pull = _pull(ask)
+    issue = _issue(ask, pull)
+    if not _writes(ask):
+        raise Refusal(401, "401 Unauthorized")
+    if shapes.merge_status(ask, pull) not in ("mergeable", "conflict"):
+        raise Refusal(405, "405 Method Not Allowed")
+    if ask.body.get("sha") not in (None, pull["head_sha"]):
+        raise Refusal(409, f"SHA does not match HEAD of source branch: {pull['head_sha']}")
+    base, who = ask.git.branch(pull["base_ref"]) or "", ask.forge.who(ask.login)
+    tree = ask.git.merge_trees(base, pull["head_sha"])
+    if tree is None:
+        raise Refusal(422, "Branch cannot be merged")
+    head, method = pull["head_sha"], ask.repo.get("merge_method", "merge")
+    if ask.body.get("squash"):
+        fork = ask.git.merge_base(base, head) or base
+        head = ask.git.write_commit(
+            ask.git.commit(pull["head_sha"]).tree,
+            [fork],
+            f"{ask.given('squash_commit_message', issue['title'])}\n",
+            who,
+        )
+        pull["squash_sha"] = head
+    merged = head
+    if method != "ff":
+        title = ask.given("merge_commit_message", f"Merge branch '{pull['head_ref']}' into '{pull['base_ref']}'")
+        merged = pull["merge_sha"] = ask.git.write_commit(tree, [base, head], f"{title}\n", who)
+    elif not ask.git.is_ancestor(base, head):
+        raise Refusal(405, "405 Method Not Allowed")
+    ask.store.save({**pull, "merged_at": ask.forge.stamp(), "merged_by": ask.login})
+    ask.forge.close(ask.repo, issue, ask.actor)
+    move_branch(ask, pull["base_ref"], merged)
+    return Answer(200, shapes.merge_request(ask, _pull(ask), "not_open"))
+
+
+@route("GET", MINE + "/versions", grant=READ)
+def list_versions(ask: Ask) -> Answer:
+    """The newest first."""
+    found = ask.store.find("version", repo=ask.repo["id"], number=_pull(ask)["number"])
+    shown = [
+        {"id": one["id"], "head_commit_sha": one["head"], "created_at": one["created_at"], "state": "collected"}
+        for one in found[::-1]
+    ]
+    return _page(ask, shown)
+
+
+# what people say
+
+
+@route("GET", MINE + "/approvals", grant=READ)
+def list_approvals(ask: Ask) -> Answer:
+    found = ask.store.find("approval", repo=ask.repo["id"], number=_pull(ask)["number"])
+    given = [{"user": shapes.user(ask, one["key"]), "approved_at": one["created_at"]} for one in found]
+    return Answer(200, {"approved": bool(given), "approved_by": given})
+
+
+@route("POST", MINE + "/approve", grant=WRITE)
+def approve(ask: Ask) -> Answer:
+    """Authors may, where nobody forbids it."""
+    pull = _pull(ask)
+    where = {"repo": ask.repo["id"], "number": pull["number"], "key": ask.login}
+    if ask.body.get("sha") not in (None, pull["head_sha"]):
+        raise Refusal(409, f"SHA does not match HEAD of source branch: {pull['head_sha']}")
+    if pull["merged_at"] or ask.store.one("approval", **where):
+        raise Refusal(401, "401 Unauthorized")
+    ask.store.add("approval", **where, created_at=shapes.moment(ask))
+    _add_note(ask, pull, "approved this merge request", system=True)
+    if wish := ask.store.one("wish", **where):
+        ask.store.remove(wish)
+    return Answer(201, list_approvals(ask).body)
+
+
+@route("POST", MINE + "/unapprove", grant=WRITE)
+def unapprove(ask: Ask) -> Answer:
+    pull = _pull(ask)
+    known = ask.store.one("approval", repo=ask.repo["id"], number=pull["number"], key=ask.login)
+    if known is None:
+        raise not_found()
+    ask.store.remove(known)
+    _add_note(ask, pull, "unapproved this merge request", system=True)
+    return Answer(201, list_approvals(ask).body)
+
+
+@route("GET", MINE + "/reviewers", grant=READ)
+def list_reviewers(ask: Ask) -> Answer:
+    pull = _pull(ask)
+    wishes = {one["key"] for one in ask.store.find("wish", repo=ask.repo["id"], number=pull["number"])}
+    given = {one["key"] for one in ask.store.find("approval", repo=ask.repo["id"], number=pull["number"])}
+    words = {login: "requested_changes" if login in wishes else "approved" for login in wishes | given}
+    people = dict.fromkeys([*pull["requested_reviewers"], *sorted(wishes)])
+    shown = [{"user": shapes.user(ask, one), "state": words.get(one, "unreviewed")} for one in people]
+    return Answer(200, [{**one, "created_at": ask.forge.stamp()} for one in shown])
+
+
+@route("GET", MINE + "/notes", grant=READ)
+def list_notes(ask: Ask) -> Answer:
+    found = ask.store.find("note", repo=ask.repo["id"], number=_pull(ask)["number"])
+    newest = ask.query.get("sort", "desc") == "desc"
+    return _page(ask, [shapes.note(ask, one) for one in (found[::-1] if newest else found)])
+
+
+@route("POST", MINE + "/notes", grant=WRITE)
+def create_note(ask: Ask) -> Answer:
+    """A line `/request_changes` in it is an order, and no text."""
+    pull = _pull(ask)
+    lines = ask.given("body", "").splitlines()
+    if "/request_changes" in lines:
+        where = {"repo": ask.repo["id"], "number": pull["number"], "key": ask.login}
+        if given := ask.store.one("approval", **where):
+            ask.store.remove(given)
+        if ask.store.one("wish", **where) is None:
+            ask.store.add("wish", **where)
+        _add_note(ask, pull, "requested changes", system=True)
+    text = "\n".join(line for line in lines if line != "/request_changes").strip()
+    if not text:
+        return Answer(202, {"commands_changes": {}, "summary": ["Changes requested to the current merge request."]})
+    return Answer(201, shapes.note(ask, _add_note(ask, pull, text)))
+
+
+@route("PUT", MINE + "/notes/{note}", grant=WRITE)
+def change_note(ask: Ask) -> Answer:
+    note = ask.store.get("note", ask.number("note"))
+    if note is None or note["number"] != _pull(ask)["number"]:
+        raise not_found()
+    if note["user"] != ask.login and not access.has_role(access.role_of(ask.store, ask.login, ask.repo), "maintain"):
+        raise Refusal(403, "403 Forbidden")
+    note |= {"body": ask.given("body", ""), "updated_at": shapes.moment(ask)}
+    return Answer(200, shapes.note(ask, ask.store.save(note)))
+
+
+@route("GET", MINE + "/discussions", grant=READ)
+def list_discussions(ask: Ask) -> Answer:
+    found = shapes.discussions(ask, _pull(ask))
+    return _page(
+        ask,
+        [
+            {"id": notes[0]["discussion"], "individual_note": False, "notes": [shapes.note(ask, one) for one in notes]}
+            for notes in found
+        ],
+    )
+
+
+@route("POST", MINE + "/discussions", grant=WRITE)
+def create_discussion(ask: Ask) -> Answer:
+    pull, asked = _pull(ask), ask.body.get("position") or {}
+    if asked.get("head_sha") != pull["head_sha"]:
+        raise Refusal(400, '400 Bad request - Note {:line_code=>["can\'t be blank", "must be a valid line code"]}')
+    place = {"path": asked["new_path"], "line": asked["new_line"], "head": asked["head_sha"]}
+    note = _add_note(ask, pull, ask.given("body", ""), place=place)
+    return Answer(201, {"id": note["discussion"], "individual_note": False, "notes": [shapes.note(ask, note)]})
+
+
+@route("PUT", MINE + "/discussions/{discussion}", role="write", grant=WRITE)
+def resolve_discussion(ask: Ask) -> Answer:
+    pull = _pull(ask)
+    notes = ask.store.find("note", repo=ask.repo["id"], number=pull["number"], discussion=ask.values["discussion"])
+    if not notes:
+        raise not_found()
+    for note in notes:
+        ask.store.save({**note, "resolved_by": ask.login if ask.body.get("resolved") else None})
+    return Answer(200, {"id": ask.values["discussion"], "notes": []})
+
+
+def _add_note(ask: Ask, pull: Doc, body: str, *, system: bool = False, place: Doc | None = None) -> Doc:
+    now = shapes.moment(ask)
+    said = {"user": ask.login, "body": body, "system": system, "place": place, "discussion": secrets.token_hex(20)}
+    made: Doc = ask.store.add(
+        "note", repo=ask.repo["id"], number=pull["number"], **said, created_at=now, updated_at=now
+    )
+    return made
+
+
+# commits, branches and releases
+
+
+@route("GET", PROJECT + "/repository/commits/{sha}/statuses", grant=READ)
+def list_statuses(ask: Ask) -> Answer:
+    found = ask.store.find("status", repo=ask.repo["id"], sha=ask.values["sha"])
+    if ask.query.get("all") != "true":
+        found = list({one["context"]: one for one in found}.values())
+    return _page(ask, [shapes.status(ask, one) for one in found])
+
+
+@route("POST", PROJECT + "/statuses/{sha}", role="write", grant=WRITE)
+def create_status(ask: Ask) -> Answer:
+    """One that is under way becomes what is said; it is not said twice that it is pending."""
+    sha, state, name = ask.values["sha"], ask.body.get("state"), ask.given("name", "") or "default"
+    if ask.git.resolve(sha) != sha:
+        raise Refusal(404, "404 Commit Not Found")
+    if state not in STATES:
+        raise Refusal(400, "state does not have a valid value")
+    found = ask.store.find("status", repo=ask.repo["id"], sha=sha, context=name, user=ask.login)
+    known = next((one for one in found if one["state"] in UNDER_WAY), None)
+    said = {"state": state, "description": ask.body.get("description"), "target_url": ask.body.get("target_url")}
+    if known and state in UNDER_WAY and (known["state"], state) != ("pending", "running"):
+        raise Refusal(400, f"Cannot transition status via :enqueue from :{known['state']}")
+    if known:
+        return Answer(201, shapes.status(ask, ask.store.save({**known, **said})))
+    now = ask.forge.stamp()
+    made = ask.store.add("status", repo=ask.repo["id"], sha=sha, context=name, user=ask.login, created_at=now, **said)
+    return Answer(201, shapes.status(ask, made))
+
+
+@route("GET", PROJECT + "/repository/branches/{branch}", grant=READ)
+def show_branch(ask: Ask) -> Answer:
+    tip = ask.git.branch(ask.values["branch"])
+    if tip is None:
+        raise Refusal(404, "404 Branch Not Found")
+    return Answer(200, {"name": ask.values["branch"], "commit": {"id": tip}})
+
+
+@route("POST", PROJECT + "/repository/branches", role="write", grant=WRITE)
+def create_branch(ask: Ask) -> Answer:
+    tip = ask.git.resolve(ask.given("ref", ""))
+    if tip is None:
+        raise Refusal(400, "Invalid reference name")
+    move_branch(ask, ask.given("branch", ""), tip)
+    return Answer(201, {"name": ask.body["branch"], "commit": {"id": tip}})
+
+
+@route("DELETE", PROJECT + "/repository/branches/{branch}", role="write", grant=WRITE)
+def delete_branch(ask: Ask) -> Answer:
+    """Its open merge requests are closed."""
+    if ask.git.branch(ask.values["branch"]) is None:
+        raise Refusal(404, "404 Branch Not Found")
+    before = ask.git.refs()
+    ask.git.delete(f"refs/heads/{ask.values['branch']}")
+    ask.forge.after_push(ask.repo, before, ask.git.refs(), ask.actor)
+    return Answer(204)
+
+
+@route("POST", PROJECT + "/protected_branches", role="maintain", grant=WRITE)
+def protect_branch(ask: Ask) -> Answer:
+    name = ask.given("name", "")
+    if ask.store.one("protection", repo=ask.repo["id"], key=name):
+        raise Refusal(409, f"Protected branch '{name}' already exists")
+    takes_none = int(ask.body.get("push_access_level", 40)) == 0
+    rule: Doc = {"enforce_admins": takes_none, "required_pull_request_reviews": {}}
+    ask.store.add("protection", repo=ask.repo["id"], key=name, rule=rule)
+    return Answer(201, {"name": name, "allow_force_push": False})
+
+
+@route("DELETE", PROJECT + "/protected_branches/{name}", role="maintain", grant=WRITE)
+def unprotect_branch(ask: Ask) -> Answer:
+    found = ask.store.one("protection", repo=ask.repo["id"], key=ask.values["name"])
+    if found is None:
+        raise not_found()
+    ask.store.remove(found)
+    return Answer(204)
+
+
+@route("POST", PROJECT + "/approval_rules", role="maintain", grant=WRITE)
+def create_rule(ask: Ask) -> Answer:
+    """GitLab Premium."""
+    made = ask.store.add(
+        "approval_rule",
+        repo=ask.repo["id"],
+        name=ask.given("name", ""),
+        approvals_required=ask.body["approvals_required"],
+    )
+    return Answer(201, {name: made[name] for name in ("id", "name", "approvals_required")})
+
+
+@route("DELETE", PROJECT + "/approval_rules/{rule}", role="maintain", grant=WRITE)
+def delete_rule(ask: Ask) -> Answer:
+    found = ask.store.get("approval_rule", ask.number("rule"))
+    if found is None:
+        raise not_found()
+    ask.store.remove(found)
+    return Answer(204)
+
+
+@route("GET", PROJECT + "/deployments", grant=READ)
+def list_deployments(ask: Ask) -> Answer:
+    found = ask.store.find("gitlab_deployment", repo=ask.repo["id"])
+    wanted = ask.query.get("environment")
+    chosen = [one for one in found if wanted in (None, one["environment"])]
+    newest = ask.query.get("sort", "asc") == "desc"
+    return _page(ask, [shapes.deployment(ask, one) for one in (chosen[::-1] if newest else chosen)])
+
+
+@route("POST", PROJECT + "/deployments", role="write", grant=WRITE)
+def create_deployment(ask: Ask) -> Answer:
+    if ask.git.resolve(ask.given("sha", "")) is None:
+        raise Refusal(400, "The SHA is invalid")
+    told = {"environment": ask.given("environment", ""), "sha": ask.given("sha", ""), "ref": ask.given("ref", "")}
+    told |= {"state": ask.given("status", ""), "user": ask.login, "created_at": ask.forge.stamp()}
+    return Answer(201, shapes.deployment(ask, ask.store.add("gitlab_deployment", repo=ask.repo["id"], **told)))
+
+
+@route("PUT", PROJECT + "/deployments/{deployment}", role="write", grant=WRITE)
+def change_deployment(ask: Ask) -> Answer:
+    found = ask.store.get("gitlab_deployment", ask.number("deployment"))
+    if found is None:
+        raise not_found()
+    if found["state"] == ask.body.get("status"):
+        raise Refusal(400, f"Cannot transition status via :{found['state']} from :{found['state']}")
+    return Answer(200, shapes.deployment(ask, ask.store.save({**found, "state": ask.body["status"]})))
+
+
+# parts
+
+
+def _pull(ask: Ask) -> Doc:
+    found: Doc | None = ask.store.one("pull", repo=ask.repo["id"], number=ask.number("iid"))
+    if found is None:
+        raise not_found()
+    return found
+
+
+def _issue(ask: Ask, pull: Doc) -> Doc:
+    found: Doc = ask.store.one("issue", repo=ask.repo["id"], number=pull["number"])
+    return found
+
+
+def _writes(ask: Ask) -> bool:
+    return access.has_role(access.role_of(ask.store, ask.login, ask.repo), "write")
+
+
+def _page(ask: Ask, items: list[Any]) -> Answer:
+    """`per_page`, 100 at most, and `page`; the `Link` header leads on."""
+    return Answer(200, ask.page(items))
