@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from domain.policy.change import Change
+from domain.policy.change import Change, text_of
 from domain.policy.python_code import dotted, parsed
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
@@ -18,6 +18,12 @@ _DENIES = re.compile(
     r"(?:^|\.)(?:PermissionDenied|PermissionError|Forbidden|HTTPForbidden|Unauthorized|HTTPUnauthorized|NotAuthenticated"
     r"|AccessDenied|SecurityError|Invalid(?:Signature|Token|Audience|Issuer|Key)\w*|SuspiciousOperation|BadSignature)$"
 )
+_SAYS = re.compile(
+    r"\b(?:cryptographically|constant[- ]time|timing attack|(?:path|directory) traversal|malicious|attackers?"
+    r"|injection)\b",
+    re.IGNORECASE,
+)
+"""What people write, in a comment or a docstring, where something is kept out."""
 _CODES = frozenset((401, 403))
 
 
@@ -27,8 +33,9 @@ def _guards(change: Change) -> Iterator[Hit]:
         if base is None or head is None:
             continue
         now = {name: _body(function) for name, function in _functions(head)}
+        lines = (text_of(change.base, path) or "").splitlines()
         for name, function in _functions(base):
-            if (why := _is_guard(name, function)) and now.get(name) != _body(function):
+            if (why := _is_guard(function, lines)) and now.get(name) != _body(function):
                 line = next((one.lineno for other, one in _functions(head) if other == name), None)
                 what = "is another one" if name in now else "is gone"
                 yield Hit(f"{name}, which {why}, {what}", path, line)
@@ -48,9 +55,11 @@ def _functions(module: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.
                 waiting.append((place, inner))
 
 
-def _is_guard(name: str, function: ast.FunctionDef | ast.AsyncFunctionDef) -> str | None:
+def _is_guard(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> str | None:
     if _NAME.search(function.name.lower()):
         return "by its name decides what is let through"
+    if said := _SAYS.search("\n".join(lines[function.lineno - 1 : function.end_lineno])):
+        return f"says {said[0]!r}"
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and _CALLS.search(dotted(node.func)):
             return f"asks {dotted(node.func)}"
@@ -74,8 +83,8 @@ GUARD_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "guards", "change", Severity.PERSON,
         "A function of Python that base has, which is another one or gone: by its name it verifies, authenticates, "
-        "escapes or says what is safe, or it asks compare_digest and its like, or it refuses with 401, 403 or an error "
-        "of permission.",
+        "escapes or says what is safe, it asks compare_digest and its like, it refuses with 401, 403 or an error of "
+        "permission, or its text speaks of attackers, injection or traversal.",
         "A condition that is a little wider lets strangers in, and tests seldom try what must not work.",
         "keep what refuses as it is, or let a reviewer agree that nothing more is let through",
         _guards,

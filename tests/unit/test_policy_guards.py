@@ -30,6 +30,11 @@ class Signer:
         return text
 
 
+def base_name(name):
+    # avoid directory traversal
+    return name.rpartition("/")[2]
+
+
 class Client:
     @property
     def auth(self):
@@ -67,6 +72,7 @@ def rules(base: Tree, head: Tree) -> set[str]:
         ('return ".." not in path', "return True"),
         ("if not is_safe_path(path)", "if not path"),
         ("if not text:", "if text is None:"),
+        ('name.rpartition("/")[2]', "name"),
         ("def same(a, b):\n    return hmac.compare_digest(a, b)\n", ""),
     ],
 )
