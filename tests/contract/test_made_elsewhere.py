@@ -228,6 +228,17 @@ def test_the_same_change_is_the_same_commit_whatever_its_attributes_and_hooks_sa
     assert one == two and one.source == head and one.commit
     assert shop.forge.tree(str(at), one.commit)["new.txt"].content == b"a\nb\n"
     assert shop.forge.author(str(at), one.commit) == "Ann Lee <ann@example.org>"
+    ann.name = "Bob Ray"
+    ann.pushes("it", {"new.txt": "c\n"})
+    ann.name = "Ann Lee"
+    both = taken(at, shop)
+    assert (both.agent, shop.forge.author(str(at), str(both.commit))) == (
+        "elsewhere: Bob Ray",
+        "Bob Ray <bob@example.org>",
+    )
+    message = shop.forge.message(str(at), str(both.commit))
+    assert "Co-authored-by: Ann Lee <ann@example.org>\n" in message and f"Lockgate-Change: {both.source}\n" in message
+    head = str(both.source)
     assert shop.forge.stands(str(at), "it") == head and shop.forge.stands(str(at), "no") is None
 
 
