@@ -1,5 +1,6 @@
 """Where this machine keeps what Lockgate writes when no other place is named."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ MARK = "$LOCKGATE_HOME"
 """Stands for the home in what blocks keep: each machine of a station has its own."""
 JOINED = "joined"
 """The file in a home that has the address of the station's server which this machine works for."""
+STATION = "the station's own machine"
+"""The place of what lives in the home that nobody joined: it is the first one's, whatever its name."""
 _BEFORE = ("", "sqlite:///")
 
 
@@ -24,6 +27,27 @@ def joined() -> str | None:
         return (home() / JOINED).read_text().strip() or None
     except FileNotFoundError:
         return None
+
+
+def machine() -> str:
+    """This machine's name, by which its worker is known to the server: LOCKGATE_MACHINE, else the host name that it had
+    when this home was made, for a container has another each time. No two machines of a station may have the same."""
+    if name := os.environ.get("LOCKGATE_MACHINE"):
+        return name
+    path = home() / "machine"
+    with contextlib.suppress(FileNotFoundError):
+        if name := path.read_text().strip():
+            return name
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".machine.{os.getpid()}")
+    draft.write_text(os.uname().nodename)
+    draft.replace(path)
+    return os.uname().nodename
+
+
+def places() -> frozenset[str]:
+    """What this machine is called where something lives on one machine alone."""
+    return frozenset({machine()} if joined() else {machine(), STATION})
 
 
 def portable(data: Any) -> Any:

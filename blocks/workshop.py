@@ -26,7 +26,7 @@ from blocks.forges.local import LocalForge
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.models.provider import ModelProvider
 from blocks.gateway.secret import Secret
-from blocks.home import joined
+from blocks.home import STATION, machine, places
 from blocks.ledger.ledger import Ledger
 from blocks.memory import Memory
 from blocks.notices.email import Email
@@ -230,16 +230,20 @@ class Workshop(LockgateBlock):
         target = cast(Target, _load(reference))
         if target.name != environment:
             raise InputError(f"{reference} runs {target.name!r}, not {environment!r}: name that environment's block")
-        if joined() and isinstance(target, ProcessTarget | DockerHostTarget):
-            raise TargetError(
-                f"releases of {environment!r} live on the station's own machine, and this one works for it: use a "
-                "target that all machines reach, such as ecs-target or command-target"
-            )
+        if (place := lives_at(target)) and place not in places():
+            raise TargetError(f"releases of {environment!r} live on {place}, and this is {machine()}")
         if isinstance(target, ProcessTarget):
             return target.through(self.gateway.root, self._block_document_name or "default")
         if isinstance(target, EcsTarget) and target.repository:
             return target.with_images(functools.partial(_pushed, self, target))
         return target
+
+    def place_of(self, environment: str) -> str | None:
+        """Where its releases live, and where alone they are switched; None: any machine reaches them."""
+        try:
+            return lives_at(_load(self.targets[environment]))
+        except (KeyError, InputError):
+            return None
 
     def database(self, environment: str) -> Database | None:
         """The database of an environment, None if none was named. Raises InputError for a name of nothing."""
@@ -303,6 +307,11 @@ def _pushed(shop: Workshop, target: EcsTarget, revision: str, build: ReleaseBuil
     artifact = Artifact.model_validate(made.body)
     shop.builder.load_image(artifact, shop.store)
     return target.images(shop.builder.socket).push(f"sha256:{artifact.id}", revision)
+
+
+def lives_at(target: object) -> str | None:
+    """The machine where a target's releases live, see `places`; None: any machine reaches them."""
+    return (target.machine or STATION) if isinstance(target, ProcessTarget | DockerHostTarget) else None
 
 
 def _load(reference: str) -> LockgateBlock:

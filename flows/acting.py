@@ -6,9 +6,9 @@ import threading
 from types import TracebackType
 from typing import NoReturn, Self
 
+from blocks.home import machine
 from blocks.ledger.ledger import Ledger
 from domain.errors import LedgerError, Superseded
-from flows.processes import machine
 
 LEASE_S = float(os.environ.get("LOCKGATE_RUN_LEASE_S", "90"))
 """A run that says nothing for so long is taken for crashed by other machines. The same on all of a station."""

@@ -12,6 +12,7 @@ from domain.records import DOWNGRADE_CHOSEN, DOWNGRADED, MIGRATED
 from domain.rehearsed import Migrated, findings_of, reasons_of
 from domain.task import Severity
 from flows.acting import Acting
+from flows.elsewhere import leave_to_its_machine
 from flows.endings import concluded
 from tasks.pages import show
 from tasks.people.asking import is_start_signed_in
@@ -36,6 +37,7 @@ def downgrade_environment(
     of today. `by`: your name, for the record."""
 
     def act(acting: Acting) -> State:
+        leave_to_its_machine(str(flow_run.id), workshop(workshop_name), environment)
         acting.begin(workshop(workshop_name).ledger)
         done = one_back(str(flow_run.id), environment, accept, reason, workshop_name, by)
         said = f"the database of {environment} is at schema {done.after[:12]} again"

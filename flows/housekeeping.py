@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed
 
-from blocks.home import home
+from blocks.home import home, places
 from blocks.ledger import history
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, outdated, referred_to
@@ -51,7 +51,7 @@ def _round(workshop_name: str) -> list[str]:
     shop = workshop(workshop_name)
     with get_client(sync_client=True) as client:
         duties: tuple[Callable[[], list[str]], ...] = (
-            lambda: shop.sweep(lambda _: False),
+            lambda: after_machine(shop),
             lambda: resume_crashed(client),
             lambda: conclude(client),
             lambda: free_leases(client, shop),
@@ -60,7 +60,6 @@ def _round(workshop_name: str) -> list[str]:
             lambda: expire_pushes(client, shop),
             lambda: open_windows(client, shop),
             lambda: plant(shop),
-            lambda: copies_swept(shop),
             lambda: seal_rest(shop),
             lambda: daily("pruned", lambda: prune(shop)),
             lambda: daily(f"team-{workshop_name}", lambda: show_team(shop)),
@@ -71,6 +70,11 @@ def _round(workshop_name: str) -> list[str]:
     publish(bill_of(shop.ledger, since=datetime.now(UTC).date().replace(day=1)), key="bill-this-month")
     create_markdown_artifact(key="housekeeping", markdown=f"# Housekeeping\n\n{bullets(done)}")
     return done
+
+
+def after_machine(shop: Workshop) -> list[str]:
+    """What each machine does for itself: sandboxes and copies of databases that crashed runs left on it."""
+    return [line for duty in (lambda: shop.sweep(lambda _: False), lambda: copies_swept(shop)) for line in _tried(duty)]
 
 
 def _tried(duty: Callable[[], list[str]]) -> list[str]:
@@ -187,6 +191,8 @@ def keep_serving(shop: Workshop) -> list[str]:
     """Bring back proxies and releases that a reboot took down."""
     done = []
     for environment in shop.targets:
+        if (place := shop.place_of(environment)) and place not in places():
+            continue
         started = time.monotonic()
         try:
             changed = shop.target(environment).ensure()

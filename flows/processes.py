@@ -1,5 +1,4 @@
-"""Which machine this is, and which process on it runs a flow run: noted by pid and start time, since pids are used
-again."""
+"""Which process of this machine runs a flow run: noted by pid and start time, since pids are used again."""
 
 import contextlib
 import json
@@ -10,21 +9,6 @@ from uuid import UUID
 
 from blocks.home import home
 from blocks.host.alive import started
-from blocks.host.files import write_atomically
-
-
-def machine() -> str:
-    """This machine's name, by which its worker is known to the server: LOCKGATE_MACHINE, else the host name that it had
-    when this home was made, for a container has another each time. No two machines of a station may have the same."""
-    if name := os.environ.get("LOCKGATE_MACHINE"):
-        return name
-    path = home() / "machine"
-    with contextlib.suppress(FileNotFoundError):
-        if name := path.read_text().strip():
-            return name
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(path, os.uname().nodename.encode())
-    return os.uname().nodename
 
 
 def note(run: str, pid: int) -> None:

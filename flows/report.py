@@ -1,14 +1,13 @@
 """How a task ends: one sentence, the same in the ledger, the UI and the CLI."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed, Failed
 
-from blocks.home import joined
+from blocks.home import joined, machine
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import (
@@ -38,8 +37,8 @@ from domain.task import (
     Verdict,
 )
 from flows.acting import Acting
+from flows.elsewhere import is_missing, leave_to_its_machine
 from flows.endings import AWAY, STATE_NAMES, patiently
-from flows.processes import machine
 from tasks.edit import bring_commits
 from tasks.pages import show
 from tasks.pages.bill import bill_of, publish
@@ -77,6 +76,7 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acti
     """How `attempts` ends. Raises LedgerError if the ledger failed."""
     try:
         shop = workshop_of(brief)
+        leave_to_its_machine(run, shop, brief.environment, brief.repository)
         if missing := not_here(brief):
             return Crashed(message=missing)
         acting.begin(shop.ledger)
@@ -104,8 +104,7 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acti
 
 def not_here(brief: Brief) -> str | None:
     """Why another machine of the station has to take the task; None if this one can. Nothing is refused for it."""
-    path = brief.repository.removeprefix("file://")
-    if joined() is None or not path.startswith(("/", "~")) or Path(path).expanduser().exists():
+    if joined() is None or not is_missing(brief.repository):
         return None
     return (
         f"{brief.repository} is not on machine {machine()}: the run is resumed, maybe elsewhere. Give a URL, or put "

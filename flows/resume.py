@@ -23,6 +23,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import AwaitingConcurrencySlot, AwaitingRetry, Cancelled, Completed, Crashed, Failed, Running
 from pydantic import ValidationError
 
+from blocks.home import machine
 from blocks.host import alive
 from blocks.ledger.leases import Runner
 from blocks.ledger.ledger import Ledger
@@ -31,9 +32,10 @@ from domain.brief import Brief
 from domain.errors import InputError, LedgerError
 from domain.records import MERGED, OUTCOME, sentence_of
 from domain.task import End, Outcome
+from flows import elsewhere
 from flows.acting import LEASE_S
 from flows.endings import STATE_NAMES
-from flows.processes import has_process, machine
+from flows.processes import has_process
 from flows.report import page_frozen, recorded
 from tasks.merge import cancelled
 from tasks.people.pager import page
@@ -55,6 +57,8 @@ ALIVE = timedelta(seconds=LEASE_S + 15)
 """A run that was reported crashed so long ago, and still has its lease, is alive."""
 WRONG_PARAMETERS = "Validation of flow parameters failed"
 """What Prefect says of parameters that a flow does not take."""
+SLOT = "AwaitingConcurrencySlot"
+"""Name of the state of a run that waits for a slot."""
 LOOK_BACK, PAGE = timedelta(days=14), 200
 OCCUPYING = ("PENDING", "RUNNING", "CANCELLING")
 """States in which a run has a slot."""
@@ -271,8 +275,8 @@ def _frozen(run: FlowRun, why: str) -> State[Any]:
 
 
 def has_open_runs(client: SyncPrefectClient) -> bool:
-    """Whether a run is under way, has crashed or waits for a slot: else there is nothing to look after."""
-    queued = FlowRunFilter.model_validate({"state": {"name": {"any_": ["AwaitingConcurrencySlot"]}}})
+    """Whether a run is under way, has crashed or waits for a slot or a machine: else there is nothing to look after."""
+    queued = FlowRunFilter.model_validate({"state": {"name": {"any_": ["AwaitingConcurrencySlot", elsewhere.WAITS]}}})
     return bool(
         _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, limit=1)
         or _runs(client, StateType.CRASHED, tags=("lockgate",), limit=1)
@@ -286,12 +290,19 @@ def are_all_among(client: SyncPrefectClient, here: Collection[str]) -> bool:
     return bool(under_way) and all(str(run.id) in here for run in under_way)
 
 
-def take_free_slots(client: SyncPrefectClient, now: datetime | None = None) -> list[str]:
+def in_queue(client: SyncPrefectClient, *names: str) -> list[FlowRun]:
+    """Runs in states of these names, the one first that has waited longest."""
+    wanted = FlowRunFilter.model_validate({"state": {"name": {"any_": list(names)}}})
+    return client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=200)
+
+
+def take_free_slots(
+    client: SyncPrefectClient, now: datetime | None = None, queue: Sequence[FlowRun] | None = None
+) -> list[str]:
     """Runs that wait for a slot of their deployment take a free one now, oldest first: Prefect itself would have them
     ask again after half a minute. What was done, as sentences."""
     now = now or datetime.now(UTC)
-    wanted = FlowRunFilter.model_validate({"state": {"name": {"any_": ["AwaitingConcurrencySlot"]}}})
-    queue = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=200)
+    queue = in_queue(client, SLOT) if queue is None else queue
     done = []
     for deployment_id in {run.deployment_id for run in queue if run.deployment_id}:
         limit = client.read_deployment(deployment_id).global_concurrency_limit

@@ -15,6 +15,7 @@ from domain.errors import InputError
 from domain.records import LIVE, PREPARED, ROLLBACK_CHOSEN, ROLLED_BACK
 from domain.task import RolledBack
 from flows.acting import Acting
+from flows.elsewhere import leave_to_its_machine
 from flows.endings import concluded
 from tasks.deploy import live_before
 from tasks.pages import show
@@ -39,6 +40,7 @@ def rollback_environment(
 
     def act(acting: Acting) -> State:
         shop = workshop_name or workshop_that_released(environment)
+        leave_to_its_machine(str(flow_run.id), workshop(shop), environment)
         acting.begin(workshop(shop).ledger)
         back = to_release(str(flow_run.id), environment, revision, reason, shop, by)
         serving = (back.serving or "nothing")[:12]
@@ -91,12 +93,14 @@ def _person(run_id: str, environment: str, revision: str | None, by: str) -> dic
 
 
 def workshop_that_released(environment: str) -> str:
-    """The workshop that the record of the environment's live release names, of those that this machine knows."""
+    """The workshop whose run releases there now; else the one that the record of the environment's live release names,
+    of those that this machine knows. Each may have a ledger of its own, and the environment is reserved in that one."""
     shops: dict[str, Workshop] = {}
     for name in kept.names(Workshop.get_block_type_slug()) or ["default"]:
         with contextlib.suppress(InputError):
             if environment in (shop := workshop(name)).targets:
                 shops[name] = shop
+    shops = {name: shop for name, shop in shops.items() if lease.holder(shop.ledger, environment)} or shops
     lives = [(entry.at, name) for name, shop in shops.items() if (entry := _live(shop, name, environment))]
     if lives:
         return max(lives)[1]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from blocks import kept
+from blocks.home import STATION, places
 from blocks.targets.machine.process import ProcessTarget
 from blocks.workshop import Workshop
 from domain.errors import LockgateError, NotServing, reason_of
@@ -191,11 +192,28 @@ class Watch:
         self._pages.add(f"Lockgate: {what}", "\n".join([what, *lines]))
 
 
+class Here:
+    """Which environments this machine looks after: those whose releases live here, and on the station's own machine
+    also those of platforms. Blocks come from the copy, and are read as often as the workshop's."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Workshop, frozenset[str]] | None = None
+
+    def of(self, shop: Workshop) -> frozenset[str]:
+        if self._known is None or self._known[0] is not shop:
+            with kept.used():
+                found = {environment: shop.place_of(environment) for environment in shop.targets}
+            ours = places()
+            self._known = shop, frozenset(one for one, place in found.items() if (place or STATION) in ours)
+        return self._known[1]
+
+
 def watch(shop: Callable[[], Workshop], over: threading.Event, say: Callable[[str], None]) -> None:
-    """Look after every environment of the workshop until `over`; each in a thread of its own, for some are slow."""
+    """Look after the workshop's environments here until `over`; each in a thread of its own, for some are slow."""
     known: dict[str, threading.Thread] = {}
+    here = Here()
     while not over.is_set():
-        for environment in shop().targets:
+        for environment in here.of(shop()):
             if environment not in known or not known[environment].is_alive():
                 known[environment] = threading.Thread(
                     target=_watch_one, args=(environment, shop, over, say), name=f"watch {environment}", daemon=True
@@ -207,6 +225,6 @@ def watch(shop: Callable[[], Workshop], over: threading.Event, say: Callable[[st
 def _watch_one(
     environment: str, shop: Callable[[], Workshop], over: threading.Event, say: Callable[[str], None]
 ) -> None:
-    one = Watch(environment, say)
-    while not over.is_set() and environment in (now := shop()).targets:
+    one, here = Watch(environment, say), Here()
+    while not over.is_set() and environment in here.of(now := shop()):
         over.wait(one.look(now))

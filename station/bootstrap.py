@@ -174,6 +174,7 @@ def _wanted(told: dict[str, Any], pull: list[dict[str, Any]]) -> Wanted:
     deployment = RunnerDeployment.from_entrypoint(
         work_pool_name=pool["name"],
         work_queue_name=pool.get("work_queue_name"),
+        version=registered.code(),  # so that a machine of another one can tell
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
         **known,
     )

@@ -39,6 +39,8 @@ class Waiting(NamedTuple):
     why: str = ""
 
 
+FOR_MACHINE = {"tags": {"all_": ["lockgate"]}, "state": {"name": {"any_": ["Waits for its machine"]}}}
+"""Runs that go on by themselves once the machine is there that they name."""
 AT_FORGE = ("forge", "away", "push")
 """They go on by themselves, once somebody did something at the forge or the branch: the reason says what."""
 SUSPENDED = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED"]}}}
@@ -47,8 +49,9 @@ SUSPENDED = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED
 def waiting(most: int | None = None) -> list[Waiting]:
     """Oldest first; of very many, those that began first. Raises LockgateError if the server does not answer."""
     found = [one for run in api.runs(SUSPENDED, "EXPECTED_START_TIME_ASC", most) if (one := _asked(run))]
+    found += [_machine(run) for run in api.runs(FOR_MACHINE, "EXPECTED_START_TIME_ASC", most)]
     said = _reasons([one.run_id for one in found if one.kind in AT_FORGE])
-    return sorted((one._replace(why=said.get(one.run_id, "")) for one in found), key=lambda one: one.since)
+    return sorted((one._replace(why=said.get(one.run_id, one.why)) for one in found), key=lambda one: one.since)
 
 
 def show(as_json: bool) -> None:
@@ -80,6 +83,12 @@ def _asked(run: dict[str, Any]) -> Waiting | None:
     since = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
     asks, command = KINDS[kind]
     return Waiting(run["id"], run["name"], asks, since, command.format(run=run["id"]), kind)
+
+
+def _machine(run: dict[str, Any]) -> Waiting:
+    since = datetime.fromisoformat(run["state"]["timestamp"].replace("Z", "+00:00"))
+    why = str(run["state"].get("message") or "")
+    return Waiting(run["id"], run["name"], "its machine", since, f"lockgate status {run['id']}", "machine", why)
 
 
 def _reasons(runs: Sequence[str]) -> dict[str, str]:

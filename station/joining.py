@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from blocks.home import JOINED, MARK, home
+from blocks.home import JOINED, MARK, home, machine
 from domain.errors import InputError, LockgateError
-from flows.processes import machine
-from station import api, credentials, settings
+from station import api, credentials, registered, settings
 
 ONLINE_S = 60
-LOCAL_TARGETS = ("process-target", "docker-host-target")
-"""Kinds of targets whose releases live on one machine."""
+OF_ONE_MACHINE = ("process-target/", "docker-host-target/")
+"""Their releases live on one machine, and with them what is known of them."""
 
 
 def join(url: str, credential: str) -> str:
@@ -55,7 +54,19 @@ def problems() -> list[str]:
     }
     if machine() in beats and not (home() / JOINED).exists() and _is_recent(beats[machine()]):
         wrong.append(f"another machine is called {machine()} too: set LOCKGATE_MACHINE to a name of this one's own")
+    wrong += [line for line in [other_code()] if line]
     return wrong or _not_the_same(shops)
+
+
+def other_code() -> str | None:
+    """Why this machine may take no runs of the station: its code is not the same. None if it is."""
+    there, mine = (api.get("/deployments/name/agent-task/agent-task") or {}).get("version"), registered.code()
+    if there == mine:
+        return None
+    return (
+        f"this machine has other code than the station ({mine}, and {there or 'none that is known'} there): install "
+        "the same version on both, and run `lockgate up` there first. Runs that wait for a person wait on meanwhile"
+    )
 
 
 def _of_one_machine(name: str, shop: Mapping[str, Any]) -> list[str]:
@@ -80,12 +91,9 @@ def _of_one_machine(name: str, shop: Mapping[str, Any]) -> list[str]:
 def _targets_of_one_machine(name: str, shop: Mapping[str, Any], documents: Mapping[str, Any]) -> list[str]:
     wrong = []
     for environment, reference in sorted(shop["targets"].items()):
-        if reference.partition("/")[0] in LOCAL_TARGETS:
-            wrong.append(
-                f"releases of {environment} in workshop {name} live on one machine ({reference}): another one cannot "
-                "switch them. Use a target that all machines reach, such as ecs-target or command-target"
-            )
-        elif str(documents.get(f"lockgate-{reference}", {}).get("root", "")).startswith(MARK):
+        if reference.startswith(OF_ONE_MACHINE):
+            continue  # each task for it goes on there
+        if str(documents.get(f"lockgate-{reference}", {}).get("root", "")).startswith(MARK):
             wrong.append(
                 f"what is known of releases of {environment} in workshop {name} lies in the home of one machine "
                 f"({reference}): give it a `root` on a disk that all machines have at the same path"

@@ -35,6 +35,8 @@ class Keeper:
 
     def __init__(self, program: Program, clock: Callable[[], float] = time.monotonic) -> None:
         self.program = program
+        self.is_wanted = True
+        """Whether it is started again when it ends."""
         self._clock = clock
         self._watched = clock()
         self._started = self._watched - processes.age_s(program.name)  # an earlier supervisor may have started it
@@ -45,7 +47,7 @@ class Keeper:
     def keep(self) -> None:
         """Start it unless it runs. One that ends soon after each start is started less and less often."""
         program, now = self.program, self._clock()
-        if processes.running(program.name) or now < self._not_before:
+        if not self.is_wanted or processes.running(program.name) or now < self._not_before:
             return
         log.info("starting the %s", program.name)
         processes.start(program.name, program.argv, program.environment(), program.folder)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,16 @@ def start(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> 
         )
     _note(name, process.pid)
     return process.pid
+
+
+def launch(log_of_name: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    """Start `argv` with its own session, which prints into the log of `log_of_name`; nobody keeps it."""
+    with open(log_of(log_of_name), "ab") as log:
+        process = subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(env), cwd="/",
+            start_new_session=True, preexec_fn=_plain_signals,
+        )  # fmt: skip
+    threading.Thread(target=process.wait, name=f"wait {process.pid}", daemon=True).start()
 
 
 def become(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> NoReturn:

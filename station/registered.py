@@ -10,8 +10,8 @@ from pathlib import Path
 from blocks.home import home
 from station import settings
 
-READ = ("flows", "domain", "blocks")
-"""What says how flows and blocks look."""
+READ = ("flows", "tasks", "domain", "blocks")
+"""What says how flows and blocks look, and what acts in a run."""
 
 
 def digest() -> str:
@@ -22,6 +22,15 @@ def digest() -> str:
         content = path.read_bytes()
         whole.update(f"\n{path} {len(content)}\n".encode() + content)
     return whole.hexdigest()
+
+
+def code() -> str:
+    """Of all that runs tasks, wherever it lies: two machines of a station have the same."""
+    whole = hashlib.sha256()
+    for path in sorted(file for part in READ for file in (settings.PROJECT / part).rglob("*.py")):
+        content = path.read_bytes()
+        whole.update(f"\n{path.relative_to(settings.PROJECT)} {len(content)}\n".encode() + content)
+    return whole.hexdigest()[:16]
 
 
 def is_noted(code: str) -> bool:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from blocks import kept
-from blocks.home import home, joined
+from blocks.home import home, joined, machine
+from blocks.host.alive import mark_of_this
 from domain.errors import InputError
-from flows.processes import machine
 from station import credentials, first_database, forge_news, processes, registered, settings
 from station.keeping import Keeper, Program
 from station.roles import Role, roles
@@ -52,7 +52,9 @@ FORGES_S = float(os.environ.get("LOCKGATE_FORGES_S", "15"))
 DUTIES_IMPORT = (
     "blocks.gateway.gateway",
     "blocks.workshop",
+    "flows.elsewhere",
     "flows.forge_watch",
+    "flows.housekeeping",
     "flows.issues",
     "flows.notices",
     "flows.processes",
@@ -64,8 +66,14 @@ DUTIES_IMPORT = (
     "station.joining",
 )
 """Imported by one thread before there are others: of two that import Prefect at once, one can see half of a module."""
+MACHINE_S = 600.0
+"""Between two rounds of what a machine does for itself; the station's own does it with its housekeeping."""
+CODE_S = 30.0
+"""Between two looks whether the station has other code by now."""
 NEWS_S = 2.0
 """Between two looks whether a forge has sent a webhook: it is asked no more often, whatever it sends."""
+TELLS = "station/notices"
+"""The lease of the one that tells people, should there be two with the role `services`."""
 FRESH_S = 10.0
 """So old may be what we know of the workshop and its targets: they change while we watch."""
 HEARTBEAT_S = 15
@@ -162,6 +170,7 @@ class Supervisor:
         if Role.SERVICES in self.roles:
             self._begin_station(code)
         elif Role.WORKER in self.roles:
+            self._in_background(self._watch_releases, ROUND_S)
             self._begin_to_work()
         else:
             self._wait_for_server()
@@ -177,6 +186,9 @@ class Supervisor:
             self._in_background(self._runs.look, ROUND_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, FRESH_S)
+        if joined():
+            self._in_background(self._compare_code, CODE_S)
+            self._in_background(self._look_after_machine, MACHINE_S)
         if Role.SERVICES in self.roles:
             self._in_background(self._ask_forges_in_time, NEWS_S)
             self._in_background(self._tell_people, FRESH_S)
@@ -207,6 +219,24 @@ class Supervisor:
         if wrong := joining.problems():
             raise RuntimeError("this machine cannot work for the station:\n- " + "\n- ".join(wrong))
         bootstrap.make_queues(queues())
+
+    def _look_after_machine(self) -> None:
+        from flows.housekeeping import after_machine
+
+        with kept.used():
+            for line in after_machine(self.shop()):
+                log.info(line)
+
+    def _compare_code(self) -> None:
+        """A machine whose station was upgraded takes no more runs until it is, too; those under way go on."""
+        from station import joining
+
+        wrong = joining.other_code()
+        if wrong and processes.running("worker"):
+            log.warning("no more runs are taken: %s", wrong)
+        self.keepers["worker"].is_wanted = not wrong
+        if wrong:
+            processes.kill("worker", alone=True)
 
     def _in_background(self, duty: Callable[[], None], every_s: float) -> None:
         def again_and_again() -> None:
@@ -263,6 +293,9 @@ class Supervisor:
         """What the ledgers say that a person has to hear, from our own copy of the blocks."""
         from flows.notices import Notifier
 
+        holder = f"{machine()} {os.getpid()}"
+        if self.shop().ledger.lease(TELLS, holder, 6 * FRESH_S, mark_of_this()) is None:
+            return  # another one does
         if self._notifier is None:
             self._notifier = Notifier(log.info, settings.desk_url())
         with kept.used():
@@ -316,7 +349,8 @@ class RunsWatch:
 
     def _look(self, client: "SyncPrefectClient") -> None:
         from flows import processes as runs
-        from flows.resume import Looks, are_all_among, has_open_runs, resume_crashed, take_free_slots
+        from flows.elsewhere import WAITS, take_ours
+        from flows.resume import SLOT, Looks, are_all_among, has_open_runs, in_queue, resume_crashed, take_free_slots
 
         are_open, now = has_open_runs(client), time.monotonic()
         is_quiet = now >= self._soon_until and (not are_open or are_all_among(client, self._here))
@@ -329,7 +363,9 @@ class RunsWatch:
         if done:  # what crashed may have left a sandbox behind
             self._not_before, self._soon_until = 0.0, now + SOON_S
             done += self._shop().sweep(lambda _: False)
-        for line in (*done, *take_free_slots(client)):
+        queue = in_queue(client, SLOT, WAITS)  # one request for both
+        done += take_ours(client, begin_run, [run for run in queue if run.state_name == WAITS])
+        for line in (*done, *take_free_slots(client, queue=[run for run in queue if run.state_name == SLOT])):
             log.info(line)
 
     def _ledger(self, workshop: str) -> "Ledger":
@@ -356,6 +392,12 @@ class RunsWatch:
         if client is not None:
             with contextlib.suppress(Exception):
                 client.__exit__(None, None, None)
+
+
+def begin_run(run: str, flow: str) -> None:
+    """A process for a run, as the worker here would begin it. Its end is seen as that of any run."""
+    given = {"PREFECT__FLOW_RUN_ID": run, "PREFECT__FLOW_NAME": flow, "PREFECT__WORKER_NAME": machine()}
+    processes.launch("worker", [str(home() / "run" / "bin" / "lockgate-flow-run")], {**_worker_environment(), **given})
 
 
 def programs() -> tuple[Program, ...]:

@@ -7,7 +7,7 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from blocks.home import home
+from blocks.home import STATION, home, places
 from blocks.targets.machine.docker_host import DockerHostTarget
 from blocks.targets.machine.process import ProcessTarget
 from blocks.targets.releases import Releases
@@ -21,9 +21,9 @@ _IMAGE = "sha256:"
 
 
 def saved_targets() -> dict[str, Target]:
-    """Environment → its target, of all workshops, by the saved blocks; of a block that cannot be read, none. Empty if
-    the server does not answer."""
-    from blocks.workshop import KINDS
+    """Environment → its target, of all workshops, by the saved blocks, where it lives on this machine, or on a platform
+    and this is the station's own; of a block that cannot be read, none. Empty if the server does not answer."""
+    from blocks.workshop import KINDS, lives_at
     from station import api
 
     try:
@@ -36,7 +36,9 @@ def saved_targets() -> dict[str, Target]:
             kind, _, name = reference.partition("/")
             if (made := KINDS.get(kind)) and (fields := blocks.get(f"lockgate-{kind}/{name}")):
                 with contextlib.suppress(ValidationError):  # it is stopped without its block
-                    found[environment] = cast(Target, made.model_validate(fields))
+                    target = cast(Target, made.model_validate(fields))
+                    if (lives_at(target) or STATION) in places():
+                        found[environment] = target
     return found
 
 

@@ -45,7 +45,8 @@ def waiting(tells_why: bool = True) -> tuple[list[Waits], list[str], int]:
 
 def _asked() -> Iterator[Waits]:
     for one in inbox.waiting(MOST):
-        yield Waits(one.kind, one.asks, one.title, one.since, f"/review/{one.run_id}", one.why)
+        page = "task" if one.kind == "machine" else "review"  # nobody can answer for a machine
+        yield Waits(one.kind, one.asks, one.title, one.since, f"/{page}/{one.run_id}", one.why)
 
 
 def _frozen() -> Iterator[Waits]:

@@ -5,11 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import typer.main
+import yaml  # type: ignore[import-untyped]
 
 import lockgate
 from station.cli import app
 
+SHARED = {"store:/var/lib/lockgate-store"}
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
 
@@ -26,12 +29,13 @@ def test_systemd_takes_the_units_as_they_are(tmp_path: Path) -> None:
     assert "/no/such/program is not executable" in wrong.stderr, "it sees what is wrong"
 
 
-def test_compose_yaml_is_what_the_specification_of_compose_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.machines.yaml"])
+def test_compose_yaml_is_what_the_specification_of_compose_says(name: str, tmp_path: Path) -> None:
     check = [str(Path(sys.executable).with_name("check-jsonschema")), "--builtin-schema", "vendor.compose-spec"]
-    said = subprocess.run([*check, str(DEPLOY / "compose.yaml")], capture_output=True, text=True)
+    said = subprocess.run([*check, str(DEPLOY / name)], capture_output=True, text=True)
     assert said.returncode == 0, said.stdout + said.stderr
     wrong = tmp_path / "compose.yaml"
-    wrong.write_text((DEPLOY / "compose.yaml").read_text().replace("restart: unless-stopped", "restarts: always"))
+    wrong.write_text((DEPLOY / name).read_text().replace("restart: unless-stopped", "restarts: always"))
     assert subprocess.run([*check, str(wrong)], capture_output=True).returncode == 1, "it sees what is wrong"
 
 
@@ -43,6 +47,21 @@ def test_units_and_image_call_commands_that_exist() -> None:
     assert sorted(called) == [("backup", ""), ("up", "--foreground"), ("up", "--foreground")]
     for command, flag in called:
         assert {flag} - {""} <= {option for one in commands[command].params for option in one.opts}
+
+
+def test_several_machines_are_told_apart_and_call_commands_that_exist() -> None:
+    told = yaml.safe_load((DEPLOY / "compose.machines.yaml").read_text())
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    ours = {name: one for name, one in told["services"].items() if one["image"].startswith("lockgate:")}
+    assert {one["hostname"] for one in ours.values()} == {"server", "one", "two"} == set(ours)
+    for one in ours.values():
+        for command, words in re.findall(r"lockgate ([a-z]+)([^&]*)", " ".join(one["command"])):
+            flags = {option for parameter in commands[command].params for option in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", words)) <= flags
+        assert {of["hostname"] for of in ours.values() if set(of["volumes"]) & set(one["volumes"]) - SHARED} == {
+            one["hostname"]
+        }, "no two have a home in common"
+        assert set(one["volumes"]) >= SHARED and set(one["secrets"]) <= set(told["secrets"])
 
 
 def test_the_image_sees_nothing_but_the_wheel() -> None:

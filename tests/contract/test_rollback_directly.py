@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from blocks import kept
 from blocks.base import LockgateBlock
+from blocks.ledger.ledger import Ledger
 from blocks.workshop import Workshop
 from domain.errors import InputError
 from domain.value import Value
+from flows.rollback import workshop_that_released
 from station import credentials
+from tasks.releasing import lease
 from tests.contract.environment import CANARY
 from tests.contract.environments_of_processes import ProcessEnvironment
 
@@ -80,3 +84,32 @@ def test_an_environment_goes_back_although_the_server_is_down(tmp_path: Path, mo
         assert ledger.holder_of("environment/shop") is None
     finally:
         environment.target.stop()
+
+
+class Live(Value):
+    """Of a release that was seen live."""
+
+    environment: str
+    revision: str
+
+
+def test_the_workshop_is_the_one_in_whose_ledger_the_environment_is_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workshops with a ledger each release to it: who rolls back fences off the one that releases now."""
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path / "home"))
+    credentials.encryption_key()
+    documents, ledgers = {}, {}
+    for name in ("default", "team"):
+        ledgers[name] = Ledger(url=SecretStr(f"sqlite:///{tmp_path}/{name}.db"))
+        shop = Workshop(ledger=ledgers[name], targets={"shop": "process-target/shop"})
+        documents[f"lockgate-workshop/{name}"] = fields(shop)
+        ledgers[name].record("run", "prepared", "", Prepared(brief=Named(workshop=name)))
+        ledgers[name].record("run", "live", "1", Live(environment="shop", revision="1" * 40))
+    kept.keep(documents)
+    with kept.used():
+        assert workshop_that_released("shop") == "team", "the last one that released"
+        lease.take(ledgers["default"], "shop", "another run")
+        assert workshop_that_released("shop") == "default", "it releases now"
+        lease.give_back(ledgers["default"], "shop", "another run")
+        assert workshop_that_released("shop") == "team"

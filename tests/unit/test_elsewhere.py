@@ -9,10 +9,10 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import State, StateType
 
+from blocks.home import machine
 from blocks.ledger.ledger import Ledger
 from domain.errors import LedgerError
 from flows import resume
-from flows.processes import machine
 from flows.resume import LOOKS_APART_S, Looks, resume_crashed
 
 

@@ -2,22 +2,26 @@
 
 import copy
 import stat
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 import pytest
-from prefect.states import Completed
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.states import AwaitingConcurrencySlot, Completed
 
-from blocks.home import joined
+from blocks.home import STATION, joined
 from blocks.ledger.ledger import Ledger
 from blocks.stores.local import LocalStore
 from blocks.targets.machine.process import ProcessTarget
 from blocks.workshop import Workshop
 from domain.brief import Brief
 from domain.errors import InputError, TargetError
-from flows import report
-from station import api, bootstrap, credentials, joining, settings, supervisor
+from flows import elsewhere, report
+from station import api, bootstrap, credentials, joining, processes, registered, settings, supervisor
 from tests.unit.test_outcome import BRIEF
 
 URL = "https://lockgate.example.org"
@@ -33,12 +37,16 @@ class Station:
     def __init__(self, shop: Any) -> None:
         self.shops = {"lockgate-workshop/default": shop}
         self.workers: list[dict[str, str]] = []
+        self.code = registered.code()
 
     def blocks(self) -> Any:
         return copy.deepcopy(self.shops)
 
     def post(self, path: str, body: Any) -> Any:
         return self.workers
+
+    def get(self, path: str) -> Any:
+        return {"version": self.code} if self.code else None
 
 
 @pytest.fixture
@@ -54,6 +62,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def asks(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "blocks", station.blocks)
     monkeypatch.setattr(api, "post", station.post)
+    monkeypatch.setattr(api, "get", station.get)
 
 
 def beats(name: str, seconds_ago: float) -> dict[str, str]:
@@ -76,8 +85,8 @@ def test_all_that_is_of_one_machine_is_named_with_what_to_do(
     lines = str(told.value).splitlines()[1:]
     assert [any(word in line for line in lines) for word in (
         "is a SQLite file", "in the home of one machine", "`forge` of workshop default names /nowhere",
-        "releases of shop", "releases of web", "what is known of releases of near", "machine is called second too",
-    )] == [True] * 7 and len(lines) == 7, lines  # fmt: skip
+        "what is known of releases of near", "machine is called second too",
+    )] == [True] * 5 and len(lines) == 5, lines  # fmt: skip
     assert joined() is None
     station.workers = [beats("second", 3600)]
     assert not any("is called" in line for line in joining.problems()), "it was started there once"
@@ -126,10 +135,38 @@ def test_a_machine_that_joined_works_with_the_stations_own_store_and_starts_no_s
     assert worker[-2:] == ["--work-queue", "default"] and "second" in worker
     target = ProcessTarget(name="shop", port=1)
     monkeypatch.setattr("blocks.workshop._load", lambda reference: target)
-    with pytest.raises(TargetError, match="live on the station's own machine"):
-        Workshop(targets={"shop": "process-target/shop"}).target("shop")
+    shop = Workshop(targets={"shop": "process-target/shop"})
+    with pytest.raises(TargetError, match="live on the station's own machine, and this is second"):
+        shop.target("shop")
+    target.machine = "second"
+    assert shop.target("shop").name == "shop" and shop.place_of("gone") is None
     (here / "joined").unlink()
     assert [program.name for program in supervisor.programs()][:2] == ["server", "door"]
+
+
+def test_a_machine_of_other_code_takes_no_runs_and_those_under_way_go_on(
+    here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    here.mkdir()
+    (here / "joined").write_text(URL)
+    station = Station(saved())
+    asks(station, monkeypatch)
+    ended: list[tuple[str, bool]] = []
+    monkeypatch.setattr(processes, "running", lambda name: 7)
+    monkeypatch.setattr(processes, "kill", lambda name, alone=False: ended.append((name, alone)))
+    supervised = supervisor.Supervisor()
+    supervised._compare_code()
+    assert ended == [] and joining.other_code() is None
+    station.code = "another"
+    supervised._compare_code()
+    assert ended == [("worker", True)], "and nothing that it has started"
+    assert "install the same version" in caplog.text and not supervised.keepers["worker"].is_wanted
+    assert any("another there" in line for line in joining.problems()), "nor does it start"
+    station.code = ""
+    assert "none that is known there" in (joining.other_code() or "")
+    station.code = registered.code()
+    supervised._compare_code()
+    assert supervised.keepers["worker"].is_wanted, "the station went back"
 
 
 def test_the_work_pools_command_names_no_machine_and_each_has_it_in_its_home(here: Path) -> None:
@@ -142,10 +179,119 @@ def test_the_work_pools_command_names_no_machine_and_each_has_it_in_its_home(her
     assert text.startswith("#!/bin/sh\n") and f"{here}/run" in text and "station/warm/client.py" in text
 
 
-def test_a_task_whose_repository_is_elsewhere_is_left_to_another_machine(
-    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Left(Exception):
+    """This process ended, in a test."""
+
+
+class Server:
+    """Of Prefect, with one run."""
+
+    def __init__(self) -> None:
+        self.run = SimpleNamespace(id=uuid4(), labels={}, flow_id=uuid4(), state=None)
+        self.states: list[str] = []
+        self.is_full = False
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update_flow_run_labels(self, run: UUID, labels: dict[str, str]) -> None:
+        assert run == self.run.id
+        self.run.labels |= labels
+
+    def set_flow_run_state(self, run: UUID, state: Any, force: bool) -> Any:
+        assert run == self.run.id
+        given = state if force or not self.is_full else AwaitingConcurrencySlot()
+        self.states.append(given.name)
+        self.run.state = given
+        status = SetStateStatus.ACCEPT if given is state else SetStateStatus.REJECT
+        return SimpleNamespace(status=status, state=given)
+
+    def waiting(self) -> list[Any]:
+        return [self.run] if self.run.state.name == elsewhere.WAITS else []
+
+    def read_flow(self, flow: UUID) -> Any:
+        return SimpleNamespace(name="agent-task")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    def leave(why: str) -> None:
+        raise Left(why)
+
+    made = Server()
+    monkeypatch.setattr(elsewhere, "get_client", lambda sync_client: made)
+    monkeypatch.setattr(elsewhere, "leave", leave)
+    return made
+
+
+WHERE = {
+    # joined, the target's machine, whether the repository is here → where the run goes on; None: here
+    (False, "", False): None,
+    (False, "second", False): None,
+    (False, "third", True): "third",
+    (True, "", True): STATION,
+    (True, "second", True): None,
+    (True, "second", False): None,
+    (True, "third", False): "third",
+    (True, None, True): None,
+    (True, None, False): STATION,
+}
+
+
+@pytest.mark.parametrize(("is_joined", "where", "is_here"), WHERE)
+def test_a_run_goes_on_at_the_machine_that_alone_can_do_it(
+    is_joined: bool, where: str | None, is_here: bool, here: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = Workshop.model_construct(ledger=Ledger(url=f"sqlite:///{tmp_path}/ledger.db"))  # type: ignore[arg-type]
+    """Whoever begins it. A machine that takes it does so once, and only with a slot."""
+    here.mkdir()
+    if is_joined:
+        (here / "joined").write_text(URL)
+    at = here / "shop.git"
+    if is_here:
+        at.mkdir()
+    monkeypatch.setattr(
+        "blocks.workshop._load", lambda reference: ProcessTarget(name="shop", port=1, machine=where or "")
+    )
+    shop = Workshop(targets={"shop": "process-target/shop"})
+    wanted = WHERE[is_joined, where, is_here]
+    with pytest.raises(Left, match=wanted) if wanted else nullcontext():
+        elsewhere.leave_to_its_machine(str(server.run.id), shop, None if where is None else "shop", str(at))
+    if wanted is None:
+        assert server.states == []
+        return
+    assert server.states == [elsewhere.WAITS] and wanted in server.run.state.message
+    assert server.run.state.state_details.scheduled_time > datetime.now(UTC) + timedelta(days=1000)
+    begun: list[tuple[str, str]] = []
+
+    def begin(run: str, flow: str) -> None:
+        begun.append((run, flow))
+
+    assert elsewhere.take_ours(cast(Any, server), begin, server.waiting()) == [] and begun == [], (
+        "it is none of this one's"
+    )
+    monkeypatch.setenv("LOCKGATE_MACHINE", "third")
+    if wanted == STATION:
+        (here / "joined").unlink()
+    server.is_full = True
+    waited = server.run.state
+    assert elsewhere.take_ours(cast(Any, server), begin, server.waiting()) == [] and begun == []
+    assert server.states[-1] == "AwaitingConcurrencySlot"
+    server.is_full, server.run.state = False, waited
+    assert len(elsewhere.take_ours(cast(Any, server), begin, server.waiting())) == 1
+    assert elsewhere.take_ours(cast(Any, server), begin, server.waiting()) == []
+    assert begun == [(str(server.run.id), "agent-task")]
+    assert server.run.labels["prefect.worker.name"] == "third" and server.states[-1] == "Pending"
+
+
+def test_a_repository_that_is_nowhere_ends_no_task_on_a_machine_that_joined(
+    here: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Workshop.model_construct(
+        ledger=Ledger(url=f"sqlite:///{tmp_path}/ledger.db"),  # type: ignore[arg-type]
+        targets={"shop": "process-target/shop"},
+    )
     monkeypatch.setattr(report, "workshop_of", lambda brief: shop)
     begun: list[str] = []
 
@@ -161,10 +307,12 @@ def test_a_task_whose_repository_is_elsewhere_is_left_to_another_machine(
         f"{tmp_path}/there.git",
         "https://example.org/shop.git",
     )
+    monkeypatch.setattr("blocks.workshop._load", lambda reference: ProcessTarget(name="shop", port=1, machine="second"))
+    brief = BRIEF.model_copy(update={"environment": "shop"})
     for address in (None, URL):
         if address:
             (here / "joined").write_text(address)
-        states = [report.ended("run", BRIEF.model_copy(update={"repository": place}), attempts) for place in places]
+        states = [report.ended("run", brief.model_copy(update={"repository": place}), attempts) for place in places]
         assert [state.is_crashed() for state in states] == ([True, True, False, False] if address else [False] * 4)
     assert "put it at the same path" in (report.not_here(BRIEF.model_copy(update={"repository": places[0]})) or "")
-    assert len(begun) == 6
+    assert len(begun) == 6 and server.states == [], "its releases live here: no other machine could do it"

@@ -83,6 +83,9 @@ class ProxiedTarget(LockgateBlock):
     root: Path = Field(default_factory=lambda: home() / "targets", description="Directory where targets are kept")
     host: str = Field("127.0.0.1", description="Public IPv4 address; 0.0.0.0 serves other machines too")
     port: int = Field(ge=1, le=65535, description="Public port")
+    machine: str = Field(
+        "", description="Name of the machine of the station where releases live; default: the station's own"
+    )
     trusted_proxies: tuple[str, ...] = Field(
         LOOPBACK, description="Networks of what stands before this address and ends TLS: its X-Forwarded-* are believed"
     )
