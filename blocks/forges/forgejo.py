@@ -390,7 +390,7 @@ def ready(title: str) -> str:
 
 def _is_draft(pull: Mapping[str, Any]) -> bool:
     if "draft" not in pull:
-        raise InputError("this forge does not say whether a pull request is a draft: Forgejo 7 or Gitea 1.22 does")
+        raise InputError("this forge does not say whether a pull request is a draft: it is too old, take a newer one")
     return bool(pull["draft"])
 
 
