@@ -133,9 +133,9 @@ CASES = (
           {"scripts/check.sh": "exit 0\n"},
           base={".github/workflows/ci.yml": "on: push\njobs:\n  a:\n    runs-on: ubuntu-latest\n    steps:\n"
                 "      - run: bash scripts/check.sh\n", "scripts/check.sh": "set -e\npython -m pytest\n"}),
-    _case("dependencies in a comment", "h11", "A script that names its dependencies in a comment", "dependencies",
-          "dependency in a file of any name, or computed",
-          {"scripts/report.py": '# /// script\n# dependencies = ["h11-report-kit"]\n# ///\nprint("done")\n'}),
+    _case("dependencies in a comment", "h11", "A script that names its dependencies in a comment",
+          "dependencies/missing", "dependency in a file of any name, or computed",
+          {"scripts/report.py": '# /// script\n# dependencies = ["h11-report-kit"]\n# ///\nprint("done")\n'}, REFUSED),
     _case("command named pytest", "parse", "A command of the project that is called pytest", "test-shadow",
           "shadow pytest.py, sitecustomize, .pth",
           {"pyproject.toml": more('\n[project.scripts]\npytest = "parse:main"\n')}, REFUSED,
