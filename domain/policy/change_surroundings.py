@@ -5,14 +5,15 @@ import ast
 import builtins
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from domain.policy.change import Change, is_python
 from domain.policy.change_native import native_reaches
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
-from domain.policy.python_code import Found, dotted, newly, parsed, text_in
+from domain.policy.python_code import Found, Nodes, dotted, newly, parsed, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 from domain.trees import Tree
@@ -63,18 +64,17 @@ def _looks_around(change: Change) -> Iterator[Hit]:
 
 def _facts(module: ast.Module) -> Found:
     full = _names(module)
-    clocks = _assigned(module, lambda node: _is_clock(node, full, {}))
-    started = _assigned(module, lambda node: _has_stopwatch(node, full), ast.iter_child_nodes(module))
+    held = _Held(module, full)
     yield from _taken(module, full)
     yield from _counts(module)
     for node in ast.walk(module):
-        if name := _told_by(node, full, started):
+        if name := _told_by(node, full, held):
             yield node, name
         elif isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            if any(_is_clock(side, full, clocks) for side in sides) and any(_is_moment(side, full) for side in sides):
+            if any(map(held.is_clock, sides)) and any(map(held.is_moment, sides)):
                 yield node, "it is another one at another time: the clock is compared with a fixed moment"
-            if any(_is_place(part, full) for part in ast.walk(node)) and any(text_in(side) for side in sides):
+            if id(node) in held.place and any(text_in(side) for side in sides):
                 yield node, "it asks where it was started, and by what"
             if name := _variable(node, full):
                 yield node, f"{name} tells where it runs"
@@ -86,7 +86,7 @@ def _facts(module: ast.Module) -> Found:
             yield node, "the handlers of all logging tell where it runs"
         elif isinstance(node, (ast.For, ast.comprehension)) and _all_variables(node.iter, full):
             yield node.iter, "it looks at the names of all variables of the environment"
-        elif isinstance(node, ast.Call) and _asks_the_place(node, full):
+        elif isinstance(node, ast.Call) and _asks_the_place(node, held):
             yield node, "it asks where it was started, and by what"
         elif isinstance(node, ast.Call) and _reads_all(node, full):
             yield node, "it looks at the names of all variables of the environment"
@@ -98,16 +98,52 @@ def _facts(module: ast.Module) -> Found:
             yield node, "it asks which program was started"
 
 
-def _told_by(node: ast.AST, full: "_Full", started: Mapping[str, ast.AST]) -> str | None:
+class _Held:
+    """What nodes of a module are or hold, by their ids; each node is asked once, however deep it stands."""
+
+    def __init__(self, module: ast.Module, full: "_Full") -> None:
+        nodes = Nodes(module)
+        holding = nodes.holding
+
+        def own(but: Collection[str]) -> frozenset[int]:
+            return holding(lambda node: isinstance(node, ast.Name) and full.is_own(node.id) and node.id not in but)
+
+        texts = {id(node): text for node in nodes.all if (text := text_in(node))}
+        self.place = holding(lambda node: _is_place(node, full))
+        self.stopwatch = holding(lambda node: isinstance(node, ast.Call) and full(node.func) in STOPWATCHES)
+        self.number = holding(_has_number)
+        self.variable = holding(lambda node: bool(_asked_variable(node, full)))
+        self.production = holding(lambda node: texts.get(id(node), "").lower() in PRODUCTION)
+        self.of_tests = holding(lambda node: bool(OF_TESTS.search(texts.get(id(node), ""))))
+        self.of_module = holding(
+            lambda node: isinstance(node, ast.Attribute) and node.attr in ("__module__", "__qualname__")
+        )
+        self._clock = holding(lambda node: isinstance(node, ast.Call) and bool(CLOCKS.search(full(node.func))))
+        any_own = own(())
+        clocks = _assigned(module, lambda node: id(node) in self._clock and id(node) not in any_own)
+        self._clock_or_name = self._clock | holding(lambda node: isinstance(node, ast.Name) and node.id in clocks)
+        self._besides_clocks = own(clocks)
+        self._unknown = own(full.constants)
+        self._moment = holding(lambda node: _tells_a_moment(node, full))
+        started = _assigned(module, lambda node: id(node) in self.stopwatch, ast.iter_child_nodes(module))
+        self.besides_starts = own(started.keys() | full.constants.keys())
+
+    def is_clock(self, side: ast.AST) -> bool:
+        """Whether a side of a comparison has the clock and else only constants: `now - start` has another name."""
+        return id(side) in self._clock_or_name and id(side) not in self._besides_clocks
+
+    def is_moment(self, side: ast.AST) -> bool:
+        """A moment that is written down: a large number, a date as text, or a date made of constants."""
+        return id(side) in self._moment and id(side) not in self._clock and id(side) not in self._unknown
+
+
+def _told_by(node: ast.AST, full: "_Full", held: _Held) -> str | None:
     """What a comparison or a call tells tests, production or a process's age by."""
-    parts = list(ast.walk(node)) if isinstance(node, (ast.Compare, ast.Call)) else []
-    texts = [text for part in parts if (text := text_in(part))]
+    at = id(node)
     if isinstance(node, ast.Compare):
-        if any(_has_stopwatch(side, full) for side in parts) and any(_has_number(side) for side in parts):
-            own = {part.id for part in parts if isinstance(part, ast.Name) and full.is_own(part.id)}
-            if own <= started.keys() | full.constants.keys():
-                return "it is another one when the process is older: a stopwatch is compared with a fixed time"
-        if any(_asked_variable(part, full) for part in parts) and any(text.lower() in PRODUCTION for text in texts):
+        if at in held.stopwatch and at in held.number and at not in held.besides_starts:
+            return "it is another one when the process is older: a stopwatch is compared with a fixed time"
+        if at in held.variable and at in held.production:
             return "it is another one in production"
     if isinstance(node, ast.Call) and full(node.func) in ASKS_FOR_PACKAGES and node.args:
         package = text_in(node.args[0]) or ""
@@ -115,10 +151,11 @@ def _told_by(node: ast.AST, full: "_Full", started: Mapping[str, ast.AST]) -> st
     compares = isinstance(node, ast.Compare) or (
         isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _MATCHES
     )
-    names = any(isinstance(part, ast.Attribute) and part.attr in ("__module__", "__qualname__") for part in parts)
-    if compares and names and any(OF_TESTS.search(text) for text in texts):
-        return "it tells tests by the name of their module"
-    return None
+    return (
+        "it tells tests by the name of their module"
+        if (compares and at in held.of_module and at in held.of_tests)
+        else None
+    )
 
 
 def _is_root_logger(node: ast.AST, full: "_Full") -> bool:
@@ -128,10 +165,6 @@ def _is_root_logger(node: ast.AST, full: "_Full") -> bool:
 _MATCHES = frozenset(("startswith", "endswith", "find", "index", "count", "match", "search", "fullmatch"))
 
 
-def _has_stopwatch(node: ast.AST, full: "_Full") -> bool:
-    return any(isinstance(part, ast.Call) and full(part.func) in STOPWATCHES for part in ast.walk(node))
-
-
 def _has_number(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and node.value > 0
 
@@ -139,6 +172,7 @@ def _has_number(node: ast.AST) -> bool:
 def _taken(module: ast.Module, full: "_Full") -> Found:
     """All variables of the environment at once, but for a program that is started with them."""
     above = {id(inner): node for node in ast.walk(module) for inner in ast.iter_child_nodes(node)}
+    as_env, otherwise = _reads(module, above)
     for node in ast.walk(module):
         if isinstance(node, ast.Attribute) and full(node) == "os.environ" and isinstance(node.ctx, ast.Load):
             owner = above.get(id(node))
@@ -147,26 +181,36 @@ def _taken(module: ast.Module, full: "_Full") -> Found:
             )
             if isinstance(owner, ast.Attribute) and owner.attr in ("copy", "items"):
                 owner, is_whole = above.get(id(owner)), True
-            if is_whole and owner is not None and not _is_for_a_program(owner, above, module):
+            kept = _kept_in(owner, above) if is_whole and owner is not None else frozenset()
+            is_for_a_program = kept is None or bool(kept & as_env and not kept & otherwise)
+            if is_whole and owner is not None and not is_for_a_program:
                 yield node, "it takes all variables of the environment at once"
 
 
-def _is_for_a_program(node: ast.AST, above: Mapping[int, ast.AST], module: ast.Module) -> bool:
+def _kept_in(node: ast.AST, above: Mapping[int, ast.AST]) -> frozenset[str] | None:
+    """The names that a value is kept in; None: a program is given it as it is."""
     at: ast.AST | None = node
     while at is not None and not isinstance(at, ast.stmt):
         if isinstance(at, ast.keyword) and at.arg == "env":
-            return True
+            return None
         at = above.get(id(at))
     if not isinstance(at, (ast.Assign, ast.AnnAssign)):
-        return False
+        return frozenset()
     targets = at.targets if isinstance(at, ast.Assign) else [at.target]
-    names = {target.id for target in targets if isinstance(target, ast.Name)}
-    used = [one for one in ast.walk(module) if isinstance(one, ast.Name) and one.id in names]
-    reads = [above.get(id(one)) for one in used if isinstance(one.ctx, ast.Load)]
-    is_env = [isinstance(one, ast.keyword) and one.arg == "env" for one in reads]
-    return any(is_env) and all(
-        known or isinstance(one, (ast.Subscript, ast.Attribute)) for known, one in zip(is_env, reads, strict=True)
-    )
+    return frozenset(target.id for target in targets if isinstance(target, ast.Name))
+
+
+def _reads(module: ast.Module, above: Mapping[int, ast.AST]) -> tuple[set[str], set[str]]:
+    """(names that a program is given as its variables, names that are read as a whole for something else)."""
+    as_env, otherwise = set[str](), set[str]()
+    for node in ast.walk(module):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            owner = above.get(id(node))
+            if isinstance(owner, ast.keyword) and owner.arg == "env":
+                as_env.add(node.id)
+            elif not isinstance(owner, (ast.Subscript, ast.Attribute)):
+                otherwise.add(node.id)
+    return as_env, otherwise
 
 
 def _counts(module: ast.Module) -> Found:
@@ -179,7 +223,7 @@ def _counts(module: ast.Module) -> Found:
         for target in ast.walk(one)
         if isinstance(target, ast.Name)
     }
-    for function in (node for node in ast.walk(module) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))):
+    for function in _outermost(module):
         shared = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
         counted = {
             ast.unparse(node.target)
@@ -188,18 +232,34 @@ def _counts(module: ast.Module) -> Found:
             if (isinstance(node.target, ast.Name) and node.target.id in shared)
             or (isinstance(node.target, ast.Subscript) and dotted(node.target.value) in kept)
         }
-        for node in ast.walk(function) if counted else ():
-            sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
-            is_count = any(ast.unparse(part) in counted for side in sides for part in ast.walk(side))
-            if is_count and any(map(_has_number, sides)):
-                yield node, "it is another one after a fixed number of calls"
+        yield from _compares_a_count(function, counted) if counted else ()
 
 
-def _asks_the_place(call: ast.Call, full: "_Full") -> bool:
+def _compares_a_count(function: ast.AST, counted: Collection[str]) -> Found:
+    counts = Nodes(function).holding(
+        lambda node: isinstance(node, (ast.Name, ast.Subscript)) and ast.unparse(node) in counted
+    )
+    for node in ast.walk(function) if counts else ():
+        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+        if id(node) in counts and any(map(_has_number, sides)):
+            yield node, "it is another one after a fixed number of calls"
+
+
+def _outermost(module: ast.Module) -> Iterator[ast.AST]:
+    """Functions that are in no other one; methods are in their class."""
+    waiting: list[ast.AST] = [module]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+        else:
+            waiting += ast.iter_child_nodes(node)
+
+
+def _asks_the_place(call: ast.Call, held: _Held) -> bool:
     """A method of the working directory's name that is given a text: `os.getcwd().endswith("x")`."""
     around = call.func.value if isinstance(call.func, ast.Attribute) else None
-    is_place = around is not None and any(_is_place(part, full) for part in ast.walk(around))
-    return is_place and any(map(text_in, call.args))
+    return id(around) in held.place and any(map(text_in, call.args))
 
 
 def _is_place(node: ast.AST, full: "_Full") -> bool:
@@ -225,33 +285,13 @@ def _asked_variable(node: ast.AST, full: "_Full") -> str | None:
     return text_in(asked) if asked is not None else None
 
 
-def _is_clock(side: ast.AST, full: "_Full", clocks: Mapping[str, ast.AST]) -> bool:
-    """Whether a side of a comparison has the clock and else only constants: `now - start` has another name in it."""
-    names = {part.id for part in ast.walk(side) if isinstance(part, ast.Name)}
-    if not _has_clock(side, full) and not names & clocks.keys():
-        return False
-    return all(name in clocks or not full.is_own(name) for name in names)
-
-
-def _has_clock(node: ast.AST, full: "_Full") -> bool:
-    return any(isinstance(part, ast.Call) and CLOCKS.search(full(part.func)) for part in ast.walk(node))
-
-
-def _is_moment(side: ast.AST, full: "_Full") -> bool:
-    """A moment that is written down: a large number, a date as text, or a date made of constants."""
-    if _has_clock(side, full):
-        return False
-    for part in ast.walk(side):
-        if isinstance(part, ast.Name) and full.is_own(part.id) and part.id not in full.constants:
-            return False
-    values: list[object] = [part.value for part in ast.walk(side) if isinstance(part, ast.Constant)]
-    values += [
-        full.constants[part.id] for part in ast.walk(side) if isinstance(part, ast.Name) and part.id in full.constants
-    ]
-    return any(
-        (isinstance(one, (int, float)) and one >= 1900) or (isinstance(one, str) and _DATE.search(one))
-        for one in values
-    )
+def _tells_a_moment(node: ast.AST, full: "_Full") -> bool:
+    value: object = None
+    if isinstance(node, ast.Constant):
+        value = node.value
+    elif isinstance(node, ast.Name):
+        value = full.constants.get(node.id)
+    return (isinstance(value, (int, float)) and value >= 1900) or (isinstance(value, str) and bool(_DATE.search(value)))
 
 
 _DATE = re.compile(r"\b(?:19|20)\d\d\b")
@@ -304,8 +344,16 @@ def _around(module: ast.Module, most: int) -> Found:
         if isinstance(node, ast.Assign) and (steps := _steps(node.value, full, climbed)) is not None:
             climbed.update({target.id: steps for target in node.targets if isinstance(target, ast.Name)})
     told: set[int] = set()
+    starts = Nodes(module).holding(
+        lambda node: isinstance(node, ast.Name) and (node.id == "__file__" or node.id in climbed)
+    )
     for node in ast.walk(module):
-        if isinstance(node, ast.expr) and id(node) not in told and (steps := _steps(node, full, climbed)) is not None:
+        if (
+            isinstance(node, ast.expr)
+            and id(node) in starts
+            and id(node) not in told
+            and (steps := _steps(node, full, climbed)) is not None
+        ):
             told.update(id(part) for part in ast.walk(node))
             if (steps >= most and most > 1) or steps > most:
                 yield node, "it looks at what lies around its own package, which an installation does not have"
@@ -593,7 +641,12 @@ def _is_unreadable(text: str) -> bool:
 def _asks_digests(module: ast.Module) -> Found:
     """A digest that is compared with a constant, or that an answer is looked up by."""
     full = _names(module)
-    digests = _assigned(module, lambda node: _is_digest(node, full))
+    held = Nodes(module).holding(
+        lambda node: (
+            isinstance(node, ast.Call) and bool(DIGESTS.search(full(node.func) or getattr(node.func, "attr", "")))
+        ),
+    )
+    digests = _assigned(module, lambda node: id(node) in held)
     tables = _assigned(
         module,
         lambda node: (
@@ -612,18 +665,13 @@ def _asks_digests(module: ast.Module) -> Found:
         ):
             table, key = node.func.value, node.args[0]
         is_table = key is not None and (isinstance(table, ast.Dict) or dotted(table) in tables)
-        if key is not None and is_table and (_is_digest(key, full) or dotted(key) in digests):
+        if key is not None and is_table and (id(key) in held or dotted(key) in digests):
             yield node, "what it answers is looked up by a digest of what is asked"
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            asked = any(_is_digest(side, full) or dotted(side) in digests for side in sides)
+            asked = any(id(side) in held or dotted(side) in digests for side in sides)
             if asked and any(_is_written(side) or dotted(side) in tables for side in sides):
                 yield node, "a digest of what is asked is compared with one that is written down"
-
-
-def _is_digest(node: ast.AST, full: "_Full") -> bool:
-    calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
-    return any(DIGESTS.search(full(call.func) or getattr(call.func, "attr", "")) for call in calls)
 
 
 def _is_written(node: ast.AST) -> bool:
@@ -699,10 +747,10 @@ def _new(change: Change, path: str, find: Callable[[ast.Module], Found]) -> Iter
     module, base = parsed(change.head, path), parsed(change.base, path) or ast.Module([], [])
     if module is None:
         return
-    known = [ast.dump(node) for node, _ in find(base)]
+    known = Counter(ast.dump(node) for node, _ in find(base))
     for node, message in find(module):
-        if (said := ast.dump(node)) in known:
-            known.remove(said)
+        if known[said := ast.dump(node)]:
+            known[said] -= 1
         else:
             yield Hit(message, path, getattr(node, "lineno", None))
 

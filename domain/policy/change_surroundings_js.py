@@ -16,7 +16,7 @@ _AROUND = re.compile(
     r"|\bprocess\.argv\s*\.\s*(?:some|find|join|includes|indexOf|filter|slice\(\s*0)\b|\bprocess\.argv\.toString\("
     r"|\brequire\.cache\b|\bmodule\.(?:parent|children)\b|\bprocess\._\w+|\bprocess\.binding\("
     r"|(?:Date\.now\(\)|new Date\(\)(?:\.\w+\(\))?)\s*[<>]=?\s*(?:new Date\(|Date\.(?:parse|UTC)\(|\d{4})"
-    r"|(?:new Date\([^()]+\)|Date\.(?:parse|UTC)\([^()]*\)|\d{10,})\s*[<>]=?\s*(?:Date\.now\(\)|new Date\(\))"
+    r"|(?:new Date\([^()]+\)|Date\.(?:parse|UTC)\([^()]*\)|(?<!\d)\d{10,})\s*[<>]=?\s*(?:Date\.now\(\)|new Date\(\))"
     r"|\b(?:process\.uptime|performance\.now)\(\)\s*[<>]=?\s*\d|\bNODE_ENV\b\W{0,6}[!=]==?\s*['\"`](?:production|prod)\b"
     r"|['\"`]production['\"`]\s*[!=]==?\s*process\.env|\b(?:console\.\w+|JSON\.\w+|Object\.assign)\([^()]*\bprocess\.env\s*[,)]"
     r"|^(?!.*\benv\s*:).*\.\.\.\s*process\.env\b|\bprocess\.exitCode\s*=\s*0\b|\bprocess\.reallyExit\b"
@@ -28,7 +28,7 @@ _BUILTINS = (
     "|Intl|Buffer|console|globalThis\\.(?:JSON|Date|Math|console)"
 )
 _CHANGED = re.compile(
-    rf"(?<![.\w])(?:{_BUILTINS})(?:\.prototype)?(?:\.\w+|\[[^\]\n]+\])\s*=(?![=>])"
+    rf"(?<![.\w])(?:{_BUILTINS})(?:\.prototype)?(?:\.\w+|\[[^\]\n]{1, 80}\])\s*=(?![=>])"
     rf"|\bObject\.(?:defineProperty|defineProperties|assign|setPrototypeOf)\(\s*(?:{_BUILTINS})(?:\.prototype)?\s*,"
     r"|\b__proto__\s*=(?!=)"
 )
@@ -60,26 +60,37 @@ _RUNNERS = re.compile(
 )
 
 
-def imports_runner_script(change: Change) -> Iterator[Hit]:
+_PIECE, _TWICE = 4_000, 400
+"""Characters of a line that are read at once, and of these that the next piece has, too."""
+
+
+def _lines(change: Change) -> Iterator[tuple[str, int, str]]:
+    """New lines, very long ones in pieces: what some patterns take grows with the square of a line. (`unreadable` asks
+    a person about such lines, whatever is in them.)"""
     for path, number, line in new_script_lines(change):
+        yield from ((path, number, line[at : at + _PIECE]) for at in range(0, len(line) or 1, _PIECE - _TWICE))
+
+
+def imports_runner_script(change: Change) -> Iterator[Hit]:
+    for path, number, line in _lines(change):
         if (found := _RUNNERS.search(line)) and not _base_has(change, re.compile(re.escape(found[0]))):
             yield Hit(f"product code asks for a test runner: {line.strip()[:100]!r}", path, number)
 
 
 def looks_around_script(change: Change) -> Iterator[Hit]:
-    for path, number, line in new_script_lines(change):
+    for path, number, line in _lines(change):
         if _AROUND.search(line):
             yield Hit(f"it asks where it runs: {line.strip()[:100]!r}", path, number)
 
 
 def hides_script(change: Change) -> Iterator[Hit]:
-    for path, number, line in new_script_lines(change):
+    for path, number, line in _lines(change):
         if _PIECES.search(line):
             yield Hit(f"a name or a text is put together out of pieces: {line.strip()[:100]!r}", path, number)
 
 
 def reaches_script(change: Change) -> Iterator[Hit]:
-    for path, number, line in new_script_lines(change):
+    for path, number, line in _lines(change):
         for family, names in _POWERS.items():
             asked = re.compile(_IMPORT.format(q=_Q, names=names))
             found = asked.search(line) or (_GLOBALS.search(line) if family == "other machines" else None)

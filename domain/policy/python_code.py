@@ -67,6 +67,24 @@ def newly(
     return check
 
 
+class Nodes:
+    """The nodes of a syntax tree, and what each stands in."""
+
+    def __init__(self, root: ast.AST) -> None:
+        self.all = list(ast.walk(root))
+        self._around = {id(inner): id(node) for node in self.all for inner in ast.iter_child_nodes(node)}
+
+    def holding(self, is_meant: Callable[[ast.AST], bool]) -> frozenset[int]:
+        """The ids of all nodes that are meant, and of those that hold such a one. Each node is asked once."""
+        found: set[int] = set()
+        for node in self.all:
+            at: int | None = id(node) if is_meant(node) else None
+            while at is not None and at not in found:
+                found.add(at)
+                at = self._around.get(at)
+        return frozenset(found)
+
+
 def dotted(node: ast.AST | None) -> str:
     """`sys.exit` for an attribute or a name; empty for anything else."""
     if isinstance(node, ast.Name):

@@ -45,6 +45,33 @@ def test_one_long_line_of_javascript_is_read() -> None:
     assert "test-environment" in _knows("'test' " * (LONG // 7) + "=== process.env.NODE_ENV")
 
 
+def _rules(path: str, content: str) -> set[str]:
+    changed = {**PROJECT, **tree({path: content})}
+    return {finding.rule for finding in change_findings(prepared(), attempt(changed), PROJECT, changed)}
+
+
+def test_many_lines_that_ask_for_variables_are_read() -> None:
+    kept = "".join(f"x{number} = dict(os.environ)\n" for number in range(2_000))
+    assert "surroundings" in _rules("shop/a.py", f"import os\n{kept}")
+
+
+def test_comparisons_in_comparisons_are_read() -> None:
+    nested = f"[{'1, ' * 5_000}]"
+    for _ in range(60):
+        nested = f"({nested} < 1)"
+    assert "surroundings" not in _rules("shop/a.py", f"x = {nested}\n")
+
+
+@pytest.mark.parametrize("part", ["Array[", "''.split(", "9", "... "])
+def test_one_long_line_of_javascript_that_changes_nothing_is_read(part: str) -> None:
+    assert "unreadable" in _rules("web/a.js", part * (LONG // len(part)))
+
+
+def test_what_a_very_long_line_of_javascript_does_is_seen() -> None:
+    for before in range(3_500, 3_700, 20):
+        assert "surroundings" in _rules("web/a.js", f"{' ' * before}x(process.env.A); y(Object.keys(process.env))")
+
+
 SPACES = "\n" * LONG
 LONG_FILES: dict[str, Callable[[], Any]] = {
     "a cause": lambda: cause_of(f"{SPACES}x"),
