@@ -9,10 +9,11 @@ from sqlmodel import Session, SQLModel, select
 
 from blocks.ledger import seen
 from blocks.ledger.database import WAIT_S, parse, shown, transaction
-from blocks.ledger.rows import EntryRow, LeaseRow, SignedAnswerRow, TokenRow
+from blocks.ledger.rows import EntryRow, LeaseRow, PasswordRow, SignedAnswerRow, TokenRow
 from domain.errors import LedgerError
 
-TABLES: tuple[type[SQLModel], ...] = (EntryRow, LeaseRow, TokenRow, SignedAnswerRow)
+TABLES: tuple[type[SQLModel], ...] = (EntryRow, LeaseRow, TokenRow, PasswordRow, SignedAnswerRow)
+"""All that a ledger holds but the counts of tries to sign in, which are over in minutes."""
 
 
 def copy(url: str, file: Path) -> None:

@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from blocks.ledger import copies, database, seen
+from blocks.ledger import copies, database, rows, seen
 from blocks.ledger.database import parse
 from blocks.ledger.ledger import Ledger
+from blocks.ledger.passwords import Passwords
+from blocks.ledger.tokens import Tokens
+from domain.access import Role
 from domain.errors import LedgerError
 from domain.value import Value
 from tests.postgres import new_database
@@ -52,18 +55,26 @@ def lose(url: str) -> None:
 def test_what_was_lost_comes_back_whole_and_goes_on(place: str, tmp_path: Path) -> None:
     ledger = written(place, "a", "b")
     token = ledger.lease("door", "me", 600)
+    Tokens(place).add("ann", {Role.REVIEW})
+    Passwords(place).set("ann", "four plain old words")
     before = ledger.entries()
     copies.copy(place, tmp_path / "copy.db")
     lose(place)
     assert place.partition(":")[0] in copies.put_back(tmp_path / "copy.db", place)
     assert ledger.entries() == before
     assert ledger.lease("door", "me", 600) == token, "a token never goes back"
+    assert Passwords(place).of("ann", "four plain old words") is not None, "who signs in by name still does"
     written(place, "c")
     assert [entry.key for entry in ledger.entries()] == ["a", "b", "c"]
     assert ledger.verify() is None
     assert [mark.read_text().splitlines()[0] for mark in (tmp_path / "home" / "ledgers").iterdir()] == [
         seen.place_of(parse(place))
     ], "the home remembers its ledger, and no copy"
+
+
+def test_a_copy_has_every_table_but_the_counts_of_tries() -> None:
+    made = {row for row in vars(rows).values() if hasattr(row, "__tablename__") and hasattr(row, "__table__")}
+    assert len(made) > 4 and made - set(copies.TABLES) == {rows.SignInRow}
 
 
 def test_a_ledger_that_is_there_and_goes_as_far_is_left_as_it_is(place: str, tmp_path: Path) -> None:
