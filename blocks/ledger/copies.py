@@ -25,7 +25,8 @@ def copy(url: str, file: Path) -> None:
     if parsed.get_backend_name() == "sqlite":
         copy_file(Path(parsed.database or ""), file)
     else:
-        with transaction(url, write=True) as session, transaction(_url_of(file), write=True) as new:
+        # The file first, for it takes a while to make, and PostgreSQL ends the turn of a writer that says nothing.
+        with transaction(_url_of(file), write=True) as new, transaction(url, write=True) as session:
             _pour(session, new)
         _forget(file)
 

@@ -1,9 +1,12 @@
 """A ledger as one file, and back: of either database, and never an older one over a newer."""
 
+import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlmodel import Session
 
 from blocks.ledger import copies, database, rows, seen
 from blocks.ledger.database import parse
@@ -106,3 +109,21 @@ def test_a_copy_is_of_mode_600_and_takes_no_file_s_place(place: str, tmp_path: P
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     with pytest.raises((LedgerError, FileExistsError)):
         copies.copy(place, tmp_path / "copy.db")
+
+
+def test_a_copy_is_made_while_the_machine_is_slow_with_its_file(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(place, "a")
+    real = database.transaction
+
+    def slow(url: str, *, write: bool) -> AbstractContextManager[Session]:
+        if "copy.db" in url:
+            time.sleep(1.5)
+        return real(url, write=write)
+
+    monkeypatch.setattr(copies, "transaction", slow)
+    monkeypatch.setattr(database, "IDLE_S", 1)
+    copies.copy(place, tmp_path / "copy.db")
+    monkeypatch.undo()
+    assert [entry.key for entry in Ledger(url=copies._url_of(tmp_path / "copy.db")).entries()] == ["a"]
