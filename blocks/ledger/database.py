@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
 from blocks.ledger import seen
+from blocks.ledger.reading import NETWORK
 from domain.errors import LedgerError
 
 WAIT_S = 30
@@ -122,20 +123,9 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-_NETWORK = {
-    "connect_timeout": 10,
-    "keepalives_idle": 15,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
-"""A server that is gone without a word is missed after half a minute, and not after hours:
-https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES"""
-
-
 def _postgresql(url: URL) -> Engine:
     """READ COMMITTED, so that what the last writer committed is seen once the lock is ours."""
-    given = {name: value for name, value in _NETWORK.items() if name not in url.query}
+    given = {name: value for name, value in NETWORK.items() if name not in url.query}
     return create_engine(
         url,
         pool_size=1,

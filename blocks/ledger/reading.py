@@ -18,6 +18,15 @@ from domain.errors import LedgerError
 
 COLUMNS = "id, at, run_id, kind, key, type, body, hash"
 WAIT_S = 10
+NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A server that is gone without a word is missed after half a minute, and not after hours:
+https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-KEEPALIVES"""
 AT_ONCE = 500
 """So many runs are named in a query: SQLite took 999 values at most before 3.32."""
 
@@ -102,10 +111,11 @@ def _sqlite(path: Path, query: str, values: Sequence[str | int]) -> Iterable[Seq
 
 def _postgresql(url: str, query: str, values: Sequence[str | int]) -> Iterable[Sequence[Any]]:
     import psycopg
+    from psycopg.conninfo import conninfo_to_dict
 
     _, _, place = url.partition("://")
     try:
-        with psycopg.connect(f"postgresql://{place}", connect_timeout=WAIT_S) as connection:
+        with psycopg.connect(**{**NETWORK, **conninfo_to_dict(f"postgresql://{place}")}) as connection:  # type: ignore[arg-type]
             connection.read_only = True
             return connection.execute(query.replace("?", "%s").encode(), values).fetchall()
     except psycopg.Error as err:

@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta, timezone
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -544,3 +546,22 @@ def test_a_reader_makes_no_ledger_and_says_what_is_wrong_without_the_password(tm
     with pytest.raises(LedgerError, match="could not be read") as told:
         Reader("postgresql://someone:hunter2@127.0.0.1:1/none").entries()
     assert "hunter2" not in str(told.value)
+
+
+def test_a_reader_misses_a_server_that_is_gone_without_a_word(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, told = new_database(postgres_url), []
+    real = psycopg.connect
+
+    def watched(*args: Any, **given: Any) -> Any:
+        made = real(*args, **given)
+        told.append(made.info.get_parameters())
+        return made
+
+    Ledger(url=url).record("run", "plan", "1", Note(text="made"))
+    monkeypatch.setattr(psycopg, "connect", watched)
+    for address in (url, f"{url}{'&' if '?' in url else '?'}keepalives_idle=99"):
+        assert len(Reader(address).entries()) == 1
+    assert [one["keepalives_idle"] for one in told] == ["15", "99"], "what the url says counts"
+    assert {one["tcp_user_timeout"] for one in told} == {"30000"}
