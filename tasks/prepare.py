@@ -26,6 +26,7 @@ from domain.policy import lint_brief
 from domain.policy.baseline import base_refusals, base_warnings
 from domain.policy.by_record import cheapest
 from domain.policy.elsewhere import ACCEPTED_BY_ITSELF, MADE_ELSEWHERE, NO_TESTS, own_tests
+from domain.ports import Joined
 from domain.project import ProjectSettings
 from domain.pull_request import PullState
 from domain.records import CHOSEN, PREPARED
@@ -70,7 +71,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         change, own = None, False
         if brief.change:
             change = _stands(shop, run_id, brief, attempt if moved_to else None)
-            brief, own = with_own_tests(brief, tree, shop.forge.tree(brief.repository, change), settings)
+            brief, own = with_own_tests(brief, tree, shop.forge.join(brief.repository, base, change), settings)
         installed = installation(shop, settings, tree)
         settings = with_sources(settings, installed.projects)
         shop.claim_store()
@@ -188,13 +189,17 @@ def _stands(shop: Workshop, run: str, brief: Brief, attempt: int | None) -> str:
     return source
 
 
-def with_own_tests(brief: Brief, base: Tree, head: Tree, settings: ProjectSettings) -> tuple[Brief, bool]:
+def with_own_tests(brief: Brief, base: Tree, change: Joined, settings: ProjectSettings) -> tuple[Brief, bool]:
     """The brief of a change that was made elsewhere, and whether the change's own new tests are its acceptance: if it
-    names none. Raises InputError if there are none either. A pull request is merged without what the brief adds."""
-    is_own = brief.acceptance.is_empty
-    files = own_tests(base, head, settings) if is_own else brief.acceptance.files
-    if is_own and not files:
-        raise InputError(NO_TESTS)
+    names none. Those that base took out since the change parted from it are none of its own. Raises InputError if there
+    are none either. A pull request is merged without what the brief adds."""
+    is_own, files = brief.acceptance.is_empty, brief.acceptance.files
+    if is_own:
+        if change.tree is None:
+            raise InputError(f"{brief.change}: {change.problem}")
+        files = own_tests(base, change.tree, settings)
+        if not files:
+            raise InputError(NO_TESTS)
     if brief.pull:
         files = tuple(file.model_copy(update={"keep": False}) for file in files)
     acceptance = brief.acceptance.model_copy(update={"files": files})

@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
@@ -57,6 +58,10 @@ _UNRESOLVED = re.compile(r"(?:could not resolve host(?:name)?:?|unable to look u
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 
 
+class TooLong(ForgeError):
+    """Git had more to say than it was asked for."""
+
+
 class Ran(NamedTuple):
     """One git command that ended with an expected exit code."""
 
@@ -73,12 +78,13 @@ def git(
     as_person: bool = False,
     env: Mapping[str, str] | None = None,
     credential: RepositoryCredential | None = None,
+    most_bytes: int | None = None,
 ) -> Ran:
     """Run git. `as_person`: with what the worker's user signs in with, for that person's own repository; `credential`
-    goes before that.
+    goes before that. `most_bytes`: it is ended once it has said more, none of which is held in memory.
 
-    Raises InputError if git's words say that a person must act, ForgeError for any other exit code that is not
-    in `expect`, and where it takes longer than `timeout_s` (then everything that it started is ended, too).
+    Raises TooLong then; InputError if git's words say that a person must act, ForgeError for any other exit code that
+    is not in `expect`, and where it takes longer than `timeout_s` (then everything that it started is ended, too).
     """
     environment = {"PATH": os.environ.get("PATH", os.defpath), **ENVIRONMENT, **(env or {})}
     if as_person:
@@ -88,7 +94,7 @@ def git(
     with credential.given() if credential else nullcontext(Given((), {}, ())) as given:
         settings = [*(f"{key}={value}" for key, value in _SETTINGS.items()), *given.settings]
         argv = ["git", *(word for one in settings for word in ("-c", one)), *arguments]
-        ran = run(argv, environment | given.environment, stdin, timeout_s, f"git {verb}", given.descriptors)
+        ran = run(argv, environment | given.environment, stdin, timeout_s, f"git {verb}", given.descriptors, most_bytes)
     if ran.code in expect:
         return ran
     must_act = as_person and (_A_PERSON_MUST_ACT.search(ran.err) or _is_no_host(ran.err))
@@ -103,12 +109,27 @@ def run(
     timeout_s: float,
     name: str = "git",
     descriptors: Sequence[int] = (),
+    most_bytes: int | None = None,
 ) -> Ran:
-    """Run a command line, whatever its exit code is. Raises ForgeError: not started, or longer than `timeout_s`."""
+    """Run a command line, whatever its exit code is. Raises ForgeError: not started, or longer than `timeout_s`;
+    TooLong where it wrote more than `most_bytes`, at which the kernel ends it."""
+    limit = () if most_bytes is None else ("prlimit", f"--fsize={most_bytes}", "--")
     try:  # on SIGTERM git removes its lock files
-        ran = bounded.run(
-            argv, env=environment, timeout_s=timeout_s, stdin=stdin, descriptors=descriptors, grace_s=_GRACE_S
-        )
+        with nullcontext(None) if most_bytes is None else tempfile.TemporaryFile() as file:
+            ran = bounded.run(
+                (*limit, *argv),
+                env=environment,
+                timeout_s=timeout_s,
+                stdin=stdin,
+                descriptors=descriptors,
+                grace_s=_GRACE_S,
+                out=file,
+            )
+            if file and most_bytes is not None:
+                if os.fstat(file.fileno()).st_size >= most_bytes:
+                    raise TooLong(f"{name} said more than {most_bytes:,} bytes")
+                file.seek(0)
+                ran = ran._replace(out=file.read())
     except OSError as err:
         raise ForgeError(
             f"git could not be started ({err.strerror}): install git 2.39 or newer on this worker"

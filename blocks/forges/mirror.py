@@ -16,12 +16,16 @@ from typing import NamedTuple
 
 from blocks.forges.commits import CommitData, parsed, stored
 from blocks.forges.credential import RepositoryCredential
-from blocks.forges.git import Ran, git
+from blocks.forges.git import Ran, TooLong, git
 from domain.errors import AgentError, ForgeError
 from domain.ports import Joined
 from domain.trees import Tree, TreeEntry, check_entry, shown
 
 REGULAR, EXECUTABLE, LINK, GITLINK = 0o100644, 0o100755, 0o120000, 0o160000
+MOST_FILES, MOST_BYTES = 50_000, 200 << 20
+"""What a change that was made elsewhere may bring: as much as an agent's, by the sandboxes' own defaults."""
+_LISTED_BYTES = 300
+"""Of one file in a list, at most, as a mean: names of a kilobyte are no project's."""
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 # C-style quoting of every byte that fast-import could read as something else:
 # https://git-scm.com/docs/git-fast-import#Documentation/git-fast-import.txt-path
@@ -50,6 +54,7 @@ class Mirror:
         expect: tuple[int, ...] = (0,),
         as_person: bool = False,
         credential: RepositoryCredential | None = None,
+        most_bytes: int | None = None,
     ) -> Ran:
         return git(
             f"--git-dir={self.path}",
@@ -59,6 +64,7 @@ class Mirror:
             as_person=as_person,
             credential=credential,
             timeout_s=self._timeout_s,
+            most_bytes=most_bytes,
         )
 
     @contextmanager
@@ -214,10 +220,14 @@ class Mirror:
 
     def join(self, base: str, source: str) -> Joined:
         """What `source` changes since it parted from `base`, on top of it, without a work tree."""
-        if self.git("merge-base", base, source, expect=(0, 1)).code:
+        parted = self.git("merge-base", base, source, expect=(0, 1))
+        if parted.code:
             return Joined(
                 None, problem="it has no commit in common with the branch that it would go to: begin it there"
             )
+        if self._is_too_much(parted.out.decode().strip(), source):
+            most = f"{MOST_FILES:,} files or {MOST_BYTES >> 20} MB"
+            return Joined(None, problem=f"it brings more than {most}: leave out what is no source")
         ran = self.git("merge-tree", "--write-tree", "--no-messages", "--name-only", "-z", base, source, expect=(0, 1))
         tree, *names = ran.out.decode("utf-8", "surrogateescape").split("\0")[:-1]
         if ran.code:
@@ -231,6 +241,19 @@ class Mirror:
         log = self.git("log", "--no-merges", "--max-count=1000", "--format=%an <%ae>", source, f"^{base}")
         lines = log.out.decode("utf-8", "replace").splitlines()
         return Joined(files, tuple(dict.fromkeys(line for line in lines if line.strip())))
+
+    def _is_too_much(self, before: str, source: str) -> bool:
+        """Whether `source` has more beyond `before` than a change may bring. Asked before any file of it is read: seven
+        objects can be a tree of millions of files, and a small pack a file of gigabytes."""
+        words = ("ls-tree", "-r", "-l", "-z", "--full-tree")
+        known = self.git(*words, before).out
+        try:
+            listed = self.git(*words, source, most_bytes=len(known) + MOST_FILES * _LISTED_BYTES).out
+        except TooLong:
+            return True
+        new = set(listed.split(b"\0")[:-1]) - set(known.split(b"\0"))
+        sizes = (line.partition(b"\t")[0].split()[3] for line in new)
+        return len(new) > MOST_FILES or sum(int(size) for size in sizes if size != b"-") > MOST_BYTES
 
     def merge_trees(self, origin: str, ours: str, theirs: str) -> str | None:
         """Three-way merge of tree ids without a work tree; None if they conflict."""

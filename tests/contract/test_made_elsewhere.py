@@ -1,5 +1,6 @@
 """Changes that were made elsewhere: somebody's branch goes through the whole loop, with real git, tests, scanners."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,15 +11,19 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from blocks.forges import LocalForge
+from blocks.forges.mirror import Mirror
 from blocks.ledger import history
 from blocks.workshop import Workshop
-from domain.brief import Brief
+from domain.brief import Acceptance, Brief
 from domain.errors import InputError, Withdrawn
+from domain.ports import Joined
+from domain.project import ProjectSettings
 from domain.task import Approval, Attempt, Outcome, Verdict
 from domain.track_record import records
 from flows.agent_task import _turns
 from tasks.pages.bill import bill_of
 from tasks.people.elsewhere import Pushed, on_base
+from tasks.prepare import with_own_tests
 from tasks.review_gate import Review
 from tests.contract.by_steps import WORKSHOP, a_workshop, in_a_run
 from tests.e2e.briefs import ACCEPTANCE, git, repository
@@ -253,3 +258,51 @@ def test_a_change_that_is_not_there_is_told_with_what_is(sums: tuple[Path, Perso
 def test_what_names_no_branch_is_no_change(change: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="neither a branch nor"):
         asked(tmp_path, change)
+
+
+def _exploded(ann: Person) -> str:
+    """Trees that name each other ten times, six levels deep: a million files of one byte in eight objects."""
+    tree = git(ann.clone, "hash-object", "-w", "/dev/null")
+    line = f"100644 blob {tree}"
+    for _ in range(6):
+        lines = "".join(f"{line}\td{n}\n" for n in range(10))
+        made = subprocess.run(["git", "mktree"], cwd=ann.clone, input=lines, capture_output=True, text=True, check=True)
+        line = f"040000 tree {made.stdout.strip()}"
+    root = git(ann.clone, "ls-tree", "origin/main") + f"\n{line}\tdeep\n"
+    made = subprocess.run(["git", "mktree"], cwd=ann.clone, input=root, capture_output=True, text=True, check=True)
+    return _pushed(ann, made.stdout.strip())
+
+
+def _pushed(ann: Person, tree: str) -> str:
+    commit = git(ann.clone, "commit-tree", tree, "-p", "origin/main", "-m", "it")
+    git(ann.clone, "push", "--quiet", "--force", "origin", f"{commit}:refs/heads/it")
+    return commit
+
+
+def test_a_tree_of_a_million_files_or_of_gigabytes_is_never_read(
+    sums: tuple[Path, Person, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, ann, shop = sums
+    git(ann.clone, "fetch", "--quiet")
+    _exploded(ann)
+    monkeypatch.setattr(Mirror, "read_tree", lambda *_: pytest.fail("its files are read"))
+    assert "it brings more than 50,000 files or 200 MB" in str(joined(at, shop).problem)
+    monkeypatch.setattr("blocks.forges.mirror.MOST_BYTES", 1_000_000)
+    ann.pushes("it", {"zeros": "0" * 600_000, "ones": "1" * 600_000}, "origin/main")
+    assert "it brings more than 50,000 files" in str(joined(at, shop).problem)
+
+
+def joined(at: Path, shop: Any) -> Joined:
+    return shop.forge.join(str(at), shop.forge.base(str(at), "main"), shop.forge.source(str(at), "it"))  # type: ignore[no-any-return]
+
+
+def test_a_test_that_base_took_out_is_none_of_a_branch_from_before_that(sums: tuple[Path, Person, Any]) -> None:
+    at, ann, shop = sums
+    git(ann.clone, "fetch", "--quiet")
+    ann.pushes("main", {"tests/test_old.py": "def test_old():\n    assert 0\n"})
+    ann.pushes("it", {"tests/test_new.py": "def test_new():\n    assert 1\n"}, "origin/main")
+    ann.pushes("main", {"tests/test_old.py": None})
+    told = prepared().brief.model_copy(update={"change": "it", "acceptance": Acceptance()})
+    base = shop.forge.tree(str(at), shop.forge.base(str(at), "main"))
+    brief, is_own = with_own_tests(told, base, joined(at, shop), ProjectSettings())
+    assert is_own and [one.path for one in brief.acceptance.files] == ["tests/test_new.py"]
