@@ -122,9 +122,12 @@ def up(
         raise InputError(problem)
     if (database is None) != (redis is None):
         raise InputError("a server that shares what it knows needs both: --database and --redis")
-    if database and redis and not credentials.shared():
-        credentials.share(credentials.Shared(database.read_text().strip(), redis.read_text().strip()))
-    take(role or ())
+    given = credentials.Shared(database.read_text().strip(), redis.read_text().strip()) if database and redis else None
+    if given:
+        credentials.check(given)
+    take(role or (), shares=given is not None)
+    if given:
+        credentials.share(given)
     if foreground:
         moved.note()
         supervisor.become()

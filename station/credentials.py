@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from blocks.home import home
 from domain.errors import InputError
@@ -40,25 +40,46 @@ class Shared(NamedTuple):
     redis: str
 
 
+TLS = ("sslmode", "sslrootcert", "sslcert", "sslkey")
+"""What the database's URL may say behind its `?`, as libpq has it."""
+
+
 def shared() -> Shared | None:
-    """Of this machine's server; None if it has SQLite, and nobody to share with."""
-    database, redis = (folder() / name for name in Shared._fields)
-    return Shared(database.read_text().strip(), redis.read_text().strip()) if database.is_file() else None
+    """Of this machine's server; None if it has SQLite, and nobody to share with. Raises InputError for half of it."""
+    there = [name for name in Shared._fields if (folder() / name).is_file()]
+    if not there:
+        return None
+    if len(there) < len(Shared._fields):
+        raise InputError(f"{folder()} has {there[0]} alone: it needs both files, {' and '.join(Shared._fields)}")
+    return Shared(*((folder() / name).read_text().strip() for name in Shared._fields))
 
 
-def share(given: Shared) -> None:
-    """Prefect's server keeps all it knows there from now on. Raises InputError if it cannot."""
-    if urlsplit(given.database).scheme not in ("postgresql", "postgres") or urlsplit(given.redis).scheme not in (
-        "redis",
-        "rediss",
-    ):
+def check(given: Shared) -> None:
+    """Raises InputError if Prefect's server cannot keep what it knows there."""
+    database, redis = urlsplit(given.database), urlsplit(given.redis)
+    if database.scheme not in ("postgresql", "postgres") or redis.scheme not in ("redis", "rediss"):
         raise InputError("give a database as postgresql://USER:PASSWORD@HOST/NAME, and Redis as redis://HOST:6379")
-    if (home() / "prefect" / "prefect.db").exists():
+    if unknown := sorted({name for name, _ in parse_qsl(database.query, keep_blank_values=True)} - set(TLS)):
+        raise InputError(f"the database's URL says {unknown[0]!r}: behind its `?` stand {', '.join(TLS)}, and no other")
+    if redis.path.strip("/") or redis.query or redis.fragment:
+        raise InputError("Redis's URL ends with its port: the server takes the databases 0 and 1 there, and no options")
+    known = shared()
+    if known is None and (home() / "prefect" / "prefect.db").exists():
         raise InputError(
             f"the server in {home()} began on SQLite, and its runs are there: begin a new home for one on PostgreSQL"
         )
-    for name, value in (("redis", given.redis), ("database", given.database)):  # with the last one it counts
-        (folder() / name).unlink(missing_ok=True)
+    if known not in (None, given):
+        changed = [name for name in Shared._fields if getattr(known, name) != getattr(given, name)]
+        raise InputError(
+            f"this home has another URL in {' and '.join(str(folder() / name) for name in changed)}: stop it "
+            "(`lockgate down`), write the new one there, and start it"
+        )
+
+
+def share(given: Shared) -> None:
+    """Prefect's server keeps all it knows there from now on. Safe to repeat. Raises InputError if it cannot."""
+    check(given)
+    for name, value in (("redis", given.redis), ("database", given.database)):
         _kept(name, functools.partial(str, value))
 
 

@@ -30,9 +30,9 @@ def roles() -> frozenset[Role]:
         return frozenset({Role.WORKER}) if joined() else ALL
 
 
-def take(given: Collection[Role]) -> None:
-    """This machine has these roles from its next start on; without any, those that it had. Raises InputError if it
-    cannot."""
+def take(given: Collection[Role], shares: bool = False) -> None:
+    """This machine has these roles from its next start on; without any, those that it had. `shares`: it is about to
+    share Prefect's database. Raises InputError if it cannot."""
     wanted = frozenset(given) or roles()
     if wanted != roles() and processes.running("supervisor"):
         raise InputError(
@@ -42,7 +42,7 @@ def take(given: Collection[Role]) -> None:
         raise InputError(f"{home()} works for the server at {joined()}: a server needs a home of its own")
     if Role.SERVER not in wanted and not joined():
         raise InputError(f"where is the server? `lockgate join URL` says it to {home()}, before it is {named(wanted)}")
-    if wanted not in (ALL, {Role.WORKER}) and not credentials.shared():
+    if wanted not in (ALL, {Role.WORKER}) and not shares and not credentials.shared():
         raise InputError(
             f"a machine that is only {named(wanted)} shares Prefect's database with others: "
             "give PostgreSQL and Redis (`--database` and `--redis`)"

@@ -3,6 +3,7 @@
 import getpass
 import os
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from blocks.home import home, joined
 from domain.errors import InputError
@@ -111,8 +112,11 @@ def _shared_environment() -> dict[str, str]:
     if shared is None:
         return {}
     redis = shared.redis.rstrip("/")
+    place, _, options = shared.database.partition("://")[2].partition("?")
     return {
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{shared.database.partition('://')[2]}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{place}",
+        # In a URL each driver has another word for it; both read libpq's variables.
+        **{f"PG{name.upper()}": value for name, value in parse_qsl(options) if name in credentials.TLS},
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # station/server.py does it, one machine at a time
         "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
         "PREFECT_MESSAGING_CACHE": "prefect_redis.messaging",

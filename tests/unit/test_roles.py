@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from blocks.home import JOINED
 from domain.errors import InputError
-from station import credentials, processes, settings, supervisor
+from station import cli, credentials, processes, settings, supervisor
 from station.credentials import Shared
 from station.roles import ALL, Role, roles, take
 
@@ -72,6 +73,50 @@ def test_where_a_server_shares_what_it_knows_is_kept_for_its_owner_and_told_to_t
     assert told["PREFECT_SERVER_DATABASE_CONNECTION_URL"].startswith("postgresql+asyncpg://lockgate:s3cret@db.internal")
     assert told["PREFECT_SERVER_DOCKET_URL"] == f"{SHARED.redis}/1"
     assert "s3cret" not in str(settings.client_environment())
+
+
+def test_tls_is_told_to_each_driver_in_a_word_that_it_knows(home: Path) -> None:
+    asked = f"{SHARED.database}?sslmode=verify-full&sslrootcert=/etc/ca%20s.pem"
+    credentials.share(Shared(asked, SHARED.redis))
+    told = settings.server_environment()
+    assert told["PREFECT_SERVER_DATABASE_CONNECTION_URL"].partition("://")[2] == SHARED.database.partition("://")[2]
+    assert (told["PGSSLMODE"], told["PGSSLROOTCERT"]) == ("verify-full", "/etc/ca s.pem")
+    assert credentials.shared() == Shared(asked, SHARED.redis), "psycopg is given it as it was"
+
+
+@pytest.mark.parametrize(
+    ("database", "redis", "why"),
+    [
+        (f"{SHARED.database}?ssl=require", SHARED.redis, "says 'ssl'"),
+        (f"{SHARED.database}?sslmode=require&channel_binding=require", SHARED.redis, "says 'channel_binding'"),
+        (SHARED.database, f"{SHARED.redis}/2", "ends with its port"),
+        (SHARED.database, "rediss://redis.internal:6379?ssl_cert_reqs=none", "ends with its port"),
+    ],
+)
+def test_what_the_server_could_not_use_is_refused_with_the_reason(
+    database: str, redis: str, why: str, home: Path
+) -> None:
+    with pytest.raises(InputError, match=why) as told:
+        credentials.share(Shared(database, redis))
+    assert credentials.shared() is None and "s3cret" not in str(told.value)
+
+
+def test_urls_are_kept_once_and_others_are_never_passed_over(home: Path) -> None:
+    (home / "database").write_text(SHARED.database)
+    (home / "redis").write_text(SHARED.redis)
+    given = ("up", "--database", str(home / "database"), "--redis", str(home / "redis"))
+    refused = CliRunner().invoke(cli.app, [*given, "--role", "worker"])
+    assert isinstance(refused.exception, InputError) and "lockgate join" in str(refused.exception)
+    assert credentials.shared() is None, "nothing is kept of what was refused"
+    credentials.share(SHARED)
+    credentials.share(SHARED)
+    (home / "database").write_text(SHARED.database.replace("s3cret", "changed"))
+    refused = CliRunner().invoke(cli.app, list(given))
+    assert f"another URL in {credentials.folder() / 'database'}:" in str(refused.exception)
+    assert "changed" not in str(refused.exception)
+    (credentials.folder() / "redis").unlink()
+    with pytest.raises(InputError, match="has database alone"):
+        settings.server_environment()
 
 
 def test_a_server_that_began_on_sqlite_stays_there(home: Path) -> None:
