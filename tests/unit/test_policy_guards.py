@@ -54,7 +54,8 @@ BASE = {
             "scripts/other.sh": "pytest\n",
             "docs/conf.py": "project = 'shop'\n",
             ".readthedocs.yml": "sphinx:\n  configuration: docs/conf.py\n",
-            ".github/workflows/ci.yml": "run: bash scripts/check.sh\n",
+            "docs/deploy.sh": "set -e\nscp -r site docs.example.org:\n",
+            ".github/workflows/ci.yml": "run: bash scripts/check.sh && docs/deploy.sh\n",
         }
     ),
 }
@@ -100,6 +101,7 @@ def test_a_program_that_a_build_runs_is_looked_at_and_others_are_not() -> None:
     assert rules(BASE, {**BASE, **tree({"scripts/check.sh": "exit 0\n"})}) == {"build-files"}
     assert rules(BASE, {**BASE, **tree({"scripts/other.sh": "exit 0\n"})}) == set()
     assert rules(BASE, {**BASE, **tree({"docs/conf.py": "project = 'shops'\n"})}) == set()
+    assert rules(BASE, {**BASE, **tree({"docs/deploy.sh": "exit 0\n"})}) == {"build-files"}
 
 
 def test_a_command_of_the_project_by_the_name_of_a_tool_is_refused() -> None:

@@ -2,7 +2,7 @@
 is slow, a test here runs for minutes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, ValuesView
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from domain.policy.reviewers import parse
 from domain.program_reports import read_cargo, read_go, read_programs
 from domain.reports import read_tap
 from domain.schema import widens
+from domain.trees import TreeEntry
 from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
 
 LONG = 200_000
@@ -65,6 +66,44 @@ def test_comparisons_in_comparisons_are_read() -> None:
 @pytest.mark.parametrize("part", ["Array[", "''.split(", "9", "... "])
 def test_one_long_line_of_javascript_that_changes_nothing_is_read(part: str) -> None:
     assert "unreadable" in _rules("web/a.js", part * (LONG // len(part)))
+
+
+@pytest.mark.parametrize("gap", ["\n", "# /// script\n", "# /// \t"])
+def test_a_script_that_begins_to_say_what_it_needs_is_read(gap: str) -> None:
+    assert "dependencies" not in _rules("a.py", f"# /// script\n#{gap * (LONG // len(gap))}")
+    assert "dependencies" in _rules("a.py", f"# /// script\n# dependencies = []\n# ///{' ' * 9}\n{gap * 2_000}")
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("native/a.c", "getenv(a[{}]);\n"),
+        ("web/a.js", "import {{a{}}} from 'child_process'\n"),
+        ("web/a.js", "f('https://a{}.com')\n"),
+        ("web/a.js", "import '@testing-library/a{}'\n"),
+        ("shop/a.py", "f('https://a{}.com')\n"),
+    ],
+)
+def test_what_many_lines_reach_is_looked_for_in_base_once(path: str, line: str) -> None:
+    class Counted(dict[str, TreeEntry]):
+        looks = 0
+
+        def values(self) -> ValuesView[TreeEntry]:
+            Counted.looks += 1
+            return super().values()
+
+        def __getitem__(self, path: str) -> TreeEntry:
+            Counted.looks += path.startswith("long.")
+            return super().__getitem__(path)
+
+        def get(self, path: str, other: Any = None) -> Any:
+            Counted.looks += path.startswith("long.")
+            return super().get(path, other)
+
+    base = Counted({**PROJECT, **tree({"long.c": "", "long.js": ""})})
+    changed = {**base, **tree({path: "".join(map(line.format, range(1_000)))})}
+    rules = {finding.rule for finding in change_findings(prepared(), attempt(changed), base, changed)}
+    assert rules & {"reaches", "test-import"} and Counted.looks < 300
 
 
 def test_what_a_very_long_line_of_javascript_does_is_seen() -> None:
