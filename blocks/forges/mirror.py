@@ -240,7 +240,7 @@ class Mirror:
             return Joined(None, problem=f"it changes what no step can work on, nor a reviewer see: {odd}")
         log = self.git("log", "--no-merges", "--max-count=1000", "--format=%an <%ae>", source, f"^{base}")
         lines = log.out.decode("utf-8", "replace").splitlines()
-        return Joined(files, tuple(dict.fromkeys(line for line in lines if line.strip())), tree_id=tree)
+        return Joined(files, tuple(dict.fromkeys(line for line in lines if line.strip())))
 
     def _is_too_much(self, before: str, source: str) -> bool:
         """Whether `source` has more beyond `before` than a change may bring. Asked before any file of it is read: seven

@@ -1,9 +1,10 @@
 """A change, as its rules see it: base and head as data, what differs, and which lines are new."""
 
+import functools
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -80,6 +81,15 @@ class Change:
         """Whether it is an acceptance file, as the brief has it."""
         entry = self.head.get(path)
         return entry is not None and entry.mode != LINK and entry.content == self.acceptance.get(path)
+
+
+ENOUGH = 50
+"""Findings after which a rule that searches base for each of them looks no further: a person is asked by then."""
+
+
+def base_names(change: Change) -> Callable[[str], bool]:
+    """(text) → whether a file of base has it. Each text is looked for once."""
+    return functools.cache(lambda text: any(text.encode() in entry.content for entry in change.base.values()))
 
 
 def is_python(path: str) -> bool:

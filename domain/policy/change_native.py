@@ -1,5 +1,6 @@
 """Change rules over C, Cython and other languages that no other rule reads: line by line."""
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -29,13 +30,10 @@ def native_knows(change: Change) -> Iterator[Hit]:
 
 
 def native_reaches(change: Change) -> Iterator[Hit]:
+    base_has = functools.cache(functools.partial(_base_has, change))
     for path, number, line in _lines(change):
         for pattern, what in ((_POWERS, "other programs or machines"), (_ASKS, "variables of the environment")):
-            if (
-                PurePosixPath(path).suffix not in (".sh", ".bash")
-                and pattern.search(line)
-                and not _base_has(change, pattern)
-            ):
+            if PurePosixPath(path).suffix not in (".sh", ".bash") and pattern.search(line) and not base_has(pattern):
                 said = f"it reaches {what}, which nothing of these languages does on base: {line.strip()[:80]!r}"
                 yield Hit(said, path, number)
 

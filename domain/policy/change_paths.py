@@ -71,6 +71,8 @@ CI_FILES = (
     "**/sonar-project.properties", "**/.readthedocs.y*ml", "**/renovate.json*", "**/.renovaterc*",
 )  # fmt: skip
 """What servers of other people than GitHub build, test and release by."""
+DOCS_FILES = ("**/.readthedocs.y*ml",)
+"""What the documentation is built by: that it names Sphinx's conf.py asks nobody, what a workflow names does."""
 BUILD_FILES = (
     "**/Makefile", "**/Makefile.*", "**/*.mk", "**/justfile", "**/Justfile", "**/Taskfile.y*ml", "**/Rakefile",
     "**/dodo.py", "**/MANIFEST.in", "**/.releaserc*", "**/.goreleaser*", "**/.bumpversion*",
@@ -280,11 +282,12 @@ def _builds(change: Change) -> Iterator[Hit]:
     running = [path for path in change.base if matches(path, (".github/**", *CI_FILES, *BUILD_FILES, *_IMAGES))]
     texts = {path: change.base[path].content for path in running if not path.endswith("MANIFEST.in")}
     for path in change.changed:
-        is_left_out = change.is_test(path) or path.startswith(("docs/", "doc/"))
-        if path not in change.base or is_left_out or not _is_program(path, change.base[path].content):
+        if path not in change.base or change.is_test(path) or not _is_program(path, change.base[path].content):
             continue
         spelled = re.compile(rb"(?<![\w./-])(?:\./)?" + re.escape(path.encode()) + rb"(?![\w.-])")
-        if by := next((one for one, text in texts.items() if spelled.search(text)), None):
+        docs = DOCS_FILES if PurePosixPath(path).name == "conf.py" and path.startswith(("docs/", "doc/")) else ()
+        naming = (one for one, text in texts.items() if not matches(one, docs) and spelled.search(text))
+        if by := next(naming, None):
             yield Hit(f"{by} runs this program, or names it", path)
 
 
@@ -293,16 +296,24 @@ def _is_program(path: str, content: bytes) -> bool:
 
 
 _IMAGES = ("**/Dockerfile*", "**/Containerfile*")
-_INLINE = re.compile(r"^# /// script\s*$.*?^# ///\s*$", re.MULTILINE | re.DOTALL)
+_INLINE_BEGIN, _INLINE_END = re.compile(r"# /// script\s*"), re.compile(r"# ///\s*")
 """https://packaging.python.org/en/latest/specifications/inline-script-metadata/"""
 
 
 def _inline(change: Change) -> Iterator[Hit]:
     """Dependencies that a script brings in a comment."""
     for path in change.present:
-        found = _INLINE.search(text_of(change.head, path) or "") if path.endswith(".py") else None
-        if found and found[0] not in (text_of(change.base, path) or ""):
+        found = _inline_of(text_of(change.head, path) or "") if path.endswith(".py") else None
+        if found and found not in (text_of(change.base, path) or ""):
             yield Hit("the script says in a comment what is installed for it", path)
+
+
+def _inline_of(text: str) -> str | None:
+    """The first block of a script that says what is installed for it; None: there is none that ends."""
+    lines = text.split("\n")
+    begin = next((at for at, line in enumerate(lines) if _INLINE_BEGIN.fullmatch(line)), len(lines))
+    end = next((at for at in range(begin + 1, len(lines)) if _INLINE_END.fullmatch(lines[at])), None)
+    return None if end is None else "\n".join(lines[begin : end + 1])
 
 
 def _dependencies(change: Change) -> Iterator[Hit]:

@@ -7,10 +7,11 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from domain.policy.change import Change, is_python
+from domain.policy.change import ENOUGH, Change, base_names, is_python
 from domain.policy.change_native import native_reaches
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
 from domain.policy.python_code import Found, Nodes, dotted, newly, parsed, text_in
@@ -513,10 +514,9 @@ def _addresses(change: Change) -> Iterator[Hit]:
             elif not isinstance(node, ast.Raise) and not _is_said_only(node):
                 waiting += ast.iter_child_nodes(node)
 
-    for hit in newly(find, _is_of_packaging)(change):
-        host = hit.message.split()[2].rstrip(",")
-        if not any(host.encode() in entry.content for entry in change.base.values()):
-            yield hit
+    is_named = base_names(change)
+    hits = newly(find, _is_of_packaging)(change)
+    yield from islice((hit for hit in hits if not is_named(hit.message.split()[2].rstrip(","))), ENOUGH)
 
 
 def _is_said_only(node: ast.AST) -> bool:

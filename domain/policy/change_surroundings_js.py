@@ -1,10 +1,12 @@
 """What new JavaScript and TypeScript of a product newly looks at, reaches and hides. Read line by line."""
 
+import functools
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import PurePosixPath
 
-from domain.policy.change import Change, text_of
+from domain.policy.change import ENOUGH, Change, base_names, text_of
 from domain.policy.change_other_code import new_script_lines
 from domain.policy.rule import Hit
 
@@ -56,7 +58,7 @@ _PIECES = re.compile(
 
 
 _RUNNERS = re.compile(
-    _ASKS_FOR + rf"{_Q}(?:node:test|vitest|@jest/globals|jest|mocha|chai|ava|tap|sinon|@testing-library/[\w-]+){_Q}"
+    _ASKS_FOR + rf"{_Q}(node:test|vitest|@jest/globals|jest|mocha|chai|ava|tap|sinon|@testing-library/[\w-]+){_Q}"
 )
 
 
@@ -72,9 +74,15 @@ def _lines(change: Change) -> Iterator[tuple[str, int, str]]:
 
 
 def imports_runner_script(change: Change) -> Iterator[Hit]:
-    for path, number, line in _lines(change):
-        if (found := _RUNNERS.search(line)) and not _base_has(change, re.compile(re.escape(found[0]))):
-            yield Hit(f"product code asks for a test runner: {line.strip()[:100]!r}", path, number)
+    base_has = functools.cache(functools.partial(_base_has, change))
+
+    def hits() -> Iterator[Hit]:
+        for path, number, line in _lines(change):
+            found = _RUNNERS.search(line)
+            if found and not base_has(re.compile(f"{_ASKS_FOR}{_Q}{re.escape(found[1])}{_Q}")):
+                yield Hit(f"product code asks for a test runner: {line.strip()[:100]!r}", path, number)
+
+    yield from islice(hits(), ENOUGH)
 
 
 def looks_around_script(change: Change) -> Iterator[Hit]:
@@ -90,17 +98,24 @@ def hides_script(change: Change) -> Iterator[Hit]:
 
 
 def reaches_script(change: Change) -> Iterator[Hit]:
+    base_has = functools.cache(functools.partial(_base_has, change))
     for path, number, line in _lines(change):
         for family, names in _POWERS.items():
             asked = re.compile(_IMPORT.format(q=_Q, names=names))
             found = asked.search(line) or (_GLOBALS.search(line) if family == "other machines" else None)
-            if found and not _base_has(change, asked if asked.search(line) else _GLOBALS):
+            if found and not base_has(asked if asked.search(line) else _GLOBALS):
                 said = f"it reaches {family}, which nothing of the product does on base: {line.strip()[:80]!r}"
                 yield Hit(said, path, number)
-        if _CHANGED.search(line) and not _base_has(change, _CHANGED):
+        if _CHANGED.search(line) and not base_has(_CHANGED):
             yield Hit(f"it changes what all code of the process has: {line.strip()[:80]!r}", path, number)
+    yield from islice(_addresses(change), ENOUGH)
+
+
+def _addresses(change: Change) -> Iterator[Hit]:
+    is_named = base_names(change)
+    for path, number, line in _lines(change):
         for host in _ADDRESS.findall(line):
-            if not _LOCAL.match(host) and not any(host.encode() in entry.content for entry in change.base.values()):
+            if not _LOCAL.match(host) and not is_named(host):
                 yield Hit(f"it names {host}, which base does not", path, number)
 
 
