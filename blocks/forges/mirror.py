@@ -225,9 +225,9 @@ class Mirror:
             return Joined(
                 None, problem="it has no commit in common with the branch that it would go to: begin it there"
             )
-        if self._is_too_much(parted.out.decode().strip(), source):
-            most = f"{MOST_FILES:,} files or {MOST_BYTES >> 20} MB"
-            return Joined(None, problem=f"it brings more than {most}: leave out what is no source")
+        before = parted.out.decode().strip()
+        if why := self._why_not_read(before, source):
+            return Joined(None, problem=why)
         ran = self.git("merge-tree", "--write-tree", "--no-messages", "--name-only", "-z", base, source, expect=(0, 1))
         tree, *names = ran.out.decode("utf-8", "surrogateescape").split("\0")[:-1]
         if ran.code:
@@ -240,20 +240,26 @@ class Mirror:
             return Joined(None, problem=f"it changes what no step can work on, nor a reviewer see: {odd}")
         log = self.git("log", "--no-merges", "--max-count=1000", "--format=%an <%ae>", source, f"^{base}")
         lines = log.out.decode("utf-8", "replace").splitlines()
-        return Joined(files, tuple(dict.fromkeys(line for line in lines if line.strip())))
+        becomes = self.read_commit(source).tree if before == base else tree
+        return Joined(files, tuple(dict.fromkeys(line for line in lines if line.strip())), tree_id=becomes)
 
-    def _is_too_much(self, before: str, source: str) -> bool:
-        """Whether `source` has more beyond `before` than a change may bring. Asked before any file of it is read: seven
-        objects can be a tree of millions of files, and a small pack a file of gigabytes."""
+    def _why_not_read(self, before: str, source: str) -> str | None:
+        """Why `source` has more beyond `before` than a change may bring, or two files of one name. Asked before any
+        file of it is read: seven objects can be a tree of millions of files, and a small pack a file of gigabytes."""
         words = ("ls-tree", "-r", "-l", "-z", "--full-tree")
+        most = f"it brings more than {MOST_FILES:,} files or {MOST_BYTES >> 20} MB: leave out what is no source"
         known = self.git(*words, before).out
         try:
             listed = self.git(*words, source, most_bytes=len(known) + MOST_FILES * _LISTED_BYTES).out
         except TooLong:
-            return True
-        new = set(listed.split(b"\0")[:-1]) - set(known.split(b"\0"))
-        sizes = (line.partition(b"\t")[0].split()[3] for line in new)
-        return len(new) > MOST_FILES or sum(int(size) for size in sizes if size != b"-") > MOST_BYTES
+            return most
+        lines = listed.split(b"\0")[:-1]
+        new = set(lines) - set(known.split(b"\0"))
+        sizes = [line.partition(b"\t")[0].split()[3] for line in new]
+        if len(new) > MOST_FILES or sum(int(size) for size in sizes if size != b"-") > MOST_BYTES:
+            return most
+        paths = [line.partition(b"\t")[2] for line in lines]
+        return "it has a directory that names a file twice" if len(paths) > len(set(paths)) else None
 
     def merge_trees(self, origin: str, ours: str, theirs: str) -> str | None:
         """Three-way merge of tree ids without a work tree; None if they conflict."""

@@ -16,6 +16,8 @@ class Joined(NamedTuple):
     authors: tuple[str, ...] = ()
     """`Name <email>` of its commits, each once, the newest first; merges are left out."""
     problem: str = ""
+    tree_id: str = ""
+    """What a merge of it would be. A commit of `tree` is another one if git itself would not write it so."""
 
 
 class Forge(Protocol):

@@ -30,6 +30,10 @@ from tasks.step import step
 PUSH = "push"
 """How the key of a run begins that waits for its change to move."""
 MOST_WAITS = 1000
+NOT_AS_GIT_WRITES = (
+    "it, or base, holds directories or modes that git itself would not write so, and what is merged would not be what "
+    "is judged: commit its files anew with git"
+)
 
 
 class WaitsForPush(Value):
@@ -83,6 +87,8 @@ def on_base(shop: Workshop, prepared: Prepared, number: int, source: str) -> Att
     except AgentError as err:
         why = f"{brief.branch} has all of it already" if "changed nothing" in str(err) else str(err)
         return none.model_copy(update={"problem": f"{brief.change}: {why}"})
+    if brief.pull and made.tree != joined.tree_id:  # the forge merges theirs, so that must be what is judged
+        return none.model_copy(update={"problem": f"{brief.change}: {NOT_AS_GIT_WRITES}"})
     return made.model_copy(update={"source": source, "agent": none.agent, "version": source[:12]})
 
 

@@ -214,8 +214,8 @@ def test_what_is_no_change_on_base_is_no_attempt_and_says_what_to_do(
     assert attempt.commit is None and why in str(attempt.problem)
 
 
-def taken(at: Path, shop: Any) -> Attempt:
-    told = prepared().brief.model_copy(update={"repository": str(at), "branch": "main", "change": "it"})
+def taken(at: Path, shop: Any, change: str = "it") -> Attempt:
+    told = prepared().brief.model_copy(update={"repository": str(at), "branch": "main", "change": change})
     ready = prepared().model_copy(update={"brief": told, "base": shop.forge.base(str(at), "main")})
     return on_base(shop, ready, 1, shop.forge.source(str(at), "it"))
 
@@ -260,17 +260,28 @@ def test_what_names_no_branch_is_no_change(change: str, tmp_path: Path) -> None:
         asked(tmp_path, change)
 
 
+def _mktree(ann: Person, lines: str) -> str:
+    made = subprocess.run(["git", "mktree"], cwd=ann.clone, input=lines, capture_output=True, text=True, check=True)
+    return made.stdout.strip()
+
+
 def _exploded(ann: Person) -> str:
-    """Trees that name each other ten times, six levels deep: a million files of one byte in eight objects."""
-    tree = git(ann.clone, "hash-object", "-w", "/dev/null")
-    line = f"100644 blob {tree}"
+    """Trees that name each other ten times, six levels deep: a million empty files in eight objects."""
+    line = f"100644 blob {git(ann.clone, 'hash-object', '-w', '/dev/null')}"
     for _ in range(6):
-        lines = "".join(f"{line}\td{n}\n" for n in range(10))
-        made = subprocess.run(["git", "mktree"], cwd=ann.clone, input=lines, capture_output=True, text=True, check=True)
-        line = f"040000 tree {made.stdout.strip()}"
-    root = git(ann.clone, "ls-tree", "origin/main") + f"\n{line}\tdeep\n"
-    made = subprocess.run(["git", "mktree"], cwd=ann.clone, input=root, capture_output=True, text=True, check=True)
-    return _pushed(ann, made.stdout.strip())
+        line = "040000 tree " + _mktree(ann, "".join(f"{line}\td{n}\n" for n in range(10)))
+    return _pushed(ann, _mktree(ann, git(ann.clone, "ls-tree", "origin/main") + f"\n{line}\tdeep\n"))
+
+
+def _odd(ann: Person, mode: str, *names: str) -> str:
+    """A new directory as git would not write it."""
+    blobs = [bytes.fromhex(git(ann.clone, "hash-object", "-w", name)) for name in ("sums.py", "/dev/null")]
+    raw = b"".join(
+        b"%b %b\0%b" % (mode.encode(), name.encode(), blob) for name, blob in zip(names, blobs, strict=False)
+    )
+    words = ["git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin"]
+    made = subprocess.run(words, cwd=ann.clone, input=raw, capture_output=True, check=True).stdout.decode().strip()
+    return _pushed(ann, _mktree(ann, git(ann.clone, "ls-tree", "origin/main") + f"\n040000 tree {made}\tnew\n"))
 
 
 def _pushed(ann: Person, tree: str) -> str:
@@ -306,3 +317,19 @@ def test_a_test_that_base_took_out_is_none_of_a_branch_from_before_that(sums: tu
     base = shop.forge.tree(str(at), shop.forge.base(str(at), "main"))
     brief, is_own = with_own_tests(told, base, joined(at, shop), ProjectSettings())
     assert is_own and [one.path for one in brief.acceptance.files] == ["tests/test_new.py"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "names", "why"),
+    [("100664", ("m.py",), "would not be what is judged"), ("100644", ("m.py", "m.py"), "names a file twice")],
+)
+def test_a_pull_request_whose_merge_would_be_another_tree_is_no_attempt(
+    sums: tuple[Path, Person, Any], mode: str, names: tuple[str, ...], why: str
+) -> None:
+    at, ann, shop = sums
+    git(ann.clone, "fetch", "--quiet")
+    _odd(ann, mode, *names)
+    attempt = taken(at, shop, "refs/pull/7/head")
+    assert attempt.commit is None and why in str(attempt.problem)
+    ann.pushes("it", {"new/m.py": "A = 1\n"}, "origin/main")
+    assert taken(at, shop, "refs/pull/7/head").commit
