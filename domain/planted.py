@@ -6,7 +6,7 @@ There is no run of it, no commit and no artifact, so there is nothing that could
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -73,13 +73,16 @@ _SWAPS = (
     ("if not ", "if "), (" = 0", " = 1"), (" + ", " - "), (" * ", " + "),
 )  # fmt: skip
 """Slips that people make, and that a reader of the line can see."""
-_NO_CODE = re.compile(r"\s*(?:#|//|\*|/\*|\"\"\"|'''|import\b|from\b|assert\b)")
+_NO_CODE = re.compile(r"\s*(?:import\b|from\b|assert\b)")
+_MOST_TEXT = 500_000
+"""Of longer files, which nobody wrote by hand, no line is made wrong."""
 
 
-def faults(files: Sequence[File], is_test: tuple[str, ...]) -> list[Fault]:
-    """Every fault that can be put into the added lines of product code, in their order."""
+def faults(files: Sequence[File], is_test: tuple[str, ...], text_of: Callable[[str], str | None]) -> list[Fault]:
+    """Every fault that can be put into the added lines of product code, in their order. `text_of`: the whole file at a
+    path, by which it is known what is code and what is said in a comment or a text."""
     return [fault for file in files if matches(file.path, CODE) and not matches(file.path, is_test)
-            for fault in _in(file)]  # fmt: skip
+            for fault in _in(file, text_of(file.path) or "")]  # fmt: skip
 
 
 def with_fault(files: Sequence[File], fault: Fault) -> tuple[File, ...] | None:
@@ -112,13 +115,36 @@ def address_of(ledger: str, key: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
 
 
-def _in(file: File) -> Iterator[Fault]:
+def _in(file: File, text: str) -> Iterator[Fault]:
+    code = _code_of(file.path, text) if len(text) <= _MOST_TEXT else []
+    lines = text.split("\n")
     for line in file.lines:
-        if line.kind != "add" or line.new is None or _NO_CODE.match(line.text):
+        if line.kind != "add" or line.new is None or line.new > len(code) or _NO_CODE.match(line.text):
             continue
-        swap = next(((old, new) for old, new in _SWAPS if old in line.text), None)
+        if lines[line.new - 1] != line.text:
+            continue  # shown in another way than it is written
+        plain = code[line.new - 1]
+        swap = next(((plain.index(old), old, new) for old, new in _SWAPS if old in plain), None)
         if swap:
-            yield Fault(file.path, line.new, line.text, line.text.replace(*swap, 1))
+            at, old, new = swap
+            yield Fault(file.path, line.new, line.text, line.text[:at] + new + line.text[at + len(old) :])
+
+
+def _code_of(path: str, text: str) -> list[str]:
+    """The lines of a file with a sign in the place of each letter of a comment or a text."""
+    from pygments.lexers import get_lexer_for_filename  # late: it takes a while, and most commands plant nothing
+    from pygments.token import Comment, String
+    from pygments.util import ClassNotFound
+
+    try:
+        lexer = get_lexer_for_filename(path)
+    except ClassNotFound:
+        return []
+    plain = list(text)
+    for at, kind, value in lexer.get_tokens_unprocessed(text):
+        if kind in Comment or (kind in String and kind not in String.Interpol):
+            plain[at : at + len(value)] = ["\n" if sign == "\n" else "\0" for sign in value]
+    return "".join(plain).split("\n")
 
 
 def _changed(file: File, fault: Fault) -> File:

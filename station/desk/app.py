@@ -126,6 +126,9 @@ class Desk:
             case ["review", run_id]:
                 return await self._review(visit, run_id)
             case ["task", run_id]:
+                if here := await self._look(lambda: planted.find(run_id, visit.token)):
+                    task = await self._look(lambda: planted.task_of(here, visit.token))
+                    return await self._look(lambda: self._page("task.html", visit, of=task, steps=tasks.STEPS))
                 run = await self._look(lambda: reviews.known(run_id, visit.token))
                 task = await self._look(lambda: tasks.task_of(run, visit.token))
                 return await self._look(lambda: self._page("task.html", visit, of=task, steps=tasks.STEPS))

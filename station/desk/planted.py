@@ -13,7 +13,7 @@ from domain.policy.reviewers import canonical_name
 from domain.records import PLANTED, PLANTED_ANSWER
 from domain.task import Prepared
 from station import holding
-from station.desk import reviews
+from station.desk import reviews, tasks
 from station.desk.answers import answer_of
 from station.desk.reviews import ForgeOf
 from station.desk.waiting import Waits
@@ -78,6 +78,22 @@ def review_of(here: Here, forge_of: ForgeOf) -> reviews.Review:
     text = found.question.text.replace(f"+{fault.was}\n", f"+{fault.now}\n")
     question = found.question.model_copy(update={"text": text, "needs": (), "reviewers": ()})
     return found._replace(run_id=planted.id, files=files, question=question, missing=[], given=[])
+
+
+def task_of(here: Here, token: Token) -> tasks.Task:
+    """Its whole story: that of the change it was made of, up to the question."""
+    if here.is_over:
+        raise Denied(409, "The run does not wait for an answer: it was answered, or is over.")
+    entries = Reader(here.url).entries(here.planted.run_id)
+    asked = [entry.number for entry in entries if (entry.kind, entry.key) == ("question", here.planted.question)]
+    brief = _prepared(here).brief
+    run = {
+        "id": here.planted.id, "name": brief.title, "state_type": "PAUSED", "state_name": "Suspended",
+        "state": {"state_details": {"pause_key": "review-1"}}, "parameters": {"brief": brief.model_dump(mode="json")},
+    }  # fmt: skip
+    return tasks.task_of(run, token, [entry for entry in entries if entry.number <= max(asked, default=0)])._replace(
+        may_stop=False
+    )
 
 
 def answered(here: Here, token: Token, form: Mapping[str, str]) -> tuple[str, str]:

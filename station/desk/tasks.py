@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from blocks.ledger.reading import Reader
 from domain.access import STARTED_BY, Role, Token
 from domain.bill import KINDS as OF_BILL
 from domain.bill import By, Line, bill, dollars
@@ -78,11 +77,11 @@ def newest() -> list[dict[str, Any]]:
     return api.runs({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", NEWEST)
 
 
-def task_of(run: dict[str, Any], token: Token) -> Task:
-    """Everything on the page, from the ledger and the server."""
+def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None = None) -> Task:
+    """Everything on the page, from the ledger and the server; `entries`: what is to be told of it."""
     run_id = str(run["id"])
-    ledger: Reader = ledger_of(run)
-    entries = ledger.entries(run_id)
+    if entries is None:
+        entries = ledger_of(run).entries(run_id)
     state = run["state"] or {}
     is_over = run["state_type"] in FINAL or run["state_name"] == DELETED
     key = str((state.get("state_details") or {}).get("pause_key") or "")

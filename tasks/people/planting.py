@@ -1,5 +1,6 @@
 """Puts a planted fault before a reviewer, where the team has turned that on and it is time for one."""
 
+import functools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,7 @@ from domain.planted import ACTIVE_DAYS, RUN, Fault, Planted, address_of, faults,
 from domain.policy.reviewers import canonical_name
 from domain.records import PLANTED, PREPARED
 from domain.task import Prepared
+from domain.trees import LINK, Tree
 
 MOST_LOOKED_AT = 20
 """So many merged changes are tried before it is left for the next time."""
@@ -52,12 +54,18 @@ def _made(shop: Workshop, read: History, reviewer: str, number: int) -> tuple[Ta
             begun = shop.ledger.entries(run_id=task.run_id, kind=PREPARED.kind)
             prepared = Prepared.model_validate(begun[-1].body)  # the newest base is that of the merged change
             diff = shop.forge.diff(prepared.brief.repository, prepared.base, asking.commit)
+            tree = shop.forge.tree(prepared.brief.repository, asking.commit)
         except (LockgateError, ValueError, IndexError):
             continue  # it is not here any more
-        possible = faults(files_of(diff)[0], prepared.settings.test_paths)
+        possible = faults(files_of(diff)[0], prepared.settings.test_paths, functools.partial(_text, tree))
         if possible:
             return task, asking, possible[number % len(possible)]
     return None
+
+
+def _text(tree: Tree, path: str) -> str | None:
+    file = tree.get(path)
+    return file.content.decode("utf-8", "replace") if file and file.mode != LINK else None
 
 
 def _unseen(read: History, name: str) -> Iterator[tuple[Task, Asking]]:

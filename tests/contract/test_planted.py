@@ -16,6 +16,7 @@ from domain.brief import Brief
 from domain.diffs import files_of
 from domain.planted import RUN, Planting, faults, slots, with_fault
 from domain.project import ProjectSettings
+from domain.records import sentence_of
 from domain.review_health import health
 from domain.task import Answer, Approval, Attempt, Merged, Prepared, Question
 from station import api
@@ -38,7 +39,8 @@ def test_what_can_be_made_wrong_is_product_code_and_each_fault_changes_one_line(
         "diff --git a/n.md b/n.md\n--- a/n.md\n+++ b/n.md\n@@ -0,0 +1 @@\n+a == b\n"
     )
     files = files_of(diff)[0]
-    found = faults(files, ("tests/**",))
+    whole = {"shop/a.py": "same == here\n# a == b\nif a == b and c:\n    x = 1\n    return x <= 2\n"}
+    found = faults(files, ("tests/**",), whole.get)
     assert [(one.path, one.line, one.now) for one in found] == [
         ("shop/a.py", 3, "if a != b and c:"), ("shop/a.py", 5, "    return x < 2"),
     ]  # fmt: skip
@@ -53,6 +55,26 @@ def test_what_can_be_made_wrong_is_product_code_and_each_fault_changes_one_line(
         ]
         assert [(was.text, now.text) for was, now in pairs] == [(one.was, one.now)]
     assert with_fault(files, found[0]._replace(was="another line")) is None
+
+
+SAID = {
+    "a.py": '"""Price.\n\nCallers pass an amount and get it\n"""\nlog(f"open and shut {a == b} or == so")  # x == y\n',
+    "b.js": '/* open\n a and b == c */\nlog("x == y"); // a && b\nif (a && b) log(`p == q ${a}`)\n',
+    "c.rb": "=begin\na and b\n=end\nx = %q(a == b)\n",
+    "d.go": "x := `a == b\n && c`\n// a == b\n",
+}
+
+
+def test_what_is_said_in_a_comment_or_a_text_is_never_made_wrong() -> None:
+    files = files_of("".join(
+        f"diff --git a/{path} b/{path}\n--- a/{path}\n+++ b/{path}\n@@ -0,0 +1,{text.count(chr(10))} @@\n"
+        + "".join(f"+{line}\n" for line in text.splitlines())
+        for path, text in SAID.items()
+    ))[0]  # fmt: skip
+    assert [(one.path, one.now) for one in faults(files, (), SAID.get)] == [
+        ("a.py", 'log(f"open and shut {a != b} or == so")  # x == y'), ("b.js", "if (a || b) log(`p == q ${a}`)"),
+    ]  # fmt: skip
+    assert faults(files, (), {}.get) == [], "nothing is known of a file that is not there"
 
 
 def test_when_is_told_by_the_ledger_alone_and_never_more_often_than_the_team_said() -> None:
@@ -124,6 +146,11 @@ def test_a_planted_fault_is_shown_told_at_once_and_moves_nothing(
         and LINE not in page
         and entry.body["now"].replace(">", "&gt;") in page
     )
+    story = ann.get(place.replace("/review/", "/task/"))
+    assert story.status == 200 and "Add a double" in story.content.decode()
+    merged = next(e for e in desk.ledger.entries(run_id=SOURCE) if e.kind == "merged")
+    assert sentence_of("merged", merged.body)[:12] not in story.content.decode(), "it tells nothing of what came later"
+    ann.get(place)
     assert ann.sent(f"{place}/looked", {"mark": MARK, "what": "opened"}).status == 204
     assert ann.send(place, {"decision": "approve", "mark": "0" * 16}).status == 409
     ann.get(place)
