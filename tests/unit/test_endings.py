@@ -194,7 +194,7 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
 
 
 def test_a_task_without_the_gateway_crashes_and_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = SimpleNamespace(ledger=Ledger(url=f"sqlite:///{tmp_path}/ledger.db"))
+    shop = SimpleNamespace(ledger=Ledger(url=f"sqlite:///{tmp_path}/ledger.db"), place_of=lambda environment: None)
     monkeypatch.setattr(report, "workshop_of", lambda brief: shop)
 
     def attempts(run: str, brief: Brief) -> State:

@@ -47,7 +47,9 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """A ledger of its own, in a workshop that has nothing else."""
     ledger = Ledger(url=SecretStr(f"sqlite:///{tmp_path}/ledger.db"))
     monkeypatch.setattr(
-        report, "workshop_of", lambda brief: SimpleNamespace(ledger=ledger, pager=None, notices=Notices())
+        report,
+        "workshop_of",
+        lambda brief: SimpleNamespace(ledger=ledger, pager=None, notices=Notices(), place_of=lambda environment: None),
     )
     for number in (1, 2):
         ledger.record("run", "attempt", str(number), attempt(PROJECT, number=number))
@@ -214,7 +216,9 @@ def test_a_run_whose_forge_does_not_answer_is_suspended_until_it_has_waited_for_
         raise NotYet("github.com answered 502")
 
     monkeypatch.setattr(pull_request, "answered", answered)
-    monkeypatch.setattr(pull_request, "workshop_of", lambda brief: SimpleNamespace(ledger=ledger))
+    monkeypatch.setattr(
+        pull_request, "workshop_of", lambda brief: SimpleNamespace(ledger=ledger, place_of=lambda environment: None)
+    )
     for _ in range(MOST_WAITS):
         with pytest.raises(Suspended) as asked:
             ended("run", BRIEF, attempts)
