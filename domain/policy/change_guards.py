@@ -2,15 +2,17 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 
-from domain.policy.change import Change, text_of
+from domain.policy.change import Change, is_python, text_of
 from domain.policy.python_code import dotted, parsed
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
 _NAME = re.compile(
-    r"verif|authenti|authori[sz]|(?:^|_)(?:require|check|need)s?_?(?:auth|role|login)|permission|(?:^|_)(?:is|has|can|may|check)_\w*(?:allowed|access|admin|safe|trusted)"
+    r"verif|authenti|authori[sz]|(?:^|_)(?:require|check|need|ensure)s?_?(?:auth|role|login|admin|user|staff|owner|token)"
+    r"|(?:auth|admin|roles?|user|staff|owner|token)_required|^(?:\w+_)?auth(?:_\w+)?$|permission|(?:^|_)(?:is|has|can|may|check)_\w*(?:allowed|access|admin|safe|trusted)"
     r"|is_safe|csrf|signature|compare_digest|sanit|escape|login|password|credential|secure_filename|safe_join"
 )
 _CALLS = re.compile(r"(?:^|\.)(?:compare_digest|check_password\w*|verify(?:_\w+)?|check_csrf\w*)$")
@@ -24,24 +26,36 @@ _SAYS = re.compile(
     re.IGNORECASE,
 )
 """What people write, in a comment or a docstring, where something is kept out."""
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
 _CODES = frozenset((401, 403))
 
 
 def _guards(change: Change) -> Iterator[Hit]:
-    for path in change.product_python:
+    for path in change.changed:
+        if not is_python(path) or change.is_test(path):
+            continue
         base, head = parsed(change.base, path), parsed(change.head, path)
         if base is None or head is None:
             continue
-        now = {name: _body(function) for name, function in _functions(head)}
+        before, now = _by_name(base), _by_name(head)
         lines = (text_of(change.base, path) or "").splitlines()
-        for name, function in _functions(base):
-            if (why := _is_guard(function, lines)) and now.get(name) != _body(function):
-                line = next((one.lineno for other, one in _functions(head) if other == name), None)
-                what = "is another one" if name in now else "is gone"
-                yield Hit(f"{name}, which {why}, {what}", path, line)
+        for name, functions in before.items():
+            why = next((why for one in functions if (why := _is_guard(one, lines))), None)
+            after = now.get(name, [])
+            if why and Counter(map(_code, functions)) != Counter(map(_code, after)):
+                line = after[0].lineno if after else None
+                yield Hit(f"{name}, which {why}, {'is another one' if after else 'is gone'}", path, line)
 
 
-def _functions(module: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+def _by_name(module: ast.Module) -> dict[str, list[_Function]]:
+    """A name can have more functions than one: a property and its setter, the two sides of an `if`."""
+    found: dict[str, list[_Function]] = {}
+    for name, function in _functions(module):
+        found.setdefault(name, []).append(function)
+    return found
+
+
+def _functions(module: ast.Module) -> Iterator[tuple[str, _Function]]:
     """(name with its classes, function), without functions in functions."""
     waiting: list[tuple[str, ast.AST]] = [("", module)]
     while waiting:
@@ -55,8 +69,8 @@ def _functions(module: ast.Module) -> Iterator[tuple[str, ast.FunctionDef | ast.
                 waiting.append((place, inner))
 
 
-def _is_guard(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> str | None:
-    if _NAME.search(function.name.lower()):
+def _is_guard(function: _Function, lines: list[str]) -> str | None:
+    if _NAME.search(function.name.lower()) and not _gives_an_attribute(function):
         return "by its name decides what is let through"
     if said := _SAYS.search("\n".join(lines[function.lineno - 1 : function.end_lineno])):
         return f"says {said[0]!r}"
@@ -71,20 +85,39 @@ def _is_guard(function: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]
     return None
 
 
-def _body(function: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """Its code, without its docstring and its annotations."""
+def _gives_an_attribute(function: _Function) -> bool:
+    """Whether it does nothing but `return self._auth`."""
+    body = _without_docstring(function)
+    return (
+        len(body) == 1 and isinstance(body[0], ast.Return) and bool(re.fullmatch(r"self\.\w+", dotted(body[0].value)))
+    )
+
+
+def _without_docstring(function: _Function) -> list[ast.stmt]:
     body = function.body
-    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        body = body[1:]
-    return "\n".join(ast.dump(node) for node in (*body, *function.decorator_list, *function.args.defaults))
+    is_told = body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+    return body[1:] if is_told else body
+
+
+def _code(function: _Function) -> str:
+    """What it does, without its docstring. Annotations that call something count: FastAPI asks `Depends(mfa)` in
+    `Annotated[User, Depends(mfa)]`."""
+    arguments = function.args
+    defaults = [*arguments.defaults, *arguments.kw_defaults]
+    every = [*arguments.posonlyargs, *arguments.args, arguments.vararg, *arguments.kwonlyargs, arguments.kwarg]
+    names = ", ".join(one.arg if one else "-" for one in every)
+    told = [one.annotation for one in every if one and one.annotation]
+    told = [one for one in told if any(isinstance(part, ast.Call) for part in ast.walk(one))]
+    nodes = [*_without_docstring(function), *function.decorator_list, *(one for one in defaults if one), *told]
+    return "\n".join([names, *(ast.dump(node) for node in nodes)])
 
 
 GUARD_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "guards", "change", Severity.PERSON,
-        "A function of Python that base has, which is another one or gone: by its name it verifies, authenticates, "
-        "escapes or says what is safe, it asks compare_digest and its like, it refuses with 401, 403 or an error of "
-        "permission, or its text speaks of attackers, injection or traversal.",
+        "A function of Python that base has, which is another one or gone, alone or with its file: by its name it "
+        "verifies, authenticates, escapes or says what is safe, it asks compare_digest and its like, it refuses "
+        "with 401, 403 or an error of permission, or its text speaks of attackers, injection or traversal.",
         "A condition that is a little wider lets strangers in, and tests seldom try what must not work.",
         "keep what refuses as it is, or let a reviewer agree that nothing more is let through",
         _guards,

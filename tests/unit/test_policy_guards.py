@@ -35,6 +35,24 @@ def base_name(name):
     return name.rpartition("/")[2]
 
 
+def login(user: Annotated[User, Depends(second_factor)]):
+    return user
+
+
+def authorize(text, *, strict=True, **more):
+    return text if strict else more
+
+
+class User:
+    @property
+    def password(self):
+        return self._password.shown()
+
+    @password.setter
+    def password(self, value):
+        self._password = hashed(value)
+
+
 class Client:
     @property
     def auth(self):
@@ -74,6 +92,10 @@ def rules(base: Tree, head: Tree) -> set[str]:
         ("if not is_safe_path(path)", "if not path"),
         ("if not text:", "if text is None:"),
         ('name.rpartition("/")[2]', "name"),
+        ("strict=True", "strict=False"),
+        ("Annotated[User, Depends(second_factor)]", "User"),
+        ("hashed(value)", "value"),
+        ("self._password.shown()", "self._password"),
         ("def same(a, b):\n    return hmac.compare_digest(a, b)\n", ""),
     ],
 )
@@ -87,6 +109,8 @@ def test_what_decides_what_is_let_through_is_looked_at(old: str, new: str) -> No
     [
         ("return sum(items)", "return sum(items) + 1"),
         ("return self._auth", "return self._auth or None"),
+        ("return sum(items)", "return sum(items, 0)"),
+        ("def authorize(text, ", "def authorize(text: str, "),
         ("import hmac\n", "import hmac\n\n\ndef verify(a):\n    return bool(a)\n"),
         ('    """A total."""\n', '    """The total of all."""\n'),
         ("def is_safe_path(path):", "# what is safe\ndef is_safe_path(path: str) -> bool:"),
@@ -95,6 +119,26 @@ def test_what_decides_what_is_let_through_is_looked_at(old: str, new: str) -> No
 def test_what_else_is_changed_or_new_is_not(old: str, new: str) -> None:
     assert old in CODE
     assert rules(BASE, {**BASE, **tree({"shop/code.py": CODE.replace(old, new)})}) == set()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["auth_required", "roles_required", "role_required", "admin_required", "require_admin", "ensure_admin",
+     "basic_auth", "token_auth", "auth_middleware", "auth", "require_auth"],
+)  # fmt: skip
+def test_usual_names_of_what_lets_through_are_known(name: str) -> None:
+    base = {**BASE, **tree({"shop/more.py": f"def {name}(f):\n    return wrap(f)\n"})}
+    assert rules(base, {**base, **tree({"shop/more.py": f"def {name}(f):\n    return f\n"})}) == {"guards"}
+
+
+@pytest.mark.parametrize("name", ["author", "authors_of", "user", "users", "token", "admin_url", "needs_water"])
+def test_names_that_only_look_so_are_not(name: str) -> None:
+    base = {**BASE, **tree({"shop/more.py": f"def {name}(f):\n    return wrap(f)\n"})}
+    assert rules(base, {**base, **tree({"shop/more.py": f"def {name}(f):\n    return f\n"})}) == set()
+
+
+def test_a_file_of_guards_that_is_gone_is_looked_at() -> None:
+    assert rules(BASE, {path: entry for path, entry in BASE.items() if path != "shop/code.py"}) == {"guards"}
 
 
 def test_a_program_that_a_build_runs_is_looked_at_and_others_are_not() -> None:
