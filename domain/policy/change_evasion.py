@@ -266,7 +266,7 @@ def _answers(module: ast.Module, told: frozenset[str]) -> Found:
             asked = [part for part in ast.walk(node.test) if _is_told(part, told) and _is_long(part)]
             given = [part.value for part in node.body if isinstance(part, (ast.Return, ast.Assign)) and part.value]
             answers = [value for value in given if _is_told(value, told) and not _is_empty(value)]
-            if asked and answers and not all(map(_is_word, (*asked, *answers))):
+            if asked and answers and not (_turns_a_kind(node) and all(map(_is_word, (*asked, *answers)))):
                 yield node, f"what the acceptance asks for, {_shown(asked[0])}, has its answer written down"
 
 
@@ -330,6 +330,16 @@ def _is_told(node: ast.AST, told: frozenset[str]) -> bool:
 
 
 _WORD = re.compile(r"[a-z]+(?:[_-][a-z]+)*")
+
+
+def _turns_a_kind(node: ast.If) -> bool:
+    """Whether it compares an attribute and sets the same one: `if one.kind == "a": one.kind = "b"`, and no answer."""
+    test, done = node.test, node.body[0]
+    if not (
+        isinstance(test, ast.Compare) and isinstance(done, ast.Assign) and len(node.body) == len(done.targets) == 1
+    ):
+        return False
+    return isinstance(test.left, ast.Attribute) and dotted(test.left) == dotted(done.targets[0]) != ""
 
 
 def _is_word(node: ast.AST) -> bool:

@@ -58,8 +58,14 @@ https://doc.rust-lang.org/cargo/reference/config.html, https://go.dev/ref/mod#wo
 https://yarnpkg.com/configuration/yarnrc, https://pnpm.io/settings, https://bun.com/docs/runtime/bunfig"""
 
 DOCUMENTATION = (
-    "**/*.md", "**/*.rst", "docs/**/*.txt", "README*", "CHANGELOG*", "CHANGES*", "HISTORY*", "AUTHORS*", "NEWS*",
+    "**/*.md", "**/*.rst", "**/*.adoc", "docs/**/*.txt",
+    *(
+        f"{name}{end}"
+        for name in ("README", "CHANGELOG", "CHANGES", "HISTORY", "AUTHORS", "NEWS")
+        for end in ("", "*.txt")
+    ),
 )  # fmt: skip
+"""NEWS.py and README.sh are programs."""
 
 CI_FILES = (
     "**/.travis.yml", "**/azure-pipelines*.y*ml", "**/.azure-pipelines/**", "**/.azuredevops/**", "**/appveyor.yml",

@@ -85,6 +85,8 @@ def test_a_change_outside_of_the_agents_paths_is_refused_whatever_the_brief_allo
     [
         (Kind.DOCS, {"docs/a.md": "# A\n", "README.md": "# B\n"}, []),
         (Kind.DOCS, {"docs/a.md": "# A\n", "docs/conf.py": "X = 1\n"}, ["docs/conf.py"]),
+        (Kind.DOCS, {"CHANGES": "1.0\n", "NEWS.txt": "1.0\n", "NEWS.py": "X = 1\n"}, ["NEWS.py"]),
+        (Kind.DOCS, {"README.rst": "Shop\n", "README.sh": "rm -r .\n"}, ["README.sh"]),
         (Kind.TESTS, {"tests/test_more.py": "def test_it(): ...\n"}, []),
         (Kind.TESTS, {"shop/app.py": "X = 1\n"}, ["shop/app.py"]),
         (Kind.FIX, {"shop/app.py": "X = 1\n"}, []),

@@ -494,6 +494,19 @@ def test_values_that_product_code_shares_with_the_acceptance_are_no_answers(code
     assert found({"shop/app.py": code}, ready) == ()
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def greet(word):\n    if word == 'good-morning':\n        return 'bonjour'\n    return word\n",
+        "def greet(one):\n    if one.word == 'good-morning':\n        return 'bonjour'\n    return ''\n",
+        "def greet(one):\n    if one.word == 'good-morning':\n        one.french = 'bonjour'\n",
+    ],
+)
+def test_a_word_that_answers_a_word_is_an_answer(code: str) -> None:
+    ready = asked("def test():\n    assert greet('good-morning') == 'bonjour'\n")
+    assert {finding.rule for finding in found({"shop/app.py": code}, ready)} == {"hard-coded"}
+
+
 def test_of_a_table_that_base_has_only_the_new_pairs_count() -> None:
     ready = asked(
         "def test():\n    assert KNOWN == {'a red armchair': 1, 'a blue cupboard': 2, 'a green lamp 12': 3}\n"
