@@ -695,11 +695,14 @@ def add_person(
         ),
     ] = None,
     days: Annotated[float | None, typer.Option(min=0, help="Default: until it is revoked")] = None,
+    with_token: Annotated[
+        bool, typer.Option("--token", help="Print a token, too: for the API, and for while the name is locked")
+    ] = False,
 ) -> None:
     """Let somebody sign in at the desk by name; the password comes from a prompt or from stdin."""
     from station import people
 
-    people.add(name, role or [], days)
+    people.add(name, role or [], days, with_token)
 
 
 @person.command("password")

@@ -16,18 +16,16 @@ from station import api
 
 def add(name: str, roles: Collection[str], days: float | None, repositories: Collection[str] = ()) -> None:
     """Print the value of a new token on stdout, and what it is on stderr."""
-    made, value = _made(name, roles, days, repositories)
-    until = f"until {made.expires_at:%Y-%m-%d %H:%M} UTC" if made.expires_at else "until it is revoked"
-    print(f"{made.name} may {', '.join(made.roles)} {until}. This is shown once:", file=sys.stderr, flush=True)
+    new, value = made(name, roles, days, repositories)
+    until = f"until {new.expires_at:%Y-%m-%d %H:%M} UTC" if new.expires_at else "until it is revoked"
+    print(f"{new.name} may {', '.join(new.roles)} {until}. This is shown once:", file=sys.stderr, flush=True)
     print(value)
 
 
-def made(name: str, roles: Collection[str], days: float | None) -> Token:
-    """A new token whose value nobody has: its person has a password."""
-    return _made(name, roles, days, ())[0]
-
-
-def _made(name: str, roles: Collection[str], days: float | None, repositories: Collection[str]) -> tuple[Token, str]:
+def made(
+    name: str, roles: Collection[str], days: float | None, repositories: Collection[str] = ()
+) -> tuple[Token, str]:
+    """A new token, and its value. Raises InputError for one that cannot be."""
     unknown = sorted(set(roles) - set(Role))
     if unknown:
         raise InputError(f"there is no role {unknown[0]!r}: give one or more of {', '.join(Role)}")

@@ -7,6 +7,8 @@ somebody has, in time and in rows, and is answered in the same words.
 
 import functools
 import hashlib
+import hmac
+import secrets
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from sqlmodel import Session, col
 
 from blocks.ledger.database import transaction
 from blocks.ledger.rows import PasswordRow, SignInRow
-from blocks.ledger.tokens import valid
+from blocks.ledger.tokens import PREFIX, valid
 from domain.access import Token
 from domain.errors import InputError
 from domain.policy.reviewers import canonical_name
@@ -32,6 +34,16 @@ TRIES, LOCKED_S = 10, 900.0
 """After so many tries of one name in a row without a right one, it is locked for so long."""
 _HASHER = PasswordHasher()
 """argon2id by the second choice of RFC 9106: 64 MiB, three passes."""
+
+
+class Known(NamedTuple):
+    """Who has shown a name and its password."""
+
+    token: Token
+    version: str
+    """Of the password that was shown: see `Passwords.version`."""
+    browser: str
+    """For the browser to keep: with it, this name is counted for itself there, whoever else tries it elsewhere."""
 
 
 class Passwords(NamedTuple):
@@ -55,33 +67,44 @@ class Passwords(NamedTuple):
                 session.delete(tried)
             return row.token()
 
-    def of(self, name: str, password: str) -> Token | None:
-        """Whose password this is; None if it is not, if nobody has this name, or if it was tried too often. The three
-        take the same time. A try counts before it is looked at, so many at once are no more than many in a row."""
-        is_locked = self._count(name)
-        with self._open() as session:
-            row = valid(session, name, datetime.now(UTC))
-            known = session.get(PasswordRow, row.id) if row else None
-            token, kept = (row.token(), known.hash) if row and known else (None, _nobodys())
+    def of(self, name: str, password: str, browser: str = "") -> Known | None:
+        """Whose password this is; None if it is not, if nobody has this name, or if it was tried too often: by all
+        together, or by a `browser` that this name has signed in with before. The three take the same time. A try
+        counts before it is looked at, so many at once are no more than many in a row."""
+        token, kept = self._kept(name)
+        key = _key(f"{name}\0{browser}") if token and _is_known(kept, browser) else _key(name)
+        is_locked = self._count(key)
         if not _is(kept, password) or token is None or is_locked:
             return None
         with self._open(write=True) as session:
-            if tried := session.get(SignInRow, _key(name)):
+            if tried := session.get(SignInRow, key):
                 session.delete(tried)
-        return token
+        return Known(token, _version(kept), _browser(kept, secrets.token_urlsafe(16)))
 
-    def since(self, token_id: str) -> float | None:
-        """When this person's password was set, as Unix time; None if there is none."""
+    def knows(self, name: str, browser: str) -> bool:
+        """Whether this person has signed in with this browser before, by the password that counts now."""
+        token, kept = self._kept(name)
+        return token is not None and _is_known(kept, browser)
+
+    def version(self, token_id: str) -> str:
+        """Another one with each password that is set; empty if there is none."""
         with self._open() as session:
             row = session.get(PasswordRow, token_id)
-            return row.since if row else None
+            return _version(row.hash) if row else ""
 
-    def _count(self, name: str) -> bool:
-        """Note a try. Whether the name is locked already."""
+    def _kept(self, name: str) -> tuple[Token | None, str]:
+        """Who has this name and a password, and what is kept of it; of nobody, something that costs as much to try."""
+        with self._open() as session:
+            row = valid(session, name, datetime.now(UTC))
+            known = session.get(PasswordRow, row.id) if row else None
+            return (row.token(), known.hash) if row and known else (None, _nobodys())
+
+    def _count(self, key: str) -> bool:
+        """Note a try. Whether there were too many already."""
         now = self.clock()
         with self._open(write=True) as session:
             session.connection().execute(delete(SignInRow).where(col(SignInRow.last_at) < now - LOCKED_S))
-            row = session.get(SignInRow, _key(name)) or SignInRow(name=_key(name), tries=0, last_at=now)
+            row = session.get(SignInRow, key) or SignInRow(name=key, tries=0, last_at=now)
             if row.tries >= TRIES:
                 return True  # and stays locked no longer for it: else anybody could keep somebody out for ever
             row.tries, row.last_at = row.tries + 1, now
@@ -99,6 +122,8 @@ def why_no_password(name: str, password: str) -> str | None:
     plain = _normal(password)
     if not LEAST <= len(plain) <= MOST:
         return f"a password has {LEAST} to {MOST} characters: several words are easy to keep in mind"
+    if plain.startswith(PREFIX):
+        return f"a password does not begin with {PREFIX}: the desk would take it for a token"
     if canonical_name(name) in plain.casefold() or len(set(plain)) < 5:
         return "a password does not contain its person's name, and is more than a few characters again and again"
     return None
@@ -109,6 +134,20 @@ def _is(kept: str, password: str) -> bool:
         return _HASHER.verify(kept, _normal(password[: MOST + 1]))
     except (VerifyMismatchError, InvalidHashError):
         return False
+
+
+def _version(kept: str) -> str:
+    return hashlib.sha256(kept.encode()).hexdigest()
+
+
+def _browser(kept: str, nonce: str) -> str:
+    """Signed by what is kept of the password, salt included: nobody makes one who has not read the database."""
+    return f"{nonce}.{hmac.new(kept.encode(), f'browser {nonce}'.encode(), hashlib.sha256).hexdigest()}"
+
+
+def _is_known(kept: str, browser: str) -> bool:
+    nonce = browser.partition(".")[0]
+    return nonce.isascii() and hmac.compare_digest(_browser(kept, nonce).encode(), browser.encode("utf-8", "replace"))
 
 
 @functools.cache

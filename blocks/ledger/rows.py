@@ -114,7 +114,7 @@ class SignInRow(SQLModel, table=True):
 
     __tablename__ = "lockgate_sign_ins"
 
-    name: str = Field(primary_key=True, description="SHA-256 of the name")
+    name: str = Field(primary_key=True, description="SHA-256 of the name, or of the name and a browser")
     tries: int
     last_at: float = Field(description="Unix seconds")
 

@@ -39,7 +39,7 @@ from station.door.reading import MAX_BODY, Denied
 from station.door.table import ANSWERS, MAY_HOLD, STARTS
 
 R = TypeVar("R")
-COOKIE, BEFORE = "lockgate_desk", "lockgate_desk_form"
+COOKIE, BEFORE, BROWSER = "lockgate_desk", "lockgate_desk_form", "lockgate_desk_browser"
 WITHIN = re.compile(r"/desk/(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]*")
 """Where somebody is sent after signing in: pages of the desk, and nothing that a browser could read otherwise."""
 SCREENS = (
@@ -287,10 +287,10 @@ class Desk:
         session = self.sessions.find(value, place)
         if session is None:
             return None
-        token, since = await self._guests.look(
-            lambda tokens: (tokens.with_id(session.token_id), Passwords(tokens.url).since(session.token_id))
+        token, version = await self._guests.look(
+            lambda tokens: (tokens.with_id(session.token_id), Passwords(tokens.url).version(session.token_id))
         )
-        is_older = since is not None and session.began < since
+        is_older = version != session.version
         if token is None or is_older or token.why_not(datetime.now(UTC)) is not None:
             self.sessions.end(value)
             return None
@@ -321,17 +321,22 @@ class Desk:
                 raise Denied(401, "give your password or your token")
             name = form.get("name", "").strip()[: MAX_VALUE + 1]
             if name and not value.startswith(PREFIX):
-                token = await self._guests.of_person(name, form["token"], address)
+                browser = forms.cookies_of(request.headers).get(BROWSER, "")[:MAX_VALUE]
+                token, version, browser = await self._guests.of_person(name, form["token"], address, browser)
             else:
-                token = await self._guests.of_value(value, address)
+                token, browser = await self._guests.of_value(value, address), ""
+                version = await self._guests.look(lambda tokens: Passwords(tokens.url).version(token.id))
         except Denied as no:
             return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
-        value, session = self.sessions.begin(token.id)
+        value, session = self.sessions.begin(token.id, version)
         if token.sees_all_briefs:
             self.books.team()  # for its page: a large ledger takes seconds the first time
         desk = f"/desk/{session.place}"
         answer = _redirect(desk + _within(form.get("next", "")).removeprefix("/desk"))
-        answer.headers.append("set-cookie", forms.cookie(COOKIE, value, desk, secure=_is_secure(request)))
+        secure = _is_secure(request)
+        if browser:
+            answer.headers.append("set-cookie", forms.cookie(BROWSER, browser, "/desk/sign-in", secure=secure, days=90))
+        answer.headers.append("set-cookie", forms.cookie(COOKIE, value, desk, secure=secure))
         return answer
 
     def _ask_token(self, request: Request, nonce: str, asked: str, wrong: str = "", status: int = 200) -> Response:

@@ -55,6 +55,8 @@ def cookies_of(headers: Headers) -> dict[str, str]:
     return {name: values[0] for name, values in found.items() if len(values) == 1}
 
 
-def cookie(name: str, value: str, path: str, *, secure: bool, ends: bool = False) -> str:
-    """A `Set-Cookie` that no script reads and no other site sends, for a path and what is below it."""
-    return f"{name}={value}; Path={path}; HttpOnly; SameSite=Strict{'; Secure' * secure}{'; Max-Age=0' * ends}"
+def cookie(name: str, value: str, path: str, *, secure: bool, ends: bool = False, days: int = 0) -> str:
+    """A `Set-Cookie` that no script reads and no other site sends, for a path and what is below it; until the browser
+    ends, or for so many days."""
+    age = f"; Max-Age={days * 86_400}" if ends or days else ""
+    return f"{name}={value}; Path={path}; HttpOnly; SameSite=Strict{'; Secure' * secure}{age}"

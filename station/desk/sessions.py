@@ -22,8 +22,8 @@ class Session(NamedTuple):
     """What its addresses have after `/desk/`. Cookies know no port: a browser would send one of `/desk` to whatever
     listens on another port of this host, such as a release. Only this browser knows this place."""
     until: float
-    began: float
-    """As Unix time: a password that was set since ends it."""
+    version: str
+    """Of the person's password when it began: another one ends it."""
 
 
 class Sessions:
@@ -34,7 +34,7 @@ class Sessions:
         self._secret = secrets.token_bytes(32)
         self._known: dict[str, Session] = {}
 
-    def begin(self, token_id: str) -> tuple[str, Session]:
+    def begin(self, token_id: str, version: str = "") -> tuple[str, Session]:
         """The value of a new cookie, and its session; both were never seen before."""
         now = self._clock()
         self._known = {key: one for key, one in self._known.items() if one.until > now}
@@ -45,7 +45,7 @@ class Sessions:
             del self._known[next(iter(self._known))]
         value = secrets.token_urlsafe(32)
         csrf, place = secrets.token_urlsafe(32), f"at-{secrets.token_urlsafe(32)}"
-        session = Session(token_id, csrf, place, now + HOURS * 3600, time.time())
+        session = Session(token_id, csrf, place, now + HOURS * 3600, version)
         self._known[_hashed(value)] = session
         return value, session
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from blocks.ledger.passwords import Passwords
+from blocks.ledger.passwords import Known, Passwords
 from blocks.ledger.tokens import Tokens
 from domain.access import Token
 from domain.errors import LedgerError, LockgateError
@@ -26,7 +26,7 @@ UNKNOWN = "who are you? Show a token: Authorization: Bearer TOKEN, or Basic with
 
 WRONG = (
     "this is not a name with its password. After ten wrong tries of a name in a row even the right one waits a quarter "
-    "of an hour; a token opens the desk meanwhile"
+    "of an hour; a token, or a browser that this name has signed in with before, opens the desk meanwhile"
 )
 
 
@@ -61,21 +61,24 @@ class Guests:
             raise Denied(401, f"this token {why}")
         return token
 
-    async def of_person(self, name: str, password: str, address: str) -> Token:
+    async def of_person(self, name: str, password: str, address: str, browser: str = "") -> Known:
         """Whose name and password these are. Raises Denied in the same words for a wrong password, a name that nobody
-        has, and one that is locked. Passwords are guessed: after many wrong ones from an address none is looked at."""
-        if self._is_slowed(address):
-            raise Denied(429, "too many tries from your address: wait a minute")
+        has, and one that is locked. Passwords are guessed: after many wrong ones from an address none is looked at,
+        but from a browser that this name has signed in with before, which has a count of its own."""
         try:
-            token = await asyncio.get_running_loop().run_in_executor(
-                self._slow, lambda: Passwords(self.tokens().url).of(name, password)
+            slowed = self._is_slowed(address)
+            is_own = slowed and await self.look(lambda tokens: Passwords(tokens.url).knows(name, browser))
+            if slowed and not is_own:
+                raise Denied(429, "too many tries from your address: wait a minute")
+            known = await asyncio.get_running_loop().run_in_executor(
+                self._slow, lambda: Passwords(self.tokens().url).of(name, password, browser)
             )
         except LedgerError as err:
             raise Denied(503, f"names cannot be looked up now: {err}") from err
-        if token is None:
+        if known is None:
             self._note(address)
             raise Denied(401, WRONG)
-        return token
+        return known
 
     async def look(self, ask: Callable[[Tokens], R]) -> R:
         """What the tokens' ledger says, in threads of its own: who waits for a server keeps nobody from being known."""

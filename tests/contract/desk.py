@@ -142,7 +142,7 @@ class Browser:
         return [("cookie", told)] if told else []
 
     def _kept(self, answer: Answer) -> Answer:
-        if said := answer.headers.get("set-cookie"):
+        for said in answer.cookies:
             name, _, value = said.partition(";")[0].partition("=")
             self.cookies[name] = value
             self.paths[name] = re.findall(r"Path=([^;]+)", said)[0]

@@ -50,6 +50,8 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     content: bytes
+    cookies: tuple[str, ...] = ()
+    """Each `Set-Cookie`, of which there may be several."""
 
     @property
     def told(self) -> Any:
@@ -187,7 +189,8 @@ async def _call(app: Door, scope: dict[str, Any], content: bytes) -> Answer:
 
     await app(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return Answer(sent[0]["status"], headers, b"".join(part.get("body", b"") for part in sent[1:]))
+    cookies = tuple(value.decode() for name, value in sent[0]["headers"] if name == b"set-cookie")
+    return Answer(sent[0]["status"], headers, b"".join(part.get("body", b"") for part in sent[1:]), cookies)
 
 
 def basic(text: str) -> tuple[str, str]:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from click.testing import Result
+from typer.testing import CliRunner
 
 from blocks.ledger import passwords
 from blocks.ledger.passwords import LOCKED_S, TRIES, Passwords
 from blocks.ledger.tokens import Tokens
 from domain.access import Role
 from domain.errors import InputError
-from station import api
+from station import api, cli
 from tests.contract.desk import Browser, FakeDesk
 
 GOOD, OTHER = "four plain old words", "another five plain old words"
@@ -45,8 +47,8 @@ def _later(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("desk").now += 1000
 
 
-def sign_in(desk: FakeDesk, name: str, password: str, address: str = "192.0.2.1") -> tuple[int, Browser, str]:
-    browser = Browser(desk)
+def sign_in(desk: FakeDesk, name: str, password: str, again: Browser | None = None) -> tuple[int, Browser, str]:
+    browser = again or Browser(desk)
     browser.get("/desk/sign-in")
     answer = browser.send("/desk/sign-in", {"name": name, "token": password})
     return answer.status, browser, browser.page
@@ -134,6 +136,61 @@ def test_from_one_address_few_are_tried_and_then_none_is_looked_at(desk: FakeDes
     assert sign_in(desk, "ann", GOOD)[0] in (302, 303)
 
 
+def test_nobody_keeps_a_person_out_of_a_browser_that_signed_in_before(desk: FakeDesk) -> None:
+    desk.tokens.add("bob", {Role.REVIEW})
+    Passwords(desk.tokens.url).set("bob", GOOD)
+    (_, ann, _), (_, bob, _) = sign_in(desk, "ann", GOOD), sign_in(desk, "bob", GOOD)
+    for _ in range(TRIES):
+        assert sign_in(desk, "ann", OTHER)[0] == 401
+    assert sign_in(desk, "ann", GOOD)[0] == 429, "behind a proxy all have one address"
+    assert sign_in(desk, "ann", GOOD, ann)[0] in (302, 303), "but not a browser that is known"
+    assert sign_in(desk, "ann", GOOD, bob)[0] == 429, "that of somebody else is not"
+    desk.now += 61
+    assert sign_in(desk, "ann", GOOD)[0] == 401, "the name is locked still"
+    for _ in range(TRIES):
+        assert sign_in(desk, "ann", OTHER, ann)[0] == 401
+    assert sign_in(desk, "ann", GOOD, ann)[0] == 401, "a known browser does not guess more often than others"
+    Passwords(desk.tokens.url).set("ann", GOOD)
+    mine = Passwords(desk.tokens.url)
+    assert not mine.knows("ann", ann.cookies["lockgate_desk_browser"]), "another password forgets every browser"
+    assert not any(mine.knows(name, given) for name in ("ann", "nobody") for given in ("", ".", "é.x", "a.b"))
+
+
+def test_a_session_of_a_password_that_was_shown_before_it_changed_ends(
+    desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Passwords.of
+
+    def late(self: Passwords, *given: str) -> passwords.Known | None:
+        found = real(self, *given)
+        monkeypatch.setattr(Passwords, "of", real)
+        self._replace(clock=lambda: 0.0).set("ann", OTHER)  # on a machine whose clock is behind
+        return found
+
+    monkeypatch.setattr(Passwords, "of", late)
+    _, ann, _ = sign_in(desk, "ann", GOOD)
+    assert ann.get("/desk/").status in (302, 303)
+    _, ann, _ = sign_in(desk, "ann", OTHER)
+    by_token = Browser(desk)
+    by_token.sign_in(desk.value[Role.REVIEW])
+    assert ann.get("/desk/").status == by_token.get("/desk/").status == 200
+    Passwords(desk.tokens.url, lambda: 0.0).set("ann", GOOD)
+    assert ann.get("/desk/").status in (302, 303), "whatever the clocks say"
+
+
+def test_a_person_is_added_with_a_token_if_that_is_wanted(desk: FakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "ledger_url", lambda: desk.tokens.url)
+
+    def added(*given: str) -> Result:
+        return CliRunner().invoke(cli.app, ["person", "add", *given], input=f"{GOOD}\n")
+
+    with_one = added("kim", "--role", "review", "--token")
+    found = desk.tokens.of(with_one.stdout.strip())
+    assert found and found.name == "kim" and Passwords(desk.tokens.url).of("kim", GOOD) is not None
+    assert "by name, and may review" in added("lee", "--role", "review").stdout
+    assert "leave out --role, --days and --token" in str(added("lee", "--token").exception)
+
+
 def test_another_password_ends_every_session(desk: FakeDesk) -> None:
     _, ann, _ = sign_in(desk, "ann", GOOD)
     assert ann.get("/desk/").status == 200
@@ -145,7 +202,9 @@ def test_another_password_ends_every_session(desk: FakeDesk) -> None:
     assert again.get("/desk/").status == 200
 
 
-@pytest.mark.parametrize("password", ["short", "x" * 201, "ann and some words", "ababababababab", ""])
+@pytest.mark.parametrize(
+    "password", ["short", "x" * 201, "ann and some words", "ababababababab", "", "lockgate_some plain words"]
+)
 def test_what_is_no_password(desk: FakeDesk, password: str) -> None:
     with pytest.raises(InputError, match="a password"):
         Passwords(desk.tokens.url).set("ann", password)
