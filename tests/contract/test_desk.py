@@ -473,7 +473,9 @@ def test_a_review_shows_the_change_that_was_judged_and_nothing_of_it_is_html(des
 def test_the_change_stands_side_by_side_if_that_is_asked_for(desk: FakeDesk, change: Change) -> None:
     ann = _waits(desk)
     assert ann.get(f"/desk/review/{RUN}").status == 200
-    assert f'href="/desk/review/{RUN}?view=side-by-side"' in ann.page and 'class="diff split"' not in ann.page
+    assert (
+        f'data-keeps href="/desk/review/{RUN}?view=side-by-side"' in ann.page and 'class="diff split"' not in ann.page
+    )
     one = ann.page
     assert ann.get(f"/desk/review/{RUN}?view=side-by-side").status == 200
     assert 'class="diff split"' in ann.page and f'href="/desk/review/{RUN}"' in ann.page

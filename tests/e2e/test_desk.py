@@ -88,6 +88,38 @@ def test_a_change_is_opened_while_lines_of_any_file_are_in_view(
     page.close()
 
 
+def test_what_was_typed_goes_along_to_the_other_view_once(chromium: Browser) -> None:
+    page, script = chromium.new_page(), (STATIC / "desk.js").read_text()
+    body = """<a data-keeps href="/{}">the other view</a><table><tr><td><button type="button" data-at="at:a.py:3"
+        aria-label="Comment at line 3">3</button></td></tr></table>
+        <form id="answer"><input type="hidden" name="mark" value="m">
+        <input type="radio" name="decision" value="reject"><textarea id="comment" name="comment"></textarea></form>
+        <script>{}</script>"""
+    page.route(
+        "http://desk.test/**",
+        lambda route: route.fulfill(
+            content_type="text/html", body=body.format("two" if route.request.url.endswith("one") else "one", script)
+        ),
+    )
+    page.goto("http://desk.test/one")
+    page.click("button[data-at]")
+    page.keyboard.type("why three?")
+    page.fill("#comment", "read")
+    page.check("input[value=reject]")
+
+    def typed() -> list[object]:
+        at = page.locator("textarea.at")
+        return [at.count() and at.input_value(), page.input_value("#comment"), page.is_checked("input[value=reject]")]
+
+    for place in ("two", "one"):
+        page.click("a")
+        page.wait_for_url(f"http://desk.test/{place}")
+        assert typed() == ["why three?", "read", True]
+    page.goto("http://desk.test/two")
+    assert typed() == [0, "", False], "another look begins empty"
+    page.close()
+
+
 def test_a_hostile_change_is_read_and_approved_by_keyboard(station: Station, tmp_path: Path, chromium: Browser) -> None:
     at = repository(tmp_path / "sums.git", {**FILES, "lockgate.toml": f"{SETTINGS}[review]\nsigned_in = true\n"})
     mounts = tmp_path / "agents"

@@ -43,13 +43,10 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-document.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-at]");
-  const form = document.getElementById("answer");
-  if (!button || !form) return;
+function commentAt(button) {
   const row = button.closest("tr");
   const known = all("textarea.at").find((one) => one.name === button.dataset.at);
-  if (known) return known.focus();
+  if (known) return known;
   const added = document.createElement("tr");
   const cell = document.createElement("td");
   const text = document.createElement("textarea");
@@ -61,8 +58,31 @@ document.addEventListener("click", (event) => {
   cell.append(text);
   added.append(cell);
   row.after(added);
-  text.focus();
+  return text;
+}
+
+const form = document.getElementById("answer");
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-at]");
+  if (button && form) commentAt(button).focus();
+  if (event.target.closest("a[data-keeps]") && form?.elements.mark) keep();
 });
+
+// The same change in one column or side by side is another page: what was typed for this question goes along, once.
+function keep() {
+  const typed = [...new FormData(form)].filter(([name]) => name === "comment" || name === "decision" || name.startsWith("at:"));
+  sessionStorage.setItem(`typed ${form.elements.mark.value}`, JSON.stringify(typed));
+}
+if (form?.elements.mark) {
+  const key = `typed ${form.elements.mark.value}`;
+  for (const [name, value] of JSON.parse(sessionStorage.getItem(key) || "[]")) {
+    const button = all("button[data-at]").find((one) => one.dataset.at === name);
+    if (name === "decision") all("input[name=decision]").forEach((one) => { one.checked ||= one.value === value && !one.disabled; });
+    else if (name === "comment") document.getElementById("comment").value = value;
+    else if (button) commentAt(button).value = value;
+  }
+  sessionStorage.removeItem(key);
+}
 
 // That the page was shown, and that lines of the change were in view for a second, is noted once each: a team sees by it
 // whether changes are read. It decides nothing. Pages that nobody sees, such as those a browser reads ahead, note nothing.
