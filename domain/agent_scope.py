@@ -28,7 +28,9 @@ class AgentScope(Value):
     environments: tuple[str, ...] = Field((), description="Where its changes may be released to; empty: anywhere")
     kinds: tuple[Kind, ...] = Field((), description="Kinds of task that it may be given; empty: all")
     usd_per_week: float | None = Field(
-        None, ge=0, description="What its model calls may cost from Monday to Sunday (UTC), all tasks together"
+        None,
+        ge=0,
+        description="What its model calls may cost from Monday to Sunday (UTC), all tasks of a ledger together",
     )
 
     @property
