@@ -59,7 +59,7 @@ def _round(workshop_name: str) -> list[str]:
             lambda: expire_reviews(client, shop),
             lambda: expire_pushes(client, shop),
             lambda: open_windows(client, shop),
-            lambda: plant(shop),
+            lambda: daily(f"planted-{workshop_name}", lambda: plant(shop), 3600) if shop.planted.per_week else [],
             lambda: seal_rest(shop),
             lambda: daily("pruned", lambda: prune(shop)),
             lambda: daily(f"team-{workshop_name}", lambda: show_team(shop)),
@@ -133,10 +133,10 @@ def open_windows(client: SyncPrefectClient, shop: Workshop) -> list[str]:
     return done
 
 
-def daily(mark: str, duty: Callable[[], list[str]]) -> list[str]:
-    """Once a day on this machine: to see what is needed, the whole ledger is read."""
+def daily(mark: str, duty: Callable[[], list[str]], every_s: float = 86_400) -> list[str]:
+    """Once a day on this machine, or as often as that: to see what is needed, the whole ledger is read."""
     done_at = home() / mark
-    if done_at.exists() and time.time() - done_at.stat().st_mtime < 86_400:
+    if done_at.exists() and time.time() - done_at.stat().st_mtime < every_s:
         return []
     done = duty()
     done_at.touch()

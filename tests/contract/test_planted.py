@@ -1,6 +1,8 @@
 """Planted faults: put before a reviewer now and then, told at once, and nothing that could ever be merged."""
 
+import os
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ from domain.project import ProjectSettings
 from domain.records import sentence_of
 from domain.review_health import health
 from domain.task import Answer, Approval, Attempt, Merged, Prepared, Question
+from flows.housekeeping import daily
 from station import api
 from tasks.people.planting import plant
 from tests.contract.desk import Browser, FakeDesk
@@ -176,3 +179,18 @@ def _refs(folder: Path, at: Path) -> list[str]:
     places = [at, *(path.parent for path in (folder / "forge").rglob("HEAD") if (path.parent / "objects").is_dir())]
     asked = ["git", "cat-file", "--batch-all-objects", "--batch-check"]
     return [subprocess.run(asked, cwd=place, capture_output=True, check=True, text=True).stdout for place in places]
+
+
+def test_whether_one_is_due_is_looked_at_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    asked: list[str] = []
+
+    def look() -> list[str]:
+        asked.append("looked")
+        return []
+
+    for age_s in (0, 10, 3500, 3700):
+        if (mark := tmp_path / "planted-default").exists():
+            os.utime(mark, (time.time() - age_s,) * 2)
+        daily("planted-default", look, 3600)
+    assert asked == ["looked"] * 2
