@@ -33,6 +33,7 @@ class Suite(Value):
     problem: str | None = Field(None, description="Why the run itself cannot be believed")
     runner: str = Field("", description="What ran the tests, as it was read: pytest, unittest, …, exit code")
     canaries: dict[str, str] = Field({}, description="The platform's own tests among them → how each ended")
+    rewritten: tuple[str, ...] = Field((), description="On base: files of the tests that the run itself writes anew")
     output: str = Field("", description="Digest in the store of the full output")
     sandbox: str = ""
     seconds: float = 0.0

@@ -91,8 +91,9 @@ class _Bench:
         """The suite of `tree`, by default of the change. Raises InputError if it cannot be opened or set up."""
         prepared, tree = (self.mine, self.head) if tree is None else (self._prepared, tree)
         canaries = prepared.baseline.canaries if prepared.baseline else {}
+        rewritten = prepared.baseline.rewritten if prepared.baseline else ()
         opened = rooms(self._shop, prepared, tree)
-        ask = Ask(canaries, only, without, self.base)
+        ask = Ask(canaries, only, without, self.base, rewritten)
         suite = run_suite(self._shop, tree, prepared.brief, prepared.settings, opened, ask, self.shown)
         self._took.append(suite.seconds)
         return suite

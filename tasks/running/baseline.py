@@ -16,7 +16,7 @@ from tasks.room.room import passport_of, toolchain_of
 from tasks.running.runners import can_choose
 from tasks.running.suite import locked, rooms, run_suite
 
-_MADE = "with canaries, checks line by line, and what acceptance files hide"
+_MADE = "with canaries, checks line by line, what acceptance files hide, and what the run rewrites"
 """How baselines are made; one that was made otherwise is made again."""
 
 
@@ -87,6 +87,7 @@ def with_hidden(suite: Suite, rest: Suite, hiding: tuple[str, ...], acceptance: 
             },
             "checks": suite.checks,
             "problems": suite.problems,
+            "rewritten": tuple(sorted({*suite.rewritten, *rest.rewritten})),
             "output": suite.output,
             "seconds": round(suite.seconds + rest.seconds, 3),
         }

@@ -248,6 +248,8 @@ class Ask(NamedTuple):
     """Test files to leave out."""
     base: Tree | None = None
     """What says how the runner is guarded; None: the tree under test, which is base then."""
+    rewritten: tuple[str, ...] = ()
+    """Files of the tests that base's own run writes anew, such as tests/_version.py: no change does that."""
 
 
 def run_suite(
@@ -275,12 +277,14 @@ def run_suite(
         "types": settings.types,
     }
     tests, checks = abreast(
-        functools.partial(_run_tests, run, settings, opened, {} if is_base else tree),
+        functools.partial(_run_tests, run, settings, opened, tree),
         functools.partial(
             run_checks, {} if ask.only else commands, tree, settings, opened, product=(ACCEPTANCE_COMMAND,)
         ),
     )
-    (done, report, seen, problem, kind, seconds), said = tests.result(), checks.result()
+    (done, report, seen, problem, rewritten, kind, seconds), said = tests.result(), checks.result()
+    if not problem and not is_base and (other := [path for path in rewritten if path not in ask.rewritten]):
+        problem = f"files of the tests were changed while they ran: {', '.join(other[:5])}"
     due = run.canaries.due if run.canaries else {}
     wanted = ask.canaries or due
     if isinstance(run.canaries, ProgramCanaries):  # a package that the change takes out has none; its tests are missed
@@ -300,6 +304,7 @@ def run_suite(
         problem=problem and shown(problem),
         runner=report.runner or run.name,
         canaries=seen,
+        rewritten=rewritten if is_base else (),
         output=shop.store.put(shown(output + said.output).encode("utf-8", "replace")),
         sandbox=kind,
         seconds=round(seconds + said.seconds, 3),
@@ -307,18 +312,19 @@ def run_suite(
 
 
 class _Ran(NamedTuple):
-    """What one run of the tests left: `_read`'s three, the kind of sandbox, and the seconds that it was open."""
+    """What one run of the tests left: `_read`'s three, what `_rewritten` says, the kind of sandbox, and the seconds
+    that it was open."""
 
     done: Completed
     report: Report
     canaries: dict[str, str]
     problem: str | None
+    rewritten: tuple[str, ...]
     kind: str
     seconds: float
 
 
 def _run_tests(run: Run, settings: ProjectSettings, opened: Rooms, tree: Tree) -> _Ran:
-    """`tree`: what is run, if its tests' files must be the same afterwards."""
     with a_place():
         started = time.monotonic()
         with opened() as workspace:
@@ -329,12 +335,11 @@ def _run_tests(run: Run, settings: ProjectSettings, opened: Rooms, tree: Tree) -
                 raise InputError(f"the platform's tests cannot be put beside the project's: {err}") from err
             done = workspace.run(run.argv, timeout_s=settings.test_timeout_s, env=run.env)
             report, seen, problem = _read(workspace, run, done)
-            if not problem and (other := _rewritten(workspace, report, tree)):
-                problem = f"files of the tests were changed while they ran: {', '.join(other[:5])}"
+            rewritten = () if problem else _rewritten(workspace, report, tree)
             if run.canaries and problem:
                 problem = problem.replace(run.canaries.nonce, "canary")
             kind = workspace.kind
-        return _Ran(done, report, seen, problem, kind, time.monotonic() - started)
+        return _Ran(done, report, seen, problem, rewritten, kind, time.monotonic() - started)
 
 
 def _read(workspace: Workspace, run: Run, done: Completed) -> tuple[Report, dict[str, str], str | None]:
@@ -367,7 +372,7 @@ def _read(workspace: Workspace, run: Run, done: Completed) -> tuple[Report, dict
 _CODE = re.compile(r".*\.(?:py|[cm]?[jt]sx?|go|rs)")
 
 
-def _rewritten(workspace: Workspace, report: Report, tree: Tree) -> list[str]:
+def _rewritten(workspace: Workspace, report: Report, tree: Tree) -> tuple[str, ...]:
     """Files of the tests that ran, and code beside them, that are others now: a product can write them anew before
     they are loaded."""
     ran = {test.split("::")[0] for test in report.cases} & tree.keys()
@@ -381,7 +386,7 @@ def _rewritten(workspace: Workspace, report: Report, tree: Tree) -> list[str]:
             except AgentError:  # it is larger now
                 is_same = False
             changed += [] if is_same else [path]
-    return changed
+    return tuple(changed)
 
 
 _APART = ("tests/**", "test/**", "**/tests/**", "**/test/**", "**/__tests__/**")

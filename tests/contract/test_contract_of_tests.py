@@ -89,7 +89,8 @@ class Bench:
         base, head = tree(BASE), tree({**BASE, **files})
         contract = locked(base, told, self.settings)
         own = [path for path in own_tests(head, base, contract, self.settings) if path not in base]
-        ask = Ask((like.canaries if like else {}), without=tuple(own))
+        known = like or Suite(cases={}, exit_code=0)
+        ask = Ask(known.canaries, without=tuple(own), rewritten=known.rewritten)
         return self.run(under_contract(head, base, contract, told), told, ask)
 
 
@@ -265,6 +266,20 @@ def test_product_code_that_reaches_into_the_test_process_is_not_believed(bench: 
     suite = bench.change({"shop/app.py": BAD + "\n\n" + code})
     assert suite.problem and re.search(reason, suite.problem), (suite, bench.outputs)
     assert "tests-did-not-run" in {finding.rule for finding in apply(RAN_RULES, Ran(suite, suite))}
+
+
+def test_what_the_tests_of_base_write_anew_is_no_change_of_theirs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = "from pathlib import Path\n\nat = Path('tests/_version.py')\nat.write_text(at.read_text() + '#\\n')\n"
+    monkeypatch.setitem(BASE, "tests/_version.py", "VERSION = 1\n")
+    monkeypatch.setitem(BASE, "tests/test_app.py", f"{writes}{BASE['tests/test_app.py']}")
+    base = bench.base()
+    assert (base.problem, base.rewritten) == (None, ("tests/_version.py",))
+    assert bench.change({"shop/app.py": GOOD}, like=base).problem is None
+    code, reason = PRODUCT["a test's file written anew before it is loaded"]
+    seen = bench.change({"shop/app.py": f"{GOOD}\n\n{code}"}, like=base)
+    assert seen.problem and reason in seen.problem
 
 
 # --- hostile: what configures the run is not taken from the change
