@@ -60,6 +60,8 @@ def _short(commit: str | None) -> str:
 def _prepared(body: Body) -> str:
     if body["refusals"]:
         return f"brief refused: {body['refusals'][0]}"
+    if body.get("unfit"):
+        return f"{body['brief']['change']} is no attempt as it stands: {body['unfit']}"
     stands = standing(Prepared.model_validate(body)).sentence
     prepared = f"prepared on base {_short(body['base'])} (settings from {body['settings_source']})"
     return f"{stands}; {prepared}" if stands else prepared

@@ -55,6 +55,7 @@ class Prepared(Value):
     warnings: tuple[str, ...] = ()
     source: str | None = Field(None, description="Where the brief's `change` stood; None: an agent makes the change")
     own_tests: bool = Field(False, description="The brief names no acceptance: the change's own new tests are it")
+    unfit: str = Field("", description="Why what stands at `source` is no attempt, which the next push may mend")
 
     @property
     def asked(self) -> Brief:
@@ -70,6 +71,10 @@ class Plan(Value):
     dependencies: tuple[str, ...] = ()
     migrations: tuple[str, ...] = ()
     questions: tuple[str, ...] = Field((), description="What only a person can answer; the run waits for it")
+
+
+NO_PLAN = Plan(steps=())
+"""Of a change that was made elsewhere."""
 
 
 class Opinion(Value):

@@ -5,7 +5,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from domain.brief import Brief
-from domain.task import Answer, Approval, Attempt, End, Evidence, Feedback, Merged, Plan, Prepared
+from domain.task import NO_PLAN, Answer, Approval, Attempt, End, Evidence, Feedback, Merged, Plan, Prepared
 from flows.race import race
 from flows.report import Passed, end, ended, judged, review_feedback, stuck, turned_back, turned_down
 from tasks.deploy import deploy, first_release
@@ -41,13 +41,13 @@ def _turns(run: str, brief: Brief) -> State:
             return end(run, brief, End.REFUSED, prepared.refusals)
         if why := stuck(prepared, earlier, feedback):
             return end(run, brief, End.GAVE_UP, (why, *feedback[-1].points))
-        if intent is None:
+        if intent is None and not prepared.unfit:
             if declined := base_gate(prepared):
                 return end(run, brief, End.DECLINED, declined)
             first_release(prepared)
             intent = agreed_plan(prepared)
-        passed = race(prepared, intent, turn, feedback, earlier, _gates)
-        through = _through(prepared, passed, intent, earlier) if isinstance(passed, Passed) else passed
+        passed = race(prepared, intent or NO_PLAN, turn, feedback, earlier, _gates)
+        through = _through(prepared, passed, intent or NO_PLAN, earlier) if isinstance(passed, Passed) else passed
         if isinstance(through, list):
             feedback += helped(prepared, through)
             continue

@@ -147,7 +147,7 @@ def commit_attempt(
     author = authors[0] if authors else f"lockgate/{brief.agent}"
     commit, tree_id = shop.forge.commit(brief.repository, prepared.base, tree, message, author)
     changes = shop.forge.changes(brief.repository, prepared.base, commit)
-    given = {file.path: file.content.encode() for file in brief.acceptance.files}
+    given = {} if prepared.own_tests else {file.path: file.content.encode() for file in brief.acceptance.files}
     own = [(added, removed) for path, added, removed in changes if path not in given or _is_other(tree, path, given)]
     return Attempt(
         number=number,

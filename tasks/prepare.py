@@ -20,12 +20,12 @@ from domain.bait import bait_in
 from domain.brief import Brief
 from domain.commands import argv_of, commands_in
 from domain.detect import detect
-from domain.errors import InputError
+from domain.errors import InputError, NotYet
 from domain.paths import is_among, matches
 from domain.policy import lint_brief
-from domain.policy.baseline import base_refusals, base_warnings
+from domain.policy.baseline import base_refusals, base_warnings, proves_nothing
 from domain.policy.by_record import cheapest
-from domain.policy.elsewhere import ACCEPTED_BY_ITSELF, MADE_ELSEWHERE, NO_TESTS, own_tests
+from domain.policy.elsewhere import ACCEPTED_BY_ITSELF, MADE_ELSEWHERE, NO_TESTS, Unfit, own_tests
 from domain.ports import Joined
 from domain.project import ProjectSettings
 from domain.pull_request import PullState
@@ -71,7 +71,17 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         change, own = None, False
         if brief.change:
             change = _stands(shop, run_id, brief, attempt if moved_to else None)
-            brief, own = with_own_tests(brief, tree, shop.forge.join(brief.repository, base, change), settings)
+            try:
+                if not moved_to:
+                    _check_where_it_leads(shop, brief, change)
+                brief, own = with_own_tests(brief, tree, shop.forge.join(brief.repository, base, change), settings)
+            except Unfit as err:
+                unfit = Prepared(
+                    run_id=run_id, brief=brief, base=base, settings=settings, settings_source=source, contract="",
+                    requirements=(), refusals=lint_brief(brief, environments=shop.targets), source=change,
+                    unfit=str(err),
+                )  # fmt: skip
+                return shop.ledger.record(run_id, *PREPARED.at(key), unfit)
         installed = installation(shop, settings, tree)
         settings = with_sources(settings, installed.projects)
         shop.claim_store()
@@ -116,7 +126,9 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     if baseline:
         refusals = base_refusals(brief, settings, baseline, _test_files(tree, settings))
         warnings = (*warnings, *base_warnings(prepared, baseline), *_ended(settings))
-        if refusals:
+        if own and refusals == (proved := proves_nothing(brief, settings, baseline)):
+            refusals, prepared = (), prepared.model_copy(update={"unfit": "; ".join(proved)})
+        elif refusals:
             refusals = (*refusals, *looked_for(baseline.messages.values(), settings.services), *missing)
         prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
@@ -168,38 +180,45 @@ def _spent(shop: Workshop, agent: str) -> float:
 
 def _stands(shop: Workshop, run: str, brief: Brief, attempt: int | None) -> str:
     """Where the brief's change stands; where it stood, if this attempt was prepared before. Raises InputError if it is
-    not there, or leads elsewhere."""
+    not there."""
     if attempt and (known := shop.ledger.find(run, *PREPARED.at(attempt), Prepared)) and known.source:
         if not shop.forge.has(brief.repository, known.source):
             shop.forge.source(brief.repository, brief.change)  # another machine: with its branch it comes here
         return known.source
     if brief.change == brief.branch:
         raise InputError(f"the change is {brief.branch}, the branch that it would go to: name another one")
-    source = shop.forge.source(brief.repository, brief.change)
+    return shop.forge.source(brief.repository, brief.change)
+
+
+def _check_where_it_leads(shop: Workshop, brief: Brief, source: str) -> None:
+    """Of a pull request, which has to be open. Raises Unfit if it leads to another branch; NotYet where the forge and
+    git do not agree where it stands, as right after a push."""
     host = shop.forge.hosted(brief.repository) if brief.pull else None
-    if host and brief.pull:
-        pull = host.pull_request(brief.repository, brief.pull)
-        if pull.state is not PullState.OPEN:
-            raise InputError(f"pull request {brief.pull} is {pull.state}: only an open one can be merged")
-        if pull.base != brief.branch:
-            raise InputError(
-                f"pull request {brief.pull} leads to {pull.base}, and the branch here is {brief.branch}: lead it there "
-                "or name its branch as `branch` of the brief"
-            )
-    return source
+    if host is None or brief.pull is None:
+        return
+    pull = host.pull_request(brief.repository, brief.pull)
+    if pull.state is not PullState.OPEN:
+        raise InputError(f"pull request {brief.pull} is {pull.state}: only an open one can be merged")
+    if pull.base != brief.branch:
+        raise Unfit(
+            f"pull request {brief.pull} leads to {pull.base}, and the branch here is {brief.branch}: lead it there and "
+            "push, or name its branch as `branch` of the brief"
+        )
+    if pull.head != source:
+        raise NotYet(f"{pull.url} stands at {pull.head[:12]}, and git still has it at {source[:12]}")
 
 
 def with_own_tests(brief: Brief, base: Tree, change: Joined, settings: ProjectSettings) -> tuple[Brief, bool]:
     """The brief of a change that was made elsewhere, and whether the change's own new tests are its acceptance: if it
-    names none. Those that base took out since the change parted from it are none of its own. Raises InputError if there
+    names none. Those that base took out since the change parted from it are none of its own. Raises Unfit if there
     are none either. A pull request is merged without what the brief adds."""
     is_own, files = brief.acceptance.is_empty, brief.acceptance.files
     if is_own:
         if change.tree is None:
-            raise InputError(f"{brief.change}: {change.problem}")
+            raise Unfit(change.problem)
         files = own_tests(base, change.tree, settings)
         if not files:
-            raise InputError(NO_TESTS)
+            raise Unfit(NO_TESTS)
     if brief.pull:
         files = tuple(file.model_copy(update={"keep": False}) for file in files)
     acceptance = brief.acceptance.model_copy(update={"files": files})

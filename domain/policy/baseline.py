@@ -55,7 +55,7 @@ def base_refusals(
     """Why the work cannot begin; empty means go. `test_files`: of the project's own, as far as their names tell."""
     if baseline.problem:
         return (f"the tests cannot be run on base: {baseline.problem}",)
-    return _does_not_run(brief, settings, baseline, test_files) or _proves_nothing(brief, settings, baseline)
+    return _does_not_run(brief, settings, baseline, test_files) or proves_nothing(brief, settings, baseline)
 
 
 def _does_not_run(
@@ -88,7 +88,8 @@ def _does_not_run(
     return ()
 
 
-def _proves_nothing(brief: Brief, settings: ProjectSettings, baseline: Suite) -> tuple[str, ...]:
+def proves_nothing(brief: Brief, settings: ProjectSettings, baseline: Suite) -> tuple[str, ...]:
+    """Why the acceptance does not tell a done change from an undone one; empty: it does."""
     red, green = items(brief, settings, baseline)
     acceptance = brief.acceptance
     if green and not red and not _waits(acceptance, baseline):

@@ -3,6 +3,7 @@
 import re
 
 from domain.brief import AcceptanceFile
+from domain.errors import InputError
 from domain.paths import matches
 from domain.project import ProjectSettings
 from domain.trees import LINK, Tree
@@ -16,18 +17,29 @@ NO_TESTS = (
     "test file of its own. Add one (an altered file is judged as base has it), or name tests under acceptance"
 )
 
+TOO_MANY_TESTS = (
+    f"it adds over {MOST_TESTS} test files, or over {MOST_BYTES:,} bytes of them: name those that say that it is done "
+    "under acceptance"
+)
+
+
+class Unfit(InputError):
+    """What stands there is no attempt, and a push may mend it: nothing is wrong with the brief, nor with base."""
+
 
 def own_tests(base: Tree, head: Tree, settings: ProjectSettings) -> tuple[AcceptanceFile, ...]:
     """The test files that a change adds, as acceptance: red on base, green on the change. One that base has is none: a
-    change must not alter how it is judged."""
-    found = []
+    change must not alter how it is judged. Raises Unfit: they are too many for an acceptance, together too."""
+    found, size = list[AcceptanceFile](), 0
     for path in sorted(head.keys() - base.keys()):
         entry = head[path]
-        is_test = _TEST_FILE.search(path) and matches(path, settings.test_paths)
-        if not is_test or entry.mode == LINK or len(entry.content) > MOST_BYTES:
+        if not _TEST_FILE.search(path) or not matches(path, settings.test_paths) or entry.mode == LINK:
             continue
+        size += len(entry.content)
+        if len(found) == MOST_TESTS or size > MOST_BYTES:
+            raise Unfit(TOO_MANY_TESTS)
         try:
             found.append(AcceptanceFile(path=path, content=entry.content.decode()))
         except ValueError:  # not UTF-8, or a path that no brief may name
             continue
-    return tuple(found[:MOST_TESTS])
+    return tuple(found)

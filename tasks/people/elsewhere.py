@@ -80,8 +80,8 @@ def on_base(shop: Workshop, prepared: Prepared, number: int, source: str) -> Att
     author = (joined.authors or (shop.forge.author(brief.repository, source),))[0]
     who = one_line(author.partition("<")[0].strip() or author, 80)
     none = Attempt(number=number, base=prepared.base, commit=None, source=source, agent=f"{ELSEWHERE}: {who}")
-    if joined.tree is None:
-        return none.model_copy(update={"problem": f"{brief.change}: {joined.problem}"})
+    if joined.tree is None or prepared.unfit:
+        return none.model_copy(update={"problem": f"{brief.change}: {prepared.unfit or joined.problem}"})
     try:
         made = commit_attempt(shop, prepared, number, joined.tree, joined.authors or (author,), source)
     except AgentError as err:

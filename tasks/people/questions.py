@@ -9,7 +9,7 @@ from blocks.workshop import workshop_of
 from domain.errors import AgentError
 from domain.policy import judge_plan
 from domain.records import ANSWERS
-from domain.task import Feedback, Plan, Prepared, Severity
+from domain.task import NO_PLAN, Feedback, Plan, Prepared, Severity
 from tasks.pages.show import bullets, quote
 from tasks.people.asking import answered, is_signed_in
 from tasks.plan import plan
@@ -57,7 +57,7 @@ def agreed_plan(prepared: Prepared) -> Plan:
     """The agent's plan, in three tries at most. Raises AgentError if none of them can be followed. A change that was
     made elsewhere has none."""
     if prepared.brief.change:
-        return Plan(steps=())
+        return NO_PLAN
     answers: tuple[Feedback, ...] = ()
     for asked in range(1, 4):
         intent = plan(prepared, answers, asked)

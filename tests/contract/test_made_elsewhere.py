@@ -16,6 +16,7 @@ from blocks.ledger import history
 from blocks.workshop import Workshop
 from domain.brief import Acceptance, Brief
 from domain.errors import InputError, Withdrawn
+from domain.policy.elsewhere import Unfit
 from domain.ports import Joined
 from domain.project import ProjectSettings
 from domain.task import Approval, Attempt, Outcome, Verdict
@@ -146,11 +147,22 @@ def test_the_changes_own_new_tests_are_its_acceptance_and_nobody_waits_for_ever(
     evil = "from sums import double\n\n\ndef test_double():\n    assert double(4) == 8\n\n\nKEY = 'ghp_%s'\n"
     secret = evil % ("Zq3x9Lk2Vb7Nm4Rt8Yw1Pc6Hs5Jd0Fg2KaXe")
     ann.pushes("own", {"sums.py": sums + GOOD, "tests/test_double.py": secret}, "origin/main")
-    loop = Loop(monkeypatch)
+    green = {"sums.py": sums + GOOD, "tests/test_add.py": "def test_one():\n    assert True\n"}
+    first = ann.pushes("own", {"sums.py": sums + GOOD, "tests/test_double.py": None}, "origin/own")
+    loop = Loop(
+        monkeypatch,
+        lambda: ann.pushes("own", green, "origin/main"),
+        lambda: ann.pushes("own", {"sums.py": sums + GOOD, "tests/test_double.py": secret}, "origin/main"),
+    )
     with pytest.raises(Withdrawn, match="nobody pushed"):
         loop.of(asked(at, "own", acceptance={}))
     entries = shop.ledger.entries(run_id=loop.run)
-    (ready,) = [e.body for e in entries if e.kind == "prepared"]
+    attempts = [Attempt.model_validate(e.body) for e in entries if e.kind == "attempt"]
+    assert attempts[0].source == first and len(attempts) == 3
+    assert "adds no test file" in str(attempts[0].problem), "no test of its own waits for a push"
+    assert "already passes on base" in str(attempts[1].problem), "and so does one that proves nothing"
+    assert (attempts[2].added_lines, attempts[2].problem) == (12, None), "its own tests are lines of it"
+    *_, ready = [e.body for e in entries if e.kind == "prepared"]
     assert ready["own_tests"] and [f["path"] for f in ready["brief"]["acceptance"]["files"]] == ["tests/test_double.py"]
     assert any("who made it wrote them" in one for one in ready["warnings"])
     rows = [(row["test"], row["base"], row["head"]) for e in entries if e.kind == "tested" for row in e.body["rows"]]
@@ -307,7 +319,9 @@ def joined(at: Path, shop: Any) -> Joined:
     return shop.forge.join(str(at), shop.forge.base(str(at), "main"), shop.forge.source(str(at), "it"))  # type: ignore[no-any-return]
 
 
-def test_a_test_that_base_took_out_is_none_of_a_branch_from_before_that(sums: tuple[Path, Person, Any]) -> None:
+def test_a_test_that_base_took_out_is_none_of_a_branch_from_before_that(
+    sums: tuple[Path, Person, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     at, ann, shop = sums
     git(ann.clone, "fetch", "--quiet")
     ann.pushes("main", {"tests/test_old.py": "def test_old():\n    assert 0\n"})
@@ -316,6 +330,9 @@ def test_a_test_that_base_took_out_is_none_of_a_branch_from_before_that(sums: tu
     told = prepared().brief.model_copy(update={"change": "it", "acceptance": Acceptance()})
     base = shop.forge.tree(str(at), shop.forge.base(str(at), "main"))
     brief, is_own = with_own_tests(told, base, joined(at, shop), ProjectSettings())
+    monkeypatch.setattr("domain.policy.elsewhere.MOST_BYTES", 10)
+    with pytest.raises(Unfit, match="it adds over 100 test files"):
+        with_own_tests(told, base, joined(at, shop), ProjectSettings())
     assert is_own and [one.path for one in brief.acceptance.files] == ["tests/test_new.py"]
 
 

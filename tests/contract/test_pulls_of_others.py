@@ -13,7 +13,8 @@ from prefect import Task
 from prefect.states import Running
 
 from domain.brief import Brief
-from domain.errors import ForgeError, InputError
+from domain.errors import ForgeError, InputError, NotYet
+from domain.policy.elsewhere import Unfit
 from domain.task import Answer, End, Feedback, Outcome
 from flows.forge_watch import waits_for_a_push, wake_decided
 from tasks import merge as merging
@@ -356,16 +357,18 @@ def test_one_that_is_closed_merged_or_leads_elsewhere_ends_with_a_sentence(run: 
     run.at.as_("ann", "PATCH", at, {"state": "closed"})
     assert where(shop, brief) == (None, f"pull request {run.theirs.number} was closed by ann")
     with pytest.raises(InputError, match="is closed"):
-        preparing._stands(shop, run.name, brief, None)
+        preparing._check_where_it_leads(shop, brief, run.theirs.heads[-1])
     run.at.as_("ann", "PATCH", at, {"state": "open"})
     assert preparing._stands(shop, run.name, brief, None) == run.theirs.heads[-1]
     run.at.forge.publish(run.at.address, f"next-{run.name}", run.prepared.base, ())
     run.at.as_("ann", "PATCH", at, {"base": f"next-{run.name}"})
-    with pytest.raises(InputError, match=f"leads to next-{run.name}"):
-        preparing._stands(shop, run.name, brief, None)
+    with pytest.raises(Unfit, match=f"leads to next-{run.name}"):
+        preparing._check_where_it_leads(shop, brief, run.theirs.heads[-1])
+    run.at.as_("ann", "PATCH", at, {"base": "main"})
+    with pytest.raises(NotYet, match="git still has it at"):
+        preparing._check_where_it_leads(shop, brief, run.theirs.heads[0])
     with pytest.raises(InputError, match="has no refs/pull/4711/head"):
         preparing._stands(shop, run.name, brief.model_copy(update={"change": "refs/pull/4711/head"}), None)
-    run.at.as_("ann", "PATCH", at, {"base": "main"})
     run.at.as_("ann", "PUT", f"{at}/merge", {"sha": run.theirs.heads[-1], "merge_method": "squash"})
     assert "takes no more commits" in where(shop, brief)[1]
 
