@@ -144,6 +144,7 @@ def _at_their_own(
     brief, run, attempt = prepared.brief, prepared.run_id, evidence.attempt
     number, head = brief.pull or 0, attempt.source or ""
     pull = host.pull_request(brief.repository, number)
+    before = max((one.id for one in host.reviews(brief.repository, number)), default=0)
     host.report(brief.repository, head, statuses(evidence))
     host.report(brief.repository, head, (_summary(StatusState.PENDING, "no gate refuses it; waits for a review"),))
     if pull.state is PullState.OPEN:
@@ -162,7 +163,7 @@ def _at_their_own(
         base=brief.branch,
         judged=attempt.commit or "",
         by=pull.by.login if pull.by else "",
-        after=max((one.id for one in host.reviews(brief.repository, number)), default=0),
+        after=before,
     )
     return shop.ledger.record(run, *PULL_REQUEST.at(mark), proposed)
 

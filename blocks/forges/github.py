@@ -463,6 +463,8 @@ class GitHub(HostedBlock):
             return MergeAnswer(None, "the pull request was closed")
         if now.head != head:
             return MergeAnswer(None, f"its head is {now.head[:12]}, which nobody judged", is_moved=True)
+        if now.base != pull.base:
+            return MergeAnswer(None, f"it leads to {now.base} now, and {pull.base} was judged", is_moved=True)
         if now.is_draft:
             return MergeAnswer(None, "somebody made it a draft again", is_moved=True)
         asked: dict[str, Any] = {"sha": head, "merge_method": self._method(repository)}

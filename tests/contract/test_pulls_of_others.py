@@ -295,6 +295,37 @@ def test_a_head_that_moves_between_look_and_merge_is_refused_by_the_forge(
     assert run.at.forge.base(run.at.address, "main") == tip
 
 
+def test_an_approval_counts_that_is_given_as_soon_as_the_first_gate_has_spoken(
+    run: TheirRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, given = type(run.at.host).report, list[object]()
+
+    def report(host: Any, *words: Any) -> None:
+        real(host, *words)
+        if not given:
+            given.append(run.at.review("ann", run.theirs.number, "APPROVE"))
+
+    monkeypatch.setattr(type(run.at.host), "report", report)
+    assert run.at_the_gate(lambda: None).is_approved
+
+
+def test_one_that_is_led_elsewhere_between_look_and_merge_is_not_merged_there(
+    run: TheirRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approval = run.at_the_gate(run.approves("ann"))
+    other = f"other-{run.name}"
+    run.at.forge.publish(run.at.address, other, run.prepared.base, ())
+    real = type(run.at.host).merge
+
+    def leads(host: Any, *given: Any, **named: Any) -> Any:
+        run.at.lead_to("eve", run.number, other)
+        return real(host, *given, **named)
+
+    monkeypatch.setattr(type(run.at.host), "merge", leads)
+    assert run.merges(approval).asks_again
+    assert run.at.forge.base(run.at.address, other) == run.prepared.base
+
+
 def test_what_is_refused_is_told_at_its_head_in_one_comment_and_waits_for_a_push(run: TheirRun) -> None:
     with pytest.raises(Unanswered, match="push to"):
         run.until_pushed()
