@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from blocks.workshop import Workshop
 from domain.brief import Brief
-from domain.errors import reason_of
+from domain.errors import LedgerError, reason_of
 from domain.policy.reviewers import canonical_name
 from domain.ports import HostedForge
 from domain.pull_request import Proposed
@@ -94,8 +94,12 @@ def _woken(
 
 
 def waits_for_a_push(shop: Workshop) -> bool:
-    """Whether a run of this workshop may wait for one: a question to the ledger alone."""
-    return bool(shop.ledger.still_open(WAITS_FOR_PUSH.kind))
+    """Whether a run of this workshop may wait for one: a question to the ledger alone. One that is away keeps nobody
+    else's push from being seen: then it is looked."""
+    try:
+        return bool(shop.ledger.still_open(WAITS_FOR_PUSH.kind))
+    except LedgerError:
+        return True
 
 
 def _pushed(client: SyncPrefectClient, shop: Workshop, run: FlowRun, brief: Brief) -> str | None:

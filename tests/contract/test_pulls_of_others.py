@@ -11,7 +11,9 @@ from typing import Any, cast
 import pytest
 from prefect import Task
 from prefect.states import Running
+from pydantic import SecretStr
 
+from blocks.ledger.ledger import Ledger
 from domain.brief import Brief
 from domain.errors import ForgeError, InputError, NotYet
 from domain.policy.elsewhere import Unfit
@@ -339,6 +341,8 @@ def test_what_is_refused_is_told_at_its_head_in_one_comment_and_waits_for_a_push
     assert "@acme" not in outside and "closes" not in outside and "<script" not in outside
     asks = Watched(run, f"push-1-{len(run.shown) - 1}")
     assert waits_for_a_push(cast("Any", run.shop)), "so that the supervisor looks, also without a hosted forge"
+    away = SimpleNamespace(ledger=Ledger(url=SecretStr("postgresql+psycopg://nobody@127.0.0.1:1/none")))
+    assert waits_for_a_push(cast("Any", away)), "and where another workshop's ledger does not answer"
     assert asks.looks() == []
     second = run.theirs.push("def search(text):\n    return []\n")
     assert asks.looks() == [f"run {run.name} goes on: {run.prepared.brief.change} is at {second[:12]}"]
