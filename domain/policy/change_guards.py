@@ -28,6 +28,8 @@ _SAYS = re.compile(
 """What people write, in a comment or a docstring, where something is kept out."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _CODES = frozenset((401, 403))
+_CREDENTIAL = re.compile(r"(?:\w+_)?auth")
+"""A property of this name may give what is sent, and decide nothing."""
 
 
 def _guards(change: Change) -> Iterator[Hit]:
@@ -70,7 +72,8 @@ def _functions(module: ast.Module) -> Iterator[tuple[str, _Function]]:
 
 
 def _is_guard(function: _Function, lines: list[str]) -> str | None:
-    if _NAME.search(function.name.lower()) and not _gives_an_attribute(function):
+    name = function.name.lower()
+    if _NAME.search(name) and not (_CREDENTIAL.fullmatch(name) and _gives_an_attribute(function)):
         return "by its name decides what is let through"
     if said := _SAYS.search("\n".join(lines[function.lineno - 1 : function.end_lineno])):
         return f"says {said[0]!r}"

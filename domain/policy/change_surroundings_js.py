@@ -30,7 +30,7 @@ _BUILTINS = (
     "|Intl|Buffer|console|globalThis\\.(?:JSON|Date|Math|console)"
 )
 _CHANGED = re.compile(
-    rf"(?<![.\w])(?:{_BUILTINS})(?:\.prototype)?(?:\.\w+|\[[^\]\n]{1, 80}\])\s*=(?![=>])"
+    rf"(?<![.\w])(?:{_BUILTINS})(?:\.prototype)?(?:\.\w+|\[[^\]\n]{{1,80}}\])\s*=(?![=>])"
     rf"|\bObject\.(?:defineProperty|defineProperties|assign|setPrototypeOf)\(\s*(?:{_BUILTINS})(?:\.prototype)?\s*,"
     r"|\b__proto__\s*=(?!=)"
 )

@@ -58,6 +58,10 @@ class Client:
     def auth(self):
         return self._auth
 
+    @property
+    def is_authenticated(self):
+        return self._ok
+
 
 def total(items):
     \"\"\"A total.\"\"\"
@@ -96,6 +100,7 @@ def rules(base: Tree, head: Tree) -> set[str]:
         ("Annotated[User, Depends(second_factor)]", "User"),
         ("hashed(value)", "value"),
         ("self._password.shown()", "self._password"),
+        ("return self._ok", "return True"),
         ("def same(a, b):\n    return hmac.compare_digest(a, b)\n", ""),
     ],
 )

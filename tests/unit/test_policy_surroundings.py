@@ -130,6 +130,8 @@ SCRIPT: dict[str, tuple[str, ...]] = {
         "Array.prototype.every = () => true",
         "Object.defineProperty(String.prototype, 'at', { value: f })",
         "JSON.stringify = f",
+        'JSON["parse"] = f',
+        "Array.prototype[Symbol.iterator] = f",
     ),
     "unreadable-code": (
         "x['ex' + 'ec'](c)",
