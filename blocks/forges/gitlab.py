@@ -8,6 +8,7 @@ reviewers; and whoever may do something is a member of a level.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from time import monotonic
 from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
@@ -58,6 +59,9 @@ STATUS = {
     StatusState.FAILURE: "failed",
     StatusState.ERROR: "failed",
 }
+REMEMBERED_S = 3600.0
+"""How long it is remembered whether a user is a program: GitLab lets that be asked 300 times in 10 minutes
+(https://docs.gitlab.com/administration/settings/rate_limit_on_users_api/), and it does not change."""
 UNDER_WAY = ("created", "pending", "running")
 RELEASE = {
     DeploymentState.IN_PROGRESS: "running",
@@ -254,7 +258,7 @@ class GitLab(HostedBlock):
         return sorted(made, key=lambda one: (one.since, one.number))
 
     def threads(self, repository: str, number: int) -> tuple[Thread, ...]:
-        """Discussions that can be resolved, at lines or not."""
+        """Discussions that can be resolved, at lines or not. What was said in one that is resolved is not read."""
         found = self._all(repository, f"{self._at(repository)}/merge_requests/{number}/discussions")
         return tuple(
             self._thread(repository, one["notes"])
@@ -264,15 +268,16 @@ class GitLab(HostedBlock):
 
     def _thread(self, repository: str, notes: Sequence[Mapping[str, Any]]) -> Thread:
         place = notes[0].get("position") or {}
+        is_resolved = all(note["resolved"] for note in notes if note.get("resolvable"))
         remarks = [
             Remark(by=self._person(repository, note["author"]), text=note["body"] or "")
             for note in notes
-            if note["author"] and not note["system"]
+            if note["author"] and not note["system"] and not is_resolved
         ]
         return Thread(
             path=place.get("new_path") or place.get("old_path") or "the merge request",
             line=place.get("new_line"),
-            is_resolved=all(note["resolved"] for note in notes if note.get("resolvable")),
+            is_resolved=is_resolved,
             remarks=tuple(remarks),
         )
 
@@ -292,10 +297,19 @@ class GitLab(HostedBlock):
     def _person(self, repository: str, user: Mapping[str, Any]) -> Person:
         """GitLab says of a user alone whether it is a program. Where it does not, it is taken for one."""
         try:
-            is_bot = self._get(repository, f"/users/{user['id']}").get("bot") is not False
+            is_bot = self._is_program(repository, user["id"])
         except Missing:
             is_bot = True
         return Person(login=user["username"], id=user["id"], is_bot=is_bot)
+
+    def _is_program(self, repository: str, user: int) -> bool:
+        key, now = (self._api, self._identity, user), monotonic()
+        known = _programs.get(key)
+        if known is None or now - known[1] > REMEMBERED_S:
+            if len(_programs) > 2000:
+                _programs.clear()
+            known = _programs[key] = (self._get(repository, f"/users/{user}").get("bot") is not False, now)
+        return known[0]
 
     # ── merge and release ──
 
@@ -412,6 +426,10 @@ class GitLab(HostedBlock):
         if path.count("/") < 1 or not all(path.split("/")):
             raise InputError(f"{repository} is no repository of GitLab: https://HOST/GROUP/NAME is")
         return path
+
+
+_programs: dict[tuple[str, str, int], tuple[bool, float]] = {}
+"""Whether a user is a program, and when GitLab said so."""
 
 
 def ready(title: str) -> str:

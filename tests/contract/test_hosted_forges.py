@@ -469,9 +469,37 @@ def test_who_is_no_active_developer_or_not_said_to_be_a_person_lets_nothing_pass
 
         monkeypatch.setattr(GitLab, "_get", less)
         assert not at.host.may_write(at.address, ann), field
-    for said, is_bot in (({"bot": False}, False), ({"bot": True}, True), ({}, True)):
+    for number, said, is_bot in ((7001, {"bot": False}, False), (7002, {"bot": True}, True), (7003, {}, True)):
         monkeypatch.setattr(GitLab, "_get", lambda self, repository, path, said=said: said)
-        assert at.host._person(at.address, {"id": 1, "username": "x"}).is_bot is is_bot
+        assert at.host._person(at.address, {"id": number, "username": "x"}).is_bot is is_bot
+
+
+def test_whether_a_user_is_a_program_is_asked_once_an_hour_and_not_of_what_is_resolved(
+    gitlab: AtGitLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = gitlab
+    pull, _ = proposed(at, "lockgate/talkative", "TALKS = 1\nAND = 2\n")
+    at.person("gil"), at.person("hal")
+    at.review("hal", pull.number, "COMMENT", "", [(1, "is it so?")])
+    (one,) = at.as_("hal", "GET", f"/merge_requests/{pull.number}/discussions")
+    at.as_("hal", "PUT", f"/merge_requests/{pull.number}/discussions/{one['id']}", {"resolved": True})
+    at.review("gil", pull.number, "APPROVE", "", [(line, "why?") for line in (1, 2, 1, 2)])
+    now, number = [0.0], at.as_("gil", "GET", f"{at.api}/user")["id"]
+    monkeypatch.setattr("blocks.forges.gitlab.monotonic", lambda: now[0])
+
+    def asked() -> int:
+        before = len(at.fake.calls)
+        for _ in range(3):
+            assert [review.by.login for review in at.host.reviews(at.address, pull.number)] == ["gil"]
+            talks = at.host.threads(at.address, pull.number)
+            assert [(talk.is_resolved, len(talk.remarks)) for talk in talks] == [(True, 0), *[(False, 1)] * 4]
+        users = [path for _, path, _ in at.fake.calls[before:] if "/users/" in path]
+        assert all(path.endswith(f"/users/{number}") for path in users)
+        return len(users)
+
+    assert (asked(), asked()) == (1, 0)
+    now[0] = 3601.0
+    assert asked() == 1, "it is looked at again"
 
 
 @pytest.mark.parametrize(
