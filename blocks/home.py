@@ -10,8 +10,12 @@ MARK = "$LOCKGATE_HOME"
 """Stands for the home in what blocks keep: each machine of a station has its own."""
 JOINED = "joined"
 """The file in a home that has the address of the station's server which this machine works for."""
+ROLES = "roles"
+"""The file in a home that has what this machine does for its station, one a line; without it, all that it can."""
+SERVICES = "services"
+"""The role of what is done once."""
 STATION = "the station's own machine"
-"""The place of what lives in the home that nobody joined: it is the first one's, whatever its name."""
+"""The place of what lives on the machine that has the services, whatever its name: there is one of these."""
 _BEFORE = ("", "sqlite:///")
 
 
@@ -22,7 +26,7 @@ def home() -> Path:
 
 
 def joined() -> str | None:
-    """Address of the server of the station that this machine works for; None: it is the station's own machine."""
+    """Address of the server of the station that this machine works for; None: it joined none, and has a server."""
     try:
         return (home() / JOINED).read_text().strip() or None
     except FileNotFoundError:
@@ -47,7 +51,15 @@ def machine() -> str:
 
 def places() -> frozenset[str]:
     """What this machine is called where something lives on one machine alone."""
-    return frozenset({machine()} if joined() else {machine(), STATION})
+    return frozenset({machine(), STATION} if is_stations_own() else {machine()})
+
+
+def is_stations_own() -> bool:
+    """Whether this machine does what is done once, and looks after what lives in no other's home."""
+    try:
+        return SERVICES in (home() / ROLES).read_text().split()
+    except FileNotFoundError:
+        return joined() is None
 
 
 def portable(data: Any) -> Any:

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.states import AwaitingRetry, Pending, Scheduled
 
-from blocks.home import STATION, joined, machine, places
+from blocks.home import STATION, machine, places
 from blocks.workshop import Workshop
 from flows.acting import leave
 
@@ -32,7 +32,7 @@ def leave_to_its_machine(run: str, shop: Workshop, environment: str | None, repo
     place = shop.place_of(environment) if environment else None
     if place and place not in places():
         hand_over(run, place, f"releases of {environment} live on {place}")
-    if place is None and joined() and is_missing(repository):
+    if place is None and STATION not in places() and is_missing(repository):
         hand_over(run, STATION, f"{repository} is not on {machine()}: a path may be on {STATION} alone; or give a URL")
 
 

@@ -7,7 +7,7 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed, Failed
 
-from blocks.home import joined, machine
+from blocks.home import STATION, joined, machine, places
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import (
@@ -104,7 +104,7 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acti
 
 def not_here(brief: Brief) -> str | None:
     """Why another machine of the station has to take the task; None if this one can. Nothing is refused for it."""
-    if joined() is None or not is_missing(brief.repository):
+    if STATION in places() or not is_missing(brief.repository):
         return None
     return (
         f"{brief.repository} is not on machine {machine()}: the run is resumed, maybe elsewhere. Give a URL, or put "

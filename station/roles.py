@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from enum import StrEnum
 
-from blocks.home import home, joined
+from blocks.home import ROLES, home, joined
+from blocks.home import SERVICES as DONE_ONCE
 from domain.errors import InputError
 from station import credentials, processes
 
@@ -13,7 +14,7 @@ class Role(StrEnum):
 
     SERVER = "server"
     """Prefect's API and UI, and the door with the desk. There may be several, on one database."""
-    SERVICES = "services"
+    SERVICES = DONE_ONCE
     """What is done once: schedules, notices, forges, housekeeping, rollbacks by hand. One machine."""
     WORKER = "worker"
     """Runs tasks, with a gateway and sandboxes of its own. Any number."""
@@ -25,7 +26,7 @@ ALL = frozenset(Role)
 def roles() -> frozenset[Role]:
     """Of this machine."""
     try:
-        return frozenset(Role(line) for line in (home() / "roles").read_text().split())
+        return frozenset(Role(line) for line in (home() / ROLES).read_text().split())
     except FileNotFoundError:
         return frozenset({Role.WORKER}) if joined() else ALL
 
@@ -49,7 +50,7 @@ def take(given: Collection[Role], shares: bool = False) -> None:
         )
     if given:
         home().mkdir(mode=0o700, parents=True, exist_ok=True)
-        (home() / "roles").write_text("".join(f"{role}\n" for role in sorted(wanted)))
+        (home() / ROLES).write_text("".join(f"{role}\n" for role in sorted(wanted)))
 
 
 def named(some: Collection[Role]) -> str:

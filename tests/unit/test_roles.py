@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from blocks.home import JOINED
+from blocks.home import JOINED, STATION, machine, places
 from domain.errors import InputError
 from station import cli, credentials, processes, settings, supervisor
 from station.credentials import Shared
@@ -25,6 +25,7 @@ PARTS = {
     ("alone", ()): ({"server", "door", "gateway", "zygote", "worker"}, ("default", "station")),
     ("alone", (SERVER, SERVICES)): ({"server", "door", "gateway", "zygote", "worker"}, ("station",)),
     ("alone", (SERVER,)): ({"server", "door"}, ()),
+    ("alone", (SERVER, WORKER)): ({"server", "door", "gateway", "zygote", "worker"}, ("default",)),
     ("joined", ()): ({"gateway", "zygote", "worker"}, ("default",)),
     ("joined", (SERVICES,)): ({"services", "gateway", "zygote", "worker"}, ("station",)),
     ("joined", (SERVICES, WORKER)): ({"services", "gateway", "zygote", "worker"}, ("default", "station")),
@@ -43,8 +44,10 @@ def test_a_machine_runs_what_its_roles_need_and_takes_their_runs(
     found = {program.name: program for program in supervisor.programs()}
     names, queues = PARTS[where, given]
     assert (set(found), supervisor.queues()) == (names, queues)
+    is_first = SERVICES in given or (where, given) == ("alone", ())
     if "server" in found:
-        assert ("--no-services" in found["server"].argv) is (given == (SERVER,)), "services run once"
+        assert ("--no-services" in found["server"].argv) is not is_first, "services run once"
+    assert places() == {machine(), *([STATION] if is_first else [])}, "one machine looks after what lives nowhere else"
 
 
 def test_what_a_role_needs_is_asked_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
