@@ -5,6 +5,7 @@ import threading
 from mitmproxy.http import HTTPFlow
 from mitmproxy.tls import TlsData
 
+from blocks.gateway.exchange import exchange_of
 from blocks.gateway.models.account import Account
 from blocks.gateway.models.addon import Models
 from blocks.gateway.models.provider import ModelProvider
@@ -84,8 +85,8 @@ class GatewayBlocks:
             models.tls_start_server(data)
 
     def _for(self, flow: HTTPFlow) -> Models | None:
-        passport = flow.metadata.get("lockgate.passport")
-        return self._models.get(passport.workshop) if isinstance(passport, Passport) else None
+        passport = exchange_of(flow).passport
+        return self._models.get(passport.workshop) if passport else None
 
 
 def _provider(name: str) -> ModelProvider:
