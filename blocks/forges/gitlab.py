@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Any, ClassVar, NamedTuple, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
+import httpx
 from pydantic import Field, SecretStr, model_validator
 
 from blocks.forges import hosted
@@ -401,6 +402,16 @@ class GitLab(HostedBlock):
     def _api(self) -> str:
         site = urlsplit(self.url)
         return self.api_url.rstrip("/") or f"{site.scheme}://{site.netloc}{API}"
+
+    def _following(self, answer: httpx.Response) -> str | None:
+        """The next page's number alone is taken from its address: that has the name and scheme that GitLab gives
+        itself, which may be others. A page may be short, and not the last: it leaves out what we may not see."""
+        address = answer.links.get("next", {}).get("url", "")
+        number = parse_qs(urlsplit(address).query).get("page", [""])[0]
+        if not number.isdecimal():
+            return None
+        asked = answer.request.url.copy_set_param("page", number).raw_path.decode()
+        return asked.removeprefix(urlsplit(self._api).path)
 
     def _shown(self, repository: str) -> Any:
         """A project that was renamed answers under its old path: it is asked whether it still has this one."""

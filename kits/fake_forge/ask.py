@@ -87,6 +87,11 @@ class Ask:
         chosen = items[(page - 1) * size : page * size]
         return [show(item) for item in chosen] if show else chosen
 
+    def link(self) -> dict[str, str]:
+        """The Link header of the page that was given; none where there are no others."""
+        order = [name for name in ("prev", "next", "last", "first") if name in self.links]
+        return {"Link": ", ".join(f'<{self.links[name]}>; rel="{name}"' for name in order)} if order else {}
+
 
 Endpoint = Callable[[Ask], Answer]
 

@@ -197,11 +197,7 @@ class Handler(BaseHTTPRequestHandler):
         except Refusal as refusal:
             refusal.route = route  # type: ignore[attr-defined]
             raise
-        if ask.links:
-            order = [name for name in ("prev", "next", "last", "first") if name in ask.links]
-            link = ", ".join(f'<{ask.links[name]}>; rel="{name}"' for name in order)
-            answer = answer._replace(headers={**answer.headers, "Link": link})
-        return answer, route
+        return answer._replace(headers={**answer.headers, **ask.link()}), route
 
     def _repository(self, values: Mapping[str, str], path: str) -> Doc:
         """The repository of a path; 301 if it is known by a newer name."""

@@ -121,6 +121,16 @@ def test_changes_are_requested_by_an_order_in_a_note(at: At) -> None:
     assert [(note["system"], note["body"]) for note in notes] == [(True, "requested changes"), (False, "no")]
 
 
+def test_a_list_leads_to_its_next_page_by_a_link(at: At) -> None:
+    where = f"{AT}/merge_requests/{at.opened('paged')['iid']}/notes"
+    for text in ("0", "1", "2"):
+        at.ann.post(where, json={"body": text}).raise_for_status()
+    first = at.ann.get(where, params={"per_page": 2, "sort": "asc"})
+    last = at.ann.get(first.links["next"]["url"])
+    assert [note["body"] for note in (*first.json(), *last.json())] == ["0", "1", "2"]
+    assert "next" not in last.links and first.links["next"]["url"].startswith(f"{at.fake.api_url}{AT}/")
+
+
 def test_a_discussion_stands_at_a_line_of_the_head_and_is_resolved(at: At) -> None:
     one = at.opened("lines")
     where = f"{AT}/merge_requests/{one['iid']}/discussions"

@@ -3,6 +3,7 @@ read as it is."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -14,6 +15,9 @@ from blocks.forges.gitlab import GitLab, Version, _head_at
 from blocks.forges.gitlab import ready as titled
 from domain.errors import ForgeError, InputError
 from domain.pull_request import DeploymentState, Person, PullRequest, PullState, ReviewState, Status, StatusState
+from kits.fake_forge.answers import Answer
+from kits.fake_forge.ask import Ask
+from kits.fake_forge.gitlab import endpoints
 from tests.contract.hosted import REPOSITORY, WORLDS, AtForgejo, AtGitLab, World, forgejo_world, gitlab_world
 
 SEARCH = "def search(text):\n    return [text]\n"
@@ -500,6 +504,28 @@ def test_whether_a_user_is_a_program_is_asked_once_an_hour_and_not_of_what_is_re
     assert (asked(), asked()) == (1, 0)
     now[0] = 3601.0
     assert asked() == 1, "it is looked at again"
+
+
+def test_next_pages_are_read_where_gitlab_has_another_name_for_itself_and_a_short_page_is_not_the_last(
+    gitlab: AtGitLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = gitlab
+    pull, _ = proposed(at, "lockgate/pages", "PAGES = 1\n")
+    at.person("ann")
+    for text in ("0", "1", "hidden", "3", "4"):
+        at.say("ann", pull.number, text)
+    real = endpoints._page
+
+    def less(ask: Ask, items: list[Any]) -> Answer:
+        answer = real(ask, items)
+        return answer._replace(body=[one for one in answer.body if one.get("body") != "hidden"])
+
+    monkeypatch.setattr(endpoints, "_page", less)
+    monkeypatch.setattr(hosted, "PER_PAGE", 2)
+    inside = at.host.model_copy(update={"url": at.host.url.replace("127.0.0.1", "localhost")})
+    address = at.address.replace("127.0.0.1", "localhost")
+    assert [one.text for one in inside._comments(address, pull.number)] == ["0", "1", "3", "4"]
+    assert [one["source_branch"] for one in [inside._from(address, "lockgate/pages")]] == ["lockgate/pages"]
 
 
 @pytest.mark.parametrize(

@@ -480,4 +480,5 @@ def _writes(ask: Ask) -> bool:
 
 def _page(ask: Ask, items: list[Any]) -> Answer:
     """`per_page`, 100 at most, and `page`; the `Link` header leads on."""
-    return Answer(200, ask.page(items))
+    shown = ask.page(items)
+    return Answer(200, shown, ask.link())
