@@ -69,7 +69,7 @@ DUTIES_IMPORT = (
 MACHINE_S = 600.0
 """Between two rounds of what a machine does for itself; the station's own does it with its housekeeping."""
 CODE_S = 30.0
-"""Between two looks whether the station has other code by now."""
+"""Between two looks whether this machine may work for the station: that may have other code by now."""
 NEWS_S = 2.0
 """Between two looks whether a forge has sent a webhook: it is asked no more often, whatever it sends."""
 TELLS = "station/notices"
@@ -112,6 +112,7 @@ def _choose_port() -> None:
     if not joined() and not processes.running("server"):  # ours may have outlived its supervisor, and keeps its port
         (home() / "port").write_text(str(processes.free_port(settings.port())))
     (home() / "run" / "ready").unlink(missing_ok=True)
+    (home() / "run" / "in-the-way").unlink(missing_ok=True)
 
 
 def _supervisors_environment() -> dict[str, str]:
@@ -119,13 +120,17 @@ def _supervisors_environment() -> dict[str, str]:
 
 
 def wait(timeout_s: float = 300) -> None:
-    """Until a run could be submitted. Raises RuntimeError if the supervisor ends, or takes longer."""
+    """Until a run could be submitted. Raises RuntimeError if the supervisor ends, takes longer, or may take no runs."""
     until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         if _is_ready():
             return
         if not processes.running("supervisor"):
             break
+        if (wrong := home() / "run" / "in-the-way").exists():
+            raise RuntimeError(
+                f"{wrong.read_text()}\nIt looks again every {CODE_S:.0f} s, and meanwhile looks after the releases here"
+            )
         time.sleep(0.2)
     tail = processes.log_of("supervisor").read_text()[-2000:]
     raise RuntimeError(f"Lockgate did not come up; the end of {processes.log_of('supervisor')}:\n{tail}")
@@ -151,7 +156,8 @@ class Supervisor:
         self._shop: Workshop | None = None
         self._shop_read: int | None = None
         self._reading = threading.Lock()
-        self._runs = RunsWatch(self.shop)
+        self._runs = RunsWatch(self.shop, self._takes_runs)
+        self._in_the_way = ""
         self._notifier: Notifier | None = None
         self._issues: IssueWatch | None = None
         self._forges_at = time.monotonic() + FORGES_S
@@ -177,8 +183,7 @@ class Supervisor:
         keep_blocks()
         for keeper in self.keepers.values():
             keeper.keep()
-        (home() / "run" / "ready").write_text(str(os.getpid()))
-        log.info("ready at %s", settings.url())
+        self._tell_ready()
         _tell_init("READY=1")
         for keeper in self.keepers.values():
             self._in_background(keeper.question, ASK_S)
@@ -186,8 +191,9 @@ class Supervisor:
             self._in_background(self._runs.look, ROUND_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, FRESH_S)
+        if joined() or (Role.SERVICES not in self.roles and Role.WORKER in self.roles):
+            self._in_background(self._look_whether_it_may_work, CODE_S)
         if joined():
-            self._in_background(self._compare_code, CODE_S)
             self._in_background(self._look_after_machine, MACHINE_S)
         if Role.SERVICES in self.roles:
             self._in_background(self._ask_forges_in_time, NEWS_S)
@@ -195,6 +201,7 @@ class Supervisor:
         while not self.over.wait(1):
             for keeper in self.keepers.values():
                 keeper.keep()
+            self._tell_ready()
         _tell_init("STOPPING=1")
         for name in NAMES:
             processes.stop(name)
@@ -212,13 +219,11 @@ class Supervisor:
         bootstrap.bootstrap(wanted, code)
 
     def _begin_to_work(self) -> None:
-        """For a station whose server is on another machine. Raises RuntimeError if this one cannot any more."""
-        from station import bootstrap, joining
-
+        """For a station whose services are on another machine. Where this one may not, its releases are looked after
+        all the same, and the worker starts once it may."""
+        self.keepers["worker"].is_wanted = False
         self._wait_for_server()
-        if wrong := joining.problems():
-            raise RuntimeError("this machine cannot work for the station:\n- " + "\n- ".join(wrong))
-        bootstrap.make_queues(queues())
+        self._look_whether_it_may_work()
 
     def _look_after_machine(self) -> None:
         from flows.housekeeping import after_machine
@@ -227,16 +232,39 @@ class Supervisor:
             for line in after_machine(self.shop()):
                 log.info(line)
 
-    def _compare_code(self) -> None:
-        """A machine whose station was upgraded takes no more runs until it is, too; those under way go on."""
-        from station import joining
+    def _tell_ready(self) -> None:
+        ready = home() / "run" / "ready"
+        if not ready.exists() and self._takes_runs():
+            ready.write_text(str(os.getpid()))
+            log.info("ready at %s", settings.url())
 
-        wrong = joining.other_code()
-        if wrong and processes.running("worker"):
-            log.warning("no more runs are taken: %s", wrong)
-        self.keepers["worker"].is_wanted = not wrong
+    def _takes_runs(self) -> bool:
+        """Whether runs may be begun here, or none is meant to be."""
+        worker = self.keepers.get("worker")
+        return worker is None or worker.is_wanted
+
+    def _look_whether_it_may_work(self) -> None:
+        """A machine whose station was upgraded takes no more runs until it is, too; those under way go on. One that
+        takes none begins once nothing is in the way."""
+        from station import bootstrap, joining
+
+        worker, told = self.keepers["worker"], home() / "run" / "in-the-way"
+        wrong = [line for line in [joining.other_code()] if line] if worker.is_wanted else joining.problems()
         if wrong:
+            worker.is_wanted = False
             processes.kill("worker", alone=True)
+            why = "this machine cannot work for the station:\n- " + "\n- ".join(wrong)
+            if why != self._in_the_way:
+                log.warning("no runs are taken: %s", why)
+            self._in_the_way = why
+            (home() / "run" / "ready").unlink(missing_ok=True)
+            told.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            told.write_text(why)
+        elif not worker.is_wanted:
+            bootstrap.make_queues(queues())
+            self._in_the_way = ""
+            told.unlink(missing_ok=True)
+            worker.is_wanted = True
 
     def _in_background(self, duty: Callable[[], None], every_s: float) -> None:
         def again_and_again() -> None:
@@ -325,8 +353,8 @@ class RunsWatch:
     """Crashed runs go on, and runs that wait for a slot take a free one. Keeps one client, and asks little while there
     is nothing to do, or all that is under way here goes on."""
 
-    def __init__(self, shop: "Callable[[], Workshop]") -> None:
-        self._shop = shop
+    def __init__(self, shop: "Callable[[], Workshop]", takes_runs: Callable[[], bool] = lambda: True) -> None:
+        self._shop, self._takes_runs = shop, takes_runs
         self._looks: Looks | None = None
         self._client: SyncPrefectClient | None = None
         self._not_before = self._soon_until = 0.0
@@ -364,7 +392,8 @@ class RunsWatch:
             self._not_before, self._soon_until = 0.0, now + SOON_S
             done += self._shop().sweep(lambda _: False)
         queue = in_queue(client, SLOT, WAITS)  # one request for both
-        done += take_ours(client, begin_run, [run for run in queue if run.state_name == WAITS])
+        if self._takes_runs():  # else they wait for this machine as for one that is away
+            done += take_ours(client, begin_run, [run for run in queue if run.state_name == WAITS])
         for line in (*done, *take_free_slots(client, queue=[run for run in queue if run.state_name == SLOT])):
             log.info(line)
 

@@ -20,7 +20,7 @@ from blocks.targets.machine.process import ProcessTarget
 from blocks.workshop import Workshop
 from domain.brief import Brief
 from domain.errors import InputError, TargetError
-from flows import elsewhere, report
+from flows import elsewhere, report, resume
 from station import api, bootstrap, credentials, joining, processes, registered, settings, supervisor
 from tests.unit.test_outcome import BRIEF
 
@@ -154,19 +154,74 @@ def test_a_machine_of_other_code_takes_no_runs_and_those_under_way_go_on(
     ended: list[tuple[str, bool]] = []
     monkeypatch.setattr(processes, "running", lambda name: 7)
     monkeypatch.setattr(processes, "kill", lambda name, alone=False: ended.append((name, alone)))
+    made: list[tuple[str, ...]] = []
+    monkeypatch.setattr(bootstrap, "make_queues", made.append)
     supervised = supervisor.Supervisor()
-    supervised._compare_code()
+    supervised._look_whether_it_may_work()
     assert ended == [] and joining.other_code() is None
     station.code = "another"
-    supervised._compare_code()
+    supervised._look_whether_it_may_work()
     assert ended == [("worker", True)], "and nothing that it has started"
     assert "install the same version" in caplog.text and not supervised.keepers["worker"].is_wanted
+    asked, taken = supervised._runs, list[Any]()
+    monkeypatch.setattr(resume, "has_open_runs", lambda client: True)
+    monkeypatch.setattr(resume, "are_all_among", lambda client, here: False)
+    monkeypatch.setattr(resume, "resume_crashed", lambda client, **_: [])
+    monkeypatch.setattr(resume, "in_queue", lambda client, *names: [SimpleNamespace(state_name=elsewhere.WAITS)])
+    monkeypatch.setattr(elsewhere, "take_ours", lambda client, begin, runs: taken.extend(runs) or [])
+    asked._look(cast(Any, None))
+    assert taken == [], "nor through the door for what only this machine can do"
     assert any("another there" in line for line in joining.problems()), "nor does it start"
     station.code = ""
     assert "none that is known there" in (joining.other_code() or "")
     station.code = registered.code()
-    supervised._compare_code()
-    assert supervised.keepers["worker"].is_wanted, "the station went back"
+    supervised._look_whether_it_may_work()
+    assert not supervised.keepers["worker"].is_wanted and "is a SQLite file" in caplog.text, "all of it is looked at"
+    with pytest.raises(RuntimeError, match="is a SQLite file"):
+        supervisor.wait()
+    for looks in ("_of_one_machine", "_not_the_same"):
+        monkeypatch.setattr(joining, looks, lambda *_: [])
+    supervised._look_whether_it_may_work()
+    assert supervised.keepers["worker"].is_wanted and made == [("default",)], "the station went back"
+    asked._look(cast(Any, None))
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("says", [[], ["its ledger does not answer"]])
+def test_a_machine_that_may_not_work_looks_after_its_releases_and_works_once_it_may(
+    says: list[str], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "run").mkdir(parents=True)
+    (here / "joined").write_text(URL)
+    monkeypatch.setattr(supervisor.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(supervisor, "DUTIES_IMPORT", ())
+    monkeypatch.setattr(supervisor, "ask_server", lambda: None)
+    monkeypatch.setattr(supervisor, "keep_blocks", lambda: None)
+    monkeypatch.setattr(bootstrap, "make_queues", lambda names: None)
+    monkeypatch.setattr(joining, "problems", lambda: says)
+    started: list[str] = []
+    monkeypatch.setattr(processes, "running", lambda name: None)
+    monkeypatch.setattr(processes, "kill", lambda name, alone=False: None)
+    monkeypatch.setattr(processes, "start", lambda name, *_: started.append(name))
+    monkeypatch.setattr(processes, "stop", lambda name: True)
+    supervised = supervisor.Supervisor()
+    duties: list[str] = []
+    monkeypatch.setattr(supervised, "_in_background", lambda duty, every_s: duties.append(duty.__name__))
+    rounds: list[bool] = []
+
+    def wait(_: float) -> bool:
+        """A second of the supervisor's; the way is free after the first."""
+        rounds.append((here / "run" / "ready").exists())
+        if len(rounds) == 2:
+            monkeypatch.setattr(joining, "problems", list)
+            monkeypatch.setattr(joining, "other_code", lambda: None)
+            supervised._look_whether_it_may_work()
+        return len(rounds) > 3
+
+    monkeypatch.setattr(supervised.over, "wait", wait)
+    supervised.run()
+    assert {"_watch_releases", "_look_whether_it_may_work"} <= set(duties)
+    assert rounds == [not says, not says, True, True] and "worker" in started
 
 
 def test_the_work_pools_command_names_no_machine_and_each_has_it_in_its_home(here: Path) -> None:
