@@ -25,8 +25,9 @@ from domain.artifact import Artifact, outdated, referred_to
 from domain.errors import LockgateError
 from domain.records import APPROVAL, ARTIFACT, DEPLOY_STARTED, LIVE, QUESTION, WAITS_FOR_PUSH, WAITS_FOR_WINDOW
 from domain.windows import closed
+from flows.elsewhere import WAITS, send_on
 from flows.endings import round_of
-from flows.resume import conclude, resume_crashed
+from flows.resume import conclude, in_queue, resume_crashed
 from tasks.pages import team
 from tasks.pages.bill import bill_of, publish
 from tasks.pages.show import bullets
@@ -54,6 +55,7 @@ def _round(workshop_name: str) -> list[str]:
             lambda: after_machine(shop),
             lambda: resume_crashed(client),
             lambda: conclude(client),
+            lambda: send_on(client, shop, workshop_name, in_queue(client, WAITS)),
             lambda: free_leases(client, shop),
             lambda: keep_serving(shop),
             lambda: expire_reviews(client, shop),

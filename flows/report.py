@@ -7,7 +7,7 @@ from prefect import get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Crashed, Failed
 
-from blocks.home import STATION, joined, machine, places
+from blocks.home import joined, machine
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.errors import (
@@ -37,7 +37,7 @@ from domain.task import (
     Verdict,
 )
 from flows.acting import Acting
-from flows.elsewhere import is_missing, leave_to_its_machine
+from flows.elsewhere import leave_to_its_machine
 from flows.endings import AWAY, STATE_NAMES, patiently
 from tasks.edit import bring_commits
 from tasks.pages import show
@@ -77,8 +77,6 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acti
     try:
         shop = workshop_of(brief)
         leave_to_its_machine(run, shop, brief.environment, brief.repository)
-        if missing := not_here(brief):
-            return Crashed(message=missing)
         acting.begin(shop.ledger)
         bring_commits(shop, run)
         return attempts(run, brief)
@@ -100,16 +98,6 @@ def _ended(run: str, brief: Brief, attempts: Callable[[str, Brief], State], acti
     except Exception as bug:
         get_run_logger().exception("an error that is none of ours")
         return end(run, brief, End.FROZEN, (f"{type(bug).__name__}: {bug}",))
-
-
-def not_here(brief: Brief) -> str | None:
-    """Why another machine of the station has to take the task; None if this one can. Nothing is refused for it."""
-    if STATION in places() or not is_missing(brief.repository):
-        return None
-    return (
-        f"{brief.repository} is not on machine {machine()}: the run is resumed, maybe elsewhere. Give a URL, or put "
-        "it at the same path on all machines"
-    )
 
 
 def end(

@@ -63,7 +63,8 @@ LOOK_BACK, PAGE = timedelta(days=14), 200
 OCCUPYING = ("PENDING", "RUNNING", "CANCELLING")
 """States in which a run has a slot."""
 MAX_RESUMES = 20
-"""A run that starts more often than this is frozen for a person. Each answered review is a start too."""
+"""A run that starts more often than this is frozen for a person. Each answered review is a start too, and being left to
+another machine is none."""
 
 
 Ledgers = Callable[[str], Ledger]
@@ -148,7 +149,7 @@ def _resumed(client: SyncPrefectClient, crashed: Sequence[FlowRun], now: datetim
                 client.set_flow_run_state(run.id, Running(message=f"run by {runner.name}"), force=True)
                 done.append(f"run {run.id}: it is alive: run by {runner.name}")
             continue
-        if run.run_count > MAX_RESUMES:
+        if run.run_count - elsewhere.hand_overs(run) > MAX_RESUMES:
             done.append(f"run {run.id}: {_given_up(client, run)}")
             continue
         answer: OrchestrationResult[Any] = client.set_flow_run_state(
@@ -275,12 +276,12 @@ def _frozen(run: FlowRun, why: str) -> State[Any]:
 
 
 def has_open_runs(client: SyncPrefectClient) -> bool:
-    """Whether a run is under way, has crashed or waits for a slot or a machine: else there is nothing to look after."""
-    queued = FlowRunFilter.model_validate({"state": {"name": {"any_": ["AwaitingConcurrencySlot", elsewhere.WAITS]}}})
+    """Whether a run is under way, has crashed or waits for a slot or this machine: else there is nothing to look
+    after."""
     return bool(
         _runs(client, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, limit=1)
         or _runs(client, StateType.CRASHED, tags=("lockgate",), limit=1)
-        or client.read_flow_runs(flow_run_filter=queued, limit=1)
+        or any(run.state_name == SLOT or elsewhere.is_ours(run) for run in in_queue(client, SLOT, elsewhere.WAITS))
     )
 
 
@@ -293,7 +294,14 @@ def are_all_among(client: SyncPrefectClient, here: Collection[str]) -> bool:
 def in_queue(client: SyncPrefectClient, *names: str) -> list[FlowRun]:
     """Runs in states of these names, the one first that has waited longest."""
     wanted = FlowRunFilter.model_validate({"state": {"name": {"any_": list(names)}}})
-    return client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=200)
+    found: list[FlowRun] = []
+    while page_ := client.read_flow_runs(
+        flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=PAGE, offset=len(found)
+    ):
+        found += page_
+        if len(page_) < PAGE:
+            break
+    return found
 
 
 def take_free_slots(

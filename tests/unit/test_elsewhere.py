@@ -123,6 +123,17 @@ def test_what_crashed_is_resumed_once_by_one_supervisor_and_not_while_it_may_liv
     assert unsure.state.type is StateType.CRASHED, "its time is not over: it may be dead, and its machine says so"
 
 
+def test_being_left_to_another_machine_counts_as_no_start(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen: list[Any] = []
+    monkeypatch.setattr(resume, "_given_up", lambda client, run: frozen.append(run) or "frozen")
+    often, handed = (a_run(StateType.CRASHED, "there") for _ in range(2))
+    often.run_count = handed.run_count = resume.MAX_RESUMES + 5
+    handed.labels["lockgate.handed-over"] = 5
+    server = Server(often, handed)
+    resume_crashed(server, ledgers=lambda _: ledger)  # type: ignore[arg-type]
+    assert (frozen, server.set) == ([often], ["AwaitingRetry"])
+
+
 def test_a_workshop_whose_ledger_is_away_keeps_no_run_of_another_waiting(ledger: Ledger) -> None:
     stuck, free = (a_run(StateType.CRASHED, "here") for _ in range(2))
     stuck.parameters = {"workshop_name": "away"}

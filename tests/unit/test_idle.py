@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import StateType
 
 from blocks.host import proc
 from blocks.host import processes as of_targets
-from flows import processes, resume
+from flows import elsewhere, processes, resume
 from station import supervisor
 from station.supervisor import RunsWatch
 
@@ -41,8 +41,9 @@ class Clients:
         self.asked += 1
         if self.fails:
             raise ConnectionError("the server is gone")
-        wanted = flow_run_filter.state.type.any_ if flow_run_filter.state.type else ()
-        return [run for run in self.runs if run.state.type in wanted]
+        if flow_run_filter.state.name:
+            return [run for run in self.runs if getattr(run, "state_name", None) in flow_run_filter.state.name.any_]
+        return [run for run in self.runs if run.state.type in flow_run_filter.state.type.any_]
 
 
 @pytest.fixture
@@ -101,6 +102,17 @@ def test_a_run_that_goes_on_is_looked_at_seldom_and_at_once_when_its_process_end
         asked_in(supervisor.IDLE_ROUND_S)
         for _ in range(2):
             assert asked_in(supervisor.ROUND_S) == asks, "what has no process here is looked at each round"
+
+
+def test_a_run_that_waits_for_another_machine_keeps_this_one_idle(
+    clients: Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_MACHINE", "here")
+    state = SimpleNamespace(type=StateType.SCHEDULED)
+    for place in ("gone", "here"):
+        run = SimpleNamespace(id=uuid4(), labels={elsewhere.PLACE: place}, state=state, state_name=elsewhere.WAITS)
+        clients.runs = [run]
+        assert resume.has_open_runs(clients) is (place == "here")  # type: ignore[arg-type]
 
 
 def test_a_client_that_fails_is_replaced(clients: Clients) -> None:

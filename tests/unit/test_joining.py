@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.states import AwaitingConcurrencySlot, Completed
+from prefect.states import AwaitingConcurrencySlot, Cancelled, Cancelling, Completed
 
 from blocks.home import STATION, joined
 from blocks.ledger.ledger import Ledger
@@ -242,7 +242,7 @@ class Server:
     """Of Prefect, with one run."""
 
     def __init__(self) -> None:
-        self.run = SimpleNamespace(id=uuid4(), labels={}, flow_id=uuid4(), state=None)
+        self.run = SimpleNamespace(id=uuid4(), labels={}, flow_id=uuid4(), state=None, parameters={})
         self.states: list[str] = []
         self.is_full = False
 
@@ -262,6 +262,10 @@ class Server:
         self.run.state = given
         status = SetStateStatus.ACCEPT if given is state else SetStateStatus.REJECT
         return SimpleNamespace(status=status, state=given)
+
+    def read_flow_run(self, run: UUID) -> Any:
+        assert run == self.run.id
+        return self.run
 
     def waiting(self) -> list[Any]:
         return [self.run] if self.run.state.name == elsewhere.WAITS else []
@@ -288,7 +292,7 @@ WHERE = {
     (False, "third", True): "third",
     (True, "", True): STATION,
     (True, "second", True): None,
-    (True, "second", False): None,
+    (True, "second", False): "put it at the same path there",  # no other machine could do it
     (True, "third", False): "third",
     (True, None, True): None,
     (True, None, False): STATION,
@@ -311,6 +315,10 @@ def test_a_run_goes_on_at_the_machine_that_alone_can_do_it(
     )
     shop = Workshop(targets={"shop": "process-target/shop"})
     wanted = WHERE[is_joined, where, is_here]
+    if (is_joined, where, is_here) == (True, "second", False):
+        with pytest.raises(InputError, match=str(wanted)):
+            elsewhere.leave_to_its_machine(str(server.run.id), shop, "shop", str(at))
+        return
     with pytest.raises(Left, match=wanted) if wanted else nullcontext():
         elsewhere.leave_to_its_machine(str(server.run.id), shop, None if where is None else "shop", str(at))
     if wanted is None:
@@ -368,6 +376,39 @@ def test_a_repository_that_is_nowhere_ends_no_task_on_a_machine_that_joined(
         if address:
             (here / "joined").write_text(address)
         states = [report.ended("run", brief.model_copy(update={"repository": place}), attempts) for place in places]
-        assert [state.is_crashed() for state in states] == ([True, True, False, False] if address else [False] * 4)
-    assert "put it at the same path" in (report.not_here(BRIEF.model_copy(update={"repository": places[0]})) or "")
+        assert [state.name == "Frozen" for state in states] == ([True, True, False, False] if address else [False] * 4)
     assert len(begun) == 6 and server.states == [], "its releases live here: no other machine could do it"
+
+
+def test_a_run_that_is_cancelled_meanwhile_is_neither_handed_over_nor_taken(
+    here: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for word in (Cancelling(), Cancelled()):
+        server.run.state = word
+        with pytest.raises(Left, match="is cancelled"):
+            elsewhere.hand_over(str(server.run.id), "second", "its releases live there")
+        assert server.states == [] and server.run.state is word
+    server.run.labels = {elsewhere.PLACE: "second"}
+    assert elsewhere.take_ours(cast(Any, server), lambda run, flow: None, [server.run]) == [] and server.states == []
+
+
+def test_a_run_that_waits_for_a_machine_goes_on_where_its_releases_live_by_now(
+    here: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = ProcessTarget(name="shop", port=1, machine="dead")
+    monkeypatch.setattr("blocks.workshop._load", lambda reference: target)
+    shop = Workshop(targets={"shop": "process-target/shop"})
+    server.run.parameters = {"brief": {"environment": "shop"}}
+    with pytest.raises(Left):
+        elsewhere.leave_to_its_machine(str(server.run.id), shop, "shop")
+
+    def sent_on(name: str) -> list[str]:
+        return elsewhere.send_on(cast(Any, server), shop, name, [server.run])
+
+    assert sent_on("default") == [] and server.run.state.name == elsewhere.WAITS, "they live there still"
+    target.machine = "second"
+    assert sent_on("another") == [] and server.run.state.name == elsewhere.WAITS
+    assert "waited for dead, and goes on at second" in sent_on("default")[0]
+    assert server.states[-1] == "AwaitingRetry" and sent_on("default") == []
+    elsewhere.leave_to_its_machine(str(server.run.id), shop, "shop")
+    assert elsewhere.hand_overs(server.run) == 1
