@@ -52,9 +52,13 @@ def hear(
     waits: list[str] = []
     approved: list[Person] = []
     wishes: list[PullReview] = []
+    undated: list[PullReview] = []
     for review in _newest(reviews):
         is_wish = review.state is ReviewState.CHANGES_REQUESTED
-        why_not = _why_not(review, proposed.head, me, may_write)
+        is_undated = is_wish and not review.commit
+        why_not = (
+            _why_nobody(review.by, me, may_write) if is_undated else _why_not(review, proposed.head, me, may_write)
+        )
         if not why_not and not is_wish and _is_same(review.by, pull.by):
             why_not = "opened the pull request"
         if not why_not and not is_wish and review.id <= proposed.after:
@@ -63,14 +67,18 @@ def hear(
             why_not = "is not among those whom the base branch names"
         if why_not:
             waits.append(f"the review of {review.by.login} does not count: {review.by.login} {why_not}")
+        elif is_undated:  # it may be of this commit, so it holds back, as an open conversation does
+            undated.append(review)
+            name = review.by.login
+            waits.append(f"{name} asks for changes in an unknown commit: {name} has to approve, or to take that back")
         elif is_wish:
             wishes.append(review)
         else:
             approved.append(review.by)
     talking = [thread for thread in threads if not thread.is_resolved and _counts(thread, me, may_write)]
     if is_merged:
-        if wishes:
-            why = f"{wishes[0].by.login} had asked for changes"
+        if standing := [*wishes, *undated]:
+            why = f"{standing[0].by.login} had asked for changes"
             return Heard(answer=Answer.REJECT, comment=f"{BY_HAND}: {why}", by=_ended_by(pull))
         return _merged_by_hand(question, pull, approved, given, me, may_write)
     if wishes:
@@ -87,8 +95,8 @@ def hear(
         waits.append(f"{len(talking)} conversations are not resolved, the first at {_place(talking[0])}")
     if pull.is_draft:
         waits.append("somebody made it a draft again: mark it as ready for review")
-    is_whole = bool(approved) and not talking and not pull.is_draft and not missing(question.needs, names)
-    if is_whole:
+    is_held = bool(undated or talking or pull.is_draft or missing(question.needs, names))
+    if approved and not is_held:
         return Heard(answer=Answer.APPROVE, by=tuple(approved))
     return Heard(answer=None, by=tuple(approved), waits_for=tuple(dict.fromkeys(waits)))
 

@@ -759,7 +759,7 @@ def test_gh_does_a_whole_round_over_tls(tmp_path: Path) -> None:
 def test_every_row_of_the_table_has_a_test_and_a_source() -> None:
     rows = re.findall(
         r"^\| (.+?) \| \[(.+?)\]\((https://\S+?)\) \| `(test_\w+)` \|$",
-        (PROJECT / "docs/fake-forge.md").read_text(),
+        (PROJECT / "docs/fake-forge.md").read_text().partition("## A Forgejo")[0],
         re.M,
     )
     tests = {name for name in globals() if name.startswith("test_")}

@@ -434,13 +434,19 @@ def test_an_approval_counts_for_the_version_that_stood_when_it_was_given(gitlab:
     assert [one.commit for one in at.host.reviews(at.address, pull.number)] == [first, second]
 
 
-def test_changes_requested_are_of_their_moment_with_what_was_said_last(gitlab: AtGitLab) -> None:
+def test_changes_requested_are_of_their_moment_with_what_was_said_last(
+    gitlab: AtGitLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at = gitlab
     pull, commit = proposed(at, "lockgate/wishes", "WISHES = 1\n")
     at.person("ann")
     at.review("ann", pull.number, "REQUEST_CHANGES", "call it TITLE")
     (wish,) = at.host.reviews(at.address, pull.number)
     assert (wish.state, wish.commit, wish.text) == (ReviewState.CHANGES_REQUESTED, commit, "call it TITLE")
+    notes = at.host._notes(at.address, pull.number)
+    monkeypatch.setattr(GitLab, "_notes", lambda *_: [one for one in notes if not one["system"]])
+    (wish,) = at.host.reviews(at.address, pull.number)
+    assert (wish.state, wish.commit) == (ReviewState.CHANGES_REQUESTED, ""), "it stands all the same"
     at.review("ann", pull.number, "APPROVE")
     (given,) = at.host.reviews(at.address, pull.number)
     assert given.state is ReviewState.APPROVED, "who approves takes it back"

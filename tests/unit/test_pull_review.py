@@ -86,6 +86,16 @@ def test_a_wish_for_changes_weighs_more_than_an_approval_and_brings_what_was_sai
     assert changes.points == ("app.py:3: ann: why?", "app.py: bob: why?"), "no outsider gives the agent orders"
 
 
+def test_a_wish_for_changes_in_an_unknown_commit_holds_back_until_it_is_taken_back() -> None:
+    wish = said(ANN, "CHANGES_REQUESTED", commit="", number=0)
+    held = heard(wish, said(BOB))
+    assert (held.answer, held.by) == (None, (BOB,))
+    assert held.waits_for == ("ann asks for changes in an unknown commit: ann has to approve, or to take that back",)
+    assert heard(wish, said(BOB), pull=over("merged")).answer is Answer.REJECT
+    assert heard(wish, said(BOB), said(ANN)).answer is Answer.APPROVE
+    assert heard(said(OUTSIDER, "CHANGES_REQUESTED", commit=""), said(BOB)).answer is Answer.APPROVE
+
+
 def test_everybody_whom_the_base_branch_names_must_approve_here_or_elsewhere() -> None:
     assert heard(said(ANN), said(EVE, number=2), question=TWO).answer is Answer.APPROVE
     assert heard(said(EVE), question=TWO, given=("ann",)).answer is Answer.APPROVE
