@@ -348,7 +348,8 @@ def _message(answer: httpx.Response) -> str:
         more = [
             str(one.get("message") or one.get("code") or "") if isinstance(one, dict) else str(one) for one in errors
         ]
-        text = ": ".join(part for part in (str(said.get("message", "")), "; ".join(filter(None, more))) if part)
+        first = said.get("message") or said.get("error_description") or said.get("error") or ""
+        text = ": ".join(part for part in (str(first), "; ".join(filter(None, more))) if part)
     except (ValueError, AttributeError):
         text = answer.text
     return " ".join(text.split())[:300]

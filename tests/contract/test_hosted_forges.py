@@ -534,6 +534,17 @@ def test_next_pages_are_read_where_gitlab_has_another_name_for_itself_and_a_shor
     assert [one["source_branch"] for one in [inside._from(address, "lockgate/pages")]] == ["lockgate/pages"]
 
 
+def test_a_token_that_lacks_a_scope_is_told_so_in_gitlabs_words(gitlab: AtGitLab) -> None:
+    at = gitlab
+    token = SecretStr(at.fake.token("robot", permissions={"api": "read", "repository": "write"}))
+    weak, said = (
+        at.host.model_copy(update={"token": token}),
+        Status(context="x", state=StatusState.SUCCESS, sentence=""),
+    )
+    with pytest.raises(ForgeError, match=r"answered 403 to POST .*: The request requires higher privileges than"):
+        weak.report(at.address, at.base, (said,))
+
+
 @pytest.mark.parametrize(
     ("word", "why"),
     [

@@ -9,6 +9,9 @@ from kits.fake_forge.dialect import OtherForge
 from kits.fake_forge.gitlab.endpoints import ROUTES
 from kits.fake_forge.store import Doc
 
+SCOPE, HIGHER = "insufficient_scope", "The request requires higher privileges than provided by the access token."
+"""A token's refusal is told by another library, and in other fields."""
+
 
 class FakeGitLab(OtherForge):
     """GitLab's REST, and its words for a push that is refused."""
@@ -39,7 +42,7 @@ class FakeGitLab(OtherForge):
 
     def admit(self, actor: access.Actor, route: Route, repo: Doc | None) -> None:
         if actor.kind == "fine" and not access.grants(actor, route.grant):
-            raise Refusal(403, "insufficient_scope")
+            raise Refusal(403, SCOPE)
         if repo is None:
             return
         if not access.has_role(access.role_of(self.forge.store, actor.login, repo), route.role):
@@ -49,4 +52,6 @@ class FakeGitLab(OtherForge):
 
     def told(self, refusal: Refusal) -> Doc:
         said = str(refusal.answer.body["message"])
+        if said == SCOPE:
+            return {"error": SCOPE, "error_description": HIGHER}
         return {"message": "404 Not found" if said == "Not Found" else said}
