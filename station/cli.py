@@ -78,23 +78,6 @@ def main() -> None:
         _fail(f"the server at {settings.url()} does not answer {home()}: is `lockgate up` running? ({err})", 4)
 
 
-def _say_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        print(f"lockgate {version('lockgate')}")
-        raise typer.Exit
-
-
-@app.callback()
-def start(
-    of_lockgate: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version")
-    ] = False,
-) -> None:
-    """A canal lock for code by agents."""
-
-
 @app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it")] = False,

@@ -128,19 +128,21 @@ def _demos(station: Station) -> list[dict[str, Any]]:
     return [run for run in runs if run["name"] == "Add a /v2/search endpoint"]
 
 
-def issue_that_is_taken(station: Station, asked: Callable[..., Any]) -> int:
-    """Its number: it is labelled once the station looks for issues, and a run is made of it."""
+def issue_that_is_taken(station: Station, asked: Callable[..., Any], after: int) -> tuple[int, str]:
+    """Its number, and the run that is made of it: it is labelled once the station looks for issues, which it notes
+    behind entry `after`."""
     until = time.monotonic() + 240
-    while not station.ledger().entries(kind="issue-mark"):
+    while not station.ledger().entries(kind="issue-mark", after=after):
         assert time.monotonic() < until, (station.home / "run" / "supervisor.log").read_text()[-2000:]
         time.sleep(0.5)
     time.sleep(1.1)  # the forge's clock counts seconds
     number = int(asked("POST", "/issues", {"title": "Add a double function", "body": BODY})["number"])
     asked("POST", f"/issues/{number}/labels", {"labels": ["lockgate"]})
-    while not station.ledger().entries(kind="issue-run"):
+    while not (begun := station.ledger().entries(kind="issue-run", after=after)):
         assert time.monotonic() < until, (station.home / "run" / "supervisor.log").read_text()[-2000:]
         time.sleep(0.1)
-    return number
+    (run,) = begun
+    return number, str(run.body["run_id"])
 
 
 @pytest.mark.timeout(1200)
@@ -157,6 +159,7 @@ def test_an_issue_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_die
             assert answer.status_code < 300, answer.text
             return answer.json()
 
+        after = max((entry.number for entry in station.ledger().entries()), default=0)
         station.target("hosted", free_port())
         mounts = tmp_path / "agents"
         mounts.mkdir()
@@ -173,8 +176,7 @@ def test_an_issue_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_die
         hooks = f"{fake.url}/repos/acme/sums/hooks"
         asked_for = {"config": hook, "events": ["issues"]}
         assert httpx.post(hooks, json=asked_for, headers=owner, timeout=60).status_code == 201
-        number = issue_that_is_taken(station, asked)
-        (run_id,) = [str(entry.body["run_id"]) for entry in station.ledger().entries(kind="issue-run")]
+        number, run_id = issue_that_is_taken(station, asked, after)
         points = station.kill(run_id, KILLS)
         until = time.monotonic() + 400
         while not station.entries(run_id, "question"):
@@ -207,6 +209,6 @@ def test_an_issue_is_reviewed_and_merged_at_its_forge_and_goes_live_whatever_die
             assert time.monotonic() < until, told_at_issue
             time.sleep(0.5)
         assert len(asked("GET", f"/issues/{number}/comments")) == 1, "one comment, which was edited"
-        assert len(station.ledger().entries(kind="issue-run")) == 1
+        assert len(station.ledger().entries(kind="issue-run", after=after)) == 1
         holds = [p for p in station.home.rglob("*") if p.is_file() and token.encode() in p.read_bytes()]
         assert (holds, shown) == ([], []), "its token lies in the encrypted block alone"
