@@ -73,8 +73,10 @@ class Api(BaseHTTPRequestHandler):
         if self.path.endswith("/resume"):
             self.answer({"status": "ACCEPT"})
             return
-        types = body["flow_runs"].get("state", {}).get("type", {}).get("any_")
-        self.answer([one for one in RUNS if not types or one["state_type"] in types][body["offset"] :])
+        state = body["flow_runs"].get("state", {})
+        types, names = (state.get(part, {}).get("any_") for part in ("type", "name"))
+        found = [one for one in RUNS if not types or one["state_type"] in types]
+        self.answer([one for one in found if not names or one.get("state_name") in names][body["offset"] :])
 
     def answer(self, what: Any) -> None:
         assert self.headers["Authorization"] == "Basic bWU6c2VjcmV0"  # me:secret
