@@ -563,7 +563,7 @@ def test_a_repository_that_cannot_be_looked_at_is_told_once_and_keeps_no_other_w
     number = intake.issue()
     intake.label(number)
     assert len(intake.looks()) == len(intake.looks()) == 1
-    assert len(told) == 2 and "404" in told[0] and "github block" in told[1]
+    assert len(told) == 2 and "404" in told[0] and "block of a hosted forge" in told[1]
 
 
 def test_a_repository_is_switched_on_once() -> None:
