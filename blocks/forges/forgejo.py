@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from blocks.forges import hosted
-from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, bounded, changed, short
+from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, bounded, changed, short, without_merge
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError
 from domain.pull_request import (
@@ -252,16 +252,8 @@ class Forgejo(HostedBlock):
         may be several commits. The forge checks the head itself (`head_commit_id`), and its own rules, which are never
         forced; a refusal is told in its words."""
         now = self.pull_request(repository, pull.number)
-        if now.state is PullState.MERGED:
-            return MergeAnswer(now.merged_commit)
-        if now.state is PullState.CLOSED:
-            return MergeAnswer(None, "the pull request was closed")
-        if now.head != head:
-            return MergeAnswer(None, f"its head is {now.head[:12]}, which nobody judged", is_moved=True)
-        if now.base != pull.base:
-            return MergeAnswer(None, f"it leads to {now.base} now, and {pull.base} was judged", is_moved=True)
-        if now.is_draft:
-            return MergeAnswer(None, "somebody made it a draft again", is_moved=True)
+        if answer := without_merge(now, pull, head):
+            return answer
         asked: dict[str, Any] = {"Do": self._method(repository), "head_commit_id": head, "force_merge": False}
         if one and asked["Do"] != "squash":
             why = "the repository allows no squash merge, and several commits cannot be taken back as one: allow it"

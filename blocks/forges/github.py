@@ -28,6 +28,7 @@ from blocks.forges.hosted import (
     changed,
     json_of,
     short,
+    without_merge,
 )
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError
@@ -457,16 +458,8 @@ class GitHub(HostedBlock):
         """One commit on the base branch: squash, or rebase where only that is allowed; `one`: squash alone, as the head
         may be several commits. GitHub checks the head itself, and its own rules; a refusal is told in its words."""
         now = self.pull_request(repository, pull.number)
-        if now.state is PullState.MERGED:
-            return MergeAnswer(now.merged_commit)
-        if now.state is PullState.CLOSED:
-            return MergeAnswer(None, "the pull request was closed")
-        if now.head != head:
-            return MergeAnswer(None, f"its head is {now.head[:12]}, which nobody judged", is_moved=True)
-        if now.base != pull.base:
-            return MergeAnswer(None, f"it leads to {now.base} now, and {pull.base} was judged", is_moved=True)
-        if now.is_draft:
-            return MergeAnswer(None, "somebody made it a draft again", is_moved=True)
+        if answer := without_merge(now, pull, head):
+            return answer
         asked: dict[str, Any] = {"sha": head, "merge_method": self._method(repository)}
         if one and asked["merge_method"] != "squash":
             why = "the repository allows no squash merge, and several commits cannot be taken back as one: allow it"

@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from blocks.forges import hosted
 from blocks.forges.credential import RepositoryCredential
-from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, Unsigned, bounded, short
+from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, Unsigned, bounded, short, without_merge
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError
 from domain.pull_request import (
@@ -320,16 +320,8 @@ class GitLab(HostedBlock):
         """Squashed, by the project's own way to merge. GitLab checks the head itself (`sha`), and its own rules; a
         refusal is told in its words. Whether it is `one` commit makes no difference: it always is."""
         now = self.pull_request(repository, pull.number)
-        if now.state is PullState.MERGED:
-            return MergeAnswer(now.merged_commit)
-        if now.state is PullState.CLOSED:
-            return MergeAnswer(None, "the merge request was closed")
-        if now.head != head:
-            return MergeAnswer(None, f"its head is {now.head[:12]}, which nobody judged", is_moved=True)
-        if now.base != pull.base:
-            return MergeAnswer(None, f"it leads to {now.base} now, and {pull.base} was judged", is_moved=True)
-        if now.is_draft:
-            return MergeAnswer(None, "somebody made it a draft again", is_moved=True)
+        if answer := without_merge(now, pull, head, "merge request"):
+            return answer
         if self._shown(repository).get("squash_option") == "never":
             return MergeAnswer(None, f"{repository} does not let merge requests be squashed: allow it in its settings")
         asked = {"sha": head, "squash": True, "should_remove_source_branch": False}

@@ -19,7 +19,7 @@ from blocks.base import THIS_MACHINE, LockgateBlock
 from blocks.forges.credential import RepositoryCredential
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError, NotYet
-from domain.pull_request import Status
+from domain.pull_request import MergeAnswer, PullRequest, PullState, Status
 
 MAX_BODY = 65_000
 """Characters of a body or comment; GitHub takes 65,536, and others more."""
@@ -357,3 +357,19 @@ def _message(answer: httpx.Response) -> str:
 
 def _plain(path: str) -> str:
     return urlsplit(path).path
+
+
+def without_merge(now: PullRequest, judged: PullRequest, head: str, what: str = "pull request") -> MergeAnswer | None:
+    """The answer to a merge that is not asked of the forge: it is done, or `now` is not what was judged. None if it is
+    asked. `what`: the forge's word for it."""
+    if now.state is PullState.MERGED:
+        return MergeAnswer(now.merged_commit)
+    if now.state is PullState.CLOSED:
+        return MergeAnswer(None, f"the {what} was closed")
+    if now.head != head:
+        return MergeAnswer(None, f"its head is {now.head[:12]}, which nobody judged", is_moved=True)
+    if now.base != judged.base:
+        return MergeAnswer(None, f"it leads to {now.base} now, and {judged.base} was judged", is_moved=True)
+    if now.is_draft:
+        return MergeAnswer(None, "somebody made it a draft again", is_moved=True)
+    return None
