@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kits.fake_forge.access import Actor
+from kits.fake_forge.access import Actor, has_role, role_of
 from kits.fake_forge.answers import Answer, Refusal, Route, invalid, not_found
 from kits.fake_forge.forge import Forge
 from kits.fake_forge.git import Git
@@ -52,6 +52,23 @@ class Ask:
     @property
     def login(self) -> str:
         return self.actor.login
+
+    @property
+    def writes(self) -> bool:
+        """Whether its sender may write to the repository."""
+        return has_role(role_of(self.store, self.login, self.repo), "write")
+
+    def pull(self, name: str) -> Doc:
+        """The pull request whose number stands under `name` in the path; 404 if there is none."""
+        found: Doc | None = self.store.one("pull", repo=self.repo["id"], number=self.number(name))
+        if found is None:
+            raise not_found()
+        return found
+
+    def issue_of(self, pull: Doc) -> Doc:
+        """What a pull request has as every issue has it, such as its title."""
+        found: Doc = self.store.one("issue", repo=self.repo["id"], number=pull["number"])
+        return found
 
     def number(self, name: str) -> int:
         """A number of the path; 404 if it is none."""

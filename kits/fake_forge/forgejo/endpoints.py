@@ -68,7 +68,7 @@ def list_pulls(ask: Ask) -> Answer:
         raise Refusal(400, f"user does not exist [uid: 0, name: {poster}]")
     found = []
     for pull in ask.store.find("pull", repo=ask.repo["id"]):
-        issue = _issue(ask, pull)
+        issue = ask.issue_of(pull)
         if state in ("all", issue["state"]) and poster in (None, issue["user"]):
             found.append(pull)
     return _page(ask, found[::-1], lambda pull: shapes.pull(ask, pull, _mergeable(ask, pull)))
@@ -83,7 +83,7 @@ def create_pull(ask: Ask) -> Answer:
     if None in tips.values():
         raise not_found()
     for pull in ask.store.find("pull", repo=ask.repo["id"], head_ref=head, base_ref=base):
-        if _issue(ask, pull)["state"] == "open":
+        if ask.issue_of(pull)["state"] == "open":
             raise Refusal(
                 409,
                 f"pull request already exists for these targets [id: {pull['id']}, issue_id: {pull['number']}, "
@@ -105,7 +105,7 @@ def create_pull(ask: Ask) -> Answer:
 @route("GET", PULL, grant=READ)
 def show_pull(ask: Ask) -> Answer:
     """The first look after a change begins the check for conflicts; as long as that runs, it is not mergeable."""
-    pull = _pull(ask)
+    pull = ask.pull("index")
     shown = shapes.pull(ask, pull, _mergeable(ask, pull))
     if not pull["looked"]:
         ask.store.save({**pull, "looked": True})
@@ -114,9 +114,9 @@ def show_pull(ask: Ask) -> Answer:
 
 @route("PATCH", PULL, grant=WRITE)
 def change_pull(ask: Ask) -> Answer:
-    pull = _pull(ask)
-    issue = _issue(ask, pull)
-    if issue["user"] != ask.login and not _writes(ask):
+    pull = ask.pull("index")
+    issue = ask.issue_of(pull)
+    if issue["user"] != ask.login and not ask.writes:
         raise Refusal(403, "user should be the poster or have write permission")
     issues.change_text(ask, issue)
     state = ask.body.get("state")
@@ -135,12 +135,12 @@ def change_pull(ask: Ask) -> Answer:
         if tip is None:
             raise Refusal(404, f"new base '{base}' not exist")
         ask.store.save({**pull, "base_ref": base, "base_sha": tip, "looked": False})
-    return Answer(201, shapes.pull(ask, pull := _pull(ask), _mergeable(ask, pull)))
+    return Answer(201, shapes.pull(ask, pull := ask.pull("index"), _mergeable(ask, pull)))
 
 
 @route("POST", PULL + "/requested_reviewers", role="write", grant=WRITE)
 def ask_reviewers(ask: Ask) -> Answer:
-    pull = _pull(ask)
+    pull = ask.pull("index")
     for login in ask.body.get("reviewers") or []:
         if ask.store.one("user", key=login) is None:
             raise Refusal(404, f"User '{login}' not exist")
@@ -155,11 +155,11 @@ def ask_reviewers(ask: Ask) -> Answer:
 @route("POST", PULL + "/merge", grant=WRITE)
 def merge_pull(ask: Ask) -> Answer:
     """By an exact head if `head_commit_id` is given; the answer is empty."""
-    pull = _pull(ask)
-    issue, style = _issue(ask, pull), ask.body.get("Do")
+    pull = ask.pull("index")
+    issue, style = ask.issue_of(pull), ask.body.get("Do")
     if issue["state"] != "open" and not pull["merged_at"]:
         raise not_found()
-    if not _writes(ask):
+    if not ask.writes:
         raise Refusal(405, "User not allowed to merge PR")
     if pull["merged_at"]:
         raise Refusal(405, "")
@@ -196,7 +196,7 @@ def _merged(ask: Ask, pull: Doc, issue: Doc, style: str) -> str:
 
 
 def _mergeable(ask: Ask, pull: Doc) -> bool:
-    issue = _issue(ask, pull)
+    issue = ask.issue_of(pull)
     if not pull["looked"] or issue["state"] != "open" or shapes.WIP.match(issue["title"]):
         return False
     return ask.git.merge_trees(pull["base_sha"], pull["head_sha"]) is not None
@@ -235,14 +235,14 @@ def _checks_pass(ask: Ask, pull: Doc, patterns: list[str]) -> bool:
 
 @route("GET", PULL + "/reviews", grant=READ)
 def list_reviews(ask: Ask) -> Answer:
-    found = ask.store.find("review", repo=ask.repo["id"], number=_pull(ask)["number"])
+    found = ask.store.find("review", repo=ask.repo["id"], number=ask.pull("index")["number"])
     return _page(ask, found, lambda review: shapes.review(ask, review))
 
 
 @route("POST", PULL + "/reviews", grant=WRITE)
 def create_review(ask: Ask) -> Answer:
     """Nobody approves or refuses their own; who may read may review."""
-    pull = _pull(ask)
+    pull = ask.pull("index")
     event, body, comments = ask.body.get("event"), ask.given("body", "").strip(), ask.body.get("comments") or []
     if event not in EVENTS:
         raise Refusal(422, "pending reviews are not built")
@@ -252,7 +252,7 @@ def create_review(ask: Ask) -> Answer:
         raise Refusal(422, f"review event {event} requires a body")
     if event == "COMMENT" and not body and not comments:
         raise Refusal(422, f"review event {event} requires a body or a comment")
-    if _issue(ask, pull)["state"] != "open" and event != "COMMENT":
+    if ask.issue_of(pull)["state"] != "open" and event != "COMMENT":
         raise Refusal(422, "can't submit review for a closed or merged PR")
     commit, now = ask.given("commit_id", "") or pull["head_sha"], ask.forge.stamp()
     made = {"user": ask.login, "body": body, "state": EVENTS[event], "commit": commit, "submitted_at": now, "at": now}
@@ -300,13 +300,13 @@ def dismiss_review(ask: Ask) -> Answer:
 @route("GET", REPO + "/issues/{index}/comments", grant="issue:read")
 def list_comments(ask: Ask) -> Answer:
     """All of them: this list has no pages."""
-    found = ask.store.find("comment", repo=ask.repo["id"], number=_pull(ask)["number"])
+    found = ask.store.find("comment", repo=ask.repo["id"], number=ask.pull("index")["number"])
     return Answer(200, [shapes.comment(ask, one) for one in found])
 
 
 @route("POST", REPO + "/issues/{index}/comments", grant="issue:write")
 def create_comment(ask: Ask) -> Answer:
-    number, now = _pull(ask)["number"], ask.forge.stamp()
+    number, now = ask.pull("index")["number"], ask.forge.stamp()
     body = ask.given("body", "")
     made = {"user": ask.login, "body": body, "app": None, "created_at": now, "updated_at": now}
     if not body.strip():
@@ -327,7 +327,7 @@ def change_comment(ask: Ask) -> Answer:
 
 @route("GET", REPO + "/issues/{index}/timeline", grant="issue:read")
 def list_timeline(ask: Ask) -> Answer:
-    found = ask.store.find("event", repo=ask.repo["id"], number=_pull(ask)["number"])
+    found = ask.store.find("event", repo=ask.repo["id"], number=ask.pull("index")["number"])
     return _page(ask, found, lambda event: shapes.event(ask, event))
 
 
@@ -428,27 +428,11 @@ def show_permission(ask: Ask) -> Answer:
 # parts
 
 
-def _pull(ask: Ask) -> Doc:
-    found: Doc | None = ask.store.one("pull", repo=ask.repo["id"], number=ask.number("index"))
-    if found is None:
-        raise not_found()
-    return found
-
-
-def _issue(ask: Ask, pull: Doc) -> Doc:
-    found: Doc = ask.store.one("issue", repo=ask.repo["id"], number=pull["number"])
-    return found
-
-
 def _review(ask: Ask) -> Doc:
     found: Doc | None = ask.store.get("review", ask.number("id"))
-    if found is None or (found["repo"], found["number"]) != (ask.repo["id"], _pull(ask)["number"]):
+    if found is None or (found["repo"], found["number"]) != (ask.repo["id"], ask.pull("index")["number"]):
         raise not_found()
     return found
-
-
-def _writes(ask: Ask) -> bool:
-    return access.has_role(access.role_of(ask.store, ask.login, ask.repo), "write")
 
 
 def _is_admin(ask: Ask) -> bool:

@@ -131,7 +131,7 @@ def branch(ask: Ask, name: str, sha: str) -> Doc:
     author = {"name": commit.author, "email": commit.author_email, "username": ""}
     shown: Doc = {"id": sha, "message": commit.message, "url": "", "author": author, "committer": author}
     shown |= {"timestamp": commit.committed, "added": None, "removed": None, "modified": None, "verification": None}
-    may = access.has_role(access.role_of(ask.store, ask.login, ask.repo), "write")
+    may = ask.writes
     told: Doc = {"name": name, "commit": shown, "protected": rule is not None, "user_can_merge": may}
     told |= {"user_can_push": may and rule is None, "effective_branch_protection_name": ""}
     rule = rule or {}

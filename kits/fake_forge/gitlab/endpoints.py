@@ -102,7 +102,7 @@ def create_merge_request(ask: Ask) -> Answer:
     if missing:
         raise Refusal(400, f"{next(iter(missing.values()))} branch does not exist")
     for pull in ask.store.find("pull", repo=ask.repo["id"], head_ref=head, base_ref=base):
-        if _issue(ask, pull)["state"] == "open":
+        if ask.issue_of(pull)["state"] == "open":
             raise Refusal(409, f"Another open merge request already exists for this source branch: !{pull['number']}")
     issue = issues.add_issue(ask, ask.given("title", ""), ask.body.get("description"), pull=True)
     ends = {"head_repo": ask.repo["id"], "head_ref": head, "head_sha": tips[head]}
@@ -118,7 +118,7 @@ def create_merge_request(ask: Ask) -> Answer:
 @route("GET", MINE, grant=READ)
 def show_merge_request(ask: Ask) -> Answer:
     """The first look after a change begins the check whether it can be merged."""
-    pull = _pull(ask)
+    pull = ask.pull("iid")
     shown = shapes.merge_request(ask, pull, shapes.merge_status(ask, pull))
     if not pull["looked"]:
         ask.store.save({**pull, "looked": True})
@@ -127,9 +127,9 @@ def show_merge_request(ask: Ask) -> Answer:
 
 @route("PUT", MINE, grant=WRITE)
 def change_merge_request(ask: Ask) -> Answer:
-    pull = _pull(ask)
-    issue = _issue(ask, pull)
-    if issue["user"] != ask.login and not _writes(ask):
+    pull = ask.pull("iid")
+    issue = ask.issue_of(pull)
+    if issue["user"] != ask.login and not ask.writes:
         raise Refusal(403, "403 Forbidden")
     if "description" in ask.body:
         ask.body["body"] = ask.body["description"]
@@ -160,9 +160,9 @@ def change_merge_request(ask: Ask) -> Answer:
 @route("PUT", MINE + "/merge", grant=WRITE)
 def merge(ask: Ask) -> Answer:
     """By an exact head if `sha` is given."""
-    pull = _pull(ask)
-    issue = _issue(ask, pull)
-    if not _writes(ask):
+    pull = ask.pull("iid")
+    issue = ask.issue_of(pull)
+    if not ask.writes:
         raise Refusal(401, "401 Unauthorized")
     if shapes.merge_status(ask, pull) not in ("mergeable", "conflict"):
         raise Refusal(405, "405 Method Not Allowed")
@@ -191,13 +191,13 @@ def merge(ask: Ask) -> Answer:
     ask.store.save({**pull, "merged_at": ask.forge.stamp(), "merged_by": ask.login})
     ask.forge.close(ask.repo, issue, ask.actor)
     move_branch(ask, pull["base_ref"], merged)
-    return Answer(200, shapes.merge_request(ask, _pull(ask), "not_open"))
+    return Answer(200, shapes.merge_request(ask, ask.pull("iid"), "not_open"))
 
 
 @route("GET", MINE + "/versions", grant=READ)
 def list_versions(ask: Ask) -> Answer:
     """The newest first."""
-    found = ask.store.find("version", repo=ask.repo["id"], number=_pull(ask)["number"])
+    found = ask.store.find("version", repo=ask.repo["id"], number=ask.pull("iid")["number"])
     shown = [
         {"id": one["id"], "head_commit_sha": one["head"], "created_at": one["created_at"], "state": "collected"}
         for one in found[::-1]
@@ -210,7 +210,7 @@ def list_versions(ask: Ask) -> Answer:
 
 @route("GET", MINE + "/approvals", grant=READ)
 def list_approvals(ask: Ask) -> Answer:
-    found = ask.store.find("approval", repo=ask.repo["id"], number=_pull(ask)["number"])
+    found = ask.store.find("approval", repo=ask.repo["id"], number=ask.pull("iid")["number"])
     given = [{"user": shapes.user(ask, one["key"]), "approved_at": one["created_at"]} for one in found]
     return Answer(200, {"approved": bool(given), "approved_by": given})
 
@@ -218,7 +218,7 @@ def list_approvals(ask: Ask) -> Answer:
 @route("POST", MINE + "/approve", grant=WRITE)
 def approve(ask: Ask) -> Answer:
     """Authors may, where nobody forbids it."""
-    pull = _pull(ask)
+    pull = ask.pull("iid")
     where = {"repo": ask.repo["id"], "number": pull["number"], "key": ask.login}
     if ask.body.get("sha") not in (None, pull["head_sha"]):
         raise Refusal(409, f"SHA does not match HEAD of source branch: {pull['head_sha']}")
@@ -233,7 +233,7 @@ def approve(ask: Ask) -> Answer:
 
 @route("POST", MINE + "/unapprove", grant=WRITE)
 def unapprove(ask: Ask) -> Answer:
-    pull = _pull(ask)
+    pull = ask.pull("iid")
     known = ask.store.one("approval", repo=ask.repo["id"], number=pull["number"], key=ask.login)
     if known is None:
         raise not_found()
@@ -244,7 +244,7 @@ def unapprove(ask: Ask) -> Answer:
 
 @route("GET", MINE + "/reviewers", grant=READ)
 def list_reviewers(ask: Ask) -> Answer:
-    pull = _pull(ask)
+    pull = ask.pull("iid")
     wishes = {one["key"] for one in ask.store.find("wish", repo=ask.repo["id"], number=pull["number"])}
     given = {one["key"] for one in ask.store.find("approval", repo=ask.repo["id"], number=pull["number"])}
     words = {login: "requested_changes" if login in wishes else "approved" for login in wishes | given}
@@ -255,7 +255,7 @@ def list_reviewers(ask: Ask) -> Answer:
 
 @route("GET", MINE + "/notes", grant=READ)
 def list_notes(ask: Ask) -> Answer:
-    found = ask.store.find("note", repo=ask.repo["id"], number=_pull(ask)["number"])
+    found = ask.store.find("note", repo=ask.repo["id"], number=ask.pull("iid")["number"])
     newest = ask.query.get("sort", "desc") == "desc"
     return _page(ask, [shapes.note(ask, one) for one in (found[::-1] if newest else found)])
 
@@ -263,7 +263,7 @@ def list_notes(ask: Ask) -> Answer:
 @route("POST", MINE + "/notes", grant=WRITE)
 def create_note(ask: Ask) -> Answer:
     """A line `/request_changes` in it is an order, and no text."""
-    pull = _pull(ask)
+    pull = ask.pull("iid")
     lines = ask.given("body", "").splitlines()
     if "/request_changes" in lines:
         where = {"repo": ask.repo["id"], "number": pull["number"], "key": ask.login}
@@ -281,7 +281,7 @@ def create_note(ask: Ask) -> Answer:
 @route("PUT", MINE + "/notes/{note}", grant=WRITE)
 def change_note(ask: Ask) -> Answer:
     note = ask.store.get("note", ask.number("note"))
-    if note is None or note["number"] != _pull(ask)["number"]:
+    if note is None or note["number"] != ask.pull("iid")["number"]:
         raise not_found()
     if note["user"] != ask.login and not access.has_role(access.role_of(ask.store, ask.login, ask.repo), "maintain"):
         raise Refusal(403, "403 Forbidden")
@@ -291,7 +291,7 @@ def change_note(ask: Ask) -> Answer:
 
 @route("GET", MINE + "/discussions", grant=READ)
 def list_discussions(ask: Ask) -> Answer:
-    found = shapes.discussions(ask, _pull(ask))
+    found = shapes.discussions(ask, ask.pull("iid"))
     return _page(
         ask,
         [
@@ -303,7 +303,7 @@ def list_discussions(ask: Ask) -> Answer:
 
 @route("POST", MINE + "/discussions", grant=WRITE)
 def create_discussion(ask: Ask) -> Answer:
-    pull, asked = _pull(ask), ask.body.get("position") or {}
+    pull, asked = ask.pull("iid"), ask.body.get("position") or {}
     if asked.get("head_sha") != pull["head_sha"]:
         raise Refusal(400, '400 Bad request - Note {:line_code=>["can\'t be blank", "must be a valid line code"]}')
     place = {"path": asked["new_path"], "line": asked["new_line"], "head": asked["head_sha"]}
@@ -313,7 +313,7 @@ def create_discussion(ask: Ask) -> Answer:
 
 @route("PUT", MINE + "/discussions/{discussion}", role="write", grant=WRITE)
 def resolve_discussion(ask: Ask) -> Answer:
-    pull = _pull(ask)
+    pull = ask.pull("iid")
     notes = ask.store.find("note", repo=ask.repo["id"], number=pull["number"], discussion=ask.values["discussion"])
     if not notes:
         raise not_found()
@@ -460,22 +460,6 @@ def change_deployment(ask: Ask) -> Answer:
 
 
 # parts
-
-
-def _pull(ask: Ask) -> Doc:
-    found: Doc | None = ask.store.one("pull", repo=ask.repo["id"], number=ask.number("iid"))
-    if found is None:
-        raise not_found()
-    return found
-
-
-def _issue(ask: Ask, pull: Doc) -> Doc:
-    found: Doc = ask.store.one("issue", repo=ask.repo["id"], number=pull["number"])
-    return found
-
-
-def _writes(ask: Ask) -> bool:
-    return access.has_role(access.role_of(ask.store, ask.login, ask.repo), "write")
 
 
 def _page(ask: Ask, items: list[Any]) -> Answer:
