@@ -80,6 +80,7 @@ tests of the last one are left, so a long one at the end would keep it at work w
 REST = {
     "need a Docker Engine": r"docker|registry\.py|\[(docker.*|ecs)\b|_ecs|artifacts.*(image|engine)|stop_targets",
     "need root, and Docker Engines of their own": r"swarm",
+    "need Chromium": r"in_browser",
     "need PostgreSQL": r"\[.*postgres|_postgres|encrypted",
     "drive agents with their real programs": r"agents_(real|more)",
     "release by commands of another platform": r"_command\.py|\[command, ",

@@ -59,6 +59,11 @@ class Reader(NamedTuple):
             return tuple(sorted((entry for part in parts for entry in part), key=lambda entry: entry.number))
         return self._entries(run_id, kinds, after, (), most, since)
 
+    def newest(self, run_id: str) -> int:
+        """The number of the newest entry of a run; 0 if it has none. Raises LedgerError as `entries` does."""
+        rows = self._read("SELECT COALESCE(MAX(id), 0) FROM entries WHERE run_id = ?", [run_id])
+        return int(next(iter(rows), (0,))[0])
+
     def _entries(
         self,
         run_id: str | None,

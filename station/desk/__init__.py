@@ -2,5 +2,6 @@
 
 `app.py` tells what happens to a request, `sessions.py` knows who is signed in, `forms.py` reads what a form sent, and
 `pages.py` makes HTML of it. Each screen has a file that collects what is on it: `waiting.py`, `reviews.py` (with
-`diffs.py`). Whatever the desk changes it asks of the door, as the person who is signed in.
+`diffs.py`); `moves.py` tells the page of a task when to look again. Whatever the desk changes it asks of the door, as
+the person who is signed in.
 """

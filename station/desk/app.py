@@ -29,6 +29,7 @@ from station import api, scopes
 from station.desk import briefs, forms, pages, planted, reviews, tasks
 from station.desk.answers import answer_of
 from station.desk.environments import environments
+from station.desk.moves import Moves, Stand
 from station.desk.reviews import ForgeOf
 from station.desk.sessions import Session, Sessions
 from station.desk.team import Books
@@ -80,7 +81,7 @@ class Desk:
         self._guests, self._ask_as = guests, ask_as
         self.sessions = Sessions()
         self.forge_of: ForgeOf = _forge_of
-        self.books = Books()
+        self.books, self.moves = Books(), Moves()
         self._threads = ThreadPoolExecutor(LOOKS, "desk")
         self._imports: Future[None] | None = None
 
@@ -132,6 +133,8 @@ class Desk:
                 run = await self._look(lambda: reviews.known(run_id, visit.token))
                 task = await self._look(lambda: tasks.task_of(run, visit.token))
                 return await self._look(lambda: self._page("task.html", visit, of=task, steps=tasks.STEPS))
+            case ["task", run_id, "moves"]:
+                return await self._moves(visit, run_id)
             case ["brief"]:
                 return await self._new_brief(visit, briefs.FIELDS, {})
             case ["tasks"]:
@@ -185,6 +188,24 @@ class Desk:
                 await self._act(visit, ["door", "environments", name, word], {"reason": form.get("reason", "")})
                 return _redirect(visit.desk + "/environments")
         raise Denied(404, "there is no such form")
+
+    async def _moves(self, visit: Visit, run_id: str) -> Response:
+        """What tells the page of a task that something moved, for as long as the person is signed in."""
+        seen = visit.request.headers.get("last-event-id") or visit.request.query_params.get("seen", "")
+        is_planted = await self._look(lambda: planted.find(run_id, visit.token))
+        if not is_planted:
+            await self._look(lambda: reviews.known(run_id, visit.token))
+
+        def look() -> Stand:
+            return Stand(seen, False) if is_planted else tasks.stand_of(reviews.known(run_id, visit.token))
+
+        async def still_in() -> bool:
+            try:
+                return await self._visit(visit.request, visit.session.place) is not None
+            except LockgateError:
+                return False  # the browser comes again
+
+        return self.moves.stream(run_id.lower(), visit.token.id, seen, look, still_in)
 
     # ── what waits for an answer ──
 

@@ -10,7 +10,9 @@ from domain.bill import By, Line, bill, dollars
 from domain.entry import Entry
 from domain.records import sentence_of
 from domain.task import Answer, Attempt, CaseRow, Decision, Finding, Outcome, Scanned, Tested, Verdict
+from domain.value import digest_of
 from station import api
+from station.desk.moves import Stand
 from station.door.table import MAY_CANCEL_ANY, MAY_CANCEL_OWN
 from station.status import DELETED, ledger_of
 
@@ -56,6 +58,8 @@ class Task(NamedTuple):
     """What it waits for, as its key begins; empty: for nobody."""
     at: str
     """The step of `STEPS` where it stands."""
+    mark: str
+    """Of its stand: another one means that something moved."""
     turns: int
     goal: str
     is_brief: bool
@@ -83,13 +87,15 @@ def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None =
     if entries is None:
         entries = ledger_of(run).entries(run_id)
     state = run["state"] or {}
-    is_over = run["state_type"] in FINAL or run["state_name"] == DELETED
+    is_over = _is_over(run)
     key = str((state.get("state_details") or {}).get("pause_key") or "")
     asks = key.partition("-")[0] if run["state_type"] == "PAUSED" else ""
     verdicts = {e.key.partition("/")[0]: Verdict.model_validate(e.body) for e in entries if e.kind == "verdict"}
     made = [Attempt.model_validate(entry.body) for entry in entries if entry.kind == "attempt"]
     tested = _newest(entries, "tested", Tested)
     scanned = _newest(entries, "scanned", Scanned)
+    running = [] if is_over else _running(run_id)
+    log = _log(run_id) if run["state_name"] != DELETED else []
     bought = bill([entry for entry in entries if entry.kind in OF_BILL])
     brief = run["parameters"].get("brief") if isinstance(run.get("parameters"), Mapping) else None
     return Task(
@@ -99,7 +105,8 @@ def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None =
         message=str(state.get("message") or ""),
         is_over=is_over,
         asks=asks,
-        at=_at(run_id, entries, asks, is_over),
+        at=_at(running, entries, asks, is_over),
+        mark=_mark(run, entries[-1].number if entries else 0, running, log),
         turns=len(made),
         goal=str(brief.get("goal", "")) if isinstance(brief, Mapping) else "",
         is_brief=isinstance(brief, Mapping),
@@ -111,9 +118,27 @@ def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None =
         findings=(*(scanned.findings if scanned else ()), *(tested.findings if tested else ())),
         lines=bought.by(By.STEP),
         usd=dollars(bought.total.usd),
-        log=_log(run_id) if run["state_name"] != DELETED else [],
+        log=[(at[11:19], line) for at, line in log],
         may_stop=not is_over and _may_stop(run, token),
     )
+
+
+def stand_of(run: dict[str, Any]) -> Stand:
+    """Where the run stands, by little questions: what its page asks whenever it is to be told that something moved."""
+    run_id, is_over = str(run["id"]), _is_over(run)
+    if is_over:
+        return Stand("over", True)
+    newest = ledger_of(run).newest(run_id)
+    return Stand(_mark(run, newest, _running(run_id), _log(run_id, 1)), False)
+
+
+def _is_over(run: Mapping[str, Any]) -> bool:
+    return run["state_type"] in FINAL or run["state_name"] == DELETED
+
+
+def _mark(run: Mapping[str, Any], newest: int, running: Sequence[str], log: Sequence[tuple[str, str]]) -> str:
+    at = str((run["state"] or {}).get("timestamp") or "")
+    return digest_of([run["state_name"], at, newest, sorted(running), log[-1][0] if log else ""])[:32]
 
 
 def _may_stop(run: Mapping[str, Any], token: Token) -> bool:
@@ -122,14 +147,12 @@ def _may_stop(run: Mapping[str, Any], token: Token) -> bool:
     return token.may(MAY_CANCEL_ANY) or token.may(Role.ADMINISTER) or (is_own and token.may(MAY_CANCEL_OWN))
 
 
-def _at(run_id: str, entries: Sequence[Entry], asks: str, is_over: bool) -> str:
+def _at(running: Sequence[str], entries: Sequence[Entry], asks: str, is_over: bool) -> str:
     if asks in ASKS:
         return ASKS[asks]
-    if not is_over:
-        wanted = {"flow_runs": {"id": {"any_": [run_id]}}, "task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
-        for task in api.post("/task_runs/filter", wanted) or []:
-            if step := OF_TASK.get(str(task["name"]).partition("-")[0]):
-                return step
+    for task in running:
+        if step := OF_TASK.get(task.partition("-")[0]):
+            return step
     last = next((entry for entry in reversed(entries) if entry.kind in AFTER), None)
     if last is None:
         return "prepare"
@@ -140,11 +163,17 @@ def _at(run_id: str, entries: Sequence[Entry], asks: str, is_over: bool) -> str:
     return AFTER[last.kind]
 
 
-def _log(run_id: str) -> list[tuple[str, str]]:
-    """The newest lines of the run's log, oldest first."""
-    wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_DESC", "limit": LOG_LINES}
+def _running(run_id: str) -> list[str]:
+    """Names of its tasks that run now."""
+    wanted = {"flow_runs": {"id": {"any_": [run_id]}}, "task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
+    return [str(task["name"]) for task in api.post("/task_runs/filter", wanted) or []]
+
+
+def _log(run_id: str, most: int = LOG_LINES) -> list[tuple[str, str]]:
+    """(when, what) of the newest lines of the run's log, oldest first."""
+    wanted = {"logs": {"flow_run_id": {"any_": [run_id]}}, "sort": "TIMESTAMP_DESC", "limit": most}
     found = api.post("/logs/filter", wanted) or []
-    return [(str(line["timestamp"])[11:19], str(line["message"])) for line in reversed(found)]
+    return [(str(line["timestamp"]), str(line["message"])) for line in reversed(found)]
 
 
 def _newest(entries: Sequence[Entry], kind: str, type_: Any) -> Any:

@@ -3,16 +3,21 @@
 import asyncio
 import base64
 import json
-from collections.abc import Coroutine, Mapping, Sequence
+import socket
+import threading
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import httpx
+import uvicorn
 
 from blocks.ledger.tokens import Tokens
 from domain.access import Role
 from domain.errors import LedgerError
+from station.door import connections
 from station.door.acts import Acts
 from station.door.app import Door
 from station.door.guests import Guests
@@ -191,6 +196,28 @@ async def _call(app: Door, scope: dict[str, Any], content: bytes) -> Answer:
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     cookies = tuple(value.decode() for name, value in sent[0]["headers"] if name == b"set-cookie")
     return Answer(sent[0]["status"], headers, b"".join(part.get("body", b"") for part in sent[1:]), cookies)
+
+
+@contextmanager
+def served(app: Door) -> Iterator[int]:
+    """The port of a door that really listens."""
+    http, _ = connections.protocols(connections.Connections(most=400, of_one=50))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, port=0, http=http, ws="none", lifespan="off", log_config=None, proxy_headers=False,
+            timeout_graceful_shutdown=1,
+        )
+    )  # fmt: skip
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        bound.listen(1024)
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(10)
 
 
 def basic(text: str) -> tuple[str, str]:

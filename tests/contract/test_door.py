@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from pydantic import SecretStr
 
 from blocks import kept
@@ -22,7 +21,19 @@ from domain.access import START as START_NOTE
 from domain.access import Role, answer_digest, start_digest
 from station import api, cancelling, credentials, holding
 from station.door import connections, table
-from tests.contract.door import DEPLOYMENTS, ID, MARK, QUESTIONS, RUNNING, RUNS, SECRET, STARTED, FakeDoor, basic
+from tests.contract.door import (
+    DEPLOYMENTS,
+    ID,
+    MARK,
+    QUESTIONS,
+    RUNNING,
+    RUNS,
+    SECRET,
+    STARTED,
+    FakeDoor,
+    basic,
+    served,
+)
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 TASK, ROLLBACK = DEPLOYMENTS["agent-task/agent-task"], DEPLOYMENTS["rollback/rollback"]
@@ -621,19 +632,8 @@ def test_headers_change_nothing(door: FakeDoor, what: str, headers: list[tuple[s
 
 @pytest.fixture
 def listening(door: FakeDoor) -> Iterator[int]:
-    """The port of a door that really listens."""
-    http, _ = connections.protocols(connections.Connections(most=400, of_one=50))
-    server = uvicorn.Server(
-        uvicorn.Config(door.app, port=0, http=http, ws="none", lifespan="off", log_config=None, proxy_headers=False)
-    )
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        bound.listen(1024)
-        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
-        thread.start()
-        yield bound.getsockname()[1]
-        server.should_exit = True
-        thread.join(10)
+    with served(door.app) as port:
+        yield port
 
 
 def test_a_second_request_is_not_smuggled_in_the_first(door: FakeDoor, listening: int) -> None:

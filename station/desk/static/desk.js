@@ -111,22 +111,46 @@ if (answering) {
   all(".diff").forEach((one) => watch.observe(one));
 }
 
-// A task that goes on: the page is read again, and what moved takes the place of what was there.
+// A task that goes on: the door says when something moved; then the page is read again, and what is new takes the place
+// of what was there. Where there are too many such pages, it is read again by the clock.
+const live = () => document.getElementById("live");
+let reading = false, more = false, moves = null;
+
 async function again() {
-  const live = document.getElementById("live");
-  if (!live || !("again" in live.dataset)) return;
+  more = reading;
+  if (reading) return;
+  reading = true;
   try {
-    const answer = await fetch(location.href, { redirect: "error" });
+    const answer = await fetch(location.href, { redirect: "manual" });
+    if (answer.type === "opaqueredirect") return location.reload(); // nobody is signed in any more
     const found = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
     if (answer.ok && found) {
       const open = all("#live details").map((one) => one.open);
-      live.replaceWith(document.adoptNode(found));
+      live().replaceWith(document.adoptNode(found));
       all("#live details").forEach((one, number) => { one.open = open[number] ?? one.open; });
     }
   } catch { /* the next time */ }
-  setTimeout(again, document.hidden ? 10000 : 2000);
+  reading = false;
+  if (more) again();
 }
-setTimeout(again, 2000);
+
+function follow() {
+  const goesOn = live() && "again" in live().dataset && !document.hidden;
+  if (!goesOn) moves?.close();
+  if (!goesOn || moves) return void (moves = goesOn ? moves : null);
+  moves = new EventSource(`${location.pathname}/moves?seen=${encodeURIComponent(live().dataset.again)}`);
+  moves.addEventListener("moved", again);
+  moves.addEventListener("over", (event) => { event.target.close(); moves = null; again(); });
+  moves.addEventListener("error", (event) => {
+    if (event.target !== moves || moves.readyState !== EventSource.CLOSED) return; // else it comes again by itself
+    moves = null;
+    setTimeout(() => again().then(follow), 4000);
+  });
+}
+document.addEventListener("visibilitychange", follow);
+addEventListener("pagehide", () => { moves?.close(); moves = null; });
+addEventListener("pageshow", follow);
+follow();
 
 // A session has its own place below /desk, which only this browser knows; an address without it leads there.
 const desk = document.body.dataset.desk;

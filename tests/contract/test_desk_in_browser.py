@@ -1,0 +1,95 @@
+"""What only a real browser shows of the desk: streams that it keeps open, cookies that it sends or not."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from domain.access import Role
+from domain.history import Submitted
+from station import api
+from station.desk import moves
+from tests.contract.desk import FakeDesk
+from tests.contract.door import RUNS, served
+
+RUN = RUNS["submit-er"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as played:
+        browser = played.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDesk]:
+    made = FakeDesk(tmp_path_factory.mktemp("desk"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(api, "_once", made.once)
+        patched.setattr(moves, "EVERY_S", 0.05)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def url(desk: FakeDesk) -> Iterator[str]:
+    with served(desk.app) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def page(chromium: Browser, desk: FakeDesk, url: str) -> Iterator[Page]:
+    """Of who reviews, and is signed in."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto(f"{url}/desk/sign-in")
+    page.fill("#token", desk.value[Role.REVIEW])
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{url}/desk/at-*/")
+    yield page
+    context.close()
+
+
+def running(desk: FakeDesk) -> None:
+    state = {"type": "RUNNING", "name": "Running", "timestamp": "2030-01-01T00:00:00+00:00"}
+    desk.runs[RUN] = {
+        "id": RUN, "name": "a task", "labels": {}, "parameters": {"brief": {"title": "a task"}}, "state": state,
+        "state_type": "RUNNING", "state_name": "Running",
+    }  # fmt: skip
+
+
+def test_the_page_of_a_task_moves_by_itself_and_is_read_no_more_once_it_is_over(
+    desk: FakeDesk, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running(desk)
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url.rpartition("/")[2].partition("?")[0]))
+    place = page.url
+    page.goto(f"{place}task/{RUN}")
+    page.locator("summary").click()
+    expect(page.locator("#live details")).to_have_attribute("open", "")
+    page.wait_for_timeout(500)
+    assert asked.count(RUN) == 1, "nothing moved: nothing is read again"
+    desk.ledger.record(RUN, "submitted", "submitted", Submitted(by="ann"))
+    expect(page.locator(".story")).to_contain_text("ann")
+    expect(page.locator("#live details")).to_have_attribute("open", "")
+    assert (asked.count(RUN), asked.count("moves")) == (2, 1)
+
+    monkeypatch.setattr(moves, "MOST", 0)
+    page.reload()  # it gets no stream, and reads itself by the clock
+    desk.ledger.record(RUN, "submitted", "again", Submitted(by="bob"))
+    expect(page.locator(".story")).to_contain_text("bob", timeout=20_000)
+    monkeypatch.setattr(moves, "MOST", 40)
+
+    page.reload()
+    desk.runs[RUN] |= {"state_type": "COMPLETED", "state_name": "Completed"}
+    expect(page.locator(".kind.completed")).to_be_visible()
+    expect(page.locator("[data-again]")).to_have_count(0)
+
+
+def test_who_signs_out_elsewhere_is_led_to_the_sign_in(desk: FakeDesk, page: Page, url: str) -> None:
+    running(desk)
+    page.goto(f"{page.url}task/{RUN}")
+    desk.app.desk.sessions._known.clear()
+    page.wait_for_url(f"{url}/desk/sign-in?next=/desk/task/{RUN}", timeout=30_000)
