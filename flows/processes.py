@@ -20,9 +20,12 @@ def note(run: str, pid: int) -> None:
     draft.replace(path)
 
 
-def forget(run: str) -> None:
-    """When it has ended. Safe to repeat."""
-    _path(run).unlink(missing_ok=True)
+def forget(run: str, pid: int | None = None) -> None:
+    """When it has ended. Safe to repeat. `pid`: only what was noted of that process, for the run may have another one
+    by now."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        if pid is None or json.loads(_path(run).read_text())["pid"] == pid:
+            _path(run).unlink()
 
 
 def has_process(run: UUID | str) -> bool:

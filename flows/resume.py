@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
@@ -49,6 +49,8 @@ ELSEWHERE = {StateType.PENDING: timedelta(minutes=5), StateType.RUNNING: timedel
 take none."""
 LOOKS_APART_S = LEASE_S * 0.45
 """Between the look that first sees a lease over and the one that believes it: a run renews it more often than that."""
+BEGINS_S = 300.0
+"""So long may a run that the server calls running have no lease: it has yet to read its blocks, or to tell its end."""
 ONE_MACHINE = "lockgate"
 """What every worker was called while a station was one machine."""
 LEAD, LEAD_S = "runs/resume", 30.0
@@ -71,28 +73,48 @@ Ledgers = Callable[[str], Ledger]
 """A workshop's name → its ledger."""
 
 
+class Seen(NamedTuple):
+    """A run that is under way elsewhere, as a supervisor saw it."""
+
+    state: str
+    """Its state's id: each start of the run has another one."""
+    runner: Runner | None
+    """None: nobody could look since."""
+    since_s: float
+    """It has looked so since then."""
+    has_lived: bool
+    """In this state, its lease was seen held: it is that of the process that runs now, and not of an earlier one."""
+
+
 class Looks:
     """What a supervisor remembers from one look to the next: since when it sees a run's lease over."""
 
     def __init__(self) -> None:
-        self._since: dict[str, tuple[Runner, float]] = {}
+        self._seen: dict[str, Seen] = {}
 
-    def is_gone(self, run: str, runner: Runner, now_s: float | None = None) -> bool:
-        """Whether it was over in an earlier look, and nothing has changed since."""
+    def is_gone(self, run: str, state: str, runner: Runner, now_s: float | None = None) -> bool:
+        """Whether its lease was over in an earlier look, and nothing has changed since.
+
+        It is not if the process may not have begun yet, for then the lease is that of the start before; nor if it gave
+        its lease back, and may be about to tell the server how it ended. Both are believed after `BEGINS_S` alone.
+        """
         now_s = time.monotonic() if now_s is None else now_s
-        before = self._since.get(run)
-        if runner.is_running or before is None or before[0] != runner:
-            self._since[run] = runner, now_s
+        before = self._seen.get(run)
+        has_lived = runner.is_running or (before is not None and before.state == state and before.has_lived)
+        if runner.is_running or before is None or (before.state, before.runner) != (state, runner):
+            self._seen[run] = Seen(state, runner, now_s, has_lived)
             return False
-        return now_s - before[1] >= LOOKS_APART_S
+        patience_s = LOOKS_APART_S if has_lived and not runner.has_ended else max(LOOKS_APART_S, BEGINS_S)
+        return now_s - before.since_s >= patience_s
 
     def forget(self, run: str) -> None:
-        """Nobody could look."""
-        self._since.pop(run, None)
+        """Nobody could look: the next look is the first one, but for what is known of its process."""
+        if seen := self._seen.get(run):
+            self._seen[run] = seen._replace(runner=None)
 
     def keep(self, runs: Sequence[str]) -> None:
         """Forget all others."""
-        self._since = {run: seen for run, seen in self._since.items() if run in runs}
+        self._seen = {run: seen for run, seen in self._seen.items() if run in runs}
 
 
 def _of_workshop(name: str) -> Ledger:
@@ -388,7 +410,7 @@ def _is_gone_elsewhere(run: FlowRun, now: datetime, ledgers: Ledgers, looks: Loo
         return now - run.state.timestamp > ELSEWHERE.get(run.state.type, ELSEWHERE[StateType.RUNNING])
     if run.state.type is StateType.PENDING and now - run.state.timestamp < ELSEWHERE[StateType.PENDING]:
         return False  # the process before this one ended, and this one has not begun
-    return looks.is_gone(str(run.id), runner)
+    return looks.is_gone(str(run.id), str(run.state.id), runner)
 
 
 def _is_orphan(run: FlowRun, now: datetime) -> bool:

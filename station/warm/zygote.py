@@ -127,7 +127,7 @@ def wait_for(run: int, job: Job) -> NoReturn:
     processes.note(job.run, run)
     socket.send_fds(job.connection, [b"w"], [os.pidfd_open(run)])
     _, status = os.waitpid(run, 0)
-    processes.forget(job.run)
+    processes.forget(job.run, run)
     code = os.waitstatus_to_exitcode(status)
     job.connection.sendall(f"exit {code}\n".encode() if code >= 0 else f"signal {-code}\n".encode())
     os._exit(0)

@@ -169,6 +169,13 @@ def test_a_run_goes_on_over_a_restart_of_the_database(server: Postgres, ledger: 
     assert not ledger.runners(["run"])["run"].is_running
 
 
+def test_a_run_says_that_it_lives_while_another_writer_has_its_turn(server: Postgres, ledger: Ledger) -> None:
+    ledger.begin("busy", "here", 0)
+    with database.transaction(server.url, write=True):
+        ledger.still_runs("busy", 60)
+    assert ledger.runners(["busy"])["busy"].is_running
+
+
 @pytest.mark.parametrize("wrong_s", [HOUR_S, -HOUR_S])
 def test_a_machine_whose_clock_is_wrong_neither_loses_a_lease_nor_takes_one(ledger: Ledger, wrong_s: int) -> None:
     run, environment = f"clock {wrong_s}", f"environment/{wrong_s}"

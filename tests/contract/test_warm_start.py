@@ -162,6 +162,9 @@ def test_a_run_is_found_by_its_id_while_it_lives(machine: Machine, monkeypatch: 
     processes.note(run, os.getpid())
     (machine.home / "run" / "flow-runs" / f"{run}.json").write_text(json.dumps({"pid": os.getpid(), "started": 1}))
     assert not processes.has_process(run), "another process has its pid by now"
+    processes.note(run, os.getpid())
+    processes.forget(run, pid)
+    assert processes.has_process(run), "an earlier process of the run, which ends late, forgets its own note alone"
 
 
 def test_a_run_dies_with_its_client_though_nobody_else_can_act(machine: Machine) -> None:

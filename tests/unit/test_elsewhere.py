@@ -13,7 +13,7 @@ from blocks.home import machine
 from blocks.ledger.ledger import Ledger
 from domain.errors import LedgerError
 from flows import resume
-from flows.resume import LOOKS_APART_S, Looks, resume_crashed
+from flows.resume import BEGINS_S, LOOKS_APART_S, Looks, resume_crashed
 
 
 class Server:
@@ -28,12 +28,12 @@ class Server:
     def set_flow_run_state(self, run: Any, state: State, force: bool) -> Any:
         self.set.append(str(state.name))
         found = next(one for one in self.runs if one.id == run)
-        found.state = SimpleNamespace(type=state.type, timestamp=datetime.now(UTC))
+        found.state = SimpleNamespace(id=uuid4(), type=state.type, timestamp=datetime.now(UTC))
         return SimpleNamespace(status=SimpleNamespace(value="ACCEPT"))
 
 
 def a_run(kind: StateType, worker: str | None, minutes: float = 1) -> Any:
-    state = SimpleNamespace(type=kind, timestamp=datetime.now(UTC) - timedelta(minutes=minutes))
+    state = SimpleNamespace(id=uuid4(), type=kind, timestamp=datetime.now(UTC) - timedelta(minutes=minutes))
     labels = {"prefect.worker.name": worker} if worker else {}
     return SimpleNamespace(id=uuid4(), name="a run", state=state, run_count=1, parameters={}, labels=labels)
 
@@ -49,6 +49,11 @@ def begun(ledger: Ledger, run: Any, seconds: float, monkeypatch: pytest.MonkeyPa
     """On another machine: nothing of its process can be seen from this one."""
     monkeypatch.setattr("blocks.host.alive.mark_of_this", lambda: "elsewhere/pid:[1] 7 7")
     ledger.begin(str(run.id), "there", seconds)
+
+
+def expire(ledger: Ledger, run: Any, in_s: float) -> None:
+    """Its time is over in so many seconds, and it renews it no more."""
+    ledger.still_runs(str(run.id), in_s)
 
 
 @pytest.mark.parametrize(
@@ -74,20 +79,66 @@ def test_a_run_elsewhere_has_crashed_when_its_lease_ran_out(
 ) -> None:  # fmt: skip
     run = a_run(kind, worker, minutes)
     if lease_s is not None:
-        begun(ledger, run, lease_s, monkeypatch)
+        begun(ledger, run, 60, monkeypatch)
     server, looks, clock = Server(run), Looks(), [1000.0]
     monkeypatch.setattr(resume.time, "monotonic", lambda: clock[0])
-    for _ in range(2):
+    for look in range(3):
+        if look and lease_s is not None:
+            expire(ledger, run, lease_s)
         resume_crashed(server, ledgers=lambda _: ledger, looks=looks)  # type: ignore[arg-type]
         clock[0] += LOOKS_APART_S
     assert server.set == wanted
 
 
-def test_a_ledger_that_was_away_makes_no_crash(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_not_taken_for_crashed_before_it_has_begun_nor_while_it_ends(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between `Running` at the server and its lease, and between the end of its lease and its state, a process may take
+    long on a busy machine. Its start before left a lease that is over."""
+    run = a_run(StateType.RUNNING, "there")
+    begun(ledger, run, 60, monkeypatch)
+    server, looks, clock = Server(run), Looks(), [1000.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: clock[0])
+
+    def look(after_s: float) -> list[str]:
+        clock[0] += after_s
+        resume_crashed(server, ledgers=lambda _: ledger, looks=looks)  # type: ignore[arg-type]
+        return server.set
+
+    assert look(0) == []
+    expire(ledger, run, -1)
+    assert look(1) == []
+    run.state = SimpleNamespace(id=uuid4(), type=StateType.RUNNING, timestamp=datetime.now(UTC))  # resumed elsewhere
+    assert look(LOOKS_APART_S) == look(LOOKS_APART_S) == look(LOOKS_APART_S) == [], "it reads its blocks"
+    begun(ledger, run, 60, monkeypatch)
+    assert look(BEGINS_S) == []
+    ledger.end(str(run.id))
+    assert look(1) == look(LOOKS_APART_S) == look(LOOKS_APART_S) == [], "it tells the server how it ended"
+    assert look(BEGINS_S) == ["Crashed"], "it never did"
+
+
+def test_a_run_that_never_began_after_it_was_resumed_is_missed_at_last(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = a_run(StateType.RUNNING, "there")
     begun(ledger, run, -1, monkeypatch)
+    server, looks, clock = Server(run), Looks(), [1000.0]
+    monkeypatch.setattr(resume.time, "monotonic", lambda: clock[0])
+    for pause_s in (LOOKS_APART_S, BEGINS_S - LOOKS_APART_S):
+        resume_crashed(server, ledgers=lambda _: ledger, looks=looks)  # type: ignore[arg-type]
+        assert server.set == []
+        clock[0] += pause_s
+    resume_crashed(server, ledgers=lambda _: ledger, looks=looks)  # type: ignore[arg-type]
+    assert server.set == ["Crashed"]
+
+
+def test_a_ledger_that_was_away_makes_no_crash(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = a_run(StateType.RUNNING, "there")
+    begun(ledger, run, 60, monkeypatch)
     server, looks, clock, away = Server(run), Looks(), [1000.0], [False]
     monkeypatch.setattr(resume.time, "monotonic", lambda: clock[0])
+    resume_crashed(server, ledgers=lambda _: ledger, looks=looks)  # type: ignore[arg-type]
+    expire(ledger, run, -1)
 
     def ledgers(_: str) -> Ledger:
         if away[0]:
