@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -184,10 +184,18 @@ class Engine:
 
     def exit_codes(self, container: str) -> list[int]:
         """How it ended each time that the engine still knows of, oldest first."""
-        filters = {"container": container, "event": "die"}
+        return [int(event["Actor"]["Attributes"]["exitCode"]) for event in self._events(container, "die")]
+
+    def ran_out_of_memory(self, container: str) -> bool:
+        """Whether that was its end, the last time that it ended. Its state forgets this when it is started again."""
+        ends = [int(event["timeNano"]) for event in self._events(container, "die")]
+        before = ends[-2] if len(ends) > 1 else 0
+        return bool(ends) and any(int(event["timeNano"]) > before for event in self._events(container, "oom"))
+
+    def _events(self, container: str, kind: str) -> list[Mapping[str, Any]]:
+        filters = {"container": container, "event": kind}
         with self.errors("tell its events"):
-            events = list(self.api.events(since=0, until=int(time.time()) + 1, filters=filters, decode=True))
-        return [int(event["Actor"]["Attributes"]["exitCode"]) for event in events]
+            return list(self.api.events(since=0, until=int(time.time()) + 1, filters=filters, decode=True))
 
     def network(self, name: str, label: str) -> str:
         """The bridge of that name, made unless it is there."""

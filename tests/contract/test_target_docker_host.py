@@ -252,7 +252,8 @@ def test_a_release_that_ends_is_started_again_and_it_is_seen(target: DockerHostT
     problem = until(lambda: watch.look().problem)
     assert reason in problem
     assert until(lambda: ask(target)[0] == 200), "the engine has started it again"
-    assert "started it again" in (watch.look().problem or "")
+    again = watch.look().problem or ""
+    assert reason in again and "started it again" in again
     assert target.evidence(ONE)["restarts"] == 1
     assert target.observe(ONE).look().problem is None, "a window sees what happens in it"
     watch.close()

@@ -151,7 +151,7 @@ class ContainerService:
         container = self.containers.service()
         if container is None:
             return "its container is gone"
-        if container["State"]["OOMKilled"]:
+        if container["State"]["OOMKilled"] or self.containers.engine.ran_out_of_memory(container["Id"]):
             return f"its container ran out of memory (memory_mb is {self.containers.limits.memory_mb})"
         codes = self.containers.engine.exit_codes(container["Id"])
         return f"its container ended with exit code {codes[-1] if codes else container['State']['ExitCode']}"

@@ -48,7 +48,7 @@ class DockerHostTarget(ProxiedTarget):
             return service.ended()
         if service.artifact() != self._releases.place(revision).get().artifact:
             return "what runs is not the image that was released"
-        return super().trouble(revision)
+        return self.trouble_at_proxy()
 
     def _missing(self) -> str | None:
         try:

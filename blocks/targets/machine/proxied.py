@@ -227,6 +227,9 @@ class ProxiedTarget(LockgateBlock):
         """What is wrong with a release, or with the public address, that no answer would say."""
         if not self._service(revision).is_running():
             return "its process has ended"
+        return self.trouble_at_proxy()
+
+    def trouble_at_proxy(self) -> str | None:
         return f"another program listens on the public port {self.port} too" if self._caddy.is_taken() else None
 
     def current(self) -> str | None:
