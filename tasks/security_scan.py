@@ -4,10 +4,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
+from blocks.scanners.change_rules import rules_over
 from blocks.scanners.gitleaks import merged
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.policy import change_findings
 from domain.policy.suppress import Suppressed, apply_suppressions
 from domain.records import PREPARED, SCANNED
 from domain.task import Attempt, Finding, Prepared, Scanned, Severity
@@ -32,10 +32,10 @@ def security_scan(prepared: Prepared, attempt: Attempt) -> Scanned:
     base = shop.forge.tree(brief.repository, prepared.base)
     head = shop.forge.tree(brief.repository, attempt.commit)
     scanners = shop.with_examples(prepared.settings.example_secrets).scanners_for(brief)
-    findings = list(change_findings(prepared, attempt, base, head))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for found in pool.map(lambda scanner: scanner.scan(base, head, attempt.changed_paths), scanners):
-            findings += found
+        by_rules = pool.submit(rules_over, prepared, attempt, base, head)
+        by_tools = pool.map(lambda scanner: scanner.scan(base, head, attempt.changed_paths), scanners)
+        findings = [*by_rules.result(), *(finding for found in by_tools for finding in found)]
     seen = merged(findings)
     of_brief = seen if prepared.own_tests else [_of_brief(finding, brief, head) for finding in seen]
     kept, suppressed = apply_suppressions(of_brief, prepared.settings.suppress, _day(shop, run))

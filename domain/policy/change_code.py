@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from domain.policy.change import Change
 from domain.policy.change_evasion import RUNNERS
 from domain.policy.change_surroundings_js import imports_runner_script
-from domain.policy.python_code import Found, dotted, newly, parsed, text_in
+from domain.policy.python_code import Found, dotted, newly, nodes_of, parsed, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -23,7 +23,7 @@ def _unparsed(change: Change) -> Iterator[Hit]:
 
 
 def _hard_exit(module: ast.Module) -> Found:
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if isinstance(node, ast.Attribute) and dotted(node) in ("os._exit", "os.abort"):
             yield node, f"{dotted(node)} ends the process without a word to the test runner"
         elif (
@@ -73,7 +73,7 @@ def _at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _imports_runner(module: ast.Module) -> Found:
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]

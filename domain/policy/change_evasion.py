@@ -10,7 +10,7 @@ from domain.policy.change import Change
 from domain.policy.change_guards import GUARD_RULES
 from domain.policy.change_other_code import detects
 from domain.policy.change_surroundings import SURROUNDINGS_RULES
-from domain.policy.python_code import Found, dotted, newly, parsed, parsed_source, text_in
+from domain.policy.python_code import Found, dotted, newly, nodes_of, parsed, parsed_source, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -35,7 +35,7 @@ LONG = 12
 
 
 def _detection(module: ast.Module) -> Found:
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         text = text_in(node)
         if text and TEST_VARIABLES.fullmatch(text):
             yield node, f"product code asks for {text}, which only a test run has"
@@ -94,7 +94,7 @@ def _asks_who_calls(function: ast.AST) -> str | None:
 
 
 def _stack(module: ast.Module) -> Found:
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if isinstance(node, ast.Call) and dotted(node.func) in STACKS:
             yield node, f"{dotted(node.func)} looks at who is calling"
         elif isinstance(node, ast.Attribute) and node.attr in FRAMES:
@@ -102,7 +102,7 @@ def _stack(module: ast.Module) -> Found:
 
 
 def _platform(module: ast.Module) -> Found:
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if (text := text_in(node)) and PLATFORM.fullmatch(text):
             yield node, f"product code names {text!r}, which only a sandbox of the platform has"
 
@@ -113,7 +113,7 @@ def _reads_tests(change: Change) -> Iterator[Hit]:
     names = {name for name in names if OF_TESTS.search(name.replace("_", "-"))}
 
     def find(module: ast.Module) -> Found:
-        for node in ast.walk(module):
+        for node in nodes_of(module):
             text = text_in(node)
             if text and "\n" not in text and (PurePosixPath(text).name in names or _TEST_GLOB.search(text)):
                 yield node, f"product code names the tests' files: {text[:80]!r}"
@@ -135,7 +135,7 @@ _KINDS = frozenset(("__instancecheck__", "__subclasscheck__"))
 
 def _odd_equality(module: ast.Module) -> Found:
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if isinstance(node, ast.ClassDef):
             is_value = any(dotted(base).split(".")[-1] in VALUES for base in node.bases)
             for inner in (one for one in node.body if isinstance(one, ast.FunctionDef)):
@@ -173,7 +173,7 @@ def _reads_one_alone(function: ast.AST) -> bool:
 def _mocks(module: ast.Module) -> Iterator[str]:
     """What `unittest.mock` is called in it."""
     yield from ("mock", "unittest.mock")
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if isinstance(node, ast.Import):
             yield from (one.asname for one in node.names if one.name in ("mock", "unittest.mock") and one.asname)
         if isinstance(node, ast.ImportFrom) and node.module == "unittest":
@@ -183,7 +183,7 @@ def _mocks(module: ast.Module) -> Iterator[str]:
 def _always_equal(module: ast.Module) -> Found:
     any_of_mock = {f"{name}.ANY" for name in _mocks(module)}
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         is_mock = isinstance(node, ast.ImportFrom) and node.module in ("unittest.mock", "mock")
         is_any = isinstance(node, ast.ImportFrom) and any(one.name in ("ANY", "*") for one in node.names)
         if (is_any and is_mock) or dotted(node) in any_of_mock:
@@ -255,13 +255,13 @@ def _told(change: Change) -> frozenset[str]:
     modules = [parsed_source(source) for source in sources]
     named = {test.split("::")[0] for test in change.prepared.brief.acceptance.tests}
     modules += [parsed(change.base, path) for path in sorted(named) if path.endswith(".py")]
-    values = (node for module in modules if module for node in ast.walk(module))
+    values = (node for module in modules if module for node in nodes_of(module))
     return frozenset(ast.dump(node) for node in values if _is_written_out(node))
 
 
 def _answers(module: ast.Module, told: frozenset[str]) -> Found:
     """A value of the acceptance's that is asked for, and answered by another one of its values."""
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if isinstance(node, ast.If):
             asked = [part for part in ast.walk(node.test) if _is_told(part, told) and _is_long(part)]
             given = [part.value for part in node.body if isinstance(part, (ast.Return, ast.Assign)) and part.value]
@@ -313,7 +313,7 @@ def _as_python(content: bytes) -> ast.Module:
 
 def _tables(module: ast.Module, told: frozenset[str]) -> Iterator[tuple[ast.AST, dict[str, str]]]:
     """(table, its pairs of values of the acceptance's as source → the question as people are shown it)."""
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if isinstance(node, (ast.Dict, ast.List, ast.Tuple, ast.Set)):
             pairs = {
                 f"{ast.unparse(question)}: {ast.unparse(answer)}": _shown(question)

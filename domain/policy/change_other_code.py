@@ -14,7 +14,7 @@ from domain.paths import matches
 from domain.policy.change import Change, text_of
 from domain.policy.change_native import native_knows
 from domain.policy.change_paths import CHECK_FILES
-from domain.policy.python_code import parsed
+from domain.policy.python_code import nodes_of, parsed
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -302,7 +302,7 @@ def _doctests(change: Change, path: str) -> str:
 
 def _examples(module: ast.Module | None) -> Counter[tuple[str, str]]:
     found: Counter[tuple[str, str]] = Counter()
-    for node in ast.walk(module) if module else ():
+    for node in nodes_of(module) if module else ():
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             try:
                 examples = doctest.DocTestParser().get_examples(ast.get_docstring(node) or "")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from domain.policy.change import ENOUGH, Change, base_names, is_python
 from domain.policy.change_native import native_reaches
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
-from domain.policy.python_code import Found, Nodes, dotted, newly, parsed, text_in
+from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, parsed, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 from domain.trees import Tree
@@ -68,7 +68,7 @@ def _facts(module: ast.Module) -> Found:
     held = _Held(module, full)
     yield from _taken(module, full)
     yield from _counts(module)
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if name := _told_by(node, full, held):
             yield node, name
         elif isinstance(node, ast.Compare):
@@ -172,9 +172,9 @@ def _has_number(node: ast.AST) -> bool:
 
 def _taken(module: ast.Module, full: "_Full") -> Found:
     """All variables of the environment at once, but for a program that is started with them."""
-    above = {id(inner): node for node in ast.walk(module) for inner in ast.iter_child_nodes(node)}
+    above = {id(inner): node for node in nodes_of(module) for inner in ast.iter_child_nodes(node)}
     as_env, otherwise = _reads(module, above)
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if isinstance(node, ast.Attribute) and full(node) == "os.environ" and isinstance(node.ctx, ast.Load):
             owner = above.get(id(node))
             is_whole = isinstance(owner, (ast.Dict, ast.keyword)) or (
@@ -204,7 +204,7 @@ def _kept_in(node: ast.AST, above: Mapping[int, ast.AST]) -> frozenset[str] | No
 def _reads(module: ast.Module, above: Mapping[int, ast.AST]) -> tuple[set[str], set[str]]:
     """(names that a program is given as its variables, names that are read as a whole for something else)."""
     as_env, otherwise = set[str](), set[str]()
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             owner = above.get(id(node))
             if isinstance(owner, ast.keyword) and owner.arg == "env":
@@ -341,14 +341,14 @@ def _around(module: ast.Module, most: int) -> Found:
     other things in there than the package."""
     full = _names(module)
     climbed: dict[str, int] = {}
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if isinstance(node, ast.Assign) and (steps := _steps(node.value, full, climbed)) is not None:
             climbed.update({target.id: steps for target in node.targets if isinstance(target, ast.Name)})
     told: set[int] = set()
     starts = Nodes(module).holding(
         lambda node: isinstance(node, ast.Name) and (node.id == "__file__" or node.id in climbed)
     )
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         if (
             isinstance(node, ast.expr)
             and id(node) in starts
@@ -436,7 +436,7 @@ def _reaches(change: Change) -> Iterator[Hit]:
 
         def find(module: ast.Module, names: frozenset[str] = names, family: str = family) -> Found:
             full = _names(module)
-            for node in ast.walk(module):
+            for node in nodes_of(module):
                 if name := next((one for one in _reached(node, full) if _is_below(one, names)), None):
                     yield node, f"{name} reaches {family}, which nothing of the product does on base"
 
@@ -497,7 +497,7 @@ def _base_reaches(change: Change, names: frozenset[str]) -> bool:
             continue
         module = parsed(change.base, path)
         full = _names(module) if module else None
-        if module and full and any(_is_below(one, names) for node in ast.walk(module) for one in _reached(node, full)):
+        if module and full and any(_is_below(one, names) for node in nodes_of(module) for one in _reached(node, full)):
             return True
     return False
 
@@ -568,7 +568,7 @@ _UNREADABLE = re.compile(r"[A-Za-z0-9+/=_\-!#$%&()*;<>?@^`{|}~]{60,}|(?:\\x[0-9a
 def _joined(module: ast.Module) -> Found:
     """Names that are put together out of pieces, where one word would do: `"ex" + "ec"`, `"cexe"[::-1]`."""
     full = _names(module)
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         asked: list[ast.expr] = []
         if isinstance(node, ast.Call):
             name = full(node.func)
@@ -617,14 +617,14 @@ def _unreadable(change: Change) -> Iterator[Hit]:
         full = _names(module)
         if any(
             isinstance(node, (ast.Call, ast.Attribute)) and full(getattr(node, "func", node)) in DECODERS
-            for node in ast.walk(module)
+            for node in nodes_of(module)
         ):
             yield from _new(change, path, _long_texts)
     yield from newly(_asks_digests)(change)
 
 
 def _long_texts(module: ast.Module) -> Found:
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         value = node.value if isinstance(node, ast.Constant) else None
         text = value.decode("latin-1") if isinstance(value, bytes) else value
         if isinstance(text, str) and _is_unreadable(text):
@@ -653,7 +653,7 @@ def _asks_digests(module: ast.Module) -> Found:
             isinstance(node, ast.Dict) and bool(node.keys) and all(isinstance(key, ast.Constant) for key in node.keys)
         ),
     )
-    for node in ast.walk(module):
+    for node in nodes_of(module):
         key: ast.AST | None = None
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
             table, key = node.value, node.slice
@@ -694,7 +694,7 @@ class _Full:
     def __init__(self, module: ast.Module) -> None:
         self._known: dict[str, str] = {}
         self.constants: dict[str, object] = {}
-        for node in ast.walk(module):
+        for node in nodes_of(module):
             if isinstance(node, ast.Import):
                 self._known.update({one.asname: one.name for one in node.names if one.asname})
                 self._known.update(
@@ -702,7 +702,7 @@ class _Full:
                 )
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 self._known.update({one.asname or one.name: f"{node.module}.{one.name}" for one in node.names})
-        for node in ast.walk(module):  # another name for what was imported: `run = os.system`
+        for node in nodes_of(module):  # another name for what was imported: `run = os.system`
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
                 name = self(node.value)
                 if name.partition(".")[0] in self._known.values():
@@ -721,6 +721,7 @@ class _Full:
         return name not in self._known and not hasattr(builtins, name)
 
 
+@functools.lru_cache(maxsize=400)
 def _names(module: ast.Module) -> _Full:
     return _Full(module)
 
@@ -730,7 +731,7 @@ def _assigned(
 ) -> dict[str, ast.AST]:
     """Names that are given a value which is meant → that value. `nodes`: where it is looked for, if not everywhere."""
     found: dict[str, ast.AST] = {}
-    for node in ast.walk(module) if nodes is None else nodes:
+    for node in nodes_of(module) if nodes is None else nodes:
         targets: Iterable[ast.AST] = ()
         if isinstance(node, ast.Assign):
             targets = node.targets

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 from domain.paths import matches
 from domain.policy.change import Change, is_python, text_of
-from domain.policy.python_code import parsed_source
+from domain.policy.python_code import nodes_of, parsed_source
 from domain.policy.rule import Hit, Rule
 from domain.redaction import REPLACEMENT
 from domain.task import Severity
@@ -145,7 +145,7 @@ def _names_in(text: str) -> Callable[[str], bool]:
     module = parsed_source(text.encode("utf-8", "replace"))
     if module is None:
         return lambda word: True
-    told = {getattr(node, field, None) for node in ast.walk(module) for field in ("id", "attr", "arg")}
+    told = {getattr(node, field, None) for node in nodes_of(module) for field in ("id", "attr", "arg")}
     return lambda word: unicodedata.normalize("NFKC", word) in told
 
 

@@ -1,6 +1,7 @@
 """Python source as rules look at it: parsed and never run, and what is new in it against base."""
 
 import ast
+import functools
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,8 +27,13 @@ _MAX_PARTS, _MAX_CHARS = 100, 10_000
 """Of a text that is put together."""
 
 
+_KEPT = 400
+"""Files whose syntax trees are kept: some twenty rules look at each of them."""
+
+
+@functools.lru_cache(maxsize=_KEPT)
 def parsed_source(content: bytes) -> ast.Module | None:
-    """None too where it is nested more than MAX_DEPTH levels deep."""
+    """None too where it is nested more than MAX_DEPTH levels deep. Nobody alters what is given: it is kept."""
     source = content.decode("utf-8", "replace").removeprefix("\ufeff")
     try:
         with warnings.catch_warnings():
@@ -45,6 +51,12 @@ def _is_deep(module: ast.Module) -> bool:
         if not level:
             return False
     return True
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def nodes_of(module: ast.Module) -> tuple[ast.AST, ...]:
+    """What `ast.walk` gives of a whole file."""
+    return tuple(ast.walk(module))
 
 
 def newly(
@@ -71,7 +83,7 @@ class Nodes:
     """The nodes of a syntax tree, and what each stands in."""
 
     def __init__(self, root: ast.AST) -> None:
-        self.all = list(ast.walk(root))
+        self.all = nodes_of(root) if isinstance(root, ast.Module) else tuple(ast.walk(root))
         self._around = {id(inner): id(node) for node in self.all for inner in ast.iter_child_nodes(node)}
 
     def holding(self, is_meant: Callable[[ast.AST], bool]) -> frozenset[int]:
