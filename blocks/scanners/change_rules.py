@@ -23,7 +23,7 @@ MEMORY_BYTES = 4 << 30
 def rules_over(
     prepared: Prepared, attempt: Attempt, base: Tree, head: Tree, *, timeout_s: float = TIMEOUT_S
 ) -> tuple[Finding, ...]:
-    """What the rules see in a change. Where they do not come to an end, that is one refusing finding. Safe to repeat."""
+    """What the rules see in a change. If they come to no end, that is one refusing finding. Safe to repeat."""
     changed = {path: entry for path, entry in head.items() if base.get(path) != entry}
     told = {
         "prepared": prepared.model_dump(mode="json"),

@@ -1,6 +1,5 @@
 """Change rules over new lines: what a reader cannot see, and what tells a check to look away."""
 
-import ast
 import io
 import re
 import tokenize
