@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from domain.known_by import Way
 from domain.policy.reviewers import POLICY, canonical_name
 from domain.value import Value, digest_of
 
@@ -35,6 +36,7 @@ class Token(Value):
     expires_at: datetime | None = Field(None, description="None: it does not expire")
     revoked_at: datetime | None = None
     repositories: tuple[str, ...] = Field((), description="Those that a brief may name; empty: all")
+    way: Way = Field(Way.TOKEN, description="How it was shown this time: a token is not the only way to show one")
 
     def may(self, role: Role) -> bool:
         """Who administers may do everything."""
@@ -93,6 +95,7 @@ class Holding(Value):
     reason: str
     by: str
     signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")
+    way: str = Field("", description="How, if it came in at the door: see `Way` in `domain/known_by.py`")
 
 
 class Cancelled(Value):
@@ -101,6 +104,7 @@ class Cancelled(Value):
     by: str
     why: str = ""
     signed_in: bool = False
+    way: str = ""
 
 
 class NotCancelled(Value):

@@ -40,6 +40,7 @@ class Submitted(Value):
 
     by: str
     signed_in: bool = True
+    way: str = ""
 
 
 def look_at(asking: str, name: str, what: str) -> At:

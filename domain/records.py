@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from domain.known_by import known_as
 from domain.policy.baseline import standing
 from domain.task import Prepared
 from domain.text import block
@@ -144,12 +145,12 @@ def _why(body: Body) -> str:
 
 
 def _known_by(body: Body) -> str:
-    """How the name is known. A claim is always called one: a name may be any text, also "ann (signed in)"."""
+    """How the name is known."""
     if body.get("rule"):
         return ""  # the policy's own
     if host := body.get("forge"):
         return f" (a user of {host})"
-    return " (signed in)" if body.get("signed_in") else " (a claim)"
+    return f" ({known_as(bool(body.get('signed_in')), str(body.get('way', '')))})"
 
 
 def _person(body: Body) -> str:

@@ -32,6 +32,7 @@ class Migrated(Value):
     run: MigrationRun
     by: str | None = Field(None, description="The person who took it back; None: a release brought it")
     signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")
+    way: str = Field("", description="How, if it came in at the door: see `Way` in `domain/known_by.py`")
 
     @property
     def is_same(self) -> bool:

@@ -312,6 +312,7 @@ class Approval(Value):
     others: tuple[str, ...] = Field((), description="Who approved it before, where one person is not enough")
     waits_for: tuple[str, ...] = Field((), description="Whose approvals are still missing; empty: it is whole")
     signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")
+    way: str = Field("", description="How, if it came in at the door: see `Way` in `domain/known_by.py`")
     forge: str = Field("", description="The hosted forge whose users the names are, such as github.com; empty: none")
     asking: int = Field(1, ge=1, description="How often it had been asked: what is taken back there is asked again")
     points: tuple[str, ...] = Field((), description="What was said at lines, path and line first")
@@ -385,6 +386,7 @@ class RolledBack(Value):
     by_itself: str | None = Field(None, description="Why, where it was live, and neither its run nor a person did it")
     by: str | None = Field(None, description="The person who did it; None: its run, the platform, or nobody said")
     signed_in: bool = Field(False, description="The name is that of the token it came in with; false: it is a claim")
+    way: str = Field("", description="How, if it came in at the door: see `Way` in `domain/known_by.py`")
 
 
 class End(StrEnum):

@@ -15,7 +15,7 @@ from flows.acting import Acting
 from flows.elsewhere import leave_to_its_machine
 from flows.endings import concluded
 from tasks.pages import show
-from tasks.people.asking import is_start_signed_in
+from tasks.people.asking import start_known_by
 from tasks.releasing import checkpoint, lease
 from tasks.releasing.build import prepared_for
 from tasks.releasing.engine import turn
@@ -74,7 +74,7 @@ def one_back(
             if done.run.problem:
                 raise LockgateError(f"the downgrade failed on the database itself: {done.run.problem}")
         said = {"environment": environment, "accept": accept}
-        who = {"by": by or None, "signed_in": is_start_signed_in(run_id, "downgrade", by, said)}
+        who = {"by": by or None, **start_known_by(run_id, "downgrade", by, said)._asdict()}
         done = shop.ledger.record(run_id, *DOWNGRADED.at(environment), done.model_copy(update=who))
         checkpoint.seal(shop)
         return done

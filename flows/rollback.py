@@ -19,7 +19,7 @@ from flows.elsewhere import leave_to_its_machine
 from flows.endings import concluded
 from tasks.deploy import live_before
 from tasks.pages import show
-from tasks.people.asking import is_start_signed_in
+from tasks.people.asking import start_known_by
 from tasks.releasing import checkpoint, lease
 from tasks.releasing.engine import turn
 from tasks.releasing.schema import why_not_back
@@ -89,7 +89,7 @@ def to_release(
 
 def _person(run_id: str, environment: str, revision: str | None, by: str) -> dict[str, object]:
     said = {"environment": environment, "revision": revision}
-    return {"by": by or None, "signed_in": is_start_signed_in(run_id, "rollback", by, said)}
+    return {"by": by or None, **start_known_by(run_id, "rollback", by, said)._asdict()}
 
 
 def workshop_that_released(environment: str) -> str:

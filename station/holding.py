@@ -28,9 +28,9 @@ class HalfDone(LockgateError):
     """Some ledgers have it, and others do not."""
 
 
-def hold(environment: str, reason: str, by: str, *, signed_in: bool = False) -> str:
+def hold(environment: str, reason: str, by: str, *, signed_in: bool = False, way: str = "") -> str:
     """One line of what holds now. Raises InputError for an environment that nobody set up."""
-    value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in)
+    value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in, way=way)
     _in_each(
         ledgers_of(environment),
         lambda url: record(url, PEOPLE, *HELD.at(str(uuid4())), value),
@@ -39,9 +39,9 @@ def hold(environment: str, reason: str, by: str, *, signed_in: bool = False) -> 
     return f"nothing is released to {environment} until it is opened: lockgate open {environment} REASON --as NAME"
 
 
-def open_again(environment: str, reason: str, by: str, *, signed_in: bool = False) -> str:
+def open_again(environment: str, reason: str, by: str, *, signed_in: bool = False, way: str = "") -> str:
     """The same, for opening it."""
-    value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in)
+    value = Holding(environment=environment, reason=reason, by=by, signed_in=signed_in, way=way)
     closed = [url for url in ledgers_of(environment) if _why(url, environment)]
     _in_each(closed, lambda url: record(url, PEOPLE, *OPENED.at(str(uuid4())), value), f"{environment} is opened")
     return f"releases may go to {environment} again" if closed else f"{environment} is open already"

@@ -10,6 +10,7 @@ from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, digest_of_files
 from domain.errors import InputError, LockgateError
 from domain.health import Identity
+from domain.known_by import known_as
 from domain.policy.holding import is_asked_for
 from domain.records import (
     APPROVAL,
@@ -190,13 +191,7 @@ def _by(approvals: Sequence[Approval], mark: str | None) -> str:
     """Who approved it, and how the name was established."""
     given = [a for a in approvals if a.fingerprint == mark and a.answer is Answer.APPROVE]
     how = {
-        name: f"a user of {a.forge}"
-        if a.forge
-        else "the policy"
-        if a.rule
-        else "signed in"
-        if a.signed_in
-        else "a claim"
+        name: f"a user of {a.forge}" if a.forge else "the policy" if a.rule else known_as(a.signed_in, a.way)
         for a in given
         for name in ((*a.others, a.reviewer) if a.forge else (a.reviewer,))
     }

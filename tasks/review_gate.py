@@ -42,7 +42,7 @@ from domain.task import (
 )
 from domain.value import Value, digest_of
 from tasks.pages import show
-from tasks.people.asking import answered, has_signed, is_signed_in
+from tasks.people.asking import A_CLAIM, answered, has_signed, known_by
 from tasks.pull_request import approval_of, heard, propose, proposed_at
 from tasks.rehearse import report_of
 from tasks.step import step
@@ -297,8 +297,8 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
                 _must_know(ledger, run, mark)
                 ledger.record(run, *APPROVAL.at(asked.key), there)
             continue
-        signed_in = answer is not None and is_signed_in(run, key, answer)
-        if not answer or not _may_answer(question, answer, signed_in):
+        name = known_by(run, key, answer) if answer else A_CLAIM
+        if not answer or not _may_answer(question, answer, name.signed_in):
             continue
         _must_know(ledger, run, mark)
         approving = answer.decision == "approve"
@@ -310,7 +310,8 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
             fingerprint=mark,
             others=tuple(name for name in given if canonical_name(name) != canonical_name(answer.reviewer)),
             waits_for=tuple(map(_told, rest)),
-            signed_in=signed_in,
+            signed_in=name.signed_in,
+            way=name.way,
             asking=asked.turn,
         )
         own = f"{mark}/{canonical_name(answer.reviewer)}"

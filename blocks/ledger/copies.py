@@ -9,10 +9,10 @@ from sqlmodel import Session, SQLModel, select
 
 from blocks.ledger import seen
 from blocks.ledger.database import WAIT_S, parse, shown, transaction
-from blocks.ledger.rows import EntryRow, LeaseRow, PasswordRow, SignedAnswerRow, TokenRow
+from blocks.ledger.rows import EntryRow, IdentityRow, LeaseRow, PasswordRow, SignedAnswerRow, TokenRow
 from domain.errors import LedgerError
 
-TABLES: tuple[type[SQLModel], ...] = (EntryRow, LeaseRow, TokenRow, PasswordRow, SignedAnswerRow)
+TABLES: tuple[type[SQLModel], ...] = (EntryRow, LeaseRow, TokenRow, PasswordRow, IdentityRow, SignedAnswerRow)
 """All that a ledger holds but the counts of tries to sign in, which are over in minutes."""
 
 

@@ -62,7 +62,7 @@ class Passwords(NamedTuple):
             row = valid(session, name, datetime.now(UTC))
             if row is None:
                 raise InputError(f"nobody called {name!r} is known: `lockgate person add {name} --role review`")
-            session.merge(PasswordRow(token_id=row.id, hash=made, since=self.clock()))
+            session.merge(PasswordRow(token_id=row.id, hash=made))
             if tried := session.get(SignInRow, _key(name)):
                 session.delete(tried)
             return row.token()

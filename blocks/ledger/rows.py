@@ -13,7 +13,8 @@ from domain.errors import LedgerError
 from domain.value import canonical
 
 __all__ = [
-    "GENESIS", "Entry", "EntryRow", "LeaseRow", "PasswordRow", "SignInRow", "SignedAnswerRow", "TokenRow", "utc_text",
+    "GENESIS", "Entry", "EntryRow", "IdentityRow", "LeaseRow", "PasswordRow", "SignInRow", "SignedAnswerRow",
+    "TokenRow", "utc_text",
 ]  # fmt: skip
 
 GENESIS = "0" * 64
@@ -106,7 +107,16 @@ class PasswordRow(SQLModel, table=True):
 
     token_id: str = Field(primary_key=True)
     hash: str = Field(description="As argon2id writes it, salt and costs included")
-    since: float = Field(description="Unix seconds")
+
+
+class IdentityRow(SQLModel, table=True):
+    """A line of `lockgate_identities`: somebody at an OpenID provider is the person of a token."""
+
+    __tablename__ = "lockgate_identities"
+
+    issuer: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    token_id: str = Field(index=True)
 
 
 class SignInRow(SQLModel, table=True):
@@ -130,6 +140,7 @@ class SignedAnswerRow(SQLModel, table=True):
     by: str
     token_id: str
     at: str
+    way: str = Field("", description="How the token was shown: see `Way`; empty: by an older version")
 
 
 def hash_of(previous: str, told: Mapping[str, object]) -> str:

@@ -26,6 +26,13 @@ PREFIX = "lockgate_"
 BYTES = 32
 
 
+class Signed(NamedTuple):
+    """Whose token an answer came in with, and how it was shown."""
+
+    by: str
+    way: str
+
+
 class Tokens(NamedTuple):
     """Those of the ledger at a URL. Every method raises LedgerError where the database does not answer."""
 
@@ -110,14 +117,15 @@ class Tokens(NamedTuple):
                         by=token.name,
                         token_id=token.id,
                         at=datetime.now(UTC).isoformat(),
+                        way=token.way,
                     )
                 )
 
-    def signer(self, run_id: str, question: str, digest: str) -> str | None:
-        """Whose token exactly this answer to this question came in with; None if the door has not seen it."""
+    def signed(self, run_id: str, question: str, digest: str) -> Signed | None:
+        """Who gave exactly this answer to this question; None if the door has not seen it."""
         with self._open() as session:
             row = session.get(SignedAnswerRow, (run_id, question, digest))
-            return row.by if row else None
+            return Signed(row.by, row.way) if row else None
 
     def has_signed(self, run_id: str, begins: str, name: str) -> bool:
         """Whether an answer of the token of this name was noted, to a question of the run whose key begins so."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from domain.entry import Entry
+from domain.known_by import known_as
 
 KINDS = ("live", "rolled_back", "held", "opened")
 """Entries that tell."""
@@ -19,7 +20,7 @@ def why_held(environment: str, entries: Iterable[Entry]) -> str | None:
         if entry.body["environment"] != environment:
             continue
         if entry.kind == "held":
-            known = "signed in" if entry.body.get("signed_in") else "a claim"
+            known = known_as(bool(entry.body.get("signed_in")), str(entry.body.get("way", "")))
             why = f"{environment!r} is held by {entry.body['by']} ({known}): {entry.body['reason']}"
         elif entry.kind == "opened":
             why, row = None, 0

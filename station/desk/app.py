@@ -24,6 +24,7 @@ from blocks.ledger.tokens import PREFIX
 from domain.access import Role, Token
 from domain.brief import Kind
 from domain.errors import InputError, LockgateError
+from domain.known_by import Way
 from domain.ports import Forge
 from station import api, scopes
 from station.desk import briefs, forms, pages, planted, reviews, tasks
@@ -315,7 +316,7 @@ class Desk:
         if token is None or is_older or token.why_not(datetime.now(UTC)) is not None:
             self.sessions.end(value)
             return None
-        return Visit(request, session, token)
+        return Visit(request, session, token.model_copy(update={"way": session.way}))
 
     def _to_sign_in(self, request: Request, words: Sequence[str]) -> Response:
         if request.method != "GET":
@@ -344,12 +345,13 @@ class Desk:
             if name and not value.startswith(PREFIX):
                 browser = forms.cookies_of(request.headers).get(BROWSER, "")[:MAX_VALUE]
                 token, version, browser = await self._guests.of_person(name, form["token"], address, browser)
+                way = Way.PASSWORD
             else:
-                token, browser = await self._guests.of_value(value, address), ""
+                token, browser, way = await self._guests.of_value(value, address), "", Way.TOKEN
                 version = await self._guests.look(lambda tokens: Passwords(tokens.url).version(token.id))
         except Denied as no:
             return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
-        value, session = self.sessions.begin(token.id, version)
+        value, session = self.sessions.begin(token.id, version, way)
         if token.sees_all_briefs:
             self.books.team()  # for its page: a large ledger takes seconds the first time
         desk = f"/desk/{session.place}"

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import NamedTuple
 
+from domain.known_by import Way
+
 HOURS = 12
 MOST = 1000
 MOST_OF_ONE = 20
@@ -24,6 +26,7 @@ class Session(NamedTuple):
     until: float
     version: str
     """Of the person's password when it began: another one ends it."""
+    way: Way
 
 
 class Sessions:
@@ -34,7 +37,7 @@ class Sessions:
         self._secret = secrets.token_bytes(32)
         self._known: dict[str, Session] = {}
 
-    def begin(self, token_id: str, version: str = "") -> tuple[str, Session]:
+    def begin(self, token_id: str, version: str = "", way: Way = Way.TOKEN) -> tuple[str, Session]:
         """The value of a new cookie, and its session; both were never seen before."""
         now = self._clock()
         self._known = {key: one for key, one in self._known.items() if one.until > now}
@@ -45,7 +48,7 @@ class Sessions:
             del self._known[next(iter(self._known))]
         value = secrets.token_urlsafe(32)
         csrf, place = secrets.token_urlsafe(32), f"at-{secrets.token_urlsafe(32)}"
-        session = Session(token_id, csrf, place, now + HOURS * 3600, version)
+        session = Session(token_id, csrf, place, now + HOURS * 3600, version, way)
         self._known[_hashed(value)] = session
         return value, session
 

@@ -28,13 +28,13 @@ class Acts:
     def hold(self, word: str, environment: str, reason: str, token: Token) -> str:
         """`hold` or `open` it; what holds now, as a sentence."""
         act = {"hold": holding.hold, "open": holding.open_again}[word]
-        return _tried(lambda: act(environment, reason, token.name, signed_in=True))
+        return _tried(lambda: act(environment, reason, token.name, signed_in=True, way=token.way))
 
     def submitted(self, run_id: str, workshop: str, token: Token) -> None:
         """Note who has asked for a task, in the ledger of its workshop. Safe to repeat: the first one stays."""
         ledgers = _tried(self._ledgers)
         if url := ledgers.get(workshop) or ledgers.get("default"):
-            _tried(lambda: record(url, run_id, *SUBMITTED.at(), Submitted(by=token.name)))
+            _tried(lambda: record(url, run_id, *SUBMITTED.at(), Submitted(by=token.name, way=token.way)))
 
     def cancel(self, run: Mapping[str, Any], who: Cancelled) -> None:
         """Note who asks to cancel a run. Raises Denied if it merges or releases right now."""

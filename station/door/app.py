@@ -308,7 +308,7 @@ class Door:
             reason = f"the run is over: it is {state.get('name')}"
             return JSONResponse({"status": "ABORT", "details": {"type": "abort_details", "reason": reason}})
         body, why = wanted
-        who = Cancelled(by=token.name, why=why, signed_in=True)
+        who = Cancelled(by=token.name, why=why, signed_in=True, way=token.way)
         await _in(self._acting, lambda: self.acts.cancel(run, who))
         return asked._replace(body=body)
 

@@ -11,6 +11,7 @@ from prefect.exceptions import MissingContextError
 
 from blocks.targets.timeline import Say, quietly
 from domain.brief import Brief
+from domain.known_by import known_as
 from domain.migration import Rehearsal
 from domain.policy.baseline import standing
 from domain.policy.mutation_rules import ranges
@@ -365,5 +366,5 @@ def opinion_text(value: Opinion, agent: str) -> str:
 def rolled_back_by_hand(value: RolledBack, reason: str) -> None:
     """A person's rollback."""
     head = f"# {quote(value.environment)} serves `{(value.serving or 'nothing')[:12]}` again"
-    who = f"{quote(value.by)} ({'signed in' if value.signed_in else 'a claim'}): " if value.by else ""
+    who = f"{quote(value.by)} ({known_as(value.signed_in, value.way)}): " if value.by else ""
     _markdown("rollback", f"{head}\n\n{who}{quote(reason)}\n\n{fence(chr(10).join(value.timeline))}", "Rollback")

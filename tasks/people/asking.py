@@ -6,7 +6,7 @@ left behind is cleared before the next one.
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from prefect import get_run_logger
 from prefect.exceptions import PrefectException
@@ -19,6 +19,7 @@ from blocks.ledger.tokens import Tokens
 from blocks.workshop import workshop
 from domain.access import START, answer_digest, start_digest
 from domain.errors import LockgateError
+from domain.known_by import known_as
 
 Form = TypeVar("Form", bound=RunInput)
 
@@ -41,14 +42,29 @@ def answered(form: type[Form], text: str, key: str, **prefilled: str) -> Form | 
         return None
 
 
-def is_signed_in(run_id: str, key: str, answer: RunInput) -> bool:
-    """Whether the door saw exactly this answer to this question come in with a token of the name that it gives.
+class KnownBy(NamedTuple):
+    """How a name is known, as the fields of what is put on record."""
+
+    signed_in: bool
+    way: str
+
+    def __str__(self) -> str:
+        return known_as(self.signed_in, self.way)
+
+
+A_CLAIM = KnownBy(signed_in=False, way="")
+
+
+def known_by(run_id: str, key: str, answer: RunInput) -> KnownBy:
+    """Whether the door saw exactly this answer to this question come in with a token of the name that it gives, and how
+    that was shown there.
 
     What is given past the door, with the server's own credential, is a claim. Tokens are in the ledger of `default`.
     """
     tokens = Tokens(workshop("default").ledger.url.get_secret_value())
     said = {name: str(getattr(answer, name)) for name in type(answer).model_fields}
-    return tokens.signer(run_id, key, answer_digest(said)) is not None  # the door puts the token's own name in
+    signed = tokens.signed(run_id, key, answer_digest(said))  # the door puts the token's own name in
+    return KnownBy(signed_in=True, way=signed.way) if signed else A_CLAIM
 
 
 def has_signed(run_id: str, begins: str, name: str) -> bool:
@@ -56,17 +72,17 @@ def has_signed(run_id: str, begins: str, name: str) -> bool:
     return Tokens(workshop("default").ledger.url.get_secret_value()).has_signed(run_id, begins, name)
 
 
-def is_start_signed_in(run_id: str, flow: str, by: str, parameters: Mapping[str, Any]) -> bool:
-    """Whether the door saw exactly this start come in with a token of the name that it gives. Never raises: what is to
-    be done does not wait for a name."""
+def start_known_by(run_id: str, flow: str, by: str, parameters: Mapping[str, Any]) -> KnownBy:
+    """The same for a start. Never raises: what is to be done does not wait for a name."""
     if not by:
-        return False
+        return A_CLAIM
     try:
         tokens = Tokens(workshop("default").ledger.url.get_secret_value())
-        return tokens.signer(run_id, START, start_digest(flow, by, parameters)) == by
+        signed = tokens.signed(run_id, START, start_digest(flow, by, parameters))
+        return KnownBy(signed_in=True, way=signed.way) if signed and signed.by == by else A_CLAIM
     except LockgateError as err:
         get_run_logger().warning("whether %s is signed in cannot be looked up, so the name is a claim: %s", by, err)
-        return False
+        return A_CLAIM
 
 
 def _forget(key: str) -> None:

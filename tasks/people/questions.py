@@ -11,7 +11,7 @@ from domain.policy import judge_plan
 from domain.records import ANSWERS
 from domain.task import NO_PLAN, Feedback, Plan, Prepared, Severity
 from tasks.pages.show import bullets, quote
-from tasks.people.asking import answered, is_signed_in
+from tasks.people.asking import answered, known_by
 from tasks.plan import plan
 
 
@@ -38,7 +38,7 @@ def questions_answered(prepared: Prepared, questions: Sequence[str], key: str, a
         form = answered(Answers, text, asked)
         if form is None:
             continue
-        by = f"{form.answered_by} ({'signed in' if is_signed_in(prepared.run_id, asked, form) else 'a claim'})"
+        by = f"{form.answered_by} ({known_by(prepared.run_id, asked, form)})"
         points = (f"asked: {'; '.join(questions)}", f"{by} answered: {form.answers}")
         answer = Feedback(attempt=attempt, source="reviewer", points=points)
         return ledger.record(prepared.run_id, *ANSWERS.at(key), answer)

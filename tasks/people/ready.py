@@ -10,7 +10,7 @@ from domain.records import LACKING, MERGED, READY
 from domain.task import Approval, Evidence, Merged, Prepared
 from domain.value import Value
 from tasks.pages.show import quote
-from tasks.people.asking import answered, is_signed_in
+from tasks.people.asking import answered, known_by
 from tasks.people.pager import page
 from tasks.people.window import until_open
 from tasks.pull_request import until_allowed
@@ -35,6 +35,7 @@ class Ready(Value):
 
     by: str
     signed_in: bool = False
+    way: str = ""
 
 
 def until_ready(prepared: Prepared, evidence: Evidence, approval: Approval) -> None:
@@ -62,7 +63,7 @@ def until_ready(prepared: Prepared, evidence: Evidence, approval: Approval) -> N
             "that, then resume."
         )
         if form := answered(Mended, text, key):
-            shop.ledger.record(run, *READY.at(key), Ready(by=form.mended_by, signed_in=is_signed_in(run, key, form)))
+            shop.ledger.record(run, *READY.at(key), Ready(by=form.mended_by, **known_by(run, key, form)._asdict()))
     raise RuntimeError("a hundred times something was lacking; the run stops waiting")
 
 

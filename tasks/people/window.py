@@ -11,7 +11,7 @@ from domain.task import Evidence, Prepared
 from domain.value import Value
 from domain.windows import closed
 from tasks.pages.show import quote
-from tasks.people.asking import answered, is_signed_in
+from tasks.people.asking import answered, known_by
 from tasks.releasing import breaker
 from tasks.review_gate import fingerprint
 
@@ -40,6 +40,7 @@ class Opened(Value):
     by: str
     why: str
     signed_in: bool = False
+    way: str = ""
 
 
 def until_open(prepared: Prepared, evidence: Evidence) -> None:
@@ -64,7 +65,7 @@ def until_open(prepared: Prepared, evidence: Evidence) -> None:
         )
         form = answered(Open, text, key)
         if form and form.opened_by != OVER:
-            opened = Opened(by=form.opened_by, why=form.why, signed_in=is_signed_in(run, key, form))
+            opened = Opened(by=form.opened_by, why=form.why, **known_by(run, key, form)._asdict())
             shop.ledger.record(run, *OPENED_WINDOW.at(mark), opened)
             return
     raise RuntimeError("a hundred windows in a row; the run stops waiting")

@@ -513,7 +513,7 @@ def test_an_approval_goes_the_way_of_the_door_in_the_name_of_who_is_signed_in(de
     (sent,) = [each for each in desk.changes() if each.url.path.endswith("/resume")]
     answer = json.loads(sent.content)["run_input"]
     assert answer == {"decision": "approve", "mark": MARK, "comment": "as asked", "reviewer": "review-er"}
-    assert desk.tokens.signer(RUN, KEY, answer_digest(answer)) == "review-er", "so `signed_in` counts it"
+    assert desk.tokens.signed(RUN, KEY, answer_digest(answer)) == ("review-er", "token"), "so `signed_in` counts it"
 
 
 def _looks(desk: FakeDesk) -> list[tuple[str, str, str]]:

@@ -178,7 +178,7 @@ def test_who_may_answer_what_and_the_name_is_the_tokens(door: FakeDoor) -> None:
             assert answers == ([{**content, name_field: f"{role}-er"}] if done.status == 200 else [])
             for answer in answers:
                 run_id, question = QUESTIONS[kind]
-                assert door.tokens.signer(run_id, question, answer_digest(answer)) == f"{role}-er"
+                assert door.tokens.signed(run_id, question, answer_digest(answer)) == (f"{role}-er", "token")
     assert door.ask("POST", RESUME["another"], Role.REVIEW, {"run_input": YES}).status == 403
     not_waiting = door.ask("POST", f"/api/flow_runs/{RUNNING}/resume", Role.REVIEW, {"run_input": YES})
     assert (not_waiting.status, not_waiting.told["status"]) == (200, "ABORT")
@@ -194,9 +194,10 @@ def test_who_starts_a_rollback_is_named_by_the_token_and_that_is_noted(door: Fak
     assert door.ask("POST", BACK, Role.RELEASE, {"parameters": {"environment": "shop", "by": None}}).status == 201
     (sent,) = door.changes()
     assert json.loads(sent.content)["parameters"] == {"environment": "shop", "by": "release-er"}
-    for said, signer in (({"environment": "shop"}, "release-er"), ({"environment": "shop", "revision": "abc"}, None)):
-        assert door.tokens.signer(STARTED, START_NOTE, start_digest("rollback", "release-er", said)) == signer
-    assert door.tokens.signer(STARTED, START_NOTE, start_digest("rollback", "ann", {"environment": "shop"})) is None
+    noted = ("release-er", "token")
+    for said, signed in (({"environment": "shop"}, noted), ({"environment": "shop", "revision": "abc"}, None)):
+        assert door.tokens.signed(STARTED, START_NOTE, start_digest("rollback", "release-er", said)) == signed
+    assert door.tokens.signed(STARTED, START_NOTE, start_digest("rollback", "ann", {"environment": "shop"})) is None
 
 
 def test_who_may_cancel_what_and_that_it_is_on_record_by_whom(tmp_path: Path) -> None:

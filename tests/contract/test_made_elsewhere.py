@@ -23,6 +23,7 @@ from domain.task import Approval, Attempt, Outcome, Verdict
 from domain.track_record import records
 from flows.agent_task import _turns
 from tasks.pages.bill import bill_of
+from tasks.people.asking import A_CLAIM
 from tasks.people.elsewhere import Pushed, on_base
 from tasks.prepare import with_own_tests
 from tasks.review_gate import Review
@@ -73,7 +74,7 @@ class Loop:
         self.pushes, self.run, self.shown = list(pushes), "", list[str]()
         patch.setattr("tasks.people.elsewhere.answered", self._pushed)
         patch.setattr("tasks.review_gate.answered", self._review)
-        patch.setattr("tasks.review_gate.is_signed_in", lambda *_: False)
+        patch.setattr("tasks.review_gate.known_by", lambda *_: A_CLAIM)
 
     def _pushed(self, form: type[Any], text: str, key: str, **_: str) -> Any:
         self.shown.append(text)

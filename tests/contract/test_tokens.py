@@ -68,9 +68,9 @@ def test_an_answer_is_somebodys_only_in_the_very_words_to_the_very_question(toke
     ann, bob = tokens.add("ann", {Role.REVIEW})[0], tokens.add("bob", {Role.REVIEW})[0]
     tokens.sign("run", "review-1", "digest", ann)
     tokens.sign("run", "review-1", "digest", bob)
-    assert tokens.signer("run", "review-1", "digest") == "ann"
+    assert tokens.signed("run", "review-1", "digest") == ("ann", "token")
     assert tokens.has_signed("run", "review-", "Ann")
     for run, begins, name in (("run", "review-", "bob"), ("run", "window-", "ann"), ("walk", "review-", "ann")):
         assert not tokens.has_signed(run, begins, name)
     for other in (("walk", "review-1", "digest"), ("run", "review-2", "digest"), ("run", "review-1", "other")):
-        assert tokens.signer(*other) is None
+        assert tokens.signed(*other) is None

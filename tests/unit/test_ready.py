@@ -13,6 +13,7 @@ from domain.notices import Notices
 from domain.project import Migrations, ProjectSettings
 from domain.task import Answer, Approval, Merged
 from tasks.people import ready
+from tasks.people.asking import KnownBy
 from tasks.people.ready import Lacking, Mended, Ready, lacking, until_ready
 from tests.unit.policy_cases import evidence, prepared
 
@@ -100,7 +101,7 @@ def test_the_run_waits_until_it_is_mended_and_pages_for_each_try_once(
         return form(mended_by="ann")
 
     monkeypatch.setattr(ready, "answered", answered)
-    monkeypatch.setattr(ready, "is_signed_in", lambda run, key, form: True)
+    monkeypatch.setattr(ready, "known_by", lambda run, key, form: KnownBy(signed_in=True, way="token"))
     monkeypatch.setattr(ready, "page", lambda pager, subject, body: paged.append(body))
     shop.errors["target"] = InputError("there is no block 'process-target/shop'")
     until_ready(PLAIN, evidence(), APPROVAL)
@@ -109,7 +110,7 @@ def test_the_run_waits_until_it_is_mended_and_pages_for_each_try_once(
     kept = shop.ledger.entries(run_id=PLAIN.run_id)
     assert [entry.kind for entry in kept] == ["lacking", "lacking", "ready"]
     assert Lacking.model_validate(kept[0].body).environment == "shop"
-    assert Ready.model_validate(kept[2].body) == Ready(by="ann", signed_in=True)
+    assert Ready.model_validate(kept[2].body) == Ready(by="ann", signed_in=True, way="token")
 
 
 def test_a_run_that_is_resumed_after_its_merge_does_not_wait_for_it(

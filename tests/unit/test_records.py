@@ -216,6 +216,12 @@ LINES: list[tuple[str, Value, str]] = [
     ("approval", APPROVAL.model_copy(update={"signed_in": True}), "ann (signed in) answered: approve"),
     (
         "approval",
+        APPROVAL.model_copy(update={"signed_in": True, "way": "password"}),
+        "ann (signed in by password) answered: approve",
+    ),
+    ("approval", APPROVAL.model_copy(update={"way": "password"}), "ann (a claim) answered: approve"),
+    (
+        "approval",
         APPROVAL.model_copy(update={"reviewer": "ann (signed in)"}),
         "ann (signed in) (a claim) answered: approve",
     ),

@@ -36,6 +36,7 @@ from domain.trees import Tree
 from station import cancelling
 from tasks import merge as merging
 from tasks import review_gate as gate
+from tasks.people.asking import KnownBy
 from tasks.releasing import lease
 from tasks.review_gate import Review, base_gate, fingerprint, review_gate
 from tests.unit.policy_cases import BASE, COMMIT, PROJECT, attempt, evidence, head, prepared, tree
@@ -85,7 +86,9 @@ def station(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Station
     monkeypatch.setattr(gate, "answered", made.answered)
     monkeypatch.setattr(gate, "propose", lambda *_: None)  # its repository lives at no hosted forge
     signed = made.signed
-    monkeypatch.setattr(gate, "is_signed_in", lambda run, key, answer: (key, answer.reviewer) in signed)
+    monkeypatch.setattr(
+        gate, "known_by", lambda run, key, answer: KnownBy(signed_in=(key, answer.reviewer) in signed, way="")
+    )
     monkeypatch.setattr(gate, "ask", cast("Task[..., Any]", gate.ask).fn)
     monkeypatch.setattr(gate, "ask_of_base", cast("Task[..., Any]", gate.ask_of_base).fn)
     monkeypatch.setattr(gate, "get_run_logger", lambda: logging.getLogger("review"))
