@@ -18,19 +18,20 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from domain.task import End
-from tests.chaos.faults import FAULTS
+from tests.chaos.faults import FAULTS, Deck
 from tests.chaos.seen import broken
-from tests.chaos.world import LONGEST_SILENCE_S, Silence, World, world
+from tests.chaos.world import LONGEST_SILENCE_S, World, world
 
-DISK_MIB = 600
-"""A station of so few tasks needs a tenth; what fills it up is memory."""
+DISK_MIB, MORE_MIB = 600, 200
+"""A station of so few tasks needs a tenth, and more for each further seed; what fills it up is memory."""
 
 LONG_S, LEAST_TASKS = 1200, 30
 """Faults for so long go on until there are so many tasks, twice as long at most."""
+
+OUTCOMES = "SELECT run_id, body FROM entries WHERE kind = 'outcome'"
 
 LOG_CHARS = 20_000
 """So much of the supervisor's log is shown where something did not hold."""
@@ -39,8 +40,9 @@ LOG_CHARS = 20_000
 def main() -> None:
     told = argparse.ArgumentParser(prog="chaos", description=(__doc__ or "").partition("\n")[0])
     told.add_argument("--seed", type=int, default=1)
-    told.add_argument("--minutes", type=float, default=10, help="with faults; then all runs come to their end")
-    told.add_argument("--tasks", type=int, default=40, help="briefs at most")
+    told.add_argument("--seeds", type=int, default=1, help="so many in a row, on one station; each has a report")
+    told.add_argument("--minutes", type=float, default=10, help="with faults, a seed; then all runs come to their end")
+    told.add_argument("--tasks", type=int, default=40, help="briefs at most, a seed")
     told.add_argument("--pause", type=float, default=8, help="seconds between two faults, on average")
     told.add_argument("--keep", type=Path, help="a folder for the ledger, Prefect's database and the logs, to look at")
     asked = told.parse_args()
@@ -48,12 +50,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="lockgate-chaos-") as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        with disk(home) as own, world(Path(folder)) as made:
+        with disk(home, DISK_MIB + MORE_MIB * (asked.seeds - 1)) as own, world(Path(folder)) as made:
             if not own:
                 print("no full disk and no read-only ledger: only root can give the home a disk of its own", flush=True)
             if os.geteuid() or not shutil.which("iptables"):
                 print("no network is cut: that takes root and iptables", flush=True)
-            wrong = play(made, asked.seed, asked.minutes * 60, asked.tasks, asked.pause)
+            if not made.clock.is_there:
+                print("no clock jumps: that takes a C compiler", flush=True)
+            wrong = list[str]()
+            for seed in range(asked.seed, asked.seed + asked.seeds):
+                wrong += play(made, seed, asked.minutes * 60, asked.tasks, asked.pause, known=wrong)
             if asked.keep:
                 keep(home, asked.keep)
             sys.exit(1 if wrong else 0)
@@ -69,15 +75,19 @@ def keep(home: Path, folder: Path) -> None:
             database.execute("VACUUM INTO ?", (str(folder / file.name),))
 
 
-def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) -> list[str]:
-    """Faults for so long, then peace until all runs have ended; what did not hold."""
+def play(made: World, seed: int, faults_s: float, count: int, pause_s: float, known: Sequence[str] = ()) -> list[str]:
+    """Faults for so long, then peace until all runs have ended; what did not hold, and is not `known` from before."""
     dice, done = random.Random(seed), Counter[str]()
+    deck = Deck(dice)
     started = time.monotonic()
+    first, paged = len(made.tasks), len(made.pager.pages)
+    before = {environment: users.counted() for environment, users in made.users.items()}
+    made.closed.clear()
 
     def say(text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {time.monotonic() - started:6.0f} s  {text}", flush=True)
 
-    say(f"seed {seed}: {len(made.tasks)} first releases are live")
+    say(f"seed {seed}: {first} tasks are behind it, the first releases among them")
     briefs = threading.Thread(target=made.stream, args=(count, random.Random(seed)), daemon=True)
     briefs.start()
 
@@ -86,12 +96,12 @@ def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) ->
         if not briefs.is_alive() and all(map(made.is_over, made.tasks)):
             return False
         elapsed_s = time.monotonic() - started
-        few = faults_s >= LONG_S and len(made.tasks) < LEAST_TASKS
+        few = faults_s >= LONG_S and len(made.tasks) - first < LEAST_TASKS
         return elapsed_s < (2 * faults_s if few else faults_s)
 
     while is_time():
         time.sleep(dice.expovariate(1 / pause_s))
-        [fault] = dice.choices([one for one, _ in FAULTS], [weight for _, weight in FAULTS])
+        fault = deck.draw()
         try:
             told = fault(made, random.Random(dice.random()))
         except Exception as err:  # the server may be away: that fault is left out
@@ -100,6 +110,9 @@ def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) ->
         if told:
             done[fault.__name__] += 1
             say(told)
+        else:
+            say(f"not now: {fault.__name__}")
+            deck.put_back(fault)
     made.closed.set()
     say("no more faults and no more briefs: all runs come to their end")
     until = time.monotonic() + 600
@@ -108,34 +121,33 @@ def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) ->
     time.sleep(20)  # what is swept, and brought back, is by then
     wrong = list[str]()
     for sentence in broken(made):
+        if sentence in known:
+            continue
         wrong.append(sentence)
         say(f"BROKEN: {sentence}")
-    ends = Counter(
-        str(End(json.loads(body)["end"])) for (body,) in made.rows("SELECT body FROM entries WHERE kind = 'outcome'")
-    )
-    for task in made.tasks:
+    for task in made.tasks[first:]:
         say(f"{task.name:12} {task.environment or '-':6} {'deleted' if task.deleted else _end(made, task.run_id)}")
     if wrong:
         print((made.home / "run" / "supervisor.log").read_text()[-LOG_CHARS:], flush=True)
-    longest = {
-        environment: max(users.silences, key=lambda one: one.seconds, default=Silence(0, 0, ""))
-        for environment, users in made.users.items()
-    }
+    outcomes = {run: json.loads(body)["end"] for run, body in made.rows(OUTCOMES)}
+    counted = {environment: users.counted(before[environment]) for environment, users in made.users.items()}
+    longest = {environment: counts.longest for environment, counts in counted.items()}
     report = {
         "seed": seed,
         "seconds": round(time.monotonic() - started),
-        "tasks": len(made.tasks),
-        "ends": dict(ends),
+        "tasks": len(made.tasks) - first,
+        "ends": dict(Counter(outcomes.get(task.run_id, "none") for task in made.tasks[first:])),
         "faults": dict(done),
-        "requests": sum(users.asked for users in made.users.values()),
-        "failed_requests": sum(users.failed for users in made.users.values()),
+        "not_played": [fault.__name__ for fault, _ in FAULTS if fault.__name__ not in done],
+        "requests": sum(counts.asked for counts in counted.values()),
+        "failed_requests": sum(counts.failed for counts in counted.values()),
         "longest_silence_s": {environment: round(one.seconds, 1) for environment, one in longest.items()},
         "plain_server_slower": {
             environment: round(made.control.stretch(one.since, one.until), 1) for environment, one in longest.items()
         },
         "silence_allowed_s": LONGEST_SILENCE_S,
         "load": [round(load, 1) for load in os.getloadavg()],
-        "pages": len(made.pager.pages),
+        "pages": len(made.pager.pages) - paged,
         "broken": len(wrong),
     }
     print(json.dumps(report), flush=True)
@@ -143,9 +155,9 @@ def play(made: World, seed: int, faults_s: float, count: int, pause_s: float) ->
 
 
 @contextlib.contextmanager
-def disk(home: Path) -> Iterator[bool]:
+def disk(home: Path, mib: int) -> Iterator[bool]:
     """A disk of its own for the home, that can be filled; whether there is one."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=700", "lockgate-chaos", str(home)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "lockgate-chaos", str(home)]
     try:
         mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except OSError:
@@ -158,8 +170,8 @@ def disk(home: Path) -> Iterator[bool]:
 
 
 def _end(made: World, run_id: str) -> str:
-    rows = made.rows(f"SELECT body FROM entries WHERE kind = 'outcome' AND run_id = '{run_id}'")
-    return "; ".join(f"{json.loads(body)['end']}: {json.loads(body)['sentence']}"[:150] for (body,) in rows) or "no end"
+    ends = [json.loads(body) for run, body in made.rows(OUTCOMES) if run == run_id]
+    return "; ".join(f"{end['end']}: {end['sentence']}"[:150] for end in ends) or "no end"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blocks.host import processes
@@ -134,6 +134,19 @@ def fill_disk(world: World, dice: random.Random) -> str | None:
     return f"the disk was full for {seconds:.0f} s"
 
 
+def jump_clock(world: World, dice: random.Random) -> str | None:
+    """The wall clock of all of the station jumps, on or back, and is right again some seconds later."""
+    wrong_s, seconds = dice.choice((-1, 1)) * dice.randint(20, 120), dice.uniform(3, 15)
+    if not world.clock.is_there:
+        return None
+    world.clock.jump(wrong_s)
+    try:
+        world.over.wait(seconds)
+    finally:
+        world.clock.jump(0)
+    return f"the clock was {abs(wrong_s)} s {'fast' if wrong_s > 0 else 'slow'} for {seconds:.0f} s"
+
+
 def delete_block(world: World, dice: random.Random) -> str | None:
     """The block of a target is deleted, and saved again some seconds later."""
     environment, seconds = dice.choice(ENVIRONMENTS), dice.uniform(2, 8)
@@ -153,9 +166,7 @@ def delete_block(world: World, dice: random.Random) -> str | None:
 
 
 def delete_run(world: World, dice: random.Random) -> str | None:
-    """A run that waits for its review is deleted in Prefect; once, for it is not to come back."""
-    if any(task.deleted for task in world.tasks):
-        return None
+    """A run that waits for its review is deleted in Prefect."""
     world.answering.clear()
     try:
         until = time.monotonic() + 40
@@ -184,10 +195,36 @@ FAULTS: tuple[tuple[Fault, int], ...] = (
     (read_only_ledger, 2),
     (cut_network, 3),
     (fill_disk, 2),
+    (jump_clock, 2),
     (delete_block, 1),
     (delete_run, 1),
 )
-"""What can happen, and how often beside the others."""
+"""What can happen, and how often in one deck of cards."""
+
+
+class Deck:
+    """Deals faults: each of the catalogue once, shuffled, then the rest of it by their weights, shuffled; then anew.
+
+    Independent dice left some out of every short run.
+    """
+
+    def __init__(self, dice: random.Random, catalogue: Sequence[tuple[Fault, int]] = FAULTS) -> None:
+        self._dice = dice
+        self._catalogue = catalogue
+        self._cards: list[Fault] = []
+
+    def draw(self) -> Fault:
+        if not self._cards:
+            each = [fault for fault, _ in self._catalogue]
+            rest = [fault for fault, weight in self._catalogue for _ in range(weight - 1)]
+            self._dice.shuffle(each)
+            self._dice.shuffle(rest)
+            self._cards = each + rest
+        return self._cards.pop(0)
+
+    def put_back(self, fault: Fault) -> None:
+        """There was nothing to do it to: it comes again two cards later."""
+        self._cards.insert(2, fault)
 
 
 def _lock(world: World, dice: random.Random, file: Path, name: str) -> str | None:

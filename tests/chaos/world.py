@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from domain.rollout import Rollout
+from tests.chaos.clock import Clock
 from tests.chaos.control import Control
 from tests.e2e.briefs import repository
 from tests.e2e.station import PROJECT, Station, free_port
@@ -96,6 +97,18 @@ class Silence(NamedTuple):
         return self.until - self.since
 
 
+class Counts(NamedTuple):
+    """What users had, in a row of seeds: since the one before."""
+
+    asked: int
+    failed: int
+    silences: list[Silence]
+
+    @property
+    def longest(self) -> Silence:
+        return max(self.silences, key=lambda one: one.seconds, default=Silence(0, 0, ""))
+
+
 class Users:
     """Ask one address all the time, as a browser would that tries again."""
 
@@ -110,6 +123,11 @@ class Users:
     def stop(self) -> None:
         self._over.set()
         self._thread.join()
+
+    def counted(self, before: Counts | None = None) -> Counts:
+        """What they had until now, but for what was counted `before`."""
+        asked, failed, silences = before or Counts(0, 0, [])
+        return Counts(self.asked - asked, self.failed - failed, self.silences[len(silences) :])
 
     def _ask(self) -> None:
         good = time.monotonic()
@@ -167,6 +185,7 @@ class World:
     ports: dict[str, int]
     repositories: dict[str | None, Path]
     pager: Pager
+    clock: Clock
     tasks: list[Task] = field(default_factory=list)
     killed: set[str] = field(default_factory=set)
     """Releases of which all processes were killed once: such a one may be called sick."""
@@ -176,7 +195,7 @@ class World:
     answering: threading.Event = field(default_factory=threading.Event)
     """Set while somebody answers; cleared while parked runs are to wait."""
     closed: threading.Event = field(default_factory=threading.Event)
-    """Set once no more briefs come."""
+    """Set while no more briefs come."""
 
     @property
     def home(self) -> Path:
@@ -215,7 +234,7 @@ class World:
     def stream(self, count: int, dice: random.Random) -> None:
         """Submit `count` briefs, a few at once, until it is closed. Where the server does not answer, the same is asked
         again."""
-        for number in range(count):
+        for number in range(len(self.tasks), len(self.tasks) + count):
             while not self.closed.is_set() and sum(not self.is_over(task) for task in self.tasks) >= AT_ONCE:
                 time.sleep(1)
             if self.closed.is_set():
@@ -274,6 +293,8 @@ def world(folder: Path) -> Iterator[World]:
     """A station in `folder`, with a first release in each environment."""
     station = Station(folder / "home")
     station.home.mkdir(exist_ok=True)
+    clock = Clock(folder)
+    station.env.update(clock.environment)
     pager = Pager()
     ports = {environment: free_port() for environment in ENVIRONMENTS}
     places: dict[str | None, Path] = {
@@ -281,7 +302,7 @@ def world(folder: Path) -> Iterator[World]:
     }
     plain = {path: content for path, content in FILES.items() if path != "serve.py"}
     places[None] = repository(folder / "library.git", {**plain, "lockgate.toml": SETTINGS})
-    made = World(station, ports, places, pager)
+    made = World(station, ports, places, pager, clock)
     manager = threading.Thread(target=_keep_supervisor, args=(made,), daemon=True)
     try:
         station.up()

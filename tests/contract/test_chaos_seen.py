@@ -1,7 +1,11 @@
 """What the chaos suite calls broken, over a world that is written down."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from tests.chaos import seen
+from tests.chaos.clock import Clock
 from tests.chaos.world import Task, World
 from tests.e2e.briefs import git, repository
 
@@ -77,3 +82,21 @@ def test_who_gives_up_was_sick_or_was_killed(
     entries = [("sick", {"revision": one}) for one in sick] + [("outcome", {"end": "gave_up"})]
     found = list(seen._runs(world(north[0], entries, killed)))
     assert len(found) == broken, found
+
+
+@pytest.mark.parametrize("wrong_s", [0, 3600, -500])
+def test_a_clock_that_jumps_is_wrong_and_what_waits_waits_as_long_as_ever(tmp_path: Path, wrong_s: int) -> None:
+    clock = Clock(tmp_path)
+    clock.jump(wrong_s)
+    asked = (
+        "import datetime, threading, time; began = time.monotonic(); time.sleep(0.05); threading.Event().wait(0.05)\n"
+        "print(time.time(), datetime.datetime.now().timestamp(), time.monotonic() - began)"
+    )
+    before = time.time()
+    told = subprocess.run(
+        [sys.executable, "-S", "-c", asked], env={**os.environ, **clock.environment}, capture_output=True, check=True
+    )
+    *clocks, waited = map(float, told.stdout.split())
+    assert waited >= 0.1
+    for told_s in clocks:
+        assert before <= told_s - wrong_s <= time.time() + 1
