@@ -26,10 +26,13 @@ RepositoryPath = Annotated[str, AfterValidator(_inside)]
 
 
 PLAIN_ADDRESS = (
-    r"^(?![hH][tT][tT][pP][sS]?://.*@)"  # a name alone is often a token
-    r"(?![A-Za-z][A-Za-z0-9+.-]*://[^/@]*:[^/]*@)"
-    r"(?![A-Za-z][A-Za-z0-9+.-]*://[^?#]*[?#])"
+    r"^(?!\s)"
+    r"(?![hH][tT][tT][pP][sS]?:/*.*@)"  # a name alone is often a token
+    r"(?![A-Za-z][A-Za-z0-9+.-]*:/+[^/@]*:[^/@]*@)"
+    r"(?![A-Za-z][A-Za-z0-9+.-]*:/+[^/]*%(?:3[aA]|40))"  # the same, percent-encoded
+    r"(?![A-Za-z][A-Za-z0-9+.-]*:/+[^?#]*[?#])"
     r"(?![^/@]+:[^/@]+@)"
+    r"(?!.*(?:gh[opsur]_|github_pat_|glpat-|lockgate_)[A-Za-z0-9_-]{16})"
 )
 """A repository without user, password or query. Also in the schema, so that the server keeps no such parameter."""
 
@@ -37,8 +40,9 @@ PLAIN_ADDRESS = (
 def _without_secret(repository: str) -> str:
     if not re.match(PLAIN_ADDRESS, repository):
         raise ValueError(
-            "a URL may hold no user with password or token, and no query: everybody who sees this run would read it. "
-            "Leave it out, and keep the token in a `repository-credential` block (docs/repositories.md)"
+            "a URL may hold no user with password or token, no query, and no blank before it: everybody who sees this "
+            "run would read it. Leave it out, and keep the token in a `repository-credential` block "
+            "(docs/repositories.md)"
         )
     return repository
 
