@@ -1,6 +1,7 @@
 """Keeps one machine's Lockgate alive: server, door, gateway, zygote, worker, releases, deployments, crashed runs."""
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from flows.issues import IssueWatch
     from flows.notices import Notifier
     from flows.resume import Looks
+    from station.turn import Turn
 
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
@@ -128,9 +130,7 @@ def wait(timeout_s: float = 300) -> None:
         if not processes.running("supervisor"):
             break
         if (wrong := home() / "run" / "in-the-way").exists():
-            raise RuntimeError(
-                f"{wrong.read_text()}\nIt looks again every {CODE_S:.0f} s, and meanwhile looks after the releases here"
-            )
+            raise RuntimeError(f"{wrong.read_text()}\nIt looks again every {CODE_S:.0f} s")
         time.sleep(0.2)
     tail = processes.log_of("supervisor").read_text()[-2000:]
     raise RuntimeError(f"Lockgate did not come up; the end of {processes.log_of('supervisor')}:\n{tail}")
@@ -165,8 +165,16 @@ class Supervisor:
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.over.set())
-        if Role.SERVER in self.roles and credentials.shared() is None:
+        shared, turn = credentials.shared(), None
+        if Role.SERVER in self.roles and shared is None:
             first_database.place()
+        if Role.SERVICES in self.roles and shared is not None:
+            from station.turn import Turn
+
+            turn = Turn(shared.database)
+            self._wait_for_turn(turn)
+            if self.over.is_set():
+                return
         for name in ("server", "services", "zygote"):  # the zygote imports while the server starts
             if name in self.keepers:
                 self.keepers[name].keep()
@@ -195,6 +203,8 @@ class Supervisor:
             self._in_background(self._look_whether_it_may_work, CODE_S)
         if joined():
             self._in_background(self._look_after_machine, MACHINE_S)
+        if turn is not None:
+            self._in_background(functools.partial(self._keep_turn, turn), FRESH_S)
         if Role.SERVICES in self.roles:
             self._in_background(self._ask_forges_in_time, NEWS_S)
             self._in_background(self._tell_people, FRESH_S)
@@ -254,17 +264,59 @@ class Supervisor:
             worker.is_wanted = False
             processes.kill("worker", alone=True)
             why = "this machine cannot work for the station:\n- " + "\n- ".join(wrong)
-            if why != self._in_the_way:
-                log.warning("no runs are taken: %s", why)
-            self._in_the_way = why
-            (home() / "run" / "ready").unlink(missing_ok=True)
-            told.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            told.write_text(why)
+            self._tell_in_the_way(f"{why}\nMeanwhile it looks after the releases here")
         elif not worker.is_wanted:
             bootstrap.make_queues(queues())
             self._in_the_way = ""
             told.unlink(missing_ok=True)
             worker.is_wanted = True
+
+    def _tell_in_the_way(self, why: str) -> None:
+        told = home() / "run" / "in-the-way"
+        if why != self._in_the_way:
+            log.warning("no runs are taken: %s", why)
+        self._in_the_way = why
+        (home() / "run" / "ready").unlink(missing_ok=True)
+        told.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        told.write_text(why)
+
+    def _wait_for_turn(self, turn: "Turn") -> None:
+        """Until no other machine has the services. Nothing runs here before, also not what an earlier supervisor left,
+        but for runs that are under way and for releases."""
+        while not self.over.is_set():
+            try:
+                other = turn.take()
+            except InputError as err:  # the database starts too, maybe
+                log.warning("%s", err)
+                self.over.wait(ROUND_S)
+                continue
+            if other is None:
+                self._in_the_way = ""
+                (home() / "run" / "in-the-way").unlink(missing_ok=True)
+                return
+            for name in NAMES:
+                processes.kill(name, alone=name == "worker")
+            self._tell_in_the_way(
+                f"machine {other} has the services of this station, which one machine has: this one starts nothing, "
+                "and takes them over when they are free. Stop it there (`lockgate down`) if this one should have them. "
+                f"If it should be another server or worker, `lockgate down` here, then `{settings.COMMAND} up` with "
+                "`--role server` or `--role worker` alone"
+            )
+            self.over.wait(CODE_S)
+
+    def _keep_turn(self, turn: "Turn") -> None:
+        """Where this machine was cut off from the database, and another one took the services over: all begins anew,
+        and waits for its turn."""
+        try:
+            other = turn.take()
+        except InputError as err:  # the database may only restart: what runs here needs it too
+            log.warning("%s", err)
+            return
+        if other is not None:
+            log.error("machine %s took the services over: this one stops what it does", other)
+            for name in NAMES:
+                processes.kill(name, alone=name == "worker")
+            os.execv(COMMAND[0], COMMAND)  # noqa: S606 - no shell is wanted
 
     def _in_background(self, duty: Callable[[], None], every_s: float) -> None:
         def again_and_again() -> None:

@@ -20,9 +20,11 @@ from sqlalchemy import text
 
 from blocks.ledger import database
 from blocks.ledger.ledger import Ledger
-from domain.errors import LedgerError, Superseded
+from domain.errors import InputError, LedgerError, Superseded
 from kits.servers import Postgres, ServerMissing
+from station.turn import Turn
 from tests.contract.test_acting import ACTS, PROJECT, Note
+from tests.contract.users import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 HOUR_S = 3600
@@ -174,6 +176,45 @@ def test_a_run_says_that_it_lives_while_another_writer_has_its_turn(server: Post
     with database.transaction(server.url, write=True):
         ledger.still_runs("busy", 60)
     assert ledger.runners(["busy"])["busy"].is_running
+
+
+def test_one_machine_has_the_services_and_another_takes_them_over_when_it_is_gone(
+    server: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first(there: Connection) -> None:
+        os.environ["LOCKGATE_MACHINE"] = "first"
+        turn = Turn(server.url)
+        there.send((turn.take(), turn.take()))
+        there.recv()
+
+    holder = Elsewhere(first)
+    assert holder.said() == (None, None)
+    told = tmp_path / "run" / "in-the-way"
+    for name, line in {"database": server.url, "redis": "redis://127.0.0.1:1"}.items():
+        (tmp_path / "credentials").mkdir(exist_ok=True)
+        (tmp_path / "credentials" / name).write_text(line)
+    (tmp_path / "roles").write_text("server\nservices\n")
+    second = subprocess.Popen(
+        [sys.executable, "-m", "station.supervisor"], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "LOCKGATE_HOME": str(tmp_path), "LOCKGATE_MACHINE": "second"},
+    )  # fmt: skip
+    until(lambda: told.exists() or second.poll() is not None)
+    second.terminate()
+    printed = second.communicate(timeout=60)[0].decode()
+    assert "machine first" in told.read_text() and "--role server" in told.read_text(), printed
+    assert "starting the" not in printed and second.returncode == 0, "it has waited, and started nothing"
+    monkeypatch.setenv("LOCKGATE_MACHINE", "third")
+    third = Turn(server.url)
+    assert str(third.take()).startswith("first (")
+    holder.go()
+    holder.ends()
+    until(lambda: third.take() is None)
+    server.stop()
+    with pytest.raises(InputError, match="does not answer"):
+        third.take()
+    server.start()
+    assert third.take() is None and str(Turn(server.url).take()).startswith("third (")
+    third.give_back()
 
 
 @pytest.mark.parametrize("wrong_s", [HOUR_S, -HOUR_S])
