@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from domain.policy.rule import Hit
 from domain.task import Attempt, Finding, Prepared
 from domain.trees import Tree, unpack
 
-TIMEOUT_S = 300.0
+TIMEOUT_S, CPU_S = 900.0, 300
+"""A busy machine is no fault of the change's."""
 MEMORY_BYTES = 4 << 30
 """Beside what the trees take."""
 
@@ -40,6 +42,8 @@ def rules_over(
         return (_failed(f"they cannot be started: {err.strerror or err}"),)
     if done.code is None:
         return (_failed(f"they took longer than {timeout_s:g} s"),)
+    if done.code == -signal.SIGKILL:
+        return (_failed(f"they took more than {CPU_S} s of computing, or too much memory"),)
     if done.code:
         said = done.err.decode("utf-8", "replace").strip().splitlines()[-1:]
         return (_failed(f"they ended with exit code {done.code}: {''.join(said)[:300]}"),)
@@ -57,6 +61,7 @@ def _failed(why: str) -> Finding:
 
 def _main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     told, of_base, of_change = sys.stdin.buffer.read().split(b"\n", 2)
     given = json.loads(told)
     base = unpack(of_base)

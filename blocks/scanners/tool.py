@@ -34,7 +34,7 @@ FAILED: Rule[None] = Rule(
     "scan",
     Severity.REFUSE,
     "A scanner that is missing, crashes, takes too long, prints nothing or what it should not, or misses its canary; "
-    "or rules over the change that take over five minutes, or break.",
+    "or rules over the change that compute for over five minutes, or break.",
     "Unknown is no.",
     "mend the scanner: lockgate doctor says what is wrong; the change need not be altered",
     lambda _: (),

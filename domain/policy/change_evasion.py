@@ -21,11 +21,13 @@ STACKS = frozenset(
         "inspect.stack", "inspect.currentframe", "inspect.trace", "inspect.getouterframes", "sys._getframe",
         "sys._current_frames", "sys._getframemodulename", "sys.settrace", "sys.setprofile", "threading.settrace",
         "threading.setprofile", "sys.monitoring.register_callback", "traceback.extract_stack", "traceback.walk_stack",
+        "traceback.format_stack", "traceback.print_stack", "inspect.getframeinfo", "inspect.getinnerframes",
         "gc.get_objects", "gc.get_referrers",
     )
 )  # fmt: skip
 FRAMES = frozenset(("tb_frame", "gi_frame", "cr_frame", "ag_frame", "f_back", "f_locals", "f_globals"))
 """Attributes that lead to frames, and from there to who is calling: https://docs.python.org/3/library/inspect.html"""
+_ALL_CLASSES = frozenset(("object", "type", "BaseException", "Exception", "AssertionError", "Warning"))
 PLATFORM = re.compile(r"/(?:opt/|run/|etc/)?lockgate(?:[-_./].*)?|/work/?|LOCKGATE_\w*|lockgate_inside")
 """What only a sandbox of the platform has."""
 OF_TESTS = re.compile(r"(?:^|[^a-z])(?:py|unit|conf)?tests?(?:[^a-z]|$)", re.IGNORECASE)
@@ -99,6 +101,8 @@ def _stack(module: ast.Module) -> Found:
             yield node, f"{dotted(node.func)} looks at who is calling"
         elif isinstance(node, ast.Attribute) and node.attr in FRAMES:
             yield node, f"{node.attr} leads to who is calling"
+        elif isinstance(node, ast.Attribute) and node.attr == "__subclasses__" and dotted(node.value) in _ALL_CLASSES:
+            yield node, f"{dotted(node.value)}.__subclasses__ leads to every class that is loaded"
 
 
 def _platform(module: ast.Module) -> Found:

@@ -9,12 +9,23 @@ from domain.policy.change import Change, is_python, text_of
 from domain.policy.python_code import dotted, parsed
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
+from domain.trees import Tree
 
 _NAME = re.compile(
     r"verif|authenti|authori[sz]|(?:^|_)(?:require|check|need|ensure)s?_?(?:auth|role|login|admin|user|staff|owner|token)"
     r"|(?:auth|admin|roles?|user|staff|owner|token)_required|^(?:\w+_)?auth(?:_\w+)?$|permission|(?:^|_)(?:is|has|can|may|check)_\w*(?:allowed|access|admin|safe|trusted)"
-    r"|is_safe|csrf|signature|compare_digest|sanit|escape|login|password|credential|secure_filename|safe_join"
+    r"|(?:is|are)_(?:safe|secure|valid_(?:token|signature|host|origin|redirect))|csrf|nonce|pkce|code_challenge|redirect_uri"
+    r"|^(?:generate|make|new)_(?:\w+_)?(?:token|nonce|secret|salt|key|password)$|^(?:un)?sign(?:_\w+)?$|signature|compare_digest|sanit|escape|login|password|credential|secure_filename|safe_join"
 )
+_KINDS = re.compile(r"Sign(?:er|ature)|Sanitiz|Authenti|Authori[sz]|Permission|Verifier|RequestValidator|Csrf|CSRF")
+"""Classes of which every method counts."""
+_SETTING = re.compile(
+    r"(?:^|_)(?:allow(?:ed|list)?|den(?:y|ied|ylist)|whitelist|blacklist|blocklist|trusted|safe|secure|forbidden|csrf"
+    r"|algorithms?|protocols|schemes|key_derivation|digest_method|hash_method|permissions?|verify|strict|autoescape"
+    r"|escape|check_hostname|min_length|min_version|ciphers)(?:_|$)",
+    re.IGNORECASE,
+)
+"""Values that say what is let through, and how hard it is to forge. Only one that base has and is another one now."""
 _CALLS = re.compile(r"(?:^|\.)(?:compare_digest|check_password\w*|verify(?:_\w+)?|check_csrf\w*)$")
 _DENIES = re.compile(
     r"(?:^|\.)(?:PermissionDenied|PermissionError|Forbidden|HTTPForbidden|Unauthorized|HTTPUnauthorized|NotAuthenticated"
@@ -39,14 +50,83 @@ def _guards(change: Change) -> Iterator[Hit]:
         base, head = parsed(change.base, path), parsed(change.head, path)
         if base is None or head is None:
             continue
+        yield from _other_settings(base, head, path)
+        yield from _refuses_less(base, head, path)
         before, now = _by_name(base), _by_name(head)
         lines = (text_of(change.base, path) or "").splitlines()
         for name, functions in before.items():
             why = next((why for one in functions if (why := _is_guard(one, lines))), None)
+            if _KINDS.search(name.rpartition(".")[0]):
+                why = why or "is of a class that by its name decides what is let through"
             after = now.get(name, [])
             if why and Counter(map(_code, functions)) != Counter(map(_code, after)):
                 line = after[0].lineno if after else None
                 yield Hit(f"{name}, which {why}, {'is another one' if after else 'is gone'}", path, line)
+
+
+def _other_settings(base: ast.Module, head: ast.Module, path: str) -> Iterator[Hit]:
+    """Values by such a name, and defaults of such parameters, that base has and that are others now."""
+    before, now = _settings(base), _settings(head)
+    for name, values in before.items():
+        after = now.get(name, [])
+        if after and Counter(ast.dump(value) for value in values) != Counter(ast.dump(value) for value in after):
+            yield Hit(f"{name}, which by its name says what is let through, is another value", path, after[0].lineno)
+
+
+def _refuses_less(base: ast.Module, head: ast.Module, path: str) -> Iterator[Hit]:
+    """Conditions under which a function raised, in one that is still there and asks for nothing new, if the file has
+    them no more."""
+    before, now = _by_name(base), _by_name(head)
+    kept = {ast.dump(test) for functions in now.values() for one in functions for test in _refusals(one)}
+    for name, functions in before.items():
+        after = now.get(name, [])
+        gone = [test for one in functions for test in _refusals(one) if ast.dump(test) not in kept]
+        if after and gone and not _conditions(after) - _conditions(functions):
+            said = ast.unparse(gone[0])[:100]
+            yield Hit(f"{name} raised if {said}, and does so no more", path, after[0].lineno)
+
+
+def _refusals(function: _Function) -> Iterator[ast.expr]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.If) and any(isinstance(inner, ast.Raise) for inner in node.body):
+            yield node.test
+
+
+def _conditions(functions: list[_Function]) -> Counter[str]:
+    return Counter(ast.dump(n.test) for one in functions for n in ast.walk(one) if isinstance(n, (ast.If, ast.IfExp)))
+
+
+def _settings(module: ast.Module) -> dict[str, list[ast.expr]]:
+    """Name with its classes and functions → values. Of a module and its classes: what is in a function is its own."""
+    found: dict[str, list[ast.expr]] = {}
+    waiting: list[tuple[str, ast.AST]] = [("", module)]
+    while waiting:
+        place, node = waiting.pop()
+        for inner in ast.iter_child_nodes(node):
+            if isinstance(inner, (ast.Assign, ast.AnnAssign)) and inner.value is not None:
+                for target in inner.targets if isinstance(inner, ast.Assign) else [inner.target]:
+                    if isinstance(target, ast.Name) and _SETTING.search(target.id):
+                        found.setdefault(f"{place}{target.id}", []).append(inner.value)
+            elif isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                for name, value in _defaults(inner):
+                    if _SETTING.search(name):
+                        found.setdefault(f"{place}{inner.name}({name})", []).append(value)
+            elif isinstance(inner, ast.ClassDef):
+                waiting.append((f"{place}{inner.name}.", inner))
+            elif isinstance(inner, (ast.If, ast.Try)):
+                waiting.append((place, inner))
+    return found
+
+
+def _defaults(function: _Function) -> Iterator[tuple[str, ast.expr]]:
+    arguments = function.args
+    every = [*arguments.posonlyargs, *arguments.args]
+    if arguments.defaults:
+        named = every[-len(arguments.defaults) :]
+        yield from ((one.arg, value) for one, value in zip(named, arguments.defaults, strict=True))
+    for one, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if default is not None:
+            yield one.arg, default
 
 
 def _by_name(module: ast.Module) -> dict[str, list[_Function]]:
@@ -115,14 +195,55 @@ def _code(function: _Function) -> str:
     return "\n".join([names, *(ast.dump(node) for node in nodes)])
 
 
+_TRUSTED = re.compile(
+    r"(?:.*/)?(?:[^/]*\.(?:pem|crt|cer|der|p12|pfx|pub|asc|gpg|rego|cedar)|known_hosts|allowed_signers|authorized_keys"
+    r"|[^/]*(?:allow|deny|block|white|black)_?-?list[^/]*\.(?:txt|csv|json|ya?ml|toml|dat|list)"
+    r"|(?:roles?|permissions?|policy|policies|acl|rbac|scopes)\.(?:txt|csv|json|ya?ml|toml|conf))",
+    re.IGNORECASE,
+)
+
+
+def _trusted(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        if _TRUSTED.fullmatch(path) and not change.is_test(path):
+            yield Hit("what is trusted, or who may do what, is another one", path)
+
+
+_CODE = re.compile(r".*\.(?:[cm]?[jt]sx?|go|rs|rb|php|java|kt|cs|ex|scala|swift|vue|svelte)")
+_REFUSES = re.compile(
+    r"\b(?:40[13]|Unauthori[sz]ed|Forbidden|PermissionDenied|AccessDenied)\b|timingSafeEqual|ConstantTimeCompare"
+    r"|\b\w*(?:[vV]erify|[sS]anitiz|[eE]scape(?:d|Html|HTML|String)?|[cC]srf|authenti|Authenti|authoriz|Authoriz)\w*\s*\("
+    r"|\brequire[A-Z_]\w*(?:Auth|Login|Admin|Role|User)\b|\bis(?:Safe|Allowed|Trusted|Admin)\w*\s*\(|__proto__|\bhelmet\b"
+    r"|\b(?:httpOnly|rejectUnauthorized|sameSite|secure)\b\s*:\s*true|(?:^|[^\w])\.\.[/\\]?['\"`]"
+)
+
+
+def _refused_elsewhere(change: Change) -> Iterator[Hit]:
+    for path in change.changed:
+        if path not in change.base or change.is_test(path) or not _CODE.fullmatch(path):
+            continue
+        before, now = (Counter(_lines_of(tree, path)) for tree in (change.base, change.head))
+        for line in before - now:
+            if len(line) < 2_000 and _REFUSES.search(line) and not line.startswith(("//", "*", "#", "/*")):
+                yield Hit(f"this line refuses or verifies, and is gone or another one: {line[:100]!r}", path)
+
+
+def _lines_of(tree: Tree, path: str) -> list[str]:
+    return [" ".join(line.split()) for line in (text_of(tree, path) or "").split("\n")]
+
+
 GUARD_RULES: tuple[Rule[Change], ...] = (
     Rule(
         "guards", "change", Severity.PERSON,
-        "A function of Python that base has, which is another one or gone, alone or with its file: by its name it "
-        "verifies, authenticates, escapes or says what is safe, it asks compare_digest and its like, it refuses "
-        "with 401, 403 or an error of permission, or its text speaks of attackers, injection or traversal.",
+        "A function of Python that base has, which is another one or gone, alone or with its file: by its name, or its "
+        "class's, it signs, verifies, authenticates, escapes or says what is safe, it asks compare_digest and its "
+        "like, it refuses with 401, 403 or an error of permission, or its text speaks of attackers, injection or "
+        "traversal. A value or a default of Python that by its name says what is allowed, trusted or safe, or how it "
+        "is signed, and is another one. A function that raised on some condition, and raises on fewer. Data of such a "
+        "name, and certificates and public keys. A line of another language than Python that refuses or verifies, and "
+        "is gone.",
         "A condition that is a little wider lets strangers in, and tests seldom try what must not work.",
         "keep what refuses as it is, or let a reviewer agree that nothing more is let through",
-        _guards,
+        lambda change: (*_guards(change), *_trusted(change), *_refused_elsewhere(change)),
     ),
 )  # fmt: skip

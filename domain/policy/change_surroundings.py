@@ -6,15 +6,17 @@ import builtins
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from domain.policy.change import ENOUGH, Change, base_names, is_python
+from domain.policy.change_machine import asks_for_a_terminal, asks_the_machine, counts, names_user_files
 from domain.policy.change_native import native_reaches
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
 from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, parsed, text_in
+from domain.policy.python_names import Full, assigned, names_of
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 from domain.trees import Tree
@@ -31,7 +33,7 @@ FACTS = frozenset(
         "os.getppid", "os.getlogin", "os.uname", "platform.node", "platform.uname", "socket.gethostname",
         "socket.getfqdn", "getpass.getuser", "uuid.getnode", "sys.stdout.__class__", "sys.stderr.__class__",
         "warnings.filters", "logging.root.handlers", "threading.enumerate", "threading.main_thread", "sys.flags",
-        "sys.warnoptions", "__debug__",
+        "sys.warnoptions", "warnings.showwarning", "__debug__",
     )
 )  # fmt: skip
 """What a test run has otherwise than a customer's process, or one machine otherwise than another."""
@@ -64,10 +66,11 @@ def _looks_around(change: Change) -> Iterator[Hit]:
 
 
 def _facts(module: ast.Module) -> Found:
-    full = _names(module)
+    full = names_of(module)
     held = _Held(module, full)
     yield from _taken(module, full)
-    yield from _counts(module)
+    yield from counts(module)
+    yield from asks_the_machine(module)
     for node in nodes_of(module):
         if name := _told_by(node, full, held):
             yield node, name
@@ -91,8 +94,6 @@ def _facts(module: ast.Module) -> Found:
             yield node, "it asks where it was started, and by what"
         elif isinstance(node, ast.Call) and _reads_all(node, full):
             yield node, "it looks at the names of all variables of the environment"
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("/proc/"):
-            yield node, f"{node.value[:60]!r} tells where it runs"
         elif (isinstance(node, (ast.Call, ast.Subscript)) and _is_main(node, full)) or (
             isinstance(node, ast.Import) and any(one.name == "__main__" for one in node.names)
         ):
@@ -102,7 +103,7 @@ def _facts(module: ast.Module) -> Found:
 class _Held:
     """What nodes of a module are or hold, by their ids; each node is asked once, however deep it stands."""
 
-    def __init__(self, module: ast.Module, full: "_Full") -> None:
+    def __init__(self, module: ast.Module, full: Full) -> None:
         nodes = Nodes(module)
         holding = nodes.holding
 
@@ -121,12 +122,12 @@ class _Held:
         )
         self._clock = holding(lambda node: isinstance(node, ast.Call) and bool(CLOCKS.search(full(node.func))))
         any_own = own(())
-        clocks = _assigned(module, lambda node: id(node) in self._clock and id(node) not in any_own)
+        clocks = assigned(module, lambda node: id(node) in self._clock and id(node) not in any_own)
         self._clock_or_name = self._clock | holding(lambda node: isinstance(node, ast.Name) and node.id in clocks)
         self._besides_clocks = own(clocks)
         self._unknown = own(full.constants)
         self._moment = holding(lambda node: _tells_a_moment(node, full))
-        started = _assigned(module, lambda node: id(node) in self.stopwatch, ast.iter_child_nodes(module))
+        started = assigned(module, lambda node: id(node) in self.stopwatch, ast.iter_child_nodes(module))
         self.besides_starts = own(started.keys() | full.constants.keys())
 
     def is_clock(self, side: ast.AST) -> bool:
@@ -138,7 +139,7 @@ class _Held:
         return id(side) in self._moment and id(side) not in self._clock and id(side) not in self._unknown
 
 
-def _told_by(node: ast.AST, full: "_Full", held: _Held) -> str | None:
+def _told_by(node: ast.AST, full: Full, held: _Held) -> str | None:
     """What a comparison or a call tells tests, production or a process's age by."""
     at = id(node)
     if isinstance(node, ast.Compare):
@@ -159,7 +160,7 @@ def _told_by(node: ast.AST, full: "_Full", held: _Held) -> str | None:
     )
 
 
-def _is_root_logger(node: ast.AST, full: "_Full") -> bool:
+def _is_root_logger(node: ast.AST, full: Full) -> bool:
     return isinstance(node, ast.Call) and full(node.func) == "logging.getLogger" and not any(map(text_in, node.args))
 
 
@@ -170,7 +171,7 @@ def _has_number(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and node.value > 0
 
 
-def _taken(module: ast.Module, full: "_Full") -> Found:
+def _taken(module: ast.Module, full: Full) -> Found:
     """All variables of the environment at once, but for a program that is started with them."""
     above = {id(inner): node for node in nodes_of(module) for inner in ast.iter_child_nodes(node)}
     as_env, otherwise = _reads(module, above)
@@ -214,68 +215,25 @@ def _reads(module: ast.Module, above: Mapping[int, ast.AST]) -> tuple[set[str], 
     return as_env, otherwise
 
 
-def _counts(module: ast.Module) -> Found:
-    """A count that the whole process keeps, of which a fixed number is another case."""
-    kept = {
-        target.id
-        for node in module.body
-        if isinstance(node, (ast.Assign, ast.AnnAssign))
-        for one in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        for target in ast.walk(one)
-        if isinstance(target, ast.Name)
-    }
-    for function in _outermost(module):
-        shared = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
-        counted = {
-            ast.unparse(node.target)
-            for node in ast.walk(function)
-            if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add) and isinstance(node.value, ast.Constant)
-            if (isinstance(node.target, ast.Name) and node.target.id in shared)
-            or (isinstance(node.target, ast.Subscript) and dotted(node.target.value) in kept)
-        }
-        yield from _compares_a_count(function, counted) if counted else ()
-
-
-def _compares_a_count(function: ast.AST, counted: Collection[str]) -> Found:
-    counts = Nodes(function).holding(
-        lambda node: isinstance(node, (ast.Name, ast.Subscript)) and ast.unparse(node) in counted
-    )
-    for node in ast.walk(function) if counts else ():
-        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
-        if id(node) in counts and any(map(_has_number, sides)):
-            yield node, "it is another one after a fixed number of calls"
-
-
-def _outermost(module: ast.Module) -> Iterator[ast.AST]:
-    """Functions that are in no other one; methods are in their class."""
-    waiting: list[ast.AST] = [module]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield node
-        else:
-            waiting += ast.iter_child_nodes(node)
-
-
 def _asks_the_place(call: ast.Call, held: _Held) -> bool:
     """A method of the working directory's name that is given a text: `os.getcwd().endswith("x")`."""
     around = call.func.value if isinstance(call.func, ast.Attribute) else None
     return id(around) in held.place and any(map(text_in, call.args))
 
 
-def _is_place(node: ast.AST, full: "_Full") -> bool:
+def _is_place(node: ast.AST, full: Full) -> bool:
     if isinstance(node, ast.Subscript) and full(node.value) == "sys.argv":
         return isinstance(node.slice, ast.Constant) and node.slice.value == 0
     return full(node) in PLACES
 
 
-def _variable(node: ast.AST, full: "_Full") -> str | None:
+def _variable(node: ast.AST, full: Full) -> str | None:
     """The name of a variable that is asked for, where those set it who test, build and install."""
     name = _asked_variable(node, full)
     return name if name and VARIABLES.fullmatch(name) else None
 
 
-def _asked_variable(node: ast.AST, full: "_Full") -> str | None:
+def _asked_variable(node: ast.AST, full: Full) -> str | None:
     asked: ast.AST | None = None
     if isinstance(node, ast.Subscript) and full(node.value) == "os.environ" and isinstance(node.ctx, ast.Load):
         asked = node.slice
@@ -286,7 +244,7 @@ def _asked_variable(node: ast.AST, full: "_Full") -> str | None:
     return text_in(asked) if asked is not None else None
 
 
-def _tells_a_moment(node: ast.AST, full: "_Full") -> bool:
+def _tells_a_moment(node: ast.AST, full: Full) -> bool:
     value: object = None
     if isinstance(node, ast.Constant):
         value = node.value
@@ -298,7 +256,7 @@ def _tells_a_moment(node: ast.AST, full: "_Full") -> bool:
 _DATE = re.compile(r"\b(?:19|20)\d\d\b")
 
 
-def _all_variables(node: ast.AST, full: "_Full") -> bool:
+def _all_variables(node: ast.AST, full: Full) -> bool:
     if (
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -314,14 +272,14 @@ def _all_variables(node: ast.AST, full: "_Full") -> bool:
     return full(node) in ("os.environ", "os.environb")
 
 
-def _reads_all(call: ast.Call, full: "_Full") -> bool:
+def _reads_all(call: ast.Call, full: Full) -> bool:
     """A text or a set of all variables, in which parts of names are looked for. A copy for a program is none."""
     is_whole = full(call.func) in ("str", "repr", "sorted", "list", "tuple", "set", "frozenset", "len", "map", "filter")
     is_joined = isinstance(call.func, ast.Attribute) and call.func.attr == "join"
     return (is_whole or is_joined) and any(_all_variables(arg, full) for arg in call.args)
 
 
-def _is_main(node: ast.Call | ast.Subscript, full: "_Full") -> bool:
+def _is_main(node: ast.Call | ast.Subscript, full: Full) -> bool:
     if isinstance(node, ast.Subscript):
         return full(node.value) == "sys.modules" and text_in(node.slice) == "__main__"
     named = full(node.func) in ("importlib.import_module", "__import__", "sys.modules.get")
@@ -339,7 +297,7 @@ def _depth(tree: Tree, path: str) -> int:
 def _around(module: ast.Module, most: int) -> Found:
     """Paths that are built from the module's own file and lead out of the directory that its package stands in, or to
     other things in there than the package."""
-    full = _names(module)
+    full = names_of(module)
     climbed: dict[str, int] = {}
     for node in nodes_of(module):
         if isinstance(node, ast.Assign) and (steps := _steps(node.value, full, climbed)) is not None:
@@ -360,7 +318,7 @@ def _around(module: ast.Module, most: int) -> Found:
                 yield node, "it looks at what lies around its own package, which an installation does not have"
 
 
-def _steps(node: ast.AST, full: "_Full", climbed: Mapping[str, int]) -> int | None:
+def _steps(node: ast.AST, full: Full, climbed: Mapping[str, int]) -> int | None:
     """How many directories up from the module's own file a path leads; None for what is no such path."""
     parts = list(ast.walk(node))
     starts = [
@@ -391,6 +349,7 @@ def _steps(node: ast.AST, full: "_Full", climbed: Mapping[str, int]) -> int | No
 
 # --- what it reaches
 
+FOREIGN, VARIABLE = "an attribute of another module", "a variable of the environment"
 _FAMILIES: Mapping[str, frozenset[str]] = {
     "other machines": frozenset(
         ("socket", "socketserver", "http.client", "http.server", "urllib.request", "urllib3", "requests", "httpx",
@@ -408,6 +367,18 @@ _FAMILIES: Mapping[str, frozenset[str]] = {
          "importlib.util.module_from_spec", "importlib.abc", "runpy", "imp", "zipimport", "code", "codeop", "marshal",
          "types.FunctionType", "types.CodeType", "compile", "exec", "eval", "builtins.exec", "builtins.eval",
          "builtins.compile")
+    ),
+    "what runs by itself, beside or after all else": frozenset(
+        ("atexit.register", "threading.Timer", "threading.Thread", "_thread.start_new_thread", "multiprocessing",
+         "signal.signal", "signal.setitimer", "signal.alarm", "sched.scheduler", "sys.addaudithook", "gc.callbacks")
+    ),
+    "what all code of the process has": frozenset(
+        ("sys.setrecursionlimit", "sys.setswitchinterval", "sys.set_int_max_str_digits", "gc.disable", "gc.freeze",
+         "codecs.register", "codecs.register_error", "copyreg.pickle", "copyreg.dispatch_table", "locale.setlocale",
+         "os.chdir", "os.fchdir", "os.umask", "os.putenv", "os.unsetenv", VARIABLE, "os.setuid", "os.setgid",
+         "os.chroot", "logging.disable", "logging.setLoggerClass", "logging.setLogRecordFactory",
+         "socket.setdefaulttimeout", "random.seed", "decimal.setcontext", "resource.setrlimit",
+         "asyncio.set_event_loop_policy", FOREIGN)
     ),
     "what is loaded by others": frozenset(
         ("sys.path", "sys.modules", "__path__", "__globals__", "__builtins__", "__self__.__dict__")
@@ -435,7 +406,7 @@ def _reaches(change: Change) -> Iterator[Hit]:
     for family, names in _FAMILIES.items():
 
         def find(module: ast.Module, names: frozenset[str] = names, family: str = family) -> Found:
-            full = _names(module)
+            full = names_of(module)
             for node in nodes_of(module):
                 if name := next((one for one in _reached(node, full) if _is_below(one, names)), None):
                     yield node, f"{name} reaches {family}, which nothing of the product does on base"
@@ -445,37 +416,42 @@ def _reaches(change: Change) -> Iterator[Hit]:
             yield from hits
 
 
-def _reached(node: ast.AST, full: "_Full") -> Iterator[str]:
+def _reached(node: ast.AST, full: Full) -> Iterator[str]:
     yield from _doors(node, full)
     if isinstance(node, ast.Import):
         yield from (one.name for one in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
         yield from (f"{node.module}.{one.name}" for one in node.names)
+    elif isinstance(node, ast.Attribute) and (name := full(node)) in _AS_VALUES:
+        yield name  # also where it is handed on: `return os.system, ("true",)`
     elif isinstance(node, ast.Call):
         yield full(node.func)
-        if (
-            full(node.func) in ("importlib.import_module", "__import__")
-            and node.args
-            and (name := text_in(node.args[0]))
-        ):
-            yield name
+        if full(node.func) in ("importlib.import_module", "__import__") and node.args:
+            yield text_in(node.args[0]) or ""
 
 
-_CHANGES = frozenset(("insert", "append", "extend", "update", "setdefault"))
+_AS_VALUES = frozenset(name for family in _FAMILIES.values() for name in family if "." in name) - {
+    "sys.path", "sys.modules", "__self__.__dict__", "http.client", "urllib.request", "http.server"
+}  # fmt: skip
+_CHANGES = frozenset(("insert", "append", "extend", "update", "setdefault", "pop", "clear"))
 _LOADS = ("sys.path", "sys.modules", "__path__")
+_PLACES = {**{name: name for name in _LOADS}, "os.environ": VARIABLE}
 
 
-def _doors(node: ast.AST, full: "_Full") -> Iterator[str]:
+def _doors(node: ast.AST, full: Full) -> Iterator[str]:
     """What decides which code an import finds, where it is changed; and what leads to Python's own names."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CHANGES:
-        yield from (one for one in _LOADS if full(node.func.value) == one)
+        yield from (said for place, said in _PLACES.items() if full(node.func.value) == place)
     elif isinstance(node, (ast.Assign, ast.AugAssign)):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         for target in targets:
             place = target.value if isinstance(target, ast.Subscript) else target
             is_itself = isinstance(target, ast.Subscript) and dotted(target.slice) == "__name__"
             is_extended = isinstance(node.value, ast.Call) and full(node.value.func).endswith("extend_path")
-            yield from (one for one in _LOADS if full(place) == one and not is_itself and not is_extended)
+            if (said := _PLACES.get(full(place))) and not is_itself and not is_extended:
+                yield said
+            if isinstance(target, ast.Attribute) and full.is_imported(target.value) and full(place) not in _PLACES:
+                yield FOREIGN
     elif isinstance(node, ast.Attribute) and node.attr in ("__globals__", "__builtins__"):
         yield node.attr
     elif isinstance(node, ast.Name) and node.id == "__builtins__":
@@ -496,7 +472,7 @@ def _base_reaches(change: Change, names: frozenset[str]) -> bool:
         if not is_product or path.split("/")[0] in _BESIDE or not words.search(entry.content):
             continue
         module = parsed(change.base, path)
-        full = _names(module) if module else None
+        full = names_of(module) if module else None
         if module and full and any(_is_below(one, names) for node in nodes_of(module) for one in _reached(node, full)):
             return True
     return False
@@ -567,7 +543,7 @@ _UNREADABLE = re.compile(r"[A-Za-z0-9+/=_\-!#$%&()*;<>?@^`{|}~]{60,}|(?:\\x[0-9a
 
 def _joined(module: ast.Module) -> Found:
     """Names that are put together out of pieces, where one word would do: `"ex" + "ec"`, `"cexe"[::-1]`."""
-    full = _names(module)
+    full = names_of(module)
     for node in nodes_of(module):
         asked: list[ast.expr] = []
         if isinstance(node, ast.Call):
@@ -588,7 +564,7 @@ def _joined(module: ast.Module) -> Found:
         yield from ((one, "a name is put together out of pieces") for one in asked if _is_in_pieces(one, full))
 
 
-def _is_in_pieces(node: ast.expr, full: "_Full") -> bool:
+def _is_in_pieces(node: ast.expr, full: Full) -> bool:
     """Whether it is a text by nothing but constants, and yet no constant."""
     if isinstance(node, ast.Constant):
         return False
@@ -614,7 +590,7 @@ def _unreadable(change: Change) -> Iterator[Hit]:
         module = parsed(change.head, path)
         if module is None:
             continue
-        full = _names(module)
+        full = names_of(module)
         if any(
             isinstance(node, (ast.Call, ast.Attribute)) and full(getattr(node, "func", node)) in DECODERS
             for node in nodes_of(module)
@@ -640,14 +616,14 @@ def _is_unreadable(text: str) -> bool:
 
 def _asks_digests(module: ast.Module) -> Found:
     """A digest that is compared with a constant, or that an answer is looked up by."""
-    full = _names(module)
+    full = names_of(module)
     held = Nodes(module).holding(
         lambda node: (
             isinstance(node, ast.Call) and bool(DIGESTS.search(full(node.func) or getattr(node.func, "attr", "")))
         ),
     )
-    digests = _assigned(module, lambda node: id(node) in held)
-    tables = _assigned(
+    digests = assigned(module, lambda node: id(node) in held)
+    tables = assigned(
         module,
         lambda node: (
             isinstance(node, ast.Dict) and bool(node.keys) and all(isinstance(key, ast.Constant) for key in node.keys)
@@ -684,65 +660,6 @@ def _is_written(node: ast.AST) -> bool:
     )
 
 
-# --- names as they were imported
-
-
-class _Full:
-    """(node) → its dotted name as Python's documentation has it: `clock()` is `time.time` after
-    `from time import time as clock`."""
-
-    def __init__(self, module: ast.Module) -> None:
-        self._known: dict[str, str] = {}
-        self.constants: dict[str, object] = {}
-        for node in nodes_of(module):
-            if isinstance(node, ast.Import):
-                self._known.update({one.asname: one.name for one in node.names if one.asname})
-                self._known.update(
-                    {one.name.split(".")[0]: one.name.split(".")[0] for one in node.names if not one.asname}
-                )
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                self._known.update({one.asname or one.name: f"{node.module}.{one.name}" for one in node.names})
-        for node in nodes_of(module):  # another name for what was imported: `run = os.system`
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Attribute):
-                name = self(node.value)
-                if name.partition(".")[0] in self._known.values():
-                    self._known.update({one.id: name for one in node.targets if isinstance(one, ast.Name)})
-        for node in module.body:
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-                self.constants.update({one.id: node.value.value for one in node.targets if isinstance(one, ast.Name)})
-
-    def __call__(self, node: ast.AST | None) -> str:
-        name = dotted(node)
-        first, dot, rest = name.partition(".")
-        return f"{self._known[first]}{dot}{rest}" if first in self._known else name
-
-    def is_own(self, name: str) -> bool:
-        """Whether it is a name of the module's own, and none of Python's or that was imported."""
-        return name not in self._known and not hasattr(builtins, name)
-
-
-@functools.lru_cache(maxsize=400)
-def _names(module: ast.Module) -> _Full:
-    return _Full(module)
-
-
-def _assigned(
-    module: ast.Module, is_meant: Callable[[ast.AST], bool], nodes: Iterable[ast.AST] | None = None
-) -> dict[str, ast.AST]:
-    """Names that are given a value which is meant → that value. `nodes`: where it is looked for, if not everywhere."""
-    found: dict[str, ast.AST] = {}
-    for node in nodes_of(module) if nodes is None else nodes:
-        targets: Iterable[ast.AST] = ()
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
-            targets = [node.target]
-        value = getattr(node, "value", None)
-        if value is not None and any(isinstance(target, ast.Name) for target in targets) and is_meant(value):
-            found.update({target.id: value for target in targets if isinstance(target, ast.Name)})
-    return found
-
-
 def _new(change: Change, path: str, find: Callable[[ast.Module], Found]) -> Iterator[Hit]:
     """As `newly`, for one file."""
     module, base = parsed(change.head, path), parsed(change.base, path) or ast.Module([], [])
@@ -768,7 +685,7 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
         "at once, but for a program that gets them.",
         "It can be right today, here or under test, and otherwise elsewhere.",
         "pass what differs as a setting, or let a reviewer agree",
-        lambda change: (*_looks_around(change), *looks_around_script(change)),
+        lambda change: (*_looks_around(change), *asks_for_a_terminal(change), *looks_around_script(change)),
     ),
     Rule(
         "reaches", "change", PERSON,
@@ -779,7 +696,8 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
         "It is a new power: a leak, a back door and code that no rule has read need it.",
         "do without it, or let a reviewer agree that the change needs it",
         lambda change: (
-            *_reaches(change), *_addresses(change), *reaches_script(change), *native_reaches(change)
+            *_reaches(change), *_addresses(change), *names_user_files(change), *reaches_script(change),
+            *native_reaches(change)
         ),
     ),
     Rule(

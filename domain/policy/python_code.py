@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from domain.policy.change import Change
+from domain.policy.change import Change, is_python
 from domain.policy.rule import Hit
 from domain.trees import Tree
 
@@ -59,20 +59,36 @@ def nodes_of(module: ast.Module) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(module))
 
 
+def _said(tree: Tree, path: str, find: Callable[[ast.Module], Found]) -> Counter[str]:
+    return Counter(ast.dump(node) for node, _ in find(parsed(tree, path) or ast.Module([], [])))
+
+
+def _gone(change: Change, find: Callable[[ast.Module], Found]) -> Counter[str]:
+    """What files of the product have no more: it may stand in another one now."""
+    paths = [path for path in change.changed if path in change.base and is_python(path) and not change.is_test(path)]
+    return sum((_said(change.base, path, find) - _said(change.head, path, find) for path in paths), Counter[str]())
+
+
 def newly(
     find: Callable[[ast.Module], Found], but_not: Callable[[Tree, str], bool] = lambda base, path: False
 ) -> Callable[[Change], Iterator[Hit]]:
-    """A check that gives what `find` sees in the head's product code and not, as often, in base's."""
+    """A check that gives what `find` sees in the head's product code and not, as often, in base's. What moved from one
+    file to another is not new."""
 
     def check(change: Change) -> Iterator[Hit]:
+        moved: Counter[str] | None = None
         for path in change.product_python:
             module = parsed(change.head, path)
             if module is None or but_not(change.base, path):
                 continue
-            known = Counter(ast.dump(node) for node, _ in find(parsed(change.base, path) or ast.Module([], [])))
+            known = _said(change.base, path, find)
             for node, message in find(module):
-                if known[ast.dump(node)]:
-                    known[ast.dump(node)] -= 1
+                if known[said := ast.dump(node)]:
+                    known[said] -= 1
+                    continue
+                moved = _gone(change, find) if moved is None else moved
+                if moved[said]:
+                    moved[said] -= 1
                 else:
                     yield Hit(message, path, getattr(node, "lineno", None))
 

@@ -82,15 +82,19 @@ class Canaries(NamedTuple):
     token: str
     due: Mapping[str, str]
 
-    def files(self, inside: str, directory: str, roots: Sequence[str], only: Sequence[str] = ()) -> dict[str, bytes]:
+    def files(
+        self, inside: str, directory: str, roots: Sequence[str], only: Sequence[str] = (), tests: Sequence[str] = ()
+    ) -> dict[str, bytes]:
         """Absolute path in the sandbox → content: the program `inside`, what it is told, and canaries for pytest.
 
         `directory`: of the tests, relative to the repository root. `only`: the files to collect instead of all.
+        `tests`: files that nobody may write while the tests run.
         """
         first, last = (f"{WORK}/{directory}/test_{self.nonce}{which}.py".replace("//", "/") for which in "ab")
         told = {
             "nonce": self.nonce, "token": self.token, "report": REPORT, "roots": list(roots), "work": WORK,
             "first": first, "last": last, "only": [f"{WORK}/{path}" for path in only],
+            "tests": [f"{WORK}/{path}" for path in tests],
         }  # fmt: skip
         files = programs(inside) | {f"{PLATFORM}/told.json": json.dumps(told).encode()}
         if inside == "inside_pytest":

@@ -54,7 +54,9 @@ def _digest(text: str) -> str:
 class Process:
     """What the process is made of when this is made: before any conftest, test or product code is loaded."""
 
-    def __init__(self, roots: Sequence[str]) -> None:
+    def __init__(self, roots: Sequence[str], tests: Sequence[str] = ()) -> None:
+        self._stat = os.stat
+        self._written = {path: self._when(path) for path in tests}
         self._roots = tuple(f"{os.path.realpath(root)}/" for root in roots)
         self._below: dict[str, bool] = {}
         self._before = {id(kind): kind for kind in _classes()}
@@ -69,8 +71,9 @@ class Process:
         }
 
     def changes(self) -> list[str]:
-        """Parts of Python and of test tools that are others now; then, with words before them, classes of the project
-        that are equal to anything, and what of others' packages is the project's now."""
+        """Parts of Python and of test tools that are others now, and files of the tests that were written, be it that
+        they were put back; then, with words before them, classes of the project that are equal to anything, and what
+        of others' packages is the project's now."""
         self._kinds, self._calls = {}, {}
         tools, others = set[str](), set[str]()
         # a tool that has another name now, or none, is still looked at
@@ -87,8 +90,16 @@ class Process:
         tools |= {where for where in others if where.split(".")[0] in TOOLS}
         hooks = (*sys.meta_path, *sys.path_hooks)
         tools |= {f"import hook {_kind(one)}" for one in hooks if any(map(self._is_own_value, (one, *_held(one))))}
-        put = {f"{PUT}{where}" for where in others - tools}
-        return [*sorted(tools - _FREE), *sorted(self._equal()), *sorted(put - {f"{PUT}{one}" for one in _FREE})]
+        put = {f"{PUT}{where}" for where in others - tools} - {f"{PUT}{one}" for one in _FREE}
+        files = [f"the file {path}" for path, when in self._written.items() if self._when(path) != when]
+        return [*sorted(tools - _FREE), *files, *sorted(self._equal()), *sorted(put)]
+
+    def _when(self, path: str) -> int | None:
+        """When a file was last written, put in its place or given another mode; nobody can set that back."""
+        try:
+            return self._stat(path, follow_symlinks=False).st_ctime_ns
+        except OSError:
+            return None
 
     def _is_own(self, module: Any) -> bool:
         """Whether a module is the project's; one without a file may be anybody's, and counts as the project's."""

@@ -82,7 +82,7 @@ def unchanged() -> None:
         raise AssertionError(f"replaced: {names}\n")
 
 
-_PROCESS = Process([WORK, *ROOTS])
+_PROCESS = Process([WORK, *ROOTS], TOLD["tests"])
 
 
 def _is_conftest(plugin: str) -> bool:

@@ -46,7 +46,7 @@ def replaced() -> list[str]:
     return [*names, *_PROCESS.changes()]
 
 
-_PROCESS = Process([WORK, *ROOTS])
+_PROCESS = Process([WORK, *ROOTS], TOLD["tests"])
 
 
 class Recorder(runner.TextTestResult):

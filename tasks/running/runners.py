@@ -15,12 +15,13 @@ from domain.commands import argv_of, is_for_shell
 from domain.detect.metadata import read as read_metadata
 from domain.detect.reading import View
 from domain.errors import AgentError, InputError
+from domain.paths import matches
 from domain.ports import Completed, Workspace
 from domain.program_reports import read_cargo, read_go, read_programs
 from domain.project import ProjectSettings
 from domain.reports import Report, by_file, by_id, read_junit, read_tap
 from domain.task import CaseOutcome
-from domain.trees import Tree
+from domain.trees import LINK, Tree
 from tasks.room.room import in_directory
 from tasks.running.canaries import PLATFORM, PYTEST, REPORT, UNITTEST, WORK, Canaries, release
 from tasks.running.program_canaries import ProgramCanaries, program_canaries
@@ -76,12 +77,13 @@ def _run_of(
 ) -> Run:
     words = argv_of(settings.test)
     env = environment(tree, settings)
+    tests = [path for path in sorted(tree) if tree[path].mode != LINK and matches(path, settings.test_paths)]
     if kind := settings.report:
         return _told(kind, words, env, tree, settings.directory)
     if is_pytest(settings):
         extra = (*_PYTEST, *(f"--ignore={WORK}/{path}" for path in without))
         canaries = release(PYTEST)
-        files = canaries.files("inside_pytest", beside, roots(env), only)
+        files = canaries.files("inside_pytest", beside, roots(env), only, tests)
         read = _xml(lambda content: read_junit(content, by_id))
         guard = dict(_GUARD)
         if _has_early_plugin(base, settings):
@@ -90,7 +92,7 @@ def _run_of(
     for at, (flag, module) in enumerate(itertools.pairwise(words)):
         if flag == "-m" and module == "unittest" and re.fullmatch(r"python[\d.]*", Path(words[0]).name):
             canaries = release(UNITTEST)
-            files = canaries.files("inside_unittest", beside, roots(env))
+            files = canaries.files("inside_unittest", beside, roots(env), tests=tests)
             read = _xml(lambda content: read_junit(content, by_id))
             argv = (*words[:at], f"{PLATFORM}/lockgate_inside.py", *words[at + 2 :])
             return Run("unittest", argv, {**env, **_GUARD}, read, canaries, files, (0, 1, 5))

@@ -1,0 +1,254 @@
+"""What new Python code asks of the machine, of chance and of its own past, and which of a user's files it names."""
+
+import ast
+import re
+from collections.abc import Collection, Iterator
+
+from domain.policy.change import Change, base_names
+from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, text_in
+from domain.policy.python_names import Full, names_of
+from domain.policy.rule import Hit
+
+_MACHINE = frozenset(
+    (
+        "os.getuid", "os.geteuid", "os.getgid", "os.getegid", "os.getgroups", "os.getpid", "os.getpgid", "os.getpgrp",
+        "os.getsid", "os.cpu_count", "os.process_cpu_count", "multiprocessing.cpu_count", "os.sched_getaffinity",
+        "os.getloadavg", "os.sysconf", "os.statvfs", "os.ttyname", "os.ctermid", "os.times", "os.get_terminal_size",
+        "shutil.get_terminal_size", "shutil.disk_usage", "resource.getrlimit", "resource.getrusage",
+        "socket.if_nameindex", "threading.active_count", "threading.get_ident", "threading.get_native_id",
+        "gc.get_count", "gc.get_stats", "gc.get_threshold", "gc.isenabled", "sys.getallocatedblocks",
+        "sys.getrecursionlimit", "sys.getrefcount", "site.getsitepackages", "sysconfig.get_path", "sysconfig.get_paths",
+    )
+)  # fmt: skip
+"""What a sandbox, a laptop and a server have otherwise."""
+_CHANCE = frozenset(
+    (
+        "random.random", "random.randint", "random.randrange", "random.uniform", "random.choice", "random.getrandbits",
+        "secrets.randbelow", "secrets.randbits", "secrets.choice", "os.urandom", "uuid.uuid4", "uuid.uuid1",
+    )
+)  # fmt: skip
+_MACHINE_FILES = re.compile(
+    r"/proc(?:/|$)|/sys/(?:class|fs|devices|block|kernel|hypervisor|module|bus)\b|/?\.dockerenv$"
+    r"|/(?:var/)?run/(?:secrets|systemd|user|docker|containerd|\.containerenv)\b"
+    r"|/etc/(?:machine-id|hostname|resolv\.conf|hosts|os-release)\b"
+)
+_STATS = frozenset(("os.stat", "os.lstat", "os.path.getmtime", "os.path.getctime", "os.path.getatime", "os.access"))
+_EXISTS = frozenset(("os.path.exists", "os.path.isdir", "os.access", "os.stat", "os.listdir", "os.scandir"))
+_METHODS = frozenset(("exists", "is_dir", "stat", "lstat", "iterdir"))
+_JOINS = frozenset(("joinpath", "join", "Path", "PurePath", "PosixPath"))
+
+
+def asks_the_machine(module: ast.Module) -> Found:
+    """What is compared with a number or asked for yes or no, where a sandbox may answer otherwise than a server; and
+    files by which the two can be told apart."""
+    full = names_of(module)
+    nodes = Nodes(module)
+    asked = nodes.holding(lambda node: isinstance(node, ast.Call) and full(node.func) in _MACHINE)
+    chance = nodes.holding(lambda node: isinstance(node, ast.Call) and full(node.func) in _CHANCE)
+    itself = nodes.holding(lambda node: isinstance(node, ast.Name) and node.id == "__file__")
+    for node in nodes.all:
+        if isinstance(node, ast.Compare) and any(map(_is_number, [node.left, *node.comparators])):
+            if id(node) in asked:
+                yield node, "it asks the machine for a number, which is another one elsewhere"
+            elif id(node) in chance:
+                yield node, "it is another one by chance, in a fixed share of all cases"
+        elif (test := _asked_outright(node)) is not None and full(test.func) in _MACHINE - _COUNTS:
+            yield node, f"{full(test.func)} tells where it runs"
+        elif isinstance(node, ast.Call):
+            yield from _asks_files(node, full, itself)
+        if (text := _path_in(node)) is not None and _MACHINE_FILES.match(text):
+            yield node, f"{text[:60]!r} tells where it runs"
+
+
+_COUNTS = frozenset(("os.cpu_count", "os.process_cpu_count", "multiprocessing.cpu_count"))
+
+
+def _asked_outright(node: ast.AST) -> ast.Call | None:
+    """A call whose answer decides by itself: `if os.getuid():`, `not os.getuid()`."""
+    test = node.test if isinstance(node, (ast.If, ast.IfExp, ast.While)) else None
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        test = node.operand
+    return test if isinstance(test, ast.Call) else None
+
+
+def _asks_files(call: ast.Call, full: Full, itself: Collection[int]) -> Found:
+    method, around = "", None
+    if isinstance(call.func, ast.Attribute):
+        method, around = call.func.attr, call.func.value
+    asked = call.args[:1] if full(call.func) in _STATS | _EXISTS else []
+    if around is not None and method in _METHODS:
+        asked = [around]
+    if any(_is_home(one, full) for one in asked):
+        yield call, "it asks whether there is a home directory"
+    elif any(id(one) in itself for one in asked) and (full(call.func) in _STATS or method in ("stat", "lstat")):
+        yield call, "it asks when and how its own file was made, which is another one after an installation"
+
+
+def _is_home(node: ast.AST, full: Full) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    if full(node.func).endswith("Path.home"):
+        return True
+    is_expanded = full(node.func) == "os.path.expanduser" and bool(node.args)
+    return is_expanded and text_in(node.args[0]) in ("~", "~/")
+
+
+def _path_in(node: ast.AST) -> str | None:
+    """A text that may be a path of the machine, also where it is joined: `Path("/") / "proc"`."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    parts: list[ast.expr] = []
+    if isinstance(node, ast.Call) and dotted(node.func).split(".")[-1] in _JOINS | {""}:
+        is_join = isinstance(node.func, ast.Attribute) and node.func.attr in _JOINS
+        parts = [*([node.func.value] if is_join and node.func.attr == "joinpath" else []), *node.args]  # type: ignore[attr-defined]
+    elif isinstance(node, ast.Call) and dotted(node.func).endswith("path.join"):
+        parts = list(node.args)
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Div, ast.Add)):
+        parts = [node.left, node.right]
+    texts = [_piece(part) for part in parts]
+    begin = next((at for at, text in enumerate(texts) if text == "/"), None)
+    if begin is None:
+        return None
+    rest = "/".join(text.strip("/") for text in texts[begin + 1 :] if text)
+    return f"/{rest}"
+
+
+def _piece(node: ast.AST) -> str:
+    """A constant, or the one that a path is made of."""
+    if isinstance(node, ast.Call) and node.args and dotted(node.func).split(".")[-1] in ("Path", "PurePath"):
+        return _piece(node.args[0])
+    return text_in(node) or ""
+
+
+def _is_number(node: ast.AST) -> bool:
+    inner = node.operand if isinstance(node, ast.UnaryOp) else node
+    return isinstance(inner, ast.Constant) and type(inner.value) in (int, float)
+
+
+# --- its own past
+
+
+def counts(module: ast.Module) -> Found:
+    """A count that the whole process keeps, of which a fixed number is another case."""
+    kept = _kept(module)
+    counters = {
+        target.id
+        for node in module.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and dotted(node.value.func) in _COUNTERS
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for function in _outermost(module):
+        shared = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
+        counted = {
+            said
+            for node in ast.walk(function)
+            for target in _adds_to(node)
+            if (said := ast.unparse(target)) in shared or _root(target) in kept
+        }
+        grown = {
+            f"len({place})"
+            for node in ast.walk(function)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _GROWS
+            if (place := dotted(node.func.value)).partition(".")[0] in kept
+        }
+        asked = {f"next({name})" for name in counters}
+        wanted = counted | grown | asked
+        yield from _compares_a_count(function, wanted) if wanted else ()
+
+
+_COUNTERS = frozenset(("itertools.count", "count", "iter", "range"))
+_GROWS = frozenset(("append", "add", "extend", "update", "setdefault", "appendleft"))
+
+
+def _kept(module: ast.Module) -> set[str]:
+    """Names of a module that the whole process shares: what it assigns, and its functions and classes, which can have
+    attributes."""
+    found = {node.name for node in module.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    for node in module.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        found |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return found
+
+
+def _root(target: ast.AST) -> str:
+    while isinstance(target, (ast.Attribute, ast.Subscript)):
+        target = target.value
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _adds_to(node: ast.AST) -> Iterator[ast.expr]:
+    """What is made larger by a fixed number: `n += 1`, `n = n + 1`, `f.calls = getattr(f, "calls", 0) + 1`."""
+    if isinstance(node, ast.AugAssign) and isinstance(node.op, (ast.Add, ast.Sub)) and _is_number(node.value):
+        yield node.target
+    elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and len(node.targets) == 1:
+        target, value = node.targets[0], node.value
+        is_place = isinstance(target, (ast.Name, ast.Attribute, ast.Subscript))
+        if is_place and any(map(_is_number, (value.left, value.right))) and _speaks_of(value, target):
+            yield target
+
+
+def _speaks_of(value: ast.AST, target: ast.AST) -> bool:
+    """Whether a value is made of what its target was before, also by getattr."""
+    said, name = ast.unparse(target), getattr(target, "attr", None)
+    return any(
+        (isinstance(part, ast.expr) and ast.unparse(part) == said) or (name is not None and text_in(part) == name)
+        for part in ast.walk(value)
+    )
+
+
+def _compares_a_count(function: ast.AST, counted: Collection[str]) -> Found:
+    held = Nodes(function).holding(
+        lambda node: (
+            isinstance(node, (ast.Name, ast.Subscript, ast.Attribute, ast.Call)) and ast.unparse(node) in counted
+        )
+    )
+    for node in ast.walk(function) if held else ():
+        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+        if id(node) in held and any(_is_number(side) and ast.unparse(side) not in ("0", "1") for side in sides):
+            yield node, "it is another one after a fixed number of calls"
+
+
+def _outermost(module: ast.Module) -> Iterator[ast.AST]:
+    """Functions that are in no other one; methods are in their class."""
+    waiting: list[ast.AST] = [module]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+        else:
+            waiting += ast.iter_child_nodes(node)
+
+
+# --- what it names and asks for the first time
+
+USER_FILES = re.compile(
+    r"(?:^|[/\\~])(?:\.ssh|authorized_keys|id_(?:rsa|dsa|ecdsa|ed25519)|\.aws|\.azure|\.netrc|_netrc|\.git-credentials"
+    r"|\.gitconfig|\.gnupg|\.kube|\.npmrc|\.pypirc|\.pgpass|\.my\.cnf|\.bash(?:rc|_profile|_login|_logout)|\.profile"
+    r"|\.z(?:shrc|shenv|profile)|\.xinitrc|\.vimrc|LaunchAgents|autostart|crontab|cron\.d|sudoers(?:\.d)?|Login Data)"
+    r"(?:$|[/\\])"
+    r"|\.docker/config\.json|\.config/(?:gcloud|gh|fish|systemd|autostart)\b|/etc/(?:shadow|passwd|profile|ld\.so)"
+)
+"""Where people keep secrets, and what shells and desktops start by themselves."""
+
+
+def names_user_files(change: Change) -> Iterator[Hit]:
+    def find(module: ast.Module) -> Found:
+        for node in nodes_of(module):
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if len(text) < 200 and "\n" not in text and (found := USER_FILES.search(text)):
+                yield node, f"{found[0].strip('/~')!r} is a place of a user's secrets, or is started by itself"
+
+    is_named = base_names(change)
+    yield from (hit for hit in newly(find)(change) if not is_named(hit.message.split("'")[1]))
+
+
+def asks_for_a_terminal(change: Change) -> Iterator[Hit]:
+    def find(module: ast.Module) -> Found:
+        for node in nodes_of(module):
+            if isinstance(node, ast.Attribute) and node.attr == "isatty":
+                yield node, "it asks whether somebody sits before it, which nothing of base does"
+
+    if not base_names(change)("isatty"):
+        yield from newly(find)(change)
