@@ -68,7 +68,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         settings = with_locked_commands(settings, brief, tree)
         _check_commands(brief, settings, source)
         run_of(tree, settings, beside="")
-        change, own = None, False
+        change, own, asked = None, False, brief
         if brief.change:
             change = _stands(shop, run_id, brief, attempt if moved_to else None)
             try:
@@ -103,7 +103,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         contract=contract,
         requirements=installed.requirements,
         projects=installed.projects,
-        refusals=(*lint_brief(brief, environments=shop.targets), *_release_refusals(brief, settings, tree)),
+        refusals=(*lint_brief(asked, environments=shop.targets), *_release_refusals(brief, settings, tree)),
         source=change,
         own_tests=own,
     )
@@ -216,7 +216,7 @@ def with_own_tests(brief: Brief, base: Tree, change: Joined, settings: ProjectSe
     if is_own:
         if change.tree is None:
             raise Unfit(change.problem)
-        files = own_tests(base, change.tree, settings)
+        files = own_tests(base, change.tree, settings, brief.may_change_tests)
         if not files:
             raise Unfit(NO_TESTS)
     if brief.pull:

@@ -14,10 +14,10 @@ from blocks.forges.checkouts import checked, receive_pack, refuse_uncommitted, u
 from blocks.forges.commits import REVERTS, CommitData, identity, plain
 from blocks.forges.credential import RepositoryCredential
 from blocks.forges.forgejo import Forgejo
-from blocks.forges.git import git
+from blocks.forges.git import TooLong, git
 from blocks.forges.github import GitHub
 from blocks.forges.gitlab import GitLab
-from blocks.forges.mirror import Mirror
+from blocks.forges.mirror import MOST_FETCHED, Mirror
 from blocks.forges.places import Place, locate
 from blocks.home import home
 from domain.errors import AgentError, ForgeError, InputError, NotYet, Protected
@@ -186,12 +186,12 @@ class LocalForge(LockgateBlock):
 
     def source(self, repository: str, change: str) -> str:
         """Commit id at the tip of a branch, or of `refs/pull/NUMBER/head`, brought here. Raises InputError: it is not
-        there; the branches that there are are named."""
+        there (the branches that there are are named), or brings more than is fetched of anybody's."""
         place, mirror = self._open(repository)
         if not change.startswith("refs/"):
-            return self._fetch(place, mirror, change)
+            return self._fetch(place, mirror, change, MOST_FETCHED)
         try:
-            return self._bring(place, mirror, f"+{change}", f"refs/remote-pull/{quote(change, safe='')}")
+            return self._bring(place, mirror, f"+{change}", f"refs/remote-pull/{quote(change, safe='')}", MOST_FETCHED)
         except ForgeError as err:
             if "couldn't find remote ref" not in str(err):
                 raise
@@ -374,7 +374,7 @@ class LocalForge(LockgateBlock):
                     f"start the task again ({err})"
                 ) from err
 
-    def _fetch(self, place: Place, mirror: Mirror, branch: str) -> str:
+    def _fetch(self, place: Place, mirror: Mirror, branch: str, most_bytes: int | None = None) -> str:
         """The tip of `branch` as it is now."""
         ref = f"refs/heads/{branch}"
         named = branch.isprintable() and git("check-ref-format", ref, expect=(0, 1), timeout_s=self.git_timeout_s)
@@ -382,21 +382,23 @@ class LocalForge(LockgateBlock):
             raise InputError(f"{branch!r} cannot be the name of a branch")
         try:
             # Quoted: a branch `a` that was replaced by `a/b` must not stand in its way.
-            return self._bring(place, mirror, f"+{ref}", f"refs/remote/{quote(branch, safe='')}")
+            return self._bring(place, mirror, f"+{ref}", f"refs/remote/{quote(branch, safe='')}", most_bytes)
         except ForgeError as err:
             if "couldn't find remote ref" not in str(err):
                 raise
             raise InputError(self._why_no_branch(place, branch)) from err
 
-    def _bring(self, place: Place, mirror: Mirror, what: str, ref: str) -> str:
+    def _bring(self, place: Place, mirror: Mirror, what: str, ref: str, most_bytes: int | None = None) -> str:
         upload = _upload_pack(place)
         mirror.ensure()
         try:
             with mirror.locked():
-                self._signed(place, lambda key: mirror.fetch(place.address, f"{what}:{ref}", upload, key))
+                self._signed(place, lambda key: mirror.fetch(place.address, f"{what}:{ref}", upload, key, most_bytes))
                 return mirror.commit_at(ref)
         except InputError as err:
             raise _unreadable(place, err) from err
+        except TooLong as err:
+            raise InputError(f"{what.lstrip('+')} of {place.label}: {err}") from err
         except ForgeError as err:
             raise self._trouble(place, f"{place.label} could not be read: {err}") from err
 

@@ -24,6 +24,8 @@ from domain.trees import Tree, TreeEntry, check_entry, shown
 REGULAR, EXECUTABLE, LINK, GITLINK = 0o100644, 0o100755, 0o120000, 0o160000
 MOST_FILES, MOST_BYTES = 50_000, 200 << 20
 """What a change that was made elsewhere may bring: as much as an agent's, by the sandboxes' own defaults."""
+MOST_FETCHED = 1 << 30
+"""Bytes that git may write to fetch such a change: all of its commits, packed."""
 _LISTED_BYTES = 300
 """Of one file in a list, at most, as a mean: names of a kilobyte are no project's."""
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}")
@@ -92,14 +94,32 @@ class Mirror:
         return (self.path / "HEAD").is_file() and all((self.path / part).is_dir() for part in ("objects", "refs"))
 
     def fetch(
-        self, address: str, refspec: str, options: Iterable[str] = (), credential: RepositoryCredential | None = None
+        self,
+        address: str,
+        refspec: str,
+        options: Iterable[str] = (),
+        credential: RepositoryCredential | None = None,
+        most_bytes: int | None = None,
     ) -> None:
-        """Bring one ref of `address` here. Call it with the lock held."""
+        """Bring one ref of `address` here. Call it with the lock held. Raises TooLong where that would write more
+        than `most_bytes`: then nothing of it stays."""
         self._drop_stale_locks()
         flags = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--update-shallow")
         # A pack appears whole or not at all; loose objects of a killed fetch could be a commit without its tree.
         words = ("-c", "fetch.unpackLimit=1", "fetch", *flags, *options, "--", address, refspec)
-        self.git(*words, as_person=True, credential=credential)
+        try:
+            self.git(*words, as_person=True, credential=credential, most_bytes=most_bytes)
+        except ForgeError as err:
+            if most_bytes is None or not self._dropped_cut_off(most_bytes):
+                raise
+            raise TooLong(f"it brings more than {most_bytes >> 20:,} MB of commits, so it is not fetched") from err
+
+    def _dropped_cut_off(self, size: int) -> bool:
+        """Whether a pack was cut off at this size; what there is of it is deleted."""
+        cut = [file for file in (self.path / "objects" / "pack").glob("tmp_*") if file.stat().st_size >= size]
+        for file in cut:
+            file.unlink()
+        return bool(cut)
 
     def tidy(self) -> None:
         """Repack when git finds it worth it; objects that no ref holds are kept for two weeks. Hold the lock."""

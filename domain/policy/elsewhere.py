@@ -1,6 +1,7 @@
 """Rules over a change that was made elsewhere, by somebody who is none of our agents."""
 
 import re
+from collections.abc import Sequence
 
 from domain.brief import AcceptanceFile
 from domain.errors import InputError
@@ -14,7 +15,8 @@ MADE_ELSEWHERE = "the change was made elsewhere, and not by an agent of ours: a 
 ACCEPTED_BY_ITSELF = "the brief names no acceptance: the new tests of the change are it, and who made it wrote them: {}"
 NO_TESTS = (
     "nothing says how we will know that it is done: the brief names no test under acceptance, and the change adds no "
-    "test file of its own. Add one (an altered file is judged as base has it), or name tests under acceptance"
+    "test file of its own. Add one, open the tests that it alters by may_change_tests (else they are judged as base "
+    "has them), or name tests under acceptance"
 )
 
 TOO_MANY_TESTS = (
@@ -27,12 +29,16 @@ class Unfit(InputError):
     """What stands there is no attempt, and a push may mend it: nothing is wrong with the brief, nor with base."""
 
 
-def own_tests(base: Tree, head: Tree, settings: ProjectSettings) -> tuple[AcceptanceFile, ...]:
-    """The test files that a change adds, as acceptance: red on base, green on the change. One that base has is none: a
-    change must not alter how it is judged. Raises Unfit: they are too many for an acceptance, together too."""
+def own_tests(
+    base: Tree, head: Tree, settings: ProjectSettings, opened: Sequence[str] = ()
+) -> tuple[AcceptanceFile, ...]:
+    """The test files that a change adds, as acceptance: red on base, green on the change. One that base has is one of
+    them if it is among `opened`: else a change must not alter how it is judged. Raises Unfit: they are too many for an
+    acceptance, together too."""
     found, size = list[AcceptanceFile](), 0
-    for path in sorted(head.keys() - base.keys()):
-        entry = head[path]
+    for path, entry in sorted(head.items()):
+        if path in base and (base[path] == entry or not matches(path, opened)):
+            continue
         if not _TEST_FILE.search(path) or not matches(path, settings.test_paths) or entry.mode == LINK:
             continue
         size += len(entry.content)

@@ -1,5 +1,6 @@
 """Changes that were made elsewhere: somebody's branch goes through the whole loop, with real git, tests, scanners."""
 
+import random
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,21 +151,34 @@ def test_the_changes_own_new_tests_are_its_acceptance_and_nobody_waits_for_ever(
     ann.pushes("own", {"sums.py": sums + GOOD, "tests/test_double.py": secret}, "origin/main")
     green = {"sums.py": sums + GOOD, "tests/test_add.py": "def test_one():\n    assert True\n"}
     first = ann.pushes("own", {"sums.py": sums + GOOD, "tests/test_double.py": None}, "origin/own")
+    opened = git(at, "show", "main:tests/test_sums.py") + "\n" + ACCEPTANCE.replace("test_double", "test_twice")
+
+    def conflicts() -> None:
+        ann.pushes("main", {"sums.py": sums.replace("a + b", "b + a")})
+        ann.pushes("own", {"sums.py": sums.replace("a + b", "(a + b)") + GOOD}, "origin/main~1")
+
     loop = Loop(
         monkeypatch,
+        conflicts,
         lambda: ann.pushes("own", green, "origin/main"),
-        lambda: ann.pushes("own", {"sums.py": sums + GOOD, "tests/test_double.py": secret}, "origin/main"),
+        lambda: ann.pushes(
+            "own",
+            {"sums.py": sums + GOOD, "tests/test_double.py": secret, "tests/test_sums.py": opened},
+            "origin/main",
+        ),
     )
     with pytest.raises(Withdrawn, match="nobody pushed"):
-        loop.of(asked(at, "own", acceptance={}))
+        loop.of(asked(at, "own", acceptance={}, may_change_tests=["tests/test_sums.py"], budget={"attempts": 5}))
     entries = shop.ledger.entries(run_id=loop.run)
     attempts = [Attempt.model_validate(e.body) for e in entries if e.kind == "attempt"]
-    assert attempts[0].source == first and len(attempts) == 3
+    assert attempts[0].source == first and len(attempts) == 4
     assert "adds no test file" in str(attempts[0].problem), "no test of its own waits for a push"
-    assert "already passes on base" in str(attempts[1].problem), "and so does one that proves nothing"
-    assert (attempts[2].added_lines, attempts[2].problem) == (12, None), "its own tests are lines of it"
+    assert "it conflicts with the branch that it would go to, in 'sums.py'" in str(attempts[1].problem), "so it does"
+    assert "already passes on base" in str(attempts[2].problem), "and so does one that proves nothing"
+    assert (attempts[3].added_lines, attempts[3].problem) == (18, None), "its own tests are lines of it"
     *_, ready = [e.body for e in entries if e.kind == "prepared"]
-    assert ready["own_tests"] and [f["path"] for f in ready["brief"]["acceptance"]["files"]] == ["tests/test_double.py"]
+    own = [file["path"] for file in ready["brief"]["acceptance"]["files"]]
+    assert ready["own_tests"] and own == ["tests/test_double.py", "tests/test_sums.py"], "what the brief opens, too"
     assert any("who made it wrote them" in one for one in ready["warnings"])
     rows = [(row["test"], row["base"], row["head"]) for e in entries if e.kind == "tested" for row in e.body["rows"]]
     assert ("tests/test_double.py::test_double", "passed") in [(test, head) for test, _, head in rows]
@@ -314,6 +328,22 @@ def test_a_tree_of_a_million_files_or_of_gigabytes_is_never_read(
     monkeypatch.setattr("blocks.forges.mirror.MOST_BYTES", 1_000_000)
     ann.pushes("it", {"zeros": "0" * 600_000, "ones": "1" * 600_000}, "origin/main")
     assert "it brings more than 50,000 files" in str(joined(at, shop).problem)
+
+
+def test_a_branch_of_more_than_is_fetched_leaves_nothing_on_disk(
+    sums: tuple[Path, Person, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, ann, shop = sums
+    ann.pushes("it", {"noise": random.Random(7).randbytes(1_500_000).hex()}, "origin/main")
+    mirrors = Path(shop.forge.root)
+    before = sorted(mirrors.rglob("*pack*"))
+    monkeypatch.setattr("blocks.forges.local.MOST_FETCHED", 1 << 20)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"refs/heads/it of .*: it brings more than 1 MB of commits"):
+            shop.forge.source(str(at), "it")
+    assert sorted(mirrors.rglob("*pack*")) == before
+    monkeypatch.setattr("blocks.forges.local.MOST_FETCHED", 4 << 20)
+    assert taken(at, shop).commit
 
 
 def joined(at: Path, shop: Any) -> Joined:

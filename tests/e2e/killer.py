@@ -42,6 +42,7 @@ _wrap(Replay, "edit", "edit")
 _wrap(LocalForge, "merge", "merge")
 _wrap(LocalForge, "revert", "revert")
 _wrap(LocalForge, "publish", "publish")
+_wrap(LocalForge, "join", "join")
 for verb in ("propose", "comment", "announce"):
     _wrap(GitHub, verb, verb)
 _wrap(GitHub, "merge", "merge-there")
@@ -50,4 +51,5 @@ for verb in ("prepare", "start", "shift", "promote", "rollback"):
 _wrap(Ledger, "record", "approval", when=lambda run_id, kind, *rest: kind == "approval")
 for kind in ("revert", "reverted"):
     _wrap(Ledger, "record", kind, when=lambda run_id, kind, *rest, wanted=kind: kind == wanted)
+_wrap(Ledger, "record", "push", when=lambda run_id, kind, *rest: kind == "waits-for-push")
 _wrap(Ledger, "record", "outcome", when=lambda run_id, kind, *rest: kind == "outcome")
