@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from station.demo_at_forge import AtForge
 
 console = Console(highlight=False, soft_wrap=True)
-SHORT = Rollout(share_s=1.0, bake_s=1.0)
+SHORT = Rollout(share_s=0.5, bake_s=0.5)
 """Nobody uses the example: it is watched for less time than what people use."""
 SHOP = settings.PROJECT / "examples" / "shop"
 

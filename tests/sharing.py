@@ -82,8 +82,11 @@ REST = {
     "need root, and Docker Engines of their own": r"swarm",
     "need Chromium": r"in_browser",
     "need PostgreSQL": r"\[.*postgres|_postgres|encrypted",
+    "run in a sandbox whose tree is shared, as large ones are": r"test_sandbox\.py.*\[shared",
+    "keep things in an S3": r"test_store\.py.*\[s3",
+    "review and merge at forges of two more kinds": r"test_hosted_\w+\.py.*\[(gitlab|forgejo)",
     "drive agents with their real programs": r"agents_(real|more)",
-    "release by commands of another platform": r"_command\.py|\[command, ",
+    "release by commands of another platform": r"_command\.py|test_targets\.py.*\[command",
     "show that gates, releases and migrations hold whatever happens": r"test_(must_hold\w*|baseline|trial)\.py",
     "judge tests, checks and services of more projects": (
         r"test_(checks_of_projects|mutation|own_requirements|pytest_versions|services_as_they_are)\.py"

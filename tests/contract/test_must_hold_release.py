@@ -196,10 +196,10 @@ def nothing_half(target: ProxiedTarget) -> None:
     assert ledger_of(target).verify() is None
 
 
-def test_a_release_whose_worker_is_killed_at_every_point_goes_live_once(either: ProxiedTarget, tmp_path: Path) -> None:
-    release(either, ONE, None, tiny_build())
-    with Hammer(either) as users:
-        killed = killed_at(either, tmp_path, ships, tiny_build(), "")
+def test_a_release_whose_worker_is_killed_at_every_point_goes_live_once(target: ProcessTarget, tmp_path: Path) -> None:
+    release(target, ONE, None, tiny_build())
+    with Hammer(target) as users:
+        killed = killed_at(target, tmp_path, ships, tiny_build(), "")
         until(lambda: users.releases[-20:] == [TWO] * 20)
 
     assert killed == both(
@@ -207,56 +207,56 @@ def test_a_release_whose_worker_is_killed_at_every_point_goes_live_once(either: 
         "promote", "cleanup", "record live",
     )  # fmt: skip
     assert users.failures == []
-    assert either.pointed() == either.current() == TWO
-    assert (services(either, ONE), services(either, TWO)) == (1, 1), "the one before is ready for going back"
-    kinds = [(entry.kind, entry.key[41:]) for entry in ledger_of(either).entries()]
+    assert target.pointed() == target.current() == TWO
+    assert (services(target, ONE), services(target, TWO)) == (1, 1), "the one before is ready for going back"
+    kinds = [(entry.kind, entry.key[41:]) for entry in ledger_of(target).entries()]
     assert kinds == [("share-passed", "10"), ("share-passed", "50"), ("live", "")]
-    nothing_half(either)
+    nothing_half(target)
 
 
 def test_a_release_that_is_sick_with_a_share_leaves_whenever_its_worker_is_killed(
-    either: ProxiedTarget, tmp_path: Path
+    target: ProcessTarget, tmp_path: Path
 ) -> None:
-    release(either, ONE, None, tiny_build())
-    with Hammer(either) as users:
-        killed = killed_at(either, tmp_path, ships, tiny_build(sick_once_used=True), "shift", "record", "rollback")
+    release(target, ONE, None, tiny_build())
+    with Hammer(target) as users:
+        killed = killed_at(target, tmp_path, ships, tiny_build(sick_once_used=True), "shift", "record", "rollback")
         until(lambda: users.releases[-20:] == [ONE] * 20)
 
     assert killed == both("shift 10", "record watched", "record sick", "rollback")
     assert users.failures == []
-    assert either.pointed() == either.current() == ONE
-    assert (services(either, ONE), services(either, TWO)) == (1, 0)
-    assert [entry.kind for entry in ledger_of(either).entries()] == ["watched", "sick"], "tried once"
-    nothing_half(either)
+    assert target.pointed() == target.current() == ONE
+    assert (services(target, ONE), services(target, TWO)) == (1, 0)
+    assert [entry.kind for entry in ledger_of(target).entries()] == ["watched", "sick"], "tried once"
+    nothing_half(target)
 
 
 def test_a_release_that_is_sick_in_its_bake_leaves_whenever_its_worker_is_killed(
-    either: ProxiedTarget, tmp_path: Path
+    target: ProcessTarget, tmp_path: Path
 ) -> None:
-    release(either, ONE, None, tiny_build())
-    sick = tiny_build(sick_at=either.address)
-    with Hammer(either) as users:
-        killed = killed_at(either, tmp_path, ships, sick, "promote", "record watched", "record sick", "rollback")
+    release(target, ONE, None, tiny_build())
+    sick = tiny_build(sick_at=target.address)
+    with Hammer(target) as users:
+        killed = killed_at(target, tmp_path, ships, sick, "promote", "record watched", "record sick", "rollback")
         until(lambda: users.releases[-20:] == [ONE] * 20)
 
     assert killed == both("promote", "record watched", "record sick", "rollback")
     assert users.failures == []
-    assert either.pointed() == either.current() == ONE
-    assert (services(either, ONE), services(either, TWO)) == (1, 0)
-    nothing_half(either)
+    assert target.pointed() == target.current() == ONE
+    assert (services(target, ONE), services(target, TWO)) == (1, 0)
+    nothing_half(target)
 
 
-def test_a_persons_rollback_whose_worker_is_killed_is_done_by_the_next(either: ProxiedTarget, tmp_path: Path) -> None:
-    release(either, ONE, None, tiny_build())
-    release(either, TWO, ONE, tiny_build())
-    lease.give_back(ledger_of(either), either.name, RUN)
-    with Hammer(either) as users:
-        killed = killed_at(either, tmp_path, goes_back, tiny_build(), "rollback")
+def test_a_persons_rollback_whose_worker_is_killed_is_done_by_the_next(target: ProcessTarget, tmp_path: Path) -> None:
+    release(target, ONE, None, tiny_build())
+    release(target, TWO, ONE, tiny_build())
+    lease.give_back(ledger_of(target), target.name, RUN)
+    with Hammer(target) as users:
+        killed = killed_at(target, tmp_path, goes_back, tiny_build(), "rollback")
         until(lambda: users.releases[-20:] == [ONE] * 20)
 
     assert killed == both("rollback")
     assert users.failures == []
-    assert (services(either, ONE), services(either, TWO)) == (1, 0)
+    assert (services(target, ONE), services(target, TWO)) == (1, 0)
 
 
 # ── the engine, the disk, the ports ─────────────────────────────────────────────────────────────────────────────────

@@ -98,21 +98,21 @@ def test_files_that_did_not_change_are_not_looked_at(scanner: Tool) -> None:
     assert scanner.scan({}, both, ["b.py"]) == ()
 
 
-@pytest.mark.parametrize(
-    "comment",
-    [
-        "# noqa",
-        "# nosec",
-        "# ruff: noqa",
-        "# ruff: ignore[S307]",
-        "# kingfisher:ignore",
-        "# gitleaks:allow",
-        "# nosemgrep",
-    ],
+COMMENTS = (
+    "# noqa",
+    "# nosec",
+    "# ruff: noqa",
+    "# ruff: ignore[S307]",
+    "# kingfisher:ignore",
+    "# gitleaks:allow",
+    "# nosemgrep",
 )
-def test_comments_that_tell_it_to_look_away_do_not_count(scanner: Tool, comment: str) -> None:
+
+
+def test_comments_that_tell_it_to_look_away_do_not_count(scanner: Tool) -> None:
     weak = WEAK[type(scanner)].rstrip("\n")
-    assert len(scan(scanner, {}, {"a.py": f"{comment}\n{weak}  {comment}\n"})) == 1
+    head: dict[str, str | bytes] = {f"{n}.py": f"{told}\n{weak}  {told}\n" for n, told in enumerate(COMMENTS)}
+    assert sorted(f.path for f in scan(scanner, {}, head)) == sorted(head)
 
 
 def test_configuration_in_the_tree_does_not_count(scanner: Tool) -> None:
@@ -128,13 +128,15 @@ def test_configuration_in_the_tree_does_not_count(scanner: Tool) -> None:
     assert [f.path for f in scan(scanner, {}, head)] == ["app/a.py"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["-rf.py", "a b.py", "$(id).py", "node_modules/x/a.py", ".venv/a.py", ".tox/a.py", "build/a.py", "ünï.py", "a.PY",
-     "../../../../tmp/lockgate-escaped.py", "/tmp/lockgate-escaped.py"],
+NAMES = (
+    "-rf.py", "a b.py", "$(id).py", "node_modules/x/a.py", ".venv/a.py", ".tox/a.py", "build/a.py", "ünï.py", "a.PY",
+    "../../../../tmp/lockgate-escaped.py", "/tmp/lockgate-escaped.py",
 )  # fmt: skip
-def test_no_name_hides_a_file_or_leads_out_of_the_directory(scanner: Tool, path: str) -> None:
-    assert [f.path for f in scan(scanner, {}, {path: WEAK[type(scanner)]})] == [path]
+
+
+def test_no_name_hides_a_file_or_leads_out_of_the_directory(scanner: Tool) -> None:
+    head: dict[str, str | bytes] = dict.fromkeys(NAMES, WEAK[type(scanner)])
+    assert sorted(f.path for f in scan(scanner, {}, head)) == sorted(NAMES)
     assert not Path("/tmp/lockgate-escaped.py").exists()
 
 
@@ -227,20 +229,16 @@ def test_every_rule_that_a_scan_names_is_documented(scanner: Tool) -> None:
 # kingfisher alone
 
 
-@pytest.mark.parametrize(
-    ("path", "content"),
-    [
-        ("tests/test_a.py", f"TOKEN = '{secret()}'\n".encode()),
-        (".env", f"TOKEN={secret()}\n".encode()),
-        ("deploy/id_rsa", secret().encode()),
-        ("notes.txt.gz", gzip.compress(f"TOKEN={secret()}\n".encode(), mtime=0)),
-        ("blob.bin", b"\0\1\2" + f"TOKEN={secret()}\n".encode()),
-        ("encoded.txt", base64.b64encode(f"TOKEN={secret()} and more".encode())),
-    ],
-    ids=lambda given: given if isinstance(given, str) else "",
-)
-def test_secrets_are_found_in_files_of_every_kind(path: str, content: bytes) -> None:
-    assert [f.path for f in scan(Kingfisher(), {}, {path: content})] == [path]
+def test_secrets_are_found_in_files_of_every_kind() -> None:
+    head: dict[str, str | bytes] = {
+        "tests/test_a.py": f"TOKEN = '{secret()}'\n",
+        ".env": f"TOKEN={secret()}\n",
+        "deploy/id_rsa": secret(),
+        "notes.txt.gz": gzip.compress(f"TOKEN={secret()}\n".encode(), mtime=0),
+        "blob.bin": b"\0\1\2" + f"TOKEN={secret()}\n".encode(),
+        "encoded.txt": base64.b64encode(f"TOKEN={secret()} and more".encode()),
+    }
+    assert sorted(f.path for f in scan(Kingfisher(), {}, head)) == sorted(head)
 
 
 def test_no_finding_holds_the_secret() -> None:
@@ -270,19 +268,19 @@ def in_parts(*parts: str) -> str:
     return "".join(parts)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        in_parts("sk_te", "st_4eC39HqLyjWDarjtT1zdp7dc"),
-        in_parts("gh", "p_16C7e42F292c6912E7710c838347Ae178B4a"),
-        in_parts("https://hooks.sla", "ck.com/services/T00000000/B00000000/", "X" * 24),
-        in_parts("AKI", "AIOSFODNN7EXAMPLE"),
-        in_parts("Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UV", "ErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="),
-    ],
+EXAMPLES = (
+    in_parts("sk_te", "st_4eC39HqLyjWDarjtT1zdp7dc"),
+    in_parts("gh", "p_16C7e42F292c6912E7710c838347Ae178B4a"),
+    in_parts("https://hooks.sla", "ck.com/services/T00000000/B00000000/", "X" * 24),
+    in_parts("AKI", "AIOSFODNN7EXAMPLE"),
+    in_parts("Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UV", "ErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="),
 )
-def test_an_example_of_a_vendors_documentation_is_no_secret(value: str) -> None:
+
+
+def test_an_example_of_a_vendors_documentation_is_no_secret() -> None:
     for finder in (Kingfisher(), Gitleaks()):
-        assert finder.secrets(tree({"docs/keys.md": f"API_KEY='{value}'\n"})) == ((), ())
+        files: dict[str, str | bytes] = {f"docs/{n}.md": f"API_KEY='{value}'\n" for n, value in enumerate(EXAMPLES)}
+        assert finder.secrets(tree(files)) == ((), ())
 
 
 def test_what_a_project_lists_as_an_example_is_none_and_any_other_value_is() -> None:
@@ -317,23 +315,24 @@ def python_scanner(request: pytest.FixtureRequest) -> Tool:
     return chosen()
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "subprocess.run(text, shell=True)",
-        "requests.get(text, verify=False, timeout=5)",
-        "yaml.load(text)",
-        "pickle.loads(text)",
-        "exec(text)",
-        "tempfile.mktemp()",
-        "jinja2.Environment(autoescape=False)",
-        "ssl._create_unverified_context()",
-    ],
+WEAKNESSES = (
+    "subprocess.run(text, shell=True)",
+    "requests.get(text, verify=False, timeout=5)",
+    "yaml.load(text)",
+    "pickle.loads(text)",
+    "exec(text)",
+    "tempfile.mktemp()",
+    "jinja2.Environment(autoescape=False)",
+    "ssl._create_unverified_context()",
 )
-def test_a_weakness_is_refused(python_scanner: Tool, line: str) -> None:
+
+
+def test_a_weakness_is_refused(python_scanner: Tool) -> None:
     modules = "import hashlib, jinja2, pickle, requests, ssl, subprocess, tempfile, yaml\n"
-    weights = [f.severity for f in scan(python_scanner, {"a.py": modules}, {"a.py": modules + line + "\n"})]
-    assert Severity.REFUSE in weights
+    base: dict[str, str | bytes] = {f"{n}.py": modules for n in range(len(WEAKNESSES))}
+    head: dict[str, str | bytes] = {f"{n}.py": modules + line + "\n" for n, line in enumerate(WEAKNESSES)}
+    found = scan(python_scanner, base, head)
+    assert sorted({f.path for f in found if f.severity is Severity.REFUSE}) == sorted(head)
 
 
 SHA1 = "import hashlib\nclass Signer:\n    digest = staticmethod(hashlib.sha1)\n"

@@ -489,16 +489,19 @@ MOMENTS = [
 ]
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_worker_that_is_killed_is_followed_by_another(target: ProcessTarget, build: Any, moment: str) -> None:
+def test_a_worker_that_is_killed_is_followed_by_another(target: ProcessTarget, build: Any) -> None:
+    """One release. Each worker goes on from what the one before it left, and is killed a moment later."""
     target = target.model_copy(update={"rollout": QUICK.model_copy(update={"shares": (10, 50), "share_s": 0.2})})
     release(target, ONE, None, build(migrate=True, migration="create table rows (n int)"))
     fields = target.model_dump(exclude={"secrets", "block_type_slug"})
-    given = pickle.dumps((fields, TWO, ONE, build(migrate=True, migration=ONE_ROW), moment))
     with Hammer(target) as users:
-        killed = run_worker(WORKER, given)
-        assert killed.exit_code == -signal.SIGKILL, killed.said
-        assert ask(target, "/")[1]["releaseId"] in (ONE, TWO)
+        for moment in MOMENTS:
+            given = pickle.dumps((fields, TWO, ONE, build(migrate=True, migration=ONE_ROW), moment))
+            killed = run_worker(WORKER, given)
+            assert killed.exit_code == -signal.SIGKILL, f"{moment}: {killed.said}"
+            assert ask(target, "/")[1]["releaseId"] in (ONE, TWO), moment
+            assert users.failures == [], moment
+            assert (len(running(target, ONE)), len(running(target, TWO)) <= 1) == (1, True), moment
         made = release(target, TWO, ONE, build(migrate=True, migration=ONE_ROW))
 
     assert made.problem is None

@@ -19,8 +19,29 @@ from tests.contract.shipping import RUN, is_a_target, rollback, ship_of
 from tests.contract.tiny_service import CANARY
 from tests.contract.users import READS_AND_WRITES, Hammer, ask, until
 
+ADDS = {
+    "command, all at once": (
+        "test_it_is_a_target_that_says_what_it_does",
+        "test_nothing_serves_where_nothing_was_released",
+        "test_a_migration_that_fails_is_no_release",
+        "test_the_traffic_moves_share_by_share_and_each_verb_twice_is_as_once",
+        "test_the_engine_brings_a_release_to_all_of_the_traffic_and_back",
+        "test_a_release_that_is_cut_after_any_verb_goes_on_from_the_start",
+        "test_a_release_that_gets_sick_under_users_loses_the_traffic",
+        "test_errors_that_users_get_are_counted_where_somebody_counts",
+    )
+}
+"""Kinds that are another one with less → what that changes. All else is seen at the other one."""
 
-@pytest.fixture(scope="module", params=KINDS)
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "make" in metafunc.fixturenames:
+        name = metafunc.function.__name__
+        kinds = [kind for kind in KINDS if name in ADDS.get(kind, (name,))]
+        metafunc.parametrize("make", kinds, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Make]:
     patch = pytest.MonkeyPatch()
     folder = tmp_path_factory.mktemp("environments")

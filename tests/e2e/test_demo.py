@@ -3,11 +3,12 @@
 import json
 import threading
 import time
-from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from blocks.ledger.rows import Entry
 from tests.e2e.station import Station
 
 
@@ -181,7 +182,20 @@ def test_one_command_rolls_it_back_to_the_release_before(station: Station, playe
     assert httpx.get(f"{played['url']}/health").json()["releaseId"] == before
 
 
-def test_the_demo_works_again_at_once(station: Station, played: dict, tmp_path: Path) -> None:
-    again = station.lockgate("demo", "--yes", timeout_s=400)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "live in shop at" in again.stdout
+def test_the_demo_works_again_at_once(station: Station, played: dict) -> None:
+    """To where its first release serves: what comes then was seen above."""
+    done: dict[str, Any] = {}
+    thread = threading.Thread(target=lambda: done.update(again=station.lockgate("demo", "--yes", timeout_s=400)))
+    thread.start()
+    first: list[Entry] = []
+    while not first and thread.is_alive():
+        newest = station.api("POST", "/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 50})
+        run_id = next(run["id"] for run in newest if run["name"] == "Add a /v2/search endpoint")
+        first = station.entries(run_id, "first-release") if run_id != played["run"]["id"] else []
+        time.sleep(0.3)
+    assert first, done
+    assert httpx.get(f"{played['url']}/health").json()["releaseId"] == first[0].body["revision"]
+    station.api("POST", f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    thread.join()
+    assert done["again"].returncode, done["again"].stdout + done["again"].stderr
+    station.wait_for_state(run_id, "CANCELLED")
