@@ -14,7 +14,8 @@ SILENCE_S = 150
 """A server that is started again answers sooner than this, and so does one that waits for a database of its own."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 LOOK_S, ASK_S = 0.4, 1.2
-"""Between two looks at the ledger; and at the server, unless the ledger has something new: then it is asked at once."""
+"""Between two looks at the ledger; and at the server. That is asked at once if the ledger has something new, and with
+each look while that is a question for our `reviewer`: the run is about to suspend."""
 
 Reviewer = Callable[[Question], tuple[str, str, str]]
 """Answers a question with (decision, reviewer, comment)."""
@@ -23,7 +24,7 @@ Reviewer = Callable[[Question], tuple[str, str, str]]
 def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -> Outcome:
     """Print the run's timeline until it ends; its outcome. `reviewer` is asked when a review waits."""
     seen, phase, since, answered = 0, "", time.monotonic(), time.monotonic()
-    next_question = since
+    next_question, asks = since, False
     ledger = ledger_of(read_run(run_id))
     with console.status("waiting for the worker") as spinner:
         if quiet:
@@ -31,7 +32,7 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
         while True:
             entries = ledger.entries(run_id, after=seen)
             for entry in entries:
-                seen = entry.number
+                seen, asks = entry.number, reviewer is not None and entry.kind == "question"
                 if not quiet:
                     say(entry)
                     if entry.kind == "question":
@@ -42,7 +43,7 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
             if not entries and time.monotonic() < next_question:
                 time.sleep(LOOK_S)
                 continue
-            next_question = time.monotonic() + ASK_S
+            next_question = time.monotonic() + (0 if asks else ASK_S)
             try:
                 run = read_run(run_id)
                 is_shown = console.is_terminal and not quiet
@@ -65,6 +66,7 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
             if reviewer and run["state_type"] == "PAUSED":
                 spinner.stop()
                 _review(run_id, reviewer)
+                asks = False
                 spinner.start()
             if run["state_type"] in FINAL or run["state_name"] == DELETED:
                 return outcome_of(run)

@@ -124,10 +124,7 @@ def test_an_acceptance_command_tries_the_change_and_not_an_installed_release_of_
 # --- only what is new
 
 
-def compared(
-    bench: Checks, before: Mapping[str, str], after: Mapping[str, str]
-) -> list[tuple[str, str, object, object]]:
-    base, head = bench.seen(before), bench.seen({**before, **after})
+def compared(base: Suite, head: Suite) -> list[tuple[str, str, object, object]]:
     return [(f.rule, str(f.severity), f.path, f.line) for f in apply(RAN_RULES, Ran(base, head)) if f.gate == "test"
             and f.rule not in ("exit-code-only",)]  # fmt: skip
 
@@ -138,14 +135,15 @@ def test_what_a_checker_says_on_base_too_refuses_nothing_and_what_is_new_does(
 ) -> None:
     bench = checks(sandbox, toolchain, lint=COMMANDS[name])
     moved = {"shop/app.py": "# a word\n# more\n" + BAD["shop/app.py"]}
-    assert compared(bench, BAD, moved) == [("broken-on-base", "note", None, None)]
-    fresh = {**moved, "shop/new.py": "def more() -> int:\n    return missing\n"}
-    assert ("lint-broken", "refuse", "shop/new.py", 2) in compared(bench, BAD, fresh)
-    assert {rule for rule, *_ in compared(bench, BAD, fresh)} == {"lint-broken"}
-    assert ("lint-broken", "refuse", "shop/new.py", 2) in compared(bench, {"shop/app.py": ""}, {
-        "shop/new.py": fresh["shop/new.py"]
-    })  # fmt: skip
-    assert compared(bench, BAD, {"shop/app.py": ""}) == []
+    more = {"shop/new.py": "def more() -> int:\n    return missing\n"}
+    fine = {**BAD, "shop/app.py": ""}
+    bad, good = bench.seen(BAD), bench.seen(fine)
+    assert compared(bad, bench.seen({**BAD, **moved})) == [("broken-on-base", "note", None, None)]
+    fresh = compared(bad, bench.seen({**BAD, **moved, **more}))
+    assert ("lint-broken", "refuse", "shop/new.py", 2) in fresh
+    assert {rule for rule, *_ in fresh} == {"lint-broken"}
+    assert ("lint-broken", "refuse", "shop/new.py", 2) in compared(good, bench.seen({**fine, **more}))
+    assert compared(bad, good) == []
 
 
 def test_checks_that_nobody_can_compare_go_to_a_person_with_both_outputs(sandbox: Bubblewrap, toolchain: Path) -> None:

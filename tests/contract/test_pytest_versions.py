@@ -16,7 +16,8 @@ from tests.unit.policy_cases import tree
 
 WITH = ("pytest-xdist==3.8.0", "pytest-cov==6.2.1", "coverage==7.10.6")
 OLDER, NEWER = ("pytest-asyncio==0.23.8",), ("pytest-asyncio==1.3.0",)
-VERSIONS = {"7.4.4": OLDER, "8.0.2": OLDER, "8.4.2": OLDER, "9.0.2": NEWER, "9.2.0": NEWER}
+VERSIONS = {"7.4.4": OLDER, "8.4.2": OLDER, "9.2.0": NEWER}
+"""The last of each."""
 
 FILES = {
     "shop/__init__.py": "",

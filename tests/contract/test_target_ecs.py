@@ -4,11 +4,7 @@ What holds for every target is in test_targets.py.
 """
 
 import json
-import os
 import pickle
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +23,6 @@ from domain.rollout import Rollout
 from kits.fake_ecs import FakeEcs
 from tests.contract.test_fake_ecs import (
     KEY,
-    PROJECT,
     SECRET,
     SPEED,
     ask,
@@ -40,6 +35,7 @@ from tests.contract.test_fake_ecs import (
     register,
     until,
 )
+from tests.contract.workers import forkserver
 
 __all__ = ["image"]
 
@@ -204,30 +200,30 @@ def test_nothing_is_done_twice(fake: FakeEcs, target: EcsTarget) -> None:
     assert changes(fake) == before
 
 
-@pytest.mark.parametrize("moment", ["RegisterTaskDefinition", "UpdateService", "ContinueServiceDeployment"])
-def test_a_killed_caller_is_taken_over_and_nothing_is_done_twice(
-    fake: FakeEcs, target: EcsTarget, image: str, moment: str
-) -> None:
+def test_a_killed_caller_is_taken_over_and_nothing_is_done_twice(fake: FakeEcs, target: EcsTarget, image: str) -> None:
+    """Each caller goes on from what the one before it left, and is killed a moment later."""
     assert release(target, ONE) is None
     before = changes(fake)
-    script = (
-        "import sys; from tests.contract.test_target_ecs import TWO, release, target_of\n"
-        "release(target_of(*sys.argv[1:]), TWO)\n"
-    )
-    command = [sys.executable, "-c", script, fake.url, target.public, image]
-    process = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)})
-    deadline = time.monotonic() + 60
-    while (changes(fake) - before)[moment] < (2 if moment == "ContinueServiceDeployment" else 1):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert {code for code, _ in asked(fake, 20)} == {200}
+    for moment, count in (("RegisterTaskDefinition", 1), ("UpdateService", 1), ("ContinueServiceDeployment", 2)):
+        process = forkserver().Process(target=releases, args=(fake.url, target.public, image))
+        process.start()
+        deadline = time.monotonic() + 60
+        while (changes(fake) - before)[moment] < count:
+            assert process.is_alive() and time.monotonic() < deadline, moment
+            time.sleep(0.01)
+        process.kill()
+        process.join()
+        assert {code for code, _ in asked(fake, 20)} == {200}
     assert release(target, TWO) is None
     assert target.pointed() == target.current() == TWO
     done = changes(fake) - before
     assert (done["RegisterTaskDefinition"], done["UpdateService"]) == (1, 1)
     assert asked(fake, 10) == {(200, TWO): 10}
+
+
+def releases(url: str, public: str, image: str) -> None:
+    """A caller in a process of its own."""
+    release(target_of(url, public, image), TWO)
 
 
 def test_ecs_takes_a_release_back_by_itself_where_nobody_says_a_word(fake: FakeEcs, target: EcsTarget) -> None:

@@ -104,7 +104,7 @@ def test_agents_that_hang_crash_flood_or_do_nothing_end_the_attempt_with_the_rea
     scripts = {
         "hangs": ("sleep 600", "time", {"attempts": 1, "minutes": 0.1}),
         "crashes": ("echo oh no; exit 3", "exit code 3", {"attempts": 1}),
-        "floods": ("head -c 1000000000 /dev/zero | tr '\\0' x; exit 1", "exit code 1", {"attempts": 1}),
+        "floods": ("head -c 100000000 /dev/zero | tr '\\0' x; exit 1", "exit code 1", {"attempts": 1}),
         "idles": ("true", "changed nothing", {"attempts": 1}),
         "fills": (
             "dd if=/dev/zero of=a bs=1M count=300; dd if=/dev/zero of=b bs=1M count=300; sleep 5",
