@@ -16,6 +16,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.context import SyncClientContext
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.variables import Variable
 
 from blocks.base import LockgateBlock, registered_once
 from blocks.home import home
@@ -44,6 +45,7 @@ def register(wanted: "tuple[Wanted, ...]", code: str) -> None:
             _register_block_types()
         for one in wanted:
             one.deployment.apply(schedules=one.schedules)
+        Variable.set(registered.CODE, registered.code(), overwrite=True)  # so that a machine of another one can tell
     registered.note(code)
 
 
@@ -174,7 +176,7 @@ def _wanted(told: dict[str, Any], pull: list[dict[str, Any]]) -> Wanted:
     deployment = RunnerDeployment.from_entrypoint(
         work_pool_name=pool["name"],
         work_queue_name=pool.get("work_queue_name"),
-        version=registered.code(),  # so that a machine of another one can tell
+        version=registered.code(),
         concurrency_limit=ConcurrencyLimitConfig(**limit) if isinstance(limit, dict) else limit,
         **known,
     )

@@ -495,7 +495,8 @@ def verify(
         print(json.dumps([link.model_dump() for link in links]))
     else:
         for link in links:
-            print(f"{'ok    ' if link.problem is None else 'BROKEN'} {link.name}: {link.problem or link.proof}")
+            found = "BROKEN" if link.problem else "------" if link.elsewhere else "ok    "
+            print(f"{found} {link.name}: {link.problem or link.proof}")
     raise typer.Exit(0 if all(link.problem is None for link in links) else 1)
 
 

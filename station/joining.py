@@ -60,7 +60,7 @@ def problems() -> list[str]:
 
 def other_code() -> str | None:
     """Why this machine may take no runs of the station: its code is not the same. None if it is."""
-    there, mine = (api.get("/deployments/name/agent-task/agent-task") or {}).get("version"), registered.code()
+    there, mine = (api.get(f"/variables/name/{registered.CODE}") or {}).get("value"), registered.code()
     if there == mine:
         return None
     return (

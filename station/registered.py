@@ -10,6 +10,9 @@ from pathlib import Path
 from blocks.home import home
 from station import settings
 
+CODE = "lockgate_code"
+"""Prefect's variable that holds which code the station has. Not the version of a deployment: `prefect deploy --all` by
+hand writes another one there."""
 READ = ("flows", "tasks", "domain", "blocks")
 """What says how flows and blocks look, and what acts in a run."""
 

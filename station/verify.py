@@ -6,6 +6,7 @@ from blocks.artifacts import checkpoints
 from blocks.artifacts.signing_key import SigningKey
 from blocks.artifacts.statement import verify as verify_statement
 from blocks.catalogue import names
+from blocks.home import places
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, digest_of_files
 from domain.errors import InputError, LockgateError
@@ -55,6 +56,8 @@ class Link(Value):
     name: str
     proof: str = ""
     problem: str | None = None
+    elsewhere: str | None = None
+    """The machine that alone can look at it: here it is neither proven nor broken."""
 
 
 def verify(run_id: str) -> list[Link]:
@@ -213,6 +216,10 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
     if release is None or health is None:
         return [Link(name="release", problem=f"the ledger has no release of {commit[:12]}")]
     signed = _statement(shop, run, release)
+    place = shop.place_of(environment)
+    if place and place not in places():
+        proof = f"not looked at here: releases of {environment} live on {place}, where `lockgate verify {run}` does it"
+        return [signed, Link(name="live", proof=proof, elsewhere=place)]
     target = shop.target(environment)
     digest = target.artifact(commit)
     left = _left(shop, environment, commit)

@@ -30,7 +30,7 @@ def test_the_api_is_closed_to_who_has_no_credential(station: Station) -> None:
 def test_up_registers_what_prefect_deploy_would_and_leaves_a_paused_schedule_paused(station: Station) -> None:
     def told() -> list[dict[str, Any]]:
         drop = {"created", "updated", "version_id", "version_info", "last_polled", "status"}
-        drop.add("version")  # `up` says there which code the station has; Prefect's command, which commit
+        drop.add("version")  # Prefect's command says there which commit it is
         found = station.api("POST", "/deployments/filter", {})
         for one in found:
             one["schedules"] = [(s["slug"], s["active"], s["schedule"]) for s in one["schedules"]]
@@ -44,6 +44,8 @@ def test_up_registers_what_prefect_deploy_would_and_leaves_a_paused_schedule_pau
     env = {**station.env, **json.loads(settings), "LOCKGATE_PROJECT": str(PROJECT)}
     subprocess.run(prefect, env=env, cwd=PROJECT, check=True, capture_output=True)
     assert told() == by_up
+    code = "from station import joining, settings\nsettings.use()\nprint(joining.other_code())"
+    assert station.python(code).strip() == "None", "a joined machine goes on: the station has the code that it had"
     assert {one["name"] for one in by_up} >= {"agent-task", "rollback", "downgrade", "intake", "housekeeping"}
 
     intake = station.api("GET", "/deployments/name/intake/intake")

@@ -9,11 +9,12 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import State, StateType
 
-from blocks.home import machine
+from blocks.home import STATION, machine
 from blocks.ledger.ledger import Ledger
-from domain.errors import LedgerError
+from domain.errors import LedgerError, TargetError
 from flows import resume
 from flows.resume import BEGINS_S, LOOKS_APART_S, Looks, resume_crashed
+from station import verify
 
 
 class Server:
@@ -211,3 +212,28 @@ def test_a_home_keeps_the_name_of_its_machine_though_its_host_gets_another(
     assert machine() == name != "a new container"
     monkeypatch.setenv("LOCKGATE_MACHINE", "north")
     assert machine() == "north"
+
+
+@pytest.mark.parametrize("place", ["there", STATION, "here", None])
+def test_a_release_that_lives_elsewhere_is_neither_proven_nor_broken_here(
+    place: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCKGATE_MACHINE", "here")
+    (tmp_path / "joined").write_text("http://station.internal:4200\n")
+    monkeypatch.setattr(verify, "_statement", lambda *_: verify.Link(name="statement", proof="signed"))
+
+    def look(environment: str) -> Any:
+        raise TargetError("it is looked at here")
+
+    shop: Any = SimpleNamespace(
+        ledger=SimpleNamespace(find=lambda *_: "on record"), place_of=lambda _: place, target=look
+    )
+    outcome: Any = SimpleNamespace(commit="1" * 40, environment="shop")
+    if place in ("here", None):
+        with pytest.raises(TargetError, match="it is looked at here"):
+            verify._release(shop, "run", outcome)
+        return
+    signed, live = verify._release(shop, "run", outcome)
+    assert signed.proof == "signed" and (live.elsewhere, live.problem) == (place, None)
+    assert f"live on {place}, where `lockgate verify run` does it" in live.proof
