@@ -14,23 +14,25 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from blocks import kept
-from blocks.home import home
+from blocks.home import home, joined
 from blocks.ledger import copies
 from domain.errors import InputError, LockgateError
 from domain.value import Value
-from station import processes
+from station import credentials, processes
 
 LEFT_OUT = ("run", "tmp", "cache", "layers", "sandboxes", "containers", "gateway", "artifacts")
 """Below the home: what is made anew where it is missing, and what speaks of processes of this machine. Toolchains stay:
 releases run in them."""
 FIRST = ("ledgers", "store/checkpoints", "prefect/prefect.db")
 PREFECT = "prefect/prefect.db"
+DUMP = "prefect.dump"
+"""In a backup: Prefect's database, if that is on PostgreSQL."""
 MANIFEST = "manifest.json"
 SQLITE = b"SQLite format 3\0"
 LOCK_S = 60
@@ -47,6 +49,8 @@ class Manifest(Value):
     """Workshop → the file in the backup that holds its ledger."""
     digests: dict[str, str]
     """Each file → SHA-256."""
+    newest_state: str | None = None
+    """Of a run, in `DUMP`; None: Prefect's database is a file of the home, or another machine's."""
 
 
 def backup(to: Path) -> list[str]:
@@ -93,21 +97,43 @@ class Writer:
         """All of it, in the order that makes it fit together; what is not in it, as sentences."""
         for name in FIRST[:2]:
             self._tree(home() / name)
-        copy = self._scratch / "prefect.db"
-        copies.copy_file(home() / PREFECT, copy)
-        self._file(copy, f"home/{PREFECT}", like=home() / PREFECT)
+        newest_state = self._prefect()
         workshops, skipped = self._ledgers()
         for path in sorted(home().iterdir()):
             if path.name not in LEFT_OUT:
                 self._tree(path, skipped)
         told = Manifest(
-            made_at=time.time(), version=version("lockgate"), home=str(home()), ledgers=workshops, digests=self._digests
+            made_at=time.time(),
+            version=version("lockgate"),
+            home=str(home()),
+            ledgers=workshops,
+            digests=self._digests,
+            newest_state=newest_state,
         )
         content = told.model_dump_json().encode()
         entry = tarfile.TarInfo(MANIFEST)
         entry.size, entry.mode = len(content), 0o600
         self._archive.addfile(entry, io.BytesIO(content))
         return self._said
+
+    def _prefect(self) -> str | None:
+        """Prefect's database, before the ledger; the newest state of a run in it where it is on PostgreSQL."""
+        if shared := credentials.shared():
+            from station import prefect_database
+
+            copy = self._scratch / DUMP
+            newest = prefect_database.dump(shared.database, copy)
+            self._file(copy, DUMP)
+            return newest
+        if joined():
+            self._said.append(
+                f"NOT in it: Prefect's database, which is of the station at {joined()}: back that up, too"
+            )
+            return None
+        copy = self._scratch / "prefect.db"
+        copies.copy_file(home() / PREFECT, copy)
+        self._file(copy, f"home/{PREFECT}", like=home() / PREFECT)
+        return None
 
     def _ledgers(self) -> tuple[dict[str, str], set[Path]]:
         """Workshop → where its ledger is in the backup; and the files that are not taken as they are."""
@@ -235,7 +261,9 @@ def restore(file: Path) -> list[str]:
             home().rmdir()  # it is empty
         os.rename(draft / "home", home())
         try:
-            said = _put_ledgers_back(told, draft)
+            with _unremembered(draft):
+                _check_databases(told)
+                said = [*_put_ledgers_back(told, draft), *_put_prefect_back(told, draft)]
         except BaseException:
             shutil.rmtree(home())
             raise
@@ -273,6 +301,57 @@ def _unpacked(file: Path, into: Path) -> Manifest:
         if _digest(into / name) != digest:
             raise InputError(f"{file} is damaged: {name} is not what was put in")
     return told
+
+
+@contextmanager
+def _unremembered(draft: Path) -> Iterator[None]:
+    """What the home knows of its ledgers is aside while they are put back: it would take an empty one for lost."""
+    known, aside = home() / "ledgers", draft / "ledgers-known"
+    if known.exists():
+        known.rename(aside)
+    yield
+    if aside.exists():
+        shutil.rmtree(known, ignore_errors=True)
+        aside.rename(known)
+
+
+def _check_databases(told: Manifest) -> None:
+    """Raises InputError if what stands in PostgreSQL by now does not go with what would be put beside it."""
+    shared = credentials.shared()
+    if told.newest_state is None or shared is None:
+        return
+    from station import prefect_database
+
+    if not prefect_database.is_there(shared.database):
+        return
+    there = prefect_database.shown(shared.database)
+    if not prefect_database.holds(shared.database, told.newest_state):
+        raise InputError(
+            f"Prefect's database at {there} is older than the backup, or another one: empty it, and the backup's is "
+            "put there; or write the right one to credentials/database in the backup's home"
+        )
+    with kept.used():
+        for workshop, shop in _workshops():
+            url = shop.ledger.url.get_secret_value()
+            if workshop in told.ledgers and copies.is_empty(url):
+                raise InputError(
+                    f"Prefect's database at {there} is still there, and the ledger of workshop {workshop} would be put "
+                    "back beside it, as it was before: runs would have done what no ledger knows. Empty that database, "
+                    "too, and both are put back"
+                )
+
+
+def _put_prefect_back(told: Manifest, draft: Path) -> list[str]:
+    shared = credentials.shared()
+    if told.newest_state is None or shared is None:
+        return []
+    from station import prefect_database
+
+    there = prefect_database.shown(shared.database)
+    if prefect_database.is_there(shared.database):
+        return [f"Prefect's database at {there} goes as far as the backup's: it was left as it is"]
+    prefect_database.put_back(draft / DUMP, shared.database)
+    return [f"Prefect's database was put back to {there}. Redis may be empty: what was under way there is sent again"]
 
 
 def _put_ledgers_back(told: Manifest, draft: Path) -> list[str]:

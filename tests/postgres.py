@@ -25,9 +25,9 @@ def postgres_url() -> Iterator[str]:
         yield server.url
 
 
-def new_database(url: str) -> str:
-    """The URL of a new, empty database on the same server."""
+def new_database(url: str, like: str = "template1") -> str:
+    """The URL of a new database on the same server: an empty one, or a copy of that one."""
     name = f"t_{secrets.token_hex(8)}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {like}".encode())
     return f"{url.rpartition('/')[0]}/{name}"

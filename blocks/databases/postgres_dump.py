@@ -17,9 +17,9 @@ def pour(
     source: Server, target: Server, database: str, account: Account, timeout_s: float, programs: Path | None
 ) -> None:
     """Everything in the copy belongs to its own role. Raises DatabaseError with what the programs said."""
-    dump = [_program("pg_dump", programs), "--format=custom", "--compress=0", "--lock-wait-timeout=10s", *_LEAVE_OUT]
+    dump = [program("pg_dump", programs), "--format=custom", "--compress=0", "--lock-wait-timeout=10s", *_LEAVE_OUT]
     restore = [
-        _program("pg_restore", programs),
+        program("pg_restore", programs),
         "--exit-on-error",
         "--no-owner",
         "--no-privileges",
@@ -66,11 +66,11 @@ def pour(
             raise DatabaseError(f"the database could not be copied by pg_dump and pg_restore: {words.strip()[:1000]}")
 
 
-def _program(name: str, programs: Path | None) -> str:
+def program(name: str, programs: Path | None) -> str:
     """In that directory; without one, of the newest version there is: pg_dump refuses a server newer than itself."""
     if programs is not None:
         return str(programs / name)
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
-    if program := str(found[-1]) if found else shutil.which(name):
-        return program
+    if place := str(found[-1]) if found else shutil.which(name):
+        return place
     raise DatabaseError(f"{name} is missing: apt-get install postgresql-client, or say in `programs` where it is")

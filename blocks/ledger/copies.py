@@ -62,6 +62,14 @@ def put_back(file: Path, url: str) -> str:
     return f"the ledger was put back to {there}"
 
 
+def is_empty(url: str) -> bool:
+    """Whether no ledger stands there that has an entry. Raises LedgerError if its database does not answer."""
+    parsed = parse(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        return True
+    return _newest(url) is None
+
+
 def copy_file(source: Path, target: Path) -> None:
     """A SQLite file that is in use, as a new one of mode 600, by SQLite's own backup. For files that we alone write."""
     target.touch(mode=0o600, exist_ok=False)
