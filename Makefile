@@ -10,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 DEMO_HOME := $(or $(LOCKGATE_HOME),~/.lockgate)/demo
 
 .DELETE_ON_ERROR:
-.PHONY: demo up down test test-rest test-all chaos lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk install wheel clean
+.PHONY: demo up down test test-rest test-all chaos lint bench bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk bench-scale install wheel clean
 
 demo: install
 	@LOCKGATE_HOME="$(DEMO_HOME)" $(BIN)/lockgate demo $(if $(YES),--yes) $(if $(FORGE),--forge) $(if $(CLUSTER),--cluster)
@@ -43,9 +43,9 @@ lint: install
 	$(BIN)/lint-imports
 	$(BIN)/typos
 
-bench: bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk
+bench: bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk bench-scale
 
-bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk: install
+bench-overhead bench-gateway bench-sandbox bench-gates bench-ship bench-start bench-detect bench-network bench-desk bench-scale: install
 	$(BIN)/python bench/$(@:bench-%=%).py
 
 install: .venv/.installed

@@ -188,18 +188,12 @@ def conclude(client: SyncPrefectClient, now: datetime | None = None) -> list[str
     Safe to repeat; those of the last `LOOK_BACK` are looked at, each by itself.
     """
     since = (now or datetime.now(UTC)) - LOOK_BACK
-    wanted = FlowRunFilter.model_validate(
-        {
-            "state": {"name": {"any_": [Cancelled().name, Failed().name]}},
-            "tags": {"any_": ["lockgate"]},
-            "end_time": {"after_": since.isoformat()},
-        }
-    )
-    ended: list[FlowRun] = []
-    while page_ := client.read_flow_runs(flow_run_filter=wanted, limit=PAGE, offset=len(ended)):
-        ended += page_
-        if len(page_) < PAGE:
-            break
+    wanted = {
+        "state": {"name": {"any_": [Cancelled().name, Failed().name]}},
+        "tags": {"any_": ["lockgate"]},
+        "end_time": {"after_": since.isoformat()},
+    }
+    ended = _all(client, wanted)
     done = []
     for run in ended:
         try:
@@ -315,15 +309,7 @@ def are_all_among(client: SyncPrefectClient, here: Collection[str]) -> bool:
 
 def in_queue(client: SyncPrefectClient, *names: str) -> list[FlowRun]:
     """Runs in states of these names, the one first that has waited longest."""
-    wanted = FlowRunFilter.model_validate({"state": {"name": {"any_": list(names)}}})
-    found: list[FlowRun] = []
-    while page_ := client.read_flow_runs(
-        flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=PAGE, offset=len(found)
-    ):
-        found += page_
-        if len(page_) < PAGE:
-            break
-    return found
+    return _all(client, {"state": {"name": {"any_": list(names)}}}, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
 
 
 def take_free_slots(
@@ -336,10 +322,8 @@ def take_free_slots(
     done = []
     for deployment_id in {run.deployment_id for run in queue if run.deployment_id}:
         limit = client.read_deployment(deployment_id).global_concurrency_limit
-        taken = FlowRunFilter.model_validate(
-            {"deployment_id": {"any_": [str(deployment_id)]}, "state": {"type": {"any_": list(OCCUPYING)}}}
-        )
-        free = (limit.limit if limit else len(queue)) - len(client.read_flow_runs(flow_run_filter=taken, limit=200))
+        taken = {"deployment_id": {"any_": [str(deployment_id)]}, "state": {"type": {"any_": list(OCCUPYING)}}}
+        free = (limit.limit if limit else len(queue)) - len(_all(client, taken))
         waiting = sorted((run for run in queue if run.deployment_id == deployment_id), key=_age)
         for run in waiting[: max(0, free)]:
             if run.next_scheduled_start_time and run.next_scheduled_start_time > now + timedelta(seconds=1):
@@ -356,13 +340,22 @@ def _runs(
     client: SyncPrefectClient,
     *types: StateType,
     tags: Sequence[str] = ("lockgate", "lockgate-platform"),
-    limit: int = 200,
+    limit: int | None = None,
 ) -> list[FlowRun]:
-    """Runs in these states. What the platform does by itself comes again by its schedule, and stays crashed."""
-    wanted = FlowRunFilter.model_validate(
-        {"state": {"type": {"any_": [t.value for t in types]}}, "tags": {"any_": list(tags)}}
-    )
-    return client.read_flow_runs(flow_run_filter=wanted, limit=limit)
+    """Runs in these states; all of them without a limit. What the platform does by itself comes again by its schedule,
+    and stays crashed."""
+    return _all(client, {"state": {"type": {"any_": [t.value for t in types]}}, "tags": {"any_": list(tags)}}, limit)
+
+
+def _all(client: SyncPrefectClient, wanted: dict[str, Any], limit: int | None = None, **sort: Any) -> list[FlowRun]:
+    """Runs that a filter finds, of which the server gives `PAGE` at once."""
+    among, found = FlowRunFilter.model_validate(wanted), list[FlowRun]()
+    size = min(limit or PAGE, PAGE)
+    while page_ := client.read_flow_runs(flow_run_filter=among, limit=size, offset=len(found), **sort):
+        found += page_
+        if len(page_) < size or len(found) == limit:
+            break
+    return found
 
 
 def worker_of(run: FlowRun) -> str | None:

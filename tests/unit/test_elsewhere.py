@@ -23,8 +23,9 @@ class Server:
     def __init__(self, *runs: Any) -> None:
         self.runs, self.set = runs, list[str]()
 
-    def read_flow_runs(self, flow_run_filter: Any, **_: Any) -> list[Any]:
-        return [run for run in self.runs if run.state.type in flow_run_filter.state.type.any_]
+    def read_flow_runs(self, flow_run_filter: Any, limit: int, offset: int = 0) -> list[Any]:
+        found = [run for run in self.runs if run.state.type in flow_run_filter.state.type.any_]
+        return found[offset : offset + min(limit, 200)]
 
     def set_flow_run_state(self, run: Any, state: State, force: bool) -> Any:
         self.set.append(str(state.name))
@@ -237,3 +238,11 @@ def test_a_release_that_lives_elsewhere_is_neither_proven_nor_broken_here(
     signed, live = verify._release(shop, "run", outcome)
     assert signed.proof == "signed" and (live.elsewhere, live.problem) == (place, None)
     assert f"live on {place}, where `lockgate verify run` does it" in live.proof
+
+
+def test_all_runs_are_looked_after_however_many_are_under_way(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resume, "has_process", lambda run: False)
+    gone = [a_run(StateType.RUNNING, "here") for _ in range(450)]
+    server = Server(*gone)
+    assert len(resume_crashed(server, ledgers=lambda _: ledger)) == len(gone)  # type: ignore[arg-type]
+    assert {run.state.type for run in gone} == {StateType.CRASHED} and resume.has_open_runs(server)  # type: ignore[arg-type]
