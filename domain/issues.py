@@ -200,16 +200,17 @@ def read_issue(
     reasons = [f"the heading {name} stands twice: which one counts?" for name in twice]
     fields: dict[str, Any] = {"title": " ".join(text.title.split())}
     asked = sections.get("acceptance")
-    files, tests, words, wrong = _acceptance(asked if asked is not None else [], is_named=True)
-    rest = sections["goal"]
+    done = _acceptance(asked if asked is not None else [], is_named=True)
+    rest, words = sections["goal"], done.rest
     if asked is None:
-        files, _, rest, wrong = _acceptance(rest, is_named=False)
-    reasons += wrong
+        done = _acceptance(rest, is_named=False)
+        rest, words = done.rest, []
+    reasons += done.wrong
     goal = _text(rest)
     if told := _text(words):
         goal = f"{goal}\n\nDone when:\n\n{told}".strip()
     fields["goal"] = goal or fields["title"]
-    fields["acceptance"] = {"files": files, "tests": tests}
+    fields["acceptance"] = {"files": done.files, "tests": done.tests, "command": done.command}
     paths, wrong = _globs(sections.get("scope", []))
     most, said = intake.max_changed_lines, _text(sections.get("changed lines", []))
     if said and not re.fullmatch(r"[0-9]{1,6}", said):
@@ -403,13 +404,25 @@ _BULLET = re.compile(r"^\s*(?:[-*+]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s+)?")
 _NAME = re.compile(r"[\w.-]{1,60}")
 
 
-def _acceptance(
-    lines: list[_Line], *, is_named: bool
-) -> tuple[list[dict[str, str]], list[str], list[_Line], list[str]]:
-    """(files, test ids, what is neither, what is wrong). `is_named`: it stands under its own heading.
+_SHELLS = ("sh", "bash", "shell", "console")
+
+
+class _Done(NamedTuple):
+    """How it will be known that it is done; what says nothing of that; and what is wrong."""
+
+    files: list[dict[str, str]]
+    tests: list[str]
+    command: str | None
+    rest: list[_Line]
+    wrong: list[str]
+
+
+def _acceptance(lines: list[_Line], *, is_named: bool) -> _Done:
+    """`is_named`: it stands under its own heading, where ids of tests and a command are read, too.
 
     A file is merged as it stands here, so its name must be a test's: nobody's product comes in by an issue's text.
     """
+    commands: list[str] = []
     files: list[dict[str, str]] = []
     tests: list[str] = []
     rest: list[_Line] = []
@@ -425,10 +438,13 @@ def _acceptance(
             continue
         content = [line.text for line in block[1:]]
         path = _path_in(block[0].info) or (_path_of(content[0]) if content else None)
-        if path is None and is_named and any(line.strip() for line in content):
+        said = [line.strip() for line in content if line.strip()]
+        if path is None and is_named and block[0].info in _SHELLS and said:
+            commands += [line.removeprefix("$ ") for line in said]
+        elif path is None and is_named and any(line.strip() for line in content):
             wrong.append(
                 "a code block under Acceptance names no file: write its path into the first line, as in "
-                "`# tests/acceptance/test_search.py`"
+                "`# tests/acceptance/test_search.py`; or mark it as `sh` if it is a command"
             )
         elif path is None or not (is_named or _TEST_PATH.search(path)):
             rest += block
@@ -438,7 +454,9 @@ def _acceptance(
             files.append({"path": path, "content": "\n".join(content).rstrip("\n") + "\n"})
     names = [file["path"] for file in files]
     wrong += [f"the file {name} is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
-    return files, tests, rest, wrong
+    if len(commands) > 1:
+        wrong.append("Acceptance has more than one command: put them into one, or into a test")
+    return _Done(files, tests, commands[0] if commands else None, rest, wrong)
 
 
 def _blocks(lines: list[_Line]) -> Iterator[list[_Line]]:

@@ -15,7 +15,7 @@ FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 HOW = (
     "A brief says what should be true afterwards, and has tests that fail today and pass then: under a heading "
     "`### Acceptance` a code block whose first line is the file's path, such as `# tests/acceptance/test_search.py`, "
-    "or ids of tests, one a line."
+    "ids of tests, one a line, or a code block of the language `sh` with a command that fails today."
 )
 
 
@@ -35,6 +35,8 @@ def comment_of(
     if decided.brief:
         files = [f"- {inert(file.path)}" for file in decided.brief.acceptance.files]
         tests = [f"- {inert(test)}" for test in decided.brief.acceptance.tests]
+        command = decided.brief.acceptance.command
+        tests += [f"- the command {inert(command)}"] if command else []
         tests += [] if files or tests else ["- its own new tests"]
         text = "\n\n".join((fence(decided.brief.goal, "text"), "Accepted by", "\n".join([*files, *tests])))
         parts.append(f"<details><summary>What counts: the text as it was then</summary>\n\n{text}\n\n</details>")

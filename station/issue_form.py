@@ -31,7 +31,8 @@ body:
       label: Acceptance
       description: >-
         Tests that fail today and pass then. A code block whose first line is the path of a test file to add, in a
-        comment; or ids of tests, one a line, such as `tests/test_search.py::test_empty_query`.
+        comment; ids of tests, one a line, such as `tests/test_search.py::test_empty_query`;
+        or a code block of the language `sh` with a command that fails today.
       value: |
         ```python
         # tests/acceptance/test_NAME.py

@@ -76,6 +76,17 @@ def test_a_test_in_a_code_block_names_its_file(info: str, first: str, path: str)
         assert "def test_it" not in found.goal
 
 
+@pytest.mark.parametrize("text", ["make search-check", "$ make search-check\n\n"])
+def test_a_command_is_an_acceptance_under_its_own_heading_alone(text: str) -> None:
+    found = brief(filled(acceptance=f"It is done when\n\n```sh\n{text}\n```"))
+    assert (found.acceptance.command, found.acceptance.files, found.acceptance.tests) == ("make search-check", (), ())
+    assert "make" not in found.goal
+    shown = "`/x` fails:\n\n```sh\nmake search-check\n```\n\n```python\n# tests/test_a.py\ndef test_a(): ...\n```"
+    assert brief(shown).acceptance.command is None
+    two = read(filled(acceptance="```sh\nmake a\nmake b\n```"))
+    assert two.brief is None and "more than one command" in two.reasons[0]
+
+
 def test_code_that_is_shown_is_no_acceptance() -> None:
     body = "It fails for `x`:\n\n```python app/search.py\ndef search(): ...\n```\n\n```\n# no path\n```\n"
     assert any("nothing says how we will know" in why for why in read(body).reasons)
