@@ -33,7 +33,11 @@ FACTS = frozenset(
         "os.getppid", "os.getlogin", "os.uname", "platform.node", "platform.uname", "socket.gethostname",
         "socket.getfqdn", "getpass.getuser", "uuid.getnode", "sys.stdout.__class__", "sys.stderr.__class__",
         "warnings.filters", "logging.root.handlers", "threading.enumerate", "threading.main_thread", "sys.flags",
-        "sys.warnoptions", "warnings.showwarning", "__debug__",
+        "sys.warnoptions", "warnings.showwarning", "__debug__", "sys.__stdin__", "sys.__stdout__", "sys.__stderr__",
+        "sys.__excepthook__",
+        "sys.getallocatedblocks", "sys.getrecursionlimit", "faulthandler.is_enabled", "linecache.cache",
+        "threading.active_count", "atexit._ncallbacks", "os.ttyname", "traceback.extract_stack",
+        "traceback.format_stack",
     )
 )  # fmt: skip
 """What a test run has otherwise than a customer's process, or one machine otherwise than another."""

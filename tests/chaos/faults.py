@@ -15,7 +15,7 @@ from blocks.host import processes
 from blocks.targets.releases import Place
 from tests.chaos.world import ENVIRONMENTS, World
 
-PARTS = ("server", "worker", "zygote", "gateway", "supervisor")
+PARTS = ("server", "worker", "zygote", "gateway", "door", "supervisor")
 Fault = Callable[[World, random.Random], str | None]
 """None: there was nothing that it could be done to."""
 
@@ -68,7 +68,7 @@ def stop_part(world: World, dice: random.Random) -> str | None:
 
 def hang_part(world: World, dice: random.Random) -> str | None:
     """SIGSTOP of a process that never goes on by itself: its keeper has to see it. What comes next does not wait."""
-    name = dice.choice(("gateway", "zygote"))
+    name = dice.choice(("gateway", "zygote", "door", "worker", "server"))
     return f"stopped the {name} for good" if _signal(_part(world, name), signal.SIGSTOP) else None
 
 

@@ -1,15 +1,12 @@
 """What must hold whatever happened, looked at from outside: git, the ledger's rows, the public addresses, the pager."""
 
 import json
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from blocks.host.alive import started
 from domain.task import End
-from tests.chaos.world import LONGEST_SILENCE_S, PROJECT, Task, World
+from tests.chaos.world import LONGEST_SILENCE_S, Task, World
 from tests.e2e.briefs import git
 
 WORDS = {str(end) for end in End}
@@ -67,10 +64,7 @@ def _as_it_should(task: Task, end: str, commits: int, reverts: int) -> Iterator[
 def _rows(world: World) -> Iterator[str]:
     """The record is whole, as the product itself sees it. That an entry is there once, its key demands."""
     for task in world.tasks[:: max(1, len(world.tasks) // CHECKED)]:
-        done = subprocess.run(
-            [Path(sys.executable).with_name("lockgate"), "verify", task.run_id],
-            env=world.station.env, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        done = world.station.lockgate("verify", task.run_id)  # with its imports done, which take long here
         if done.returncode:
             yield f"lockgate verify {task.name}: {done.stdout[-500:]}{done.stderr[-500:]}"
 
