@@ -4,6 +4,7 @@ An issue's text is data, whoever wrote it. It names neither the repository nor t
 person has set that up (`IssueIntake`).
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -19,7 +20,9 @@ from domain.text import one_line
 from domain.value import Value
 
 COMMAND = "/lockgate run"
-"""A comment that is this, alone on its first line, starts a run as the label does."""
+"""A comment that is this, alone on its first line, starts a run as the label does. The version of a text may stand
+behind it: then it is that text that is asked for, and no other."""
+_COMMAND = re.compile(rf"{COMMAND}(?:[^\S\n]+([0-9a-f]{{40}}))?", re.IGNORECASE)
 LONGEST = 65_536
 """Characters of a body at GitHub."""
 MOST_ATTEMPTS = 20
@@ -40,6 +43,7 @@ class IssueIntake(Value):
     budget: Budget = Field(Budget(), description="What each run may use")
     max_changed_lines: int = Field(400, ge=1, description="The most that an issue may ask for, and the default")
     closes: bool = Field(False, description="The merge of the pull request closes the issue")
+    assigned: bool = Field(True, description="Assigning an issue to the platform's own user starts a run, too")
     pull_requests: bool = Field(True, description="The label or command at a pull request has it judged as it is")
     may_change_tests: tuple[Glob, ...] = Field(
         (), max_length=200, description="Globs of existing tests that a pull request may alter; a person sees each"
@@ -64,17 +68,24 @@ class IssueText(Value):
 
     title: str
     body: str
-    edited_at: datetime | None = Field(None, description="Of the body; None: never")
+    edited_at: datetime | None = Field(None, description="Of the body; None: never, or an event tells it")
+    is_edit_told: bool = Field(True, description="The forge says when a text was edited")
+
+    @property
+    def version(self) -> str:
+        """What a command names where nobody could say otherwise which text it means."""
+        return hashlib.sha256(f"{self.title}\0{self.body}".encode()).hexdigest()[:40]
 
 
 class IssueEvent(Value):
     """Something that happened to an issue. `id` grows."""
 
     id: int
-    kind: str = Field(description="labeled, unlabeled, renamed, closed and others")
+    kind: str = Field(description="labeled, unlabeled, assigned, unassigned, renamed, edited, closed and others")
     by: Person | None = Field(description="None: a user who is gone")
     at: datetime
     label: str = ""
+    assignee: str = Field("", description="The login of who was assigned, or is not any more")
     is_by_app: bool = Field(False, description="Done by an app in somebody's name")
 
 
@@ -88,25 +99,42 @@ class IssueComment(Value):
     at: datetime
     updated_at: datetime
     is_by_app: bool = False
+    is_pull: bool = Field(False, description="At a pull request, where the forge says so")
 
     @property
     def is_command(self) -> bool:
         """Whether it asks for a run. One that was edited does not: nobody knows who made it what it is."""
-        return self.updated_at == self.at and self.text.strip().partition("\n")[0].strip().casefold() == COMMAND
+        return self.updated_at == self.at and self._said is not None
+
+    @property
+    def version(self) -> str:
+        """Of the text that it asks for; empty: it names none."""
+        return (self._said[1] or "").lower() if self._said else ""
+
+    @property
+    def _said(self) -> re.Match[str] | None:
+        return _COMMAND.fullmatch(self.text.strip().partition("\n")[0].strip())
 
 
 class Trigger(Value):
-    """What asks for a run: a label that was put on, or a command in a comment."""
+    """What asks for a run: a label that was put on, an assignment to us, or a command in a comment."""
 
-    key: str = Field(description="label-ID of the event, or comment-ID: one run each, whoever looks")
+    key: str = Field(description="label-ID or assigned-ID of the event, or comment-ID: one run each, whoever looks")
     id: int
     by: Person
     at: datetime
     is_by_app: bool = False
+    version: str = Field(
+        "", description="Of the text that is asked for; empty: the one that stood there at that moment"
+    )
 
     @property
-    def is_label(self) -> bool:
-        return self.key.startswith("label-")
+    def is_comment(self) -> bool:
+        return self.key.startswith("comment-")
+
+    @property
+    def is_assignment(self) -> bool:
+        return self.key.startswith("assigned-")
 
 
 class Answer(StrEnum):
@@ -126,9 +154,11 @@ class Decided(Value):
     workshop: str
     number: int
     url: str
+    is_pull: bool = False
     brief: Brief | None = Field(None, description="What is worked on, where it is a run")
     reasons: tuple[str, ...] = Field((), description="Why it is none")
     hidden: tuple[str, ...] = ()
+    shown: str = Field("", description="The whole text, where people have to say that they mean it")
 
 
 class IssueRun(Value):
@@ -142,8 +172,8 @@ class IssueTold(Value):
 
 
 class IssueMark(Value):
-    """Up to where the issues of a repository were looked through. The first one is when that was switched on; one
-    of its own says so of pull requests."""
+    """Up to where the issues of a repository were looked through. The first one is when that was switched on; ones
+    of their own say so of pull requests and of assignments."""
 
     at: datetime
 
@@ -156,6 +186,7 @@ class AskedFor(Value):
     url: str
     by: Person
     closes: bool = Field(False, description="The merge closes it")
+    name: str = Field("", description="How it is written there, as !5; empty: # and the number")
 
 
 def of_pull(brief: Brief, number: int, may_change_tests: tuple[str, ...]) -> Brief:

@@ -27,11 +27,13 @@ def comment_of(
     links = _links(run_id, entries, desk_url)
     parts += [" · ".join(links)] if links else []
     trigger = decided.trigger
-    asked = "the label" if trigger.is_label else "a comment"
+    asked = "a comment" if trigger.is_comment else "an assignment" if trigger.is_assignment else "the label"
     parts.append(f"Asked for by {inert(trigger.by.login)} with {asked}, {trigger.at:%Y-%m-%d %H:%M:%S} UTC.")
     if decided.hidden:
         shown = "\n".join(f"- {inert(one)}" for one in decided.hidden)
         parts.append(f"Left out, for no reader of this page sees it:\n\n{shown}")
+    if decided.shown:
+        parts.append(f"What is asked for:\n\n{fence(decided.shown, 'text')}")
     if decided.brief:
         files = [f"- {inert(file.path)}" for file in decided.brief.acceptance.files]
         tests = [f"- {inert(test)}" for test in decided.brief.acceptance.tests]

@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TypeVar
 from uuid import UUID
 
@@ -34,13 +35,14 @@ from domain.issues import (
     IssueIntake,
     IssueMark,
     IssueRun,
+    IssueText,
     IssueTold,
     ReadIssue,
     Trigger,
     read_issue,
 )
 from domain.policy.brief_lint import lint_brief
-from domain.policy.issue_triggers import is_a_person, triggers, why_changed, why_stopped
+from domain.policy.issue_triggers import is_a_person, triggers, why_changed, why_stopped, why_unsure
 from domain.policy.reviewers import canonical_name
 from domain.ports import IssueForge
 from domain.records import ASKED_FOR, CANCELLED, ISSUE_MARK, ISSUE_RUN, ISSUE_TOLD, ISSUE_TRIGGER, NOT_CANCELLED
@@ -52,6 +54,11 @@ OVERLAP = timedelta(minutes=2)
 """So much of what was seen is asked for again: a forge's list may be late by seconds."""
 SETTLED = timedelta(seconds=2)
 MARKER = "lockgate:issue"
+MOST_SHOWN = 50_000
+TOO_LONG = (
+    f"it is not known which text is meant, and this one is too long to be shown here ({MOST_SHOWN:,} characters at "
+    "most): somebody who may write here opens an issue with it"
+)
 T = TypeVar("T")
 log = logging.getLogger("lockgate")
 
@@ -60,13 +67,19 @@ class Place:
     """What we remember of one repository between two rounds. All of it is found again without it."""
 
     def __init__(
-        self, host: IssueForge, number: int, started: datetime, pulls_since: datetime, since: datetime
+        self,
+        host: IssueForge,
+        number: int,
+        started: datetime,
+        pulls_since: datetime,
+        assigned_since: datetime | None,
+        since: datetime,
     ) -> None:
         self.host, self.id, self.started, self.since = host, number, started, since
-        self.pulls_since = pulls_since
-        self.done: dict[int, object] = {}
+        self.pulls_since, self.assigned_since = pulls_since, assigned_since
+        self.done: dict[str, object] = {}
         """Issue → what it was like when all of its triggers were decided."""
-        self.told: dict[int, str] = {}
+        self.told: dict[str, str] = {}
 
 
 class IssueWatch:
@@ -110,8 +123,6 @@ class IssueWatch:
         host = shop.forge.hosted(intake.repository)
         if host is None:
             raise InputError("no block of a hosted forge is for it: name one under `hosts` of the workshop's forge")
-        if not isinstance(host, IssueForge):
-            raise InputError(f"issues at {host.host} become no runs yet: only those of GitHub do")
         place = self._places.get((name, intake)) or _place(shop, host, intake)
         self._places[(name, intake)], place.host = place, host
 
@@ -135,7 +146,8 @@ def _place(shop: Workshop, host: IssueForge, intake: IssueIntake) -> Place:
     key = f"issues/{host.host}/{number}/{intake.label.casefold()}"
     marks = _marks(shop, host, intake, key)
     pulls = _marks(shop, host, intake, f"{key}/pulls") if intake.pull_requests else marks
-    return Place(host, number, marks[0], pulls[0], max(marks) - OVERLAP)
+    assigned = _marks(shop, host, intake, f"{key}/assigned")[0] if intake.assigned else None
+    return Place(host, number, marks[0], pulls[0], assigned, max(marks) - OVERLAP)
 
 
 def _marks(shop: Workshop, host: IssueForge, intake: IssueIntake, key: str) -> list[datetime]:
@@ -189,39 +201,51 @@ class _Work:
         self.at = intake.repository
         self.key = f"issues/{place.host.host}/{place.id}"
 
-    def _of(self, number: int) -> str:
+    def _of(self, name: str) -> str:
         """Where an issue's triggers are on the ledger: the same, whatever its repository is called by now."""
-        return f"{self.key}/{number}"
+        return f"{self.key}/{name}"
+
+    @cached_property
+    def me(self) -> str:
+        return self.host.me(self.at)
+
+    def _name(self, one: Issue | IssueComment | Decided) -> str:
+        return self.host.name_of(one.number, is_pull=one.is_pull)
 
     # ── what is asked for ──
 
     def decide_new(self) -> None:
         """Every trigger that nobody has decided yet. All that changed is read before anything is."""
         place = self.place
-        found = {one.number: one for one in self.host.issues(self.at, self.intake.label, place.since)}
+        listed = [*self.host.issues(self.at, self.intake.label, place.since)]
+        if self.intake.assigned:
+            listed += self.host.assigned(self.at, self.me, place.since)
+        found = {self._name(one): one for one in listed}
         comments = self.host.issue_comments(self.at, place.since)
-        commands: dict[int, list[IssueComment]] = defaultdict(list)
+        commands: dict[str, list[IssueComment]] = defaultdict(list)
         for comment in comments:
             if comment.is_command:
-                commands[comment.number].append(comment)
-        for number in commands.keys() - found.keys():
-            if issue := self.host.issue(self.at, number):
-                found[number] = issue
+                commands[self._name(comment)].append(comment)
+        for name in commands.keys() - found.keys():
+            first = commands[name][0]
+            if issue := self.host.issue(self.at, first.number, is_pull=first.is_pull):
+                found[name] = issue
         times = [one.updated_at for one in found.values()] + [one.updated_at for one in comments]
         newest = max(times, default=place.since)
-        waiting: list[int] = []
+        waiting: list[str] = []
 
         def decide(issue: Issue) -> None:
-            seen = (issue.updated_at, tuple(one.id for one in commands[issue.number]))
+            name = self._name(issue)
+            seen = (issue.updated_at, tuple(one.id for one in commands[name]))
             is_settled = issue.updated_at < newest - SETTLED  # the clock counts seconds: more may come in the same one
-            if not issue.is_open or (is_settled and place.done.get(issue.number) == seen):
+            if not issue.is_open or (is_settled and place.done.get(name) == seen):
                 return
-            if self._decide(issue, commands[issue.number]):
-                place.done[issue.number] = seen
+            if self._decide(issue, commands[name]):
+                place.done[name] = seen
             else:
-                waiting.append(issue.number)
+                waiting.append(name)
 
-        _each((found[number] for number in sorted(found)), decide)
+        _each(sorted(found.values(), key=lambda one: (one.is_pull, one.number)), decide)
         if len(place.done) > 10_000:
             place.done.clear()
         if not waiting:
@@ -242,21 +266,21 @@ class _Work:
         self.go_on()
         if issue.is_pull and not self._takes(issue):
             return True
-        events = self.host.issue_events(self.at, issue.number)
+        events = self.host.issue_events(self.at, issue.number, is_pull=issue.is_pull)
         since = self.place.pulls_since if issue.is_pull else self.place.started
-        asked = triggers(events, commands, self.intake.label, since)
-        decided = self.shop.ledger.entries(run_id=self._of(issue.number), kind=ISSUE_TRIGGER.kind)
+        asked = triggers(events, commands, self.intake.label, since, self.me, self.place.assigned_since)
+        decided = self.shop.ledger.entries(run_id=self._of(self._name(issue)), kind=ISSUE_TRIGGER.kind)
         known = {entry.key for entry in decided}
         fresh = [one for one in asked if one.key not in known]
         allowed = [one for one in fresh if self._may_ask(one)]
         for one in fresh:
-            if one.is_label and one not in allowed:
+            if not one.is_comment and one not in allowed:
                 self._record(issue, one, Answer.NOBODY)
         if not allowed:
             return True
         newest = allowed[-1]
-        if any(decided.number == issue.number for decided, run in self.open_ones() if decided.answer is Answer.RUN):
-            if newest.is_label:
+        if self._is_under_way(issue):
+            if not newest.is_comment:
                 return False  # the label was off meanwhile, so the run before is being cancelled: then this one
             for one in allowed:
                 self._record(issue, one, Answer.OVERTAKEN)
@@ -264,26 +288,41 @@ class _Work:
         for one in allowed[:-1]:
             self._record(issue, one, Answer.OVERTAKEN)
         text = self.host.issue_text(self.at, issue.number, is_pull=issue.is_pull)
-        if why := why_changed(newest, text, self.host.issue_events(self.at, issue.number)):
+        shown = ""
+        if why := why_changed(newest, text, self.host.issue_events(self.at, issue.number, is_pull=issue.is_pull)):
             read = ReadIssue(None, (why,), ())
         else:
             read = read_issue(text, self.intake, self.name, self._lint, issue.number if issue.is_pull else None)
-        self._record(issue, newest, Answer.RUN if read.brief else Answer.REFUSED, read)
+        if read.brief and (why := why_unsure(newest, text, is_by_writers=self._is_by_writers(issue, text))):
+            shown = f"{text.title}\n\n{text.body}"
+            read = ReadIssue(None, (why if len(shown) <= MOST_SHOWN else TOO_LONG,), ())
+        self._record(issue, newest, Answer.RUN if read.brief else Answer.REFUSED, read, shown[:MOST_SHOWN])
         return True
+
+    def _is_under_way(self, issue: Issue) -> bool:
+        return any(
+            self._name(decided) == self._name(issue) for decided, _ in self.open_ones() if decided.answer is Answer.RUN
+        )
+
+    def _is_by_writers(self, issue: Issue, text: IssueText) -> bool:
+        """Whether all who may edit it may also ask for a run: its author, and everybody else who may write."""
+        return text.is_edit_told or (issue.by is not None and self.host.may_write(self.at, issue.by))
 
     def _takes(self, pull: Issue) -> bool:
         """Whether a label or command at this pull request can ask for anything. Our own are judged anyway."""
-        is_ours = pull.by is not None and canonical_name(pull.by.login) == canonical_name(self.host.me(self.at))
+        is_ours = pull.by is not None and canonical_name(pull.by.login) == canonical_name(self.me)
         return self.intake.pull_requests and not is_ours
 
     def _may_ask(self, one: Trigger) -> bool:
         """Asked at this moment, by the user's id."""
-        return is_a_person(one, self.host.me(self.at)) and self.host.may_write(self.at, one.by)
+        return is_a_person(one, self.me) and self.host.may_write(self.at, one.by)
 
     def _lint(self, brief: Brief) -> tuple[str, ...]:
         return (*lint_brief(brief, environments=self.shop.targets), *self.usable(brief))
 
-    def _record(self, issue: Issue, one: Trigger, answer: Answer, read: ReadIssue | None = None) -> None:
+    def _record(
+        self, issue: Issue, one: Trigger, answer: Answer, read: ReadIssue | None = None, shown: str = ""
+    ) -> None:
         brief, reasons, hidden = read or ReadIssue(None, (), ())
         decided = Decided(
             trigger=one,
@@ -291,11 +330,13 @@ class _Work:
             workshop=self.name,
             number=issue.number,
             url=issue.url,
+            is_pull=issue.is_pull,
             brief=brief,
             reasons=reasons,
             hidden=hidden,
+            shown=shown,
         )
-        self.shop.ledger.record(self._of(issue.number), *ISSUE_TRIGGER.at(one.key), decided)
+        self.shop.ledger.record(self._of(self._name(issue)), *ISSUE_TRIGGER.at(one.key), decided)
 
     # ── what is under way ──
 
@@ -314,21 +355,23 @@ class _Work:
         self.go_on()
         if decided.brief is None:
             raise RuntimeError("what was refused starts nothing")
-        key = f"issue-{self.place.id}-{decided.number}-{decided.trigger.key}"
+        key = f"issue-{self.place.id}-{self._name(decided)}-{decided.trigger.key}"
         deployment = client.read_deployment_by_name("agent-task/agent-task")
         made = client.create_flow_run_from_deployment(
             deployment.id, parameters={"brief": decided.brief.model_dump(mode="json")}, idempotency_key=key
         )
+        name = self._name(decided)
         asked = AskedFor(
             repository=self.at,
             number=decided.number,
             url=decided.url,
             by=decided.trigger.by,
             closes=self.intake.closes and decided.brief.pull is None,
+            name="" if name == str(decided.number) else name,
         )
         run = str(made.id)
         self.shop.ledger.record(run, *ASKED_FOR.at(), asked)
-        self.shop.ledger.record(self._of(decided.number), *ISSUE_RUN.at(decided.trigger.key), IssueRun(run_id=run))
+        self.shop.ledger.record(self._of(name), *ISSUE_RUN.at(decided.trigger.key), IssueRun(run_id=run))
         return run
 
     def follow(self, client: SyncPrefectClient) -> None:
@@ -341,22 +384,23 @@ class _Work:
         self.go_on()
         entries = self.shop.ledger.entries(run_id=run_id) if run_id else ()
         is_over = run is None or run.state is None or run.state.type.value in FINAL
-        issue = self.host.issue(self.at, decided.number)
+        name = self._name(decided)
+        issue = self.host.issue(self.at, decided.number, is_pull=decided.is_pull)
         if run and not is_over and not any(one.kind == "merged" and one.body["commit"] for one in entries):
             self._cancel(client, run, decided, issue)
         if issue is not None:
             text = comment_of(decided, run_id, run, entries, self.host.desk_url)
-            if self.place.told.get(decided.number) != text:
-                self.host.comment(self.at, decided.number, MARKER, text)
-                self.place.told[decided.number] = text
+            if self.place.told.get(name) != text:
+                self.host.comment(self.at, decided.number, MARKER, text, is_issue=not decided.is_pull)
+                self.place.told[name] = text
         if is_over and (run_id or decided.answer is Answer.REFUSED):
-            self.shop.ledger.record(self._of(decided.number), *ISSUE_TOLD.at(decided.trigger.key), IssueTold())
+            self.shop.ledger.record(self._of(name), *ISSUE_TOLD.at(decided.trigger.key), IssueTold())
 
     def _cancel(self, client: SyncPrefectClient, run: FlowRun, decided: Decided, issue: Issue | None) -> None:
         """Before it costs more. What merges or releases in this moment is not stopped half-way."""
-        events = self.host.issue_events(self.at, decided.number) if issue else ()
+        events = self.host.issue_events(self.at, decided.number, is_pull=decided.is_pull) if issue else ()
         is_wanted = issue is not None and (issue.is_open or issue.is_merged)  # a run knows what is merged without it
-        why = why_stopped(decided.trigger, events, self.intake.label, is_open=is_wanted)
+        why = why_stopped(decided.trigger, events, self.intake.label, is_open=is_wanted, me=self.me)
         run_id, url = str(run.id), self.shop.ledger.url.get_secret_value()
         if why is None or held_by(url, run_id) or (run.state and run.state.type.value == "CANCELLING"):
             return

@@ -250,7 +250,7 @@ def _how_to_answer(attempt: Attempt) -> str:
 def asked_for(shop: Workshop, run: str) -> str:
     """Which issue asked for it; empty: none did. The word that closes it at the merge is there if policy says so."""
     asked = shop.ledger.find(run, *ASKED_FOR.at(), AskedFor)
-    return "" if asked is None else f"{'Closes' if asked.closes else 'Asked for at'} #{asked.number}"
+    return "" if asked is None else f"{'Closes' if asked.closes else 'Asked for at'} {asked.name or f'#{asked.number}'}"
 
 
 def _table(evidence: Evidence) -> str:

@@ -7,6 +7,7 @@ and there are no deployments, so a release is told by a commit status.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Self
 from urllib.parse import quote, urlsplit
@@ -17,6 +18,7 @@ from blocks.forges import hosted
 from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, bounded, changed, short, without_merge
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError
+from domain.issues import Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import (
     DeploymentState,
     MergeAnswer,
@@ -174,16 +176,9 @@ class Forgejo(HostedBlock):
             told = {"context": status.context, "state": status.state.value, "description": short(status.sentence)}
             self._send(repository, "POST", where, told)
 
-    def _comments(self, repository: str, number: int) -> Iterator[Said]:
-        for one in self._get(repository, f"{self._at(repository)}/issues/{number}/comments"):  # all, without pages
+    def _comments(self, repository: str, at: str) -> Iterator[Said]:
+        for one in self._get(repository, f"{at}/comments"):  # all, without pages
             yield Said(one["id"], str((one.get("user") or {}).get("login", "")), str(one["body"] or ""))
-
-    def _write_comment(self, repository: str, number: int, known: int | None, text: str) -> None:
-        where = f"{self._at(repository)}/issues"
-        if known is None:
-            self._send(repository, "POST", f"{where}/{number}/comments", {"body": text})
-        else:
-            self._send(repository, "PATCH", f"{where}/comments/{known}", {"body": text})
 
     # ── what people say ──
 
@@ -242,6 +237,80 @@ class Forgejo(HostedBlock):
         login, number = str(user["login"]), int(user["id"])
         is_bot = number < 1 or login.casefold() in {name.casefold() for name in self.bots}
         return Person(login=login, id=number, is_bot=is_bot)
+
+    # ── issues ──
+
+    def issues(self, repository: str, label: str, since: datetime) -> tuple[Issue, ...]:
+        """Open issues and pull requests with this label that changed since then. A label that the repository has not is
+        no filter there, so each is looked at."""
+        found = self._open(repository, f"labels={quote(label, safe='')}", since)
+        return tuple(one for one in found if label.casefold() in {name.casefold() for name in one.labels})
+
+    def assigned(self, repository: str, login: str, since: datetime) -> tuple[Issue, ...]:
+        """The same of those that are assigned to this user."""
+        return self._open(repository, f"assigned_by={quote(login, safe='')}", since)
+
+    def _open(self, repository: str, query: str, since: datetime) -> tuple[Issue, ...]:
+        """Gitea knows no `sort` there, and ignores it."""
+        ordered = f"{query}&state=open&sort=leastupdate"
+        found = self._since(repository, f"{self._at(repository)}/issues", ordered, since)
+        return tuple(self._issue(one) for one in found)
+
+    def issue(self, repository: str, number: int, *, is_pull: bool = False) -> Issue | None:
+        """As it stands now, a pull request as well; None: it was deleted."""
+        try:
+            return self._issue(self._get(repository, f"{self._at(repository)}/issues/{number}"))
+        except Missing:
+            self._shown(repository)  # it is not the whole repository that is gone
+            return None
+
+    def _issue(self, one: Mapping[str, Any]) -> Issue:
+        pull = one.get("pull_request")
+        return Issue(
+            number=one["number"],
+            url=one["html_url"],
+            is_open=one["state"] == "open",
+            labels=tuple(label["name"] for label in one.get("labels") or ()),
+            updated_at=one["updated_at"],
+            by=self._person(one["user"]) if one.get("user") else None,
+            is_pull=pull is not None,
+            is_merged=bool((pull or {}).get("merged")),
+        )
+
+    def issue_text(self, repository: str, number: int, *, is_pull: bool = False) -> IssueText:
+        """Title and body now. When the body was edited is told nowhere."""
+        one = self._get(repository, f"{self._at(repository)}/issues/{number}")
+        return IssueText(title=one["title"], body=one.get("body") or "", is_edit_told=False)
+
+    def issue_events(self, repository: str, number: int, *, is_pull: bool = False) -> tuple[IssueEvent, ...]:
+        """What happened to it, the oldest first, by its timeline. It does not tell that the body was edited."""
+        told = self._all(repository, f"{self._at(repository)}/issues/{number}/timeline")
+        return tuple(
+            IssueEvent(
+                id=one["id"],
+                kind=_kind(one),
+                by=self._person(one["user"]) if one.get("user") else None,
+                at=one["created_at"],
+                label=(one.get("label") or {}).get("name", ""),
+                assignee=(one.get("assignee") or {}).get("login", ""),
+            )
+            for one in sorted(filter(None, told), key=lambda one: int(one["id"]))
+        )
+
+    def issue_comments(self, repository: str, since: datetime) -> tuple[IssueComment, ...]:
+        """Comments that were written or edited since then, at issues and pull requests."""
+        found = self._since(repository, f"{self._at(repository)}/issues/comments", "", since)
+        return tuple(
+            IssueComment(
+                id=one["id"],
+                number=int((one.get("issue_url") or one["pull_request_url"]).rpartition("/")[2]),
+                by=self._person(one["user"]) if one.get("user") else None,
+                text=one.get("body") or "",
+                at=one["created_at"],
+                updated_at=one["updated_at"],
+            )
+            for one in found
+        )
 
     # ── merge and release ──
 
@@ -356,9 +425,6 @@ class Forgejo(HostedBlock):
     def _following(self, answer: Any) -> None:
         """Addresses of next pages have the name that the forge gives itself, which may be another one."""
 
-    def _shown(self, repository: str) -> Any:
-        return self._get(repository, self._at(repository))
-
     def _pull(self, repository: str, number: int) -> Any:
         return self._get(repository, f"{self._at(repository)}/pulls/{number}")
 
@@ -370,6 +436,16 @@ class Forgejo(HostedBlock):
         if len(parts) != 2 or not all(parts):
             raise InputError(f"{repository} is no repository of Forgejo: https://HOST/OWNER/NAME is")
         return "/repos/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _kind(event: Mapping[str, Any]) -> str:
+    """Its word for what happened, as all of Lockgate calls it. A label that was put on has the body 1
+    (https://codeberg.org/forgejo/forgejo, models/issues/issue_label.go)."""
+    if event["type"] == "label":
+        return "labeled" if event["body"] == "1" else "unlabeled"
+    if event["type"] == "assignees":
+        return "unassigned" if event["removed_assignee"] else "assigned"
+    return {"change_title": "renamed"}.get(event["type"], str(event["type"]))
 
 
 DECIDES = ("APPROVED", "REQUEST_CHANGES")

@@ -8,8 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote, urlsplit
 
@@ -76,6 +75,7 @@ MOST_ANNOTATIONS = 50
 """A request: https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
 MERGEABLE = ("clean", "unstable", "has_hooks", "behind", "dirty")
 WRITERS = ("write", "maintain", "admin")
+OLDEST_FIRST = "sort=updated&direction=asc"
 
 _TEXT = """
 query($owner: String!, $name: String!, $number: Int!) {
@@ -295,16 +295,9 @@ class GitHub(HostedBlock):
             self._send(repository, "PATCH", f"{where}/{known['id']}", body)
             there, is_said = there + len(some), True
 
-    def _comments(self, repository: str, number: int) -> Iterator[Said]:
-        for one in self._all(repository, f"/repos/{_path(repository)}/issues/{number}/comments"):
+    def _comments(self, repository: str, at: str) -> Iterator[Said]:
+        for one in self._all(repository, f"{at}/comments"):
             yield Said(one["id"], str((one["user"] or {}).get("login", "")), str(one["body"] or ""))
-
-    def _write_comment(self, repository: str, number: int, known: int | None, text: str) -> None:
-        where = f"/repos/{_path(repository)}/issues"
-        if known is None:
-            self._send(repository, "POST", f"{where}/{number}/comments", {"body": text})
-        else:
-            self._send(repository, "PATCH", f"{where}/comments/{known}", {"body": text})
 
     # ── what people say ──
 
@@ -360,25 +353,19 @@ class GitHub(HostedBlock):
 
     # ── issues ──
 
-    def repository_id(self, repository: str) -> int:
-        """Its number, which stays where it is renamed."""
-        return int(self._get(repository, f"/repos/{_path(repository)}")["id"])
-
-    def moment(self, repository: str) -> datetime:
-        """What its clock says. All times that it tells are of that clock."""
-        said = self._signed_call(repository, "GET", f"/repos/{_path(repository)}").headers.get("date", "")
-        try:
-            return parsedate_to_datetime(said).astimezone(UTC)
-        except ValueError:
-            raise ForgeError(f"{self.host} does not say what time it is") from None
-
     def issues(self, repository: str, label: str, since: datetime) -> tuple[Issue, ...]:
         """Open issues and pull requests with this label that changed since then."""
-        query = f"labels={quote(label, safe='')}&state=open"
-        found = self._since(repository, f"/repos/{_path(repository)}/issues", query, since)
-        return tuple(_issue(one) for one in found)
+        return self._open(repository, f"labels={quote(label, safe='')}", since)
 
-    def issue(self, repository: str, number: int) -> Issue | None:
+    def assigned(self, repository: str, login: str, since: datetime) -> tuple[Issue, ...]:
+        """The same of those that are assigned to this user. Nothing is ever assigned to an App."""
+        return () if self.private_key else self._open(repository, f"assignee={quote(login, safe='')}", since)
+
+    def _open(self, repository: str, query: str, since: datetime) -> tuple[Issue, ...]:
+        ordered = f"{query}&state=open&{OLDEST_FIRST}"
+        return tuple(_issue(one) for one in self._since(repository, f"{self._at(repository)}/issues", ordered, since))
+
+    def issue(self, repository: str, number: int, *, is_pull: bool = False) -> Issue | None:
         """As it stands now, a pull request as well; None: it was deleted or moved elsewhere."""
         try:
             one = self._get(repository, f"/repos/{_path(repository)}/issues/{number}")
@@ -399,16 +386,17 @@ class GitHub(HostedBlock):
         one = self._graph(repository, _TEXT.replace("WHAT", what), given)["repository"][what]
         return IssueText(title=one["title"], body=one["body"] or "", edited_at=one["lastEditedAt"])
 
-    def issue_events(self, repository: str, number: int) -> tuple[IssueEvent, ...]:
+    def issue_events(self, repository: str, number: int, *, is_pull: bool = False) -> tuple[IssueEvent, ...]:
         """What happened to it, the oldest first. It does not tell that the body was edited."""
         found = self._all(repository, f"/repos/{_path(repository)}/issues/{number}/events")
         return tuple(
             IssueEvent(
                 id=one["id"],
                 kind=one["event"],
-                by=_person(one["actor"]) if one.get("actor") else None,
+                by=_person(who) if (who := one.get("assigner") or one.get("actor")) else None,
                 at=one["created_at"],
                 label=(one.get("label") or {}).get("name", ""),
+                assignee=(one.get("assignee") or {}).get("login", ""),
                 is_by_app=bool(one.get("performed_via_github_app")),
             )
             for one in sorted(found, key=lambda one: int(one["id"]))
@@ -416,7 +404,7 @@ class GitHub(HostedBlock):
 
     def issue_comments(self, repository: str, since: datetime) -> tuple[IssueComment, ...]:
         """Comments that were written or edited since then, at issues and pull requests."""
-        found = self._since(repository, f"/repos/{_path(repository)}/issues/comments", "", since)
+        found = self._since(repository, f"{self._at(repository)}/issues/comments", OLDEST_FIRST, since)
         return tuple(
             IssueComment(
                 id=one["id"],
@@ -429,26 +417,6 @@ class GitHub(HostedBlock):
             )
             for one in found
         )
-
-    def _since(self, repository: str, path: str, query: str, since: datetime) -> list[Any]:
-        """All of a list that changed since then, the oldest change first, each once.
-
-        What changes while it is read moves to the end, and what follows it onto an earlier page, past which a reader of
-        pages would go. So each question begins where the last answer ended, a second earlier. A page that breaks is an
-        error, never a shorter list.
-        """
-        found: dict[int, Any] = {}
-        page = 1
-        while True:
-            stamp = quote(f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", safe="")
-            asked = f"{path}?{query}&" if query else f"{path}?"
-            ordered = f"{asked}sort=updated&direction=asc&since={stamp}&per_page={hosted.PER_PAGE}&page={page}"
-            got = self._page(repository, ordered).body
-            found |= {one["id"]: one for one in got}
-            if len(got) < hosted.PER_PAGE:
-                return sorted(found.values(), key=lambda one: (one["updated_at"], one["id"]))
-            last = datetime.fromisoformat(got[-1]["updated_at"]) - timedelta(seconds=1)
-            since, page = (last, 1) if last > since else (since, page + 1)
 
     # ── merge and release ──
 
@@ -538,8 +506,8 @@ class GitHub(HostedBlock):
         site = urlsplit(self.url)
         return "https://api.github.com" if site.netloc == "github.com" else f"{site.scheme}://{site.netloc}/api/v3"
 
-    def _shown(self, repository: str) -> Any:
-        return self._get(repository, f"/repos/{_path(repository)}")
+    def _at(self, repository: str) -> str:
+        return f"/repos/{_path(repository)}"
 
     def _headers(self, token: str) -> dict[str, str]:
         more = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": VERSION}

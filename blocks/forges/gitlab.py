@@ -6,8 +6,10 @@ counts for the version of the merge request that was the newest at its moment; a
 reviewers; and whoever may do something is a member of a level.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import parse_qs, quote, urlsplit
@@ -19,7 +21,8 @@ from blocks.forges import hosted
 from blocks.forges.credential import RepositoryCredential
 from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, Unsigned, bounded, short, without_merge
 from domain.brief import Repository
-from domain.errors import ForgeError, InputError
+from domain.errors import ForgeError, InputError, NotYet
+from domain.issues import COMMAND, Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import (
     DeploymentState,
     MergeAnswer,
@@ -63,6 +66,8 @@ STATUS = {
 REMEMBERED_S = 3600.0
 """How long it is remembered whether a user is a program: GitLab lets that be asked 300 times in 10 minutes
 (https://docs.gitlab.com/administration/settings/rate_limit_on_users_api/), and it does not change."""
+NOTED = timedelta(seconds=5)
+"""So long after an edit its note is surely there."""
 UNDER_WAY = ("created", "pending", "running")
 RELEASE = {
     DeploymentState.IN_PROGRESS: "running",
@@ -208,22 +213,22 @@ class GitLab(HostedBlock):
             said[one["name"]] = (one["status"], one["description"] or "")
         return said
 
-    def _comments(self, repository: str, number: int) -> Iterator[Said]:
-        for one in self._notes(repository, number):
+    def _talk(self, repository: str, number: int, *, is_issue: bool) -> str:
+        return f"{self._at(repository)}/{'issues' if is_issue else 'merge_requests'}/{number}"
+
+    def _comments(self, repository: str, at: str) -> Iterator[Said]:
+        for one in self._notes(repository, at):
             if not one["system"]:
                 yield Said(one["id"], str((one["author"] or {}).get("username", "")), str(one["body"] or ""))
 
-    def _notes(self, repository: str, number: int) -> list[Any]:
-        return self._all(
-            repository, f"{self._at(repository)}/merge_requests/{number}/notes?sort=asc&order_by=created_at"
-        )
+    def _notes(self, repository: str, at: str) -> list[Any]:
+        return self._all(repository, f"{at}/notes?sort=asc&order_by=created_at")
 
-    def _write_comment(self, repository: str, number: int, known: int | None, text: str) -> None:
-        where = f"{self._at(repository)}/merge_requests/{number}/notes"
+    def _write_comment(self, repository: str, at: str, known: int | None, text: str) -> None:
         if known is None:
-            self._send(repository, "POST", where, {"body": text})
+            self._send(repository, "POST", f"{at}/notes", {"body": text})
         else:
-            self._send(repository, "PUT", f"{where}/{known}", {"body": text})
+            self._send(repository, "PUT", f"{at}/notes/{known}", {"body": text})
 
     # ── what people say ──
 
@@ -238,7 +243,7 @@ class GitLab(HostedBlock):
         wishes = [
             one["user"] for one in self._get(repository, f"{where}/reviewers") if one["state"] == "requested_changes"
         ]
-        notes = self._notes(repository, number) if wishes else []
+        notes = self._notes(repository, where) if wishes else []
         given += [(user, ReviewState.CHANGES_REQUESTED, _when_requested(notes, user["id"])) for user in wishes]
         versions = self._versions(repository, number) if given else []
         dated = sorted(given, key=lambda one: str(one[2] or ""))
@@ -311,6 +316,115 @@ class GitLab(HostedBlock):
                 _programs.clear()
             known = _programs[key] = (self._get(repository, f"/users/{user}").get("bot") is not False, now)
         return known[0]
+
+    def ref_of(self, number: int) -> str:
+        return f"refs/merge-requests/{number}/head"
+
+    # ── issues ──
+
+    def name_of(self, number: int, *, is_pull: bool) -> str:
+        """Issues and merge requests are counted apart: #5 and !5 are two."""
+        return f"!{number}" if is_pull else str(number)
+
+    def issues(self, repository: str, label: str, since: datetime) -> tuple[Issue, ...]:
+        """Open issues and merge requests with this label that changed since then."""
+        return self._open(repository, f"labels={quote(label, safe='')}", since)
+
+    def assigned(self, repository: str, login: str, since: datetime) -> tuple[Issue, ...]:
+        """The same of those that are assigned to this user."""
+        return self._open(repository, f"assignee_username={quote(login, safe='')}", since)
+
+    def _open(self, repository: str, query: str, since: datetime) -> tuple[Issue, ...]:
+        ordered = f"{query}&state=opened&scope=all&order_by=updated_at&sort=asc"
+        return tuple(
+            _issue(one, is_pull=what == "merge_requests")
+            for what in ("issues", "merge_requests")
+            for one in self._since(repository, f"{self._at(repository)}/{what}", ordered, since, "updated_after")
+        )
+
+    def issue(self, repository: str, number: int, *, is_pull: bool = False) -> Issue | None:
+        """As it stands now; None: it was deleted."""
+        try:
+            one = self._get(repository, self._talk(repository, number, is_issue=not is_pull))
+        except Missing:
+            self._shown(repository)  # it is not the whole project that is gone
+            return None
+        return _issue(one, is_pull=is_pull)
+
+    def issue_text(self, repository: str, number: int, *, is_pull: bool = False) -> IssueText:
+        """Title and description now. A note tells that they were edited, and is written right after that: so what
+        changed in this moment is read in a moment."""
+        answer = self._signed_call(repository, "GET", self._talk(repository, number, is_issue=not is_pull))
+        one, now = hosted.json_of(answer), parsedate_to_datetime(answer.headers.get("date", ""))
+        if now - datetime.fromisoformat(one["updated_at"]) < NOTED:
+            raise NotYet(
+                f"{one['web_url']} was changed in this moment: it is read as soon as {self.host} has noted how"
+            )
+        return IssueText(title=one["title"], body=one["description"] or "")
+
+    def issue_events(self, repository: str, number: int, *, is_pull: bool = False) -> tuple[IssueEvent, ...]:
+        """What happened to it, the oldest first: its labels by events of their own; assignments, and that title or
+        description were edited, by notes that GitLab writes itself. Numbers of both are counted apart, so what is first
+        is told by the moment; in the same one, an edit is the later."""
+        at = self._talk(repository, number, is_issue=not is_pull)
+        words = {"add": "labeled", "remove": "unlabeled"}
+        found = [
+            self._event(repository, one, words[one["action"]], int(one["id"]) % 999, label=one["label"]["name"])
+            for one in self._all(repository, f"{at}/resource_label_events")
+            if one.get("label") and one["action"] in words
+        ]
+        for note in self._notes(repository, at):
+            for kind, login in _noted(note):
+                found.append(self._event(repository, {**note, "user": note["author"]}, kind, 999, assignee=login))
+        return tuple(sorted(found, key=lambda one: one.id))
+
+    def _event(self, repository: str, one: Mapping[str, Any], kind: str, rest: int, **more: str) -> IssueEvent:
+        by = self._person(repository, one["user"]) if one.get("user") else None
+        return IssueEvent(id=_number(one["created_at"]) * 1000 + rest, kind=kind, by=by, at=one["created_at"], **more)
+
+    def issue_comments(self, repository: str, since: datetime) -> tuple[IssueComment, ...]:
+        """Commands that were written since then, by the project's own list of what happened: no other list has notes of
+        all issues. Each is read once more where it stands, since that list does not say whether it was edited."""
+        found: dict[int, IssueComment] = {}
+        for one in self._said_since(repository, since):
+            note = one["note"]
+            number, is_pull = note.get("noteable_iid"), note.get("noteable_type") == "MergeRequest"
+            if number is None or note["noteable_type"] not in ("Issue", "MergeRequest"):
+                continue
+            if note["id"] in found or not str(note["body"] or "").strip().casefold().startswith(COMMAND):
+                continue
+            at = self._talk(repository, number, is_issue=not is_pull)
+            try:
+                now = self._get(repository, f"{at}/notes/{note['id']}")
+            except Missing:
+                continue
+            if now["system"] or not now["author"]:
+                continue
+            found[now["id"]] = IssueComment(
+                id=now["id"],
+                number=number,
+                by=self._person(repository, now["author"]),
+                text=now["body"] or "",
+                at=now["created_at"],
+                updated_at=now["updated_at"],
+                is_pull=is_pull,
+            )
+        return tuple(found[number] for number in sorted(found))
+
+    def _said_since(self, repository: str, since: datetime) -> Iterator[Any]:
+        """The newest first, so that what is said meanwhile moves the others to later pages, and none is missed. It is
+        asked by the day."""
+        day = (since.astimezone(UTC) - timedelta(days=1)).date()
+        where = f"{self._at(repository)}/events?target_type=note&action=commented&after={day}&sort=desc"
+        address: str | None = f"{where}&per_page={hosted.PER_PAGE}"
+        while address is not None:
+            page = self._page(repository, address)
+            for one in page.body:
+                if datetime.fromisoformat(one["created_at"]) < since:
+                    return
+                if one.get("note"):
+                    yield one
+            address = page.following
 
     # ── merge and release ──
 
@@ -407,7 +521,7 @@ class GitLab(HostedBlock):
 
     def _shown(self, repository: str) -> Any:
         """A project that was renamed answers under its old path: it is asked whether it still has this one."""
-        one = self._get(repository, self._at(repository))
+        one = super()._shown(repository)
         if one["path_with_namespace"].casefold() != self._path(repository).casefold():
             raise hosted.Moved(
                 f"{repository} is {one['path_with_namespace']} now: it was renamed or moved; name its new address, and "
@@ -429,6 +543,39 @@ class GitLab(HostedBlock):
         if path.count("/") < 1 or not all(path.split("/")):
             raise InputError(f"{repository} is no repository of GitLab: https://HOST/GROUP/NAME is")
         return path
+
+
+def _issue(one: Mapping[str, Any], *, is_pull: bool) -> Issue:
+    by = one.get("author")
+    return Issue(
+        number=one["iid"],
+        url=one["web_url"],
+        is_open=one["state"] in ("opened", "locked"),
+        labels=tuple(one.get("labels") or ()),
+        updated_at=one["updated_at"],
+        by=Person(login=by["username"], id=by["id"]) if by else None,
+        is_pull=is_pull,
+        is_merged=one["state"] == "merged",
+    )
+
+
+def _noted(note: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a note that GitLab wrote itself says happened, and to whom. Ticking a box changes the description, too.
+
+    https://docs.gitlab.com/user/project/system_notes/
+    """
+    text = str(note["body"] or "") if note["system"] else ""
+    if text.startswith("changed title"):
+        yield "renamed", ""
+    elif text.startswith(("changed the description", "marked the task", "marked the checklist item")):
+        yield "edited", ""
+    elif text.startswith(("assigned to", "unassigned")):
+        added, _, removed = text.partition("unassigned")
+        yield from (("assigned", login) for login in _USER.findall(added))
+        yield from (("unassigned", login) for login in _USER.findall(removed))
+
+
+_USER = re.compile(r"@([A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?)")
 
 
 _programs: dict[tuple[str, str, int], tuple[bool, float]] = {}

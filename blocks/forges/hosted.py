@@ -9,8 +9,10 @@ import functools
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, NamedTuple, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 from pydantic import Field, SecretStr, model_validator
@@ -37,6 +39,8 @@ class Page(NamedTuple):
     etag: str
     body: Any
     following: str | None
+    total: int | None = None
+    """How many there are on all pages, where it says so."""
 
 
 class Said(NamedTuple):
@@ -95,6 +99,26 @@ class HostedBlock(LockgateBlock):
         """The login that the platform writes as."""
         return str(self._get(repository, "/user")["login"])
 
+    def moment(self, repository: str) -> datetime:
+        """What its clock says. All times that it tells are of that clock."""
+        said = self._signed_call(repository, "GET", self._at(repository)).headers.get("date", "")
+        try:
+            return parsedate_to_datetime(said).astimezone(UTC)
+        except ValueError:
+            raise ForgeError(f"{self.host} does not say what time it is") from None
+
+    def repository_id(self, repository: str) -> int:
+        """Its number, which stays where it is renamed."""
+        return int(self._shown(repository)["id"])
+
+    def ref_of(self, number: int) -> str:
+        """What git there has the head of a pull request under, a fork's as well."""
+        return f"refs/pull/{number}/head"
+
+    def name_of(self, number: int, *, is_pull: bool) -> str:
+        """Its number: issues and pull requests are counted together."""
+        return str(number)
+
     def why_over(self, repository: str) -> str | None:
         """Why nothing can be done there any more; None if it can."""
         try:
@@ -126,23 +150,31 @@ class HostedBlock(LockgateBlock):
 
     # ── what is written once ──
 
-    def comment(self, repository: str, number: int, marker: str, body: str) -> None:
+    def comment(self, repository: str, number: int, marker: str, body: str, *, is_issue: bool = False) -> None:
         """The one comment of ours that begins with the hidden marker; others' comments are never touched."""
         mark, me = f"<!-- {marker} -->", self.me(repository).casefold()
-        text = bounded(f"{mark}\n{body}")
-        for one in self._comments(repository, number):
+        text, at = bounded(f"{mark}\n{body}"), self._talk(repository, number, is_issue=is_issue)
+        for one in self._comments(repository, at):
             if one.login.casefold() == me and one.text.startswith(mark):
                 if one.text != text:
-                    self._write_comment(repository, number, one.id, text)
+                    self._write_comment(repository, at, one.id, text)
                 return
-        self._write_comment(repository, number, None, text)
+        self._write_comment(repository, at, None, text)
 
-    def _comments(self, repository: str, number: int) -> Iterable[Said]:
+    def _talk(self, repository: str, number: int, *, is_issue: bool) -> str:
+        """Where what is said at an issue or pull request is."""
+        return f"{self._at(repository)}/issues/{number}"
+
+    def _comments(self, repository: str, at: str) -> Iterable[Said]:
         raise NotImplementedError
 
-    def _write_comment(self, repository: str, number: int, known: int | None, text: str) -> None:
+    def _write_comment(self, repository: str, at: str, known: int | None, text: str) -> None:
         """`known`: the one to replace."""
-        raise NotImplementedError
+        where = f"{self._at(repository)}/issues"
+        if known is None:
+            self._send(repository, "POST", f"{at}/comments", {"body": text})
+        else:
+            self._send(repository, "PATCH", f"{where}/comments/{known}", {"body": text})
 
     # ── one client ──
 
@@ -151,9 +183,13 @@ class HostedBlock(LockgateBlock):
         """Where its API begins."""
         raise NotImplementedError
 
+    def _at(self, repository: str) -> str:
+        """Where its API has the repository."""
+        raise NotImplementedError
+
     def _shown(self, repository: str) -> Any:
         """What it says of the repository itself."""
-        raise NotImplementedError
+        return self._get(repository, self._at(repository))
 
     def _headers(self, token: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}"}
@@ -186,6 +222,35 @@ class HostedBlock(LockgateBlock):
             following = page.following or (f"{first}&page={number}" if self._goes_on(items) else None)
         return found
 
+    def _since(self, repository: str, path: str, query: str, since: datetime, name: str = "since") -> list[Any]:
+        """All of a list that changed since then, each once. `query`: what orders it by the oldest change, if it can be;
+        `name`: what the forge calls `since`.
+
+        What changes while it is read moves to the end, and what follows it onto an earlier page, past which a reader of
+        pages would go. So each question begins where the last answer ended, a second earlier; a list that has another
+        order is read until it is the same twice. A page that breaks is an error, never a shorter list.
+        """
+        found: dict[int, Any] = {}
+        before, seen = set[int](), set[int]()
+        number, is_ordered = 1, True
+        while True:
+            stamp = quote(f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", safe="")
+            asked = f"{path}?{query}&" if query else f"{path}?"
+            page = self._page(repository, f"{asked}{name}={stamp}&{self._size}={PER_PAGE}&page={number}")
+            found |= {one["id"]: one for one in page.body}
+            seen |= {one["id"] for one in page.body}
+            times = [datetime.fromisoformat(one["updated_at"]) for one in page.body]
+            is_ordered = is_ordered and times == sorted(times)
+            is_whole = number == 1 and page.total is not None and len(page.body) >= page.total
+            if is_whole or (page.following is None and not self._goes_on(page.body)):
+                if number == 1 or is_ordered or seen == before:
+                    return sorted(found.values(), key=lambda one: (one["updated_at"], one["id"]))
+                before, seen, number = seen, set(), 1
+            elif is_ordered and times and times[-1] - timedelta(seconds=1) > since:
+                since, number = times[-1] - timedelta(seconds=1), 1
+            else:
+                number += 1
+
     def _goes_on(self, items: Sequence[Any]) -> bool:
         """Whether there may be a page after this one, of which nothing was said."""
         return len(items) >= PER_PAGE
@@ -197,7 +262,9 @@ class HostedBlock(LockgateBlock):
         answer = self._signed_call(repository, "GET", path, etag=known.etag if known else "")
         if answer.status_code == 304 and known:
             return known
-        page = Page(answer.headers.get("etag", ""), json_of(answer), self._following(answer))
+        total = answer.headers.get("x-total-count", "")
+        count = int(total) if total.isascii() and total.isdigit() else None
+        page = Page(answer.headers.get("etag", ""), json_of(answer), self._following(answer), count)
         if page.etag:
             if len(_pages) > 2000:
                 _pages.clear()

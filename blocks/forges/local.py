@@ -190,17 +190,23 @@ class LocalForge(LockgateBlock):
         place, mirror = self._open(repository)
         if not change.startswith("refs/"):
             return self._fetch(place, mirror, change, MOST_FETCHED)
+        ref = self._ref(place, change)
         try:
-            return self._bring(place, mirror, f"+{change}", f"refs/remote-pull/{quote(change, safe='')}", MOST_FETCHED)
+            return self._bring(place, mirror, f"+{ref}", f"refs/remote-pull/{quote(change, safe='')}", MOST_FETCHED)
         except ForgeError as err:
             if "couldn't find remote ref" not in str(err):
                 raise
-            raise InputError(f"{place.label} has no {change}: name a pull request that is there, or a branch") from err
+            raise InputError(f"{place.label} has no {ref}: name a pull request that is there, or a branch") from err
+
+    def _ref(self, place: Place, change: str) -> str:
+        """What git there calls a change: refs/pull/NUMBER/head is `refs/merge-requests/NUMBER/head` at GitLab."""
+        host = None if place.directory or not change.startswith("refs/pull/") else self.hosted(place.address)
+        return host.ref_of(int(change.split("/")[2])) if host else change
 
     def stands(self, repository: str, change: str) -> str | None:
         """The same, asked without bringing it here, for at most 20 seconds; None: it is not there."""
         quick = self.model_copy(update={"git_timeout_s": min(self.git_timeout_s, 20.0)})
-        ref = change if change.startswith("refs/") else f"refs/heads/{change}"
+        ref = self._ref(locate(repository), change) if change.startswith("refs/") else f"refs/heads/{change}"
         lines = (line.partition("\t") for line in quick._list(locate(repository), "--refs", ref))
         return next((commit for commit, _, name in lines if name == ref), None)
 

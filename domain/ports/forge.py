@@ -136,8 +136,8 @@ class HostedForge(Protocol):
     def report(self, repository: str, commit: str, statuses: Sequence[Status]) -> None:
         """What the gates say of a commit, at lines where the forge lets us. What is said already is not said again."""
 
-    def comment(self, repository: str, number: int, marker: str, body: str) -> None:
-        """The one comment of ours with this marker says `body` now."""
+    def comment(self, repository: str, number: int, marker: str, body: str, *, is_issue: bool = False) -> None:
+        """The one comment of ours with this marker says `body` now. `is_issue`: at an issue, and no pull request."""
 
     def reviews(self, repository: str, number: int) -> tuple[PullReview, ...]:
         """All of them, the oldest first."""
@@ -182,16 +182,23 @@ class IssueForge(HostedForge, Protocol):
     def moment(self, repository: str) -> datetime:
         """What the forge's clock says. All times that it tells are of that clock."""
 
+    def name_of(self, number: int, *, is_pull: bool) -> str:
+        """What tells an issue from all other issues and pull requests there: its number, or with a mark before it where
+        both are counted apart."""
+
     def issues(self, repository: str, label: str, since: datetime) -> tuple[Issue, ...]:
         """Open issues and pull requests with this label that changed since then, each once, whatever else changes."""
 
-    def issue(self, repository: str, number: int) -> Issue | None:
-        """As it stands now, a pull request as well; None: it was deleted or moved elsewhere."""
+    def assigned(self, repository: str, login: str, since: datetime) -> tuple[Issue, ...]:
+        """The same of those that are assigned to this user."""
+
+    def issue(self, repository: str, number: int, *, is_pull: bool = False) -> Issue | None:
+        """As it stands now; None: it was deleted or moved elsewhere. `is_pull` where both are counted apart."""
 
     def issue_text(self, repository: str, number: int, *, is_pull: bool = False) -> IssueText:
         """Title and body now, and when the body was edited last."""
 
-    def issue_events(self, repository: str, number: int) -> tuple[IssueEvent, ...]:
+    def issue_events(self, repository: str, number: int, *, is_pull: bool = False) -> tuple[IssueEvent, ...]:
         """What happened to it, the oldest first."""
 
     def issue_comments(self, repository: str, since: datetime) -> tuple[IssueComment, ...]:

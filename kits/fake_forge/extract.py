@@ -20,7 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import kits.fake_forge.endpoints  # noqa: F401 fills the table of routes
+import kits.fake_forge.endpoints  # fills the table of routes
+import kits.fake_forge.forgejo.issues  # noqa: F401 the same of Forgejo's
 from kits.fake_forge.answers import Route
 from kits.fake_forge.ask import ROUTES
 from kits.fake_forge.forgejo.endpoints import ROUTES as OF_FORGEJO

@@ -30,6 +30,10 @@ class Forge:
         """How far its clock is from the machine's."""
         self.news = threading.Event()
         """Set when a webhook is to be sent."""
+        self.is_precise = False
+        """Whether its times are told to the millisecond."""
+        self.pull_ref = "refs/pull/{}/head"
+        """What git has a pull request's head under."""
         self.limits = Limits()
         self.committer = ("GitHub", "noreply@github.com")
         """Who commits what the forge makes itself."""
@@ -40,6 +44,8 @@ class Forge:
         return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.skew_s)
 
     def stamp(self) -> str:
+        if self.is_precise:
+            return self.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return access.stamp(self.now())
 
     def git(self, repo: Doc) -> Git:
@@ -292,7 +298,7 @@ class Forge:
                 continue
             if base["id"] != repo["id"]:
                 self.git(base).run("fetch", "-q", str(self.git(repo).place), new)
-            self.git(base).set(f"refs/pull/{pull['number']}/head", new)
+            self.git(base).set(self.pull_ref.format(pull["number"]), new)
             pull["head_sha"], pull["looked"], pull["mergeable"] = new, False, None
             self.store.save(pull)
             self.add_version(base, pull)

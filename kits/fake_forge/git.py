@@ -74,10 +74,11 @@ class Git:
             ("uploadpack.allowFilter", "true"),
             ("core.hooksPath", str(self.place.parent / "hooks")),
             ("receive.hideRefs", "refs/pull"),
+            ("receive.hideRefs", "refs/merge-requests"),
             ("gc.auto", "0"),
             ("core.logAllRefUpdates", "false"),
         ):
-            self.run("config", name, value)
+            self.run("config", "--add", name, value)
 
     def run(self, *arguments: str, given: str | None = None, who: Mapping[str, str] | None = None) -> str:
         """What git printed. Raises CalledProcessError."""

@@ -2,8 +2,8 @@
 
 import subprocess
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -114,6 +114,43 @@ class World(ABC):
     def said(self, number: int) -> list[str]:
         return [one["body"] for one in self.as_("owner", "GET", f"/issues/{number}/comments")]
 
+    # issues; `pull`: at a pull request, where both are counted apart
+
+    ASKS: ClassVar[tuple[str, ...]]
+    """Paths of what is asked for an issue that wants a run."""
+    AUTHOR: ClassVar[str] = "carl"
+    """Who writes issues: somebody who may not write to the repository, where the forge says when a text was edited."""
+    SETTLES_S: ClassVar[int] = 0
+    """How long after an edit a text is not read yet."""
+
+    def open_issue(self, login: str, title: str, body: str) -> int:
+        return int(self.as_(login, "POST", "/issues", {"title": title, "body": body})["number"])
+
+    def delete_issue(self, number: int) -> Any:
+        return self.as_("owner", "DELETE", f"/issues/{number}")
+
+    def label(self, login: str, number: int, *names: str, pull: bool = False) -> Any:
+        return self.as_(login, "POST", f"/issues/{number}/labels", {"labels": list(names)})
+
+    def unlabel(self, login: str, number: int, name: str, pull: bool = False) -> Any:
+        return self.as_(login, "DELETE", f"/issues/{number}/labels/{name}")
+
+    def assign(self, login: str, number: int, *to: str) -> Any:
+        """To these, and nobody else."""
+        return self.as_(login, "PATCH", f"/issues/{number}", {"assignees": list(to)})
+
+    def edit_issue(self, login: str, number: int, *, pull: bool = False, **fields: Any) -> Any:
+        return self.as_(login, "PATCH", f"/issues/{number}", fields)
+
+    def say_at(self, login: str, number: int, text: str, pull: bool = False) -> int:
+        return int(self.as_(login, "POST", f"/issues/{number}/comments", {"body": text})["id"])
+
+    def edit_said(self, login: str, number: int, comment: int, text: str) -> Any:
+        return self.as_(login, "PATCH", f"/issues/comments/{comment}", {"body": text})
+
+    def said_at(self, number: int, pull: bool = False) -> list[str]:
+        return [one["body"] for one in self.as_("owner", "GET", f"/issues/{number}/comments?per_page=100")]
+
     def say_status(self, login: str, commit: str, state: str, context: str) -> Any:
         return self.as_(login, "POST", f"/statuses/{commit}", {"state": state, "context": context})
 
@@ -185,6 +222,7 @@ class AtGitHub(World):
         ("POST", r"/graphql$"),
         ("PUT", r"/merge$"),
     )
+    ASKS = ("/events$", "/graphql$", "/permission$", "/issues$", "/comments$")
     host: GitHub
 
     @property
@@ -255,12 +293,23 @@ class AtForgejo(World):
         ("POST", r"/merge$"),
     )
     EVENTS: ClassVar[dict[str, str]] = {"APPROVE": "APPROVED"}
+    AUTHOR = "bob"
+    ASKS = ("/timeline$", "/permission$", "/issues$", r"/issues/\d+$", "/comments$")
     fake: FakeForgejo
     host: Forgejo
 
     @property
     def api(self) -> str:
         return self.fake.api_url
+
+    def label(self, login: str, number: int, *names: str, pull: bool = False) -> Any:
+        known = {one["name"] for one in self.as_("owner", "GET", "/labels?limit=50")}
+        for name in set(names) - known:
+            self.as_("owner", "POST", "/labels", {"name": name, "color": "#ededed"})
+        return super().label(login, number, *names, pull=pull)
+
+    def said_at(self, number: int, pull: bool = False) -> list[str]:
+        return [one["body"] for one in self.as_("owner", "GET", f"/issues/{number}/comments")]
 
     def review(self, login: str, number: int, event: str, body: str = "", at: Sequence[tuple[int, str]] = ()) -> Any:
         comments = [{"path": "app.py", "new_position": line, "body": text} for line, text in at]
@@ -324,8 +373,43 @@ class AtGitLab(World):
         ("PUT", r"/deployments/\d+$"),
         ("PUT", r"/merge$"),
     )
+    ASKS = ("/resource_label_events$", "/notes$", r"/members/all/\d+$", "/issues$", r"/issues/\d+$", "/events$")
+    SETTLES_S = 6
     fake: FakeGitLab
     host: GitLab
+
+    def open_issue(self, login: str, title: str, body: str) -> int:
+        return int(self.as_(login, "POST", "/issues", {"title": title, "description": body})["iid"])
+
+    @staticmethod
+    def _of(number: int, pull: bool = False) -> str:
+        return f"/{'merge_requests' if pull else 'issues'}/{number}"
+
+    def label(self, login: str, number: int, *names: str, pull: bool = False) -> Any:
+        return self.as_(login, "PUT", self._of(number, pull), {"add_labels": ",".join(names)})
+
+    def unlabel(self, login: str, number: int, name: str, pull: bool = False) -> Any:
+        return self.as_(login, "PUT", self._of(number, pull), {"remove_labels": name})
+
+    def assign(self, login: str, number: int, *to: str) -> Any:
+        ids = [self.as_("owner", "GET", f"{self.api}/users?username={one}")[0]["id"] for one in to]
+        return self.as_(login, "PUT", self._of(number), {"assignee_ids": ids})
+
+    def edit_issue(self, login: str, number: int, *, pull: bool = False, **fields: Any) -> Any:
+        words = {"body": "description", "state": "state_event"}
+        states = {"closed": "close", "open": "reopen"}
+        asked = {words.get(name, name): states.get(text, text) for name, text in fields.items()}
+        return self.as_(login, "PUT", self._of(number, pull), asked)
+
+    def say_at(self, login: str, number: int, text: str, pull: bool = False) -> int:
+        return int(self.as_(login, "POST", f"{self._of(number, pull)}/notes", {"body": text})["id"])
+
+    def edit_said(self, login: str, number: int, comment: int, text: str) -> Any:
+        return self.as_(login, "PUT", f"{self._of(number)}/notes/{comment}", {"body": text})
+
+    def said_at(self, number: int, pull: bool = False) -> list[str]:
+        notes = self.as_("owner", "GET", f"{self._of(number, pull)}/notes?sort=asc&per_page=100")
+        return [one["body"] for one in notes if not one["system"]]
 
     @property
     def api(self) -> str:
@@ -480,4 +564,8 @@ def gitlab_world(folder: Path) -> Iterator[AtGitLab]:
             yield AtGitLab(fake, folder, host, "gitlab/acme")
 
 
-WORLDS = {"github": world, "forgejo": forgejo_world, "gitlab": gitlab_world}
+WORLDS: dict[str, Callable[[Path], AbstractContextManager[World]]] = {
+    "github": world,
+    "forgejo": forgejo_world,
+    "gitlab": gitlab_world,
+}

@@ -216,6 +216,22 @@ def test_lists_have_fifty_items_a_page_at_most_and_say_how_many_there_are(at: At
     assert pages[0].headers["x-total-count"] == "52" and pages[0].json()[0]["context"] == "ci/51", "the newest first"
 
 
+def test_a_timeline_tells_labels_titles_and_assignees_and_no_edit_of_a_body(at: At) -> None:
+    number = at.cleo.post(f"{AT}/issues", json={"title": "One", "body": "b"}).raise_for_status().json()["number"]
+    issue = f"{AT}/issues/{number}"
+    at.owner.post(f"{AT}/labels", json={"name": "go", "color": "#ededed"}).raise_for_status()
+    assert at.cleo.post(f"{issue}/labels", json={"labels": ["go"]}).status_code == 403, "who may not write"
+    at.bob.post(f"{issue}/labels", json={"labels": ["go", "gone"]}).raise_for_status()
+    at.bob.patch(issue, json={"assignees": ["ann"]}).raise_for_status()
+    at.cleo.patch(issue, json={"title": "Two", "body": "c"}).raise_for_status()
+    at.cleo.post(f"{issue}/comments", json={"body": "hm"}).raise_for_status()
+    at.bob.delete(f"{issue}/labels/go").raise_for_status()
+    told = [(one["type"], one["body"]) for one in at.ann.get(f"{issue}/timeline").json()]
+    assert told == [("label", "1"), ("assignees", ""), ("change_title", ""), ("comment", "hm"), ("label", "")]
+    listed = {name: len(at.ann.get(f"{AT}/issues", params={"labels": name}).json()) for name in ("go", "gone")}
+    assert listed["go"] == 0 < listed["gone"]
+
+
 def test_every_endpoint_is_described(at: At) -> None:
     known = described("forgejo-14")["operations"]
     assert [f"{one.method} {one.template}" for one in ROUTES if f"{one.method} {one.template}" not in known] == []

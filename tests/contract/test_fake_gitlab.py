@@ -203,6 +203,33 @@ def test_a_renamed_project_redirects_and_an_archived_one_takes_no_write(at: At) 
     assert at.bob.post(f"{AT}/repository/branches", json=asked).status_code == 201
 
 
+def test_issues_are_counted_apart_and_notes_tell_what_was_edited(at: At) -> None:
+    made = at.cleo.post(f"{AT}/issues", json={"title": "One", "description": "b"}).raise_for_status().json()
+    assert made["iid"] == 1 and at.ann.get(f"{AT}/merge_requests/1").json() != made
+    issue = f"{AT}/issues/1"
+    at.bob.put(issue, json={"add_labels": "go", "assignee_ids": [at.bob.get("/user").json()["id"]]}).raise_for_status()
+    at.cleo.put(issue, json={"title": "Two", "description": "c"}).raise_for_status()
+    at.bob.put(issue, json={"remove_labels": "go", "assignee_ids": []}).raise_for_status()
+    events = at.ann.get(f"{issue}/resource_label_events").json()
+    assert [(one["action"], one["label"]["name"]) for one in events] == [("add", "go"), ("remove", "go")]
+    notes = at.ann.get(f"{issue}/notes?sort=asc").json()
+    assert [one["body"] for one in notes if one["system"]] == [
+        "assigned to @bob", "changed title from **One** to **Two**", "changed the description", "unassigned @bob",
+    ]  # fmt: skip
+
+
+def test_the_events_of_a_project_have_what_was_said_in_it(at: At) -> None:
+    number = at.cleo.post(f"{AT}/issues", json={"title": "Said", "description": "b"}).raise_for_status().json()["iid"]
+    at.cleo.post(f"{AT}/issues/{number}/notes", json={"body": "/lockgate run"}).raise_for_status()
+    first = at.ann.get(f"{AT}/events", params={"target_type": "note", "sort": "desc"}).json()[0]
+    assert (first["action_name"], first["note"]["noteable_iid"], first["note"]["body"]) == (
+        "commented on", number, "/lockgate run",
+    )  # fmt: skip
+    assert "updated_at" not in first["note"]
+    today = first["created_at"][:10]
+    assert at.ann.get(f"{AT}/events", params={"after": today}).json() == []
+
+
 def test_the_table_of_behaviours_names_these_tests() -> None:
     text = (Path(__file__).parents[2] / "docs" / "fake-forge.md").read_text().partition("## A GitLab")[2]
     mine = {name for name in globals() if name.startswith("test_")} - {"test_the_table_of_behaviours_names_these_tests"}

@@ -44,7 +44,7 @@ def create_issue(ask: Ask) -> Answer:
     ask.forge.emit(ask.repo, "issues", ask.actor, "opened", issue=ask.views.issue(ask.repo, issue))
     if access.may(ask.store, ask.actor, ask.repo, "triage", "issues:write"):
         set_labels(ask, issue, [_label_name(label) for label in ask.body.get("labels", [])])
-        _assign(ask, issue, ask.body.get("assignees", []))
+        assign(ask, issue, ask.body.get("assignees", []))
     return Answer(
         201, ask.views.issue(ask.repo, issue), {"Location": f"{ask.views.at(ask.repo)}/issues/{issue['number']}"}
     )
@@ -79,7 +79,7 @@ def change_issue(ask: Ask) -> Answer:
         if "labels" in ask.body:
             set_labels(ask, issue, [_label_name(label) for label in ask.body["labels"] or []])
         if "assignees" in ask.body:
-            _assign(ask, issue, ask.body["assignees"] or [], replace=True)
+            assign(ask, issue, ask.body["assignees"] or [], replace=True)
     change_state(ask, issue, trusted=trusted)
     return Answer(200, ask.views.issue(ask.repo, issue))
 
@@ -115,7 +115,7 @@ def create_comment(ask: Ask) -> Answer:
         created_at=ask.forge.stamp(),
         updated_at=ask.forge.stamp(),
     )
-    _touch(ask, issue)
+    touch(ask, issue)
     _tell_comment(ask, issue, comment, "created")
     shown = ask.views.comment(ask.repo, comment)
     return Answer(201, shown, {"Location": shown["url"]})
@@ -133,7 +133,7 @@ def edit_comment(ask: Ask) -> Answer:
     comment["body"], comment["updated_at"] = checked_body(ask, "IssueComment"), ask.forge.stamp()
     ask.store.save(comment)
     issue = ask.store.one("issue", repo=ask.repo["id"], number=comment["number"])
-    _touch(ask, issue)
+    touch(ask, issue)
     _tell_comment(ask, issue, comment, "edited", changes={"body": {"from": before}})
     return Answer(200, ask.views.comment(ask.repo, comment))
 
@@ -191,7 +191,7 @@ def remove_label(ask: Ask) -> Answer:
 @route("POST", "/repos/{owner}/{repo}/issues/{issue_number}/assignees", role="triage", grant=EITHER)
 def add_assignees(ask: Ask) -> Answer:
     issue = the_issue(ask)
-    _assign(ask, issue, ask.body.get("assignees", []))
+    assign(ask, issue, ask.body.get("assignees", []))
     return Answer(201, ask.views.issue(ask.repo, issue))
 
 
@@ -199,7 +199,7 @@ def add_assignees(ask: Ask) -> Answer:
 def remove_assignees(ask: Ask) -> Answer:
     issue = the_issue(ask)
     gone = ask.body.get("assignees", [])
-    _assign(ask, issue, [login for login in issue["assignees"] if login not in gone], replace=True)
+    assign(ask, issue, [login for login in issue["assignees"] if login not in gone], replace=True)
     return Answer(200, ask.views.issue(ask.repo, issue))
 
 
@@ -279,7 +279,7 @@ def change_text(ask: Ask, issue: Doc) -> None:
                 issue["edited_at"], issue["editor"] = ask.forge.stamp(), ask.login
             issue[name] = ask.body[name]
     if changes:
-        _touch(ask, issue)
+        touch(ask, issue)
         _tell(ask, issue, "edited", changes=changes)
 
 
@@ -301,7 +301,7 @@ def change_state(ask: Ask, issue: Doc, *, trusted: bool) -> None:
         "closed_by": None,
         "state_reason": None if issue["pull"] else "reopened",
     }
-    _touch(ask, issue)
+    touch(ask, issue)
     ask.forge.note(ask.repo, issue, ask.actor, "reopened")
     _tell(ask, issue, "reopened")
 
@@ -316,7 +316,7 @@ def set_labels(ask: Ask, issue: Doc, names: list[str]) -> None:
     issue["labels"] = after
     if before == set(after):
         return
-    _touch(ask, issue)
+    touch(ask, issue)
     known = {label["id"]: label for label in ask.store.find("label", repo=ask.repo["id"])}
     for action, changed in (("labeled", set(after) - before), ("unlabeled", before - set(after))):
         for identity in sorted(changed):
@@ -358,12 +358,12 @@ def _tell_comment(ask: Ask, issue: Doc, comment: Doc, action: str, **more: Any) 
     )
 
 
-def _touch(ask: Ask, issue: Doc) -> None:
+def touch(ask: Ask, issue: Doc) -> None:
     issue["updated_at"] = ask.forge.stamp()
     ask.store.save(issue)
 
 
-def _assign(ask: Ask, issue: Doc, logins: list[str], *, replace: bool = False) -> None:
+def assign(ask: Ask, issue: Doc, logins: list[str], *, replace: bool = False) -> None:
     """Those who can be: the others are left out without a word."""
     wanted = [] if replace else list(issue["assignees"])
     for login in logins:
@@ -374,11 +374,15 @@ def _assign(ask: Ask, issue: Doc, logins: list[str], *, replace: bool = False) -
     issue["assignees"] = wanted
     if before == wanted:
         return
-    _touch(ask, issue)
-    for login in [one for one in wanted if one not in before]:
-        _tell(ask, issue, "assigned", assignee=ask.views.user(login))
-    for login in [one for one in before if one not in wanted]:
-        _tell(ask, issue, "unassigned", assignee=ask.views.user(login))
+    touch(ask, issue)
+    for action, changed in (
+        ("assigned", [one for one in wanted if one not in before]),
+        ("unassigned", [one for one in before if one not in wanted]),
+    ):
+        for login in changed:
+            who = {"assignee": ask.views.user(login), "assigner": ask.views.user(ask.login)}
+            ask.forge.note(ask.repo, issue, ask.actor, action, **who)
+            _tell(ask, issue, action, assignee=ask.views.user(login))
 
 
 def _since(ask: Ask, comments: list[Doc]) -> list[Doc]:

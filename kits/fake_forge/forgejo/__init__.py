@@ -6,6 +6,7 @@ from typing import Any
 from kits.fake_forge import access
 from kits.fake_forge.answers import Refusal, Route, not_found
 from kits.fake_forge.dialect import OtherForge
+from kits.fake_forge.forgejo import issues  # noqa: F401 fills the table of routes
 from kits.fake_forge.forgejo.endpoints import ROUTES
 from kits.fake_forge.store import Doc
 

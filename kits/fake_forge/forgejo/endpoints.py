@@ -35,6 +35,18 @@ def show_me(ask: Ask) -> Answer:
     return Answer(200, shapes.user(ask, ask.login))
 
 
+@route("POST", REPO + "/forks", grant=WRITE)
+def create_fork(ask: Ask) -> Answer:
+    """Of whoever asks, under the same name."""
+    fork = ask.forge.find_repository(ask.login, ask.repo["name"])
+    if fork is not None:
+        raise Refusal(409, "The repository with the same name already exists.")
+    fork = ask.forge.add_repository(
+        ask.login, ask.repo["name"], private=ask.repo["private"], branch=ask.repo["default_branch"], fork_of=ask.repo
+    )
+    return Answer(202, shapes.repository(ask, fork))
+
+
 @route("GET", REPO, grant=READ)
 def show_repository(ask: Ask) -> Answer:
     return Answer(200, shapes.repository(ask, ask.repo))
@@ -71,34 +83,41 @@ def list_pulls(ask: Ask) -> Answer:
         issue = ask.issue_of(pull)
         if state in ("all", issue["state"]) and poster in (None, issue["user"]):
             found.append(pull)
-    return _page(ask, found[::-1], lambda pull: shapes.pull(ask, pull, _mergeable(ask, pull)))
+    return paged(ask, found[::-1], lambda pull: shapes.pull(ask, pull, _mergeable(ask, pull)))
 
 
 @route("POST", REPO + "/pulls", grant=WRITE)
 def create_pull(ask: Ask) -> Answer:
-    head, base = ask.given("head", ""), ask.given("base", "")
-    if head == base:
+    owner, _, head = ask.given("head", "").rpartition(":")
+    base, head_repo = ask.given("base", ""), ask.repo
+    if owner and owner != ask.repo["owner"]:
+        forks = ask.store.find("repository", owner=owner, parent=ask.repo["id"])
+        if not forks:
+            raise not_found()
+        head_repo = forks[0]
+    if head == base and head_repo is ask.repo:
         raise Refusal(422, "Invalid PullRequest: There are no changes between the head and the base")
-    tips = {name: ask.git.branch(name) for name in (head, base)}
-    if None in tips.values():
+    tip, onto = ask.forge.git(head_repo).branch(head), ask.git.branch(base)
+    if tip is None or onto is None:
         raise not_found()
-    for pull in ask.store.find("pull", repo=ask.repo["id"], head_ref=head, base_ref=base):
+    for pull in ask.store.find("pull", repo=ask.repo["id"], head_repo=head_repo["id"], head_ref=head, base_ref=base):
         if ask.issue_of(pull)["state"] == "open":
             raise Refusal(
                 409,
                 f"pull request already exists for these targets [id: {pull['id']}, issue_id: {pull['number']}, "
-                f"head_repo_id: {ask.repo['id']}, base_repo_id: {ask.repo['id']}, head_branch: {head}, "
+                f"head_repo_id: {head_repo['id']}, base_repo_id: {ask.repo['id']}, head_branch: {head}, "
                 f"base_branch: {base}]",
             )
     if not ask.given("title", "").strip():
         raise Refusal(422, "[Title]: Required")
+    if head_repo["id"] != ask.repo["id"]:
+        ask.git.run("fetch", "-q", str(ask.forge.git(head_repo).place), tip)
     issue = issues.add_issue(ask, ask.body["title"], ask.body.get("body"), pull=True)
-    ends = {"head_repo": ask.repo["id"], "head_ref": head, "head_sha": tips[head]}
-    ends |= {"base_ref": base, "base_sha": tips[base]}
+    ends = {"head_repo": head_repo["id"], "head_ref": head, "head_sha": tip, "base_ref": base, "base_sha": onto}
     state = {"merged_at": None, "merged_by": None, "merge_sha": None, "mergeable": None, "looked": False}
     people: Doc = {"user": ask.login, "requested_reviewers": [], "requested_teams": [], "draft": False}
     pull = ask.store.add("pull", repo=ask.repo["id"], number=issue["number"], **ends, **state, **people)
-    ask.git.set(f"refs/pull/{pull['number']}/head", pull["head_sha"])
+    ask.git.set(ask.forge.pull_ref.format(pull["number"]), pull["head_sha"])
     return Answer(201, shapes.pull(ask, pull, False))
 
 
@@ -127,7 +146,7 @@ def change_pull(ask: Ask) -> Answer:
         ask.forge.close(ask.repo, issue, ask.actor)
     elif state == "open" and issue["state"] == "closed":
         issue |= {"state": "open", "closed_at": None, "closed_by": None}
-        ask.store.save(issue)
+        issues.touch(ask, issue)
         ask.forge.note(ask.repo, issue, ask.actor, "reopened")
     base = ask.given("base", "") or pull["base_ref"]
     if base != pull["base_ref"]:
@@ -236,7 +255,7 @@ def _checks_pass(ask: Ask, pull: Doc, patterns: list[str]) -> bool:
 @route("GET", PULL + "/reviews", grant=READ)
 def list_reviews(ask: Ask) -> Answer:
     found = ask.store.find("review", repo=ask.repo["id"], number=ask.pull("index")["number"])
-    return _page(ask, found, lambda review: shapes.review(ask, review))
+    return paged(ask, found, lambda review: shapes.review(ask, review))
 
 
 @route("POST", PULL + "/reviews", grant=WRITE)
@@ -294,48 +313,14 @@ def dismiss_review(ask: Ask) -> Answer:
     return Answer(200, shapes.review(ask, review))
 
 
-# what is said there
-
-
-@route("GET", REPO + "/issues/{index}/comments", grant="issue:read")
-def list_comments(ask: Ask) -> Answer:
-    """All of them: this list has no pages."""
-    found = ask.store.find("comment", repo=ask.repo["id"], number=ask.pull("index")["number"])
-    return Answer(200, [shapes.comment(ask, one) for one in found])
-
-
-@route("POST", REPO + "/issues/{index}/comments", grant="issue:write")
-def create_comment(ask: Ask) -> Answer:
-    number, now = ask.pull("index")["number"], ask.forge.stamp()
-    body = ask.given("body", "")
-    made = {"user": ask.login, "body": body, "app": None, "created_at": now, "updated_at": now}
-    if not body.strip():
-        raise Refusal(422, "[Body]: Required")
-    return Answer(201, shapes.comment(ask, ask.store.add("comment", repo=ask.repo["id"], number=number, **made)))
-
-
-@route("PATCH", REPO + "/issues/comments/{id}", grant="issue:write")
-def change_comment(ask: Ask) -> Answer:
-    comment = ask.store.get("comment", ask.number("id"))
-    if comment is None or comment["repo"] != ask.repo["id"]:
-        raise not_found()
-    if comment["user"] != ask.login and not _is_admin(ask):
-        raise Refusal(403, "")
-    comment |= {"body": ask.given("body", ""), "updated_at": ask.forge.stamp()}
-    return Answer(200, shapes.comment(ask, ask.store.save(comment)))
-
-
-@route("GET", REPO + "/issues/{index}/timeline", grant="issue:read")
-def list_timeline(ask: Ask) -> Answer:
-    found = ask.store.find("event", repo=ask.repo["id"], number=ask.pull("index")["number"])
-    return _page(ask, found, lambda event: shapes.event(ask, event))
+# what gates say
 
 
 @route("GET", REPO + "/statuses/{sha}", grant=READ)
 def list_statuses(ask: Ask) -> Answer:
     found = ask.store.find("status", repo=ask.repo["id"], sha=ask.values["sha"])
     numbered = list(enumerate(found, 1))[::-1]
-    return _page(ask, numbered, lambda one: shapes.status(ask, one[1], one[0]))
+    return paged(ask, numbered, lambda one: shapes.status(ask, one[1], one[0]))
 
 
 @route("POST", REPO + "/statuses/{sha}", role="write", grant=WRITE)
@@ -413,7 +398,7 @@ def delete_protection(ask: Ask) -> Answer:
 @route("GET", REPO + "/collaborators/{collaborator}/permission", grant=READ)
 def show_permission(ask: Ask) -> Answer:
     login = ask.values["collaborator"]
-    if login != ask.login and not _is_admin(ask):
+    if login != ask.login and not is_admin(ask):
         raise Refusal(
             403,
             "Only admins can query all permissions, repo admins can query all repo permissions, collaborators can "
@@ -435,11 +420,11 @@ def _review(ask: Ask) -> Doc:
     return found
 
 
-def _is_admin(ask: Ask) -> bool:
+def is_admin(ask: Ask) -> bool:
     return access.has_role(access.role_of(ask.store, ask.login, ask.repo), "admin")
 
 
-def _page(ask: Ask, items: list[Any], show: Any) -> Answer:
+def paged(ask: Ask, items: list[Any], show: Any) -> Answer:
     """`limit` and `page`; `X-Total-Count` has how many there are in all."""
     given = {name: int(text) for name in ("limit", "page") if (text := ask.query.get(name, "")).isdigit()}
     size, page = min(MOST, given.get("limit") or 30), max(1, given.get("page", 1))

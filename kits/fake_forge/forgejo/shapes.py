@@ -51,14 +51,14 @@ def repository(ask: Ask, repo: Doc) -> Doc:
 def pull(ask: Ask, one: Doc, mergeable: bool) -> Doc:
     issue = ask.store.one("issue", repo=ask.repo["id"], number=one["number"])
     at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/pulls/{one['number']}"
-    is_there = ask.git.branch(one["head_ref"]) is not None
-    repo = repository(ask, ask.repo)
+    head_repo = ask.store.get("repository", one["head_repo"]) or ask.repo
+    is_there = ask.forge.git(head_repo).branch(one["head_ref"]) is not None
     ends: dict[str, Any] = {
         "head": {"ref": one["head_ref"] if is_there else f"refs/pull/{one['number']}/head", "sha": one["head_sha"]},
         "base": {"ref": one["base_ref"], "sha": ask.git.branch(one["base_ref"]) or ""},
     }
-    for name, end in ends.items():
-        end |= {"label": one[f"{name}_ref"], "repo_id": ask.repo["id"], "repo": repo}
+    for name, repo in (("head", head_repo), ("base", ask.repo)):
+        ends[name] |= {"label": one[f"{name}_ref"], "repo_id": repo["id"], "repo": repository(ask, repo)}
     shown = {"id": one["id"], "number": one["number"], "title": issue["title"], "body": issue["body"] or "", **ends}
     shown |= {"state": issue["state"], "draft": bool(WIP.match(issue["title"])), "user": user(ask, issue["user"])}
     shown |= {"url": at, "html_url": at, "diff_url": f"{at}.diff", "patch_url": f"{at}.patch", "is_locked": False}
@@ -101,20 +101,66 @@ def review_comment(ask: Ask, one: Doc) -> Doc:
     return shown | {"updated_at": one["updated_at"]}
 
 
+def issue(ask: Ask, one: Doc) -> Doc:
+    """A pull request is one, too."""
+    what = "pulls" if one["pull"] else "issues"
+    full = f"{ask.repo['owner']}/{ask.repo['name']}"
+    people = [user(ask, login) for login in one["assignees"]] or None
+    said = ask.store.find("comment", repo=ask.repo["id"], number=one["number"])
+    shown = {"id": one["id"], "number": one["number"], "title": one["title"], "body": one["body"] or "", "ref": ""}
+    shown |= {"url": f"{ask.views.api}/repos/{full}/issues/{one['number']}", "assets": [], "milestone": None}
+    shown |= {"html_url": f"{ask.views.site}/{full}/{what}/{one['number']}", "user": user(ask, one["user"])}
+    shown |= {"original_author": "", "original_author_id": 0, "labels": labels(ask, one), "state": one["state"]}
+    shown |= {"assignees": people, "assignee": people[0] if people else None, "is_locked": False, "pin_order": 0}
+    shown |= {"comments": len(said), "created_at": one["created_at"], "updated_at": one["updated_at"]}
+    owner = {"id": ask.repo["id"], "name": ask.repo["name"], "owner": ask.repo["owner"], "full_name": full}
+    shown |= {"closed_at": one.get("closed_at"), "due_date": None, "pull_request": None, "repository": owner}
+    if one["pull"]:
+        pull = ask.store.one("pull", repo=ask.repo["id"], number=one["number"])
+        merged = {"merged": bool(pull["merged_at"]), "merged_at": pull["merged_at"]}
+        shown["pull_request"] = {**merged, "draft": bool(WIP.match(one["title"])), "html_url": shown["html_url"]}
+    return shown
+
+
+def labels(ask: Ask, one: Doc) -> list[Doc]:
+    found = [ask.store.get("label", identity) for identity in one["labels"]]
+    return [label(ask, each) for each in found if each]
+
+
+def label(ask: Ask, one: Doc) -> Doc:
+    at = f"{ask.views.api}/repos/{ask.repo['owner']}/{ask.repo['name']}/labels/{one['id']}"
+    shown = {"id": one["id"], "name": one["name"], "color": one["color"], "description": one["description"] or ""}
+    return shown | {"url": at, "exclusive": False, "is_archived": False}
+
+
 def comment(ask: Ask, one: Doc) -> Doc:
-    at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/pulls/{one['number']}"
+    about = ask.store.one("issue", repo=ask.repo["id"], number=one["number"])
+    what, name = ("pulls", "pull_request_url") if about["pull"] else ("issues", "issue_url")
+    at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/{what}/{one['number']}"
     shown = {"id": one["id"], "body": one["body"], "user": user(ask, one["user"]), "assets": []}
-    shown |= {"html_url": f"{at}#issuecomment-{one['id']}", "pull_request_url": at, "issue_url": ""}
+    shown |= {"html_url": f"{at}#issuecomment-{one['id']}", "pull_request_url": "", "issue_url": "", name: at}
     shown |= {"original_author": "", "original_author_id": 0}
     return shown | {"created_at": one["created_at"], "updated_at": one["updated_at"]}
 
 
+KINDS = {
+    "closed": "close", "reopened": "reopen", "renamed": "change_title", "merged": "merge_pull", "labeled": "label",
+    "unlabeled": "label", "assigned": "assignees", "unassigned": "assignees",
+}  # fmt: skip
+
+
 def event(ask: Ask, one: Doc) -> Doc:
-    """One entry of a timeline."""
-    kinds = {"closed": "close", "reopened": "reopen", "renamed": "change_title", "merged": "merge_pull"}
-    shown = {"id": one["id"], "type": kinds.get(one["event"], one["event"]), "user": user(ask, one["user"])}
-    rename = one["more"].get("rename") or {}
-    shown |= {"body": "", "old_title": rename.get("from", ""), "new_title": rename.get("to", "")}
+    """One entry of a timeline; a comment is one, too. That a text was edited is not told."""
+    if one["kind"] == "comment":
+        shown, more = {"type": "comment", "body": one["body"]}, Doc()
+    else:
+        more = one["more"]
+        shown = {"type": KINDS.get(one["event"], one["event"]), "body": "1" if one["event"] == "labeled" else ""}
+    rename, assignee = more.get("rename") or {}, more.get("assignee") or {}
+    named = ask.store.one("label", repo=ask.repo["id"], name=more["label"]["name"]) if more.get("label") else None
+    shown |= {"id": one["id"], "user": user(ask, one["user"]), "label": label(ask, named) if named else None}
+    shown |= {"assignee": user(ask, assignee.get("login")), "removed_assignee": one.get("event") == "unassigned"}
+    shown |= {"old_title": rename.get("from", ""), "new_title": rename.get("to", "")}
     return shown | {"created_at": one["created_at"], "updated_at": one["created_at"], "pull_request_url": ""}
 
 

@@ -7,6 +7,7 @@ from kits.fake_forge import access
 from kits.fake_forge.answers import Refusal, Route, not_found
 from kits.fake_forge.dialect import OtherForge
 from kits.fake_forge.gitlab.endpoints import ROUTES
+from kits.fake_forge.gitlab.shapes import ISSUES
 from kits.fake_forge.store import Doc
 
 SCOPE, HIGHER = "insufficient_scope", "The request requires higher privileges than provided by the access token."
@@ -22,6 +23,17 @@ class FakeGitLab(OtherForge):
         super().__init__(*given, **named)
         self.forge.refused = "GitLab: You are not allowed to push code to protected branches on this project."
         self.forge.committer = ("GitLab", "noreply@gitlab.example")
+        self.forge.is_precise, self.forge.pull_ref = True, "refs/merge-requests/{}/head"
+
+    def issues(self, repository: str, login: str, count: int) -> int:
+        """The same with numbers of their own."""
+        last = super().issues(repository, login, count)
+        with self.forge.store.transaction():
+            repo = self._repository(repository)
+            found = self.forge.store.find("issue", repo=repo["id"], pull=False)
+            for number, one in enumerate(found, ISSUES + 1):
+                self.forge.store.save({**one, "number": number})
+        return last
 
     def named(self, values: Mapping[str, str], path: str, method: str) -> Doc:
         """By its path or its number. An older path is redirected; nothing is written there."""

@@ -72,6 +72,15 @@ def unarchive(ask: Ask) -> Answer:
     return Answer(201, shapes.project(ask, ask.store.save({**ask.repo, "archived": False})))
 
 
+@route("POST", PROJECT + "/fork", grant=WRITE)
+def fork(ask: Ask) -> Answer:
+    """At once; GitLab makes it in the background."""
+    made = ask.forge.add_repository(
+        ask.login, ask.repo["name"], private=ask.repo["private"], branch=ask.repo["default_branch"], fork_of=ask.repo
+    )
+    return Answer(201, shapes.project(ask, made))
+
+
 @route("GET", PROJECT + "/members/all/{user}", grant=READ)
 def show_member(ask: Ask) -> Answer:
     found = ask.store.get("user", ask.number("user"))
@@ -81,36 +90,85 @@ def show_member(ask: Ask) -> Answer:
     return Answer(200, {**(shapes.user(ask, found["login"]) or {}), "access_level": level, "expires_at": None})
 
 
+# issues, and what they share with merge requests
+
+
+@route("GET", PROJECT + "/issues", grant=READ)
+def list_issues(ask: Ask) -> Answer:
+    found = [one for one in ask.store.find("issue", repo=ask.repo["id"], pull=False) if is_wanted(ask, one)]
+    return paged(ask, ordered(ask, [shapes.issue(ask, one) for one in found]))
+
+
+@route("POST", PROJECT + "/issues", grant=WRITE)
+def create_issue(ask: Ask) -> Answer:
+    if not ask.given("title", "").strip():
+        raise Refusal(400, "title is missing")
+    made = issues.add_issue(ask, ask.body["title"], ask.body.get("description"), pull=False)
+    number = shapes.ISSUES + len(ask.store.find("issue", repo=ask.repo["id"], pull=False))
+    return Answer(201, shapes.issue(ask, ask.store.save({**made, "number": number})))
+
+
+@route("GET", PROJECT + "/issues/{iid}", grant=READ)
+def show_issue(ask: Ask) -> Answer:
+    return Answer(200, shapes.issue(ask, about(ask)))
+
+
+@route("PUT", PROJECT + "/issues/{iid}", grant=WRITE)
+def change_issue(ask: Ask) -> Answer:
+    """By its author, and from Reporter on."""
+    issue = about(ask)
+    if issue["user"] != ask.login and not access.has_role(access.role_of(ask.store, ask.login, ask.repo), "triage"):
+        raise Refusal(403, "403 Forbidden")
+    change(ask, issue)
+    return Answer(200, shapes.issue(ask, issue))
+
+
+@route("DELETE", PROJECT + "/issues/{iid}", role="admin", grant=WRITE)
+def delete_issue(ask: Ask) -> Answer:
+    ask.store.remove(about(ask))
+    return Answer(204)
+
+
+@route("GET", PROJECT + "/events", grant=READ)
+def list_events(ask: Ask) -> Answer:
+    """What was said, by whom and where; at lines of a change it is of another kind. Not whether it was edited."""
+    after = ask.query.get("after", "")
+    found = [one for one in ask.store.find("note", repo=ask.repo["id"]) if not one["system"] and not one["place"]]
+    found = [one for one in found if one["created_at"][:10] > after]
+    newest = ask.query.get("sort", "desc") == "desc"
+    return paged(ask, [shapes.said(ask, one) for one in (found[::-1] if newest else found)])
+
+
 # merge requests
 
 
 @route("GET", PROJECT + "/merge_requests", grant=READ)
 def list_merge_requests(ask: Ask) -> Answer:
-    state, branch, found = ask.query.get("state", "all"), ask.query.get("source_branch"), []
+    branch, found = ask.query.get("source_branch"), []
     for pull in ask.store.find("pull", repo=ask.repo["id"]):
-        shown = shapes.merge_request(ask, pull, "unchecked")
-        if state in ("all", shown["state"]) and branch in (None, pull["head_ref"]):
-            found.append(shown)
-    return _page(ask, found[::-1])
+        if branch in (None, pull["head_ref"]) and is_wanted(ask, ask.issue_of(pull), bool(pull["merged_at"])):
+            found.append(shapes.merge_request(ask, pull, "unchecked"))
+    return paged(ask, ordered(ask, found))
 
 
 @route("POST", PROJECT + "/merge_requests", role="write", grant=WRITE)
 def create_merge_request(ask: Ask) -> Answer:
-    head, base = ask.given("source_branch", ""), ask.given("target_branch", "")
-    tips = {name: ask.git.branch(name) for name in (head, base)}
-    missing = {name: end for name, end in ((head, "Source"), (base, "Target")) if tips[name] is None}
-    if missing:
-        raise Refusal(400, f"{next(iter(missing.values()))} branch does not exist")
-    for pull in ask.store.find("pull", repo=ask.repo["id"], head_ref=head, base_ref=base):
+    head, base, source = ask.given("source_branch", ""), ask.given("target_branch", ""), ask.repo
+    ask.repo = ask.store.get("repository", int(ask.body.get("target_project_id") or source["id"])) or source
+    tip, onto = ask.forge.git(source).branch(head), ask.git.branch(base)
+    if tip is None or onto is None:
+        raise Refusal(400, f"{'Source' if tip is None else 'Target'} branch does not exist")
+    for pull in ask.store.find("pull", repo=ask.repo["id"], head_repo=source["id"], head_ref=head, base_ref=base):
         if ask.issue_of(pull)["state"] == "open":
             raise Refusal(409, f"Another open merge request already exists for this source branch: !{pull['number']}")
+    if source["id"] != ask.repo["id"]:
+        ask.git.run("fetch", "-q", str(ask.forge.git(source).place), tip)
     issue = issues.add_issue(ask, ask.given("title", ""), ask.body.get("description"), pull=True)
-    ends = {"head_repo": ask.repo["id"], "head_ref": head, "head_sha": tips[head]}
-    ends |= {"base_ref": base, "base_sha": tips[base]}
+    ends = {"head_repo": source["id"], "head_ref": head, "head_sha": tip, "base_ref": base, "base_sha": onto}
     state = {"merged_at": None, "merged_by": None, "merge_sha": None, "mergeable": None, "looked": False}
     people: Doc = {"user": ask.login, "requested_reviewers": [], "requested_teams": [], "draft": False}
     pull = ask.store.add("pull", repo=ask.repo["id"], number=issue["number"], **ends, **state, **people)
-    ask.git.set(f"refs/pull/{pull['number']}/head", pull["head_sha"])
+    ask.git.set(ask.forge.pull_ref.format(pull["number"]), pull["head_sha"])
     ask.forge.add_version(ask.repo, pull)
     return Answer(201, shapes.merge_request(ask, pull, "preparing"))
 
@@ -131,15 +189,7 @@ def change_merge_request(ask: Ask) -> Answer:
     issue = ask.issue_of(pull)
     if issue["user"] != ask.login and not ask.writes:
         raise Refusal(403, "403 Forbidden")
-    if "description" in ask.body:
-        ask.body["body"] = ask.body["description"]
-    issues.change_text(ask, issue)
-    event = ask.body.get("state_event")
-    if event == "close" and issue["state"] == "open":
-        issue["closed_by"] = ask.login
-        ask.forge.close(ask.repo, issue, ask.actor)
-    elif event == "reopen" and issue["state"] == "closed" and not pull["merged_at"]:
-        ask.store.save({**issue, "state": "open", "closed_at": None, "closed_by": None})
+    change(ask, issue, is_over=bool(pull["merged_at"]))
     base = ask.given("target_branch", "") or pull["base_ref"]
     if base != pull["base_ref"]:
         tip = ask.git.branch(base)
@@ -202,7 +252,7 @@ def list_versions(ask: Ask) -> Answer:
         {"id": one["id"], "head_commit_sha": one["head"], "created_at": one["created_at"], "state": "collected"}
         for one in found[::-1]
     ]
-    return _page(ask, shown)
+    return paged(ask, shown)
 
 
 # what people say
@@ -225,7 +275,7 @@ def approve(ask: Ask) -> Answer:
     if pull["merged_at"] or ask.store.one("approval", **where):
         raise Refusal(401, "401 Unauthorized")
     ask.store.add("approval", **where, created_at=shapes.moment(ask))
-    _add_note(ask, pull, "approved this merge request", system=True)
+    add_note(ask, pull, "approved this merge request", system=True)
     if wish := ask.store.one("wish", **where):
         ask.store.remove(wish)
     return Answer(201, list_approvals(ask).body)
@@ -238,7 +288,7 @@ def unapprove(ask: Ask) -> Answer:
     if known is None:
         raise not_found()
     ask.store.remove(known)
-    _add_note(ask, pull, "unapproved this merge request", system=True)
+    add_note(ask, pull, "unapproved this merge request", system=True)
     return Answer(201, list_approvals(ask).body)
 
 
@@ -253,46 +303,123 @@ def list_reviewers(ask: Ask) -> Answer:
     return Answer(200, [{**one, "created_at": ask.forge.stamp()} for one in shown])
 
 
-@route("GET", MINE + "/notes", grant=READ)
-def list_notes(ask: Ask) -> Answer:
-    found = ask.store.find("note", repo=ask.repo["id"], number=ask.pull("iid")["number"])
-    newest = ask.query.get("sort", "desc") == "desc"
-    return _page(ask, [shapes.note(ask, one) for one in (found[::-1] if newest else found)])
+for kind in ("merge_requests", "issues"):
+    at = f"{PROJECT}/{kind}/{{iid}}"
+
+    @route("GET", at + "/notes", grant=READ)
+    def list_notes(ask: Ask) -> Answer:
+        found = ask.store.find("note", repo=ask.repo["id"], number=about(ask)["number"])
+        newest = ask.query.get("sort", "desc") == "desc"
+        return paged(ask, [shapes.note(ask, one) for one in (found[::-1] if newest else found)])
+
+    @route("GET", at + "/notes/{note}", grant=READ)
+    def show_note(ask: Ask) -> Answer:
+        return Answer(200, shapes.note(ask, the_note(ask)))
+
+    @route("POST", at + "/notes", grant=WRITE)
+    def create_note(ask: Ask) -> Answer:
+        """A line `/request_changes` in it is an order, and no text; a line with a slash that is none stays."""
+        issue = about(ask)
+        lines = ask.given("body", "").splitlines()
+        if "/request_changes" in lines:
+            where = {"repo": ask.repo["id"], "number": issue["number"], "key": ask.login}
+            if given := ask.store.one("approval", **where):
+                ask.store.remove(given)
+            if ask.store.one("wish", **where) is None:
+                ask.store.add("wish", **where)
+            add_note(ask, issue, "requested changes", system=True)
+        text = "\n".join(line for line in lines if line != "/request_changes").strip()
+        if not text:
+            return Answer(202, {"commands_changes": {}, "summary": ["Changes requested to the current merge request."]})
+        issues.touch(ask, issue)
+        return Answer(201, shapes.note(ask, add_note(ask, issue, text)))
+
+    @route("PUT", at + "/notes/{note}", grant=WRITE)
+    def change_note(ask: Ask) -> Answer:
+        note = the_note(ask)
+        is_trusted = access.has_role(access.role_of(ask.store, ask.login, ask.repo), "maintain")
+        if note["user"] != ask.login and not is_trusted:
+            raise Refusal(403, "403 Forbidden")
+        note |= {"body": ask.given("body", ""), "updated_at": shapes.moment(ask)}
+        return Answer(200, shapes.note(ask, ask.store.save(note)))
+
+    @route("GET", at + "/resource_label_events", grant=READ)
+    def list_label_events(ask: Ask) -> Answer:
+        found = ask.store.find("event", repo=ask.repo["id"], number=about(ask)["number"])
+        return paged(ask, [shapes.label_event(ask, one) for one in found if one["event"] in shapes.LABELLED])
 
 
-@route("POST", MINE + "/notes", grant=WRITE)
-def create_note(ask: Ask) -> Answer:
-    """A line `/request_changes` in it is an order, and no text."""
-    pull = ask.pull("iid")
-    lines = ask.given("body", "").splitlines()
-    if "/request_changes" in lines:
-        where = {"repo": ask.repo["id"], "number": pull["number"], "key": ask.login}
-        if given := ask.store.one("approval", **where):
-            ask.store.remove(given)
-        if ask.store.one("wish", **where) is None:
-            ask.store.add("wish", **where)
-        _add_note(ask, pull, "requested changes", system=True)
-    text = "\n".join(line for line in lines if line != "/request_changes").strip()
-    if not text:
-        return Answer(202, {"commands_changes": {}, "summary": ["Changes requested to the current merge request."]})
-    return Answer(201, shapes.note(ask, _add_note(ask, pull, text)))
+def about(ask: Ask) -> Doc:
+    """The issue of the path, or what the merge request there has as issues have it."""
+    number = ask.number("iid") + (shapes.ISSUES if "/issues/" in ask.path else 0)
+    found: Doc | None = ask.store.one("issue", repo=ask.repo["id"], number=number)
+    if found is None:
+        raise Refusal(404, "404 Not found")
+    return found
 
 
-@route("PUT", MINE + "/notes/{note}", grant=WRITE)
-def change_note(ask: Ask) -> Answer:
-    note = ask.store.get("note", ask.number("note"))
-    if note is None or note["number"] != ask.pull("iid")["number"]:
+def the_note(ask: Ask) -> Doc:
+    found: Doc | None = ask.store.get("note", ask.number("note"))
+    if found is None or (found["repo"], found["number"]) != (ask.repo["id"], about(ask)["number"]):
         raise not_found()
-    if note["user"] != ask.login and not access.has_role(access.role_of(ask.store, ask.login, ask.repo), "maintain"):
-        raise Refusal(403, "403 Forbidden")
-    note |= {"body": ask.given("body", ""), "updated_at": shapes.moment(ask)}
-    return Answer(200, shapes.note(ask, ask.store.save(note)))
+    return found
+
+
+def is_wanted(ask: Ask, issue: Doc, is_merged: bool = False) -> bool:
+    """By what a list is asked for: state, labels, an assignee, and since when it changed."""
+    state = "merged" if is_merged else {"open": "opened"}.get(issue["state"], issue["state"])
+    names = {name for name in ask.query.get("labels", "").split(",") if name}
+    return (
+        ask.query.get("state", "all") in ("all", state)
+        and names <= set(shapes.labels(ask, issue))
+        and ask.query.get("assignee_username") in (None, *issue["assignees"])
+        and issue["updated_at"] >= ask.query.get("updated_after", "")
+    )
+
+
+def ordered(ask: Ask, found: list[Doc]) -> list[Doc]:
+    """The newest first, unless it says otherwise."""
+    by = "updated_at" if ask.query.get("order_by") == "updated_at" else "id"
+    return sorted(found, key=lambda one: (one[by], one["id"]), reverse=ask.query.get("sort", "desc") == "desc")
+
+
+def change(ask: Ask, issue: Doc, *, is_over: bool = False) -> None:
+    """Title, description, labels, assignees and state. What changed is noted, as people see it."""
+    before = dict(issue)
+    if "description" in ask.body:
+        ask.body["body"] = ask.body["description"]
+    issues.change_text(ask, issue)
+    if issue["title"] != before["title"]:
+        add_note(ask, issue, f"changed title from **{before['title']}** to **{issue['title']}**", system=True)
+    if issue["body"] != before["body"]:
+        add_note(ask, issue, "changed the description", system=True)
+    more, less = (set(str(ask.body.get(name) or "").split(",")) - {""} for name in ("add_labels", "remove_labels"))
+    if more or less:
+        issues.set_labels(ask, issue, [*(set(shapes.labels(ask, issue)) - less), *more])
+    if "assignee_ids" in ask.body:
+        chosen = [ask.store.get("user", number) for number in ask.body["assignee_ids"]]
+        issues.assign(ask, issue, [one["login"] for one in chosen if one], replace=True)
+        new, old = (
+            [f"@{one}" for one in this["assignees"] if one not in other["assignees"]]
+            for this, other in ((issue, before), (before, issue))
+        )
+        said = [f"assigned to {' and '.join(new)}"] if new else []
+        said += [f"unassigned {' and '.join(old)}"] if old else []
+        if said:
+            add_note(ask, issue, " and ".join(said), system=True)
+    event = ask.body.get("state_event")
+    if event == "close" and issue["state"] == "open":
+        issue["closed_by"] = ask.login
+        ask.forge.close(ask.repo, issue, ask.actor)
+    elif event == "reopen" and issue["state"] == "closed" and not is_over:
+        issue |= {"state": "open", "closed_at": None, "closed_by": None}
+        issues.touch(ask, issue)
 
 
 @route("GET", MINE + "/discussions", grant=READ)
 def list_discussions(ask: Ask) -> Answer:
     found = shapes.discussions(ask, ask.pull("iid"))
-    return _page(
+    return paged(
         ask,
         [
             {"id": notes[0]["discussion"], "individual_note": False, "notes": [shapes.note(ask, one) for one in notes]}
@@ -307,7 +434,7 @@ def create_discussion(ask: Ask) -> Answer:
     if asked.get("head_sha") != pull["head_sha"]:
         raise Refusal(400, '400 Bad request - Note {:line_code=>["can\'t be blank", "must be a valid line code"]}')
     place = {"path": asked["new_path"], "line": asked["new_line"], "head": asked["head_sha"]}
-    note = _add_note(ask, pull, ask.given("body", ""), place=place)
+    note = add_note(ask, pull, ask.given("body", ""), place=place)
     return Answer(201, {"id": note["discussion"], "individual_note": False, "notes": [shapes.note(ask, note)]})
 
 
@@ -322,11 +449,12 @@ def resolve_discussion(ask: Ask) -> Answer:
     return Answer(200, {"id": ask.values["discussion"], "notes": []})
 
 
-def _add_note(ask: Ask, pull: Doc, body: str, *, system: bool = False, place: Doc | None = None) -> Doc:
+def add_note(ask: Ask, about: Doc, body: str, *, system: bool = False, place: Doc | None = None) -> Doc:
+    """`about`: an issue or a merge request."""
     now = shapes.moment(ask)
     said = {"user": ask.login, "body": body, "system": system, "place": place, "discussion": secrets.token_hex(20)}
     made: Doc = ask.store.add(
-        "note", repo=ask.repo["id"], number=pull["number"], **said, created_at=now, updated_at=now
+        "note", repo=ask.repo["id"], number=about["number"], **said, created_at=now, updated_at=now
     )
     return made
 
@@ -339,7 +467,7 @@ def list_statuses(ask: Ask) -> Answer:
     found = ask.store.find("status", repo=ask.repo["id"], sha=ask.values["sha"])
     if ask.query.get("all") != "true":
         found = list({one["context"]: one for one in found}.values())
-    return _page(ask, [shapes.status(ask, one) for one in found])
+    return paged(ask, [shapes.status(ask, one) for one in found])
 
 
 @route("POST", PROJECT + "/statuses/{sha}", role="write", grant=WRITE)
@@ -437,7 +565,7 @@ def list_deployments(ask: Ask) -> Answer:
     wanted = ask.query.get("environment")
     chosen = [one for one in found if wanted in (None, one["environment"])]
     newest = ask.query.get("sort", "asc") == "desc"
-    return _page(ask, [shapes.deployment(ask, one) for one in (chosen[::-1] if newest else chosen)])
+    return paged(ask, [shapes.deployment(ask, one) for one in (chosen[::-1] if newest else chosen)])
 
 
 @route("POST", PROJECT + "/deployments", role="write", grant=WRITE)
@@ -462,7 +590,7 @@ def change_deployment(ask: Ask) -> Answer:
 # parts
 
 
-def _page(ask: Ask, items: list[Any]) -> Answer:
+def paged(ask: Ask, items: list[Any]) -> Answer:
     """`per_page`, 100 at most, and `page`; the `Link` header leads on."""
     shown = ask.page(items)
     return Answer(200, shown, ask.link())

@@ -46,6 +46,46 @@ def project(ask: Ask, repo: Doc) -> Doc:
 SETTINGS = ("only_allow_merge_if_pipeline_succeeds", "only_allow_merge_if_all_discussions_are_resolved")
 
 
+ISSUES = 1_000_000
+"""Issues have numbers of their own: what is remembered of them has theirs and so much."""
+
+
+def labels(ask: Ask, one: Doc) -> list[str]:
+    known = {each["id"]: each["name"] for each in ask.store.find("label", repo=ask.repo["id"])}
+    return [known[identity] for identity in one["labels"] if identity in known]
+
+
+def issue(ask: Ask, one: Doc) -> Doc:
+    number = one["number"] - ISSUES
+    at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/-/issues/{number}"
+    people = [user(ask, login) for login in one["assignees"]]
+    shown = {"id": one["id"], "iid": number, "project_id": ask.repo["id"], "title": one["title"], "web_url": at}
+    shown |= {"description": one["body"], "state": "opened" if one["state"] == "open" else "closed"}
+    shown |= {"labels": labels(ask, one), "author": user(ask, one["user"]), "assignees": people, "type": "ISSUE"}
+    shown |= {"assignee": people[0] if people else None, "confidential": False, "issue_type": "issue"}
+    shown |= {"closed_by": user(ask, one.get("closed_by")), "closed_at": one.get("closed_at"), "milestone": None}
+    return shown | {"created_at": one["created_at"], "updated_at": one["updated_at"]}
+
+
+LABELLED = {"labeled": "add", "unlabeled": "remove"}
+
+
+def label_event(ask: Ask, one: Doc) -> Doc:
+    named = ask.store.one("label", repo=ask.repo["id"], name=one["more"]["label"]["name"])
+    label = {name: named[name] for name in ("id", "name", "color", "description")} if named else None
+    shown = {"id": one["id"], "user": user(ask, one["user"]), "created_at": one["created_at"], "label": label}
+    is_issue = one["number"] > ISSUES
+    return shown | {"resource_type": "Issue" if is_issue else "MergeRequest", "action": LABELLED[one["event"]]}
+
+
+def said(ask: Ask, one: Doc) -> Doc:
+    """An entry of what happened in a project. The note in it has no time of its last edit."""
+    told = {name: value for name, value in note(ask, one).items() if name != "updated_at"}
+    shown = {"id": one["id"], "project_id": ask.repo["id"], "action_name": "commented on", "target_type": "Note"}
+    shown |= {"target_id": one["id"], "target_iid": one["id"], "title": None, "target_title": None, "note": told}
+    return shown | {"author": told["author"], "author_username": one["user"], "created_at": one["created_at"]}
+
+
 def is_draft(title: str) -> bool:
     return title.lstrip().casefold().startswith(DRAFTS)
 
@@ -65,7 +105,8 @@ def merge_request(ask: Ask, one: Doc, status: str) -> Doc:
     shown |= {"source_project_id": one["head_repo"], "target_project_id": ask.repo["id"], "sha": one["head_sha"]}
     shown |= {"draft": is_draft(issue["title"]), "author": user(ask, issue["user"]), "web_url": at}
     shown |= {"detailed_merge_status": status, "merge_user": user(ask, one["merged_by"]), "merged_at": one["merged_at"]}
-    shown |= {"closed_by": user(ask, issue.get("closed_by") if state == "closed" else None), "assignees": []}
+    shown |= {"closed_by": user(ask, issue.get("closed_by") if state == "closed" else None)}
+    shown |= {"labels": labels(ask, issue), "assignees": [user(ask, login) for login in issue["assignees"]]}
     shown |= {"merge_commit_sha": one["merge_sha"], "squash_commit_sha": one.get("squash_sha")}
     shown |= {
         "reviewers": [user(ask, login) for login in one["requested_reviewers"]],
@@ -115,6 +156,8 @@ def is_resolved(notes: list[Doc]) -> bool:
 
 def note(ask: Ask, one: Doc) -> Doc:
     shown = {"id": one["id"], "body": one["body"], "author": user(ask, one["user"]), "system": one["system"]}
+    is_issue = one["number"] > ISSUES
+    shown |= {"noteable_type": "Issue" if is_issue else "MergeRequest", "noteable_iid": one["number"] % ISSUES}
     shown |= {"type": "DiffNote" if one["place"] else None, "resolvable": bool(one["place"]), "internal": False}
     if one["place"]:
         place = one["place"]
