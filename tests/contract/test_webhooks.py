@@ -1,11 +1,12 @@
 """Webhooks at the door: who is believed that something happened, and what becomes of everything else."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,21 @@ def sign(body: bytes, secret: str = SECRET) -> str:
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
+SIGNING = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, truly").decode()
+AT_S = 1_800_000_000.0
+
+
+def known(secrets: dict[tuple[str, str], str]) -> Callable[[str, str], str | None]:
+    return lambda kind, name: secrets.get((kind, name))
+
+
 class Receiver:
     """The door, for a block `acme` with a secret; `told` counts how often the forge is to be asked."""
 
     def __init__(self, folder: Path) -> None:
         self.door, self.told, self.now = FakeDoor(folder), 0, 0.0
-        secrets = {"acme": SECRET}
-        self.door.app.webhooks = Webhooks(secrets.get, self._note, lambda: self.now)
+        secrets = {(kind, "acme"): SECRET for kind in ("github", "forgejo", "gitlab")} | {("gitlab", "new"): SIGNING}
+        self.door.app.webhooks = Webhooks(known(secrets), self._note, lambda: self.now, lambda: AT_S + self.now)
 
     def _note(self) -> None:
         self.told += 1
@@ -54,6 +63,32 @@ class Receiver:
         given = usual | {name.replace("_", "-"): value for name, value in headers.items()}
         sent = [(name, value) for name, value in given.items() if value is not None]
         return self.door.ask(method, at, headers=sent, content=body)
+
+    def gets_of(self, kind: str, body: bytes = BODY, **headers: str | None) -> int:
+        """The same as another forge sends it; the status. `kind`: new is GitLab's with a signing token."""
+        at = f"/door/webhooks/{'gitlab' if kind == 'new' else kind}/{'new' if kind == 'new' else 'acme'}"
+        theirs: dict[str, Any] = {"x_github_delivery": None, "x_hub_signature_256": None}
+        return self.gets(body, at, **(theirs | OF[kind](body) | headers)).status
+
+
+def signed_at(body: bytes, moment: float, key: bytes = b"a key of thirty-two bytes, truly") -> dict[str, Any]:
+    """As GitLab signs with a signing token."""
+    identity = "9b1f6c2e-cc78-11e3-81ab-4c9367dc0958"
+    text = f"{identity}.{moment:.0f}.".encode() + body
+    made = base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()
+    return {"webhook_id": identity, "webhook_timestamp": f"{moment:.0f}", "webhook_signature": f"v1,{made}"}
+
+
+OF: dict[str, Callable[[bytes], dict[str, Any]]] = {
+    "forgejo": lambda body: {
+        "x_forgejo_delivery": "1b1f6c2e-cc78-11e3-81ab-4c9367dc0958",
+        "x_forgejo_signature": sign(body).removeprefix("sha256="),
+    },
+    "gitlab": lambda body: {
+        "idempotency_key": "2b1f6c2e-cc78-11e3-81ab-4c9367dc0958", "x_gitlab_token": SECRET,
+    },
+    "new": lambda body: signed_at(body, AT_S),
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -109,12 +144,13 @@ def test_a_refused_delivery_does_not_keep_the_real_one_out(receiver: Receiver) -
 
 
 def test_another_blocks_secret_and_a_block_without_one(receiver: Receiver) -> None:
-    receiver.door.app.webhooks = Webhooks({"acme": SECRET, "beta": OLD}.get, receiver._note)
+    receiver.door.app.webhooks = Webhooks(known({("github", "acme"): SECRET, ("github", "beta"): OLD}), receiver._note)
     assert receiver.gets(at="/door/webhooks/github/beta").status == 401
     for at in (
         "/door/webhooks/github/none",
         "/door/webhooks/github",
-        "/door/webhooks/gitlab/acme",
+        "/door/webhooks/gitlab/beta",
+        "/door/webhooks/gitea/acme",
         f"{AT}/x",
         "/door/webhooks",
     ):
@@ -162,20 +198,74 @@ def test_what_is_remembered_has_an_end(receiver: Receiver) -> None:
     assert len(hooks._seen) <= MOST + 1 and hooks._is_known(str(MOST))
 
 
+@pytest.mark.parametrize("kind", sorted(OF))
+def test_deliveries_of_other_forges_are_taken_by_their_own_signs_and_once(receiver: Receiver, kind: str) -> None:
+    assert [receiver.gets_of(kind), receiver.gets_of(kind)] == [202, 200]
+    assert receiver.told == 1
+    if kind == "forgejo":
+        gitea = {"x_gitea_delivery": "5b1f6c2e-cc78", "x_gitea_signature": sign(b"{}").removeprefix("sha256=")}
+        assert receiver.gets_of(kind, b"{}", x_forgejo_delivery=None, x_forgejo_signature=None, **gitea) == 202
+    if kind == "new":
+        receiver.now += WINDOW_S + 1
+        assert receiver.gets_of(kind) == 401, "what was signed a day ago is not signed now"
+
+
+@pytest.mark.parametrize("kind", sorted(OF))
+def test_hostile_deliveries_of_other_forges_say_nothing(receiver: Receiver, kind: str) -> None:
+    (name,) = (name for name in OF[kind](BODY) if name.endswith(("signature", "token")))
+    (identity,) = (name for name in OF[kind](BODY) if name.endswith(("delivery", "key", "_id")))
+    right = OF[kind](BODY)[name] or ""
+    wrong = {
+        "forgejo": [sign(BODY, OLD).removeprefix("sha256="), sign(BODY), right.upper(), "0" * 64],
+        "gitlab": [OLD, SECRET + " ", SECRET[:-1], SECRET.upper()],
+        "new": [
+            right.removeprefix("v1,"), right.replace("v1,", "v2,"), "v1,", "v1," + "A" * 44, SIGNING,
+            str(signed_at(BODY, AT_S, SIGNING.encode())["webhook_signature"]),
+            str(signed_at(BODY + b" ", AT_S)["webhook_signature"]),
+        ],
+    }[kind]  # fmt: skip
+    assert {receiver.gets_of(kind, **dict[str, Any]({name: one})) for one in ("", None, *wrong)} == {401}
+    assert {
+        receiver.gets_of(kind, **dict[str, Any]({identity: one})) for one in ("", None, "x", "../../etc/passwd")
+    } == {400}
+    assert receiver.gets_of(kind, content_type="text/plain") == 415
+    assert receiver.gets_of(kind, b" " * (LARGEST + 1)) == 413
+    if kind == "new":
+        for moment in (AT_S - 301, AT_S + 301):
+            assert receiver.gets_of(kind, **signed_at(BODY, moment)) == 401, "replayed, or of a clock that is wrong"
+        for said in ("", "now", "-1", "1e9", None):
+            assert receiver.gets_of(kind, webhook_timestamp=said) == 401
+        assert receiver.gets_of(kind, webhook_timestamp=f"{AT_S + 1:.0f}") == 401, "the moment is signed"
+        assert receiver.gets_of(kind, x_gitlab_token=SIGNING, webhook_signature=None) == 401, "no way around it"
+        assert receiver.gets_of(kind, webhook_signature=f"v1,{'A' * 44} {right}") == 202, (
+            "one of several, as it is renewed"
+        )
+    elif kind == "forgejo":
+        assert receiver.gets_of(kind, BODY + b"\n", **dict[str, Any]({name: right})) == 401, "raw bytes"
+    assert receiver.told == (1 if kind == "new" else 0)
+
+
 def test_a_disk_that_is_full_is_told_to_the_forge(receiver: Receiver) -> None:
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    receiver.door.app.webhooks = Webhooks({"acme": SECRET}.get, full)
+    receiver.door.app.webhooks = Webhooks(known({("github", "acme"): SECRET}), full)
     assert receiver.gets().status == 503
 
 
 def test_the_secret_is_in_the_block_alone_and_is_no_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        kept, "_known", lambda: {"lockgate-github/acme": {"webhook_secret": SECRET}, "lockgate-github/b": {}}
+        kept,
+        "_known",
+        lambda: {
+            "lockgate-github/acme": {"webhook_secret": SECRET},
+            "lockgate-github/b": {},
+            "lockgate-forgejo/acme": {"webhook_secret": OLD},
+        },
     )
     monkeypatch.setattr(kept, "_read", kept._known)
-    assert [webhooks.secret_of(name) for name in ("acme", "b", "c", "../acme")] == [SECRET, None, None, None]
+    assert [webhooks.secret_of("github", name) for name in ("acme", "b", "c", "../acme")] == [SECRET, None, None, None]
+    assert [webhooks.secret_of(kind, "acme") for kind in ("forgejo", "gitlab", "local-forge")] == [OLD, None, None]
     block = GitHub(url="https://github.com/acme", token=SecretStr("t"), webhook_secret=SecretStr(SECRET))
     assert SECRET not in repr(block) and SECRET not in str(block.model_dump())
     with pytest.raises(ValidationError, match="16 characters"):
