@@ -49,7 +49,6 @@ from domain.text import one_line
 
 VERSION = "2022-11-28"
 """https://docs.github.com/en/rest/about-the-rest-api/api-versions"""
-LEAST_SECRET = 16
 RENEW_S = 300.0
 """An installation token, good for an hour, is renewed so long before its end."""
 PERMISSIONS = {
@@ -117,14 +116,9 @@ class GitHub(HostedBlock):
     )
     app_id: str = Field("", description="Of a GitHub App, in place of a token: its App ID or client ID")
     private_key: SecretStr | None = Field(None, description="The App's private key, the whole .pem file")
-    webhook_secret: SecretStr | None = Field(
-        None, description="Of webhooks to /door/webhooks/github/NAME of this block; empty: none are taken"
-    )
 
     @model_validator(mode="after")
     def _signs(self) -> Self:
-        if self.webhook_secret and len(self.webhook_secret.get_secret_value()) < LEAST_SECRET:
-            raise ValueError(f"a webhook_secret has {LEAST_SECRET} characters at least: whoever guesses it is believed")
         is_app = bool(self.app_id and self.private_key)
         if is_app == bool(self.token) or bool(self.app_id) != bool(self.private_key):
             raise ValueError("give a token, or app_id and private_key of a GitHub App")

@@ -29,6 +29,7 @@ MAX_SENTENCE = 140
 """Characters of a status or deployment: https://docs.github.com/en/rest/commits/statuses#create-a-commit-status"""
 LONGEST_WAIT_S = 120.0
 """How long a call waits where a forge says when it may come again; the step is tried again after that."""
+LEAST_SECRET = 16
 PER_PAGE = 100
 sleep = time.sleep
 
@@ -57,6 +58,9 @@ class HostedBlock(LockgateBlock):
     url: Repository = Field(description="What its repositories begin with, such as https://git.example.org/acme")
     api_url: str = Field("", description="Empty: where such a forge has its API")
     token: SecretStr | None = Field(None, description="A token of the platform's own user")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Of webhooks to /door/webhooks/KIND/NAME of this block; empty: none are taken"
+    )
     desk_url: str = Field("", description="The desk as your people open it; pull requests link to it")
     certificate: str = Field("", description="The authority's certificate (PEM) of a host with one of its own")
     timeout_s: float = Field(30, gt=0, description="Longest time for one call, in seconds")
@@ -66,6 +70,8 @@ class HostedBlock(LockgateBlock):
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
+        if self.webhook_secret and len(self.webhook_secret.get_secret_value()) < LEAST_SECRET:
+            raise ValueError(f"a webhook_secret has {LEAST_SECRET} characters at least: whoever guesses it is believed")
         for address in (self.url, self._api):
             site = urlsplit(address)
             if site.scheme not in ("https", "http") or not site.hostname or site.query or "@" in site.netloc:
