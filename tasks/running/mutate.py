@@ -37,8 +37,9 @@ LEAST_S, SHARE = 3.0, 0.4
 """The time for all of it: so many seconds, and so much of what the suite took."""
 WATCHING = 0.6
 """Of this time, for the run that is watched; what it does not need is for mutants."""
-LEAST_TRY_S = 0.5
-"""With less time than this nothing is begun."""
+LEAST_TRY_S, AGAIN = 0.5, 0.8
+"""With less time than this nothing is tried, nor with less than this share of what the watched run took for the tests
+that are needed: the first try is these without a mutant, and there were no time for one with."""
 STARTING_S = 0.25
 """What a test command takes until the plugin is loaded, about."""
 MOST_WORKERS = 4
@@ -79,10 +80,13 @@ def mutate(bench: Bench, shown: Callable[[str], str] = str) -> Noticed:
     with ThreadPoolExecutor(1) as beside, bench.opened() as workspace:
         making = beside.submit(mutants_of, sources, bench.seconds + LEAST_S)
         try:
+            begun = time.monotonic()
             watched = _watch(bench, workspace, list(sources), end)
+            took = time.monotonic() - begun
             made, problem = making.result(), None
             plan = plan_of(made.mutants, watched, [f"/work/{path}" for path in bench.first])
-            ends = _try(bench, workspace, made, plan, watched, end)
+            is_time = is_time_to_try(end - time.monotonic(), took, plan, watched)
+            ends = _try(bench, workspace, made, plan, watched, end) if is_time else {}
         except (AgentError, ValueError) as err:
             made, problem = making.result(), f"the mutants could not be tried: {err}"
             watched, plan, ends = Watched(), Plan(), {}
@@ -151,6 +155,13 @@ def _about(bench: Bench, paths: Sequence[str]) -> list[str]:
 
 
 # --- try
+
+
+def is_time_to_try(left: float, took: float, plan: Plan, watched: Watched) -> bool:
+    """Whether what is left may be enough for a mutant, as long as the watched run `took`."""
+    needed = {seen.test for job in plan.jobs for seen in job.tests}
+    without = sum(seen.seconds for seen in watched.tests if seen.test not in needed)
+    return left > max(LEAST_TRY_S, AGAIN * (took - without))
 
 
 def _try(bench: Bench, workspace: Workspace, made: Made, plan: Plan, watched: Watched, end: float) -> dict[int, End]:

@@ -26,6 +26,7 @@ from domain.policy.mutation_rules import MUTATION_RULES, Noticed, ranges
 from domain.policy.rule import apply
 from domain.task import DiffCoverage, Mutation, Survivor
 from tasks.pages.show import noticed
+from tasks.running.mutate import is_time_to_try
 
 # --- lines and mutants
 
@@ -240,6 +241,17 @@ def test_where_not_all_tests_were_watched_a_line_that_none_ran_is_not_known() ->
 def test_tests_made_for_the_change_come_first_then_files_that_are_quick() -> None:
     run = watched(one("s.py::a", {3}, 5), one("q.py::a", {3}, 1), one("new.py::a", {3}, 9), one("q.py::b", {3}, 0.1))
     assert chosen(3, run, ("new.py",)) == ["new.py::a", "q.py::a", "q.py::b", "s.py::a"]
+
+
+@pytest.mark.parametrize(
+    ("left", "took", "is_time"),
+    [(3.0, 3.0, True), (2.0, 3.0, False), (0.4, 0.1, False), (2.0, 11.0, True), (1.0, 11.0, False)],
+)
+def test_a_mutant_is_begun_with_where_its_tests_could_run_in_the_time_that_is_left(
+    left: float, took: float, is_time: bool
+) -> None:
+    run = watched(one("t.py::needed", {1}), one("t.py::other", {9}, seconds=max(0.0, took - 2) if took > 3 else 0.0))
+    assert is_time_to_try(left, took, plan_of([mutant(1)], run, ()), run) is is_time
 
 
 def test_the_end_counts_survivors_and_leaves_out_what_does_not_compile() -> None:
