@@ -547,7 +547,7 @@ secret = typer.Typer(no_args_is_help=True, help="Values that only the gateway se
 app.add_typer(secret, name="secret")
 token = typer.Typer(no_args_is_help=True, help="Who may come in at the door, and for what.")
 app.add_typer(token, name="token")
-person = typer.Typer(no_args_is_help=True, help="Who signs in at the desk by name and password.")
+person = typer.Typer(no_args_is_help=True, help="Who signs in at the desk, by a password or an OpenID provider.")
 app.add_typer(person, name="person")
 
 
@@ -697,6 +697,50 @@ def set_password(
     from station import people
 
     people.set_password(name)
+
+
+@person.command("provider")
+def use_provider(
+    issuer: Annotated[str, typer.Argument(help="Its address, letter by letter as it names itself")],
+    client_id: Annotated[str, typer.Argument(help="What it calls this Lockgate")],
+    address: Annotated[str, typer.Option(help="Where browsers reach the door, such as https://lockgate.example.org")],
+    new_people: Annotated[
+        list[str] | None,
+        typer.Option(help="A role of whoever comes in and was never set up; may be given again. Default: nobody does"),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="It gave no client secret: PKCE alone")] = False,
+) -> None:
+    """Let people sign in at an OpenID provider. Asks for the client secret, or reads it from stdin."""
+    from station import people
+
+    people.use_provider(issuer, client_id, address, new_people or (), has_secret=not public)
+
+
+@person.command("identity")
+def set_identity(
+    name: Annotated[str, typer.Argument(help="Of somebody who has a token or a password here")],
+    subject: Annotated[str, typer.Argument(help="The provider's own id of them, which the desk tells them")],
+) -> None:
+    """Say who somebody at the provider is here."""
+    from station import people
+
+    people.set_identity(name, subject)
+
+
+@person.command("forget")
+def forget_identity(name: Annotated[str, typer.Argument(help="Of somebody who signs in at the provider")]) -> None:
+    """Let a person sign in at no provider any more: their sessions by it end. Password and token stay."""
+    from station import people
+
+    people.forget(name)
+
+
+@person.command("list")
+def list_identities() -> None:
+    """Who is who at the provider."""
+    from station import people
+
+    people.show()
 
 
 @app.command("fake-model")

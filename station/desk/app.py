@@ -6,21 +6,16 @@ notes of who answered, and its log.
 
 import asyncio
 import functools
-import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from blocks import kept
-from blocks.ledger.passwords import Passwords
-from blocks.ledger.tokens import PREFIX
 from domain.access import Role, Token
 from domain.brief import Kind
 from domain.errors import InputError, LockgateError
@@ -33,17 +28,15 @@ from station.desk.environments import environments
 from station.desk.moves import Moves, Stand
 from station.desk.reviews import ForgeOf
 from station.desk.sessions import Session, Sessions
+from station.desk.signing_in import COOKIE, WITHIN, BodyOf, SigningIn
 from station.desk.team import Books
 from station.desk.waiting import waiting
 from station.door.connections import note_signed
-from station.door.guests import MAX_VALUE, Guests
+from station.door.guests import Guests
 from station.door.reading import MAX_BODY, Denied
 from station.door.table import ANSWERS, MAY_HOLD, STARTS
 
 R = TypeVar("R")
-COOKIE, BEFORE, BROWSER = "lockgate_desk", "lockgate_desk_form", "lockgate_desk_browser"
-WITHIN = re.compile(r"/desk/(?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]*")
-"""Where somebody is sent after signing in: pages of the desk, and nothing that a browser could read otherwise."""
 SCREENS = (
     ("/", "Waiting"),
     ("/tasks", "Tasks"),
@@ -54,10 +47,6 @@ SCREENS = (
 LOOKS = 4
 """So many pages are made at once: those that wait for a server that hangs keep no thread of the door's own."""
 
-SIGN_IN_BYTES = 65_536
-
-BodyOf = Callable[[int], Awaitable[bytes]]
-"""The body of the request, of so many bytes at most. Raises Denied for a longer or a slow one."""
 AskAs = Callable[[Token, str, Sequence[str], Any], Awaitable[tuple[int, Any]]]
 """(token, method, segments, body) → status and JSON of the door's answer."""
 
@@ -83,6 +72,7 @@ class Desk:
         self.sessions = Sessions()
         self.forge_of: ForgeOf = _forge_of
         self.books, self.moves = Books(), Moves()
+        self.signing_in = SigningIn(guests, self.sessions, self._began)
         self._threads = ThreadPoolExecutor(LOOKS, "desk")
         self._imports: Future[None] | None = None
 
@@ -93,8 +83,9 @@ class Desk:
         try:
             if words[:1] == ["static"]:
                 return _static(request, words)
-            if words == ["sign-in"]:
-                return await self._sign_in(request, body_of)
+            if words[:1] == ["sign-in"]:
+                self._prepare()
+                return await self.signing_in.answer(request, words[1:], body_of)
             place = words[0] if words and words[0].startswith("at-") else ""
             words = words[1:] if place else words
             visit = await self._visit(request, place)
@@ -158,10 +149,9 @@ class Desk:
         match words:
             case ["sign-out"]:
                 self.sessions.end(forms.cookies_of(visit.request.headers).get(COOKIE))
-                gone = _redirect("/desk/sign-in")
-                gone.headers.append(
-                    "set-cookie", forms.cookie(COOKIE, "", visit.desk, secure=_is_secure(visit.request), ends=True)
-                )
+                gone = _redirect("/desk/sign-in" + "?signed-out=1" * (visit.session.way is Way.PROXY))
+                secure = self.signing_in.is_secure(visit.request)
+                gone.headers.append("set-cookie", forms.cookie(COOKIE, "", visit.desk, secure=secure, ends=True))
                 return gone
             case ["review", run_id]:
                 return await self._answered(visit, run_id, form)
@@ -304,79 +294,30 @@ class Desk:
     # ── who it is ──
 
     async def _visit(self, request: Request, place: str) -> Visit | None:
-        """Who is signed in. The token is looked up each time: one that was revoked or has expired ends the session."""
+        """Who is signed in, if that session stands."""
         value = forms.cookies_of(request.headers).get(COOKIE)
         session = self.sessions.find(value, place)
         if session is None:
             return None
-        token, version = await self._guests.look(
-            lambda tokens: (tokens.with_id(session.token_id), Passwords(tokens.url).version(session.token_id))
-        )
-        is_older = version != session.version
-        if token is None or is_older or token.why_not(datetime.now(UTC)) is not None:
+        token = await self.signing_in.still_in(request, session)
+        if token is None:
             self.sessions.end(value)
             return None
-        return Visit(request, session, token.model_copy(update={"way": session.way}))
+        return Visit(request, session, token)
+
+    def _began(self, token: Token) -> None:
+        if token.sees_all_briefs:
+            self.books.team()  # for its page: a large ledger takes seconds the first time
+
+    def _prepare(self) -> None:
+        if not self._imports:
+            self._imports = self._threads.submit(_import_blocks)
 
     def _to_sign_in(self, request: Request, words: Sequence[str]) -> Response:
         if request.method != "GET":
             raise Denied(401, "you are not signed in any more: sign in, and send it again")
         place = "/desk/" + "/".join(words)
         return _redirect(f"/desk/sign-in?next={place}" if WITHIN.fullmatch(place) else "/desk/sign-in")
-
-    async def _sign_in(self, request: Request, body_of: BodyOf) -> Response:
-        nonce = forms.cookies_of(request.headers).get(BEFORE, "")
-        if request.method == "GET":
-            if not self._imports:
-                self._imports = self._threads.submit(_import_blocks)
-            asked = request.query_params.get("next", "/desk/")
-            return self._ask_token(request, nonce, asked)
-        if request.method != "POST":
-            raise Denied(405, "sign in by the form")
-        forms.check_origin(request.headers)
-        form = forms.form_of(request.headers, await body_of(SIGN_IN_BYTES))
-        forms.check_csrf(form, self.sessions.before(nonce) if nonce else "")
-        value = form.get("token", "").strip()[: MAX_VALUE + 1]
-        address = request.client.host if request.client else ""
-        try:
-            if not value or len(value) > MAX_VALUE:
-                raise Denied(401, "give your password or your token")
-            name = form.get("name", "").strip()[: MAX_VALUE + 1]
-            if name and not value.startswith(PREFIX):
-                browser = forms.cookies_of(request.headers).get(BROWSER, "")[:MAX_VALUE]
-                token, version, browser = await self._guests.of_person(name, form["token"], address, browser)
-                way = Way.PASSWORD
-            else:
-                token, browser, way = await self._guests.of_value(value, address), "", Way.TOKEN
-                version = await self._guests.look(lambda tokens: Passwords(tokens.url).version(token.id))
-        except Denied as no:
-            return self._ask_token(request, nonce, form.get("next", ""), str(no), no.status)
-        value, session = self.sessions.begin(token.id, version, way)
-        if token.sees_all_briefs:
-            self.books.team()  # for its page: a large ledger takes seconds the first time
-        desk = f"/desk/{session.place}"
-        answer = _redirect(desk + _within(form.get("next", "")).removeprefix("/desk"))
-        secure = _is_secure(request)
-        if browser:
-            answer.headers.append("set-cookie", forms.cookie(BROWSER, browser, "/desk/sign-in", secure=secure, days=90))
-        answer.headers.append("set-cookie", forms.cookie(COOKIE, value, desk, secure=secure))
-        return answer
-
-    def _ask_token(self, request: Request, nonce: str, asked: str, wrong: str = "", status: int = 200) -> Response:
-        fresh = nonce if re.fullmatch(r"[A-Za-z0-9_-]{20,60}", nonce) else secrets.token_urlsafe(32)
-        answer = pages.page(
-            "sign_in.html",
-            status,
-            who=None,
-            desk="/desk",
-            csrf=self.sessions.before(fresh),
-            next=_within(asked),
-            wrong=wrong,
-        )
-        answer.headers.append("set-cookie", forms.cookie(BEFORE, fresh, "/desk/sign-in", secure=_is_secure(request)))
-        if status == 429:
-            answer.headers["retry-after"] = "60"
-        return answer
 
     def _form(self, visit: Visit, content: bytes) -> dict[str, str]:
         """What a form of the desk's own page sent."""
@@ -419,15 +360,6 @@ def _static(request: Request, words: Sequence[str]) -> Response:
 
 def _redirect(place: str) -> Response:
     return RedirectResponse(place, 303, pages.HEADERS)
-
-
-def _within(place: str) -> str:
-    return place if WITHIN.fullmatch(place) else "/desk/"
-
-
-def _is_secure(request: Request) -> bool:
-    """Whether the browser came by https: a proxy before the door speaks it, and the door does not."""
-    return any(urlsplit(origin).scheme == "https" for origin in request.headers.getlist("origin"))
 
 
 def _forge_of(workshop: str) -> Forge:

@@ -55,8 +55,11 @@ def cookies_of(headers: Headers) -> dict[str, str]:
     return {name: values[0] for name, values in found.items() if len(values) == 1}
 
 
-def cookie(name: str, value: str, path: str, *, secure: bool, ends: bool = False, days: int = 0) -> str:
+def cookie(
+    name: str, value: str, path: str, *, secure: bool, ends: bool = False, days: int = 0, is_led_back: bool = False
+) -> str:
     """A `Set-Cookie` that no script reads and no other site sends, for a path and what is below it; until the browser
-    ends, or for so many days."""
+    ends, or for so many days. `is_led_back`: also sent when another site leads the browser to that path."""
+    site = "Lax" if is_led_back else "Strict"
     age = f"; Max-Age={days * 86_400}" if ends or days else ""
-    return f"{name}={value}; Path={path}; HttpOnly; SameSite=Strict{'; Secure' * secure}{age}"
+    return f"{name}={value}; Path={path}; HttpOnly; SameSite={site}{'; Secure' * secure}{age}"

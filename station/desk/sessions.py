@@ -62,9 +62,10 @@ class Sessions:
         if value:
             self._known.pop(_hashed(value), None)
 
-    def before(self, nonce: str) -> str:
-        """What the form for signing in carries, if there is no session yet: bound to a cookie of this browser."""
-        return hmac.new(self._secret, nonce.encode("utf-8", "surrogatepass"), sha256).hexdigest()
+    def bound(self, what: str, value: str) -> str:
+        """What a form or an address carries while there is no session yet: bound to a cookie of this browser, and for
+        one purpose. Nobody else can make it."""
+        return hmac.new(self._secret, f"{what}\0{value}".encode("utf-8", "surrogatepass"), sha256).hexdigest()
 
 
 def _hashed(value: str) -> str:

@@ -153,6 +153,7 @@ addEventListener("pageshow", follow);
 follow();
 
 // A session has its own place below /desk, which only this browser knows; an address without it leads there.
+document.querySelectorAll("[data-go]").forEach((link) => location.replace(link.href));
 const desk = document.body.dataset.desk;
 const next = document.querySelector("form[action='/desk/sign-in'] input[name=next]");
 if (desk) {
