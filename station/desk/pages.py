@@ -9,6 +9,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
 from domain.text import block
+from station.desk.pictures import picture
 
 HERE = Path(__file__).parent
 CSP = (
@@ -50,6 +51,7 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
     made.filters.update(age=age, short=lambda commit: str(commit or "nothing")[:12])
+    made.filters["picture"] = picture
     made.filters["time"] = lambda at: at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     return made
 

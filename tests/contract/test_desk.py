@@ -42,6 +42,7 @@ from domain.task import (
 from domain.value import Value
 from station import api
 from station.desk import app, pages
+from station.desk.pictures import picture
 from tasks.people.elsewhere import WaitsForPush
 from tasks.pull_request import WaitsForForge
 from tests.contract.desk import FORM, Browser, FakeDesk
@@ -749,6 +750,18 @@ def test_who_sees_a_task_and_who_stops_it(
     bob.get("/desk/")
     assert bob.send(f"/desk/task/{RUN}", {"why": "it is wrong"}).status == stops
     assert [json.loads(each.content)["state"]["type"] for each in desk.changes()] == ["CANCELLING"] * (stops == 303)
+
+
+def test_an_agent_has_a_picture_that_is_drawn_from_its_name(desk: FakeDesk, change: Change) -> None:
+    made = Attempt(number=2, base="a" * 40, commit="b" * 40, agent=f"codex/{EVIL}")
+    desk.ledger.record(RUN, "attempt", "2", made)
+    ann = _waits(desk)
+    ann.get(f"/desk/task/{RUN}")
+    drawn = picture(made.agent)
+    assert str(drawn) in ann.page and EVIL not in drawn
+    many = {str(picture(f"{kind}/{number}")) for kind in ("codex", "aider") for number in range(200)}
+    assert len(many) == 400 and len({each.count("M") for each in many}) > 5, "no two are alike"
+    assert str(picture("codex/1")) in many, "and one is always the same"
 
 
 # ── environments ──
