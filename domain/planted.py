@@ -74,7 +74,7 @@ _SWAPS = (
 )  # fmt: skip
 """Slips that people make, and that a reader of the line can see."""
 _NO_CODE = re.compile(r"\s*(?:import\b|from\b|assert\b)")
-_MOST_TEXT = 500_000
+MOST_TEXT = 500_000
 """Of longer files, which nobody wrote by hand, no line is made wrong."""
 
 
@@ -116,7 +116,7 @@ def address_of(ledger: str, key: str) -> str:
 
 
 def _in(file: File, text: str) -> Iterator[Fault]:
-    code = _code_of(file.path, text) if len(text) <= _MOST_TEXT else []
+    code = _code_of(file.path, text) if len(text) <= MOST_TEXT else []
     lines = text.split("\n")
     for line in file.lines:
         if line.kind != "add" or line.new is None or line.new > len(code) or _NO_CODE.match(line.text):

@@ -1,5 +1,6 @@
 """Whether a brief is inside of the scopes of its agents, by the copy of the blocks: asked before a run is started."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from blocks import kept
@@ -33,8 +34,9 @@ class Bounds(NamedTuple):
 
     agent: str
     scope: AgentScope
-    spent: float
-    """This week, in US dollars."""
+    spent: tuple[tuple[str, float], ...]
+    """(workshops, US dollars this week) of each ledger that has any, or of the only one: the cap of a scope bounds each
+    ledger by itself."""
 
 
 def agents() -> list[str]:
@@ -45,11 +47,17 @@ def agents() -> list[str]:
 
 
 def bounds() -> list[Bounds]:
-    """All agents with their scopes, and what each has spent by the ledgers of all workshops. Raises LedgerError if one
+    """All agents with their scopes, and what each has spent by the ledger of each workshop. Raises LedgerError if one
     does not answer."""
-    urls = {str(kept.fields("lockgate-workshop", name)["ledger"]["url"]) for name in kept.names("lockgate-workshop")}
-    spent = [spending.this_week(url) for url in urls]
-    return [Bounds(each, scope_of(each), sum(one.get(each, 0.0) for one in spent)) for each in agents()]
+    shops: dict[str, list[str]] = {}
+    for name in sorted(kept.names("lockgate-workshop")):
+        shops.setdefault(str(kept.fields("lockgate-workshop", name)["ledger"]["url"]), []).append(name)
+    spent = [(", ".join(names), spending.this_week(url)) for url, names in shops.items()]
+    return [Bounds(each, scope_of(each), _of(each, spent)) for each in agents()]
+
+
+def _of(agent: str, spent: Sequence[tuple[str, Mapping[str, float]]]) -> tuple[tuple[str, float], ...]:
+    return tuple((names, one.get(agent, 0.0)) for names, one in spent if len(spent) == 1 or one.get(agent))
 
 
 def spent_this_week(workshop: str) -> dict[str, float]:

@@ -116,6 +116,10 @@ class LocalForge(LockgateBlock):
         """The files of `commit`, exact bytes, without what `left_out` names."""
         return self._having(repository, commit).read_tree(commit)[0]
 
+    def files(self, repository: str, commit: str, paths: Collection[str], most_bytes: int) -> Tree:
+        """Those of `tree` at `paths`, without larger ones: nothing else is read."""
+        return self._having(repository, commit).read_files(commit, paths, most_bytes)
+
     def left_out(self, repository: str, commit: str) -> tuple[str, ...]:
         """What `tree` has not, and why, sorted: submodules, and what no step or reviewer could handle. A change on top
         of `commit` keeps it as it is."""

@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -182,8 +182,19 @@ class Mirror:
 
     def read_tree(self, commit: str) -> tuple[Tree, dict[str, Carried]]:
         """The files with their exact bytes; and what is no plain file of a plain name, which only git can carry on."""
+        return self._read(self._list(commit))
+
+    def read_files(self, commit: str, paths: Collection[str], most_bytes: int) -> Tree:
+        """Those of `read_tree` at these paths, and no larger."""
+        named = [entry for entry in self._list(commit) if entry[0] in paths and entry[1] != GITLINK]
+        told = self.git("cat-file", "--batch-check", stdin="".join(f"{oid}\n" for _, _, oid in named).encode()).out
+        sizes = [int(line.rpartition(b" ")[2]) for line in told.splitlines()]
+        few = (entry for entry, size in zip(named, sizes, strict=True) if size <= most_bytes)
+        return self._read(few)[0]
+
+    def _read(self, entries: Iterable[tuple[str, int, str]]) -> tuple[Tree, dict[str, Carried]]:
         files, carried = [], {}
-        for path, mode, oid in self._list(commit):
+        for path, mode, oid in entries:
             if mode == GITLINK:
                 carried[path] = Carried(mode, oid, f"{shown(path)}: a submodule")
                 continue

@@ -40,6 +40,9 @@ class Forge(Protocol):
 
     def tree(self, repository: str, commit: str) -> Tree: ...
 
+    def files(self, repository: str, commit: str, paths: Collection[str], most_bytes: int) -> Tree:
+        """Those of `tree` at `paths`, without larger ones: nothing else is read."""
+
     def left_out(self, repository: str, commit: str) -> tuple[str, ...]:
         """What `tree` has not, and why, sorted: submodules, and names or links that are not plain. Commits keep it."""
 

@@ -9,14 +9,16 @@ from blocks.workshop import Workshop
 from domain.diffs import files_of
 from domain.errors import LockgateError
 from domain.history import Asking, History, Task
-from domain.planted import ACTIVE_DAYS, RUN, Fault, Planted, address_of, faults, seed, slots
+from domain.planted import ACTIVE_DAYS, MOST_TEXT, RUN, Fault, Planted, address_of, faults, seed, slots
 from domain.policy.reviewers import canonical_name
 from domain.records import PLANTED, PREPARED
 from domain.task import Prepared
 from domain.trees import LINK, Tree
 
 MOST_LOOKED_AT = 20
-"""So many merged changes are tried before it is left for the next time."""
+"""So many merged changes are tried, for all reviewers together, before it is left for the next time."""
+MOST_FILES = 50
+"""Of a change with more files the others are not looked at."""
 
 
 def plant(shop: Workshop, now: datetime | None = None) -> list[str]:
@@ -24,11 +26,11 @@ def plant(shop: Workshop, now: datetime | None = None) -> list[str]:
     waits."""
     if not shop.planted.per_week:
         return []
-    now = now or datetime.now(UTC)
+    now, left = now or datetime.now(UTC), iter(range(MOST_LOOKED_AT))
     ledger, read = shop.ledger.identity(), history.read(shop.ledger.url.get_secret_value())
     for reviewer in _reviewers(read, now):
         for key in slots(ledger, reviewer, shop.planted.per_week, now):
-            if key not in read.planted and (made := _made(shop, read, reviewer, seed(ledger, key))):
+            if key not in read.planted and (made := _made(shop, read, reviewer, seed(ledger, key), left)):
                 task, asking, fault = made
                 planted = Planted(
                     id=address_of(ledger, key), reviewer=reviewer, run_id=task.run_id, question=asking.key,
@@ -45,19 +47,22 @@ def _reviewers(read: History, now: datetime) -> list[str]:
     return sorted({canonical_name(one.by): one.by for one in given if one.at >= since}.values())
 
 
-def _made(shop: Workshop, read: History, reviewer: str, number: int) -> tuple[Task, Asking, Fault] | None:
-    """Of a change that was merged and that this reviewer has not seen."""
+def _made(
+    shop: Workshop, read: History, reviewer: str, number: int, left: Iterator[int]
+) -> tuple[Task, Asking, Fault] | None:
+    """Of a change that was merged and that this reviewer has not seen; `left`: one for each that may be looked at."""
     found = list(_unseen(read, canonical_name(reviewer)))
-    for at in range(min(len(found), MOST_LOOKED_AT)):
+    for at, _ in zip(range(len(found)), left, strict=False):
         task, asking = found[(number + at) % len(found)]
         try:
             begun = shop.ledger.entries(run_id=task.run_id, kind=PREPARED.kind)
             prepared = Prepared.model_validate(begun[-1].body)  # the newest base is that of the merged change
-            diff = shop.forge.diff(prepared.brief.repository, prepared.base, asking.commit)
-            tree = shop.forge.tree(prepared.brief.repository, asking.commit)
+            files = files_of(shop.forge.diff(prepared.brief.repository, prepared.base, asking.commit))[0][:MOST_FILES]
+            paths = {file.path for file in files}
+            tree = shop.forge.files(prepared.brief.repository, asking.commit, paths, MOST_TEXT)
         except (LockgateError, ValueError, IndexError):
             continue  # it is not here any more
-        possible = faults(files_of(diff)[0], prepared.settings.test_paths, functools.partial(_text, tree))
+        possible = faults(files, prepared.settings.test_paths, functools.partial(_text, tree))
         if possible:
             return task, asking, possible[number % len(possible)]
     return None

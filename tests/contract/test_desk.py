@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from blocks.forges.local import LocalForge
+from blocks.ledger import spending
 from blocks.ledger.reading import Reader
 from domain.access import Holding, Role, answer_digest
 from domain.brief import Brief
@@ -40,7 +41,7 @@ from domain.task import (
     asking_key,
 )
 from domain.value import Value
-from station import api
+from station import api, scopes
 from station.desk import app, pages
 from station.desk.pictures import picture
 from tasks.people.elsewhere import WaitsForPush
@@ -859,7 +860,8 @@ def test_a_brief_is_submitted_in_the_name_of_who_is_signed_in(desk: FakeDesk) ->
     assert brief.acceptance.files[0].content == "def test_double():\n    assert False\n"
     assert first["labels"] == {"lockgate.started-by": "submit-er"}
     noted = Reader(desk.tokens.url).entries(STARTED, ("submitted",))
-    assert [entry.body for entry in noted] == [{"by": "submit-er", "signed_in": True}], "once, and known by the token"
+    known = {"by": "submit-er", "signed_in": True, "way": "token"}
+    assert [entry.body for entry in noted] == [known], "once, and known by the token"
 
 
 @pytest.mark.usefixtures("offers")
@@ -878,6 +880,20 @@ def test_a_brief_that_is_not_for_its_agent_is_refused_at_the_door_too_and_the_te
     assert f"command/docs is for {bounds}" in bob.get("/desk/brief").content.decode()
     page = ann.get("/desk/team").content.decode()
     assert bounds in page and "$0.00 of $0.00" in page and EVIL not in page
+
+
+def test_what_an_agent_spent_stands_beside_its_cap_for_each_ledger_as_the_cap_bounds_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ledgers = {"a": "x", "b": "y", "c": "y"}
+    shops = {f"lockgate-workshop/{name}": {"ledger": {"url": url}} for name, url in ledgers.items()}
+    agents = {"lockgate-command/one": {"scope": {"usd_per_week": 10}}, "lockgate-command/two": {}}
+    spent = {"x": {"command/one": 8.0}, "y": {"command/one": 7.0, "command/two": 1.0}}
+    monkeypatch.setattr("blocks.kept._read", lambda: {**shops, **agents})
+    monkeypatch.setattr(spending, "this_week", spent.__getitem__)
+    assert [(one.agent, one.spent) for one in scopes.bounds()] == [
+        ("command/one", (("a", 8.0), ("b, c", 7.0))), ("command/two", (("b, c", 1.0),)),
+    ]  # fmt: skip
 
 
 WRONG: tuple[tuple[str, dict[str, str], str], ...] = (

@@ -223,7 +223,9 @@ def test_who_may_cancel_what_and_that_it_is_on_record_by_whom(tmp_path: Path) ->
             "POST", f"/api/flow_runs/{RUNS['submit-er']}/set_state", role, {"state": {"type": "COMPLETED"}}
         )
         assert other.status == (200 if role is Role.ADMINISTER else 403)
-    assert entries(door, "cancelled")[0] == {"by": "submit-er", "why": "not needed", "signed_in": True}
+    assert entries(door, "cancelled")[0] == {
+        "by": "submit-er", "why": "not needed", "signed_in": True, "way": "token"
+    }  # fmt: skip
     assert len(entries(door, "cancelled")) == sum(map(len, may.values()))
 
 
@@ -290,7 +292,7 @@ def test_who_may_hold_and_open_environments(tmp_path: Path, monkeypatch: pytest.
             assert (held, seen, opened) == (200, told, 200)
         else:
             assert (held, seen, opened) == (403, None, 403), role
-    mended = {"environment": "shop", "reason": "mended", "signed_in": True}
+    mended = {"environment": "shop", "reason": "mended", "signed_in": True, "way": "token"}
     assert entries(door, "opened") == [{**mended, "by": "release-er"}, {**mended, "by": "administer-er"}]
     assert len(entries(door, "held")) == 2, "once in each ledger, however many workshops have it"
     for method, path, body, status in (

@@ -16,6 +16,7 @@ from blocks.workshop import Workshop
 from domain.access import Role
 from domain.brief import Brief
 from domain.diffs import files_of
+from domain.history import History
 from domain.planted import RUN, Planting, faults, slots, with_fault
 from domain.project import ProjectSettings
 from domain.records import sentence_of
@@ -23,6 +24,7 @@ from domain.review_health import health
 from domain.task import Answer, Approval, Attempt, Merged, Prepared, Question
 from flows.housekeeping import daily
 from station import api
+from tasks.people import planting
 from tasks.people.planting import plant
 from tests.contract.desk import Browser, FakeDesk
 from tests.e2e.briefs import brief as a_brief
@@ -179,6 +181,28 @@ def _refs(folder: Path, at: Path) -> list[str]:
     places = [at, *(path.parent for path in (folder / "forge").rglob("HEAD") if (path.parent / "objects").is_dir())]
     asked = ["git", "cat-file", "--batch-all-objects", "--batch-check"]
     return [subprocess.run(asked, cwd=place, capture_output=True, check=True, text=True).stdout for place in places]
+
+
+def test_few_changes_are_looked_at_and_of_each_no_file_that_it_did_not_change(tmp_path: Path) -> None:
+    at = repository(tmp_path / "sums.git")
+    forge = LocalForge(root=tmp_path / "forge")
+    base = forge.base(str(at), "main")
+    tree = {
+        **forge.tree(str(at), base),
+        "large.py": forge.tree(str(at), base)["sums.py"]._replace(content=b"x = 1 == 2\n" * 9000),
+    }
+    commit, _ = forge.commit(str(at), base, tree, "m", "agent")
+    assert list(forge.files(str(at), commit, {"sums.py", "large.py", "gone.py"}, 90_000)) == ["sums.py"]
+    assert forge.files(str(at), commit, {"large.py"}, 100_000)["large.py"] == tree["large.py"]
+    asked = {"q": SimpleNamespace(attempt=1, commit="x")}
+    merged = {"looks": (), "given": (), "merged": "x", "asked_by": "", "judged": "x", "asked": asked}
+    tasks = {str(number): SimpleNamespace(run_id=str(number), **merged) for number in range(60)}
+    looked: list[str] = []
+    shop = SimpleNamespace(ledger=SimpleNamespace(entries=lambda run_id, kind: looked.append(run_id) or ()))
+    left = iter(range(20))
+    for name in ("ann", "bob", "carl"):
+        assert planting._made(cast(Workshop, shop), cast(History, SimpleNamespace(tasks=tasks)), name, 7, left) is None
+    assert len(looked) == 20, "for all reviewers together"
 
 
 def test_whether_one_is_due_is_looked_at_once_an_hour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
