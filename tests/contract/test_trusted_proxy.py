@@ -67,7 +67,7 @@ def test_who_the_proxy_names_is_in_and_the_ledger_says_by_what(desk: FakeDesk) -
     assert [row[0] for row in rows] == ["proxy"]
 
 
-def test_a_session_is_the_proxys_word_with_each_request(desk: FakeDesk) -> None:
+def test_a_session_is_the_word_of_the_proxy_with_each_request(desk: FakeDesk) -> None:
     for spoilt in (
         lambda one: by(one, "/desk/"),
         lambda one: by(one, "/desk/", "bob"),
@@ -194,7 +194,7 @@ def test_what_is_no_trusted_proxy(header: str, addresses: list[str]) -> None:
         TrustedProxy(header=header, addresses=tuple(addresses))
 
 
-def test_an_address_is_the_proxys_however_it_is_written() -> None:
+def test_an_address_is_that_of_the_proxy_however_it_is_written() -> None:
     proxy = TrustedProxy(header=HEADER, addresses=(PROXY, "fd00::7"))
     assert proxy.is_at(f"::ffff:{PROXY}") and proxy.is_at("fd00:0::7") and not proxy.is_at("fd00::8")
     assert not any(proxy.is_at(each) for each in ("", "unix", "10.0.0.7 ", "10.0.0.7:80"))
