@@ -100,3 +100,16 @@ def test_a_clock_that_jumps_is_wrong_and_what_waits_waits_as_long_as_ever(tmp_pa
     assert waited >= 0.1
     for told_s in clocks:
         assert before <= told_s - wrong_s <= time.time() + 1
+
+
+def test_what_was_deleted_while_it_waited_is_not_verified() -> None:
+    asked: list[str] = []
+
+    def lockgate(_: str, run: str) -> SimpleNamespace:
+        asked.append(run)
+        return SimpleNamespace(returncode=int(run == "bad"), stdout="BROKEN", stderr="")
+
+    tasks = [Task(name, None, False, Path(), run_id=name, deleted=name == "gone") for name in ("gone", "good", "bad")]
+    there = cast(World, SimpleNamespace(tasks=tasks, station=SimpleNamespace(lockgate=lockgate)))
+    assert list(seen._rows(there)) == ["lockgate verify bad: BROKEN"]
+    assert asked == ["good", "bad"]
