@@ -194,7 +194,7 @@ def init(
     branch: Annotated[str | None, typer.Option(help="Default: the repository's default branch")] = None,
     write: Annotated[bool, typer.Option("--write", help="Write lockgate.toml there, for you to commit")] = False,
     forge: Annotated[
-        bool, typer.Option("--forge", help="Instead, write GitHub's issue form there, for you to commit")
+        bool, typer.Option("--forge", help="Instead, write an issue form for its forge there, for you to commit")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -1,10 +1,33 @@
-"""`lockgate init --forge`: the issue form that asks people at GitHub for what a brief needs."""
+"""`lockgate init --forge`: the issue form that asks people at a hosted forge for what a brief needs. Forgejo and Gitea
+read GitHub's, where it is; GitLab has templates in Markdown, whose headings are the same."""
 
 from pathlib import Path
 
 from domain.errors import InputError
 
 PLACE = Path(".github") / "ISSUE_TEMPLATE" / "lockgate.yml"
+AT_GITLAB = Path(".gitlab") / "issue_templates" / "lockgate.md"
+TEMPLATE = """\
+### Goal
+
+
+### Acceptance
+
+```python
+# tests/acceptance/test_NAME.py
+
+```
+
+### Scope
+
+
+### Changed lines
+
+
+### Environment
+
+"""
+"""Without a word beside the headings: what stands there is read, and what is hidden there is told to everybody."""
 FORM = """\
 # The headings are read by Lockgate: keep them. It puts on no label: GitHub would do that in the name of whoever opens
 # the issue, and only a label by somebody who may write here starts anything.
@@ -62,19 +85,20 @@ body:
 def write_form(repository: str) -> str:
     """Put the form into a work tree, for a person to commit; what to do next, as text.
 
-    Where `repository` is no work tree of this machine, the form itself is given back. Raises InputError if one is
-    there already.
+    Where `repository` is no work tree of this machine, the form itself is given back. One with a `.gitlab-ci.yml` or a
+    `.gitlab` gets GitLab's template. Raises InputError if one is there already.
     """
     root = Path(repository)
     if not root.is_dir() or not (root / ".git").exists():
         return FORM
-    target = root / PLACE
+    is_gitlab = any((root / name).exists() for name in (".gitlab-ci.yml", ".gitlab"))
+    target, form = (root / AT_GITLAB, TEMPLATE) if is_gitlab else (root / PLACE, FORM)
     if not target.parent.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{target.parent} leads out of the repository: nothing is written there")
     if target.exists() or target.is_symlink():
         raise InputError(f"{target} is there already: remove it first")
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(FORM)
+    target.write_text(form)
     return (
         f"wrote {target}: read it, and commit it on the default branch. Then name the repository under `issues` of the "
         "workshop, and make the label `lockgate`\n"

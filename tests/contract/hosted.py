@@ -114,6 +114,16 @@ class World(ABC):
     def said(self, number: int) -> list[str]:
         return [one["body"] for one in self.as_("owner", "GET", f"/issues/{number}/comments")]
 
+    def fork(self, login: str) -> None:
+        """Of theirs, under the same name."""
+        self.as_(login, "POST", "/forks", {})
+
+    def open_pull(self, login: str, branch: str, title: str, body: str, *, fork: bool) -> int:
+        """By somebody, from a branch there or in their fork."""
+        head = f"{login}:{branch}" if fork else branch
+        asked = {"title": title, "head": head, "base": "main", "body": body}
+        return int(self.as_(login, "POST", "/pulls", asked)["number"])
+
     # issues; `pull`: at a pull request, where both are counted apart
 
     ASKS: ClassVar[tuple[str, ...]]
@@ -377,6 +387,16 @@ class AtGitLab(World):
     SETTLES_S = 6
     fake: FakeGitLab
     host: GitLab
+
+    def fork(self, login: str) -> None:
+        self.as_(login, "POST", "/fork")
+
+    def open_pull(self, login: str, branch: str, title: str, body: str, *, fork: bool) -> int:
+        target = self.as_("owner", "GET", "")["id"]
+        asked = {"title": title, "source_branch": branch, "target_branch": "main", "description": body}
+        asked |= {"target_project_id": target}
+        at = f"{self.api}/projects/{login}%2Fshop" if fork else ""
+        return int(self.as_(login, "POST", f"{at}/merge_requests", asked)["iid"])
 
     def open_issue(self, login: str, title: str, body: str) -> int:
         return int(self.as_(login, "POST", "/issues", {"title": title, "description": body})["iid"])

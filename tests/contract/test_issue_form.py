@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from domain.errors import InputError
 from station.cli import app
-from station.issue_form import FORM, PLACE, write_form
+from station.issue_form import AT_GITLAB, FORM, PLACE, TEMPLATE, write_form
 from tests.unit.test_issues import brief, read
 
 
@@ -46,6 +46,20 @@ def test_what_it_renders_is_a_brief() -> None:
 def test_its_box_as_it_was_given_is_no_test() -> None:
     (box,) = (one["attributes"]["value"] for one in yaml.safe_load(FORM)["body"] if one.get("id") == "acceptance")
     assert read(rendered(goal="`double(a)` returns twice `a`", acceptance=box)).brief is None
+
+
+def test_gitlab_gets_a_template_with_the_same_headings_which_is_a_brief_when_it_is_filled_in(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitlab-ci.yml").write_text("test: {script: make test}\n")
+    assert str(AT_GITLAB) in write_form(str(tmp_path))
+    text = (tmp_path / AT_GITLAB).read_text()
+    labels = [one["attributes"]["label"] for one in yaml.safe_load(FORM)["body"] if "label" in one["attributes"]]
+    assert text == TEMPLATE and [line[4:] for line in text.splitlines() if line.startswith("### ")] == labels
+    empty = read(text)
+    assert empty.brief is None and empty.hidden == ()
+    test = text.replace("NAME.py\n", "double.py\nimport sums\n\n\ndef test_double():\n    assert sums.double(4) == 8")
+    found = brief(test.replace("### Goal\n", "### Goal\n\n`double(a)` returns twice `a`"))
+    assert found.acceptance.files[0].path == "tests/acceptance/test_double.py" and found.scope.paths == ()
 
 
 def test_it_is_written_into_a_work_tree_once_and_nowhere_else(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Pull requests that somebody else opened go through the lock: who may ask for it, what is judged, who lets it pass."""
 
 import logging
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from tasks import review_gate as gate
 from tasks.people import elsewhere
 from tasks.people.elsewhere import on_base, until_pushed, where
 from tasks.review_gate import Review
-from tests.contract.hosted import REPOSITORY, World, world
+from tests.contract.hosted import REPOSITORY, WORLDS, World, world
 from tests.contract.test_hosted_review import Run, Unanswered
 from tests.contract.test_issues import BODY, GOAL, HOSTILE, Intake
 from tests.unit.policy_cases import evidence
@@ -41,7 +42,7 @@ class Theirs:
         self.at, self.by, self.branch = at, by, branch
         token = at._tokens.setdefault(by, at.fake.token(by))
         if fork:
-            at.as_(by, "POST", "/forks", {})
+            at.fork(by)
         name = f"{by}/shop" if fork else REPOSITORY
         address = f"{at.fake.url}/{name}.git".replace("://", f"://{by}:{token}@")
         self.copy = at.folder / f"theirs-{branch}"
@@ -50,9 +51,7 @@ class Theirs:
         self.heads: list[str] = []
         self.push("def search(text):\n    return ['first']\n")
         self.push("def search(text):\n    return [text]\n")
-        head = f"{by}:{branch}" if fork else branch
-        asked = {"title": "Search by name", "head": head, "base": "main", "body": body}
-        self.number = int(at.as_(by, "POST", "/pulls", asked)["number"])
+        self.number = at.open_pull(by, branch, "Search by name", body, fork=fork)
 
     def _git(self, *words: str) -> str:
         who = ("-c", f"user.name={self.by}", "-c", f"user.email={self.by}@example.org")
@@ -152,6 +151,42 @@ def test_where_it_is_switched_off_and_before_it_was_on_nothing_starts(at: World,
     assert off.begins_anew() == [], "the label is older"
     off.say(theirs.number, "ann")
     assert len(off.looks()) == 1
+
+
+@pytest.mark.parametrize("forge", ["forgejo", "gitlab"])
+def test_at_other_forges_a_forks_change_is_asked_for_judged_and_merged_by_its_head(forge: str, tmp_path: Path) -> None:
+    with WORLDS[forge](tmp_path) as there:
+        for name in ("ann", "eve"):
+            there.person(name)
+        there.person("carl", "read")
+        intake = Intake(there, tmp_path, closes=True)
+        issue = there.open_issue("ann", "The same number", "nobody asked for this one")
+        theirs = Theirs(there, "carl", "fork", fork=True)
+        intake.say(theirs.number, "carl", pull=True)
+        assert intake.looks() == [], "who may not write asks for nothing"
+        intake.label(theirs.number, pull=True)
+        if forge == "forgejo":  # it says of nobody's text when it was edited: this one is named by its version
+            assert intake.looks() == []
+            named = re.search("/lockgate run [0-9a-f]{40}", intake.told(theirs.number, pull=True))
+            assert named
+            intake.say(theirs.number, "ann", named[0], pull=True)
+        (run,) = intake.looks()
+        brief = Brief.model_validate(run.parameters["brief"])
+        assert (brief.change, brief.agent, brief.goal) == (f"refs/pull/{theirs.number}/head", "", GOAL)
+        assert "Queued" in intake.told(theirs.number, pull=True)
+        if forge == "gitlab":
+            assert issue == theirs.number == 1 and intake.told(issue) == "", "#1 is not !1"
+        assert there.forge.source(there.address, brief.change) == theirs.heads[-1]
+        pushed = theirs.push("def search(text):\n    return [text, text]\n")
+        assert there.forge.stands(there.address, brief.change) == pushed
+        pull = there.host.pull_request(there.address, theirs.number)
+        assert (pull.head, pull.by and pull.by.login) == (pushed, "carl")
+        for _ in range(2):
+            there.host.why_blocked(there.address, theirs.number)
+        stale = there.host.merge(there.address, pull, theirs.heads[0], "Search", "", one=True)
+        assert stale.commit is None and stale.is_moved
+        merged = there.host.merge(there.address, pull, pushed, "Search", "", one=True)
+        assert merged.commit and there.forge.contains(there.address, "main", merged.commit)
 
 
 # ── what is judged, and who lets it pass ──

@@ -104,6 +104,7 @@ def create_issue(ask: Ask) -> Answer:
     if not ask.given("title", "").strip():
         raise Refusal(400, "title is missing")
     made = issues.add_issue(ask, ask.body["title"], ask.body.get("description"), pull=False)
+    ask.store.save({**(ask.store.get("repository", ask.repo["id"]) or ask.repo), "numbers": made["number"] - 1})
     number = shapes.ISSUES + len(ask.store.find("issue", repo=ask.repo["id"], pull=False))
     return Answer(201, shapes.issue(ask, ask.store.save({**made, "number": number})))
 
