@@ -54,7 +54,7 @@ def one_back(
     shop = workshop(workshop_name)
     if known := shop.ledger.find(run_id, *DOWNGRADED.at(environment), Migrated):
         return known
-    try:
+    with lease.free_after(shop.ledger, environment, run_id):
         with turn(shop, environment, run_id) as (target, timeline):
             last = shop.ledger.find(run_id, *DOWNGRADE_CHOSEN.at(environment), Migrated) or _last(shop, environment)
             shop.ledger.record(run_id, *DOWNGRADE_CHOSEN.at(environment), last)
@@ -78,8 +78,6 @@ def one_back(
         done = shop.ledger.record(run_id, *DOWNGRADED.at(environment), done.model_copy(update=who))
         checkpoint.seal(shop)
         return done
-    finally:
-        lease.give_back(shop.ledger, environment, run_id)
 
 
 def _last(shop: Workshop, environment: str) -> Migrated:

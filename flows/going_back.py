@@ -9,7 +9,7 @@ from typing import Any
 
 from blocks.workshop import Workshop
 from domain.entry import Entry
-from domain.errors import LedgerError, TargetError, reason_of
+from domain.errors import TargetError, reason_of
 from domain.ports import Target
 from domain.records import GOING_BACK_CHOSEN, LIVE, ROLLED_BACK, STAYS_THERE
 from domain.task import Release, RolledBack
@@ -103,7 +103,7 @@ def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> 
     release = Release.model_validate(entry.body)
     environment, revision = release.environment, release.revision
     way = GoingBack(environment=environment, failed=revision, serving=wanted, why=why, act=act)
-    try:
+    with lease.free_after(shop.ledger, environment, act):
         with turn(shop, environment, act, is_resumed=False) as (target, timeline):
             if target.pointed() != revision:
                 return False, "somebody else has moved the traffic meanwhile"
@@ -125,9 +125,6 @@ def _switched(shop: Workshop, act: str, entry: Entry, wanted: str, why: str) -> 
                 f"{environment} was taken back by itself and serves {wanted[:12]} again; that is not on record yet and "
                 f"is tried again: {reason_of(err)}"
             )
-    finally:
-        with contextlib.suppress(LedgerError):  # it runs out by itself
-            lease.give_back(shop.ledger, environment, act)
 
 
 def _record(
@@ -158,8 +155,8 @@ def _record(
         timeline=timeline,
         by_itself=way.why,
     )
-    shop.ledger.record(run, *ROLLED_BACK.at(way.failed), back)
-    lease.give_back(shop.ledger, way.environment, way.act)
+    with lease.free_when_done(shop.ledger, way.environment, way.act):
+        shop.ledger.record(run, *ROLLED_BACK.at(way.failed), back)
     checkpoint.seal(shop)
     return (
         f"{way.environment} was taken back by itself and serves {way.serving[:12]} again; `lockgate bundle {run}` says "

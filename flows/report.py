@@ -156,10 +156,9 @@ def recorded(
         environment=brief.environment,
         usd=bill.usd,
     )
-    outcome = shop.ledger.record(run, *OUTCOME.at(), outcome)
-    checkpoint.seal(shop, brief.repository if outcome.commit else None)
-    if brief.environment:
-        lease.give_back(shop.ledger, brief.environment, run)
+    with lease.free_when_done(shop.ledger, brief.environment, run):
+        outcome = shop.ledger.record(run, *OUTCOME.at(), outcome)
+        checkpoint.seal(shop, brief.repository if outcome.commit else None)
     return outcome
 
 

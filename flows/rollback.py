@@ -57,8 +57,8 @@ def to_release(
     shop = workshop(workshop_name)
     if known := shop.ledger.find(run_id, *ROLLED_BACK.at(environment), RolledBack):
         return known
-    try:
-        is_run = not kept.is_used()  # without the server it is nobody's, and nobody resumes it
+    is_run = not kept.is_used()  # without the server it is nobody's, and nobody resumes it
+    with lease.free_after(shop.ledger, environment, run_id):
         with turn(shop, environment, run_id, seize=True, is_resumed=is_run) as (target, timeline):
             now = target.pointed()
             begun = shop.ledger.find(run_id, *ROLLBACK_CHOSEN.at(environment), RolledBack)
@@ -74,8 +74,8 @@ def to_release(
                 done = chosen.model_copy(
                     update={"timeline": timeline.lines, **_person(run_id, environment, revision, by)}
                 )
-                shop.ledger.record(run_id, *ROLLED_BACK.at(environment), done)
-                lease.give_back(shop.ledger, environment, run_id)
+                with lease.free_when_done(shop.ledger, environment, run_id):
+                    shop.ledger.record(run_id, *ROLLED_BACK.at(environment), done)
 
             target.rollback(chosen.serving, when_back)
         back = shop.ledger.find(run_id, *ROLLED_BACK.at(environment), RolledBack) or chosen
@@ -83,8 +83,6 @@ def to_release(
         show.rolled_back_by_hand(back, reason)
         checkpoint.seal(shop)
         return back
-    finally:
-        lease.give_back(shop.ledger, environment, run_id)
 
 
 def _person(run_id: str, environment: str, revision: str | None, by: str) -> dict[str, object]:

@@ -56,11 +56,10 @@ def first_release(prepared: Prepared) -> Release | None:
             health = ship.bake(release, prepared.settings.health)
             problem = None if health.healthy else health.reason
     if problem:
-        lease.give_back(shop.ledger, environment, prepared.run_id)
         raise TargetError(f"base itself does not run in {environment!r}, so nothing could be rolled back to: {problem}")
-    shop.ledger.record(prepared.run_id, *LIVE.at(release.revision), release)
-    checkpoint.seal(shop)
-    lease.give_back(shop.ledger, environment, prepared.run_id)
+    with lease.free_when_done(shop.ledger, environment, prepared.run_id):
+        shop.ledger.record(prepared.run_id, *LIVE.at(release.revision), release)
+        checkpoint.seal(shop)
     return release
 
 

@@ -33,7 +33,7 @@ def health_check(prepared: Prepared, release: Release) -> Health:
     state = DeploymentState.SUCCESS if health.healthy else DeploymentState.FAILURE
     tell_release(prepared, release.revision, state, release.url, health.reason)
     if health.healthy:
-        shop.ledger.record(run, *LIVE.at(release.revision), release)
-        checkpoint.seal(shop)
-        lease.give_back(shop.ledger, release.environment, run)
+        with lease.free_when_done(shop.ledger, release.environment, run):
+            shop.ledger.record(run, *LIVE.at(release.revision), release)
+            checkpoint.seal(shop)
     return health

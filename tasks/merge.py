@@ -5,7 +5,7 @@ from prefect.runtime import flow_run
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
 from domain.entry import Entry
-from domain.errors import AgentError, NotYet, Unapproved, Withdrawn
+from domain.errors import AgentError, Unapproved, Withdrawn
 from domain.pull_request import Proposed
 from domain.records import CANCELLED, MERGED, NOT_CANCELLED, PULL_REQUEST, sentence_of
 from domain.task import Approval, Attempt, Evidence, Feedback, Merged, Prepared
@@ -35,10 +35,8 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
     why = unapproved(prepared, evidence, approval, str(flow_run.id or run))
     if why or commit is None:
         raise Unapproved(f"nothing was merged: {why or 'there is no change'}")
-    if brief.environment:
-        lease.take(shop.ledger, brief.environment, run)
     proposed = shop.ledger.find(run, *PULL_REQUEST.at(fingerprint(prepared, evidence)), Proposed)
-    with lease.merging(shop.ledger, run) as still:
+    with lease.merging(shop.ledger, run, brief.environment) as still:
         asked = cancelled(shop, run)
         if asked and not _is_there(shop, brief, commit, proposed):
             raise Withdrawn(f"nothing was merged: {sentence_of(asked.kind, asked.body)}")
@@ -48,9 +46,6 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
             gone = taken_back(shop, run, approval)  # it may have waited long for its environment
             if proposed and not gone:
                 there, moved = merge_there(shop, prepared, evidence, proposed, still)
-        except NotYet:
-            _free(shop, brief, run)  # it may take hours
-            raise
         except Unapproved as err:
             gone = str(err)
         if not proposed and not gone:
@@ -67,8 +62,8 @@ def merge(prepared: Prepared, evidence: Evidence, approval: Approval) -> Merged:
     if gone:
         return _asks_again(prepared, evidence, approval, gone)
     if moved:
-        _free(shop, brief, run)  # the next review may take days
-        merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
+        with lease.free_when_done(shop.ledger, brief.environment, run):  # the next review may take days
+            merged = Merged(commit=None, new_base=moved, reason=f"{brief.branch} moved to {moved[:12]} meanwhile")
     show.merged(merged, brief, evidence.attempt.number)
     return merged
 
@@ -82,17 +77,13 @@ def cancelled(shop: Workshop, run: str) -> Entry | None:
 
 def _asks_again(prepared: Prepared, evidence: Evidence, approval: Approval, why: str) -> Merged:
     """Nothing was merged; the review is open once more, and the environment free meanwhile."""
-    _free(workshop_of(prepared.brief), prepared.brief, prepared.run_id)
-    ask_again(prepared, evidence, approval, why)
-    tell_asked_again(prepared, approval.fingerprint, why)
+    brief = prepared.brief
+    with lease.free_when_done(workshop_of(brief).ledger, brief.environment, prepared.run_id):
+        ask_again(prepared, evidence, approval, why)
+        tell_asked_again(prepared, approval.fingerprint, why)
     merged = Merged(commit=None, reason=f"nothing was merged, and a person is asked again: {why}")
-    show.merged(merged, prepared.brief, evidence.attempt.number)
+    show.merged(merged, brief, evidence.attempt.number)
     return merged
-
-
-def _free(shop: Workshop, brief: Brief, run: str) -> None:
-    if brief.environment:
-        lease.give_back(shop.ledger, brief.environment, run)
 
 
 def _is_there(shop: Workshop, brief: Brief, commit: str, proposed: Proposed | None) -> bool:

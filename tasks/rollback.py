@@ -1,7 +1,6 @@
 """rollback: traffic back first, observed; then the merge is reverted and the evidence is kept."""
 
 from blocks.workshop import workshop_of
-from domain.errors import NotYet
 from domain.pull_request import DeploymentState
 from domain.records import MIGRATED, ROLLED_BACK
 from domain.rehearsed import Migrated
@@ -19,36 +18,32 @@ def rollback(prepared: Prepared, release: Release, health: Health) -> RolledBack
     """Idempotent per failed revision: the target looks where traffic is, the forge looks for the revert."""
     brief, run = prepared.brief, prepared.run_id
     shop = workshop_of(brief)
-    with turn(shop, release.environment, run) as (target, timeline):
+    there = release.environment
+    with lease.free_when_done(shop.ledger, there, run), turn(shop, there, run) as (target, timeline):
         serving = release.previous
         if (now := target.pointed()) in (None, release.revision, release.previous):
             target.rollback(serving)
         else:  # this run was away, and somebody released something else meanwhile
             serving = now
             timeline.say(f"{now} was released meanwhile, and keeps the traffic")
-        try:
-            revert, pull = take_back(prepared, release.revision, f"Sick in production: {health.reason}")
-        except NotYet:
-            lease.give_back(shop.ledger, release.environment, run)  # it may take hours
-            raise
+        revert, pull = take_back(prepared, release.revision, f"Sick in production: {health.reason}")
         bundle = bundle_of(shop.ledger, target, run, release, health, timeline.lines)
-    back = RolledBack(
-        environment=release.environment,
-        failed=release.revision,
-        serving=serving,
-        revert=revert,
-        revert_pull=pull,
-        bundle=shop.store.put_json(bundle),
-        timeline=timeline.lines,
-    )
-    show.rolled_back(back, release, health)
-    back = shop.ledger.record(run, *ROLLED_BACK.at(release.revision), back)
-    checkpoint.seal(shop)
-    lease.give_back(shop.ledger, release.environment, run)
+        back = RolledBack(
+            environment=there,
+            failed=release.revision,
+            serving=serving,
+            revert=revert,
+            revert_pull=pull,
+            bundle=shop.store.put_json(bundle),
+            timeline=timeline.lines,
+        )
+        show.rolled_back(back, release, health)
+        back = shop.ledger.record(run, *ROLLED_BACK.at(release.revision), back)
+        checkpoint.seal(shop)
     seen = f"{back.serving[:12]} was seen serving again" if back.serving else "nothing serves"
     done = f"the merge was reverted by {revert[:12]}" if revert else f"its revert waits in {pull}"
     said = f"rolled back: {seen}; {done}; evidence {back.bundle[:12]}"
-    text = f"**Rolled back** from {inert(release.environment)}: {inert(health.reason)}\n\n{inert(said)}"
+    text = f"**Rolled back** from {inert(there)}: {inert(health.reason)}\n\n{inert(said)}"
     tell_release(prepared, release.revision, DeploymentState.INACTIVE, release.url, said, text)
     return back
 

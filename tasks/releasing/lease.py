@@ -1,4 +1,9 @@
-"""One run at a time in an environment: a lease in the ledger, kept by a heartbeat. A resumed run has it at once."""
+"""One run at a time in an environment: a lease in the ledger, kept by a heartbeat. A resumed run has it at once.
+
+A task's run takes it to merge, has it through deploy and health check, and frees it with the last thing that it does
+there (`free_when_done`). What is one act from beginning to end, such as a person's rollback, has it for as long as that
+lasts (`free_after`). Nothing else frees it, but housekeeping for a run that is over.
+"""
 
 import contextlib
 import threading
@@ -6,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from blocks.ledger.ledger import Ledger
-from domain.errors import LedgerError
+from domain.errors import LedgerError, NotYet
 
 LEASE_S = 900.0
 """How long an environment stays reserved for a run that says nothing more. The supervisor resumes a crashed run long
@@ -51,11 +56,34 @@ def kept(ledger: Ledger, environment: str, run: str, *, process: str | None = No
 
 
 @contextlib.contextmanager
-def merging(ledger: Ledger, run: str) -> Iterator[Callable[[], object]]:
-    """While the context is open, whoever cancels the run is told that it merges: it is not stopped half-way. What it
-    gives raises Superseded where another process has begun the run: to be asked right before the merge."""
+def free_when_done(ledger: Ledger, environment: str | None, run: str) -> Iterator[None]:
+    """The last thing that a run does in an environment: others can have it once the block is through. If the block
+    raises, the run keeps it for its next try, except while it waits for a forge (NotYet), which may take hours."""
+    with _free_if_it_waits(ledger, environment, run):
+        yield
+    _free(ledger, environment, run)
+
+
+@contextlib.contextmanager
+def free_after(ledger: Ledger, environment: str, run: str) -> Iterator[None]:
+    """All that a run does in an environment: others can have it after the block, however that ends. If the ledger
+    fails at that moment, the lease runs out by itself."""
     try:
-        with _beating(ledger, f"merge/{run}", run):
+        yield
+    finally:
+        with contextlib.suppress(LedgerError):
+            _free(ledger, environment, run)
+
+
+@contextlib.contextmanager
+def merging(ledger: Ledger, run: str, environment: str | None = None) -> Iterator[Callable[[], object]]:
+    """Takes the environment, for what is merged is released there next. While the context is open, whoever cancels the
+    run is told that it merges: it is not stopped half-way. What it gives raises Superseded if another process has
+    begun the run: to be asked right before the merge."""
+    if environment:
+        take(ledger, environment, run)
+    try:
+        with _free_if_it_waits(ledger, environment, run), _beating(ledger, f"merge/{run}", run):
             yield lambda: ledger.check(run)
     finally:
         ledger.release(f"merge/{run}", run)
@@ -83,6 +111,20 @@ def _beating(ledger: Ledger, name: str, run: str, process: str | None = None) ->
 def give_back(ledger: Ledger, environment: str, run: str) -> None:
     """Free it, if it is this run's. Safe to repeat."""
     ledger.release(_name(environment), run)
+
+
+@contextlib.contextmanager
+def _free_if_it_waits(ledger: Ledger, environment: str | None, run: str) -> Iterator[None]:
+    try:
+        yield
+    except NotYet:
+        _free(ledger, environment, run)
+        raise
+
+
+def _free(ledger: Ledger, environment: str | None, run: str) -> None:
+    if environment:
+        give_back(ledger, environment, run)
 
 
 def holder(ledger: Ledger, environment: str) -> str | None:
