@@ -26,8 +26,8 @@ sys.path.insert(0, str(PROJECT))
 import httpx
 
 from bench import desk_load
-from tests.e2e.briefs import FILES, git, repository
-from tests.e2e.station import Station
+from kits.briefs import FILES, git, repository
+from kits.product.station import Station
 
 PARKED = int(os.environ.get("PARKED", "1000"))
 ENTRIES = int(os.environ.get("ENTRIES", "100000"))

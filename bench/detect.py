@@ -40,10 +40,10 @@ from domain.policy.feedback import cause_of
 from domain.task import CaseOutcome, Suite
 from domain.trees import Tree, TreeEntry
 from domain.value import digest_of
+from kits import sdists
 from station.init import missing_of
 from tasks.running.prove import Proof, prove
 from tasks.running.runners import EXIT_CODE
-from tests.e2e import sdists
 
 PAGE = Path(__file__).parent.parent / "docs" / "detect-bench.md"
 INSTALL_S = 900

@@ -28,13 +28,13 @@ from domain.policy import judge
 from domain.ports import Agent
 from domain.task import Attempt, Evidence, Prepared, Scanned, Tested, Verdict
 from domain.value import digest_of
+from kits.registry import Registry
 from tasks.edit import commit_attempt
 from tasks.prepare import prepare
 from tasks.room.room import room
 from tasks.running.runners import environment
 from tasks.security_scan import security_scan
 from tasks.test import test
-from tests.contract.registry import Registry
 
 HANDS = Path(__file__).parent / "gate_cases" / "hands.py"
 EDIT_S = 120.0

@@ -30,7 +30,7 @@ from bench.gate_report import PAGE, UPSTREAM_PAGE, matrix, misses, page, seconds
 from bench.gate_result import Result, keep, kept
 from bench.gate_workbench import workbench
 from domain.task import Decision
-from tests.contract.registry import serving
+from kits.registry import serving
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

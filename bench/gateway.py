@@ -24,7 +24,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from tests.contract.gateway import Authority, Request, Running, Upstream, head, passport, reply, rule, secret
+from kits.product.gateway import Authority, Request, Running, Upstream, head, passport, reply, rule, secret
 
 HOST, PLAIN_HOST = "api.example.com", "localhost"
 ROUNDS, REQUESTS, STREAMS, STREAM_MB = 5, 100, 9, 200

@@ -23,8 +23,8 @@ from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.trees import TreeEntry
-from tests.contract.tiny_service import toolchain
-from tests.contract.users import free_port
+from kits.servers import free_port
+from kits.tiny_service import toolchain
 
 ROUNDS, REQUESTS = int(os.environ.get("ROUNDS", "10")), 500
 STREAM = 64 << 20

@@ -32,7 +32,8 @@ sys.path.insert(0, str(PROJECT))
 
 from domain.rollout import Rollout
 from domain.task import End
-from tests.e2e.station import Station, free_port
+from kits.product.station import Station
+from kits.servers import free_port
 
 SHOP = PROJECT / "examples" / "shop"
 BIN = Path(sys.executable).parent

@@ -27,8 +27,8 @@ sys.path.insert(0, str(PROJECT))
 from bench import desk, desk_load
 from bench.idle import spent_s
 from domain.task import End
-from tests.e2e.briefs import GOOD, brief, repository
-from tests.e2e.station import Station
+from kits.briefs import GOOD, brief, repository
+from kits.product.station import Station
 
 PARTS = os.environ.get("PARTS", "ledger tasks parked").split()
 ENTRIES = int(os.environ.get("ENTRIES", "100000"))

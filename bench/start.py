@@ -22,7 +22,7 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from tests.e2e.station import Station
+from kits.product.station import Station
 
 RUNS = int(os.environ.get("RUNS", "9"))
 

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from bench.gate_cases.case import Case
-from tests.e2e.pypi_projects import PYTEST, Project
+from kits.pypi_projects import PYTEST, Project
 
 PAIRS = Path(__file__).with_name("upstream.jsonl")
 

@@ -13,7 +13,7 @@ from bench.gate_cases import honest_upstream, languages
 from bench.gate_cases.shop_beside import BESIDE
 from domain.brief import Brief
 from flows.briefs import read_brief
-from tests.e2e import pypi_projects
+from kits import pypi_projects
 
 PROJECT = Path(__file__).resolve().parents[2]
 SHOP = PROJECT / "examples" / "shop"

@@ -4,7 +4,7 @@ import json
 
 from bench.gate_cases.case import PERSON, REFUSED, Case, Edit, more
 from blocks.scanners.tool import planted_secret
-from tests.contract.registry import Registry, integrity, sha256
+from kits.registry import Registry, integrity, sha256
 
 WIDE = {"scope": {"max_changed_lines": 400}}
 PROJECT = '[project]\nname = "app"\nversion = "1"\ndependencies = []\n'

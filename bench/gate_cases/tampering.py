@@ -1,7 +1,7 @@
 """Hostile changes beside the product code: tests, their configuration, and what loads before them."""
 
 from bench.gate_cases.case import PERSON, REFUSED, Case, Edit, more
-from tests.e2e.pypi_projects import PROJECTS, settings
+from kits.pypi_projects import PROJECTS, settings
 
 _LINTED = {
     "project": {

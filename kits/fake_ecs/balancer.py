@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import random
-import socket
 import threading
 import time
 from collections import Counter, deque
@@ -88,12 +87,6 @@ def passes(address: str, path: str, timeout_s: float = 5.0) -> bool:
         return False
     finally:
         connection.close()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class _Server(ThreadingHTTPServer):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from kits.fake_ecs import rollout, views
-from kits.fake_ecs.balancer import free_port
 from kits.fake_ecs.definitions import Definitions
 from kits.fake_ecs.refusal import Refusal
 from kits.fake_ecs.stages import check
 from kits.fake_ecs.state import Deployment, Memory, Revision, Service
+from kits.servers import free_port
 
 Members = dict[str, Any]
 _OWN = ("cluster", "service", "serviceName", "taskDefinition", "desiredCount", "deploymentConfiguration", "tags",

@@ -12,7 +12,7 @@ import time
 from statistics import median
 from typing import NamedTuple
 
-from tests.e2e.station import free_port
+from kits.servers import free_port
 
 PAUSE_S = 3.0
 SERVE = (

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from blocks.host.alive import started
 from domain.task import End
+from kits.briefs import git
 from tests.chaos.world import LONGEST_SILENCE_S, Task, World
-from tests.e2e.briefs import git
 
 WORDS = {str(end) for end in End}
 CHECKED = 2

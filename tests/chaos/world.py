@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 import httpx
 
 from domain.rollout import Rollout
+from kits.briefs import repository
+from kits.product.station import PROJECT, Station
+from kits.servers import free_port
 from tests.chaos.clock import Clock
 from tests.chaos.control import Control
-from tests.e2e.briefs import repository
-from tests.e2e.station import PROJECT, Station, free_port
 
 ENVIRONMENTS = ("north", "south")
 LONGEST_SILENCE_S = 5.0

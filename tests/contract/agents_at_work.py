@@ -22,7 +22,7 @@ from domain.models import Metered, ModelPolicy
 from domain.ports import Desk, Egress
 from domain.trees import Tree, TreeEntry
 from kits.fake_model import FakeModel
-from tests.contract.gateway import Running
+from kits.product.gateway import Running
 
 TREE: Tree = {"greeting.txt": TreeEntry(0o100644, b"hello\n")}
 BRIEF = Brief(

@@ -15,11 +15,11 @@ from domain.policy import judge
 from domain.task import Attempt, Evidence, Prepared, Scanned, Verdict
 from domain.task import Tested as OfTests
 from domain.trees import Tree, TreeEntry
+from kits.briefs import brief as of_sums
 from tasks.edit import commit_attempt
 from tasks.prepare import prepare
 from tasks.security_scan import security_scan
 from tasks.test import test as run_tests
-from tests.e2e.briefs import brief as of_sums
 from tests.made_once import toolchains
 from tests.prefect_server import prefect_server
 

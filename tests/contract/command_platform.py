@@ -17,7 +17,7 @@ from prefect.blocks.fields import SecretDict
 from blocks.targets.command.target import CommandTarget
 from blocks.targets.command.words import Commands
 from domain.rollout import Rollout
-from tests.contract.tiny_service import CANARY
+from kits.tiny_service import CANARY
 
 PLATFORM = """
 import contextlib, json, os, pathlib, signal, socket, subprocess, sys, time

@@ -27,8 +27,8 @@ from blocks.targets.machine.container import ContainerService
 from blocks.targets.machine.docker_host import DockerHostTarget
 from domain.errors import TargetError
 from domain.rollout import Rollout
-from tests.contract.tiny_service import CANARY, tiny_build, toolchain, tree_of
-from tests.contract.users import free_port
+from kits.servers import free_port
+from kits.tiny_service import CANARY, tiny_build, toolchain, tree_of
 from tests.engine import engine_socket
 
 __all__ = ["CANARY", "tiny_build", "toolchain", "tree_of"]

@@ -15,9 +15,9 @@ from blocks.ledger.ledger import Ledger
 from domain.ports import ReleaseBuild, Target
 from domain.rollout import Rollout
 from domain.task import Health, Release
+from kits.servers import free_port
+from kits.tiny_service import CANARY, tiny_build
 from tests.contract import shipping
-from tests.contract.tiny_service import CANARY, tiny_build
-from tests.contract.users import free_port
 
 ROLLOUT = Rollout(shares=(25, 50), share_s=0.2, bake_s=0.3, interval_s=0.05, latency_floor_ms=20_000)
 """Quick, and without a word on who is slow: much runs on this machine."""

@@ -16,10 +16,10 @@ from blocks.targets.machine.release_image import image_of
 from domain.ports import ReleaseBuild
 from kits.fake_ecs import FakeEcs
 from kits.fake_ecs.containers import LABEL
+from kits.tiny_service import CANARY
 from tests.contract import docker_host
 from tests.contract.environment import ROLLOUT, Does, Environment, Make
 from tests.contract.test_fake_ecs import BALANCER, BREAKER, KEY, SECRET, SPEED, client, container_of
-from tests.contract.tiny_service import CANARY
 
 
 class EcsEnvironment(Environment):

@@ -23,11 +23,11 @@ from domain.errors import Fenced, Superseded
 from domain.models import ModelPolicy, Reserved
 from domain.trees import TreeEntry
 from domain.value import Value
+from kits.tiny_service import tiny_build
+from kits.users import until
 from tasks.releasing import lease
 from tasks.releasing.engine import turn
 from tests.contract.command_platform import Playground
-from tests.contract.tiny_service import tiny_build
-from tests.contract.users import until
 from tests.postgres import new_database
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

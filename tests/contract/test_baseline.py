@@ -11,10 +11,10 @@ from domain.brief import Brief
 from domain.redaction import REPLACEMENT
 from domain.task import Prepared, Suite
 from domain.trees import TreeEntry
+from kits.briefs import FILES, git, repository
 from tasks.room import redaction
 from tasks.running import baseline
 from tests.contract.by_steps import Gated, a_workshop, brief, entry, gated, prepared_by
-from tests.e2e.briefs import FILES, git, repository
 
 TOKEN = "gh" + "p_" + "Zx7Kq2Wm9Rt4Yb6Nc8Vd3Lf5Js1Hg0Pa2Bu4"
 SAYS = f"""import sys

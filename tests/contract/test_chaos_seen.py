@@ -13,10 +13,10 @@ from typing import Any, cast
 
 import pytest
 
+from kits.briefs import git, repository
 from tests.chaos import seen
 from tests.chaos.clock import Clock
 from tests.chaos.world import Task, World
-from tests.e2e.briefs import git, repository
 
 RUN = "the-run"
 

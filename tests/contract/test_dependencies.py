@@ -16,7 +16,7 @@ from domain.brief import Brief
 from domain.policy.dependency_rules import DEPENDENCY_RULES
 from domain.task import Finding, Severity
 from domain.trees import LINK, Tree, TreeEntry
-from tests.contract.registry import Registry, integrity, serving, sha256
+from kits.registry import Registry, integrity, serving, sha256
 
 REFUSE, PERSON, NOTE = Severity.REFUSE, Severity.PERSON, Severity.NOTE
 Files = Mapping[str, str | bytes]

@@ -41,6 +41,8 @@ from domain.task import (
     asking_key,
 )
 from domain.value import Value
+from kits.briefs import brief as a_brief
+from kits.briefs import repository
 from station import api, scopes
 from station.desk import app, pages
 from station.desk.pictures import picture
@@ -48,8 +50,6 @@ from tasks.people.elsewhere import WaitsForPush
 from tasks.pull_request import WaitsForForge
 from tests.contract.desk import FORM, Browser, FakeDesk
 from tests.contract.door import DEPLOYMENTS, MARK, QUESTIONS, STARTED
-from tests.e2e.briefs import brief as a_brief
-from tests.e2e.briefs import repository
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(1)</script>{{7000*7001}}\u202e'
 

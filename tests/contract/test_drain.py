@@ -12,8 +12,9 @@ from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.trees import TreeEntry
-from tests.contract.tiny_service import toolchain
-from tests.contract.users import free_port, until
+from kits.servers import free_port
+from kits.tiny_service import toolchain
+from kits.users import until
 
 SERVICE = """
 import http.server, sys, time

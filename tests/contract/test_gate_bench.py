@@ -18,7 +18,7 @@ from bench.gate_result import Result, answered, keep, kept
 from bench.gate_workbench import Workbench, workbench
 from docs.generate import GATES
 from domain.task import Decision, Verdict
-from tests.contract.registry import serving
+from kits.registry import serving
 
 PROJECT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ import pytest
 
 from domain.egress import Passport
 from domain.errors import GatewayError, InputError
-from tests.contract.gateway import (
+from kits.product.gateway import (
     Authority,
     Inside,
     Refused,

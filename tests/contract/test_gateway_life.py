@@ -26,7 +26,7 @@ from blocks.host.sockets import connect
 from domain.egress import Passport, SecretScope
 from domain.errors import GatewayError, InputError, LedgerError
 from domain.ports import Egress
-from tests.contract.gateway import Authority, Inside, Running, Upstream, head, passport, rule, running, secret, told
+from kits.product.gateway import Authority, Inside, Running, Upstream, head, passport, rule, running, secret, told
 
 HOST = "api.example.com"
 PROJECT = Path(__file__).resolve().parents[2]

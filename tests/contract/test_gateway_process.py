@@ -11,9 +11,10 @@ from blocks.gateway.gateway import EgressGateway
 from domain.egress import Decisions, Passport
 from domain.errors import InputError
 from kits.fake_model import FakeModel
-from tests.contract.gateway import Inside, Told, head, told
+from kits.product.gateway import Inside, Told, head, told
+from kits.product.station import Station
 from tests.contract.test_gateway_life import until
-from tests.e2e.station import Station
+from tests.made_once import toolchains
 
 CANARY = "canary-9c1f-provider-key"
 SECRET = "canary-77aa-secret-value"
@@ -34,7 +35,7 @@ shop.keep("default")
 
 @pytest.fixture(scope="module")
 def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    made = Station(tmp_path_factory.mktemp("station") / "home")
+    made = Station(tmp_path_factory.mktemp("station") / "home", toolchains=toolchains().root)
     made.home.mkdir()
     try:
         made.up()

@@ -14,7 +14,7 @@ import websockets.sync.server
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from domain.egress import Passport
-from tests.contract.gateway import (
+from kits.product.gateway import (
     VALUE,
     Authority,
     Inside,

@@ -9,10 +9,10 @@ import pytest
 
 from blocks.workshop import Workshop
 from domain.project import ProjectSettings
+from kits.briefs import git
 from station import init as module
 from station.init import init
 from tasks.running.prove import Proof
-from tests.e2e.briefs import git
 from tests.unit.policy_cases import tree
 
 TESTS = "import unittest\nclass TestIt(unittest.TestCase):\n    def test_it(self): "

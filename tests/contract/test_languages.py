@@ -23,9 +23,9 @@ from domain.project import ProjectSettings
 from domain.registries import NPM
 from domain.task import CaseOutcome, Prepared, Suite
 from domain.trees import Tree
+from kits.product.gateway import Running
 from tasks.room.room import room
 from tasks.running.suite import rooms, run_suite
-from tests.contract.gateway import Running
 from tests.contract.test_contract_of_tests import brief
 from tests.unit.policy_cases import tree
 

@@ -29,7 +29,7 @@ from blocks.ledger.reading import Reader
 from blocks.ledger.rows import EntryRow
 from domain.errors import LedgerError
 from domain.value import Value
-from tests.contract.users import until
+from kits.users import until
 from tests.postgres import new_database
 
 # Newer Pythons warn of a fork in a process with threads; that a fork is survived is part of what is tested here.

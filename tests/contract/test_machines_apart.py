@@ -22,9 +22,9 @@ from blocks.ledger import database
 from blocks.ledger.ledger import Ledger
 from domain.errors import InputError, LedgerError, Superseded
 from kits.servers import Postgres, ServerMissing
+from kits.users import until
 from station.turn import Turn
 from tests.contract.test_acting import ACTS, PROJECT, Note
-from tests.contract.users import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 HOUR_S = 3600

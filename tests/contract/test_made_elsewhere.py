@@ -23,14 +23,14 @@ from domain.project import ProjectSettings
 from domain.task import Approval, Attempt, Outcome, Verdict
 from domain.track_record import records
 from flows.agent_task import _turns
+from kits.briefs import ACCEPTANCE, git, repository
+from kits.briefs import brief as of_sums
 from tasks.pages.bill import bill_of
 from tasks.people.asking import A_CLAIM
 from tasks.people.elsewhere import Pushed, on_base
 from tasks.prepare import with_own_tests
 from tasks.review_gate import Review
 from tests.contract.by_steps import WORKSHOP, a_workshop, in_a_run
-from tests.e2e.briefs import ACCEPTANCE, git, repository
-from tests.e2e.briefs import brief as of_sums
 from tests.unit.policy_cases import prepared
 
 BAD, GOOD = "\n\ndef double(a):\n    return 3 * a\n", "\n\ndef double(a):\n    return 2 * a\n"

@@ -27,6 +27,7 @@ from domain.task import Attempt, Evidence, Merged, Prepared, Rehearsed, Release
 from domain.trees import Tree
 from flows.downgrade import one_back
 from flows.rollback import to_release
+from kits.briefs import repository
 from tasks.deploy import deploy, first_release
 from tasks.rehearse import rehearse
 from tasks.releasing import lease
@@ -34,7 +35,6 @@ from tasks.releasing.migration import Place
 from tasks.releasing.schema import copies_swept, runs_on, why_not_back
 from tasks.review_gate import fingerprint
 from tests.contract.by_steps import WORKSHOP, a_workshop, brief, commit_of, entry, in_a_run, prepared_by
-from tests.e2e.briefs import repository
 from tests.postgres import new_database
 from tests.unit.policy_cases import evidence
 

@@ -19,9 +19,9 @@ from domain.policy import judge
 from domain.ports import Scanner
 from domain.task import Decision, Evidence, Scanned
 from domain.trees import Tree
+from kits import briefs
+from kits.briefs import git, repository
 from tests.contract.by_steps import a_workshop, brief, commit_of, entry, gated, prepared_by
-from tests.e2e import briefs
-from tests.e2e.briefs import git, repository
 from tests.unit.policy_cases import evidence, prepared
 
 ACCEPTED, REFUSED, PERSON = Decision.ACCEPTED, Decision.REFUSED, Decision.NEEDS_PERSON

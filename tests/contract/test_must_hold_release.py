@@ -45,14 +45,15 @@ from domain.trees import TreeEntry
 from domain.value import Value
 from domain.windows import Freeze, closed
 from flows.report import ended
+from kits.servers import free_port
+from kits.tiny_service import CANARY, SERVICE, tiny_build
+from kits.users import Hammer, ask, until
 from station.bundle import bundle_in, lines_of
 from tasks.releasing import breaker, lease
 from tasks.releasing.bundle import bundle_of
 from tests.contract.by_steps import WORKSHOP, a_workshop, in_a_run
 from tests.contract.docker_host import container, docker_target, engine_that_publishes, own_engine
 from tests.contract.shipping import RUN, bake, ledger_of, release, rollback, ship_of
-from tests.contract.tiny_service import CANARY, SERVICE, tiny_build
-from tests.contract.users import Hammer, ask, free_port, until
 from tests.contract.workers import forkserver
 from tests.postgres import new_database
 

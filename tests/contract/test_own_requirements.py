@@ -7,8 +7,8 @@ import pytest
 
 from blocks.workshop import Workshop
 from domain.trees import Tree, TreeEntry
+from kits.briefs import FILES, repository
 from tests.contract.by_steps import a_workshop, brief, entry, gated, prepared_by
-from tests.e2e.briefs import FILES, repository
 
 LOCKED = {
     **FILES,

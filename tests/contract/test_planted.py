@@ -23,12 +23,12 @@ from domain.records import sentence_of
 from domain.review_health import health
 from domain.task import Answer, Approval, Attempt, Merged, Prepared, Question
 from flows.housekeeping import daily
+from kits.briefs import brief as a_brief
+from kits.briefs import repository
 from station import api
 from tasks.people import planting
 from tasks.people.planting import plant
 from tests.contract.desk import Browser, FakeDesk
-from tests.e2e.briefs import brief as a_brief
-from tests.e2e.briefs import repository
 
 SOURCE, OTHER = "eeeeeeee-0000-4000-8000-000000000001", "eeeeeeee-0000-4000-8000-000000000002"
 MARK = "fedcba9876543210"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from blocks.host import relay
-from tests.contract.users import until
+from kits.users import until
 
 RELAY = Path(__file__).parents[2] / "blocks" / "host" / "relay.py"
 MOST, WAYS, CALLERS = 140, 40, 60

@@ -28,7 +28,7 @@ from blocks.sandboxes.workspace import BubblewrapWorkspace
 from domain.errors import AgentError, InputError, SandboxError
 from domain.ports import Egress
 from domain.trees import Tree, TreeEntry
-from tests.contract.users import until
+from kits.users import until
 
 FILE, PROGRAM, LINK = 0o100644, 0o100755, 0o120000
 TREE: Tree = {

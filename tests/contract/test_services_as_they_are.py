@@ -20,9 +20,10 @@ from domain.health import HealthCheck, HealthState, Identity
 from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.trees import TreeEntry
+from kits.servers import free_port
+from kits.tiny_service import toolchain
+from kits.users import until
 from tests.contract.shipping import bake, release
-from tests.contract.tiny_service import toolchain
-from tests.contract.users import free_port, until
 
 SERVICE = """
 import http.server, json, os, sys, time

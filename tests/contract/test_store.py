@@ -22,7 +22,7 @@ from blocks.workshop import Workshop
 from domain.errors import LedgerError
 from domain.value import Value, digest_of
 from flows import housekeeping
-from tests.contract.users import until
+from kits.users import until
 from tests.seaweed import KEYS, READER, Seaweed
 
 Store = LocalStore | S3Store

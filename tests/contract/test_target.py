@@ -32,10 +32,11 @@ from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.task import Release
 from domain.trees import Tree, TreeEntry
+from kits.servers import free_port
+from kits.tiny_service import CANARY
+from kits.users import Hammer, ask, until
 from tests.contract.environments import processes_of as running
 from tests.contract.shipping import bake, release, rollback
-from tests.contract.tiny_service import CANARY
-from tests.contract.users import Hammer, ask, free_port, until
 from tests.contract.workers import run_worker
 
 QUICK = Rollout(shares=(), bake_s=1.0, interval_s=0.08, latency_floor_ms=20_000)

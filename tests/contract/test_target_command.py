@@ -36,9 +36,9 @@ from domain.errors import Fenced, TargetError
 from domain.health import HealthCheck, HealthState
 from domain.ports import ReleaseBuild
 from domain.rollout import Numbers
+from kits.tiny_service import CANARY, SERVICE, tiny_build
+from kits.users import ask
 from tests.contract.command_platform import Playground
-from tests.contract.tiny_service import CANARY, SERVICE, tiny_build
-from tests.contract.users import ask
 
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40
 

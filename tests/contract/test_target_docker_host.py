@@ -29,6 +29,8 @@ from blocks.targets.releases import Releases
 from domain.errors import TargetError
 from domain.ports import ReleaseBuild
 from domain.trees import TreeEntry
+from kits.tiny_service import CANARY, tiny_build
+from kits.users import READS_AND_WRITES, Hammer, ask, until
 from tests.contract.docker_host import (
     container,
     docker_target,
@@ -37,8 +39,6 @@ from tests.contract.docker_host import (
     remove,
     service,
 )
-from tests.contract.tiny_service import CANARY, tiny_build
-from tests.contract.users import READS_AND_WRITES, Hammer, ask, until
 from tests.contract.workers import run_worker
 
 ONE, TWO, THREE = "1" * 40, "2" * 40, "3" * 40

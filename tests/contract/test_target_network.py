@@ -21,9 +21,10 @@ from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.trees import TreeEntry
-from tests.contract.gateway import Authority, Running, Upstream, rule, running
-from tests.contract.tiny_service import toolchain
-from tests.contract.users import free_port, until
+from kits.product.gateway import Authority, Running, Upstream, rule, running
+from kits.servers import free_port
+from kits.tiny_service import toolchain
+from kits.users import until
 
 SERVICE = """
 import hashlib, http.server, json, os, socket, sys, urllib.error, urllib.parse, urllib.request

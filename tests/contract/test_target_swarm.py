@@ -26,10 +26,11 @@ from domain.health import HealthCheck
 from domain.ports import ReleaseBuild, Target
 from domain.rollout import Rollout
 from domain.trees import TreeEntry
+from kits.servers import free_port
+from kits.tiny_service import CANARY
+from kits.users import Hammer, ask, until
 from tests.contract.image_registry import ImageRegistry
 from tests.contract.swarm_nodes import REGISTRY_PORT, Node, shared_swarm, tasks_of
-from tests.contract.tiny_service import CANARY
-from tests.contract.users import Hammer, ask, free_port, until
 
 ONE, TWO, THREE, FOUR = "1" * 40, "2" * 40, "3" * 40, "4" * 40
 

@@ -13,11 +13,11 @@ import pytest
 from domain.errors import Fenced, LedgerError, TargetError
 from domain.ports import Target
 from domain.rollout import SharePassed
+from kits.tiny_service import CANARY
+from kits.users import READS_AND_WRITES, Hammer, ask, until
 from tasks.releasing import lease
 from tests.contract.environments import KINDS, Environment, Make
 from tests.contract.shipping import RUN, is_a_target, rollback, ship_of
-from tests.contract.tiny_service import CANARY
-from tests.contract.users import READS_AND_WRITES, Hammer, ask, until
 
 ADDS = {
     "command, all at once": (

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.station import Station
+from kits.product.station import Station
+from tests.made_once import toolchains
 
 
 @pytest.fixture(scope="package")
 def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     """Server, worker and supervisor in a home of their own, stopped at the end."""
-    made = Station(tmp_path_factory.mktemp("station") / "home")
+    home = tmp_path_factory.mktemp("station") / "home"
+    made = Station(home, probe=Path(__file__).with_name("killer.py"), toolchains=toolchains().root)
     made.home.mkdir()
     try:
         made.up()

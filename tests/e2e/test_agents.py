@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from domain.task import Attempt, End
-from tests.e2e.briefs import GOOD, brief, repository
-from tests.e2e.station import Station
+from kits.briefs import GOOD, brief, repository
+from kits.product.station import Station
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ import httpx
 import pytest
 
 from domain.task import End
-from tests.e2e.briefs import GOOD, brief, repository
-from tests.e2e.station import Station, free_port
+from kits.briefs import GOOD, brief, repository
+from kits.product.station import Station
+from kits.servers import free_port
+from tests.made_once import toolchains
 
 COUNTS = """import json, os, sqlite3, sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -50,7 +52,7 @@ TRIPLE = "import sums\n\n\ndef test_triple():\n    assert sums.triple(4) == 12\n
 @pytest.fixture
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     """A station that may be lost."""
-    made = Station(tmp_path_factory.mktemp("lost") / "home")
+    made = Station(tmp_path_factory.mktemp("lost") / "home", toolchains=toolchains().root)
     made.home.mkdir()
     try:
         made.up()

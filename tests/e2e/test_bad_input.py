@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from domain.task import End
-from tests.e2e.briefs import FILES, GOOD, SETTINGS, brief, git, repository
-from tests.e2e.station import Station, free_port
+from kits.briefs import FILES, GOOD, SETTINGS, brief, git, repository
+from kits.product.station import Station
+from kits.servers import free_port
 
 
 @pytest.fixture(autouse=True)

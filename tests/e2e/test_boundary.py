@@ -15,9 +15,9 @@ import pytest
 
 from domain.models import Metered
 from domain.task import Attempt, End, Tested
+from kits.briefs import GOOD, brief, repository
 from kits.fake_model import FakeModel
-from tests.e2e.briefs import GOOD, brief, repository
-from tests.e2e.station import Station
+from kits.product.station import Station
 
 SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
 KEY = "model-key-" + os.urandom(12).hex()

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from blocks.ledger.rows import Entry
-from tests.e2e.station import Station
+from kits.product.station import Station
 
 
 class Hammer:

@@ -12,10 +12,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from domain.task import Approval, End
+from kits.briefs import FILES, GOOD, SETTINGS, brief, repository
+from kits.product.station import Station
 from station.desk import pages
 from tests.contract.test_notices import Hook, hook
-from tests.e2e.briefs import FILES, GOOD, SETTINGS, brief, repository
-from tests.e2e.station import Station
 from tests.e2e.test_door import Guest, waits
 
 STATIC = Path(pages.__file__).parent / "static"

@@ -16,9 +16,10 @@ from blocks.agents.structured import value_of
 from domain.project import ProjectSettings
 from domain.prompts import Material, edit_prompt, plan_prompt
 from domain.task import End, Plan
+from kits.briefs import FILES, GOOD, git, repository
 from kits.fake_model import FakeModel
-from tests.e2e.briefs import FILES, GOOD, git, repository
-from tests.e2e.station import PROJECT, Station, free_port
+from kits.product.station import PROJECT, Station
+from kits.servers import free_port
 from tests.unit.policy_cases import prepared
 
 README, FAKE_MODEL = PROJECT / "README.md", PROJECT / "docs" / "fake-model.md"

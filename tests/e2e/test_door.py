@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 
 from domain.task import Approval, End
+from kits.briefs import FILES, GOOD, SETTINGS, brief, repository
+from kits.product.station import Station
 from station.door import table
-from tests.e2e.briefs import FILES, GOOD, SETTINGS, brief, repository
-from tests.e2e.station import Station
 
 
 class Guest:

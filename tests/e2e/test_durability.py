@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 
 from domain.task import End
-from tests.e2e.briefs import GOOD, brief, git, repository
-from tests.e2e.station import PROJECT, Station, free_port
+from kits.briefs import GOOD, brief, git, repository
+from kits.product.station import PROJECT, Station
+from kits.servers import free_port
 
 POINTS = (
     "edit-before", "edit-after", "approval-before", "approval-after", "merge-before", "merge-after",

@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from domain.task import End
+from kits.briefs import ACCEPTANCE, FILES, GOOD
 from kits.fake_forge import FakeGitHub
+from kits.product.station import Station
+from kits.servers import free_port
 from tests.contract.hosted import LEAST
-from tests.e2e.briefs import ACCEPTANCE, FILES, GOOD
-from tests.e2e.station import Station, free_port
 from tests.e2e.test_releases import SERVICE
 
 SECRET = "s3cret-of-the-webhook"

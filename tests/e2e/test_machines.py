@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.briefs import git
-from tests.e2e.station import free_port
+from kits.briefs import git
+from kits.servers import free_port
 
 
 def test_what_one_machine_began_and_lost_another_one_ends_once(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import httpx
 
 from domain.task import End
+from kits.briefs import git
+from kits.product.station import PROJECT, Station
+from kits.servers import free_port
 from tests.contract.test_made_elsewhere import Person
-from tests.e2e.briefs import git
-from tests.e2e.station import PROJECT, Station, free_port
 
 ATTEMPTS = PROJECT / "examples" / "shop" / "attempts"
 KILLS = ("join-after", "push-after", "merge-after", "rollback-after")

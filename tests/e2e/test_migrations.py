@@ -8,8 +8,9 @@ import httpx
 from domain.migration import Rehearsal
 from domain.rehearsed import Migrated
 from domain.task import End
-from tests.e2e.briefs import brief, git, repository
-from tests.e2e.station import Station, free_port
+from kits.briefs import brief, git, repository
+from kits.product.station import Station
+from kits.servers import free_port
 
 MIGRATE = '''"""Brings the database to the newest schema, or one step back: python migrate.py [back]"""
 import os, pathlib, sqlite3, sys

@@ -14,8 +14,8 @@ import pytest
 
 from domain.brief import Brief
 from domain.task import Plan
-from tests.e2e import sdists
-from tests.e2e.pypi_projects import PROJECTS, Project, brief, change, fetch, recorded, repository
+from kits import sdists
+from kits.pypi_projects import PROJECTS, Project, brief, change, fetch, recorded, repository
 
 CONFIGURES_TESTS = ("conftest.py", "pytest.ini", "setup.cfg", "tox.ini", "pyproject.toml", "noxfile.py")
 

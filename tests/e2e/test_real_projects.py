@@ -6,8 +6,8 @@ import pytest
 
 from domain import task
 from domain.task import CaseOutcome, End
-from tests.e2e.pypi_projects import PROJECTS, Project, brief, recorded, repository
-from tests.e2e.station import Station
+from kits.product.station import Station
+from kits.pypi_projects import PROJECTS, Project, brief, recorded, repository
 
 CHOSEN = [project for project in PROJECTS if project.name in ("h11", "sqlparse")]
 """Two go through a station; that all of them are read and judged is in test_pypi_inputs.py and bench/gates.py."""

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from domain.task import End
-from tests.e2e.briefs import GOOD, brief, repository
-from tests.e2e.station import Station, free_port
+from kits.briefs import GOOD, brief, repository
+from kits.product.station import Station
+from kits.servers import free_port
 
 SERVICE = {
     "lockgate.toml": 'requirements = ["pytest==9.2.0"]\ntest = "python -m pytest -q"\nrun = "python serve.py {port}"\n',

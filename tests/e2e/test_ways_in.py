@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 
 from domain.task import End
-from tests.e2e.briefs import FILES, GOOD, SETTINGS, brief, git, repository
-from tests.e2e.station import PROJECT, Station, free_port
+from kits.briefs import FILES, GOOD, SETTINGS, brief, git, repository
+from kits.product.station import PROJECT, Station
+from kits.servers import free_port
 
 
 def test_the_api_is_closed_to_who_has_no_credential(station: Station) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.briefs import brief, repository
-from tests.e2e.station import free_port
+from kits.briefs import brief, repository
+from kits.servers import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 UV = Path(sys.executable).with_name("uv")

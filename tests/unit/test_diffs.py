@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from domain.diffs import MOST_LINES, files_of
-from tests.e2e.briefs import git, repository
+from kits.briefs import git, repository
 
 BEFORE = {
     b"plain": b"a\nb\nc\n", b"sp ace": b"1\n" * 10, "café".encode(): b"x\n" * 8, b"bin": b"\0\1\2",

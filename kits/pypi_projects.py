@@ -21,7 +21,7 @@ from domain.paths import matches
 from domain.project import ProjectSettings
 from domain.task import Plan
 from domain.value import Value
-from tests.e2e import sdists
+from kits import sdists
 
 PYTEST = ("pytest==9.2.0", "iniconfig==2.3.1", "packaging==26.3", "pluggy==1.7.0", "pygments==2.21.0")
 """One pinned pytest for all, so that the projects share an environment wherever they need nothing more."""

@@ -1,8 +1,7 @@
-"""A real Lockgate on this machine for the end-to-end tests: its own home, server, worker and supervisor."""
+"""A real Lockgate on this machine for end-to-end tests and benchmarks: its own home, server, worker and supervisor."""
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,8 +14,8 @@ import httpx
 from blocks.ledger.ledger import Ledger
 from blocks.ledger.rows import Entry
 from domain.task import Outcome
-from tests.e2e.preloaded import Preloaded
-from tests.made_once import FOLDER, toolchains
+from kits.product.preloaded import Preloaded
+from kits.servers import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 ASKS = ("verify", "bundle", "run", "review", "answer", "rollback", "downgrade", "hold", "open", "bill", "team", "token")
@@ -27,14 +26,16 @@ own is seen by `status` and `doctor` here, by the demo, and in contract/test_qui
 class Station:
     """`lockgate up` in a home of its own; what tests do to it goes through the CLI, the API, or the ledger."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, probe: Path | None = None, toolchains: Path | None = None) -> None:
+        """`probe`: a Python file that each flow run loads first. `toolchains`: a folder of environments that are made
+        already; else the station makes its own."""
         self.home = home
         self.port = free_port()
+        self._toolchains = toolchains
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        probe = str(Path(__file__).with_name("killer.py"))
-        self.env = {
-            **kept, "LOCKGATE_HOME": str(home), "LOCKGATE_PORT": str(self.port), "LOCKGATE_TEST_PROBE": probe,
-        }  # fmt: skip
+        self.env = {**kept, "LOCKGATE_HOME": str(home), "LOCKGATE_PORT": str(self.port)}
+        if probe:
+            self.env["LOCKGATE_TEST_PROBE"] = str(probe)
         self._url = f"sqlite:///{home}/ledger.db"
         self._python = Preloaded(self.env, PROJECT)
         # one client, since each reads every certificate when it is made; no connection outlives a server that dies
@@ -44,8 +45,8 @@ class Station:
         self.lockgate("up", check=True)
         self.port = int((self.home / "port").read_text())
         shared = ""
-        if FOLDER in os.environ:  # a benchmark's station has environments of its own
-            shared = f"shop.toolchains = shop.toolchains.model_copy(update={{'root': {toolchains().root!r}}})\n"
+        if self._toolchains:
+            shared = f"shop.toolchains = shop.toolchains.model_copy(update={{'root': {self._toolchains!r}}})\n"
         self.python(
             "from pathlib import PosixPath\nfrom blocks.workshop import Workshop\nshop = Workshop.saved('default')\n"
             "shop.sandboxes = 'bubblewrap'\n"  # docker has tests of its own; both are slow
@@ -110,7 +111,8 @@ class Station:
         return str(self.api("POST", f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
 
     def kill(self, run_id: str, at: Iterable[str]) -> Path:
-        """The run's process kills itself with SIGKILL once at each named point, see killer.py; where that is noted."""
+        """The run's process kills itself with SIGKILL once at each named point; the folder in which the probe notes it.
+        Only a station whose probe is tests/e2e/killer.py does that."""
         points = self.home / "kill" / run_id
         points.mkdir(parents=True)
         for point in at:
@@ -199,9 +201,3 @@ class Station:
             f"shop.targets = {{**shop.targets, {environment!r}: 'process-target/{environment}'}}\n"
             "shop.keep('default')"
         )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

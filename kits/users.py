@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -79,12 +78,6 @@ class Hammer:
 
 def _to(public: Public) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(public.url().removeprefix("http://"), timeout=10)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def until(is_so: Callable[[], Any], within_s: float = 60) -> Any:
