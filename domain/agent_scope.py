@@ -10,9 +10,10 @@ from pydantic import Field
 from domain.brief import Brief, Kind, Part
 from domain.entry import Entry
 from domain.paths import Glob, is_among, matches
+from domain.records import METERED, RESERVED, kinds_of
 from domain.value import Value
 
-SPENDING = ("reserved", "metered")
+SPENDING = kinds_of(RESERVED, METERED)
 """Entries of the ledger that say what model calls cost."""
 
 
@@ -90,7 +91,7 @@ def spent_in(entries: Iterable[Entry]) -> dict[str, float]:
     calls: dict[str, tuple[str, float]] = {}
     for entry in sorted(entries, key=lambda entry: entry.number):
         body, call = entry.body, str(entry.body.get("call"))
-        if entry.kind == "reserved" or call in calls:  # one of an earlier week counts there
+        if entry.kind == RESERVED.kind or call in calls:  # one of an earlier week counts there
             calls[call] = (str(body.get("reference") or ""), float(body["usd"]))
     return _sums(calls)
 

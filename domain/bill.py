@@ -8,10 +8,11 @@ from pydantic import Field
 
 from domain.entry import Entry
 from domain.models import Metered, Reserved, Tokens
+from domain.records import BILL, METERED, OUTCOME, RESERVED, kinds_of
 from domain.task import BillLine, Outcome
 from domain.value import Value
 
-KINDS = ("bill", "metered", "reserved", "outcome")
+KINDS = kinds_of(BILL, METERED, RESERVED, OUTCOME)
 """What a bill is made of. Outcomes give tasks their titles."""
 
 

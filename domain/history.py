@@ -11,14 +11,47 @@ from typing import Any
 
 from domain.entry import Entry
 from domain.policy.reviewers import canonical_name
-from domain.records import BILL, LOOKED, VERDICT, At
+from domain.records import (
+    APPROVAL,
+    ATTEMPT,
+    BILL,
+    LIVE,
+    LOOKED,
+    MERGED,
+    METERED,
+    OUTCOME,
+    PLANTED,
+    PLANTED_ANSWER,
+    PREPARED,
+    QUESTION,
+    RESERVED,
+    ROLLED_BACK,
+    SUBMITTED,
+    VERDICT,
+    At,
+    kinds_of,
+)
 from domain.task import ELSEWHERE, asking_key
 from domain.value import Value
 
-KINDS = (
-    "submitted", "prepared", "attempt", "verdict", "question", "looked", "approval", "merged", "live", "rolled_back",
-    "outcome", "bill", "metered", "reserved", "planted", "planted-answer",
-)  # fmt: skip
+KINDS = kinds_of(
+    SUBMITTED,
+    PREPARED,
+    ATTEMPT,
+    VERDICT,
+    QUESTION,
+    LOOKED,
+    APPROVAL,
+    MERGED,
+    LIVE,
+    ROLLED_BACK,
+    OUTCOME,
+    BILL,
+    METERED,
+    RESERVED,
+    PLANTED,
+    PLANTED_ANSWER,
+)
 """Entries that it reads."""
 TEST = "test"
 """The step of a bill for tests."""
@@ -169,18 +202,18 @@ class History:
 
     def _take(self, entry: Entry) -> None:
         body, kind = entry.body, entry.kind
-        if kind == "rolled_back":
+        if kind == ROLLED_BACK.kind:
             known = self.back.get(str(body["failed"]))
             reverted = bool(body.get("revert")) or bool(known and known.is_reverted)
             self.back[str(body["failed"])] = Back(known.at if known else entry.at, reverted)
             return
-        if kind == "planted":
+        if kind == PLANTED.kind:
             self.planted.setdefault(entry.key, Plant(str(body["reviewer"])))
             return
-        if kind == "planted-answer":
+        if kind == PLANTED_ANSWER.kind:
             self.planted[entry.key].answer = str(body["answer"])
             return
-        run_id = str(body["run_id"]) if kind in ("bill", "metered", "reserved") else entry.run_id
+        run_id = str(body["run_id"]) if kind in (BILL.kind, METERED.kind, RESERVED.kind) else entry.run_id
         task = self.tasks.setdefault(run_id, Task(run_id))
         match kind:
             case "submitted":
@@ -222,7 +255,7 @@ class History:
                 task.end = str(body["end"])
                 task.closed.clear()
             case _:
-                if kind == "bill" and body["step"] == TEST:
+                if kind == BILL.kind and body["step"] == TEST:
                     task.commits[BILL.parts(entry.key)["of"]] = int(body["attempt"])
                 _spend(task, kind, body)
 
@@ -241,14 +274,14 @@ class History:
 def _spend(task: Task, kind: str, body: dict[str, Any]) -> None:
     """As the bill counts it (`domain/bill.py`): a reserved call that was never metered counts in full."""
     attempt, usd = int(body["attempt"]), float(body["usd"])
-    if kind == "bill":
+    if kind == BILL.kind:
         task.sandbox_s[attempt] = task.sandbox_s.get(attempt, 0.0) + float(body["sandbox_s"])
         task.usd[attempt] = task.usd.get(attempt, 0.0) + usd
         return
     call = str(body["call"])
     if call in task.closed:
         return
-    if kind == "reserved":
+    if kind == RESERVED.kind:
         task.reserved.setdefault(call, (attempt, usd))
         return
     task.closed.add(call)

@@ -11,6 +11,23 @@ from pydantic import Field, model_validator
 from domain.entry import Entry
 from domain.policy.holding import KINDS as OF_HOLDING
 from domain.policy.holding import why_held
+from domain.records import (
+    ANSWERS,
+    APPROVAL,
+    ATTEMPT,
+    LACKING,
+    LIVE,
+    MERGED,
+    NOTIFIED,
+    NOTIFYING,
+    OPENED,
+    OUTCOME,
+    PLAN,
+    QUESTION,
+    READY,
+    ROLLED_BACK,
+    kinds_of,
+)
 from domain.value import Value
 from domain.windows import Zone
 
@@ -37,9 +54,9 @@ URGENT = (Class.ROLLED_BACK, Class.HELD, Class.FROZEN, Class.PAGER)
 """What quiet hours do not hold back."""
 Step = Literal["first", "reminder", "escalation", "end"]
 KINDS = (
-    "question", "approval", "plan", "attempt", "answers", "lacking", "ready", "merged", "outcome", "notified",
-    "notifying", *OF_HOLDING,
-)  # fmt: skip
+    *kinds_of(QUESTION, APPROVAL, PLAN, ATTEMPT, ANSWERS, LACKING, READY, MERGED, OUTCOME, NOTIFIED, NOTIFYING),
+    *OF_HOLDING,
+)
 """Entries that tell of incidents, and of what was told about them."""
 
 
@@ -195,11 +212,11 @@ class Incidents:
         environment = str(entry.body["environment"])
         mine = self._of_environment.setdefault(environment, [])
         mine.append(entry)
-        if entry.kind == "live":
+        if entry.kind == LIVE.kind:
             for known in list(self.known.values()):
                 if known.kind is Class.ROLLED_BACK and known.environment == environment:
                     self._end(known.key, entry.at)
-        if entry.kind == "rolled_back":
+        if entry.kind == ROLLED_BACK.kind:
             serving = str(entry.body["serving"] or "nothing")[:12]
             what = f"{environment} was rolled back: {serving} serves"
             self._open(entry, Class.ROLLED_BACK, str(entry.body["failed"])[:12], what, "", environment)
@@ -210,7 +227,7 @@ class Incidents:
             self._open(entry, Class.HELD, str(entry.number), f"{environment} is held", why, environment)
         if held and not why:
             self._end(held.key, entry.at)
-        if not why and entry.kind in ("live", "opened"):
+        if not why and entry.kind in (LIVE.kind, OPENED.kind):
             mine.clear()  # nothing before it counts any more
 
     def _notified(self, entry: Entry, sent: Notified) -> None:

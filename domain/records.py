@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from domain.known_by import known_as
-from domain.policy.baseline import standing
-from domain.task import Prepared
 from domain.text import block
 
 Body = dict[str, Any]
@@ -63,6 +61,9 @@ def _prepared(body: Body) -> str:
         return f"brief refused: {body['refusals'][0]}"
     if body.get("unfit"):
         return f"{body['brief']['change']} is no attempt as it stands: {body['unfit']}"
+    from domain.policy.baseline import standing  # late: they are slow to import, and few ask for sentences
+    from domain.task import Prepared
+
     stands = standing(Prepared.model_validate(body)).sentence
     prepared = f"prepared on base {_short(body['base'])} (settings from {body['settings_source']})"
     return f"{stands}; {prepared}" if stands else prepared
@@ -415,6 +416,11 @@ IDENTITY = Record("identity", "ledger", "Identity")
 
 RECORDS = {record.kind: record for record in list(globals().values()) if isinstance(record, Record)}
 """Kind → what is known of it."""
+
+
+def kinds_of(*records: Record) -> tuple[str, ...]:
+    """Their kinds, to ask a ledger for their entries."""
+    return tuple(record.kind for record in records)
 
 
 def sentence_of(kind: str, body: Body) -> str | None:

@@ -17,7 +17,7 @@ from domain.errors import LedgerError, reason_of
 from domain.policy.reviewers import canonical_name
 from domain.ports import HostedForge
 from domain.pull_request import Proposed
-from domain.records import APPROVAL, QUESTION, WAITS_FOR_PUSH
+from domain.records import APPROVAL, PULL_REQUEST, QUESTION, REVERT, WAITS_FOR_PUSH
 from domain.task import Approval, Question
 from tasks.people.elsewhere import PUSH, where
 from tasks.pull_request import AWAY, heard, pause_s
@@ -74,7 +74,7 @@ def _woken(
     if asks == AWAY:
         is_back = waited_s >= pause_s(int(about)) and host.is_answering(brief["repository"])
         return _goes_on(client, run, f"{host.host} answers", _look_by(host)) if is_back else None
-    entries = [shop.ledger.last(kind, run_id=str(run.id)) for kind in ("pull-request", "revert")]
+    entries = [shop.ledger.last(kind, run_id=str(run.id)) for kind in (PULL_REQUEST.kind, REVERT.kind)]
     proposed = next((entry for entry in entries if entry and mark and entry.key.startswith(mark)), None)
     if proposed is None:
         return None

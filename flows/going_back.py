@@ -78,7 +78,7 @@ def _go_back(shop: Workshop, environment: str, why: str) -> tuple[bool, str]:
     entry = _newest(shop, environment)
     if entry is None or revision is None:
         return False, "nothing was seen live there, so there is nothing to go back to"
-    if entry.kind != "live":
+    if entry.kind != LIVE.kind:
         return False, "it serves since a rollback, and nothing goes back twice by itself: look at what both need"
     if entry.body["revision"] != revision:
         return False, f"{revision[:12]} was never seen live there: a release is under way, or was left as it is"
@@ -200,6 +200,6 @@ def _kept_dying(shop: Workshop, environment: str, revision: str) -> bool:
 
 def _newest(shop: Workshop, environment: str) -> Entry | None:
     """What was recorded last of who serves there."""
-    entries = (entry for kind in ("live", "rolled_back") for entry in shop.ledger.entries(kind=kind))
+    entries = (entry for kind in (LIVE.kind, ROLLED_BACK.kind) for entry in shop.ledger.entries(kind=kind))
     there = [entry for entry in entries if entry.body["environment"] == environment]
     return max(there, key=lambda entry: entry.number, default=None)

@@ -8,6 +8,7 @@ from blocks.ledger.rows import Entry
 from domain.issues import COMMAND, Answer, Decided
 from domain.prompts import fence
 from domain.pull_request import Proposed
+from domain.records import ATTEMPT, CANCELLED, MERGED, OUTCOME, PREPARED, PULL_REQUEST, ROLLED_BACK
 from domain.task import Outcome
 from tasks.pull_request import inert
 
@@ -50,7 +51,7 @@ def _headline(decided: Decided, run_id: str | None, run: FlowRun | None, entries
         reasons = "\n".join(f"- {inert(one)}" for one in decided.reasons)
         again = f"Nothing was started. When it is mended, take the label off and put it on again, or write `{COMMAND}`."
         return f"**Not started**\n\n{reasons}\n\n{again} {HOW}"
-    ended = next((one for one in reversed(entries) if one.kind == "outcome"), None)
+    ended = next((one for one in reversed(entries) if one.kind == OUTCOME.kind), None)
     if ended is not None:
         outcome = Outcome.model_validate(ended.body)
         reasons = "".join(f"\n- {inert(one)}" for one in outcome.reasons)
@@ -59,7 +60,7 @@ def _headline(decided: Decided, run_id: str | None, run: FlowRun | None, entries
     if run is None or state is None:
         return "**Ended**: its run is not there any more" if run_id else "**Queued**"
     if state.type.value in FINAL:
-        cancelled = next((str(one.body["why"]) for one in reversed(entries) if one.kind == "cancelled"), "")
+        cancelled = next((str(one.body["why"]) for one in reversed(entries) if one.kind == CANCELLED.kind), "")
         said = cancelled or state.message or state.name or ""
         return f"**{'Cancelled' if state.type.value == 'CANCELLED' else 'Ended'}**: {inert(said)}"
     if state.type.value == "CANCELLING":
@@ -71,30 +72,34 @@ def _headline(decided: Decided, run_id: str | None, run: FlowRun | None, entries
         return f"**Waits for people**{_so_far(entries)}"
     return (
         f"**Under way**{_so_far(entries)}"
-        if entries and any(one.kind == "prepared" for one in entries)
+        if entries and any(one.kind == PREPARED.kind for one in entries)
         else "**Queued**"
     )
 
 
 def _so_far(entries: Sequence[Entry]) -> str:
-    attempts = max((int(one.body["number"]) for one in entries if one.kind == "attempt"), default=0)
-    back = sum(one.kind == "rolled_back" for one in entries)
+    attempts = max((int(one.body["number"]) for one in entries if one.kind == ATTEMPT.kind), default=0)
+    back = sum(one.kind == ROLLED_BACK.kind for one in entries)
     said = [f"attempt {attempts}"] if attempts else []
     said += [f"rolled back {'once' if back == 1 else f'{back} times'}"] if back else []
-    newest = next((one.kind for one in reversed(entries) if one.kind in ("attempt", "merged", "rolled_back")), "")
-    said += ["merged, and being released"] if newest == "merged" else []
+    newest = next(
+        (one.kind for one in reversed(entries) if one.kind in (ATTEMPT.kind, MERGED.kind, ROLLED_BACK.kind)), ""
+    )
+    said += ["merged, and being released"] if newest == MERGED.kind else []
     return f": {', '.join(said)}" if said else ""
 
 
 def _links(run_id: str | None, entries: Sequence[Entry], desk_url: str) -> list[str]:
     """Addresses are the forge's own, or the block's."""
-    proposed = next((one for one in reversed(entries) if one.kind == "pull-request"), None)
+    proposed = next((one for one in reversed(entries) if one.kind == PULL_REQUEST.kind), None)
     links = []
     if proposed is not None and not proposed.body.get("judged"):
         pull = Proposed.model_validate(proposed.body)
         links.append(f"pull request #{pull.number}")
     if run_id is not None:
         links.append(f"[the desk]({desk_url.rstrip('/')}/desk/task/{run_id})" if desk_url else f"run {inert(run_id)}")
-    url = next((str(one.body["url"]) for one in reversed(entries) if one.kind == "outcome" and one.body.get("url")), "")
+    url = next(
+        (str(one.body["url"]) for one in reversed(entries) if one.kind == OUTCOME.kind and one.body.get("url")), ""
+    )
     links += [inert(url)] if url else []
     return links

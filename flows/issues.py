@@ -45,7 +45,7 @@ from domain.policy.brief_lint import lint_brief
 from domain.policy.issue_triggers import is_a_person, triggers, why_changed, why_stopped, why_unsure
 from domain.policy.reviewers import canonical_name
 from domain.ports import IssueForge
-from domain.records import ASKED_FOR, CANCELLED, ISSUE_MARK, ISSUE_RUN, ISSUE_TOLD, ISSUE_TRIGGER, NOT_CANCELLED
+from domain.records import ASKED_FOR, CANCELLED, ISSUE_MARK, ISSUE_RUN, ISSUE_TOLD, ISSUE_TRIGGER, MERGED, NOT_CANCELLED
 from flows.issue_comment import FINAL, comment_of
 from tasks.people.pager import page
 
@@ -386,7 +386,7 @@ class _Work:
         is_over = run is None or run.state is None or run.state.type.value in FINAL
         name = self._name(decided)
         issue = self.host.issue(self.at, decided.number, is_pull=decided.is_pull)
-        if run and not is_over and not any(one.kind == "merged" and one.body["commit"] for one in entries):
+        if run and not is_over and not any(one.kind == MERGED.kind and one.body["commit"] for one in entries):
             self._cancel(client, run, decided, issue)
         if issue is not None:
             text = comment_of(decided, run_id, run, entries, self.host.desk_url)

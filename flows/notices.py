@@ -80,7 +80,7 @@ class Book:
             return
         budget = Brief.model_validate(found.body["brief"]).budget
         usd = bill_of(self.ledger, run_id).usd
-        lines = self._reader.entries(run_id, ("bill",))
+        lines = self._reader.entries(run_id, (BILL.kind,))
         minutes = sum(BillLine.model_validate(entry.body).sandbox_s for entry in lines) / 60
         parts = [f"{minutes:.0f} of {budget.minutes:g} minutes"] if minutes >= NEARLY * budget.minutes else []
         if budget.usd and usd >= NEARLY * budget.usd:

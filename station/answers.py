@@ -4,6 +4,7 @@ from typing import Any
 
 from domain.errors import InputError
 from domain.policy.reviewers import may_approve
+from domain.records import ANSWERS, APPROVAL, ATTEMPT, PLAN, QUESTION, kinds_of
 from domain.task import Plan, Question
 from station import api, settings
 from station.status import ledger_of, read_run
@@ -15,9 +16,9 @@ def question(run_id: str) -> Question:
         mark, text = _waiting(run_id, "review")
         return Question(fingerprint=mark, attempt=0, commit="", text=text)
     run = read_run(run_id)
-    entries = ledger_of(run).entries(run["id"], ("question", "approval"))
-    answered = {e.key for e in entries if e.kind == "approval"}
-    waiting = [e for e in entries if e.kind == "question" and e.key not in answered]
+    entries = ledger_of(run).entries(run["id"], kinds_of(QUESTION, APPROVAL))
+    answered = {e.key for e in entries if e.kind == APPROVAL.kind}
+    waiting = [e for e in entries if e.kind == QUESTION.kind and e.key not in answered]
     if not waiting or run["state_type"] != "PAUSED":
         raise InputError(f"run {run_id} does not wait for a review: it is {run['state_name']}")
     return Question.model_validate(waiting[-1].body)
@@ -42,10 +43,12 @@ def questions(run_id: str) -> tuple[str, ...]:
     if settings.is_signed_in():
         return (_waiting(run_id, "questions")[1],)
     run = read_run(run_id)
-    entries = ledger_of(run).entries(run["id"], ("plan", "attempt", "answers"))
-    answered = {e.key for e in entries if e.kind == "answers"}
-    asked = {e.key: Plan.model_validate(e.body).questions for e in entries if e.kind == "plan"}
-    asked |= {f"help-{e.body['number']}": (e.body["help"],) for e in entries if e.kind == "attempt" and e.body["help"]}
+    entries = ledger_of(run).entries(run["id"], kinds_of(PLAN, ATTEMPT, ANSWERS))
+    answered = {e.key for e in entries if e.kind == ANSWERS.kind}
+    asked = {e.key: Plan.model_validate(e.body).questions for e in entries if e.kind == PLAN.kind}
+    asked |= {
+        f"help-{e.body['number']}": (e.body["help"],) for e in entries if e.kind == ATTEMPT.kind and e.body["help"]
+    }
     still_open = [points for key, points in asked.items() if points and key not in answered]
     if not still_open or run["state_type"] != "PAUSED":
         raise InputError(f"run {run_id} has no open questions: it is {run['state_name']}")

@@ -18,6 +18,7 @@ from rich.prompt import Prompt
 from blocks.home import home
 from domain.errors import InputError, LockgateError
 from domain.project import ProjectSettings
+from domain.records import LIVE
 from domain.rollout import Rollout
 from domain.task import End, Question
 from station import moved, processes, settings, supervisor
@@ -71,7 +72,7 @@ def demo(interactive: bool, at_forge: bool = False) -> int:
         else:
             outcome = follow(run_id, reviewer=_ask if interactive else _approve_as_demo)
     console.print(f"\n[bold]{outcome.sentence}[/]")
-    lives = [e.body["revision"] for e in ledger_of(None).entries(run_id, ("live",))]
+    lives = [e.body["revision"] for e in ledger_of(None).entries(run_id, (LIVE.kind,))]
     if len(lives) > 1:
         console.print(f"releases: {lives[0][:12]} (before) → {lives[-1][:12]} (now, as {url}/health says)")
     console.print("\n[bold]Bill[/]")

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from blocks.home import home
 from domain.brief import Brief
 from domain.errors import InputError
+from domain.records import ISSUE_MARK
 from kits.fake_forge import FakeGitHub
 from station import api, settings
 from station.processes import log_of
@@ -199,7 +200,7 @@ class AtForge:
 
 
 def _marked(place: str) -> bool:
-    return any(one.run_id.startswith(place) for one in ledger_of(None).entries(None, ("issue-mark",)))
+    return any(one.run_id.startswith(place) for one in ledger_of(None).entries(None, (ISSUE_MARK.kind,)))
 
 
 def _run_of(address: str) -> str | None:

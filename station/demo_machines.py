@@ -24,6 +24,7 @@ from rich.console import Console
 
 from blocks.home import home
 from domain.errors import InputError, LockgateError
+from domain.records import APPROVAL, MERGED, OUTCOME, PACKED, QUESTION, TESTED, VERDICT, kinds_of
 from domain.task import End, Outcome
 from kits.servers import Postgres, Redis, ServerMissing, free_port
 from station import processes, settings
@@ -35,7 +36,7 @@ NAMES = ("one", "two")
 LEASE_S = 12
 """A machine that says nothing for so long is missed. It is 90 s otherwise: a demo's database answers at once."""
 REVIEWER = "ann"
-ONCE = ("packed", "tested", "verdict", "question", "approval", "merged", "outcome")
+ONCE = kinds_of(PACKED, TESTED, VERDICT, QUESTION, APPROVAL, MERGED, OUTCOME)
 """What is on record once, however many machines worked on it."""
 STARTS_WITHIN_S, LONGEST_S, LOOK_S = 240.0, 300.0, 0.3
 
@@ -264,7 +265,7 @@ def _tell(run: str, then: Mapping[str, Callable[[], None]]) -> Outcome | None:
             say(entry)
             if entry.kind in waiting:
                 waiting.pop(entry.kind)()
-            if entry.kind == "outcome":
+            if entry.kind == OUTCOME.kind:
                 return Outcome.model_validate(entry.body)
         time.sleep(LOOK_S)
     return None

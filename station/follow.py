@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from domain.errors import InputError, LockgateError
+from domain.records import OUTCOME, QUESTION
 from domain.task import End, Outcome, Question
 from station import api, settings
 from station.processes import log_of
@@ -35,7 +36,7 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
                 seen, asks = entry.number, reviewer is not None and entry.kind == "question"
                 if not quiet:
                     say(entry)
-                    if entry.kind == "question":
+                    if entry.kind == QUESTION.kind:
                         print_line(
                             f"         answer it at {settings.desk_url()}review/{run_id}\n"
                             f"         or: lockgate review {run_id} --approve --as NAME"
@@ -86,7 +87,7 @@ def _review(run_id: str, reviewer: Reviewer) -> None:
 
 def outcome_of(run: dict[str, Any]) -> Outcome:
     """The recorded outcome; for a run that ended without one (cancelled, say), Prefect's own words."""
-    for entry in ledger_of(run).entries(run["id"], ("outcome",)):
+    for entry in ledger_of(run).entries(run["id"], (OUTCOME.kind,)):
         return Outcome.model_validate(entry.body)
     name = run["state_name"] or "unknown"
     message = (run["state"] or {}).get("message") or name

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from domain.errors import InputError
+from domain.records import ATTEMPT, PREPARED
 from domain.task import Attempt, Prepared
 from domain.text import block
 from station import api
@@ -23,9 +24,9 @@ def show_diff(run_id: str, number: int | None) -> None:
     run = read_run(run_id)
     shop = shop_of(run)
     entries = shop.ledger.entries(run_id=str(run.id))
-    made = [Attempt.model_validate(entry.body) for entry in entries if entry.kind == "attempt"]
+    made = [Attempt.model_validate(entry.body) for entry in entries if entry.kind == ATTEMPT.kind]
     wanted = [one for one in made if one.commit and number in (None, one.number)]
-    prepared = [Prepared.model_validate(entry.body) for entry in entries if entry.kind == "prepared"]
+    prepared = [Prepared.model_validate(entry.body) for entry in entries if entry.kind == PREPARED.kind]
     if not wanted or not prepared:
         which = f"attempt {number} of run {run_id}" if number else f"run {run_id}"
         raise InputError(f"there is no change of {which}: `lockgate status {run_id}` tells what it did")

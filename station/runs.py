@@ -10,6 +10,7 @@ from blocks.catalogue import names
 from blocks.ledger.ledger import Ledger
 from blocks.workshop import Workshop, workshop
 from domain.errors import InputError
+from domain.records import PREPARED
 from station.status import DELETED
 
 
@@ -46,7 +47,7 @@ def _from_ledgers(run_id: str) -> FlowRun | None:
     """The run as its first entry tells of it, from the ledger of whichever workshop has it."""
     for name in names("workshop"):
         if entries := workshop(name).ledger.entries(run_id=run_id):
-            told = (entry.body.get("brief") for entry in entries if entry.kind == "prepared")
+            told = (entry.body.get("brief") for entry in entries if entry.kind == PREPARED.kind)
             brief = next((one for one in told if isinstance(one, dict)), {"title": run_id, "workshop": name})
             title, parameters = str(brief.get("title", run_id)), {"brief": brief}
             return FlowRun(id=UUID(run_id), flow_id=UUID(int=0), name=title, parameters=parameters, state_name=DELETED)

@@ -10,7 +10,7 @@ from rich.text import Text
 from blocks.ledger.reading import Reader
 from domain.entry import Entry
 from domain.errors import InputError
-from domain.records import sentence_of
+from domain.records import PREPARED, sentence_of
 from domain.text import block
 from station import api, settings
 
@@ -29,7 +29,7 @@ def read_run(run_id: str) -> dict[str, Any]:
     except InputError:
         for workshop, url in api.ledger_urls().items():
             if entries := Reader(url).entries(run_id):
-                briefs = (entry.body["brief"] for entry in entries if entry.kind == "prepared")
+                briefs = (entry.body["brief"] for entry in entries if entry.kind == PREPARED.kind)
                 brief = next(briefs, {"title": run_id, "workshop": workshop})
                 gone = {"state": None, "state_type": None, "state_name": DELETED, "parameters": {"brief": brief}}
                 return {"id": run_id, "name": brief["title"], **gone}

@@ -66,6 +66,7 @@ DUTIES_IMPORT = (
     "station.api",
     "station.bootstrap",
     "station.joining",
+    "station.turn",
 )
 """Imported by one thread before there are others: of two that import Prefect at once, one can see half of a module."""
 MACHINE_S = 600.0

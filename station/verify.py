@@ -19,11 +19,13 @@ from domain.records import (
     ATTEMPT,
     DEPLOYED,
     HEALTH,
+    LIVE,
     MERGED,
     MIGRATED,
     OUTCOME,
     PREPARED,
     REHEARSED,
+    ROLLED_BACK,
     SCANNED,
     TESTED,
 )
@@ -246,13 +248,13 @@ def _release(shop: Workshop, run: str, outcome: Outcome) -> list[Link]:
 
 def _left(shop: Workshop, environment: str, commit: str) -> str | None:
     """Why a release that was live does not serve any more, by the ledger; None: it is the one that should."""
-    kinds = ("live", "rolled_back")
+    kinds = (LIVE.kind, ROLLED_BACK.kind)
     entries = sorted((entry for kind in kinds for entry in shop.ledger.entries(kind=kind)), key=lambda e: e.number)
     why: str | None = None
     for entry in entries:
         if entry.body.get("environment") != environment:
             continue
-        if entry.kind == "live":
+        if entry.kind == LIVE.kind:
             why = None if entry.body["revision"] == commit else "superseded by a later release"
         elif entry.body["serving"] == commit:
             why = None

@@ -19,7 +19,7 @@ from blocks.ledger.database import parse, shown, transaction
 from blocks.ledger.leases import Runner, is_held, now_of
 from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, hash_of, utc_text
 from blocks.ledger.writing import record, row_of, value_of
-from domain.records import IDENTITY
+from domain.records import IDENTITY, OUTCOME
 from domain.value import Value
 
 V = TypeVar("V", bound=Value)
@@ -104,7 +104,7 @@ class Ledger(LockgateBlock):
         kind stands beside, under the same run and key. The database looks for them: nothing else is read."""
         asked, other = EntryRow, aliased(EntryRow)
         of_run = select(other.id).where(other.run_id == asked.run_id)
-        wanted = select(asked).where(asked.kind == kind, ~exists(of_run.where(other.kind == "outcome")))
+        wanted = select(asked).where(asked.kind == kind, ~exists(of_run.where(other.kind == OUTCOME.kind)))
         if answered_by is not None:
             wanted = wanted.where(~exists(of_run.where(other.kind == answered_by, other.key == asked.key)))
         with self._open() as session:

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 
 from domain.entry import Entry
 from domain.known_by import known_as
+from domain.records import HELD, LIVE, OPENED, ROLLED_BACK, kinds_of
 
-KINDS = ("live", "rolled_back", "held", "opened")
+KINDS = kinds_of(LIVE, ROLLED_BACK, HELD, OPENED)
 """Entries that tell."""
-STOPS = ("rolled_back", "held", "opened")
+STOPS = kinds_of(ROLLED_BACK, HELD, OPENED)
 """Those without the many that went well. Where these alone hold nothing, all of them hold nothing."""
 IN_A_ROW = 3
 """So many releases in a row that had to leave are no accident: something else is wrong."""
@@ -19,12 +20,12 @@ def why_held(environment: str, entries: Iterable[Entry]) -> str | None:
     for entry in sorted(entries, key=lambda entry: entry.number):
         if entry.body["environment"] != environment:
             continue
-        if entry.kind == "held":
+        if entry.kind == HELD.kind:
             known = known_as(bool(entry.body.get("signed_in")), str(entry.body.get("way", "")))
             why = f"{environment!r} is held by {entry.body['by']} ({known}): {entry.body['reason']}"
-        elif entry.kind == "opened":
+        elif entry.kind == OPENED.kind:
             why, row = None, 0
-        elif entry.kind == "live":
+        elif entry.kind == LIVE.kind:
             row = 0
         elif not is_asked_for(entry):
             row += 1

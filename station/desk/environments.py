@@ -7,7 +7,7 @@ from typing import NamedTuple
 from blocks.ledger.reading import Reader
 from domain.entry import Entry
 from domain.policy.holding import KINDS, live_before, why_held
-from domain.records import OUTCOME, PREPARED, sentence_of
+from domain.records import LIVE, OUTCOME, PREPARED, ROLLED_BACK, sentence_of
 from station import holding
 
 HISTORY = 30
@@ -49,7 +49,7 @@ def environments() -> list[Serving]:
 
 def _titles(ledger: Reader, entries: Iterable[Entry]) -> dict[str, str]:
     """Run → its title, of those runs alone."""
-    runs = {entry.run_id for entry in entries if entry.kind == "live"}
+    runs = {entry.run_id for entry in entries if entry.kind == LIVE.kind}
     titles = {e.run_id: str(e.body["title"]) for e in ledger.entries(kinds=(OUTCOME.kind,), runs=runs)}
     for entry in ledger.entries(kinds=(PREPARED.kind,), runs=runs - set(titles)):
         titles[entry.run_id] = str(entry.body["brief"]["title"])
@@ -58,12 +58,12 @@ def _titles(ledger: Reader, entries: Iterable[Entry]) -> dict[str, str]:
 
 def _serving(name: str, ledger: Reader, all_entries: Sequence[Entry]) -> Serving:
     entries = [entry for entry in all_entries if entry.body["environment"] == name]
-    lives = [entry for entry in entries if entry.kind == "live"]
+    lives = [entry for entry in entries if entry.kind == LIVE.kind]
     by_revision = {str(entry.body["revision"]): entry for entry in lives}
-    newest = next((entry for entry in reversed(entries) if entry.kind in ("live", "rolled_back")), None)
+    newest = next((entry for entry in reversed(entries) if entry.kind in (LIVE.kind, ROLLED_BACK.kind)), None)
     revision = None
     if newest is not None:
-        revision = newest.body["revision" if newest.kind == "live" else "serving"]
+        revision = newest.body["revision" if newest.kind == LIVE.kind else "serving"]
     made = by_revision.get(str(revision))
     back_to = next(iter(live_before([str(entry.body["revision"]) for entry in lives], revision)), None)
     back = by_revision.get(str(back_to))

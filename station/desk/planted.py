@@ -10,7 +10,7 @@ from domain.access import Role, Token
 from domain.entry import Entry
 from domain.planted import OPEN_DAYS, RUN, Fault, Planted, PlantedAnswer, with_fault
 from domain.policy.reviewers import canonical_name
-from domain.records import PLANTED, PLANTED_ANSWER
+from domain.records import PLANTED, PLANTED_ANSWER, PREPARED
 from domain.task import Prepared
 from station import holding
 from station.desk import reviews, tasks
@@ -120,7 +120,7 @@ def _is_on(shop: Mapping[str, object]) -> bool:
 
 
 def _prepared(here: Here) -> Prepared:
-    entries = Reader(here.url).entries(here.planted.run_id, ("prepared",))
+    entries = Reader(here.url).entries(here.planted.run_id, (PREPARED.kind,))
     if not entries:
         raise Denied(409, "The change cannot be shown any more.")
     return Prepared.model_validate(entries[-1].body)

@@ -13,6 +13,19 @@ from domain.errors import LockgateError
 from domain.history import OPENED, SHOWN, Looked, look_at
 from domain.policy.reviewers import may_approve, missing
 from domain.ports import Forge
+from domain.records import (
+    APPROVAL,
+    ATTEMPT,
+    LOOKED,
+    OPINION,
+    PREPARED,
+    QUESTION,
+    REHEARSED,
+    SCANNED,
+    TESTED,
+    VERDICT,
+    kinds_of,
+)
 from domain.task import (
     Approval,
     Attempt,
@@ -35,7 +48,7 @@ from station.door.table import ANSWERS
 from station.status import ledger_of, read_run
 
 V = TypeVar("V", bound=Value)
-KINDS = ("prepared", "attempt", "tested", "scanned", "rehearsed", "verdict", "opinion", "question", "approval")
+KINDS = kinds_of(PREPARED, ATTEMPT, TESTED, SCANNED, REHEARSED, VERDICT, OPINION, QUESTION, APPROVAL)
 WEIGHTS = (Severity.REFUSE, Severity.PERSON, Severity.NOTE)
 
 ForgeOf = Callable[[str], Forge]
@@ -151,7 +164,7 @@ def asked_of(run: dict[str, Any], kind: str) -> Asked:
 def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
     """The review that the run waits for. Raises Denied if it is not on record."""
     entries = ledger_of(run).entries(run["id"], KINDS)
-    asked = [e for e in entries if e.kind == "question" and str(e.body["fingerprint"]).startswith(mark)]
+    asked = [e for e in entries if e.kind == QUESTION.kind and str(e.body["fingerprint"]).startswith(mark)]
     if not asked or not mark:
         raise Denied(
             409, "The ledger does not know this question: it is not shown, for nobody could say what it is about."
@@ -170,7 +183,7 @@ def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
     findings = [f for part in (rehearsed, scanned, tested) if part for f in part.findings]
     findings.sort(key=lambda finding: WEIGHTS.index(finding.severity))
     rows = tested.rows if tested else ()
-    given = [a for e in entries if e.kind == "approval" for a in [Approval.model_validate(e.body)] if a.waits_for
+    given = [a for e in entries if e.kind == APPROVAL.kind for a in [Approval.model_validate(e.body)] if a.waits_for
              and a.fingerprint == question.fingerprint]  # fmt: skip
     files, left_out, problem = _change(prepared, question, findings, forge_of)
     placed = {id(finding) for shown in files for finding in shown.findings}
@@ -208,8 +221,8 @@ def note_look(run_id: str, token: Token, mark: str, what: str) -> None:
     if kind != "review" or not mark or waits != mark:
         raise Denied(409, "The run does not wait with this question any more.")
     ledger, run_id = ledger_of(run), str(run["id"])
-    entries = ledger.entries(run_id, ("question", "looked"))
-    asking = next((e.key for e in reversed(entries) if e.kind == "question" and e.key.startswith(mark)), None)
+    entries = ledger.entries(run_id, kinds_of(QUESTION, LOOKED))
+    asking = next((e.key for e in reversed(entries) if e.kind == QUESTION.kind and e.key.startswith(mark)), None)
     if asking is None:
         raise Denied(409, "The ledger does not know this question.")
     at = look_at(asking, token.name, what)
@@ -220,7 +233,7 @@ def note_look(run_id: str, token: Token, mark: str, what: str) -> None:
 def last_answer(run_id: str) -> str:
     """Who answered it last, for who came too late; empty if nobody knows."""
     try:
-        given = ledger_of(read_run(run_id)).entries(run_id, ("approval",))
+        given = ledger_of(read_run(run_id)).entries(run_id, (APPROVAL.kind,))
     except LockgateError:
         return ""
     if not given:

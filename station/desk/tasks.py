@@ -8,7 +8,7 @@ from domain.access import STARTED_BY, Role, Token
 from domain.bill import KINDS as OF_BILL
 from domain.bill import By, Line, bill, dollars
 from domain.entry import Entry
-from domain.records import sentence_of
+from domain.records import APPROVAL, ATTEMPT, BILL, METERED, RESERVED, VERDICT, kinds_of, sentence_of
 from domain.task import Answer, Attempt, CaseRow, Decision, Finding, Outcome, Scanned, Tested, Verdict
 from domain.value import digest_of
 from station import api
@@ -33,7 +33,7 @@ AFTER = {
 ASKS = {"review": "review", "questions": "plan", "ready": "merge", "forge": "merge", "window": "deploy", "push": "edit"}
 """What a suspended run waits for → the step. One whose forge does not answer may be at any."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
-NOT_OF_STORY = ("bill", "metered", "reserved")
+NOT_OF_STORY = kinds_of(BILL, METERED, RESERVED)
 LOG_LINES = 200
 MOST_ROWS = 500
 NEWEST = 50
@@ -90,8 +90,8 @@ def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None =
     is_over = _is_over(run)
     key = str((state.get("state_details") or {}).get("pause_key") or "")
     asks = key.partition("-")[0] if run["state_type"] == "PAUSED" else ""
-    verdicts = {e.key.partition("/")[0]: Verdict.model_validate(e.body) for e in entries if e.kind == "verdict"}
-    made = [Attempt.model_validate(entry.body) for entry in entries if entry.kind == "attempt"]
+    verdicts = {e.key.partition("/")[0]: Verdict.model_validate(e.body) for e in entries if e.kind == VERDICT.kind}
+    made = [Attempt.model_validate(entry.body) for entry in entries if entry.kind == ATTEMPT.kind]
     tested = _newest(entries, "tested", Tested)
     scanned = _newest(entries, "scanned", Scanned)
     running = [] if is_over else _running(run_id)
@@ -156,9 +156,9 @@ def _at(running: Sequence[str], entries: Sequence[Entry], asks: str, is_over: bo
     last = next((entry for entry in reversed(entries) if entry.kind in AFTER), None)
     if last is None:
         return "prepare"
-    if last.kind == "verdict" and last.body["decision"] == Decision.REFUSED:
+    if last.kind == VERDICT.kind and last.body["decision"] == Decision.REFUSED:
         return "judge" if is_over else "edit"
-    if last.kind == "approval" and last.body["answer"] != Answer.APPROVE:
+    if last.kind == APPROVAL.kind and last.body["answer"] != Answer.APPROVE:
         return "review" if is_over else "edit"
     return AFTER[last.kind]
 

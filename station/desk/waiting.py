@@ -7,6 +7,7 @@ from typing import NamedTuple
 from blocks.ledger.reading import Reader
 from domain.errors import LockgateError
 from domain.policy.holding import KINDS, STOPS, why_held
+from domain.records import OPENED
 from station import api, holding, inbox
 
 MOST = 100
@@ -66,5 +67,5 @@ def _held() -> Iterator[Waits]:
         stops = ledger.entries(kinds=STOPS)
         for environment in sorted(shop["targets"]):
             if why_held(environment, stops) and (why := why_held(environment, ledger.entries(kinds=KINDS))):
-                since = max(e.at for e in stops if e.body["environment"] == environment and e.kind != "opened")
+                since = max(e.at for e in stops if e.body["environment"] == environment and e.kind != OPENED.kind)
                 yield Waits("held", "held environment", environment, since, "/environments", why)

@@ -17,13 +17,26 @@ from prometheus_client.registry import Collector
 
 from blocks.ledger.reading import Reader
 from domain.entry import Entry
+from domain.records import (
+    APPROVAL,
+    ATTEMPT,
+    BILL,
+    BROUGHT_BACK,
+    EGRESS,
+    LIVE,
+    METERED,
+    OUTCOME,
+    QUESTION,
+    ROLLED_BACK,
+    VERDICT,
+    kinds_of,
+)
 from domain.task import ELSEWHERE
 from station import processes
 
 __all__ = ["ASKED", "CONTENT_TYPE_LATEST", "Metrics", "Underway"]
 
-KINDS = ("outcome", "verdict", "bill", "metered", "live", "rolled_back", "brought-back", "egress", "question",
-         "approval", "attempt")  # fmt: skip
+KINDS = kinds_of(OUTCOME, VERDICT, BILL, METERED, LIVE, ROLLED_BACK, BROUGHT_BACK, EGRESS, QUESTION, APPROVAL, ATTEMPT)
 PROCESSES = ("supervisor", "server", "door", "gateway", "zygote", "worker")
 BUCKETS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
 """Upper ends, in seconds: from a step's to a review's over night."""

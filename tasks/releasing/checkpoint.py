@@ -15,11 +15,11 @@ from blocks.workshop import Workshop
 from domain.checkpoint import Checkpoint, Ends, Found, Sealed, differences, is_ours, newest_of
 from domain.entry import Entry
 from domain.errors import LedgerError, LockgateError, reason_of
-from domain.records import CHECKPOINT
+from domain.records import CHECKPOINT, DOWNGRADED, LIVE, OUTCOME, ROLLED_BACK, kinds_of
 from domain.value import Value
 from tasks.people.pager import log, page
 
-KINDS = ("outcome", "live", "rolled_back", "downgraded")
+KINDS = kinds_of(OUTCOME, LIVE, ROLLED_BACK, DOWNGRADED)
 """What is sealed as soon as it is on record."""
 UNSEALED = timedelta(minutes=30)
 """Housekeeping seals within ten minutes what was not sealed at once."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from blocks.memory import Memory
 from blocks.workshop import Workshop
+from domain import records
 from domain.egress import MODEL_HOSTS, Phase
 from domain.ports import Desk
 from domain.prompts import HELP, MEMORY, SCRATCHPAD, Material, edit_prompt, plan_prompt, review_prompt
@@ -124,7 +125,7 @@ def is_repetition(attempt: Attempt, earlier: Sequence[Attempt]) -> bool:
 def _kept(shop: Workshop, prepared: Prepared, kind: str, reference: str) -> bytes:
     """What this agent kept of that kind in an earlier attempt; notes are read by whoever comes next."""
     entries = shop.ledger.entries(run_id=prepared.run_id, kind=kind)
-    mine = [e for e in entries if kind == "scratchpad" or e.body.get("agent") == reference]
+    mine = [e for e in entries if kind == records.SCRATCHPAD.kind or e.body.get("agent") == reference]
     return shop.store.get(mine[-1].body["content"]) if mine else b""
 
 

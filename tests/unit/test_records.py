@@ -53,15 +53,16 @@ FOLDERS = ("domain", "blocks", "tasks", "flows", "station")
 NAMES = {name for name, value in vars(records).items() if isinstance(value, Record)}
 
 
-def nodes() -> Iterator[tuple[str, ast.Call]]:
-    """Every call in the product, with where it stands."""
+def nodes() -> Iterator[tuple[str, ast.Call | ast.Compare | ast.Tuple]]:
+    """Every call, comparison and tuple in the product, with where it stands."""
     for file in sorted(file for folder in FOLDERS for file in PROJECT_ROOT.glob(f"{folder}/**/*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call):
+            if isinstance(node, ast.Call | ast.Compare | ast.Tuple):
                 yield f"{file.relative_to(PROJECT_ROOT)}:{node.lineno}", node
 
 
-CALLS = list(nodes())
+NODES = list(nodes())
+CALLS = [(where, node) for where, node in NODES if isinstance(node, ast.Call)]
 
 
 def of_record(node: ast.Call) -> str | None:
@@ -82,6 +83,25 @@ def test_no_kind_of_an_entry_is_written_by_hand() -> None:
             kinds = [one.value for one in given if isinstance(one, ast.Constant)]
             wrong += [f"{where}: {kind}" for kind in kinds if kind in RECORDS]
     assert not wrong, "say it by its record, as in `MERGED.at(commit)`"
+
+
+def kinds_by_hand(node: ast.Compare | ast.Tuple) -> list[str]:
+    """Kinds in a comparison with somebody's `kind`, and in a tuple of nothing else."""
+    if isinstance(node, ast.Compare):
+        found = [one.value for one in node.comparators if isinstance(one, ast.Constant)]
+        return [str(kind) for kind in found if kind in RECORDS and ast.unparse(node.left).endswith(".kind")]
+    found = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
+    return [str(kind) for kind in found] if found and all(kind in RECORDS for kind in found) else []
+
+
+def test_no_kind_is_compared_or_listed_by_hand() -> None:
+    wrong = [
+        f"{where}: {kinds}"
+        for where, node in NODES
+        if isinstance(node, ast.Compare | ast.Tuple) and (kinds := kinds_by_hand(node))
+        if not where.startswith("station/door/table.py")  # parameters of a call, one of them called `answers`
+    ]
+    assert not wrong, "say it by its record, as in `MERGED.kind`"
 
 
 def test_each_key_has_the_parts_that_its_record_names() -> None:
