@@ -33,7 +33,7 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
         while True:
             entries = ledger.entries(run_id, after=seen)
             for entry in entries:
-                seen, asks = entry.number, reviewer is not None and entry.kind == "question"
+                seen, asks = entry.number, reviewer is not None and entry.kind == QUESTION.kind
                 if not quiet:
                     say(entry)
                     if entry.kind == QUESTION.kind:
