@@ -520,13 +520,13 @@ def test_next_pages_are_read_where_gitlab_has_another_name_for_itself_and_a_shor
     at.person("ann")
     for text in ("0", "1", "hidden", "3", "4"):
         at.say("ann", pull.number, text)
-    real = endpoints._page
+    real = endpoints.paged
 
     def less(ask: Ask, items: list[Any]) -> Answer:
         answer = real(ask, items)
         return answer._replace(body=[one for one in answer.body if one.get("body") != "hidden"])
 
-    monkeypatch.setattr(endpoints, "_page", less)
+    monkeypatch.setattr(endpoints, "paged", less)
     monkeypatch.setattr(hosted, "PER_PAGE", 2)
     inside = at.host.model_copy(update={"url": at.host.url.replace("127.0.0.1", "localhost")})
     address = at.address.replace("127.0.0.1", "localhost")
