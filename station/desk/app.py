@@ -44,6 +44,8 @@ SCREENS = (
     ("/team", "Team"),
     ("/brief", "New brief"),
 )
+BOOKS_S = 5.0
+"""So long after signing in the record of the team is read: the first look at what waits does not wait for it."""
 LOOKS = 4
 """So many pages are made at once: those that wait for a server that hangs keep no thread of the door's own."""
 
@@ -306,8 +308,8 @@ class Desk:
         return Visit(request, session, token)
 
     def _began(self, token: Token) -> None:
-        if token.sees_all_briefs:
-            self.books.team()  # for its page: a large ledger takes seconds the first time
+        if token.sees_all_briefs:  # for its page: a large ledger takes seconds the first time, and keeps others waiting
+            asyncio.get_running_loop().call_later(BOOKS_S, self.books.team)
 
     def _prepare(self) -> None:
         if not self._imports:

@@ -104,6 +104,7 @@ def bound() -> socket.socket:
 
 if __name__ == "__main__":
     settings.use(always=True)
+    sys.setswitchinterval(0.0005)  # who waits for a server is soon on again, though a ledger is read beside it
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     for name in ("httpx", "alembic", "uvicorn", "websockets"):
