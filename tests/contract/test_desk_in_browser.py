@@ -1,16 +1,21 @@
 """What only a real browser shows of the desk: streams that it keeps open, cookies that it sends or not."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from blocks.ledger.identities import Identities
 from domain.access import Role
 from domain.history import Submitted
-from station import api
+from domain.sign_in import OpenId
+from station import api, sign_in
 from station.desk import moves
 from tests.contract.desk import FakeDesk
 from tests.contract.door import RUNS, served
+from tests.contract.openid_provider import CLIENT, SECRET, provider
 
 RUN = RUNS["submit-er"]
 
@@ -93,3 +98,25 @@ def test_who_signs_out_elsewhere_is_led_to_the_sign_in(desk: FakeDesk, page: Pag
     page.goto(f"{page.url}task/{RUN}")
     desk.app.desk.sessions._known.clear()
     page.wait_for_url(f"{url}/desk/sign-in?next=/desk/task/{RUN}", timeout=30_000)
+
+
+def test_somebody_comes_in_by_an_openid_provider_on_another_site(
+    chromium: Browser, desk: FakeDesk, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider is at another site (127.0.0.1, and the desk at localhost): strict cookies do not come along."""
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path / "home"))
+    address = url.replace("127.0.0.1", "localhost")
+    with provider() as idp:
+        sign_in.keep_openid(OpenId(issuer=idp.issuer, client_id=CLIENT, address=address), SECRET)
+        idp.returns_to = f"{address}/desk/sign-in/openid/back"
+        desk.tokens.add("ann", {Role.REVIEW})
+        Identities(desk.tokens.url).set("ann", idp.issuer, "248289761001")
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(f"{url}/desk/sign-in?next=/desk/team")
+        found = Axe().run(page).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+        page.click("text=Sign in at")
+        page.wait_for_url(f"{address}/desk/at-*/team")
+        expect(page.locator(".who")).to_contain_text("ann")
+        context.close()
