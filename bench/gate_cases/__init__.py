@@ -13,6 +13,7 @@ from bench.gate_cases import (
     honest_upstream,
     languages,
     loosened,
+    machine,
     supply,
     surroundings,
     tampering,
@@ -30,6 +31,7 @@ HOSTILE: tuple[Case, ...] = (
     *languages.CASES,
     *surroundings.CASES,
     *loosened.CASES,
+    *machine.CASES,
 )
 HONEST: tuple[Case, ...] = (*honest_shop.CASES, *honest_pypi.CASES, *languages.HONEST)
 CASES = (*HOSTILE, *HONEST)

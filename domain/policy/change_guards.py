@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from domain.policy.change import Change, is_python, text_of
-from domain.policy.python_code import dotted, parsed
+from domain.policy.python_code import dotted, nodes_of, parsed, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 from domain.trees import Tree
@@ -22,7 +22,8 @@ _KINDS = re.compile(r"Sign(?:er|ature)|Sanitiz|Authenti|Authori[sz]|Permission|V
 _SETTING = re.compile(
     r"(?:^|_)(?:allow(?:ed|list)?|den(?:y|ied|ylist)|whitelist|blacklist|blocklist|trusted|safe|secure|forbidden|csrf"
     r"|algorithms?|protocols|schemes|key_derivation|digest_method|hash_method|permissions?|verify|strict|autoescape"
-    r"|escape|check_hostname|min_length|min_version|ciphers)(?:_|$)",
+    r"|escape|check_hostname|min_length|min_version|ciphers|leeway|lifetime|iterations|rounds|key_size|httponly"
+    r"|samesite|max_(?:\w+_)?(?:age|size|length|bytes|fields|files|redirects))(?:_|$)",
     re.IGNORECASE,
 )
 """Values that say what is let through, and how hard it is to forge. Only one that base has and is another one now."""
@@ -65,11 +66,13 @@ def _guards(change: Change) -> Iterator[Hit]:
 
 
 def _other_settings(base: ast.Module, head: ast.Module, path: str) -> Iterator[Hit]:
-    """Values by such a name, and defaults of such parameters, that base has and that are others now."""
+    """Values by such a name, defaults of such parameters, and constants that are handed on by it, that base has and
+    that are others now."""
     before, now = _settings(base), _settings(head)
     for name, values in before.items():
         after = now.get(name, [])
-        if after and Counter(ast.dump(value) for value in values) != Counter(ast.dump(value) for value in after):
+        old, new = (Counter(ast.dump(value) for value in some) for some in (values, after))
+        if old - new and new - old:
             yield Hit(f"{name}, which by its name says what is let through, is another value", path, after[0].lineno)
 
 
@@ -97,8 +100,11 @@ def _conditions(functions: list[_Function]) -> Counter[str]:
 
 
 def _settings(module: ast.Module) -> dict[str, list[ast.expr]]:
-    """Name with its classes and functions → values. Of a module and its classes: what is in a function is its own."""
+    """Name with its classes and functions → values. What a function assigns is its own."""
     found: dict[str, list[ast.expr]] = {}
+    for name, value in _handed_on(module):
+        if _SETTING.search(name) and isinstance(value, ast.Constant):
+            found.setdefault(f"{name}=", []).append(value)
     waiting: list[tuple[str, ast.AST]] = [("", module)]
     while waiting:
         place, node = waiting.pop()
@@ -116,6 +122,15 @@ def _settings(module: ast.Module) -> dict[str, list[ast.expr]]:
             elif isinstance(inner, (ast.If, ast.Try)):
                 waiting.append((place, inner))
     return found
+
+
+def _handed_on(module: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """`{"verify": True}` and `get(verify=True)`, wherever they stand."""
+    for node in nodes_of(module):
+        if isinstance(node, ast.Dict):
+            yield from ((text_in(key) or "", value) for key, value in zip(node.keys, node.values, strict=True) if key)
+        elif isinstance(node, ast.keyword) and node.arg:
+            yield node.arg, node.value
 
 
 def _defaults(function: _Function) -> Iterator[tuple[str, ast.expr]]:

@@ -84,6 +84,9 @@ GUARDED: tuple[tuple[str, str], ...] = (
         "class Signer:\n    def s(self):\n        return ''\n",
     ),
     ("def f(n):\n    if n < 0:\n        raise ValueError(n)\n    return n\n", "def f(n):\n    return n\n"),
+    ("def f():\n    return {'verify_exp': True}\n", "def f():\n    return {'verify_exp': False}\n"),
+    ("def f():\n    return g(httponly=True)\n", "def f():\n    return g(httponly=False)\n"),
+    ("PBKDF2_ITERATIONS = 600_000\n", "PBKDF2_ITERATIONS = 1\n"),
     ("def generate_token(length=30):\n    return length\n", "def generate_token(length=4):\n    return length\n"),
 )
 UNGUARDED: tuple[tuple[str, str], ...] = (
@@ -91,6 +94,7 @@ UNGUARDED: tuple[tuple[str, str], ...] = (
     ("def f(n):\n    if n < 0:\n        raise ValueError(n)\n",
      "def f(n):\n    g(n)\n\n\ndef g(n):\n    if n < 0:\n        raise ValueError(n)\n"),
     ("LIMIT = 1\n", "LIMIT = 2\n"),
+    ("def f():\n    return g(verify=True)\n", "def f():\n    return g(verify=True), h(verify=False)\n"),
     ("def f(x, width=1):\n    return x\n", "def f(x, width=2):\n    return x\n"),
 )  # fmt: skip
 
