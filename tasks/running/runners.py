@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import re
 import shlex
 import tarfile
@@ -178,6 +179,18 @@ def _programs(command: str, words: list[str], env: dict[str, str], tree: Tree, b
     files |= {f"{PLATFORM}/start": start, f"{_REPORTS}/of": command.encode(), **canaries.files}
     argv = ("sh", f"{PLATFORM}/start", *words)
     return Run(PROGRAMS, argv, env, _read_programs(command, tree, canaries), canaries, files)
+
+
+def replaced_in(workspace: Workspace) -> tuple[str, ...]:
+    """What Node's processes had another one of at their end than at their beginning, such as `assert.equal`."""
+    names = set[str]()
+    if (saved := workspace.save(_REPORTS, MAX_REPORT_BYTES)) is None:
+        return ()
+    with tarfile.open(fileobj=io.BytesIO(saved)) as tar:
+        for member in tar:
+            if member.name.endswith(".replaced") and (file := tar.extractfile(member)):
+                names |= {str(name)[:100] for name in json.loads(file.read())}
+    return tuple(sorted(names))
 
 
 def _read_programs(command: str, tree: Tree, canaries: ProgramCanaries) -> Callable[[Workspace, Completed], Report]:

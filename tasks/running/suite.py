@@ -34,7 +34,7 @@ from tasks.running.abreast import a_place, abreast
 from tasks.running.canaries import REPORT, WORK, Canaries, canary_problem
 from tasks.running.checks import run_checks
 from tasks.running.program_canaries import ProgramCanaries
-from tasks.running.runners import EXIT_CODE, Run, run_of
+from tasks.running.runners import EXIT_CODE, PROGRAMS, Run, replaced_in, run_of
 
 
 def locked(tree: Tree, brief: Brief, settings: ProjectSettings) -> Tree:
@@ -284,7 +284,9 @@ def run_suite(
     )
     (done, report, seen, problem, rewritten, kind, seconds), said = tests.result(), checks.result()
     if not problem and not is_base and (other := [path for path in rewritten if path not in ask.rewritten]):
-        problem = f"files of the tests were changed while they ran: {', '.join(other[:5])}"
+        parts = [path for path in other if path.startswith(PART)]
+        what = "parts of Node were replaced" if parts else "files of the tests were changed"
+        problem = f"{what} while they ran: {', '.join((parts or other)[:5])}"
     due = run.canaries.due if run.canaries else {}
     wanted = ask.canaries or due
     if isinstance(run.canaries, ProgramCanaries):  # a package that the change takes out has none; its tests are missed
@@ -336,6 +338,11 @@ def _run_tests(run: Run, settings: ProjectSettings, opened: Rooms, tree: Tree) -
             done = workspace.run(run.argv, timeout_s=settings.test_timeout_s, env=run.env)
             report, seen, problem = _read(workspace, run, done)
             rewritten = () if problem else _rewritten(workspace, report, tree)
+            if run.name == PROGRAMS and not problem:
+                try:
+                    rewritten += tuple(f"{PART}{name}" for name in replaced_in(workspace))
+                except (ValueError, TypeError) as err:
+                    problem = f"what Node's tests say things by cannot be looked at: {err}"
             if run.canaries and problem:
                 problem = problem.replace(run.canaries.nonce, "canary")
             kind = workspace.kind
@@ -389,6 +396,7 @@ def _rewritten(workspace: Workspace, report: Report, tree: Tree) -> tuple[str, .
     return tuple(changed)
 
 
+PART = "Node's "
 _APART = ("tests/**", "test/**", "**/tests/**", "**/test/**", "**/__tests__/**")
 """Where what stands beside a test is a test's, too."""
 

@@ -60,3 +60,13 @@ def test_a_program_that_calls_nodes_runner_is_read_test_by_test(tmp_path: Path) 
     assert begun["runner"] == "node"
     cases = [(names, outcome) for _, names, outcome, _ in json.loads(files[begun["report"]])]
     assert cases == [(["one"], "passed"), (["group", "two"], "failed"), (["group", "three"], "skipped")]
+
+
+def test_an_assertion_that_is_another_one_at_the_end_is_told_and_one_that_was_put_back_is_not(tmp_path: Path) -> None:
+    swap = "const a = require('assert')\nconst old = a.strictEqual\na.strictEqual = () => {}\n"
+    files = run(tmp_path, "replaces.js", f"{swap}require('util').isDeepStrictEqual = () => true\n")
+    [told] = [json.loads(text) for name, text in files.items() if name.endswith(".replaced")]
+    assert told == ["assert.strictEqual", "util.isDeepStrictEqual"]
+    again = tmp_path / "again"
+    (again / "reports").mkdir(parents=True)
+    assert run(again, "puts_back.js", f"{swap}a.strictEqual = old\n") == {}

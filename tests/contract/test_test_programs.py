@@ -106,6 +106,15 @@ def test_what_fails_around_the_tests_is_told_beside_them(tmp_path: Path) -> None
     assert "too little" in suite.messages[command]
 
 
+def test_a_node_process_whose_assertions_are_others_at_its_end_is_not_believed(tmp_path: Path) -> None:
+    code = "require('assert').strictEqual = () => {}\n"
+    test = (
+        "const assert = require('assert')\nrequire('../a')\nrequire('node:test')('a', () => assert.strictEqual(1, 2))\n"
+    )
+    suite = Alone(tmp_path, "node --test").seen({"a.js": code, "test/a.test.js": test})
+    assert suite.problem == "parts of Node were replaced while they ran: Node's assert.strictEqual", suite
+
+
 GO = {
     "go.mod": "module example.com/shop\n\ngo 1.19\n",
     "calc/calc.go": "package calc\n\nfunc Add(a, b int) int { return a + b }\n",

@@ -139,6 +139,34 @@ function runs () {
   } catch {} // a Node that has no such runner
 }
 
+// What tests say things by, as it was before anything of theirs was loaded. What is another one when a process ends is
+// told, and compared with what base's tests leave: a product can put its own there, so that no assertion fails. (`run`
+// of node:test is another one by what stands above.)
+function watch () {
+  const { join } = path
+  const { mkdirSync, writeFileSync } = fs
+  const places = { Object: { is: Object.is } }
+  for (const name of ['assert', 'util', 'node:test']) {
+    try {
+      places[name] = require(name)
+    } catch {} // a Node that has no such runner
+  }
+  places['assert.strict'] = places.assert.strict
+  const known = []
+  for (const [place, holder] of Object.entries(places)) {
+    const owner = place === 'Object' ? Object : holder
+    for (const name of place === 'util' ? ['isDeepStrictEqual'] : Object.keys(holder)) {
+      if (typeof holder[name] === 'function' && name !== 'run') known.push([`${place}.${name}`, owner, name, owner[name]])
+    }
+  }
+  process.on('exit', () => {
+    const names = known.filter(([, owner, name, value]) => owner[name] !== value).map(([said]) => said)
+    if (names.length === 0) return
+    mkdirSync(REPORTS, { recursive: true })
+    writeFileSync(join(REPORTS, `${process.hrtime.bigint()}-${process.pid}.replaced`), JSON.stringify(names))
+  })
+}
+
 class Cases {
   constructor (runner) {
     this.file = begun(runner, 'cases')
@@ -164,6 +192,7 @@ function real (program) {
 
 function start () {
   if (!require('worker_threads').isMainThread) return
+  watch()
   const isTest = process.execArgv.includes('--test')
   if (isTest && !process.env.NODE_TEST_CONTEXT && !process.env.LOCKGATE_REPORT) return node()
   if (!process.argv[1] || process.argv.slice(2).some(word => TALKS.test(word))) return
