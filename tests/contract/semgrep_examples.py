@@ -230,6 +230,17 @@ logging.config.dictConfig(CONFIG)
 import shutil
 shutil.unpack_archive(path, where)  # BAD
 shutil.unpack_archive(path, where, filter="data")
+def all_of(archive, where):
+    for name in archive.namelist():
+        with open(os.path.join(where, name), "wb") as file:  # BAD
+            file.write(archive.read(name))
+def all_below(archive, where):
+    for name in archive.namelist():
+        if (where / name).resolve().is_relative_to(where):
+            (where / name).write_bytes(archive.read(name))
+def sizes(archive):
+    for name in archive.namelist():
+        print(name, len(archive.read(name)))
 """),
     "python-secret-logged": Example("a.py", """\
 import logging
