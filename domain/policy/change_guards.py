@@ -178,7 +178,8 @@ def _is_guard(function: _Function, lines: list[str]) -> str | None:
         denied = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Return) else None
         if denied is not None and _DENIES.search(dotted(denied.func if isinstance(denied, ast.Call) else denied)):
             return "refuses some"
-        if isinstance(node, ast.Call) and any(isinstance(a, ast.Constant) and a.value in _CODES for a in node.args):
+        given = [*node.args, *(one.value for one in node.keywords)] if isinstance(node, ast.Call) else []
+        if any(isinstance(one, ast.Constant) and one.value in _CODES for one in given):
             return "refuses some"
     return None
 

@@ -86,6 +86,7 @@ GUARDED: tuple[tuple[str, str], ...] = (
     ("def f(n):\n    if n < 0:\n        raise ValueError(n)\n    return n\n", "def f(n):\n    return n\n"),
     ("def f():\n    return {'verify_exp': True}\n", "def f():\n    return {'verify_exp': False}\n"),
     ("def f():\n    return g(httponly=True)\n", "def f():\n    return g(httponly=False)\n"),
+    ("def only(r):\n    if not r.ok:\n        raise E(status_code=403)\n", "def only(r):\n    return r\n"),
     ("PBKDF2_ITERATIONS = 600_000\n", "PBKDF2_ITERATIONS = 1\n"),
     ("def generate_token(length=30):\n    return length\n", "def generate_token(length=4):\n    return length\n"),
 )
