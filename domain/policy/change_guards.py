@@ -33,7 +33,8 @@ _DENIES = re.compile(
     r"|AccessDenied|SecurityError|Invalid(?:Signature|Token|Audience|Issuer|Key)\w*|SuspiciousOperation|BadSignature)$"
 )
 _SAYS = re.compile(
-    r"\b(?:cryptographically|constant[- ]time|timing attack|(?:path|directory) traversal|malicious|attackers?"
+    r"\b(?:cryptographically|constant[- ]time (?:compar|equal|check|string)|timing attack|malicious|attackers?"
+    r"|(?:path|directory) traversal"
     r"|injection)\b",
     re.IGNORECASE,
 )

@@ -367,7 +367,9 @@ _FAMILIES: Mapping[str, frozenset[str]] = {
          "os.startfile", "asyncio.create_subprocess_exec", "asyncio.create_subprocess_shell")
     ),
     "code from elsewhere": frozenset(
-        ("importlib.machinery", "importlib.util.spec_from_file_location", "importlib.util.spec_from_loader",
+        ("importlib.machinery.SourceFileLoader", "importlib.machinery.SourcelessFileLoader",
+         "importlib.machinery.ExtensionFileLoader", "importlib.machinery.FileFinder", "importlib.machinery.PathFinder",
+         "importlib.util.spec_from_file_location", "importlib.util.spec_from_loader",
          "importlib.util.module_from_spec", "importlib.abc", "runpy", "imp", "zipimport", "code", "codeop", "marshal",
          "types.FunctionType", "types.CodeType", "compile", "exec", "eval", "builtins.exec", "builtins.eval",
          "builtins.compile")
