@@ -18,7 +18,7 @@ from domain.migration import MigrationBudget, Patience
 from domain.models import ModelPolicy, Price
 from domain.notices import Notices
 from domain.planted import Planting
-from domain.project import Migrations, ProjectEgress, ProjectSettings, RecordBar, ReviewPolicy
+from domain.project import ElsewherePolicy, Migrations, ProjectEgress, ProjectSettings, RecordBar, ReviewPolicy
 from station.cli import app
 
 INTRODUCTION = """# Settings
@@ -42,6 +42,8 @@ def settings() -> str:
         "### `[review.record]`\n\nAlso the `bar` of a workshop's `choice`; "
         "[what it does](agents.md#what-the-record-decides).\n",
         _fields(RecordBar, "settings"),
+        "### `[elsewhere]`\n\n[What it does](forges.md#our-agent-mends-what-is-refused).\n",
+        _fields(ElsewherePolicy, "settings"),
         "### `[egress]`\n\nAdded to the package registries, which `setup` and `edit` reach anyway.\n",
         _fields(ProjectEgress, "settings"),
         "### `[[egress.edit]]` and the like: a rule\n",

@@ -49,6 +49,16 @@ class RecordBar(Value):
     )
 
 
+class ElsewherePolicy(Value):
+    """`[elsewhere]`: changes that none of our agents made. It counts in lockgate.toml on the base branch alone."""
+
+    mend: str = Field(
+        "",
+        description="An agent block, as kind/name: it mends what the gates refuse of a branch, by a commit on "
+        "top of it; empty: who made the change does",
+    )
+
+
 class ReviewPolicy(Value):
     """`[review]`: what may pass without a person. It counts in lockgate.toml on the base branch alone."""
 
@@ -186,4 +196,5 @@ class ProjectSettings(Value):
         "with the API credential",
     )
     review: ReviewPolicy = Field(ReviewPolicy(), description="What may pass without a person")
+    elsewhere: ElsewherePolicy = Field(ElsewherePolicy(), description="Who mends changes that were made elsewhere")
     test_timeout_s: Annotated[float, Field(gt=0, description="Seconds for each of the commands above")] = 900

@@ -329,6 +329,16 @@ LIVE = Record(
     "live", "{revision}", "Release", lambda body: f"{_short(body['revision'])} was seen serving {body['environment']}"
 )
 """A release that was seen serving."""
+MEND = Record(
+    "mend",
+    "{attempt}",
+    "Mend",
+    lambda body: (
+        f"{body['attempt']['agent']} mended attempt {body['attempt']['number']}: "
+        f"{body['attempt']['problem'] or _short(body['commit'])}"
+    ),
+)
+"""What our agent made of a change elsewhere that was refused."""
 ROLLBACK_CHOSEN = Record("rollback-chosen", "{environment}", "RolledBack")
 """Where a person's rollback goes."""
 ROLLED_BACK = Record("rolled_back", "{what}", "RolledBack", _rolled_back)

@@ -6,13 +6,13 @@ from prefect.runtime import flow_run
 
 from domain.brief import Brief
 from domain.task import NO_PLAN, Answer, Approval, Attempt, End, Evidence, Feedback, Merged, Plan, Prepared
-from flows.race import race
+from flows.race import answered, race
 from flows.report import Passed, end, ended, judged, review_feedback, stuck, turned_back, turned_down
 from tasks.deploy import deploy, first_release
 from tasks.health_check import health_check
 from tasks.merge import conflict, merge, rebase
 from tasks.people.elsewhere import until_pushed
-from tasks.people.questions import agreed_plan, helped
+from tasks.people.questions import agreed_plan
 from tasks.people.ready import until_ready
 from tasks.prepare import prepare
 from tasks.rehearse import with_rehearsal
@@ -49,7 +49,7 @@ def _turns(run: str, brief: Brief) -> State:
         passed = race(prepared, intent or NO_PLAN, turn, feedback, earlier, _gates)
         through = _through(prepared, passed, intent or NO_PLAN, earlier) if isinstance(passed, Passed) else passed
         if isinstance(through, list):
-            feedback += helped(prepared, through)
+            feedback += answered(prepared, earlier, through, _gates)
             continue
         if isinstance(through, Approval):
             return end(run, brief, End.DECLINED, (f"{through.reviewer}: {through.comment or through.answer}",))

@@ -2,7 +2,8 @@
 
 Where it stands is fixed by `prepare`, as data; `take` puts it on base as one commit of its author's, and from there it
 goes the way of every change. What is refused is told where it was made, and the run waits without a process until it
-has moved: then it is the next attempt. Nobody's branch is ever pushed to.
+has moved: then it is the next attempt. Nobody's branch is pushed to, unless base
+names an agent of ours that mends (`mending.py`).
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,14 @@ from domain.brief import Brief
 from domain.errors import AgentError, ForgeError, NotYet, Withdrawn
 from domain.ports import HostedForge
 from domain.pull_request import PullState
-from domain.records import ATTEMPT, BILL, PREPARED, WAITS_FOR_PUSH
+from domain.records import ATTEMPT, BILL, MEND, PREPARED, WAITS_FOR_PUSH
 from domain.task import ELSEWHERE, Attempt, BillLine, Feedback, Prepared
 from domain.text import one_line
 from domain.value import Value
 from tasks.edit import commit_attempt, pack_commit
 from tasks.pages import show
 from tasks.people.asking import answered
+from tasks.people.mending import Mend
 from tasks.pull_request import tell_refused
 from tasks.room.redaction import printable
 from tasks.step import step
@@ -57,7 +59,7 @@ def take(prepared: Prepared, number: int) -> Attempt:
     shop, run = workshop_of(prepared.brief), prepared.run_id
     if known := shop.ledger.find(run, *ATTEMPT.at(number), Attempt):
         return known
-    attempt = on_base(shop, prepared, number, prepared.source or "")
+    attempt = on_base(shop, prepared, number, prepared.source or "", mended_by(shop, prepared))
     line = BillLine(run_id=run, step="edit", attempt=number, agent=attempt.agent)
     shop.ledger.record(run, *BILL.at("edit", number), line)
     diff = ""
@@ -71,25 +73,37 @@ def take(prepared: Prepared, number: int) -> Attempt:
     return attempt
 
 
-def on_base(shop: Workshop, prepared: Prepared, number: int, source: str) -> Attempt:
-    """The change as one commit on `prepared.base`, by whoever wrote it. Same input, same ids."""
+def on_base(shop: Workshop, prepared: Prepared, number: int, source: str, by: str = "") -> Attempt:
+    """The change as one commit on `prepared.base`, by whoever wrote it. Same input, same ids. `by`: the agent of ours
+    that made its newest commit."""
     brief = prepared.brief
     if not shop.forge.has(brief.repository, source):
         shop.forge.source(brief.repository, brief.change)  # another machine: with its branch it comes here
     joined = shop.forge.join(brief.repository, prepared.base, source)
-    author = (joined.authors or (shop.forge.author(brief.repository, source),))[0]
+    authors = joined.authors or (shop.forge.author(brief.repository, source),)
+    if by and len(authors) > 1:
+        authors = (*authors[1:], authors[0])  # it stays the change of whoever made it
+    author = authors[0]
     who = one_line(author.partition("<")[0].strip() or author, 80)
+    if by:
+        who = f"{who}, mended by {by}"
     none = Attempt(number=number, base=prepared.base, commit=None, source=source, agent=f"{ELSEWHERE}: {who}")
     if joined.tree is None or prepared.unfit:
         return none.model_copy(update={"problem": f"{brief.change}: {prepared.unfit or joined.problem}"})
     try:
-        made = commit_attempt(shop, prepared, number, joined.tree, joined.authors or (author,), source)
+        made = commit_attempt(shop, prepared, number, joined.tree, authors, source)
     except AgentError as err:
         why = f"{brief.branch} has all of it already" if "changed nothing" in str(err) else str(err)
         return none.model_copy(update={"problem": f"{brief.change}: {why}"})
     if brief.pull and made.tree != joined.tree_id:  # the forge merges theirs, so that must be what is judged
         return none.model_copy(update={"problem": f"{brief.change}: {NOT_AS_GIT_WRITES}"})
     return made.model_copy(update={"source": source, "agent": none.agent, "version": source[:12]})
+
+
+def mended_by(shop: Workshop, prepared: Prepared) -> str:
+    """The agent of ours that made the commit at `prepared.source` in this run; empty: none did."""
+    mended = (Mend.model_validate(entry.body) for entry in shop.ledger.entries(run_id=prepared.run_id, kind=MEND.kind))
+    return next((one.attempt.agent for one in mended if one.commit == prepared.source), "")
 
 
 def until_pushed(run: str, brief: Brief, earlier: Sequence[Attempt], feedback: Sequence[Feedback]) -> None:

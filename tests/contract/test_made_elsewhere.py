@@ -1,5 +1,6 @@
 """Changes that were made elsewhere: somebody's branch goes through the whole loop, with real git, tests, scanners."""
 
+import logging
 import random
 import subprocess
 from collections.abc import Callable, Iterator
@@ -19,15 +20,17 @@ from domain.brief import Acceptance, Brief
 from domain.errors import InputError, Withdrawn
 from domain.policy.elsewhere import Unfit
 from domain.ports import Joined
-from domain.project import ProjectSettings
-from domain.task import Approval, Attempt, Outcome, Verdict
+from domain.project import ElsewherePolicy, ProjectSettings
+from domain.task import Approval, Attempt, Feedback, Outcome, Verdict
 from domain.track_record import records
+from domain.trees import TreeEntry
 from flows.agent_task import _turns
 from kits.briefs import ACCEPTANCE, git, repository
 from kits.briefs import brief as of_sums
 from tasks.pages.bill import bill_of
 from tasks.people.asking import A_CLAIM
 from tasks.people.elsewhere import Pushed, on_base
+from tasks.people.mending import as_commits, mends, put_on_branch
 from tasks.prepare import with_own_tests
 from tasks.review_gate import Review
 from tests.contract.by_steps import WORKSHOP, a_workshop, in_a_run
@@ -272,6 +275,55 @@ def test_the_same_change_is_the_same_commit_whatever_its_attributes_and_hooks_sa
     assert "Co-authored-by: Ann Lee <ann@example.org>\n" in message and f"Lockgate-Change: {both.source}\n" in message
     head = str(both.source)
     assert shop.forge.stands(str(at), "it") == head and shop.forge.stands(str(at), "no") is None
+
+
+def test_what_our_agent_mended_stands_on_top_of_its_branch_and_never_over_a_push(
+    sums: tuple[Path, Person, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, ann, shop = sums
+    head = ann.pushes("it", {"mended.txt": "a\n"}, "origin/main")
+    refused = taken(at, shop)
+    told = prepared().brief.model_copy(update={"repository": str(at), "branch": "main", "change": "it"})
+    ready = prepared().model_copy(update={"brief": told, "base": refused.base, "source": head})
+    tree = {**shop.forge.tree(str(at), refused.commit), "mended.txt": TreeEntry(0o100644, b"b\n")}
+    made = as_commits(shop, ready, refused, tree, "command/fixer")
+    assert made.attempt.commit and shop.forge.tree(str(at), made.attempt.commit)["mended.txt"].content == b"b\n"
+    monkeypatch.setattr("tasks.people.mending.workshop_of", lambda _: shop)
+    for _ in range(2):
+        put_on_branch(ready, refused, made)
+    assert git(at, "rev-parse", "it") == made.commit
+    assert git(at, "log", "--format=%an", f"{head}~..it").splitlines() == ["lockgate/command/fixer", "Ann Lee"]
+    assert git(at, "diff", "--numstat", head, "it").split() == ["1", "1", "mended.txt"], "nothing else comes with it"
+    again = on_base(shop, ready, 2, str(made.commit), "command/fixer")
+    assert again.agent == "elsewhere: Ann Lee, mended by command/fixer", "it stays her change"
+    assert shop.forge.author(str(at), str(again.commit)) == "Ann Lee <ann@example.org>"
+    assert "Co-authored-by: lockgate/command/fixer" in shop.forge.message(str(at), str(again.commit))
+    mine = ann.pushes("it", {"mended.txt": "c\n"}, head)
+    monkeypatch.setattr("tasks.people.mending.get_run_logger", lambda: logging.getLogger("lockgate"))
+    put_on_branch(ready, refused, made)
+    assert git(at, "rev-parse", "it") == mine, "who pushed meanwhile is not pushed over"
+
+
+@pytest.mark.parametrize(
+    ("change", "mend", "source", "known", "wanted"),
+    [
+        ("it", "command/fixer", "gates", None, True),
+        ("it", "", "gates", None, False),
+        ("", "command/fixer", "gates", None, False),
+        ("refs/pull/7/head", "command/fixer", "gates", None, False),
+        ("it", "command/fixer", "reviewer", None, False),
+        ("it", "command/fixer", "gates", "prepared", False),
+    ],
+)
+def test_our_agent_mends_what_the_gates_refuse_of_a_branch_once_where_base_names_it(
+    change: str, mend: str, source: str, known: str | None, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = SimpleNamespace(find=lambda *_: known)
+    monkeypatch.setattr("tasks.people.mending.workshop_of", lambda _: SimpleNamespace(ledger=ledger))
+    told = prepared().brief.model_copy(update={"change": change})
+    settings = ProjectSettings(elsewhere=ElsewherePolicy(mend=mend))
+    ready = prepared().model_copy(update={"brief": told, "settings": settings})
+    assert mends(ready, Feedback(attempt=1, source=source, points=("no",), last_commit="c" * 40)) is wanted
 
 
 @pytest.mark.parametrize("change", ["no/such", "refs/pull/7/head"])

@@ -21,6 +21,7 @@ from domain.rollout import Numbers, SharePassed, Sick
 from domain.task import (
     Answer,
     Approval,
+    Attempt,
     Decision,
     End,
     Feedback,
@@ -42,6 +43,7 @@ from domain.task import (
 from domain.value import Value
 from flows.going_back import GoingBack, StaysThere
 from tasks.people.elsewhere import WaitsForPush
+from tasks.people.mending import Mend
 from tasks.people.ready import Lacking, Ready
 from tasks.people.window import Opened, Waits
 from tasks.pull_request import Reverted, WaitsForForge
@@ -264,6 +266,16 @@ LINES: list[tuple[str, Value, str]] = [
         "waits-for-push",
         WaitsForPush(change="ann/double", source="c" * 40, reason="tests"),
         "waits for a push to ann/double, which is at cccccccccccc",
+    ),
+    (
+        "mend",
+        Mend(attempt=Attempt(number=2, base="a", commit="e" * 40, agent="command/fixer"), commit="d" * 40),
+        "command/fixer mended attempt 2: dddddddddddd",
+    ),
+    (
+        "mend",
+        Mend(attempt=Attempt(number=2, base="a", commit=None, agent="command/fixer", problem="it changed nothing")),
+        "command/fixer mended attempt 2: it changed nothing",
     ),
     ("waits-for-window", WAITS, "waits until 2026-11-28T06:00 UTC: the sale"),
     ("opened-window", Opened(by="ann", why=""), "ann (a claim) let it go at once"),

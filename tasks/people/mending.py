@@ -1,0 +1,119 @@
+"""Our agent mends what the gates refused of a branch that was made elsewhere, where lockgate.toml of base names one.
+
+It works on the change as it was judged. What it makes is judged before anybody sees it, and then put on that branch as
+one commit on top of what stands there; never over it. There it is the next attempt, and judged like any other.
+"""
+
+from prefect import get_run_logger
+from pydantic import Field
+
+from blocks.catalogue import unusable_agents
+from blocks.ledger.spending import this_week
+from blocks.workshop import Workshop, workshop_of
+from domain.errors import AgentError, ForgeError, NotYet
+from domain.ignored import Ignored
+from domain.records import BILL, MEND, PREPARED
+from domain.task import Attempt, BillLine, Feedback, Plan, Prepared
+from domain.text import one_line
+from domain.trees import Tree
+from domain.value import Value
+from tasks.edit import commit_attempt, pack_commit
+from tasks.room.desk import desk_for, time_left_s, used_up
+from tasks.room.room import room
+from tasks.step import step
+
+IN_PLACE = "the change is in your files already: mend what is refused here, and leave all else of it as it is"
+WHAT = Plan(steps=("Mend what the gates refused of a change that somebody else made.",))
+
+
+class Mend(Value):
+    """What our agent made of a change that was refused."""
+
+    attempt: Attempt = Field(description="The change as it is mended, on base; its `problem`: why there is none")
+    commit: str | None = Field(None, description="The same, as a commit on top of what stands on its branch")
+
+
+def mends(prepared: Prepared, feedback: Feedback) -> bool:
+    """Whether an agent of ours may mend this: base names one, the gates refused it, and it stands on a branch of the
+    repository itself, where it was not looked at since."""
+    is_branch = bool(prepared.brief.change) and prepared.brief.pull is None
+    if not (is_branch and prepared.settings.elsewhere.mend and feedback.source == "gates" and feedback.last_commit):
+        return False
+    after = PREPARED.at(feedback.attempt + 1)
+    return workshop_of(prepared.brief).ledger.find(prepared.run_id, *after, Prepared) is None
+
+
+@step("edit", "mend-{refused.number}")
+def mend(prepared: Prepared, refused: Attempt, feedback: Feedback) -> Mend:
+    """Once per run and attempt. What could not be done is in the attempt's `problem`."""
+    shop, run, reference = workshop_of(prepared.brief), prepared.run_id, prepared.settings.elsewhere.mend
+    if known := shop.ledger.find(run, *MEND.at(refused.number), Mend):
+        return known
+    try:
+        made = _work(shop, prepared, refused, feedback)
+    except AgentError as err:
+        none = Attempt(number=refused.number, base=prepared.base, commit=None, agent=reference, problem=str(err))
+        made = Mend(attempt=none)
+    for commit in filter(None, (made.attempt.commit, made.commit)):
+        pack_commit(shop, prepared, commit)
+    return shop.ledger.record(run, *MEND.at(refused.number), made)
+
+
+def put_on_branch(prepared: Prepared, refused: Attempt, made: Mend) -> None:
+    """What passed the gates is the newest commit of its branch, if nobody pushed meanwhile. Safe to repeat."""
+    brief, at = prepared.brief, refused.source
+    if made.commit is None or at is None:
+        return
+    try:
+        stands = workshop_of(brief).forge.merge(brief.repository, brief.change, at, made.commit)
+    except NotYet:
+        raise
+    except ForgeError as err:
+        get_run_logger().warning("what %s mended is not on %s: %s", made.attempt.agent, brief.change, err)
+        return
+    if stands:
+        get_run_logger().info("somebody pushed to %s meanwhile: that is the next attempt", brief.change)
+
+
+def _work(shop: Workshop, prepared: Prepared, refused: Attempt, feedback: Feedback) -> Mend:
+    """Raises AgentError if there is nothing to judge."""
+    brief, reference, commit = prepared.brief, prepared.settings.elsewhere.mend, refused.commit or ""
+    asked = brief.model_copy(update={"change": "", "agent": reference})
+    if wrong := unusable_agents(asked, lambda agent: this_week(shop.ledger.url.get_secret_value()).get(agent, 0.0)):
+        raise AgentError("; ".join(wrong))
+    if over := used_up(shop, prepared):
+        raise AgentError(over)
+    agent = shop.agent(reference)
+    tree = shop.forge.tree(brief.repository, commit)
+    told = feedback.model_copy(update={"points": (IN_PLACE, *feedback.points), "last_commit": None})
+    with room(shop, prepared, "edit", tree, agent=agent, reference=reference, attempt=refused.number) as opened:
+        desk = desk_for(
+            shop, prepared, opened, "edit", reference, bounds=agent.scope.paths, plan=WHAT, attempt=refused.number,
+            feedback=(told,), timeout_s=time_left_s(shop, prepared),
+        )  # fmt: skip
+        done = agent.edit(desk, opened.workspace).completed
+        line = BillLine(
+            run_id=prepared.run_id, step="mend", attempt=refused.number, agent=agent.name, sandbox_s=done.seconds
+        )
+        shop.ledger.record(prepared.run_id, *BILL.at("mend", refused.number), line)
+        if done.problem or done.timed_out or done.exit_code:
+            raise AgentError(f"the agent did not end well: {done.problem or one_line(done.output[-800:], 300)}")
+        mended = opened.hidden.restored(opened.workspace.collect(Ignored(tree)))
+    made = as_commits(shop, prepared, refused, mended, reference)
+    by = {"version": agent.version, "bounds": agent.scope.paths}
+    return made.model_copy(update={"attempt": made.attempt.model_copy(update=by)})
+
+
+def as_commits(shop: Workshop, prepared: Prepared, refused: Attempt, mended: Tree, reference: str) -> Mend:
+    """The mended tree on base, to be judged, and on top of what stands on the branch. Raises AgentError if nothing
+    changed, or it does not fit there."""
+    brief, commit = prepared.brief, refused.commit or ""
+    who = f"lockgate/{reference}"
+    message = f"{brief.title}: mend what the gates refused\n\nLockgate-Run: {prepared.run_id}\n"
+    alone, _ = shop.forge.commit(brief.repository, commit, mended, message, who)
+    on_branch = shop.forge.rebase(brief.repository, commit, alone, refused.source or "")
+    if on_branch is None:
+        raise AgentError("what the agent made does not fit on the branch, which base has moved away from")
+    authors = (shop.forge.author(brief.repository, commit), who)
+    attempt = commit_attempt(shop, prepared, refused.number, mended, authors, on_branch[0])
+    return Mend(attempt=attempt.model_copy(update={"agent": reference, "source": on_branch[0]}), commit=on_branch[0])
