@@ -28,16 +28,16 @@ def layer(key: str, make: Callable[[Path], None]) -> Iterator[Path]:
             root.mkdir(mode=0o755, parents=True, exist_ok=True)
             lock = held.enter_context(open(root / f"{key}.lock", "w"))
             while True:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                fcntl.flock(lock, fcntl.LOCK_SH)  # whoever has it open, this process too, keeps nobody waiting
+                if done.exists() and place.is_dir():
+                    break
+                fcntl.flock(lock, fcntl.LOCK_EX)  # not in one step: somebody may have made or pruned it in between
                 if not done.exists() or not place.is_dir():
                     done.unlink(missing_ok=True)
                     shutil.rmtree(place, ignore_errors=True)
                     make(place)
                     done.touch()
-                os.utime(done)
-                fcntl.flock(lock, fcntl.LOCK_SH)  # not in one step: somebody may have pruned in between
-                if done.exists():
-                    break
+            os.utime(done)
             _prune(root)
         except OSError as err:
             raise SandboxError(f"{root} cannot be used for what setup makes: {err}") from err

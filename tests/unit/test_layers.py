@@ -36,6 +36,15 @@ def test_the_same_key_is_made_once() -> None:
     assert layer("b", make) != layer("a", make)
 
 
+def test_who_has_it_open_keeps_nobody_waiting() -> None:
+    """Mutants are tried in several sandboxes of one run, all on the same layer."""
+    with open_layer("a", Path.mkdir) as first:
+        asks = threading.Thread(target=layer, args=("a", Path.mkdir), daemon=True)
+        asks.start()
+        asks.join(30)
+        assert not asks.is_alive() and first.is_dir()
+
+
 def test_two_that_ask_at_once_make_one() -> None:
     made: list[int] = []
     both = threading.Barrier(2)
