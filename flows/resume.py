@@ -57,6 +57,8 @@ LEAD, LEAD_S = "runs/resume", 30.0
 """The lease of the one supervisor that resumes."""
 ALIVE = timedelta(seconds=LEASE_S + 15)
 """A run that was reported crashed so long ago, and still has its lease, is alive."""
+SERVER_FAILED = "Flow run encountered an exception: PrefectHTTPStatusError"
+"""What Prefect's engine says where its server failed, its disk being full say, when it was told a run's last state."""
 WRONG_PARAMETERS = "Validation of flow parameters failed"
 """What Prefect says of parameters that a flow does not take."""
 SLOT = "AwaitingConcurrencySlot"
@@ -223,8 +225,15 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
         shop = workshop_of(brief)
     except InputError as err:
         return _refused(client, run, str(err))
-    if shop.ledger.last(OUTCOME.kind, run_id=str(run.id)):
+    known = shop.ledger.find(str(run.id), *OUTCOME.at(), Outcome)
+    if known and was_cancelled:
         return None
+    if known:
+        client.set_flow_run_state(run.id, _in_our_word(known), force=True)
+        return f"run {run.id}: {known.sentence}"
+    if said.startswith(SERVER_FAILED):
+        client.set_flow_run_state(run.id, Crashed(message=said), force=True)
+        return f"run {run.id}: marked crashed, for the server failed when it was told how it goes"
     if not was_cancelled:
         return _froze(client, run, said)
     shop.ledger.stop(str(run.id))
@@ -287,6 +296,10 @@ def _frozen(run: FlowRun, why: str) -> State[Any]:
     outcome = recorded(shop, str(run.id), brief, End.FROZEN, (why,))  # one that was there before stands
     if outcome.end is End.FROZEN:
         page_frozen(shop, outcome)
+    return _in_our_word(outcome)
+
+
+def _in_our_word(outcome: Outcome) -> State[Any]:
     make = Completed if outcome.end in (End.LIVE, End.MERGED, End.DECLINED) else Failed
     return make(name=STATE_NAMES[outcome.end], message=outcome.sentence)
 

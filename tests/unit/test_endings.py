@@ -166,6 +166,9 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     wrong, bug, broken = (ended(Failed(message="a traceback"), what) for what in (odd, brief, {"environment": "shop"}))
     act = ended(Failed(message="Validation of flow parameters failed with error: …"), {"environment": 1})
     known = ended(Cancelled(), brief)
+    untold, half = (ended(Failed(message=f"{resume.SERVER_FAILED}: 500"), brief) for _ in range(2))
+    live = Outcome(run_id=str(untold.id), title="t", end=End.LIVE, sentence="live in shop")
+    ledger.record(str(untold.id), "outcome", "outcome", live)
     ledger.record(str(stopped.id), "cancelled", "ann", Cancels(by="ann", why="not now", signed_in=True))
     lease.take(ledger, "shop", str(releasing.id))
     first = Outcome(run_id=str(known.id), title="t", end=End.LIVE, sentence="live in shop")
@@ -173,7 +176,19 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     ledger.record(str(merged.id), "merged", "c" * 40, Merged(commit="c" * 40))
     away.parameters = {"brief": {**brief["brief"], "workshop": "away"}}
     client = Client(
-        away, stopped, unsaid, releasing, merged, broken, wrong, bug, act, known, ended(Failed(name="Refused"), brief)
+        away,
+        stopped,
+        unsaid,
+        releasing,
+        merged,
+        broken,
+        wrong,
+        bug,
+        act,
+        known,
+        untold,
+        half,
+        ended(Failed(name="Refused"), brief),
     )
     for _ in range(2):
         assert "could not be recorded yet: its database is gone" in resume.conclude(client)[0]  # type: ignore[arg-type]
@@ -181,7 +196,7 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     assert {run: outcome.end for run, outcome in outcomes.items()} == {
         str(stopped.id): End.DECLINED, str(unsaid.id): End.DECLINED, str(releasing.id): End.DECLINED,
         str(wrong.id): End.REFUSED, str(bug.id): End.FROZEN, str(known.id): End.LIVE,
-        str(merged.id): End.MERGED,
+        str(merged.id): End.MERGED, str(untold.id): End.LIVE,
     }  # fmt: skip
     assert outcomes[str(merged.id)].commit == "c" * 40 and "after it was merged" in outcomes[str(merged.id)].reasons[0]
     assert "ann (signed in) asks to cancel it: not now" in outcomes[str(stopped.id)].sentence
@@ -189,7 +204,10 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     assert "acceptance.files.0.path" in outcomes[str(wrong.id)].sentence
     assert lease.holder(ledger, "shop") is None
     said = {run: name for run, name, _ in client.set}
-    assert said == {wrong.id: "Refused", bug.id: "Frozen", act.id: "Refused", broken.id: "Frozen"}
+    assert said == {
+        wrong.id: "Refused", bug.id: "Frozen", act.id: "Refused", broken.id: "Frozen",
+        untold.id: "Live", half.id: "Crashed",  # which is resumed
+    }  # fmt: skip
     assert len(set(pages)) == 3 and "cancelled while it released to shop" in pages[0] and "a traceback" in pages[1]
 
 
