@@ -33,7 +33,7 @@ _DENIES = re.compile(
     r"|AccessDenied|SecurityError|Invalid(?:Signature|Token|Audience|Issuer|Key)\w*|SuspiciousOperation|BadSignature)$"
 )
 _SAYS = re.compile(
-    r"\b(?:cryptographically|constant[- ]time (?:compar|equal|check|string)|timing attack|malicious|attackers?"
+    r"\b(?:cryptographically|constant[- ]time (?:compar|equal|check|string)\w*|timing attack|malicious|attackers?"
     r"|(?:path|directory) traversal"
     r"|injection)\b",
     re.IGNORECASE,
