@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from kits.servers import Postgres, Redis, ServerMissing, free_port
+from kits.users import until
 from station import credentials, settings
 from tests.contract.test_acting import PROJECT
-from tests.contract.users import until
 
 
 class Server:
