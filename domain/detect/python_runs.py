@@ -225,9 +225,7 @@ def _tox_toml(view: View) -> SuiteRun:
         base, envs = _dig(data, "env_run_base"), _dig(data, "env")
         candidates = [base, *(value for key, value in envs.items() if "test" in key and isinstance(value, dict))]
         for about in candidates:
-            commands = [
-                " ".join(str(word) for word in one) for one in about.get("commands", []) if isinstance(one, list)
-            ]
+            commands = [" ".join(_tox_words(one)) for one in about.get("commands", []) if isinstance(one, list)]
             if not any(_RUNS_TESTS.search(command) for command in commands):
                 continue
             return _of_tox(
@@ -240,6 +238,16 @@ def _tox_toml(view: View) -> SuiteRun:
                 environment={},
             )
     return SuiteRun()
+
+
+def _tox_words(words: Iterable[Any]) -> Iterator[str]:
+    """Of a command in TOML. A table stands for words: only what it has by default is known.
+
+    https://tox.wiki/en/latest/config.html#toml-only-features
+    """
+    for word in words:
+        default = word.get("default", []) if isinstance(word, dict) else word
+        yield from _tox_words(default) if isinstance(default, list) else (str(default),)
 
 
 class _Legacy(View):

@@ -73,6 +73,15 @@ FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"tox.ini": "[testenv]\ncommands = {envpython} -m unittest discover -v -s tests {posargs}"},
         {"test": "python -m unittest discover -s tests"},
     ),
+    "tox in TOML that runs unittest, with what may be passed on": (
+        {"tox.toml": 'env_run_base.commands = [["python", "-m", "unittest", {replace = "posargs", extend = true}]]'},
+        {"test": "python -m unittest"},
+    ),
+    "tox in TOML that runs pytest, with what is passed on by default": (
+        {"tox.toml": 'env_run_base.commands = [["pytest", "-q", {replace = "posargs", default = ["tests/test_a.py"]}]]',
+         **TEST, "tests/test_b.py": ""},
+        {"test": "python -m pytest tests/test_a.py"},
+    ),
     "tox that runs a script of the project's own, in a directory": (
         {"tox.ini": "[testenv]\nchangedir = tests\ndeps = -rtests/needs.txt\n"
          "commands =\n  {envpython} runtests.py {posargs}",
