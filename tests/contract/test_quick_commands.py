@@ -18,17 +18,16 @@ from domain.task import Plan, Question
 from tasks.pull_request import WaitsForForge
 
 PROJECT = Path(__file__).resolve().parents[2]
-NOW = datetime.now(UTC)
 IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(7)]
 GONE = "00000000-0000-4000-8000-00000000000f"
 """Deleted in Prefect; the ledger knows it."""
 
 
 def run(number: int, name: str, pause_key: str | None, minutes: int) -> dict[str, Any]:
-    """As Prefect's API gives it, in the fields that matter here."""
+    """As Prefect's API gives it now, in the fields that matter here."""
     kind = "PAUSED" if pause_key else "COMPLETED"
     details = {"pause_key": pause_key}
-    at = (NOW - timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
+    at = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
     state = {"type": kind, "name": kind.title(), "message": "so it is", "timestamp": at, "state_details": details}
     return {
         "id": IDS[number], "name": name, "state": state, "state_type": kind, "state_name": kind.title(),
@@ -36,15 +35,17 @@ def run(number: int, name: str, pause_key: str | None, minutes: int) -> dict[str
     }  # fmt: skip
 
 
-RUNS = [
-    run(0, "A young review", "review-abc-0", 65),
-    run(1, "Questions\x1b[2J", "questions-1-0", 200),
-    run(2, "An old review", "review-def-0", 5000),
-    run(3, "Waits for a window", "window-ghi-0", 9000),
-    run(4, "Done", None, 1),
-    run(5, "Its target is gone", "ready-jkl-0", 1600),
-    run(6, "Its checks run", "forge-mno-0", 30),
-]
+def runs() -> list[dict[str, Any]]:
+    """Made as they are asked for: this file may be read an hour before its tests run."""
+    return [
+        run(0, "A young review", "review-abc-0", 65),
+        run(1, "Questions\x1b[2J", "questions-1-0", 200),
+        run(2, "An old review", "review-def-0", 5000),
+        run(3, "Waits for a window", "window-ghi-0", 9000),
+        run(4, "Done", None, 1),
+        run(5, "Its target is gone", "ready-jkl-0", 1600),
+        run(6, "Its checks run", "forge-mno-0", 30),
+    ]
 
 
 class Api(BaseHTTPRequestHandler):
@@ -58,7 +59,7 @@ class Api(BaseHTTPRequestHandler):
             self.fail(self.troubles.pop(0))
             return
         if self.path.startswith("/api/flow_runs/"):
-            found = [one for one in RUNS if one["id"] == self.path.rsplit("/", 1)[1]]
+            found = [one for one in runs() if one["id"] == self.path.rsplit("/", 1)[1]]
             self.answer(found[0] if found else None)
         elif self.path.startswith("/api/block_types/slug/lockgate-workshop/block_documents/name/default"):
             self.answer({"data": {"ledger": {"url": self.ledger}}})
@@ -75,7 +76,7 @@ class Api(BaseHTTPRequestHandler):
             return
         state = body["flow_runs"].get("state", {})
         types, names = (state.get(part, {}).get("any_") for part in ("type", "name"))
-        found = [one for one in RUNS if not types or one["state_type"] in types]
+        found = [one for one in runs() if not types or one["state_type"] in types]
         self.answer([one for one in found if not names or one.get("state_name") in names][body["offset"] :])
 
     def answer(self, what: Any) -> None:
@@ -121,7 +122,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     url = f"sqlite:///{tmp_path}/ledger.db"
     ledger = Ledger(url=url)
     for number in (0, 2):
-        asks = Question(fingerprint=f"{number}" * 32, attempt=1, commit="c", text=f"look at {RUNS[number]['name']}")
+        asks = Question(fingerprint=f"{number}" * 32, attempt=1, commit="c", text=f"look at {runs()[number]['name']}")
         ledger.record(IDS[number], "question", asks.fingerprint, asks)
     ledger.record(GONE, "question", "f", Question(fingerprint="f", attempt=3, commit="c", text=""))
     why = WaitsForForge(reason="required checks\x1b[2J are missing")
