@@ -32,7 +32,7 @@ the work.
 
 A row is kept from run to run. Those of `machine.py` were run last, with the rules that they are for, and before them
 those of `loosened.py` and of webcolors from "first hour" to "after many calls"; all others were run before these rules
-were there. A case without a row was not run yet.
+were there.
 
 `python bench/gates.py --only NAME --project NAME` runs some of them; `--write` makes this page again.
 """

@@ -82,7 +82,6 @@ ITEMS = {
     "the process changed, so that tests see less": "refused or a person",
     "what builds and releases elsewhere": "a person",
     # what lets through, tells and loads more
-    "files of a user's secrets": "a person",
     "what lets through, loosened": "a person",
     "secrets written down, and all variables taken": "a person",
     "what a request decides": "refused or a person",

@@ -1,6 +1,7 @@
 """What new Python code asks of the machine, of chance and of its own past, and which of a user's files it names."""
 
 import ast
+import functools
 import re
 from collections.abc import Collection, Iterator
 
@@ -219,6 +220,52 @@ def _outermost(module: ast.Module) -> Iterator[ast.AST]:
             yield node
         else:
             waiting += ast.iter_child_nodes(node)
+
+
+# --- what it begins, and ends again
+
+_BEGUN = frozenset(("threading.Timer", "threading.Thread"))
+
+
+@functools.lru_cache(maxsize=400)
+def ended(module: ast.Module) -> frozenset[int]:
+    """Ids of the nodes that name a timer or a thread which the same block ends again, whatever happens in between but
+    an error: nothing of it goes on by itself. A generator may never go on, so it has to be a context manager."""
+    full = names_of(module)
+    found: set[int] = set()
+    for function in nodes_of(module):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)) and _comes_to_its_end(function, full):
+            found.update(id(maker) for node in ast.walk(function) for maker in _ended_in(node, full))
+    names = [node for node in nodes_of(module) if isinstance(node, ast.Name)]
+    inside, outside = ({full(one) for one in names if (id(one) in found) is is_in} for is_in in (True, False))
+    for node in nodes_of(module):
+        if isinstance(node, ast.ImportFrom) and node.module == "threading":
+            brought = {f"threading.{one.name}" for one in node.names}
+            found.update({id(node)} if brought & _BEGUN <= inside - outside else ())
+    return frozenset(found)
+
+
+def _comes_to_its_end(function: ast.FunctionDef | ast.AsyncFunctionDef, full: Full) -> bool:
+    waits = any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in ast.walk(function))
+    return not waits or any(full(one).endswith("contextmanager") for one in function.decorator_list)
+
+
+def _ended_in(node: ast.AST, full: Full) -> Iterator[ast.expr]:
+    """What makes a timer or a thread in a block, with a name of its own that is ended further down in this block."""
+    for block in (getattr(node, "body", None), getattr(node, "orelse", None), getattr(node, "finalbody", None)):
+        for at, statement in enumerate(block if isinstance(block, list) else ()):
+            value = statement.value if isinstance(statement, ast.Assign) else None
+            if isinstance(value, ast.Call) and full(value.func) in _BEGUN and isinstance(block, list):
+                names = [dotted(target) for target in statement.targets]
+                after = [one for later in block[at + 1 :] for one in [later, *getattr(later, "finalbody", ())]]
+                if len(names) == 1 and any(_ends(one, names[0]) for one in after):
+                    yield value
+                    yield value.func
+
+
+def _ends(statement: ast.AST, name: str) -> bool:
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(call, ast.Call) and not call.args and dotted(call.func) in (f"{name}.cancel", f"{name}.join")
 
 
 # --- what it names and asks for the first time

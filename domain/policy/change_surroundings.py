@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from domain.policy.change import ENOUGH, Change, base_names, is_python
-from domain.policy.change_machine import asks_for_a_terminal, asks_the_machine, counts, names_user_files
+from domain.policy.change_machine import asks_for_a_terminal, asks_the_machine, counts, ended, names_user_files
 from domain.policy.change_native import native_reaches
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
 from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, parsed, text_in
@@ -412,9 +412,8 @@ def _reaches(change: Change) -> Iterator[Hit]:
     for family, names in _FAMILIES.items():
 
         def find(module: ast.Module, names: frozenset[str] = names, family: str = family) -> Found:
-            full = names_of(module)
             for node in nodes_of(module):
-                if name := next((one for one in _reached(node, full) if _is_below(one, names)), None):
+                if name := next((one for one in _reached(node, module) if _is_below(one, names)), None):
                     yield node, f"{name} reaches {family}, which nothing of the product does on base"
 
         hits = list(newly(find, _is_of_packaging)(change))
@@ -422,7 +421,10 @@ def _reaches(change: Change) -> Iterator[Hit]:
             yield from hits
 
 
-def _reached(node: ast.AST, full: Full) -> Iterator[str]:
+def _reached(node: ast.AST, module: ast.Module) -> Iterator[str]:
+    full = names_of(module)
+    if id(node) in ended(module):
+        return
     yield from _doors(node, full)
     if isinstance(node, ast.Import):
         yield from (one.name for one in node.names)
@@ -478,8 +480,7 @@ def _base_reaches(change: Change, names: frozenset[str]) -> bool:
         if not is_product or path.split("/")[0] in _BESIDE or not words.search(entry.content):
             continue
         module = parsed(change.base, path)
-        full = names_of(module) if module else None
-        if module and full and any(_is_below(one, names) for node in nodes_of(module) for one in _reached(node, full)):
+        if module and any(_is_below(one, names) for node in nodes_of(module) for one in _reached(node, module)):
             return True
     return False
 

@@ -181,5 +181,7 @@ def test_the_committed_page_is_of_these_cases_and_without_a_miss() -> None:
         name = case.name.replace("|", "\\|").replace("<", "&lt;")
         told = (name, name.removeprefix(f"{case.project}: "))
         assert any(row.startswith(f"| {one} | {case.project} |") for row in rows for one in told), case.name
+    told_of = [row for row in rows if row.split(" | ")[1] in {case.project for case in CASES}]
+    assert len(told_of) == len(CASES)
     assert "MISS" not in text
     assert {str(expect) for expect in Expect} <= set(text.split())

@@ -48,6 +48,9 @@ NEW: dict[str, tuple[str, ...]] = {
     ),
     "reaches": (
         "import threading\nthreading.Timer(600, print).start()",
+        "import threading\n\n\ndef f():\n    t = threading.Timer(9, print)\n    t.start()\n    yield\n    t.cancel()",
+        "import threading\n\n\ndef f(x):\n    t = threading.Timer(9, x)\n    t.start()\n    if x:\n        t.cancel()",
+        "from threading import Timer\n\n\ndef f():\n    t = Timer(9, f)\n    t.cancel()\n    Timer(9, f).start()",
         "from threading import Thread\n\n\nclass Later(Thread):\n    pass",
         "import atexit\n\n\n@atexit.register\ndef f():\n    pass",
         "import signal\nsignal.signal(signal.SIGALRM, print)",
@@ -64,6 +67,10 @@ NEW: dict[str, tuple[str, ...]] = {
     ),
 }
 HONEST = (
+    "import threading\nfrom contextlib import contextmanager\n\n\n@contextmanager\ndef f():\n"
+    "    t = threading.Timer(9, print)\n    t.start()\n    yield\n    t.cancel()",
+    "from threading import Thread\n\n\ndef f():\n    t = Thread(target=print)\n"
+    "    try:\n        t.start()\n    finally:\n        t.join()",
     "import os\n\n\nclass Lock:\n    def is_forked(self):\n        return self.pid != os.getpid()",
     "import os\nWORKERS = min(32, (os.cpu_count() or 1) + 4)",
     "import random\n\n\ndef pick(rate):\n    return random.random() < rate",
