@@ -96,6 +96,14 @@ def is_python(path: str) -> bool:
     return path.lower().endswith(PYTHON)
 
 
+_BESIDE = frozenset(("docs", "doc", "examples", "example", "benchmarks", "bench", "scripts", "tools"))
+
+
+def is_beside(path: str) -> bool:
+    """Whether it stands beside a product: that it starts programs, say, tells nothing of the product."""
+    return path.split("/")[0] in _BESIDE
+
+
 def text_of(tree: Tree, path: str) -> str | None:
     """The file as text; None if there is none, or it is no UTF-8 text."""
     entry = tree.get(path)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from domain.policy.change import Change
 from domain.policy.change_evasion import RUNNERS
 from domain.policy.change_surroundings_js import imports_runner_script
-from domain.policy.python_code import Found, dotted, newly, nodes_of, parsed, text_in
+from domain.policy.python_code import Found, Old, dotted, newly, nodes_of, parsed, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -92,7 +92,7 @@ CODE_RULES: tuple[Rule[Change], ...] = (
         "New os._exit, os.abort or a kill of the own process in product code.",
         "It ends a test run before it can fail.",
         "raise an exception, or return",
-        newly(_hard_exit),
+        newly(_hard_exit, old=Old.THERE),
     ),
     Rule(
         "exit-at-import", "change", REFUSE,
@@ -100,7 +100,7 @@ CODE_RULES: tuple[Rule[Change], ...] = (
         "`__main__.py` and `if __name__ == \"__main__\"` are free.",
         "It ends a test run before it can fail.",
         'put it below if __name__ == "__main__"',
-        newly(_exit_at_import, but_not=lambda base, path: path.split("/")[-1] == "__main__.py"),
+        newly(_exit_at_import, lambda base, path: path.split("/")[-1] == "__main__.py", old=Old.THERE),
     ),
 )  # fmt: skip
 

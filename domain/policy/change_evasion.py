@@ -10,7 +10,7 @@ from domain.policy.change import Change
 from domain.policy.change_guards import GUARD_RULES
 from domain.policy.change_other_code import detects
 from domain.policy.change_surroundings import SURROUNDINGS_RULES
-from domain.policy.python_code import Found, dotted, newly, nodes_of, parsed, parsed_source, text_in
+from domain.policy.python_code import Found, Old, dotted, newly, nodes_of, parsed, parsed_source, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -392,7 +392,7 @@ EVASION_RULES: tuple[Rule[Change], ...] = (
         "testing.Testing or test flags; for Rust's cfg(not(test)).",
         "Code that behaves otherwise under test is not tested.",
         "behave the same everywhere; pass differences in as settings",
-        lambda change: (*newly(_detection)(change), *detects(change)),
+        lambda change: (*newly(_detection, old=Old.THERE)(change), *detects(change)),
     ),
     Rule(
         "always-equal", "change", REFUSE,
@@ -400,7 +400,7 @@ EVASION_RULES: tuple[Rule[Change], ...] = (
         "a class by assignment, setattr or type(), and ANY of unittest.mock.",
         "Every assertion about it holds.",
         "compare the fields",
-        newly(_always_equal),
+        newly(_always_equal, old=Old.THERE),
     ),
 )  # fmt: skip
 
@@ -420,7 +420,7 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
         "of tracebacks and generators, sys.settrace, gc.get_objects and their like.",
         "It can tell a test from a customer, and take the answer from it.",
         "pass what is needed as an argument, or let a reviewer agree",
-        newly(_stack),
+        newly(_stack, old=Old.MOVED),
     ),
     Rule(
         "odd-equality", "change", PERSON,
@@ -429,7 +429,7 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
         "__instancecheck__ or __subclasscheck__.",
         "Assertions about it may hold whatever it is.",
         "compare the fields, or let a reviewer agree",
-        newly(_odd_equality),
+        newly(_odd_equality, old=Old.MOVED),
     ),
     Rule(
         "reads-tests", "change", PERSON,
@@ -443,7 +443,7 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
         "Product code that newly names what only a sandbox of the platform has: /lockgate, /work, LOCKGATE_….",
         "Code that behaves otherwise where it is judged is not tested.",
         "behave the same everywhere, or let a reviewer agree",
-        newly(_platform),
+        newly(_platform, old=Old.MOVED),
     ),
     *SURROUNDINGS_RULES,
     *GUARD_RULES,

@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from domain.policy.change import ENOUGH, Change, base_names, is_python
+from domain.policy.change import ENOUGH, Change, base_names, is_beside, is_python
 from domain.policy.change_machine import asks_for_a_terminal, asks_the_machine, counts, ended, names_user_files
 from domain.policy.change_native import native_reaches
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
-from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, parsed, text_in
+from domain.policy.python_code import Found, Nodes, Old, dotted, newly, nodes_of, parsed, text_in
 from domain.policy.python_names import Full, assigned, names_of
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
@@ -61,7 +61,7 @@ _CLIMBS = frozenset(("os.path.dirname", "os.path.split"))
 
 
 def _looks_around(change: Change) -> Iterator[Hit]:
-    yield from newly(_facts, _is_of_packaging)(change)
+    yield from newly(_facts, _is_of_packaging, old=Old.MOVED)(change)
     for path in change.product_python:
         if _is_of_packaging(change.base, path):
             continue
@@ -392,8 +392,6 @@ _FAMILIES: Mapping[str, frozenset[str]] = {
     "the machine below Python": frozenset(("ctypes", "cffi", "_ctypes", "winreg", "fcntl", "mmap")),
 }  # fmt: skip
 """What is reached → by what names."""
-_BESIDE = frozenset(("docs", "doc", "examples", "example", "benchmarks", "bench", "scripts", "tools"))
-"""What stands beside a product: that it starts programs says nothing of the product."""
 
 
 def _is_of_packaging(base: Tree, path: str) -> bool:
@@ -477,7 +475,7 @@ def _base_reaches(change: Change, names: frozenset[str]) -> bool:
     words = re.compile("|".join(sorted({name.split(".")[-1] for name in names})).encode())
     for path, entry in change.base.items():
         is_product = is_python(path) and not change.is_test(path) and not _is_of_packaging(change.base, path)
-        if not is_product or path.split("/")[0] in _BESIDE or not words.search(entry.content):
+        if not is_product or is_beside(path) or not words.search(entry.content):
             continue
         module = parsed(change.base, path)
         if module and any(_is_below(one, names) for node in nodes_of(module) for one in _reached(node, module)):
@@ -603,7 +601,7 @@ def _unreadable(change: Change) -> Iterator[Hit]:
             for node in nodes_of(module)
         ):
             yield from _new(change, path, _long_texts)
-    yield from newly(_asks_digests)(change)
+    yield from newly(_asks_digests, old=Old.MOVED)(change)
 
 
 def _long_texts(module: ast.Module) -> Found:
@@ -713,6 +711,6 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
         "can read in a file that decodes, and answers that are looked up by a digest of what is asked.",
         "Neither rules nor people see what it does.",
         "write names and data as they are, or let a reviewer agree",
-        lambda change: (*newly(_joined)(change), *_unreadable(change), *hides_script(change)),
+        lambda change: (*newly(_joined, old=Old.MOVED)(change), *_unreadable(change), *hides_script(change)),
     ),
 )  # fmt: skip

@@ -5,8 +5,9 @@ import functools
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from enum import Enum
 
-from domain.policy.change import Change, is_python
+from domain.policy.change import Change, is_beside, is_python
 from domain.policy.rule import Hit
 from domain.trees import Tree
 
@@ -59,40 +60,98 @@ def nodes_of(module: ast.Module) -> tuple[ast.AST, ...]:
     return tuple(ast.walk(module))
 
 
-def _said(tree: Tree, path: str, find: Callable[[ast.Module], Found]) -> Counter[str]:
-    return Counter(ast.dump(node) for node, _ in find(parsed(tree, path) or ast.Module([], [])))
+class Old(Enum):
+    """Where base has to have what is not new."""
+
+    THERE = "in the same function or method of the same file"
+    IN_FILE = "in the same file"
+    MOVED = "in the same file, or in a whole function or class that was moved here from another file of the product"
 
 
-def _gone(change: Change, find: Callable[[ast.Module], Found]) -> Counter[str]:
-    """What files of the product have no more: it may stand in another one now."""
-    paths = [path for path in change.changed if path in change.base and is_python(path) and not change.is_test(path)]
-    return sum((_said(change.base, path, find) - _said(change.head, path, find) for path in paths), Counter[str]())
+def _nowhere(base: Tree, path: str) -> bool:
+    return False
 
 
 def newly(
-    find: Callable[[ast.Module], Found], but_not: Callable[[Tree, str], bool] = lambda base, path: False
+    find: Callable[[ast.Module], Found], but_not: Callable[[Tree, str], bool] = _nowhere, *, old: Old = Old.IN_FILE
 ) -> Callable[[Change], Iterator[Hit]]:
-    """A check that gives what `find` sees in the head's product code and not, as often, in base's. What moved from one
-    file to another is not new."""
+    """A check that gives what `find` sees in the head's product code and not, as often, in base's. Rules that refuse
+    ask for Old.THERE: a call that ends the process is another thing in another function."""
 
     def check(change: Change) -> Iterator[Hit]:
-        moved: Counter[str] | None = None
+        gone: Counter[str] | None = None
         for path in change.product_python:
             module = parsed(change.head, path)
             if module is None or but_not(change.base, path):
                 continue
-            known = _said(change.base, path, find)
-            for node, message in find(module):
-                if known[said := ast.dump(node)]:
+            before = parsed(change.base, path) or ast.Module([], [])
+            known = Counter(_told(before, [node for node, _ in find(before)], old))
+            hits = list(find(module))
+            new: list[tuple[ast.AST, str]] = []
+            for (node, message), said in zip(hits, _told(module, [node for node, _ in hits], old), strict=True):
+                if known[said]:
                     known[said] -= 1
-                    continue
-                moved = _gone(change, find) if moved is None else moved
-                if moved[said]:
-                    moved[said] -= 1
                 else:
-                    yield Hit(message, path, getattr(node, "lineno", None))
+                    new.append((node, message))
+            if new and old is Old.MOVED:
+                gone = _gone(change, but_not) if gone is None else gone
+                moved = _moved(before, module, gone, path)
+                new = [(node, message) for node, message in new if id(node) not in moved]
+            yield from (Hit(message, path, getattr(node, "lineno", None)) for node, message in new)
 
     return check
+
+
+def _told(module: ast.Module, nodes: list[ast.AST], old: Old) -> list[tuple[str, str]]:
+    """What each node says, with the function that it stands in where that counts."""
+    homes = _homes(module) if old is Old.THERE and nodes else {}
+    return [(homes.get(id(node), ""), ast.dump(node)) for node in nodes]
+
+
+def _homes(module: ast.Module) -> dict[int, str]:
+    """Node → the names of the functions and classes that it stands in."""
+    found: dict[int, str] = {}
+    waiting: list[tuple[str, ast.AST]] = [("", module)]
+    while waiting:
+        place, node = waiting.pop()
+        found[id(node)] = place
+        inner = f"{place}.{node.name}" if isinstance(node, _DEFINITIONS) else place
+        waiting += [(inner, one) for one in ast.iter_child_nodes(node)]
+    return found
+
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def _defined(module: ast.Module | None, path: str) -> Iterator[tuple[ast.stmt, str]]:
+    """(definition at the top of a file, what it says and what kind of file it is in)."""
+    for node in module.body if module else ():
+        if isinstance(node, _DEFINITIONS):
+            yield node, f"{is_beside(path)} {ast.dump(node)}"
+
+
+def _gone(change: Change, but_not: Callable[[Tree, str], bool]) -> Counter[str]:
+    """Whole functions and classes that a file of the product has no more."""
+    found: Counter[str] = Counter()
+    for path in change.changed:
+        if path in change.base and is_python(path) and not change.is_test(path) and not but_not(change.base, path):
+            before, now = (
+                Counter(said for _, said in _defined(parsed(tree, path), path)) for tree in (change.base, change.head)
+            )
+            found += before - now
+    return found
+
+
+def _moved(before: ast.Module, module: ast.Module, gone: Counter[str], path: str) -> frozenset[int]:
+    """Ids of all that stands in definitions of this file which are gone elsewhere; each is taken off `gone`."""
+    here, found = Counter(said for _, said in _defined(before, path)), set[int]()
+    for node, said in _defined(module, path):
+        if here[said]:
+            here[said] -= 1
+        elif gone[said]:
+            gone[said] -= 1
+            found.update(map(id, ast.walk(node)))
+    return frozenset(found)
 
 
 class Nodes:

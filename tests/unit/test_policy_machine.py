@@ -134,8 +134,30 @@ def test_what_is_trusted_and_lines_of_other_languages_that_refuse_ask_a_person()
     assert not rules({"web/a.js": "if (!user) {\n  return res.status(403)\n}\nrun(1)\n"}, base)
 
 
-def test_what_moved_to_another_file_is_not_new() -> None:
-    code = "import os\nimport atexit\n\n\n@atexit.register\ndef f():\n    os._exit(0)\n"
-    base = {**PROJECT, **tree({"shop/old.py": code})}
-    assert not rules({"shop/old.py": None, "shop/new.py": code}, base)
-    assert rules({"shop/new.py": code}, base) == {"process-exit"}
+ASKS = "import os\n\n\ndef is_first():\n    return os.getpid() < 300\n"
+TELLS = "import os\n\n\ndef is_ci():\n    return os.environ.get('CI')\n"
+ENDS = "import os\n\n\ndef child():\n    os._exit(0)\n"
+EMPTY = "def child():\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "place", "changes", "due"),
+    [
+        (ASKS, "shop/old.py", {"shop/old.py": None, "shop/new.py": ASKS}, set()),
+        (ASKS, "shop/old.py", {"shop/new.py": ASKS}, {"surroundings"}),
+        (ASKS, "shop/old.py", {"shop/old.py": None, "shop/new.py": ASKS.replace("is_first", "f")}, {"surroundings"}),
+        (TELLS, "shop/old.py", {"shop/old.py": EMPTY, "shop/new.py": f"{TELLS}\n\nX = is_ci()\n"}, set()),
+        (TELLS, "shop/old.py", {"shop/old.py": None, "shop/new.py": f"{TELLS}\n\n{TELLS[11:]}"}, {"surroundings"}),
+        (TELLS, "setup.py", {"setup.py": "", "shop/new.py": TELLS}, {"surroundings"}),
+        (TELLS, "tools/x.py", {"tools/x.py": "", "shop/new.py": TELLS}, {"surroundings"}),
+        (TELLS, "tests/kit.py", {"tests/kit.py": "", "shop/new.py": TELLS}, {"surroundings"}),
+        (ENDS, "shop/old.py", {"shop/old.py": EMPTY, "shop/new.py": ENDS.replace("child", "price")}, {"process-exit"}),
+        (ENDS, "shop/old.py", {"shop/old.py": None, "shop/new.py": ENDS}, {"process-exit"}),
+        (ENDS, "shop/old.py", {"shop/old.py": ENDS.replace("child", "price")}, {"process-exit"}),
+        (ENDS, "shop/old.py", {"shop/old.py": ENDS.replace("    os", "    print()\n    os")}, set()),
+    ],
+)
+def test_only_whole_definitions_move_and_never_what_refuses(
+    old: str, place: str, changes: dict[str, str | None], due: set[str]
+) -> None:
+    assert rules(changes, {**PROJECT, **tree({place: old})}) == due
