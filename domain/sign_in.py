@@ -13,6 +13,9 @@ HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{2,60}")
 TAKEN = ("authorization", "cookie", "host", "origin", "referer", "user-agent", "content-type", "content-length")
 """Headers that say something else, and that any caller may send."""
 
+OF_NEW_PEOPLE = (Role.SUBMIT, Role.ANSWER)
+"""The roles that somebody may have whom no person has set up."""
+
 
 class OpenId(Value):
     """The one provider whose word counts."""
@@ -20,7 +23,9 @@ class OpenId(Value):
     issuer: str = Field(description="As its discovery document and each of its tokens have it, letter by letter")
     client_id: str = Field(min_length=1, max_length=255, description="What Lockgate is called there")
     address: str = Field(description="Where browsers reach the door, such as https://lockgate.example.org")
-    name_claim: str = Field("preferred_username", description="What a new person is called; `email` if it is verified")
+    name_claim: str = Field(
+        "preferred_username", description="What a new person's name begins with; `email` if it is verified"
+    )
     new_people: tuple[Role, ...] = Field((), description="What who was never set up may; empty: they do not come in")
 
     @field_validator("issuer", "address")
@@ -40,9 +45,17 @@ class OpenId(Value):
     @field_validator("new_people")
     @classmethod
     def _is_bounded(cls, roles: tuple[Role, ...]) -> tuple[Role, ...]:
-        if Role.ADMINISTER in roles:
-            raise ValueError("nobody administers whom no person has set up")
+        if more := [role for role in roles if role not in OF_NEW_PEOPLE]:
+            raise ValueError(
+                f"whom no person has set up may {' and '.join(OF_NEW_PEOPLE)} at most, and not {', '.join(more)}: "
+                "one person could judge under two names"
+            )
         return roles
+
+    def name_of_new(self, said: str) -> str:
+        """What somebody is called here whom the provider calls so: it may let people choose that themselves, so it is
+        no name that forges, CODEOWNERS or mail addresses have, nor one that is looked for there."""
+        return f"{said}@@{urlsplit(self.issuer).hostname}"
 
     @property
     def returns_to(self) -> str:

@@ -5,7 +5,7 @@ names and addresses are given to others there.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -14,8 +14,8 @@ from sqlmodel import Session, col, select
 
 from blocks.ledger.database import transaction
 from blocks.ledger.rows import IdentityRow, TokenRow
-from blocks.ledger.tokens import valid
-from domain.access import Token
+from blocks.ledger.tokens import new_row, valid, was_ever
+from domain.access import Role, Token, why_no_name
 from domain.errors import InputError
 
 MOST = 255
@@ -49,8 +49,7 @@ class Identities(NamedTuple):
     def set(self, name: str, issuer: str, subject: str) -> Token:
         """From now on this subject is the person of this name. Raises InputError for nobody's name, and for a subject
         that is somebody else here."""
-        if not subject or len(subject) > MOST or not subject.isprintable():
-            raise InputError(f"a subject is what the provider calls somebody by: 1 to {MOST} characters")
+        _check_subject(subject)
         now = datetime.now(UTC)
         with self._open(write=True) as session:
             row = valid(session, name, now)
@@ -62,6 +61,22 @@ class Identities(NamedTuple):
                 raise InputError(f"this subject is {other.name} here: `lockgate person forget {other.name}` first")
             session.merge(IdentityRow(issuer=issuer, subject=subject, token_id=row.id))
             return row.token()
+
+    def add(self, name: str, roles: Collection[Role], issuer: str, subject: str) -> None:
+        """Somebody who was never here: a token whose value nobody has, and the subject that is its person, both or
+        neither. Safe to repeat: whoever the subject is already it stays. Raises InputError for a name that is none, or
+        that anybody ever had."""
+        _check_subject(subject)
+        if wrong := why_no_name(name):
+            raise InputError(wrong)
+        with self._open(write=True) as session:
+            if session.get(IdentityRow, (issuer, subject)):
+                return
+            if was_ever(session, name):
+                raise InputError(f"somebody here was called {name}")
+            row, _ = new_row(name, roles, datetime.now(UTC))
+            session.add(row)
+            session.add(IdentityRow(issuer=issuer, subject=subject, token_id=row.id))
 
     def of(self, issuer: str, subject: str) -> Found:
         """Who this subject is now."""
@@ -97,6 +112,11 @@ class Identities(NamedTuple):
     def _open(self, *, write: bool = False) -> Iterator[Session]:
         with transaction(self.url, write=write) as session:
             yield session
+
+
+def _check_subject(subject: str) -> None:
+    if not subject or len(subject) > MOST or not subject.isprintable():
+        raise InputError(f"a subject is what the provider calls somebody by: 1 to {MOST} characters")
 
 
 def _of(session: Session, token_id: str) -> list[IdentityRow]:

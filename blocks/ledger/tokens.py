@@ -53,21 +53,15 @@ class Tokens(NamedTuple):
             raise InputError(wrong)
         if not roles:
             raise InputError(f"a token without a role opens nothing: give --role, one or more of {', '.join(Role)}")
-        value, now = f"{PREFIX}{secrets.token_urlsafe(BYTES)}", datetime.now(UTC)
+        now = datetime.now(UTC)
         if expires_at is not None and expires_at <= now:
             raise InputError(f"{name} would have expired already: give a time that is still to come")
         with self._open(write=True) as session:
             if valid(session, name, now):
                 raise InputError(f"{name} has a token already: `lockgate token revoke {name}` takes it back")
-            row = TokenRow(
-                id=str(uuid.uuid4()),
-                name=name,
-                hash=hashed(value),
-                roles=" ".join(role for role in Role if role in roles),
-                added_at=now.isoformat(),
-                expires_at=expires_at.isoformat() if expires_at else None,
-                repositories=json.dumps(sorted(repositories)) if repositories else None,
-            )
+            row, value = new_row(name, roles, now)
+            row.expires_at = expires_at.isoformat() if expires_at else None
+            row.repositories = json.dumps(sorted(repositories)) if repositories else None
             session.add(row)
             return row.token(), value
 
@@ -143,6 +137,26 @@ class Tokens(NamedTuple):
 def hashed(value: str) -> str:
     """How a token is kept."""
     return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def new_row(name: str, roles: Collection[Role], now: datetime) -> tuple[TokenRow, str]:
+    """A token that does not expire and is bound to no repositories, and its value."""
+    value = f"{PREFIX}{secrets.token_urlsafe(BYTES)}"
+    told = " ".join(role for role in Role if role in roles)
+    row = TokenRow(
+        id=str(uuid.uuid4()),
+        name=name,
+        hash=hashed(value),
+        roles=told,
+        added_at=now.isoformat(),
+        repositories=None,
+    )
+    return row, value
+
+
+def was_ever(session: Session, name: str) -> bool:
+    """Whether somebody of this name had a token at any time, also one that was revoked or has expired."""
+    return canonical_name(name) in map(canonical_name, session.exec(select(TokenRow.name)))
 
 
 def valid(session: Session, name: str, now: datetime) -> TokenRow | None:

@@ -78,7 +78,8 @@ class SigningIn:
 
     async def still_in(self, request: Request, session: Session) -> Token | None:
         """Whose session it is. The token is looked up each time; None if it was revoked or has expired, if the person
-        has another password or is somebody else at the provider now, or if the proxy does not name them any more."""
+        has another password or is somebody else at the provider now, if that is not the provider any more, or if the
+        proxy does not name them."""
         token, version = await self._guests.look(
             lambda tokens: (tokens.with_id(session.token_id), _version(tokens, session.token_id, session.way))
         )
@@ -186,27 +187,25 @@ class SigningIn:
 
     async def _person(self, openid: OpenId, who: Who) -> tuple[Token, str]:
         """Who this is here. Nobody comes in by a name alone: a subject is set up as a person."""
+        subject = one_line(who.subject)
+        told = f"Who runs this station sets you up: lockgate person identity NAME {subject}"
 
         def look(tokens: Tokens) -> tuple[Found, str]:
             found = Identities(tokens.url).of(openid.issuer, who.subject)
             if found.token is None and not found.is_known and openid.new_people:
+                name = openid.name_of_new(who.name) if who.name else ""
                 try:
-                    tokens.add(who.name, openid.new_people)
-                    Identities(tokens.url).set(who.name, openid.issuer, who.subject)
+                    Identities(tokens.url).add(name, openid.new_people, openid.issuer, who.subject)
                 except InputError as err:
-                    raise Denied(401, f"the provider knows you, and you cannot be added here: {err}") from err
-                log.info("%s came in by %s for the first time", who.name, openid.issuer)
+                    raise Denied(401, f"The provider knows you, and does not bring you in here: {err}. {told}") from err
+                log.info("%s came in by %s for the first time", name, openid.issuer)
                 found = Identities(tokens.url).of(openid.issuer, who.subject)
             password = Passwords(tokens.url).version(found.token.id) if found.token else ""
-            return found, f"{password}/{found.version}"
+            return found, _version_by(openid, password, found.version)
 
         found, version = await self._look(look)
         if found.token is None:
-            raise Denied(
-                401,
-                f"The provider knows you as {one_line(who.subject)}, and nobody here is set up as that. Who runs this "
-                f"station does so: lockgate person identity NAME {one_line(who.subject)}",
-            )
+            raise Denied(401, f"The provider knows you as {subject}, and nobody here is set up as that. {told}")
         return found.token, version
 
     def _openid(self) -> tuple[Provider, OpenId]:
@@ -285,7 +284,7 @@ class SigningIn:
 
 
 def _settings() -> SignIn:
-    """A file that cannot be read lets nobody in by it, and keeps nobody out."""
+    """A file that cannot be read lets nobody in by it, and keeps nobody out who has a password or a token."""
     try:
         return sign_in.known()
     except InputError as err:
@@ -294,9 +293,16 @@ def _settings() -> SignIn:
 
 
 def _version(tokens: Tokens, token_id: str, way: Way) -> str:
-    """Of the person's password, and of who they are at the provider where they came in by it."""
+    """Of the person's password, and of who they are at which provider where they came in by it."""
     password = Passwords(tokens.url).version(token_id)
-    return f"{password}/{Identities(tokens.url).version(token_id)}" if way is Way.OPENID_CONNECT else password
+    if way is not Way.OPENID_CONNECT:
+        return password
+    return _version_by(_settings().openid, password, Identities(tokens.url).version(token_id))
+
+
+def _version_by(openid: OpenId | None, password: str, identity: str) -> str:
+    """Another one if the operator has set up another provider, or none any more."""
+    return f"{password}/{identity}/{openid.issuer} {openid.client_id}" if openid else ""
 
 
 def _redirect(place: str) -> Response:

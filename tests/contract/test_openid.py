@@ -14,11 +14,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from typer.testing import CliRunner
 
+from blocks.home import home
 from blocks.ledger.identities import Identities
 from blocks.ledger.passwords import Passwords
 from domain.access import Role
-from domain.errors import InputError
+from domain.errors import InputError, LedgerError
+from domain.policy.reviewers import may_approve
 from domain.sign_in import OpenId
+from domain.task import Need
 from station import api, cli, credentials, sign_in
 from station.door import openid as asking
 from tests.contract.desk import Browser, FakeDesk
@@ -110,21 +113,49 @@ def test_whoever_comes_is_added_only_if_that_is_set_and_never_under_a_name_that_
     desk: FakeDesk, idp: Provider
 ) -> None:
     sign_in.keep_openid(OpenId(issuer=idp.issuer, client_id=CLIENT, address=ADDRESS, new_people=(Role.SUBMIT,)), SECRET)
-    idp.person = {"sub": "new-1", "preferred_username": "Ann"}
-    assert Guest(desk, idp).comes_in().status == 401, "ann is somebody else"
-    idp.person = {"sub": "new-1", "preferred_username": "not a name"}
+    for name in ("gone", "late@@127.0.0.1", "over@@127.0.0.1"):
+        desk.tokens.add(name, {Role.REVIEW})
+    desk.tokens.revoke("gone")
+    desk.tokens.revoke("over@@127.0.0.1")
+    with desk.tokens._open(write=True) as session:
+        session.connection().exec_driver_sql(
+            "UPDATE lockgate_tokens SET expires_at = added_at WHERE name = 'late@@127.0.0.1'"
+        )
+    known = {token.id for token in desk.tokens.all()}
+    for name in ("not a name", "", "x" * 63, "Late", "OVER"):
+        idp.person = {"sub": "new-1", "preferred_username": name}
+        stays = Guest(desk, idp)
+        assert stays.comes_in().status == 401 and "lockgate person identity NAME new-1" in stays.page, name
+    idp.person = {"sub": "no\nsubject", "preferred_username": "newt"}
     assert Guest(desk, idp).comes_in().status == 401
-    idp.person = {"sub": "new-1", "preferred_username": "newt"}
-    for _ in range(2):
-        assert Guest(desk, idp).comes_in().status == 200
-    newt = desk.tokens.named("newt")
-    assert newt and newt.roles == (Role.SUBMIT,)
-    desk.tokens.revoke("newt")
-    newcomer = Guest(desk, idp)
-    assert newcomer.comes_in().status == 401 and desk.tokens.named("newt") is None, "who was taken back stays so"
+    assert {token.id for token in desk.tokens.all()} == known, "and no half of anybody is left"
+    for subject, name in (("new-1", "Ann"), ("new-2", "gone"), ("new-3", "newt")):
+        idp.person = {"sub": subject, "preferred_username": name}
+        for _ in range(2):
+            assert Guest(desk, idp).comes_in().status == 200
+        made = Identities(desk.tokens.url).of(idp.issuer, subject).token
+        assert made and (made.name, made.roles) == (f"{name}@@127.0.0.1", (Role.SUBMIT,)), "nobody that is here or was"
+        assert not may_approve([Need(names=(name, f"{name}@127.0.0.1"), why="CODEOWNERS", paths=())], made.name)
+    desk.tokens.revoke("newt@@127.0.0.1")
+    assert Guest(desk, idp).comes_in().status == 401, "who was taken back stays so"
+    assert desk.tokens.named("newt@@127.0.0.1") is None
 
 
-@pytest.mark.parametrize("what", ["revoked", "forgotten", "another password", "given to another"])
+def test_a_first_sign_in_that_is_cut_off_leaves_nothing(desk: FakeDesk, idp: Provider) -> None:
+    identities = Identities(desk.tokens.url)
+    with desk.tokens._open(write=True) as session:
+        session.connection().exec_driver_sql(
+            "CREATE TRIGGER cut BEFORE INSERT ON lockgate_identities WHEN NEW.subject = 'cut' "
+            "BEGIN SELECT RAISE(ABORT, 'cut off'); END"
+        )
+    with pytest.raises(LedgerError, match="cut off"):
+        identities.add("cut", {Role.SUBMIT}, idp.issuer, "cut")
+    assert desk.tokens.named("cut") is None
+
+
+@pytest.mark.parametrize(
+    "what", ["revoked", "forgotten", "another password", "given to another", "no provider", "another client"]
+)
 def test_a_session_ends_with_what_it_was_begun_by(desk: FakeDesk, idp: Provider, what: str) -> None:
     name = f"one-{what.replace(' ', '-')}"
     desk.tokens.add(name, {Role.REVIEW})
@@ -142,6 +173,10 @@ def test_a_session_ends_with_what_it_was_begun_by(desk: FakeDesk, idp: Provider,
             assert identities.forget(name) == 1
         case "another password":
             Passwords(desk.tokens.url).set(name, "four plain old words")
+        case "no provider":
+            (home() / sign_in.FILE).unlink()
+        case "another client":
+            sign_in.keep_openid(OpenId(issuer=idp.issuer, client_id="other", address=ADDRESS), SECRET)
         case _:
             identities.forget(name)
             identities.set("ann", idp.issuer, name)
@@ -423,9 +458,11 @@ def test_a_provider_and_its_people_are_set_up_from_the_command_line(
     for wrong in (("http://idp.example.org", ADDRESS), (idp.issuer, "http://desk.example.org"), (idp.issuer, "x"),
                   (f"{idp.issuer}/nowhere", ADDRESS), (idp.issuer, f"{ADDRESS}/below")):  # fmt: skip
         assert _error(lambda at=wrong: _people().use_provider(at[0], CLIENT, at[1], (), has_secret=False)), wrong
-    assert "administers" in str(
-        _error(lambda: _people().use_provider(idp.issuer, CLIENT, ADDRESS, ("administer",), has_secret=False))
-    )
+    for role in ("administer", "review", "release"):
+        why = str(
+            _error(lambda each=role: _people().use_provider(idp.issuer, CLIENT, ADDRESS, (each,), has_secret=False))
+        )
+        assert f"submit and answer at most, and not {role}" in why
     assert "there is no role" in str(
         _error(lambda: _people().use_provider(idp.issuer, CLIENT, ADDRESS, ("boss",), has_secret=False))
     )
