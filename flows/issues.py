@@ -8,7 +8,7 @@ of its own; then it is told. So a round that is killed anywhere is taken up by t
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TypeVar
@@ -32,6 +32,7 @@ from domain.issues import (
     Decided,
     Issue,
     IssueComment,
+    IssueEvent,
     IssueIntake,
     IssueMark,
     IssueRun,
@@ -267,8 +268,10 @@ class _Work:
         if issue.is_pull and not self._takes(issue):
             return True
         events = self.host.issue_events(self.at, issue.number, is_pull=issue.is_pull)
-        since = self.place.pulls_since if issue.is_pull else self.place.started
-        asked = triggers(events, commands, self.intake.label, since, self.me, self.place.assigned_since)
+        since, assigned = self.place.started, self.place.assigned_since
+        if issue.is_pull:
+            since, assigned = self.place.pulls_since, assigned and max(assigned, self.place.pulls_since)
+        asked = triggers(events, commands, self.intake.label, since, self.me, assigned)
         decided = self.shop.ledger.entries(run_id=self._of(self._name(issue)), kind=ISSUE_TRIGGER.kind)
         known = {entry.key for entry in decided}
         fresh = [one for one in asked if one.key not in known]
@@ -279,9 +282,9 @@ class _Work:
         if not allowed:
             return True
         newest = allowed[-1]
-        if self._is_under_way(issue):
-            if not newest.is_comment:
-                return False  # the label was off meanwhile, so the run before is being cancelled: then this one
+        if under_way := self._under_way(issue):
+            if all(self._is_given_up(run, decided, events) for decided, run in under_way):
+                return False  # then this one
             for one in allowed:
                 self._record(issue, one, Answer.OVERTAKEN)
             return True
@@ -299,10 +302,18 @@ class _Work:
         self._record(issue, newest, Answer.RUN if read.brief else Answer.REFUSED, read, shown[:MOST_SHOWN])
         return True
 
-    def _is_under_way(self, issue: Issue) -> bool:
-        return any(
-            self._name(decided) == self._name(issue) for decided, _ in self.open_ones() if decided.answer is Answer.RUN
-        )
+    def _under_way(self, issue: Issue) -> list[tuple[Decided, str | None]]:
+        """Its runs that are not at their end."""
+        name = self._name(issue)
+        return [one for one in self.open_ones() if one[0].answer is Answer.RUN and self._name(one[0]) == name]
+
+    def _is_given_up(self, run: str | None, decided: Decided, events: Sequence[IssueEvent]) -> bool:
+        """Whether a run is being cancelled, or will be in this round, as nobody wants it any more."""
+        entries = self.shop.ledger.entries(run_id=run) if run else ()
+        kinds = [one.kind for one in entries if one.kind in (CANCELLED.kind, NOT_CANCELLED.kind)]
+        is_ending = bool(kinds) and kinds[-1] == CANCELLED.kind
+        why = why_stopped(decided.trigger, events, self.intake.label, is_open=True, me=self.me)
+        return is_ending or why is not None
 
     def _is_by_writers(self, issue: Issue, text: IssueText) -> bool:
         """Whether all who may edit it may also ask for a run: its author, and everybody else who may write."""

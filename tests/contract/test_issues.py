@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled as CancelledState
-from prefect.states import Paused, Running, Scheduled
+from prefect.states import Completed, Paused, Running, Scheduled
 from pydantic import SecretStr, ValidationError
 
 from blocks.forges.github import GitHub
@@ -419,6 +419,46 @@ def test_an_assignment_to_us_starts_a_run_and_taking_it_back_stops_it(intake: In
     assert run.state.type.value == "CANCELLING"
     noted = intake.ledger.entries(run_id=str(run.id), kind="cancelled")[0].body
     assert noted["why"] == "it is not assigned to the platform any more"
+
+
+def test_a_label_an_assignment_and_a_command_for_one_issue_are_one_run(intake: Intake) -> None:
+    """In whatever order, and with a look between: no second run begins when the first one is at its end."""
+    at = intake.at
+    asks = {
+        "label": intake.label,
+        "assignment": lambda number: at.assign("ann", number, "robot"),
+        "command": lambda number: intake.say(number, "bob"),
+    }
+    for first, then in (("label", "assignment"), ("assignment", "label"), ("command", "label"), ("label", "command")):
+        number, before = intake.issue(), len(intake.server.runs)
+        asks[first](number)
+        (run,) = intake.looks()[before:]
+        run.state = Running()
+        at.fake.forge.skew_s += 5
+        asks[then](number)
+        since = intake.watch._places[("default", intake.intake)].since
+        at.fake.forge.skew_s += 300
+        intake.say(number, "carl", "and what now?")
+        assert len(intake.looks()) == before + 1 and run.state.type.value == "RUNNING", (first, then)
+        assert intake.watch._places[("default", intake.intake)].since > since, "what is decided is not read again"
+        run.state = Completed()
+        assert len(intake.looks()) == len(intake.looks()) == len(intake.begins_anew()) == before + 1, (first, then)
+
+
+def test_what_is_asked_for_anew_while_its_run_is_being_cancelled_waits_for_that(intake: Intake) -> None:
+    number, run = intake.asked()
+    run.state = Running()
+    intake.edit(number, state="closed")
+    intake.looks()
+    assert run.state.type.value == "CANCELLING"
+    at = intake.at
+    at.fake.forge.skew_s += 5
+    intake.edit(number, "ann", state="open")
+    at.assign("ann", number, "robot")
+    assert len(intake.looks()) == len(intake.looks()) == 1
+    run.state = CancelledState()
+    intake.looks()
+    assert len(intake.looks()) == 2
 
 
 def test_an_assignment_by_an_outsider_or_from_before_starts_nothing_nor_where_it_is_off(

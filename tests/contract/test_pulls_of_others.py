@@ -144,11 +144,13 @@ def test_where_it_is_switched_off_and_before_it_was_on_nothing_starts(at: World,
     theirs = Theirs(at, "eve", "off")
     off = Intake(at, tmp_path, pull_requests=False)
     off.label(theirs.number)
+    at.assign("ann", theirs.number, "robot")
     assert off.looks() == []
     at.fake.forge.skew_s += 2
     off.intake = off.intake.model_copy(update={"pull_requests": True})
     off.shop.issues = (off.intake,)
-    assert off.begins_anew() == [], "the label is older"
+    off.say(theirs.number, "carl", "what now?")
+    assert off.begins_anew() == [], "the label and the assignment are older"
     off.say(theirs.number, "ann")
     assert len(off.looks()) == 1
 
