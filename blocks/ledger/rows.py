@@ -101,7 +101,8 @@ class TokenRow(SQLModel, table=True):
 
 
 class PasswordRow(SQLModel, table=True):
-    """A line of `lockgate_passwords`: another way to show a token."""
+    """A line of `lockgate_passwords`: another way to show a token. The table has a column `since`, too, for doors of an
+    older version that still run."""
 
     __tablename__ = "lockgate_passwords"
 

@@ -1,4 +1,8 @@
-"""Who somebody is at an OpenID provider, and how a token was shown; nobody asks since when a password is one."""
+"""Who somebody is at an OpenID provider, and how a token was shown; nobody asks since when a password is one.
+
+That column stays: a door of an older version that still runs asks for it with each request, and SQLite before 3.35
+drops none.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,7 +21,8 @@ def upgrade() -> None:
         sa.Column("token_id", sa.String(), nullable=False, index=True),
     )
     op.add_column("lockgate_signed_answers", sa.Column("way", sa.String(), nullable=False, server_default=""))
-    op.drop_column("lockgate_passwords", "since")
+    with op.batch_alter_table("lockgate_passwords") as passwords:
+        passwords.alter_column("since", existing_type=sa.Float(), existing_nullable=False, server_default="0")
 
 
 def downgrade() -> None:
