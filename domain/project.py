@@ -177,7 +177,7 @@ class ProjectSettings(Value):
         ("tests/**", "test/**", "**/test_*.py", "**/*_test.py", "**/conftest.py", "conftest.py", "pytest.ini",
          "tox.ini", "setup.cfg", "**/*.test.*", "**/*.spec.*", "**/__tests__/**",
          "**/jest.config.*", "**/vitest.config.*", "**/vitest.workspace.*", "**/.mocharc*", "**/ava.config.*",
-         "**/.taprc", "**/*_test.go", "**/testdata/**", "**/tests/**", "tests.py"),
+         "**/.taprc", "**/*_test.go", "**/testdata/**", "**/tests/**", "**/tests.py"),
         description="What is locked: taken from base whatever the change says"
     )  # fmt: skip
     sensitive_paths: tuple[str, ...] = Field(SENSITIVE_PATHS, description="A change here needs a named reviewer")

@@ -30,7 +30,7 @@ def run(
     env: Mapping[str, str],
     timeout_s: float,
     cwd: Path | str = "/",
-    stdin: bytes = b"",
+    stdin: bytes | IO[bytes] = b"",
     out: IO[bytes] | None = None,
     err: IO[bytes] | None = None,
     together: bool = False,
@@ -41,17 +41,17 @@ def run(
 ) -> Ran:
     """Run a command line with exactly `env`, in a session of its own: it has no terminal, and one group to end.
 
-    `out`, `err`: files that get its output, in place of the result. `together`: stderr goes where stdout does.
-    `grace_s`: if its time is up, it is asked to end (SIGTERM) so long before it is killed. `program`: what is started,
-    if not the first word. Raises OSError if it cannot be started. If its time is up, or anything is raised meanwhile,
-    its whole group is killed.
+    `stdin`: what it reads, or a file with it. `out`, `err`: files that get its output, in place of the result.
+    `together`: stderr goes where stdout does. `grace_s`: if its time is up, it is asked to end (SIGTERM) so long before
+    it is killed. `program`: what is started, if not the first word. Raises OSError if it cannot be started. If its time
+    is up, or anything is raised meanwhile, its whole group is killed.
     """
     process = subprocess.Popen(
         argv,
         executable=program,
         env=env,
         cwd=cwd,
-        stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+        stdin=stdin if not isinstance(stdin, bytes) else subprocess.PIPE if stdin else subprocess.DEVNULL,
         stdout=out or subprocess.PIPE,
         stderr=subprocess.STDOUT if together else err or subprocess.PIPE,
         pass_fds=tuple(descriptors),
@@ -60,7 +60,7 @@ def run(
     )
     has_ended = False
     try:
-        said, complained = process.communicate(stdin or None, timeout=timeout_s)
+        said, complained = process.communicate(stdin if isinstance(stdin, bytes) and stdin else None, timeout=timeout_s)
         has_ended = True
         return Ran(process.returncode, said or b"", complained or b"")
     except subprocess.TimeoutExpired:

@@ -1,25 +1,25 @@
 """The rules over a change, in a process of its own with an end: how long they take, and how much memory, is decided by
 what somebody else wrote. Nothing of the change is run there; it is read."""
 
-import base64
 import json
 import os
-import resource
 import signal
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from blocks.host.run import run
 from blocks.scanners.tool import FAILED
-from domain.policy import change_findings
 from domain.policy.rule import Hit
 from domain.task import Attempt, Finding, Prepared
-from domain.trees import Tree, unpack
+from domain.trees import Tree
 
 TIMEOUT_S, CPU_S = 900.0, 300
 """A busy machine is no fault of the change's."""
 MEMORY_BYTES = 4 << 30
-"""Beside what the trees take."""
+"""Beside what the trees take, and what is put together from them."""
 
 
 def rules_over(
@@ -32,10 +32,26 @@ def rules_over(
         "attempt": attempt.model_dump(mode="json"),
         "gone": sorted(base.keys() - head.keys()),
     }
-    asked = b"\n".join([json.dumps(told).encode(), _packed(base), _packed(changed)])
-    memory_bytes = MEMORY_BYTES + 8 * len(asked)
+    memory_bytes = MEMORY_BYTES + 2 * sum(len(one.content) for tree in (base, changed) for one in tree.values())
     env = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "PYTHONPATH": str(Path(__file__).parents[2])}
-    argv = [sys.executable, "-P", "-m", "blocks.scanners.change_rules", str(memory_bytes)]
+    argv = [sys.executable, "-P", str(Path(__file__).with_name("rules_alone.py")), str(memory_bytes), str(CPU_S)]
+    with tempfile.TemporaryFile() as asked:
+        asked.write(json.dumps(told).encode() + b"\n")
+        for tree in (base, changed):
+            _write(tree, asked)
+        asked.seek(0)
+        return _asked(argv, env, asked, timeout_s)
+
+
+def _write(tree: Tree, asked: IO[bytes]) -> None:
+    """File after file, so that no tree is in memory a second time; also with names that are no UTF-8."""
+    asked.write(b"%d\n" % len(tree))
+    for path, entry in tree.items():
+        asked.write(json.dumps([path, entry.mode, len(entry.content)]).encode() + b"\n")
+        asked.write(entry.content)
+
+
+def _asked(argv: Sequence[str], env: Mapping[str, str], asked: IO[bytes], timeout_s: float) -> tuple[Finding, ...]:
     try:
         done = run(argv, env=env, timeout_s=timeout_s, stdin=asked)
     except OSError as err:
@@ -50,27 +66,5 @@ def rules_over(
     return tuple(Finding.model_validate(one) for one in json.loads(done.out))
 
 
-def _packed(tree: Tree) -> bytes:
-    """As `pack`, also with names that are no UTF-8."""
-    return json.dumps({path: [one.mode, base64.b64encode(one.content).decode()] for path, one in tree.items()}).encode()
-
-
 def _failed(why: str) -> Finding:
     return FAILED.finding(Hit(f"the rules over the change gave no answer: {why}"))
-
-
-def _main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]),) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-    told, of_base, of_change = sys.stdin.buffer.read().split(b"\n", 2)
-    given = json.loads(told)
-    base = unpack(of_base)
-    gone = set(given["gone"])
-    head = {path: entry for path, entry in base.items() if path not in gone} | unpack(of_change)
-    prepared, attempt = Prepared.model_validate(given["prepared"]), Attempt.model_validate(given["attempt"])
-    findings = change_findings(prepared, attempt, base, head)
-    print(json.dumps([finding.model_dump(mode="json") for finding in findings]))
-
-
-if __name__ == "__main__":
-    _main()

@@ -381,17 +381,28 @@ _FAMILIES: Mapping[str, frozenset[str]] = {
     "what all code of the process has": frozenset(
         ("sys.setrecursionlimit", "sys.setswitchinterval", "sys.set_int_max_str_digits", "gc.disable", "gc.freeze",
          "codecs.register", "codecs.register_error", "copyreg.pickle", "copyreg.dispatch_table", "locale.setlocale",
-         "os.chdir", "os.fchdir", "os.umask", "os.putenv", "os.unsetenv", VARIABLE, "os.setuid", "os.setgid",
-         "os.chroot", "logging.disable", "logging.setLoggerClass", "logging.setLogRecordFactory",
+         "os.chdir", "os.fchdir", "os.umask", "os.setuid", "os.setgid", "os.chroot",
+         "logging.disable", "logging.setLoggerClass", "logging.setLogRecordFactory",
          "socket.setdefaulttimeout", "random.seed", "decimal.setcontext", "resource.setrlimit",
-         "asyncio.set_event_loop_policy", FOREIGN)
+         "asyncio.set_event_loop_policy")
     ),
+    "what all programs that it starts have": frozenset(("os.putenv", "os.unsetenv", VARIABLE)),
+    "what all who use that module have": frozenset((FOREIGN,)),
     "what is loaded by others": frozenset(
         ("sys.path", "sys.modules", "__path__", "__globals__", "__builtins__", "__self__.__dict__")
     ),
     "the machine below Python": frozenset(("ctypes", "cffi", "_ctypes", "winreg", "fcntl", "mmap")),
 }  # fmt: skip
 """What is reached → by what names."""
+
+
+_FOREIGN_WORD = r"\.\w+\s*[-+*/|&]?=[^=]"
+_WORDS: Mapping[str, str] = {VARIABLE: "environ", FOREIGN: _FOREIGN_WORD}
+"""What stands in a file that does so, where it is not the last part of the name."""
+_ITS_OWN = re.compile(
+    r"(?:flask\.(?:g|session|request)|bottle\.(?:request|response)|django\.contrib\.admin\.site)(?:\..+)?"
+)
+"""Where a framework wants a product to keep what is its own."""
 
 
 def _is_of_packaging(base: Tree, path: str) -> bool:
@@ -456,7 +467,8 @@ def _doors(node: ast.AST, full: Full) -> Iterator[str]:
             is_extended = isinstance(node.value, ast.Call) and full(node.value.func).endswith("extend_path")
             if (said := _PLACES.get(full(place))) and not is_itself and not is_extended:
                 yield said
-            if isinstance(target, ast.Attribute) and full.is_imported(target.value) and full(place) not in _PLACES:
+            is_others = isinstance(target, ast.Attribute) and full.is_imported(target.value)
+            if is_others and full(place) not in _PLACES and not _ITS_OWN.fullmatch(full(target.value)):  # type: ignore[attr-defined]
                 yield FOREIGN
     elif isinstance(node, ast.Attribute) and node.attr in ("__globals__", "__builtins__"):
         yield node.attr
@@ -472,7 +484,7 @@ def _is_below(name: str, names: frozenset[str]) -> bool:
 
 
 def _base_reaches(change: Change, names: frozenset[str]) -> bool:
-    words = re.compile("|".join(sorted({name.split(".")[-1] for name in names})).encode())
+    words = re.compile("|".join(sorted({_WORDS.get(name, name.split(".")[-1]) for name in names})).encode())
     for path, entry in change.base.items():
         is_product = is_python(path) and not change.is_test(path) and not _is_of_packaging(change.base, path)
         if not is_product or is_beside(path) or not words.search(entry.content):

@@ -1,7 +1,11 @@
 """The rules over a change in a process of their own: the same answer, and a refusal where there is none."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+from blocks.scanners import rules_alone
 from blocks.scanners.change_rules import rules_over
 from domain.policy import change_findings
 from domain.task import Severity
@@ -24,3 +28,10 @@ def test_rules_that_take_too_long_or_break_refuse(monkeypatch: pytest.MonkeyPatc
     broken = rules_over(prepared(), attempt(changed), PROJECT, changed)
     assert [(one.rule, one.severity) for one in (*late, *broken)] == [("scanner-failed", Severity.REFUSE)] * 2
     assert "longer than 0.01 s" in late[0].message and "exit code 1" in broken[0].message
+
+
+def test_their_process_imports_the_domain_alone() -> None:
+    """Prefect asks for a home directory, which a user without a line in /etc/passwd does not have."""
+    nodes = ast.walk(ast.parse(Path(rules_alone.__file__).read_text()))
+    named = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert named == {"typing", "domain.policy", "domain.task", "domain.trees"}

@@ -161,3 +161,27 @@ def test_only_whole_definitions_move_and_never_what_refuses(
     old: str, place: str, changes: dict[str, str | None], due: set[str]
 ) -> None:
     assert rules(changes, {**PROJECT, **tree({place: old})}) == due
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "due"),
+    [
+        ("import os\nos.environ.setdefault('A', 'b')\n", "import os\nos.environ.setdefault('A', 'b')\n", set()),
+        ("import flask\nflask.json.x = 1\n", "import json\njson.encoder.FLOAT_REPR = str\n", set()),
+        ("import flask\nflask.json.x = 1\n", "import os\nos.environ['A'] = 'b'\n", {"reaches"}),
+        ("import os\nos.environ['A'] = 'b'\n", "import json\njson.encoder.FLOAT_REPR = str\n", {"reaches"}),
+        ("", "from flask import g, session\n\n\ndef f(u):\n    g.user = u\n    session.permanent = True\n", set()),
+        ("", "from django.contrib import admin\nadmin.site.site_header = 'Shop'\n", set()),
+        ("", "import flask\nflask.Flask.run = print\n", {"reaches"}),
+    ],
+)
+def test_what_base_does_of_this_kind_is_no_new_power(old: str, new: str, due: set[str]) -> None:
+    assert rules({"shop/new.py": new}, {**PROJECT, **tree({"shop/old.py": old})}) == due
+
+
+def test_the_tests_of_a_django_app_are_tests() -> None:
+    code = "import unittest\n\n\nclass T(unittest.TestCase):\n    pass\n"
+    changed = {**PROJECT, **tree({"polls/tests.py": code})}
+    assert not [
+        one for one in change_findings(prepared(), attempt(changed), PROJECT, changed) if one.severity != "note"
+    ]
