@@ -325,7 +325,7 @@ def test_who_waits_for_a_server_that_hangs_keeps_nobody_else_waiting(
 ) -> None:
     door, hangs = FakeDoor(tmp_path), threading.Event()
     monkeypatch.setattr("station.holding.held", lambda name: hangs.wait(60))
-    monkeypatch.setattr("station.holding.hold", lambda name, why, by, signed_in: f"{name} is held")
+    monkeypatch.setattr("station.holding.hold", lambda name, why, by, signed_in, way: f"{name} is held")
 
     async def asked() -> None:
         waiting = [

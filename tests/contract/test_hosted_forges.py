@@ -443,7 +443,7 @@ def test_changes_requested_are_of_their_moment_with_what_was_said_last(
     at.review("ann", pull.number, "REQUEST_CHANGES", "call it TITLE")
     (wish,) = at.host.reviews(at.address, pull.number)
     assert (wish.state, wish.commit, wish.text) == (ReviewState.CHANGES_REQUESTED, commit, "call it TITLE")
-    notes = at.host._notes(at.address, pull.number)
+    notes = at.host._notes(at.address, at.host._talk(at.address, pull.number, is_issue=False))
     monkeypatch.setattr(GitLab, "_notes", lambda *_: [one for one in notes if not one["system"]])
     (wish,) = at.host.reviews(at.address, pull.number)
     assert (wish.state, wish.commit) == (ReviewState.CHANGES_REQUESTED, ""), "it stands all the same"
@@ -530,7 +530,12 @@ def test_next_pages_are_read_where_gitlab_has_another_name_for_itself_and_a_shor
     monkeypatch.setattr(hosted, "PER_PAGE", 2)
     inside = at.host.model_copy(update={"url": at.host.url.replace("127.0.0.1", "localhost")})
     address = at.address.replace("127.0.0.1", "localhost")
-    assert [one.text for one in inside._comments(address, pull.number)] == ["0", "1", "3", "4"]
+    assert [one.text for one in inside._comments(address, inside._talk(address, pull.number, is_issue=False))] == [
+        "0",
+        "1",
+        "3",
+        "4",
+    ]
     assert [one["source_branch"] for one in [inside._from(address, "lockgate/pages")]] == ["lockgate/pages"]
 
 
