@@ -9,11 +9,14 @@ supervisor at a time resumes what crashed, whatever machine it was on.
 """
 
 import contextlib
+import itertools
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
@@ -57,13 +60,14 @@ LEAD, LEAD_S = "runs/resume", 30.0
 """The lease of the one supervisor that resumes."""
 ALIVE = timedelta(seconds=LEASE_S + 15)
 """A run that was reported crashed so long ago, and still has its lease, is alive."""
-SERVER_FAILED = "Flow run encountered an exception: PrefectHTTPStatusError"
-"""What Prefect's engine says where its server failed, its disk being full say, when it was told a run's last state."""
+SERVER_FAILED = re.compile(r"Flow run encountered an exception: PrefectHTTPStatusError: Server error '5")
+"""What Prefect's engine says where its server failed, its disk being full say, when it was told a run's last state.
+What a server refuses (4xx) it would refuse again."""
 WRONG_PARAMETERS = "Validation of flow parameters failed"
 """What Prefect says of parameters that a flow does not take."""
 SLOT = "AwaitingConcurrencySlot"
 """Name of the state of a run that waits for a slot."""
-LOOK_BACK, PAGE = timedelta(days=14), 200
+LOOK_BACK, PAGE, OVERLAP = timedelta(days=14), 200, 20
 OCCUPYING = ("PENDING", "RUNNING", "CANCELLING")
 """States in which a run has a slot."""
 MAX_RESUMES = 20
@@ -231,7 +235,7 @@ def _concluded(client: SyncPrefectClient, run: FlowRun) -> str | None:
     if known:
         client.set_flow_run_state(run.id, _in_our_word(known), force=True)
         return f"run {run.id}: {known.sentence}"
-    if said.startswith(SERVER_FAILED):
+    if SERVER_FAILED.match(said):
         client.set_flow_run_state(run.id, Crashed(message=said), force=True)
         return f"run {run.id}: marked crashed, for the server failed when it was told how it goes"
     if not was_cancelled:
@@ -361,14 +365,16 @@ def _runs(
 
 
 def _all(client: SyncPrefectClient, wanted: dict[str, Any], limit: int | None = None, **sort: Any) -> list[FlowRun]:
-    """Runs that a filter finds, of which the server gives `PAGE` at once."""
-    among, found = FlowRunFilter.model_validate(wanted), list[FlowRun]()
-    size = min(limit or PAGE, PAGE)
-    while page_ := client.read_flow_runs(flow_run_filter=among, limit=size, offset=len(found), **sort):
-        found += page_
-        if len(page_) < size or len(found) == limit:
+    """Runs that a filter finds, of which the server gives `PAGE` at once. Those that end meanwhile move what is behind
+    them onto the page before, so pages overlap."""
+    among, found = FlowRunFilter.model_validate(wanted), dict[UUID, FlowRun]()
+    for offset in itertools.count(0, PAGE - OVERLAP):
+        size = min(limit or PAGE, PAGE)
+        page_ = client.read_flow_runs(flow_run_filter=among, limit=size, offset=offset, **sort)
+        found |= {run.id: run for run in page_}
+        if len(page_) < PAGE or len(found) == limit:
             break
-    return found
+    return list(found.values())
 
 
 def worker_of(run: FlowRun) -> str | None:

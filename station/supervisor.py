@@ -173,6 +173,7 @@ class Supervisor:
             from station.turn import Turn
 
             turn = Turn(shared.database)
+            self._in_background(self._watch_releases, ROUND_S)  # they wait for no turn
             self._wait_for_turn(turn)
             if self.over.is_set():
                 return
@@ -183,6 +184,8 @@ class Supervisor:
         for module in DUTIES_IMPORT:  # takes seconds, which the server needs too
             importlib.import_module(module)
         if Role.SERVICES in self.roles:
+            if turn is None:
+                self._in_background(self._watch_releases, ROUND_S)  # they need no server
             self._begin_station(code)
         elif Role.WORKER in self.roles:
             self._in_background(self._watch_releases, ROUND_S)
@@ -221,7 +224,6 @@ class Supervisor:
         """What there is once: the pool, block types, deployments, first blocks."""
         from station import bootstrap
 
-        self._in_background(self._watch_releases, ROUND_S)  # they need no server
         wanted = bootstrap.deployments(code)
         self._wait_for_server()
         bootstrap.make_work_pool()
@@ -298,8 +300,9 @@ class Supervisor:
             for name in NAMES:
                 processes.kill(name, alone=name == "worker")
             self._tell_in_the_way(
-                f"machine {other} has the services of this station, which one machine has: this one starts nothing, "
-                "and takes them over when they are free. Stop it there (`lockgate down`) if this one should have them. "
+                f"machine {other} has the services of this station, which one machine has: this one looks after "
+                "the releases here, and takes the services over when they are free. Stop it there (`lockgate down`) "
+                "if this one should have them. "
                 f"If it should be another server or worker, `lockgate down` here, then `{settings.COMMAND} up` with "
                 "`--role server` or `--role worker` alone"
             )

@@ -166,7 +166,11 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     wrong, bug, broken = (ended(Failed(message="a traceback"), what) for what in (odd, brief, {"environment": "shop"}))
     act = ended(Failed(message="Validation of flow parameters failed with error: …"), {"environment": 1})
     known = ended(Cancelled(), brief)
-    untold, half = (ended(Failed(message=f"{resume.SERVER_FAILED}: 500"), brief) for _ in range(2))
+    said = (
+        "Flow run encountered an exception: PrefectHTTPStatusError: {} error '{}' for url 'http://127.0.0.1:4200/api'"
+    )
+    untold, half = (ended(Failed(message=said.format("Server", "503 Busy")), brief) for _ in range(2))
+    refused = ended(Failed(message=said.format("Client", "413 Too Large")), brief)
     live = Outcome(run_id=str(untold.id), title="t", end=End.LIVE, sentence="live in shop")
     ledger.record(str(untold.id), "outcome", "outcome", live)
     ledger.record(str(stopped.id), "cancelled", "ann", Cancels(by="ann", why="not now", signed_in=True))
@@ -188,6 +192,7 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
         known,
         untold,
         half,
+        refused,
         ended(Failed(name="Refused"), brief),
     )
     for _ in range(2):
@@ -196,7 +201,7 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     assert {run: outcome.end for run, outcome in outcomes.items()} == {
         str(stopped.id): End.DECLINED, str(unsaid.id): End.DECLINED, str(releasing.id): End.DECLINED,
         str(wrong.id): End.REFUSED, str(bug.id): End.FROZEN, str(known.id): End.LIVE,
-        str(merged.id): End.MERGED, str(untold.id): End.LIVE,
+        str(merged.id): End.MERGED, str(untold.id): End.LIVE, str(refused.id): End.FROZEN,
     }  # fmt: skip
     assert outcomes[str(merged.id)].commit == "c" * 40 and "after it was merged" in outcomes[str(merged.id)].reasons[0]
     assert "ann (signed in) asks to cancel it: not now" in outcomes[str(stopped.id)].sentence
@@ -207,8 +212,9 @@ def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
     assert said == {
         wrong.id: "Refused", bug.id: "Frozen", act.id: "Refused", broken.id: "Frozen",
         untold.id: "Live", half.id: "Crashed",  # which is resumed
+        refused.id: "Frozen",
     }  # fmt: skip
-    assert len(set(pages)) == 3 and "cancelled while it released to shop" in pages[0] and "a traceback" in pages[1]
+    assert len(set(pages)) == 4 and "cancelled while it released to shop" in pages[0] and "a traceback" in pages[1]
 
 
 def test_a_task_without_the_gateway_crashes_and_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
