@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from domain.egress import Rule
 from domain.health import HealthCheck
+from domain.paths import Glob
 from domain.services import Service
 from domain.suppressions import Quarantine, Suppression
 from domain.value import Value
@@ -49,6 +50,15 @@ class RecordBar(Value):
     )
 
 
+SHARED_BRANCHES = (
+    "main", "master", "trunk", "dev", "devel", "develop", "development", "integration", "next", "edge", "beta",
+    "canary", "test", "testing", "qa", "uat", "stage", "staging", "preview", "prod", "production", "live", "deploy",
+    "deploy/**", "env/**", "environments/**", "stable", "stable/**", "stable-*", "*-stable", "release", "release/**",
+    "releases/**", "release-*", "support/**", "maintenance/**", "*.x", "gh-pages", "pages",
+)  # fmt: skip
+"""Names of branches that others build on, whatever their letters' case: nobody's own."""
+
+
 class ElsewherePolicy(Value):
     """`[elsewhere]`: changes that none of our agents made. It counts in lockgate.toml on the base branch alone."""
 
@@ -56,6 +66,11 @@ class ElsewherePolicy(Value):
         "",
         description="An agent block, as kind/name: it mends what the gates refuse of a branch, by a commit on "
         "top of it; empty: who made the change does",
+    )
+    shared: Annotated[tuple[Glob, ...], Field(max_length=200)] = Field(
+        (),
+        description="Globs of branches that are not one person's, besides those called main, develop, release/1 and "
+        "the like: what our agent mends is not put there",
     )
 
 

@@ -334,8 +334,9 @@ MEND = Record(
     "{attempt}",
     "Mend",
     lambda body: (
-        f"{body['attempt']['agent']} mended attempt {body['attempt']['number']}: "
-        f"{body['attempt']['problem'] or _short(body['commit'])}"
+        f"{body['attempt']['agent']} did not mend attempt {body['attempt']['number']}: {body['attempt']['problem']}"
+        if body["attempt"]["problem"]
+        else f"{body['attempt']['agent']} mended attempt {body['attempt']['number']}: {_short(body['commit'])}"
     ),
 )
 """What our agent made of a change elsewhere that was refused."""

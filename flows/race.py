@@ -12,7 +12,7 @@ from domain.task import Attempt, Feedback, Plan, Prepared
 from flows.report import Passed
 from tasks.edit import edit, stop_others
 from tasks.people.elsewhere import take
-from tasks.people.mending import mend, mends, put_on_branch
+from tasks.people.mending import mends, put_on_branch, try_to_mend
 from tasks.people.questions import helped
 
 Gates = Callable[[Prepared, Attempt, list[Attempt]], Passed | Feedback]
@@ -54,8 +54,8 @@ def race(
 def answered(prepared: Prepared, earlier: list[Attempt], feedback: list[Feedback], gates: Gates) -> list[Feedback]:
     """What was wrong in a turn, with people's answers. What may be mended by an agent of ours, though another one made
     it, is on its branch then, if it passes the gates."""
-    if len(feedback) == 1 and mends(prepared, feedback[0]):
-        made = mend(prepared, earlier[-1], feedback[0])
+    if len(feedback) == 1 and mends(prepared, earlier[-1], feedback[0]):
+        made = try_to_mend(prepared, earlier[-1], feedback[0])
         if isinstance(gates(prepared, made.attempt, []), Passed):
             put_on_branch(prepared, earlier[-1], made)
     return helped(prepared, feedback)

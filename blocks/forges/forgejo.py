@@ -381,7 +381,7 @@ class Forgejo(HostedBlock):
 
     def _why_by_rule(self, repository: str, pull: Mapping[str, Any]) -> str | None:
         """What the branch's rule still asks, as far as it is shown."""
-        rule = self._get(repository, f"{self._at(repository)}/branches/{quote(pull['base']['ref'], safe='/')}")
+        rule = self._branch(repository, pull["base"]["ref"])
         if not rule.get("protected"):
             return None
         if not rule.get("user_can_merge"):

@@ -158,10 +158,13 @@ class GitLab(HostedBlock):
 
     def _is_gone(self, repository: str, branch: str) -> bool:
         try:
-            self._get(repository, f"{self._at(repository)}/repository/branches/{quote(branch, safe='')}")
+            self._branch(repository, branch)
         except Missing:
             return True
         return False
+
+    def _branch(self, repository: str, branch: str) -> Any:
+        return self._get(repository, f"{self._at(repository)}/repository/branches/{quote(branch, safe='')}")
 
     def mark_ready(self, repository: str, pull: PullRequest) -> None:
         """It is no draft any more. Safe to repeat."""

@@ -125,6 +125,10 @@ class HostedBlock(LockgateBlock):
         """Its number: issues and pull requests are counted together."""
         return str(number)
 
+    def is_protected(self, repository: str, branch: str) -> bool:
+        """What is not said is yes. Raises Missing for a branch that is not there."""
+        return self._branch(repository, branch).get("protected") is not False
+
     def why_over(self, repository: str) -> str | None:
         """Why nothing can be done there any more; None if it can."""
         try:
@@ -196,6 +200,10 @@ class HostedBlock(LockgateBlock):
     def _shown(self, repository: str) -> Any:
         """What it says of the repository itself."""
         return self._get(repository, self._at(repository))
+
+    def _branch(self, repository: str, branch: str) -> Any:
+        """What it says of a branch."""
+        return self._get(repository, f"{self._at(repository)}/branches/{quote(branch, safe='/')}")
 
     def _headers(self, token: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}"}

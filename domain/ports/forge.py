@@ -150,6 +150,9 @@ class HostedForge(Protocol):
     def may_write(self, repository: str, person: Person) -> bool:
         """Whether this user, known by id, may write there now."""
 
+    def is_protected(self, repository: str, branch: str) -> bool:
+        """Whether the repository has a rule of its own for this branch. Raises InputError for one that is not there."""
+
     def why_blocked(self, repository: str, number: int, looks: int = 1) -> str | None:
         """Why the forge would not merge it now; None if it would, or where that is asked another way: a base that
         moved, a conflict, a pull request that is over. `looks`: how often, while the forge is still computing it."""

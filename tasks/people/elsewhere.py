@@ -24,7 +24,7 @@ from domain.value import Value
 from tasks.edit import commit_attempt, pack_commit
 from tasks.pages import show
 from tasks.people.asking import answered
-from tasks.people.mending import Mend
+from tasks.people.mending import OURS
 from tasks.pull_request import tell_refused
 from tasks.room.redaction import printable
 from tasks.step import step
@@ -59,7 +59,7 @@ def take(prepared: Prepared, number: int) -> Attempt:
     shop, run = workshop_of(prepared.brief), prepared.run_id
     if known := shop.ledger.find(run, *ATTEMPT.at(number), Attempt):
         return known
-    attempt = on_base(shop, prepared, number, prepared.source or "", mended_by(shop, prepared))
+    attempt = on_base(shop, prepared, number, prepared.source or "")
     line = BillLine(run_id=run, step="edit", attempt=number, agent=attempt.agent)
     shop.ledger.record(run, *BILL.at("edit", number), line)
     diff = ""
@@ -73,18 +73,15 @@ def take(prepared: Prepared, number: int) -> Attempt:
     return attempt
 
 
-def on_base(shop: Workshop, prepared: Prepared, number: int, source: str, by: str = "") -> Attempt:
-    """The change as one commit on `prepared.base`, by whoever wrote it. Same input, same ids. `by`: the agent of ours
-    that made its newest commit."""
+def on_base(shop: Workshop, prepared: Prepared, number: int, source: str) -> Attempt:
+    """The change as one commit on `prepared.base`, by whoever wrote it, also if an agent of ours mended it. Same input,
+    same ids."""
     brief = prepared.brief
     if not shop.forge.has(brief.repository, source):
         shop.forge.source(brief.repository, brief.change)  # another machine: with its branch it comes here
     joined = shop.forge.join(brief.repository, prepared.base, source)
-    authors = joined.authors or (shop.forge.author(brief.repository, source),)
-    if by and len(authors) > 1:
-        authors = (*authors[1:], authors[0])  # it stays the change of whoever made it
-    author = authors[0]
-    who = one_line(author.partition("<")[0].strip() or author, 80)
+    authors, by = _whose(shop, joined.authors or (shop.forge.author(brief.repository, source),))
+    who = one_line(_name(authors[0]), 80)
     if by:
         who = f"{who}, mended by {by}"
     none = Attempt(number=number, base=prepared.base, commit=None, source=source, agent=f"{ELSEWHERE}: {who}")
@@ -100,10 +97,21 @@ def on_base(shop: Workshop, prepared: Prepared, number: int, source: str, by: st
     return made.model_copy(update={"source": source, "agent": none.agent, "version": source[:12]})
 
 
-def mended_by(shop: Workshop, prepared: Prepared) -> str:
-    """The agent of ours that made the commit at `prepared.source` in this run; empty: none did."""
-    mended = (Mend.model_validate(entry.body) for entry in shop.ledger.entries(run_id=prepared.run_id, kind=MEND.kind))
-    return next((one.attempt.agent for one in mended if one.commit == prepared.source), "")
+def _whose(shop: Workshop, authors: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Who wrote a change, its author first, and which agent of ours mended it last. It stays the change of whoever made
+    it, also if it was mended in another run, or rebased since. `authors`: the newest first."""
+    if not authors[0].startswith(OURS):
+        return authors, ""
+    agents = {entry.body["attempt"]["agent"] for entry in shop.ledger.entries(kind=MEND.kind)}
+    ours = {name: agent for name in authors if (agent := _name(name).removeprefix(OURS)) in agents}
+    people = tuple(name for name in authors if name not in ours)
+    if authors[0] not in ours or not people:
+        return authors, ""
+    return (*people, *ours), ours[authors[0]]
+
+
+def _name(author: str) -> str:
+    return author.partition("<")[0].strip() or author
 
 
 def until_pushed(run: str, brief: Brief, earlier: Sequence[Attempt], feedback: Sequence[Feedback]) -> None:

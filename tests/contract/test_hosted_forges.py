@@ -73,6 +73,22 @@ def test_another_head_is_not_merged(at: World) -> None:
     assert at.forge.publish(at.address, "lockgate/own", newer, (commit,)) is None
 
 
+def test_whether_a_branch_is_protected_is_the_forges_word_and_what_it_does_not_say_is_yes(
+    at: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at.make_branch(at.person("ann"), "ann/one")
+    at.protect()
+    try:
+        assert at.host.is_protected(at.address, "main") and not at.host.is_protected(at.address, "ann/one")
+    finally:
+        at.unprotect()
+    assert not at.host.is_protected(at.address, "main")
+    with pytest.raises(InputError):
+        at.host.is_protected(at.address, "no/such")
+    monkeypatch.setattr(type(at.host), "_branch", lambda *_: {"name": "main"})
+    assert at.host.is_protected(at.address, "main")
+
+
 def test_the_forge_itself_refuses_a_head_that_moved_in_the_last_moment(
     at: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,34 +3,42 @@
 import logging
 import random
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
+from pydantic import SecretStr
 
+from blocks.agents.command import Command
 from blocks.forges import LocalForge
 from blocks.forges.mirror import Mirror
 from blocks.ledger import history
+from blocks.ledger.ledger import Ledger
 from blocks.workshop import Workshop
 from domain.brief import Acceptance, Brief
-from domain.errors import InputError, Withdrawn
+from domain.errors import ForgeError, GatewayAway, GatewayError, InputError, NotYet, SandboxError, Withdrawn
+from domain.issues import IssueIntake
 from domain.policy.elsewhere import Unfit
 from domain.ports import Joined
 from domain.project import ElsewherePolicy, ProjectSettings
-from domain.task import Approval, Attempt, Feedback, Outcome, Verdict
+from domain.records import MEND
+from domain.task import Approval, Attempt, Feedback, Outcome, Packed, Prepared, Verdict
 from domain.track_record import records
 from domain.trees import TreeEntry
 from flows.agent_task import _turns
-from kits.briefs import ACCEPTANCE, git, repository
+from flows.race import answered
+from flows.report import Passed, turned_down
+from kits.briefs import ACCEPTANCE, FILES, SETTINGS, git, repository
 from kits.briefs import brief as of_sums
 from tasks.pages.bill import bill_of
 from tasks.people.asking import A_CLAIM
 from tasks.people.elsewhere import Pushed, on_base
-from tasks.people.mending import as_commits, mends, put_on_branch
+from tasks.people.mending import Mend, as_commits, mend, mends, put_on_branch, try_to_mend
 from tasks.prepare import with_own_tests
 from tasks.review_gate import Review
 from tests.contract.by_steps import WORKSHOP, a_workshop, in_a_run
@@ -53,7 +61,7 @@ class Person:
         self.clone = at.with_name(f"{at.name}-of-{name.split()[0]}")
         git(at, "clone", "--quiet", str(at), str(self.clone))
 
-    def pushes(self, branch: str, files: dict[str, str | None], on: str = "") -> str:
+    def pushes(self, branch: str, files: Mapping[str, str | None], on: str = "") -> str:
         """A commit on top of the branch, or on `on`; its id. None takes a file away."""
         git(self.clone, "fetch", "--quiet")
         git(self.clone, "checkout", "--quiet", "-B", branch, on or f"origin/{branch}")
@@ -76,6 +84,7 @@ class Loop:
 
     def __init__(self, patch: pytest.MonkeyPatch, *pushes: Callable[[], object]) -> None:
         self.pushes, self.run, self.shown = list(pushes), "", list[str]()
+        self.while_carl_looks: list[Callable[[], object]] = []
         patch.setattr("tasks.people.elsewhere.answered", self._pushed)
         patch.setattr("tasks.review_gate.answered", self._review)
         patch.setattr("tasks.review_gate.known_by", lambda *_: A_CLAIM)
@@ -89,6 +98,8 @@ class Loop:
 
     def _review(self, form: type[Any], text: str, key: str, mark: str) -> Any:
         self.shown.append(text)
+        if self.while_carl_looks:
+            self.while_carl_looks.pop(0)()
         return Review(decision="approve", reviewer="carl", mark=mark)
 
     def of(self, told: Brief) -> State:
@@ -141,6 +152,31 @@ def test_a_branch_is_refused_waits_for_a_push_and_is_merged_in_its_authors_name(
     book = history.read(shop.ledger.url.get_secret_value())
     lines = {one.line.agent: (one.asked, one.merged) for one in records([book])}
     assert lines["elsewhere: Bob Ray"] == (1, 1) and lines["elsewhere: Ann Lee"][1] == 0
+
+
+def test_our_agent_mends_a_branch_and_it_stays_its_authors_change_when_base_moves(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = repository(
+        tmp_path / "sums.git", {**FILES, "lockgate.toml": f'{SETTINGS}[elsewhere]\nmend = "command/fixer"\n'}
+    )
+    Command(command="/bin/sed -i 's/3 . a/2 * a/' sums.py").keep("fixer")
+    ann = Person(at, "Ann Lee")
+    head = ann.pushes("ann/double", {"sums.py": FILES["sums.py"] + BAD}, "origin/main")
+    loop = Loop(monkeypatch)
+    loop.while_carl_looks.append(lambda: ann.pushes("main", {"README.md": "sums\n"}))
+    loop.of(asked(at, "ann/double"))
+    entries = shop.ledger.entries(run_id=loop.run)
+    (outcome,) = [Outcome.model_validate(e.body) for e in entries if e.kind == "outcome"]
+    assert outcome.end == "merged", (outcome, loop.shown)
+    (mended,) = [Mend.model_validate(e.body) for e in entries if e.kind == "mend"]
+    assert git(at, "rev-parse", "ann/double") == mended.commit and git(at, "rev-parse", "ann/double~") == head
+    attempts = [Attempt.model_validate(e.body) for e in entries if e.kind == "attempt"]
+    assert [one.agent for one in attempts] == ["elsewhere: Ann Lee", "elsewhere: Ann Lee, mended by command/fixer"]
+    assert len(loop.shown) == 2 and not any("push to" in one for one in loop.shown), "carl was asked twice, ann never"
+    assert git(at, "log", "-1", "--format=%an <%ae>", "main") == "Ann Lee <ann@example.org>", "on the new base, too"
+    assert "Co-authored-by: lockgate/command/fixer" in git(at, "log", "-1", "--format=%B", "main")
+    assert "2 * a" in git(at, "show", "main:sums.py") and git(at, "show", "main:README.md") == "sums"
 
 
 def test_the_changes_own_new_tests_are_its_acceptance_and_nobody_waits_for_ever(
@@ -196,7 +232,9 @@ def test_the_changes_own_new_tests_are_its_acceptance_and_nobody_waits_for_ever(
 def sums(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Person, Any]:
     folder = tmp_path_factory.mktemp("taken")
     at = repository(folder / "sums.git")
-    return at, Person(at, "Ann Lee"), SimpleNamespace(forge=LocalForge(root=folder / "mirrors", git_timeout_s=60))
+    ledger = Ledger(url=SecretStr(f"sqlite:///{folder}/ledger.db"))
+    forge = LocalForge(root=folder / "mirrors", git_timeout_s=60)
+    return at, Person(at, "Ann Lee"), SimpleNamespace(forge=forge, ledger=ledger, issues=())
 
 
 Pushes = Callable[[Person], object]
@@ -294,7 +332,8 @@ def test_what_our_agent_mended_stands_on_top_of_its_branch_and_never_over_a_push
     assert git(at, "rev-parse", "it") == made.commit
     assert git(at, "log", "--format=%an", f"{head}~..it").splitlines() == ["lockgate/command/fixer", "Ann Lee"]
     assert git(at, "diff", "--numstat", head, "it").split() == ["1", "1", "mended.txt"], "nothing else comes with it"
-    again = on_base(shop, ready, 2, str(made.commit), "command/fixer")
+    shop.ledger.record("another-run", *MEND.at(1), made)
+    again = on_base(shop, ready, 2, str(made.commit))
     assert again.agent == "elsewhere: Ann Lee, mended by command/fixer", "it stays her change"
     assert shop.forge.author(str(at), str(again.commit)) == "Ann Lee <ann@example.org>"
     assert "Co-authored-by: lockgate/command/fixer" in shop.forge.message(str(at), str(again.commit))
@@ -305,25 +344,173 @@ def test_what_our_agent_mended_stands_on_top_of_its_branch_and_never_over_a_push
 
 
 @pytest.mark.parametrize(
-    ("change", "mend", "source", "known", "wanted"),
+    ("change", "mend", "source", "known", "commit", "wanted"),
     [
-        ("it", "command/fixer", "gates", None, True),
-        ("it", "", "gates", None, False),
-        ("", "command/fixer", "gates", None, False),
-        ("refs/pull/7/head", "command/fixer", "gates", None, False),
-        ("it", "command/fixer", "reviewer", None, False),
-        ("it", "command/fixer", "gates", "prepared", False),
+        ("it", "command/fixer", "gates", None, "c", True),
+        ("it", "", "gates", None, "c", False),
+        ("", "command/fixer", "gates", None, "c", False),
+        ("refs/pull/7/head", "command/fixer", "gates", None, "c", False),
+        ("it", "command/fixer", "reviewer", None, "c", False),
+        ("it", "command/fixer", "gates", "prepared", "c", False),
+        ("it", "command/fixer", "gates", None, "d", False),  # base moved, and what was refused is another commit
     ],
 )
 def test_our_agent_mends_what_the_gates_refuse_of_a_branch_once_where_base_names_it(
-    change: str, mend: str, source: str, known: str | None, wanted: bool, monkeypatch: pytest.MonkeyPatch
+    change: str, mend: str, source: str, known: str | None, commit: str, wanted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = SimpleNamespace(find=lambda *_: known)
     monkeypatch.setattr("tasks.people.mending.workshop_of", lambda _: SimpleNamespace(ledger=ledger))
     told = prepared().brief.model_copy(update={"change": change})
     settings = ProjectSettings(elsewhere=ElsewherePolicy(mend=mend))
     ready = prepared().model_copy(update={"brief": told, "settings": settings})
-    assert mends(ready, Feedback(attempt=1, source=source, points=("no",), last_commit="c" * 40)) is wanted
+    refused = Attempt(number=1, base=ready.base, commit="c" * 40)
+    said = Feedback(attempt=1, source=source, points=("no",), last_commit=commit * 40)
+    assert mends(ready, refused, said) is wanted
+
+
+def to_mend(sums: tuple[Path, Person, Any], run: str, change: str, **fields: Any) -> tuple[Prepared, Attempt, Feedback]:
+    """A branch of Ann's that the gates refused."""
+    at, ann, shop = sums
+    head = ann.pushes(change, {"mended.txt": "a\n"}, "origin/main")
+    told = prepared().brief.model_copy(update={"repository": str(at), "branch": "main", "change": change})
+    settings = ProjectSettings(elsewhere=ElsewherePolicy(mend="command/fixer", shared=("Team/**",)))
+    ready = prepared().model_copy(
+        update={"run_id": run, "brief": told, "base": shop.forge.base(str(at), "main"), "source": head}
+    )
+    ready = ready.model_copy(update={"settings": settings})
+    refused = on_base(shop, ready, 1, head)
+    ready = ready.model_copy(update={"brief": told.model_copy(update=fields)})
+    return ready, refused, Feedback(attempt=1, source="gates", points=("no",), last_commit=refused.commit)
+
+
+class AHost:
+    def is_protected(self, repository: str, branch: str) -> bool:
+        return True
+
+
+def _default(patch: pytest.MonkeyPatch, at: Path, shop: Any) -> None:
+    patch.setattr(LocalForge, "default_branch", lambda *_: "it")
+
+
+def _no_default(patch: pytest.MonkeyPatch, at: Path, shop: Any) -> None:
+    def raises(*_: object) -> str:
+        raise InputError("HEAD is detached")
+
+    patch.setattr(LocalForge, "default_branch", raises)
+
+
+def _intake(patch: pytest.MonkeyPatch, at: Path, shop: Any) -> None:
+    patch.setattr(shop, "issues", (IssueIntake(repository=f"{at}/", agent="command/none", branch="it"),))
+
+
+def _goes_to_it(patch: pytest.MonkeyPatch, at: Path, shop: Any) -> None:
+    packed = Packed(repository=str(at).removesuffix(".git"), branch="it", base="b" * 40, commit="c" * 40, pack="d" * 64)
+    entries = shop.ledger.entries
+    other = SimpleNamespace(body=packed.model_dump(mode="json"))
+    patch.setattr(Ledger, "entries", lambda _, **asked: (other,) if asked == {"kind": "packed"} else entries(**asked))
+
+
+def _protected(patch: pytest.MonkeyPatch, at: Path, shop: Any) -> None:
+    patch.setattr(LocalForge, "hosted", lambda *_: AHost())
+
+
+Arrange = Callable[[pytest.MonkeyPatch, Path, Any], object]
+SHARED: tuple[tuple[str, str, dict[str, str], Arrange, str], ...] = (
+    ("own", "it", {}, lambda *_: None, ""),
+    ("own-below", "ann/main", {}, lambda *_: None, ""),
+    ("promotion", "it", {"branch": "it"}, lambda *_: None, "it is where the change is to go"),
+    ("develop", "Develop", {}, lambda *_: None, "branches of such a name are shared"),
+    ("release", "release/2.x", {}, lambda *_: None, "branches of such a name are shared"),
+    ("of-the-team", "team/shop", {}, lambda *_: None, "branches of such a name are shared"),
+    ("default", "it", {}, _default, "it is the default branch"),
+    ("no-default", "it", {}, _no_default, "HEAD is detached"),
+    ("intake", "it", {}, _intake, "issues are worked on for it"),
+    ("of-other-runs", "it", {}, _goes_to_it, "other runs merge into it"),
+    ("protected", "it", {}, _protected, "it is protected"),
+)
+
+
+@pytest.mark.parametrize(("name", "change", "fields", "arrange", "why"), SHARED, ids=[name for name, *_ in SHARED])
+def test_nothing_is_put_on_a_branch_that_others_build_on_and_no_agent_is_paid_for_it(
+    sums: tuple[Path, Person, Any],
+    name: str, change: str, fields: dict[str, str], arrange: Arrange, why: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    at, _, shop = sums
+    ready, refused, feedback = to_mend(sums, name, change, **fields)
+    tree = {**shop.forge.tree(str(at), refused.commit), "mended.txt": TreeEntry(0o100644, b"b\n")}
+    made = as_commits(shop, ready, refused, tree, "command/fixer")
+    arrange(monkeypatch, at, shop)
+    monkeypatch.setattr("tasks.people.mending.workshop_of", lambda _: shop)
+    monkeypatch.setattr("tasks.people.mending.get_run_logger", lambda: logging.getLogger("lockgate"))
+    monkeypatch.setattr("tasks.people.mending.unusable_agents", lambda *_: ("an agent would have been paid",))
+    problem = str(mend.fn(ready, refused, feedback).attempt.problem)
+    assert (why or "an agent would have been paid") in problem
+    put_on_branch(ready, refused, made)
+    assert git(at, "rev-parse", change) == (refused.source if why else made.commit)
+
+
+def test_what_breaks_while_an_agent_mends_ends_no_run_and_is_not_done_twice(
+    sums: tuple[Path, Person, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, opened = sums[2], list[str]()
+    ready, refused, feedback = to_mend(sums, "breaks", "it")
+
+    @contextmanager
+    def room(*_: object, **__: object) -> Iterator[None]:
+        opened.append("room")
+        raise InputError("the project's setup fails: no such package")
+        yield
+
+    monkeypatch.setattr(shop, "agent", lambda _: Command(command="/bin/true"), raising=False)
+    monkeypatch.setattr("tasks.people.mending.workshop_of", lambda _: shop)
+    monkeypatch.setattr("tasks.people.mending.unusable_agents", lambda *_: ())
+    monkeypatch.setattr("tasks.people.mending.used_up", lambda *_: "")
+    monkeypatch.setattr("tasks.people.mending.room", room)
+    for _ in range(2):
+        made = mend.fn(ready, refused, feedback)
+        assert "setup fails" in str(made.attempt.problem) and made.commit is None
+        assert turned_down(made.attempt, []) is not None, "it is not tested, nor put anywhere"
+    assert opened == ["room"], "what is on record is not done again"
+    monkeypatch.setattr("tasks.people.mending.get_run_logger", lambda: logging.getLogger("lockgate"))
+    for trouble, ends in (
+        (SandboxError("no room"), False),
+        (ForgeError("no disk"), False),
+        (GatewayError("no such model"), False),
+        (NotYet("the forge is away"), True),
+        (GatewayAway("it is started again"), True),
+    ):
+
+        def breaks(*_: object, trouble: Exception = trouble) -> Mend:
+            raise trouble
+
+        monkeypatch.setattr("tasks.people.mending.mend", breaks)
+        with pytest.raises(type(trouble)) if ends else nullcontext():
+            assert try_to_mend(ready, refused, feedback).attempt.problem == str(trouble)
+
+
+@pytest.mark.parametrize(("passes", "is_moved"), [(True, False), (False, False), (True, True)])
+def test_only_what_passes_the_gates_is_put_on_the_branch_and_only_of_what_they_refused(
+    sums: tuple[Path, Person, Any], passes: bool, is_moved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, _, shop = sums
+    ready, refused, feedback = to_mend(sums, f"answered-{passes}-{is_moved}", "it")
+    tree = {**shop.forge.tree(str(at), refused.commit), "mended.txt": TreeEntry(0o100644, b"b\n")}
+    made = as_commits(shop, ready, refused, tree, "command/fixer")
+    if is_moved:
+        feedback = feedback.model_copy(update={"last_commit": "d" * 40})
+    judged: list[Attempt] = []
+
+    def gates(_: Prepared, attempt: Attempt, earlier: list[Attempt]) -> Passed | Feedback:
+        judged.append(attempt)
+        return Passed(cast("Any", None), cast("Any", None)) if passes else feedback
+
+    monkeypatch.setattr("tasks.people.mending.workshop_of", lambda _: shop)
+    monkeypatch.setattr("flows.race.try_to_mend", lambda *_: made)
+    monkeypatch.setattr("flows.race.helped", lambda _, told: told)
+    assert answered(ready, [refused], [feedback], gates) == [feedback]
+    assert judged == ([] if is_moved else [made.attempt])
+    assert git(at, "rev-parse", "it") == (made.commit if passes and not is_moved else refused.source)
 
 
 @pytest.mark.parametrize("change", ["no/such", "refs/pull/7/head"])

@@ -275,7 +275,7 @@ LINES: list[tuple[str, Value, str]] = [
     (
         "mend",
         Mend(attempt=Attempt(number=2, base="a", commit=None, agent="command/fixer", problem="it changed nothing")),
-        "command/fixer mended attempt 2: it changed nothing",
+        "command/fixer did not mend attempt 2: it changed nothing",
     ),
     ("waits-for-window", WAITS, "waits until 2026-11-28T06:00 UTC: the sale"),
     ("opened-window", Opened(by="ann", why=""), "ann (a claim) let it go at once"),

@@ -496,7 +496,10 @@ def show_branch(ask: Ask) -> Answer:
     tip = ask.git.branch(ask.values["branch"])
     if tip is None:
         raise Refusal(404, "404 Branch Not Found")
-    return Answer(200, {"name": ask.values["branch"], "commit": {"id": tip}})
+    name = ask.values["branch"]
+    is_protected = ask.forge.protection(ask.repo, name) is not None
+    shown = {"name": name, "commit": {"id": tip}, "default": name == ask.repo["default_branch"]}
+    return Answer(200, {**shown, "protected": is_protected})
 
 
 @route("POST", PROJECT + "/repository/branches", role="write", grant=WRITE)
