@@ -40,7 +40,9 @@ class OpenId(Value):
     def _is_an_origin(cls, url: str) -> str:
         if urlsplit(url).path not in ("", "/"):
             raise ValueError(f"{url!r} has a path: the door is at the root of its address")
-        return url.rstrip("/")
+        parts = urlsplit(url)
+        usual = {"https": ":443", "http": ":80"}[parts.scheme]
+        return f"{parts.scheme}://{parts.netloc.lower().removesuffix(usual)}"  # as browsers say it in `Host`
 
     @field_validator("new_people")
     @classmethod

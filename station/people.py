@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection
+from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -55,14 +56,22 @@ def use_provider(issuer: str, client_id: str, address: str, new_people: Collecti
     if unknown := sorted(set(new_people) - set(Role)):
         raise InputError(f"there is no role {unknown[0]!r}: give one or more of {', '.join(Role)}")
     try:
-        roles = tuple(map(Role, new_people))
-        openid = OpenId(issuer=issuer, client_id=client_id, address=address, new_people=roles)
+        told = {"issuer": issuer, "client_id": client_id, "address": address}
+        openid = OpenId(**_kept(issuer), **told)
+        if new_people:
+            openid = OpenId(**{**openid.model_dump(), "new_people": tuple(map(Role, new_people))})
     except ValidationError as err:
         raise InputError("; ".join(one["msg"].removeprefix("Value error, ") for one in err.errors())) from err
     if why := why_no_provider(openid):
         raise InputError(why)
     path = sign_in.keep_openid(openid, asked(f"client secret of {client_id}") if has_secret else "")
     print(f"people sign in at {issuer}, as {path} says. Give it this redirect address: {openid.returns_to}")
+
+
+def _kept(issuer: str) -> dict[str, Any]:
+    """What was said before of the people of the same provider: names, and what new ones may."""
+    was = sign_in.known().openid
+    return was.model_dump(include={"name_claim", "new_people"}) if was and was.issuer == issuer else {}
 
 
 def set_identity(name: str, subject: str) -> None:

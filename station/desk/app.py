@@ -185,12 +185,14 @@ class Desk:
     async def _moves(self, visit: Visit, run_id: str) -> Response:
         """What tells the page of a task that something moved, for as long as the person is signed in."""
         seen = visit.request.headers.get("last-event-id") or visit.request.query_params.get("seen", "")
-        is_planted = await self._look(lambda: planted.find(run_id, visit.token))
-        if not is_planted:
+        here = await self._look(lambda: planted.find(run_id, visit.token))
+        if here:
+            mark = (await self._look(lambda: planted.task_of(here, visit.token))).mark
+        else:
             await self._look(lambda: reviews.known(run_id, visit.token))
 
         def look() -> Stand:
-            return Stand(seen, False) if is_planted else tasks.stand_of(reviews.known(run_id, visit.token))
+            return Stand(mark, False) if here else tasks.stand_of(reviews.known(run_id, visit.token))
 
         async def still_in() -> bool:
             try:

@@ -1,7 +1,7 @@
 """Tells the page of a task that something moved, by server-sent events: the script reads the page again then.
 
-However many look at a run, the server is asked about it once in `EVERY_S`. Who is signed out, or whose token was taken
-back, is told nothing more from the next round on.
+However many look at a run, the server is asked about it once in `EVERY_S` or so. Who is signed out, or whose token was
+taken back, is told nothing more from the next round on.
 """
 
 import asyncio
@@ -86,10 +86,10 @@ class Moves:
                 self._turns.pop(run_id, None)
 
     async def _stand(self, run_id: str, look: Callable[[], Stand]) -> Stand | None:
-        """As it was a moment ago at most; None while it cannot be seen."""
+        """As it was not quite `EVERY_S` ago at most; None while it cannot be seen."""
         async with self._turns.setdefault(run_id, asyncio.Lock()):
             at, stand = self._seen.get(run_id, (float("-inf"), None))
-            if stand is None or time.monotonic() > at + EVERY_S / 2:
+            if stand is None or time.monotonic() > at + EVERY_S * 0.9:
                 try:
                     stand = await asyncio.get_running_loop().run_in_executor(self._thread, look)
                 except LockgateError:

@@ -12,7 +12,7 @@ from domain.known_by import Way
 HOURS = 12
 MOST = 1000
 MOST_OF_ONE = 20
-"""Who signs in more often loses the oldest session."""
+"""Who signs in more often loses the session that is longest unused: another site may lead a browser to sign in."""
 
 
 class Session(NamedTuple):
@@ -54,8 +54,12 @@ class Sessions:
 
     def find(self, value: str | None, place: str) -> Session | None:
         """The session of a cookie at its place; None if there is none, or its time is over."""
-        found = self._known.get(_hashed(value)) if value else None
-        return found if found and found.place == place and found.until > self._clock() else None
+        key = _hashed(value or "")
+        found = self._known.get(key)
+        if found is None or found.place != place or found.until <= self._clock():
+            return None
+        self._known[key] = self._known.pop(key)  # the newest one is last
+        return found
 
     def end(self, value: str | None) -> None:
         """Safe to repeat."""

@@ -94,7 +94,8 @@ class SigningIn:
     async def _asked(self, request: Request) -> Response:
         """The form; or straight in, where a trusted proxy says who it is."""
         asked, wrong = request.query_params.get("next", "/desk/"), ""
-        if (name := self._named_by_proxy(request)) and "signed-out" not in request.query_params:
+        is_page = request.headers.get("sec-fetch-dest", "document") == "document"  # and no picture on another page
+        if is_page and (name := self._named_by_proxy(request)) and "signed-out" not in request.query_params:
             token = await self._look(lambda tokens: tokens.named(name))
             if token is not None:
                 version = await self._look(lambda tokens: _version(tokens, token.id, Way.PROXY))
@@ -155,8 +156,16 @@ class SigningIn:
         """The browser keeps one value; state, nonce and verifier are made of it: nothing is filled up here."""
         provider, openid = self._openid()
         asked = _within(request.query_params.get("next", ""))
-        if request.headers.get("host", "").lower() != urlsplit(openid.address).netloc.lower():
-            return _redirect(f"{openid.address}/desk/sign-in/openid?next={quote(asked)}")  # its cookies are sent there
+        host = request.headers.get("host", "").lower()
+        if host != urlsplit(openid.address).netloc:
+            if "again" in request.query_params:
+                raise Denied(
+                    421,
+                    f"This browser was sent to {openid.address}, and the door is told that it asks {one_line(host)}. "
+                    "The proxy before the door must hand on the header Host; or another address was meant: "
+                    "lockgate person provider … --address",
+                )
+            return _redirect(f"{openid.address}/desk/sign-in/openid?next={quote(asked)}&again=1")  # for its cookies
         flow = Flow(self._flow_value(asked), asked)
         answer = _redirect(await provider.address(*self._made_of(flow)))
         answer.headers.append("set-cookie", self._flow_cookie(openid, flow.value))

@@ -5,10 +5,11 @@ counts, of the one issuer that is set, for this client, in answer to this very b
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -18,7 +19,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
-from joserfc.jwk import KeySet, KeySetSerialization
+from joserfc.jwk import Key, KeySet, RSAKey
 from joserfc.jws import JWSRegistry
 
 from domain.sign_in import OpenId, why_not_safe
@@ -148,7 +149,7 @@ class Provider:
         """Those that it signs with; `again`: there should be another one by now."""
         at, keys = self._keys
         if keys is None or time.monotonic() > at + (KEYS_AGAIN_S if again else KEYS_FRESH_S):
-            keys = KeySet.import_key_set(cast(KeySetSerialization, await self._read(described["jwks_uri"])))
+            keys = KeySet(_rsa_keys(await self._read(described["jwks_uri"])))
             self._keys = time.monotonic(), keys
         return keys
 
@@ -162,24 +163,39 @@ class Provider:
         self, method: str, url: str, form: dict[str, str] | None = None, auth: httpx.BasicAuth | None = None
     ) -> tuple[int, dict[str, Any]]:
         """Status and JSON object at an address of the provider's, which leads nowhere else."""
-        parts: list[bytes] = []
+        told = bytearray()
         try:
             async with (
-                self._few,
                 asyncio.timeout(TIMEOUT_S),
+                self._few,
                 httpx.AsyncClient(timeout=TIMEOUT_S, headers={"accept": "application/json"}) as client,
                 client.stream(method, url, data=form, auth=auth) as answer,
             ):
                 async for part in answer.aiter_bytes():
-                    parts.append(part)
-                    if sum(map(len, parts)) > MOST_BYTES:
+                    told += part
+                    if len(told) > MOST_BYTES:
                         raise Denied(503, AWAY)
-            told = json.loads(b"".join(parts))
+            said = json.loads(told)
         except (httpx.HTTPError, ValueError, TimeoutError, RecursionError) as err:
             raise Denied(503, AWAY) from err
-        if not isinstance(told, dict):
+        if not isinstance(said, dict):
             raise Denied(503, AWAY)
-        return answer.status_code, told
+        return answer.status_code, said
+
+
+def _rsa_keys(published: dict[str, Any]) -> list[Key]:
+    """What RS256 is verified with. Keys of other kinds are passed over: https://www.rfc-editor.org/rfc/rfc7517#section-5
+
+    Raises Denied if there is none."""
+    found: list[Key] = []
+    keys = published.get("keys")
+    for each in keys if isinstance(keys, list) else ():
+        if isinstance(each, dict) and each.get("kty") == "RSA":
+            with contextlib.suppress(JoseError, ValueError, KeyError, TypeError):
+                found.append(RSAKey.import_key(each))
+    if not found:
+        raise Denied(503, f"{AWAY} (it publishes no RSA key)")
+    return found
 
 
 def why_no_provider(openid: OpenId) -> str | None:

@@ -147,7 +147,7 @@ def test_however_many_look_the_server_is_asked_as_if_one_did(desk: FakeDesk, mon
         return asyncio.get_running_loop().time() - begun
 
     took = run(desk, timed())
-    assert len(looks) <= 2 + took / 0.1, "six streams: one look in half a round at most"
+    assert len(looks) <= 2 + took / 0.18, "six streams: hardly more than one look in a round"
 
 
 @pytest.mark.parametrize("end", ["signed out", "revoked", "the ledger is away"])

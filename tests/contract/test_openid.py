@@ -188,7 +188,8 @@ def test_the_provider_may_change_its_key_and_a_key_that_it_took_back_opens_nothi
 ) -> None:
     assert Guest(desk, idp).comes_in().status == 200
     first, second = idp.key, new_key("second")
-    idp.published = [second.as_dict(private=False)]
+    odd = {"kty": "EC", "crv": "brainpoolP256r1", "x": "AA", "y": "AA", "kid": "odd"}
+    idp.published = [odd, {"kty": "RSA", "kid": "broken"}, {"kty": "OKP", "crv": "X"}, second.as_dict(private=False)]
     idp.sign = lambda claims: idp.signed(claims, second)
     assert Guest(desk, idp).comes_in().status == 200
     idp.sign = lambda claims: idp.signed(claims, first)
@@ -362,7 +363,12 @@ def _elsewhere_afterwards(desk: FakeDesk, idp: Provider) -> Answer:
 def _by_another_host(desk: FakeDesk, idp: Provider) -> Answer:
     """A forged Host leads to the address that is set, and to no other."""
     answer = Browser(desk).get(f"{BEGIN}?next=/desk/team", headers=[("host", "evil.example")])
-    assert answer.headers["location"] == f"{ADDRESS}{BEGIN}?next=/desk/team" and not answer.cookies
+    assert answer.headers["location"] == f"{ADDRESS}{BEGIN}?next=/desk/team&again=1" and not answer.cookies
+    sent = answer.headers["location"].removeprefix(ADDRESS)
+    proxied = Browser(desk)
+    assert proxied.get(sent, headers=[("host", "10.0.0.9:80")]).status == 421, "and not for ever"
+    assert "must hand on the header Host" in proxied.page
+    assert Browser(desk).get(sent, headers=HOST).headers["location"].startswith(f"{idp.issuer}/authorize?")
     return answer
 
 
@@ -466,10 +472,18 @@ def test_a_provider_and_its_people_are_set_up_from_the_command_line(
     assert "there is no role" in str(
         _error(lambda: _people().use_provider(idp.issuer, CLIENT, ADDRESS, ("boss",), has_secret=False))
     )
+    for address, wanted in (("https://desk.example.org:443/", "https://desk.example.org"), (f"{ADDRESS}/", ADDRESS)):
+        assert OpenId(issuer=idp.issuer, client_id=CLIENT, address=address).address == wanted, "as browsers say it"
     told = said("provider", idp.issuer, CLIENT, "--address", f"{ADDRESS}/", stdin=f"{SECRET}\n")
     assert f"{ADDRESS}{BEGIN}/back" in told
     assert sign_in.openid_secret() == SECRET and SECRET not in (tmp_path / "home" / "sign-in.toml").read_text()
     assert (credentials.folder() / sign_in.SECRET).stat().st_mode & 0o777 == 0o600
+    was = OpenId(issuer=idp.issuer, client_id=CLIENT, address=ADDRESS, name_claim="email", new_people=(Role.SUBMIT,))
+    sign_in.keep_openid(was, SECRET)
+    _people().use_provider(idp.issuer, "new", ADDRESS, (), has_secret=False)
+    assert sign_in.known().openid == was.model_copy(update={"client_id": "new"}), "what else the file says stays"
+    _people().use_provider(idp.issuer, CLIENT, ADDRESS, ("answer",), has_secret=False)
+    assert sign_in.known().openid == was.model_copy(update={"new_people": (Role.ANSWER,)})
     assert "may review" in said("identity", "ann", SUBJECT)
     assert SUBJECT in said("list") and "ann" in said("list")
     assert "signs in at no provider any more" in said("forget", "ann")

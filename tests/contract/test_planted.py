@@ -29,6 +29,7 @@ from station import api
 from tasks.people import planting
 from tasks.people.planting import plant
 from tests.contract.desk import Browser, FakeDesk
+from tests.contract.test_moves import Stream
 
 SOURCE, OTHER = "eeeeeeee-0000-4000-8000-000000000001", "eeeeeeee-0000-4000-8000-000000000002"
 MARK = "fedcba9876543210"
@@ -153,6 +154,8 @@ def test_a_planted_fault_is_shown_told_at_once_and_moves_nothing(
     )
     story = ann.get(place.replace("/review/", "/task/"))
     assert story.status == 200 and "Add a double" in story.content.decode()
+    seen = story.content.decode().partition('data-again="')[2].partition('"')[0]
+    desk._loop.run(_is_told_as_of_any(ann, entry.body["id"], seen))
     merged = next(e for e in desk.ledger.entries(run_id=SOURCE) if e.kind == "merged")
     assert sentence_of("merged", merged.body)[:12] not in story.content.decode(), "it tells nothing of what came later"
     ann.get(place)
@@ -174,6 +177,16 @@ def test_a_planted_fault_is_shown_told_at_once_and_moves_nothing(
     assert "Planted faults that were caught: 0 of 1: review-er 0 of 1" in ann.get("/desk/team").content.decode()
     plant(shop(1), later)
     assert len(desk.ledger.entries(run_id=RUN)) == 2, "one a week"
+
+
+async def _is_told_as_of_any(ann: Browser, planted: str, seen: str) -> None:
+    """A page that has another mark is told at once that something moved, and one that has this mark is told nothing."""
+    there, behind = Stream(ann, planted, seen), Stream(ann, planted, "x")
+    await behind.moved(1)
+    await there.until(lambda: bool(there.told))
+    assert behind.told[1] == f"id: {seen}\nevent: moved\ndata: {seen}\n\n" and len(there.told) == 1
+    for stream in (there, behind):
+        await stream.go()
 
 
 def _refs(folder: Path, at: Path) -> list[str]:

@@ -10,6 +10,7 @@ from blocks.home import home
 from domain.access import Role
 from domain.sign_in import TrustedProxy
 from station import api
+from station.desk.sessions import MOST_OF_ONE
 from tests.contract.desk import Browser, FakeDesk
 from tests.contract.door import MARK, QUESTIONS, Answer
 
@@ -130,6 +131,13 @@ def _over(desk: FakeDesk) -> Answer:
     return by(carl, "/desk/sign-in", "carl")
 
 
+def _on_another_page(desk: FakeDesk) -> Answer:
+    """Another site shows it as a picture: nobody signs in by that."""
+    for kind in ("image", "iframe", "empty"):
+        answer = by(Browser(desk), "/desk/sign-in", "ann", more=[("sec-fetch-dest", kind)])
+    return answer
+
+
 def _at_the_api(desk: FakeDesk) -> Answer:
     return desk.ask("GET", "/api/version", address=PROXY, headers=[(HEADER, "ann")])
 
@@ -161,6 +169,7 @@ ATTACKS: tuple[tuple[str, Tried, int], ...] = (
     ("a proxy that could be anybody", _wrong_file, 200),
     ("the header at the API", _at_the_api, 401),
     ("a session's cookie past the proxy", _stolen, 303),
+    ("a picture on another site", _on_another_page, 200),
     ("to another site afterwards", _asked("ann", path="/desk/sign-in?next=https://evil.example/"), 0),
 )
 
@@ -174,6 +183,14 @@ def test_what_is_tried_does_not_work(desk: FakeDesk, tried: Tried, wanted: int) 
         assert came.status == wanted and b"You are signed in" not in came.content
         assert not any(each.startswith("lockgate_desk=") for each in came.cookies)
         assert len(desk.app.desk.sessions._known) <= before + 1
+
+
+def test_a_browser_that_is_led_to_sign_in_again_and_again_keeps_the_session_that_is_in_use(desk: FakeDesk) -> None:
+    ann = Browser(desk)
+    by(ann, "/desk/sign-in", "ann", more=[("sec-fetch-dest", "document")])
+    for _ in range(MOST_OF_ONE + 2):
+        assert by(ann, "/desk/", "ann").status == 200
+        by(Browser(desk), "/desk/sign-in", "ann")
 
 
 @pytest.mark.parametrize(
