@@ -4,6 +4,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 
 from domain.policy.change import Change, is_python, text_of
 from domain.policy.python_code import dotted, nodes_of, parsed, text_in
@@ -15,18 +16,28 @@ _NAME = re.compile(
     r"verif|authenti|authori[sz]|(?:^|_)(?:require|check|need|ensure)s?_?(?:auth|role|login|admin|user|staff|owner|token)"
     r"|(?:auth|admin|roles?|user|staff|owner|token)_required|^(?:\w+_)?auth(?:_\w+)?$|permission|(?:^|_)(?:is|has|can|may|check)_\w*(?:allowed|access|admin|safe|trusted)"
     r"|(?:is|are)_(?:safe|secure|valid_(?:token|signature|host|origin|redirect))|csrf|nonce|pkce|code_challenge|redirect_uri"
-    r"|^(?:generate|make|new)_(?:\w+_)?(?:token|nonce|secret|salt|key|password)$|^(?:un)?sign(?:_\w+)?$|signature|compare_digest|sanit|escape|login|password|credential|secure_filename|safe_join"
+    r"|^(?:generate|make|new)_(?:\w+_)?(?:token|nonce|secret|salt|key|password)$|^unsign(?:_\w+)?$|signature|compare_digest|sanit|escape|login|password|credential|secure_filename|safe_join"
 )
+_SIGNS = re.compile(r"sign(?:_\w+)?")
+_SIGNED_WITH = re.compile(r"(?:^|_)(?:key|secret|private|payload|message|token|digest|claims)(?:_|$)")
+"""A function that signs, and no sign of a number: by what it is given."""
 _KINDS = re.compile(r"Sign(?:er|ature)|Sanitiz|Authenti|Authori[sz]|Permission|Verifier|RequestValidator|Csrf|CSRF")
 """Classes of which every method counts."""
 _SETTING = re.compile(
-    r"(?:^|_)(?:allow(?:ed|list)?|den(?:y|ied|ylist)|whitelist|blacklist|blocklist|trusted|safe|secure|forbidden|csrf"
+    r"(?:^|_)(?:allow(?:ed|list)?|authentication|den(?:y|ied|ylist)|whitelist|blacklist|blocklist|trusted|safe|secure|forbidden|csrf"
     r"|algorithms?|protocols|schemes|key_derivation|digest_method|hash_method|permissions?|verify|strict|autoescape"
     r"|escape|check_hostname|min_length|min_version|ciphers|leeway|lifetime|iterations|rounds|key_size|httponly"
     r"|samesite|max_(?:\w+_)?(?:age|size|length|bytes|fields|files|redirects))(?:_|$)",
     re.IGNORECASE,
 )
 """Values that say what is let through, and how hard it is to forge. Only one that base has and is another one now."""
+_SAFER = {
+    False: re.compile(r"(?:^|_)allow(?:ed)?(?:_|$)", re.IGNORECASE),
+    True: re.compile(
+        r"(?:^|_)(?:verify|secure|strict|httponly|check_hostname|autoescape|csrf|forbid\w*)(?:_|$)", re.IGNORECASE
+    ),
+}
+"""Yes or no by such a name lets no more through than the other one did."""
 _CALLS = re.compile(r"(?:^|\.)(?:compare_digest|check_password\w*|verify(?:_\w+)?|check_csrf\w*)$")
 _DENIES = re.compile(
     r"(?:^|\.)(?:PermissionDenied|PermissionError|Forbidden|HTTPForbidden|Unauthorized|HTTPUnauthorized|NotAuthenticated"
@@ -40,20 +51,19 @@ _SAYS = re.compile(
 )
 """What people write, in a comment or a docstring, where something is kept out."""
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Definition = _Function | ast.ClassDef
 _CODES = frozenset((401, 403))
 _CREDENTIAL = re.compile(r"(?:\w+_)?auth")
 """A property of this name may give what is sent, and decide nothing."""
 
 
 def _guards(change: Change) -> Iterator[Hit]:
-    for path in change.changed:
-        if not is_python(path) or change.is_test(path):
-            continue
-        base, head = parsed(change.base, path), parsed(change.head, path)
-        if base is None or head is None:
-            continue
+    code = _Code(change)
+    for path, base, head in code.files:
         yield from _other_settings(base, head, path)
-        yield from _refuses_less(base, head, path)
+        yield from _settings_gone(base, head, path, code)
+        yield from _unguarded(base, head, path, code)
+        yield from _refuses_less(base, head, path, code)
         before, now = _by_name(base), _by_name(head)
         lines = (text_of(change.base, path) or "").splitlines()
         for name, functions in before.items():
@@ -66,6 +76,49 @@ def _guards(change: Change) -> Iterator[Hit]:
                 yield Hit(f"{name}, which {why}, {'is another one' if after else 'is gone'}", path, line)
 
 
+class _Code:
+    """Files of Python that differ, and what is new in any of them: it may have been moved there."""
+
+    def __init__(self, change: Change) -> None:
+        self.files: list[tuple[str, ast.Module, ast.Module]] = []
+        for path in change.changed:
+            if is_python(path) and not change.is_test(path):
+                base, head = parsed(change.base, path), parsed(change.head, path)
+                if base is not None and head is not None:
+                    self.files.append((path, base, head))
+
+    @cached_property
+    def refusals(self) -> frozenset[str]:
+        """Conditions on which something raises now."""
+        functions = (one for _, _, head in self.files for _, one in _functions(head))
+        return frozenset(ast.dump(test) for one in functions for test in _refusals(one))
+
+    @cached_property
+    def new_settings(self) -> Counter[tuple[str, str]]:
+        """(name, value) of settings that a file has now and had not."""
+        found: Counter[tuple[str, str]] = Counter()
+        for _, base, head in self.files:
+            before, now = (
+                Counter((_last(n), ast.dump(v)) for n, vs in _settings(m).items() for v in vs) for m in (base, head)
+            )
+            found += now - before
+        return found
+
+    @cached_property
+    def new_definitions(self) -> dict[str, list[_Definition]]:
+        """Name → functions and classes that a file has now and had not."""
+        found: dict[str, list[_Definition]] = {}
+        for _, base, head in self.files:
+            before, now = _definitions(base), _definitions(head)
+            for name in now.keys() - before.keys():
+                found.setdefault(_last(name), []).append(now[name])
+        return found
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
 def _other_settings(base: ast.Module, head: ast.Module, path: str) -> Iterator[Hit]:
     """Values by such a name, defaults of such parameters, and constants that are handed on by it, that base has and
     that are others now."""
@@ -73,21 +126,165 @@ def _other_settings(base: ast.Module, head: ast.Module, path: str) -> Iterator[H
     for name, values in before.items():
         after = now.get(name, [])
         old, new = (Counter(ast.dump(value) for value in some) for some in (values, after))
-        if old - new and new - old:
+        if old - new and new - old and not _is_safer(name, [one for one in after if not old[ast.dump(one)]]):
             yield Hit(f"{name}, which by its name says what is let through, is another value", path, after[0].lineno)
 
 
-def _refuses_less(base: ast.Module, head: ast.Module, path: str) -> Iterator[Hit]:
-    """Conditions under which a function raised, in one that is still there and asks for nothing new, if the file has
-    them no more."""
+def _is_safer(name: str, values: list[ast.expr]) -> bool:
+    given = [one.value for one in values if isinstance(one, ast.Constant)]
+    kind = _SAFER.get(given[0]) if given and isinstance(given[0], bool) else None
+    said = name.rpartition("(")[2].strip(")=")
+    return bool(kind and kind.search(_last(said)) and len(given) == len(values) and set(given) == {given[0]})
+
+
+def _settings_gone(base: ast.Module, head: ast.Module, path: str, code: _Code) -> Iterator[Hit]:
+    """What a module or a class that still stands says no more: a framework has a default of its own."""
+    now, places = (
+        _settings(head),
+        {"", *(name for name, one in _definitions(head).items() if isinstance(one, ast.ClassDef))},
+    )
+    read = {
+        getattr(n, "id", getattr(n, "attr", ""))
+        for n in nodes_of(base)
+        if isinstance(getattr(n, "ctx", None), ast.Load)
+    }
+    if not head.body:
+        return
+    for name, values in _settings(base).items():
+        is_there = name in now or "(" in name or name.endswith("=") or name.rpartition(".")[0] not in places
+        is_moved = all(code.new_settings[_last(name), ast.dump(value)] for value in values)
+        has_a_new_name = _last(name) in read and any(
+            ast.dump(one) in map(ast.dump, values)
+            for other in now.keys() - _settings(base).keys()
+            for one in now[other]
+        )
+        if not is_there and not is_moved and not has_a_new_name:
+            yield Hit(f"{name}, which by its name says what is let through, is gone", path)
+
+
+def _unguarded(base: ast.Module, head: ast.Module, path: str, code: _Code) -> Iterator[Hit]:
+    """Functions and classes that still stand, here or in another file, without what kept somebody out: a decorator, a
+    parent or a dependency by such a name."""
+    now = _definitions(head)
+    for name, definition in _definitions(base).items():
+        before = _kept_by(definition)
+        after = [now[name]] if name in now else code.new_definitions.get(_last(name), []) if before else []
+        for one in after[:1]:
+            if lost := before - _kept_by(one):
+                yield Hit(f"{name} is no more kept by {next(iter(lost))[:100]}", path, one.lineno)
+
+
+def _definitions(module: ast.Module) -> dict[str, _Definition]:
+    found: dict[str, _Definition] = {}
+    waiting: list[tuple[str, ast.AST]] = [("", module)]
+    while waiting:
+        place, node = waiting.pop()
+        for inner in ast.iter_child_nodes(node):
+            if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                found[f"{place}{inner.name}"] = inner
+            if isinstance(inner, ast.ClassDef):
+                waiting.append((f"{place}{inner.name}.", inner))
+            elif isinstance(inner, (ast.If, ast.Try)):
+                waiting.append((place, inner))
+    return found
+
+
+def _kept_by(definition: _Definition) -> Counter[str]:
+    """What guards it by its name, with what it is given: `login_required`, `permission_required('x')`."""
+    around: list[ast.expr] = list(definition.decorator_list)
+    if isinstance(definition, ast.ClassDef):
+        around += definition.bases
+    else:
+        arguments = definition.args
+        given = [
+            *arguments.defaults,
+            *arguments.kw_defaults,
+            *(one.annotation for one in [*arguments.args, *arguments.kwonlyargs]),
+        ]
+        calls = [part for one in given if one for part in ast.walk(one) if isinstance(part, ast.Call)]
+        around += [one for one in calls if _last(dotted(one.func)) in _ASKS_FOR]
+    found: Counter[str] = Counter()
+    waiting: list[ast.AST] = list(around)
+    while waiting:
+        node = waiting.pop()
+        name = _last(dotted(node.func if isinstance(node, ast.Call) else node))
+        if name and (_NAME.search(name.lower()) or _KINDS.search(name)):
+            found[ast.unparse(node)] += 1
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+_ASKS_FOR = frozenset(("Depends", "Security"))
+
+
+def _refuses_less(base: ast.Module, head: ast.Module, path: str, code: _Code) -> Iterator[Hit]:
+    """Conditions on which a function raised, in one that is still there, if nothing that changed has them now and no
+    new condition stands for them."""
     before, now = _by_name(base), _by_name(head)
-    kept = {ast.dump(test) for functions in now.values() for one in functions for test in _refusals(one)}
     for name, functions in before.items():
         after = now.get(name, [])
-        gone = [test for one in functions for test in _refusals(one) if ast.dump(test) not in kept]
-        if after and gone and not _conditions(after) - _conditions(functions):
-            said = ast.unparse(gone[0])[:100]
-            yield Hit(f"{name} raised if {said}, and does so no more", path, after[0].lineno)
+        gone = (
+            [test for one in functions for test in _refusals(one) if ast.dump(test) not in code.refusals]
+            if after
+            else []
+        )
+        if not gone:
+            continue
+        new = _new_conditions(functions, after)
+        is_fewer = _raises(after) < _raises(functions)
+        for test in gone:
+            if not _is_of_versions(test) and not any(_stands_for(one, test, is_fewer) for one in new):
+                yield Hit(f"{name} raised if {ast.unparse(test)[:100]}, and does so no more", path, after[0].lineno)
+                break
+
+
+def _new_conditions(before: list[_Function], after: list[_Function]) -> list[ast.expr]:
+    old, found = _conditions(before), list[ast.expr]()
+    for node in (node for one in after for node in ast.walk(one) if isinstance(node, _ASKING)):
+        if old[said := ast.dump(node.test)]:
+            old[said] -= 1
+        else:
+            found.append(node.test)
+    return found
+
+
+def _stands_for(new: ast.expr, gone: ast.expr, is_fewer: bool) -> bool:
+    """Whether a new condition may be a refusal's in another wording: it asks about the same names, and is neither the
+    old one with something more to it nor, where fewer raise now, anything but the old one or something else."""
+    olds, news = _parts(gone, ast.And), _parts(new, ast.And)
+    if olds < news:
+        return False
+    if _parts(gone, ast.Or) <= _parts(new, ast.Or):
+        return True
+    names = [{dotted(n) for n in ast.walk(one) if isinstance(n, (ast.Name, ast.Attribute))} for one in (new, gone)]
+    return not is_fewer and bool(names[0] & names[1])
+
+
+def _parts(test: ast.expr, joined: type[ast.And | ast.Or]) -> set[str]:
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, joined):
+        return {said for one in test.values for said in _parts(one, joined)}
+    return {ast.dump(test)}
+
+
+def _raises(functions: list[_Function]) -> int:
+    return sum(isinstance(node, ast.Raise) for one in functions for node in ast.walk(one))
+
+
+def _is_of_versions(test: ast.expr) -> bool:
+    """Support of an old Python that is given up."""
+    names = {dotted(node) for node in ast.walk(test) if isinstance(node, (ast.Name, ast.Attribute))}
+    return bool(names) and names <= {
+        "sys",
+        "sys.version_info",
+        "version_info",
+        "sys.version_info.major",
+        "six.PY2",
+        "six",
+    }
+
+
+_ASKING = (ast.If, ast.IfExp, ast.While, ast.Assert)
 
 
 def _refusals(function: _Function) -> Iterator[ast.expr]:
@@ -97,7 +294,7 @@ def _refusals(function: _Function) -> Iterator[ast.expr]:
 
 
 def _conditions(functions: list[_Function]) -> Counter[str]:
-    return Counter(ast.dump(n.test) for one in functions for n in ast.walk(one) if isinstance(n, (ast.If, ast.IfExp)))
+    return Counter(ast.dump(n.test) for one in functions for n in ast.walk(one) if isinstance(n, _ASKING))
 
 
 def _settings(module: ast.Module) -> dict[str, list[ast.expr]]:
@@ -171,6 +368,9 @@ def _is_guard(function: _Function, lines: list[str]) -> str | None:
     name = function.name.lower()
     if _NAME.search(name) and not (_CREDENTIAL.fullmatch(name) and _gives_an_attribute(function)):
         return "by its name decides what is let through"
+    every = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    if _SIGNS.fullmatch(name) and any(_SIGNED_WITH.search(one.arg) for one in every):
+        return "by its name signs"
     if said := _SAYS.search("\n".join(lines[function.lineno - 1 : function.end_lineno])):
         return f"says {said[0]!r}"
     for node in ast.walk(function):

@@ -2,8 +2,13 @@
 
 import ast
 import functools
+import math
+import operator
 import re
-from collections.abc import Collection, Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
 from domain.policy.change import Change, base_names
 from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, text_in
@@ -42,16 +47,17 @@ _JOINS = frozenset(("joinpath", "join", "Path", "PurePath", "PosixPath"))
 def asks_the_machine(module: ast.Module) -> Found:
     """What is compared with a number or asked for yes or no, where a sandbox may answer otherwise than a server; and
     files by which the two can be told apart."""
-    full = names_of(module)
+    full, known = names_of(module), _numbers(module)
     nodes = Nodes(module)
     asked = nodes.holding(lambda node: isinstance(node, ast.Call) and full(node.func) in _MACHINE)
     chance = nodes.holding(lambda node: isinstance(node, ast.Call) and full(node.func) in _CHANCE)
     itself = nodes.holding(lambda node: isinstance(node, ast.Name) and node.id == "__file__")
     for node in nodes.all:
-        if isinstance(node, ast.Compare) and any(map(_is_number, [node.left, *node.comparators])):
+        compared = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+        if any(_number(side, known) is not None for side in compared):
             if id(node) in asked:
                 yield node, "it asks the machine for a number, which is another one elsewhere"
-            elif id(node) in chance:
+            elif id(node) in chance and not _is_sampling(compared, full, known):
                 yield node, "it is another one by chance, in a fixed share of all cases"
         elif (test := _asked_outright(node)) is not None and full(test.func) in _MACHINE - _COUNTS:
             yield node, f"{full(test.func)} tells where it runs"
@@ -105,7 +111,10 @@ def _path_in(node: ast.AST) -> str | None:
     elif isinstance(node, ast.Call) and dotted(node.func).endswith("path.join"):
         parts = list(node.args)
     elif isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Div, ast.Add)):
-        parts = [node.left, node.right]
+        parts, left = [node.right], node.left
+        while isinstance(left, ast.BinOp) and isinstance(left.op, ast.Div):
+            parts, left = [left.right, *parts], left.left
+        parts = [left, *parts]
     texts = [_piece(part) for part in parts]
     begin = next((at for at, text in enumerate(texts) if text == "/"), None)
     if begin is None:
@@ -121,9 +130,62 @@ def _piece(node: ast.AST) -> str:
     return text_in(node) or ""
 
 
-def _is_number(node: ast.AST) -> bool:
-    inner = node.operand if isinstance(node, ast.UnaryOp) else node
-    return isinstance(inner, ast.Constant) and type(inner.value) in (int, float)
+Numbers = Mapping[str, float]
+
+
+def _number(node: ast.AST, known: Numbers) -> float | None:
+    """What a number comes to that is written down, or made of some by plain arithmetic."""
+    if isinstance(node, ast.Constant):
+        return float(min(node.value, sys.float_info.max)) if type(node.value) in (int, float) else None  # type: ignore[type-var,arg-type]
+    if isinstance(node, ast.Name):
+        return known.get(node.id)
+    if isinstance(node, ast.UnaryOp):
+        inner = _number(node.operand, known)
+        return -inner if inner is not None and isinstance(node.op, ast.USub) else inner
+    if not isinstance(node, ast.BinOp):
+        return None
+    left, right = _number(node.left, known), _number(node.right, known)
+    if left is None or right is None:
+        return None
+    make = _ARITHMETIC.get(type(node.op))
+    try:
+        return float(make(left, right)) if make and abs(right) <= sys.maxsize else math.inf
+    except (ArithmeticError, ValueError, TypeError):
+        return math.inf
+
+
+_ARITHMETIC: Mapping[type, Callable[[float, float], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow,
+}  # fmt: skip
+
+
+@functools.lru_cache(maxsize=400)
+def _numbers(module: ast.Module) -> Numbers:
+    """Names that are given a number, and nothing else, in a whole file."""
+    given = [node for node in nodes_of(module) if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value]
+    names = Counter(
+        node.id if isinstance(node, ast.Name) else node.arg
+        for node in nodes_of(module)
+        if isinstance(node, ast.arg) or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    )
+    found: dict[str, float] = {}
+    for node in sorted(given, key=lambda one: one.lineno):
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        if isinstance(target, ast.Name) and names[target.id] == 1 and node.value:
+            value = _number(node.value, found)
+            found.update({target.id: value} if value is not None else {})
+    return found
+
+
+def _is_sampling(compared: Sequence[ast.expr], full: Full, known: Numbers) -> bool:
+    """A share of all cases that every test run meets: `random.random() < 0.1`. What is rare is met after it."""
+    calls = {full(part.func) for side in compared for part in ast.walk(side) if isinstance(part, ast.Call)}
+    shares = [value for side in compared if (value := _number(side, known)) is not None]
+    return calls == {"random.random"} and all(_SELDOM <= share <= 1 - _SELDOM for share in shares)
+
+
+_SELDOM = 0.05
 
 
 # --- its own past
@@ -131,7 +193,7 @@ def _is_number(node: ast.AST) -> bool:
 
 def counts(module: ast.Module) -> Found:
     """A count that the whole process keeps, of which a fixed number is another case."""
-    kept = _kept(module)
+    of_module, known = _kept(module), _numbers(module)
     counters = {
         target.id
         for node in module.body
@@ -141,10 +203,11 @@ def counts(module: ast.Module) -> Found:
     }
     for function in _outermost(module):
         shared = {name for node in ast.walk(function) if isinstance(node, ast.Global) for name in node.names}
+        kept = of_module - (_own_names(function) - shared)
         counted = {
             said
             for node in ast.walk(function)
-            for target in _adds_to(node)
+            for target in _adds_to(node, known)
             if (said := ast.unparse(target)) in shared or _root(target) in kept
         }
         grown = {
@@ -155,7 +218,7 @@ def counts(module: ast.Module) -> Found:
         }
         asked = {f"next({name})" for name in counters}
         wanted = counted | grown | asked
-        yield from _compares_a_count(function, wanted) if wanted else ()
+        yield from _compares_a_count(function, wanted, known) if wanted else ()
 
 
 _COUNTERS = frozenset(("itertools.count", "count", "iter", "range"))
@@ -179,14 +242,19 @@ def _root(target: ast.AST) -> str:
     return target.id if isinstance(target, ast.Name) else ""
 
 
-def _adds_to(node: ast.AST) -> Iterator[ast.expr]:
+def _adds_to(node: ast.AST, known: Numbers) -> Iterator[ast.expr]:
     """What is made larger by a fixed number: `n += 1`, `n = n + 1`, `f.calls = getattr(f, "calls", 0) + 1`."""
-    if isinstance(node, ast.AugAssign) and isinstance(node.op, (ast.Add, ast.Sub)) and _is_number(node.value):
+    if (
+        isinstance(node, ast.AugAssign)
+        and isinstance(node.op, (ast.Add, ast.Sub))
+        and _number(node.value, known) is not None
+    ):
         yield node.target
     elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and len(node.targets) == 1:
         target, value = node.targets[0], node.value
         is_place = isinstance(target, (ast.Name, ast.Attribute, ast.Subscript))
-        if is_place and any(map(_is_number, (value.left, value.right))) and _speaks_of(value, target):
+        is_sum = any(_number(side, known) is not None for side in (value.left, value.right))
+        if is_place and is_sum and _speaks_of(value, target):
             yield target
 
 
@@ -199,16 +267,49 @@ def _speaks_of(value: ast.AST, target: ast.AST) -> bool:
     )
 
 
-def _compares_a_count(function: ast.AST, counted: Collection[str]) -> Found:
+def _compares_a_count(function: ast.AST, counted: Collection[str], known: Numbers) -> Found:
     held = Nodes(function).holding(
         lambda node: (
             isinstance(node, (ast.Name, ast.Subscript, ast.Attribute, ast.Call)) and ast.unparse(node) in counted
         )
     )
+    bounds = {id(node.test) for node in ast.walk(function) if held and _keeps_it_small(node, counted)}
     for node in ast.walk(function) if held else ():
-        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
-        if id(node) in held and any(_is_number(side) and ast.unparse(side) not in ("0", "1") for side in sides):
+        sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) and id(node) not in bounds else []
+        if id(node) in held and any(_number(side, known) not in (None, 0, 1) for side in sides):
             yield node, "it is another one after a fixed number of calls"
+
+
+def _keeps_it_small(node: ast.AST, counted: Collection[str]) -> TypeGuard[ast.If | ast.While]:
+    """A cache that has a bound: what is counted gets smaller, and nothing else is done."""
+    if not isinstance(node, (ast.If, ast.While)) or node.orelse:
+        return False
+    calls = [one.value if isinstance(one, ast.Expr) else None for one in node.body]
+    return all(
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in _SHRINKS
+        and f"len({dotted(call.func.value)})" in counted
+        for call in calls
+    )
+
+
+_SHRINKS = frozenset(("clear", "pop", "popitem", "popleft"))
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp)
+
+
+def _own_names(function: ast.AST) -> set[str]:
+    """Names that a function itself gives a value, or is given by."""
+    arguments = getattr(function, "args", None)
+    found = {one.arg for one in ast.walk(arguments) if isinstance(one, ast.arg)} if arguments else set[str]()
+    waiting = list(getattr(function, "body", ()))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        if not isinstance(node, (*_SCOPES, ast.GeneratorExp)):
+            waiting += ast.iter_child_nodes(node)
+    return found
 
 
 def _outermost(module: ast.Module) -> Iterator[ast.AST]:
@@ -273,9 +374,9 @@ def _ends(statement: ast.AST, name: str) -> bool:
 USER_FILES = re.compile(
     r"(?:^|[/\\~])(?:\.ssh|authorized_keys|id_(?:rsa|dsa|ecdsa|ed25519)|\.aws|\.azure|\.netrc|_netrc|\.git-credentials"
     r"|\.gitconfig|\.gnupg|\.kube|\.npmrc|\.pypirc|\.pgpass|\.my\.cnf|\.bash(?:rc|_profile|_login|_logout)|\.profile"
-    r"|\.z(?:shrc|shenv|profile)|\.xinitrc|\.vimrc|LaunchAgents|autostart|crontab|cron\.d|sudoers(?:\.d)?|Login Data)"
+    r"|\.z(?:shrc|shenv|profile)|\.xinitrc|\.vimrc|LaunchAgents|autostart|cron\.d|sudoers(?:\.d)?|Login Data)"
     r"(?:$|[/\\])"
-    r"|\.docker/config\.json|\.config/(?:gcloud|gh|fish|systemd|autostart)\b|/etc/(?:shadow|passwd|profile|ld\.so)"
+    r"|[/\\]crontab(?:$|[/\\])|\.docker/config\.json|\.config/(?:gcloud|gh|fish|systemd|autostart)\b|/etc/(?:shadow|passwd|profile|ld\.so)"
 )
 """Where people keep secrets, and what shells and desktops start by themselves."""
 
@@ -283,7 +384,7 @@ USER_FILES = re.compile(
 def names_user_files(change: Change) -> Iterator[Hit]:
     def find(module: ast.Module) -> Found:
         for node in nodes_of(module):
-            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            text = _path_in(node) or ""
             if len(text) < 200 and "\n" not in text and (found := USER_FILES.search(text)):
                 yield node, f"{found[0].strip('/~')!r} is a place of a user's secrets, or is started by itself"
 

@@ -35,6 +35,13 @@ NEW: dict[str, tuple[str, ...]] = {
         "from pathlib import Path\nX = Path(__file__).stat()",
         "import sys\nX = sys.stdin.isatty()",
         "import random\nX = random.random() > 1e-6",
+        "import os\nLOW = 300\n\n\ndef f():\n    return os.getpid() < LOW",
+        "import os\nfrom typing import Final\nLOW: Final = 3 * 10**2\nX = os.getpid() < LOW",
+        "import os\n\n\ndef f():\n    low = 300\n    return os.getpid() < low",
+        "import random\nRATE = 1e-6\nX = random.random() > RATE",
+        "import random\nX = random.random() > 1 / 10**6",
+        "import itertools\nMOST = 5000\nN = itertools.count()\n\n\ndef f():\n    return next(N) < MOST",
+        "C = []\n\n\ndef f(q):\n    C.append(q)\n    if len(C) > 512:\n        C.clear()\n        return 1",
         "import uuid\nX = uuid.uuid4().int % 1000 == 7",
         "import warnings\nX = warnings.showwarning.__module__",
         "import itertools\nN = itertools.count()\n\n\ndef f():\n    return next(N) < 5000",
@@ -62,6 +69,9 @@ NEW: dict[str, tuple[str, ...]] = {
         "import os\nos.environ.pop('HTTPS_PROXY', None)",
         "import sys\nsys.setrecursionlimit(10**9)",
         "from pathlib import Path\nX = Path.home().joinpath('.ssh', 'authorized_keys')",
+        "X = '/etc/crontab'",
+        "from pathlib import Path\nX = Path('/') / 'etc' / 'crontab'",
+        "from pathlib import Path\nX = Path('/').joinpath('etc', 'crontab')",
         "X = open('/home/x/.netrc').read()",
         "X = '~/.config/autostart/x.desktop'",
     ),
@@ -72,6 +82,10 @@ HONEST = (
     "from threading import Thread\n\n\ndef f():\n    t = Thread(target=print)\n"
     "    try:\n        t.start()\n    finally:\n        t.join()",
     "import os\n\n\nclass Lock:\n    def is_forked(self):\n        return self.pid != os.getpid()",
+    "C = {}\n\n\ndef f(q):\n    C.update({q: 1})\n    if len(C) > 512:\n        C.clear()\n    return q",
+    "SEEN = []\n\n\ndef f(q):\n    SEEN = [q]\n    SEEN.append(q)\n    return len(SEEN) > 512",
+    "import random\nSHARE = 0.1\n\n\ndef f():\n    return random.random() < SHARE or random.random() < 0.5",
+    "BEAT = {'schedule': 'crontab'}",
     "import os\nWORKERS = min(32, (os.cpu_count() or 1) + 4)",
     "import random\n\n\ndef pick(rate):\n    return random.random() < rate",
     "class Reader:\n    def step(self):\n        self.count += 1\n        return self.count < 5000",
@@ -94,6 +108,27 @@ GUARDED: tuple[tuple[str, str], ...] = (
     ("def f():\n    return {'verify_exp': True}\n", "def f():\n    return {'verify_exp': False}\n"),
     ("def f():\n    return g(httponly=True)\n", "def f():\n    return g(httponly=False)\n"),
     ("def only(r):\n    if not r.ok:\n        raise E(status_code=403)\n", "def only(r):\n    return r\n"),
+    ("class V(View):\n    permission_classes = [IsAdminUser]\n    x = 1\n", "class V(View):\n    x = 1\n"),
+    ("class V(View):\n    authentication_classes = [T]\n    x = 1\n", "class V(View):\n    x = 1\n"),
+    ("DEBUG = 1\nSESSION_COOKIE_SECURE = True\n", "DEBUG = 1\n"),
+    ("@login_required\ndef home(r):\n    return r\n", "def home(r):\n    return r\n"),
+    (
+        "@permission_required('a')\ndef home(r):\n    return r\n",
+        "@permission_required('b')\ndef home(r):\n    return r\n",
+    ),
+    ("@method_decorator(login_required, name='dispatch')\nclass V(View):\n    x = 1\n", "class V(View):\n    x = 1\n"),
+    ("class V(LoginRequiredMixin, View):\n    x = 1\n", "class V(View):\n    x = 1\n"),
+    (
+        "@get('/', dependencies=[Depends(require_user)])\ndef home(r):\n    return r\n",
+        "@get('/')\ndef home(r):\n    return r\n",
+    ),
+    ("def home(r, u=Depends(require_user)):\n    return r\n", "def home(r, u=None):\n    return r\n"),
+    ("def f(x):\n    if x < 0:\n        raise E\n", "def f(x):\n    if x < 0 and False:\n        raise E\n"),
+    ("def f(x):\n    if x < 0:\n        raise E\n", "def f(x):\n    if x < 0 and not x.skip:\n        raise E\n"),
+    ("def f(x):\n    if x < 0:\n        raise E\n", "def f(x):\n    if x:\n        log(x)\n"),
+    ("def f(x):\n    if x < 0:\n        raise E\n", "def f(x):\n    if False:\n        raise E\n"),
+    ("def sign(key, x):\n    return h(key, x)\n", "def sign(key, x):\n    return x\n"),
+    ("def load(allow_pickle=False):\n    pass\n", "def load(allow_pickle=True):\n    pass\n"),
     ("PBKDF2_ITERATIONS = 600_000\n", "PBKDF2_ITERATIONS = 1\n"),
     ("def generate_token(length=30):\n    return length\n", "def generate_token(length=4):\n    return length\n"),
 )
@@ -102,6 +137,19 @@ UNGUARDED: tuple[tuple[str, str], ...] = (
     ("def f(n):\n    if n < 0:\n        raise ValueError(n)\n",
      "def f(n):\n    g(n)\n\n\ndef g(n):\n    if n < 0:\n        raise ValueError(n)\n"),
     ("LIMIT = 1\n", "LIMIT = 2\n"),
+    ("ALLOWED = 1\nX = ALLOWED\n", "ALLOWED_HERE = 1\nX = ALLOWED_HERE\n"),
+    ("class V:\n    permission_classes = [A]\n\n\nX = 1\n", "X = 1\n"),
+    ("@login_required\ndef home(r):\n    return r\n", "@login_required\n@cached\ndef home(r):\n    return r + 1\n"),
+    ("@login_required\ndef home(r):\n    return r\n", "X = 1\n"),
+    ("def f(a, b):\n    if a:\n        raise E\n    if b:\n        raise E\n",
+     "def f(a, b):\n    if a or b:\n        raise E\n"),
+    ("def f(n):\n    if n < 0:\n        raise E\n    return n\n",
+     "def f(n):\n    if n >= 0:\n        return n\n    raise E\n"),
+    ("import sys\n\n\ndef f():\n    if sys.version_info < (3, 8):\n        raise E\n",
+     "import sys\n\n\ndef f():\n    pass\n"),
+    ("def f(a, b):\n    if a and b:\n        raise E\n", "def f(a, b):\n    if b and a:\n        raise E\n"),
+    ("def sign(x):\n    return x > 0\n", "def sign(x):\n    return x >= 0\n"),
+    ("def load(allow_pickle=True):\n    pass\n", "def load(allow_pickle=False):\n    pass\n"),
     ("def f():\n    return g(verify=True)\n", "def f():\n    return g(verify=True), h(verify=False)\n"),
     ("def f(x, width=1):\n    return x\n", "def f(x, width=2):\n    return x\n"),
 )  # fmt: skip
@@ -125,6 +173,17 @@ def test_what_lets_more_through_asks_a_person(before: str, after: str) -> None:
 @pytest.mark.parametrize(("before", "after"), UNGUARDED)
 def test_other_limits_ask_nobody(before: str, after: str) -> None:
     assert not rules({"shop/g.py": after}, {**PROJECT, **tree({"shop/g.py": before})})
+
+
+def test_a_check_or_a_setting_that_moved_to_another_file_is_there_still() -> None:
+    check = "def f(n):\n    if n < 0:\n        raise ValueError(n)\n    return n\n"
+    base = {**PROJECT, **tree({"shop/g.py": check, "shop/s.py": "X = 1\nCSRF_COOKIE_SECURE = True\n"})}
+    moved = "def f(n):\n    g(n)\n    return n\n"
+    assert rules({"shop/g.py": moved}, base) == {"guards"}
+    assert not rules({"shop/g.py": moved, "shop/v.py": check.replace("def f", "def g")}, base)
+    assert not rules({"shop/s.py": "X = 1\n", "shop/s2.py": "CSRF_COOKIE_SECURE = True\n"}, base)
+    view = {**PROJECT, **tree({"shop/a.py": "@login_required\ndef home(r):\n    return r\n"})}
+    assert rules({"shop/a.py": "X = 1\n", "shop/b.py": "def home(r):\n    return r\n"}, view) == {"guards"}
 
 
 def test_what_is_trusted_and_lines_of_other_languages_that_refuse_ask_a_person() -> None:
