@@ -5,7 +5,7 @@ What holds for every target is in test_targets.py.
 
 import json
 import pickle
-import time
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,20 +200,31 @@ def test_nothing_is_done_twice(fake: FakeEcs, target: EcsTarget) -> None:
     assert changes(fake) == before
 
 
-def test_a_killed_caller_is_taken_over_and_nothing_is_done_twice(fake: FakeEcs, target: EcsTarget, image: str) -> None:
-    """Each caller goes on from what the one before it left, and is killed a moment later."""
+def test_a_killed_caller_is_taken_over_and_nothing_is_done_twice(
+    fake: FakeEcs, target: EcsTarget, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each caller goes on from what the one before it left, and is killed when ECS has done what it asked for, before
+    it hears of that."""
     assert release(target, ONE) is None
     before = changes(fake)
-    for moment, count in (("RegisterTaskDefinition", 1), ("UpdateService", 1), ("ContinueServiceDeployment", 2)):
-        process = forkserver().Process(target=releases, args=(fake.url, target.public, image))
-        process.start()
-        deadline = time.monotonic() + 60
-        while (changes(fake) - before)[moment] < count:
-            assert process.is_alive() and time.monotonic() < deadline, moment
-            time.sleep(0.01)
-        process.kill()
-        process.join()
+    carry_out = fake._server.answer
+    deadly, callers = "", list[Any]()
+
+    def carry_out_and_kill(headers: Any, body: bytes) -> dict[str, Any]:
+        done = carry_out(headers, body)
+        if deadly and headers["X-Amz-Target"].endswith(f".{deadly}"):
+            callers[-1].kill()
+        return done
+
+    monkeypatch.setattr(fake._server, "answer", carry_out_and_kill)
+    again = "ContinueServiceDeployment"
+    for deadly in ("RegisterTaskDefinition", "UpdateService", again, again):
+        callers.append(forkserver().Process(target=releases, args=(fake.url, target.public, image)))
+        callers[-1].start()
+        callers[-1].join(120)
+        assert callers[-1].exitcode == -signal.SIGKILL, deadly
         assert {code for code, _ in asked(fake, 20)} == {200}
+    deadly = ""
     assert release(target, TWO) is None
     assert target.pointed() == target.current() == TWO
     done = changes(fake) - before
