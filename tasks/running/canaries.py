@@ -19,6 +19,9 @@ REPORT = "/lockgate/report.xml"
 WORK = "/work"
 """The repository in a sandbox; test ids have paths below it."""
 
+FILE = "the file "
+"""What stands before a file of the tests that was changed, among what was replaced."""
+
 _DUE = {
     "assert": CaseOutcome.FAILED,
     "raises": CaseOutcome.FAILED,
@@ -157,6 +160,9 @@ def canary_problem(
         if not name.endswith(".same") or got in list(CaseOutcome):
             return f"a test of the platform's that must be {due if due in list(CaseOutcome) else 'passed'} is {got}"
         names = sorted(set(got.split(", ")) - set(due.split(", ")))
-        if names := [one for one in names if not one.startswith((PUT, EQUAL))]:  # rules of their own ask for these
+        names = [one for one in names if not one.startswith((PUT, EQUAL))]  # rules of their own ask for these
+        if files := [one.removeprefix(FILE).removeprefix(f"{WORK}/") for one in names if one.startswith(FILE)]:
+            return f"files of the tests were changed while they ran: {', '.join(files[:5])}"
+        if names:
             return f"parts of Python or of the test runner are replaced while the tests run: {', '.join(names)}"
     return None

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import stat
 import sys
 import types
 import warnings
@@ -21,6 +22,12 @@ _FREE = frozenset(
 _ROOM = {"": 400, EQUAL: 200, PUT: 300}
 """Characters that a report has for names with such words before them: what one kind says moves nothing of another."""
 _MOST_OF_ONE = 100
+_MOST_READ = 64 << 20
+"""Bytes of the tests' data that are read before the tests; what is beyond counts as code does."""
+_CODE = (
+    ".py", ".pyi", ".pyc", ".pyx", ".so", ".pth", ".js", ".cjs", ".mjs", ".jsx", ".ts", ".tsx", ".go", ".rs", ".sh",
+    ".ini", ".cfg", ".toml",
+)  # fmt: skip
 _PLAIN: tuple[Any, ...] = (list, dict, str, bytes, int, float, tuple, set, frozenset)
 _MADE = (types.FunctionType, types.BuiltinFunctionType, type, staticmethod, classmethod, property)
 _HELD = (*_MADE, functools.partial, functools.partialmethod)
@@ -55,8 +62,9 @@ class Process:
     """What the process is made of when this is made: before any conftest, test or product code is loaded."""
 
     def __init__(self, roots: Sequence[str], tests: Sequence[str] = ()) -> None:
-        self._stat = os.stat
-        self._written = {path: self._when(path) for path in tests}
+        self._stat, self._open, self._read, self._close = os.stat, os.open, os.read, os.close
+        self._hash, self._left = hashlib.sha256, _MOST_READ
+        self._written = {path: (self._when(path), self._made_of_bytes(path)) for path in tests}
         self._roots = tuple(f"{os.path.realpath(root)}/" for root in roots)
         self._below: dict[str, bool] = {}
         self._before = {id(kind): kind for kind in _classes()}
@@ -91,7 +99,8 @@ class Process:
         hooks = (*sys.meta_path, *sys.path_hooks)
         tools |= {f"import hook {_kind(one)}" for one in hooks if any(map(self._is_own_value, (one, *_held(one))))}
         put = {f"{PUT}{where}" for where in others - tools} - {f"{PUT}{one}" for one in _FREE}
-        files = [f"the file {path}" for path, when in self._written.items() if self._when(path) != when]
+        self._left = _MOST_READ
+        files = [f"the file {path}" for path in self._written if self._is_another(path)]
         return [*sorted(tools - _FREE), *files, *sorted(self._equal()), *sorted(put)]
 
     def _when(self, path: str) -> int | None:
@@ -100,6 +109,33 @@ class Process:
             return self._stat(path, follow_symlinks=False).st_ctime_ns
         except OSError:
             return None
+
+    def _is_another(self, path: str) -> bool:
+        """Code must not be written at all: it could be put back once it was loaded. Data may be touched, linked or
+        opened for writing, and is another one by what it holds."""
+        when, held = self._written[path]
+        if self._when(path) == when:
+            return False
+        return held is None or self._made_of_bytes(path) != held
+
+    def _made_of_bytes(self, path: str) -> str | None:
+        """The digest of data; None for code, and for what is too large to be read or no file."""
+        if path.endswith(_CODE):
+            return None
+        try:
+            facts = self._stat(path, follow_symlinks=False)
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size > self._left:
+                return None
+            self._left -= facts.st_size
+            file, digest = self._open(path, os.O_RDONLY | os.O_NOFOLLOW), self._hash()
+            try:
+                while part := self._read(file, 1 << 20):
+                    digest.update(part)
+            finally:
+                self._close(file)
+        except OSError:
+            return None
+        return digest.hexdigest()
 
     def _is_own(self, module: Any) -> bool:
         """Whether a module is the project's; one without a file may be anybody's, and counts as the project's."""

@@ -256,7 +256,7 @@ PRODUCT: dict[str, tuple[str, str]] = {
     "a test's file written anew, and put back at the end": (
         "import atexit\nfrom pathlib import Path\n\nAT = Path('tests/test_search.py')\nKEPT = AT.read_text()\n"
         "atexit.register(AT.write_text, KEPT)\nAT.write_text(KEPT.replace('assert', 'assert True or'))\n",
-        "replaced .*the file /work/tests/test_search.py",
+        "files of the tests were changed while they ran: tests/test_search.py",
     ),
     "pytest.exit as a success, from a test": (
         "import pytest\n\n\ndef price(n):\n    pytest.exit('done', returncode=0)\n\n\n",

@@ -11,7 +11,7 @@ import pytest
 
 from domain.reports import Report
 from domain.task import CaseOutcome
-from tasks.running.canaries import UNITTEST, release
+from tasks.running.canaries import FILE, UNITTEST, release
 from tasks.running.inside_process import EQUAL, PUT, Process, listed
 
 PRODUCT = """
@@ -131,6 +131,21 @@ def test_what_a_product_changes_of_others_and_what_is_equal_to_anything_is_seen(
         "put into json.dumps",
         "put into json.proxy",
     ]
+
+
+def test_code_of_the_tests_is_never_written_and_their_data_may_be_touched(tmp_path: Path) -> None:
+    code, data, golden = (tmp_path / name for name in ("test_a.py", "a.db", "golden.txt"))
+    for path in (code, data, golden):
+        path.write_text("as it was")
+    process = Process([], [str(path) for path in (code, data, golden)])
+    (tmp_path / "copy.db").hardlink_to(data)
+    data.chmod(0o600)
+    with data.open("r+b"):
+        data.touch()
+    assert [one for one in process.changes() if one.startswith(FILE)] == []
+    golden.write_text("another one")
+    code.write_text(code.read_text())
+    assert [one for one in process.changes() if one.startswith(FILE)] == [f"{FILE}{code}", f"{FILE}{golden}"]
 
 
 def test_no_name_hides_another_by_its_length_or_what_it_is_made_of() -> None:

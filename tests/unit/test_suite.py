@@ -357,6 +357,11 @@ def test_a_report_without_its_seal_or_its_canaries_is_not_believed() -> None:
         ({"a.unit": "passed"}, {"a.unit": "failed"}, "must be failed is passed"),
         ({"a.unit": "failed without its reason"}, {"a.unit": "failed"}, "must be failed is failed without"),
         ({"a.same": "time.time"}, {"a.same": "passed"}, "replaced while the tests run: time.time"),
+        (
+            {"a.same": "the file /work/tests/a.py, time.time"},
+            {"a.same": "passed"},
+            "changed while they ran: tests/a.py",
+        ),
         ({"a.same": "time.time"}, {"a.same": "time.time"}, None),
         ({"a.same": "passed"}, {"a.same": "time.time"}, None),
         ({"a.same": "builtins.len, time.time"}, {"a.same": "time.time"}, "run: builtins.len"),
