@@ -706,7 +706,9 @@ def use_provider(
     address: Annotated[str, typer.Option(help="Where browsers reach the door, such as https://lockgate.example.org")],
     new_people: Annotated[
         list[str] | None,
-        typer.Option(help="A role of whoever comes in and was never set up; may be given again. Default: nobody does"),
+        typer.Option(
+            help="What may who comes in and was never set up: submit, answer; may be given again. Default: nobody does"
+        ),
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="It gave no client secret: PKCE alone")] = False,
 ) -> None:
