@@ -43,6 +43,10 @@ class IssueIntake(Value):
     budget: Budget = Field(Budget(), description="What each run may use")
     max_changed_lines: int = Field(400, ge=1, description="The most that an issue may ask for, and the default")
     closes: bool = Field(False, description="The merge of the pull request closes the issue")
+    confidential: bool = Field(
+        False,
+        description="Confidential issues of GitLab start runs, too: whoever may see the repository reads them then",
+    )
     assigned: bool = Field(True, description="Assigning an issue to the platform's own user starts a run, too")
     pull_requests: bool = Field(True, description="The label or command at a pull request has it judged as it is")
     may_change_tests: tuple[Glob, ...] = Field(
@@ -61,6 +65,7 @@ class Issue(Value):
     by: Person | None = Field(None, description="Who opened it; None: a user who is gone")
     is_pull: bool = Field(False, description="It is a pull request")
     is_merged: bool = Field(False, description="It is one, and was merged")
+    is_confidential: bool = Field(False, description="Not all may see it who may see the repository")
 
 
 class IssueText(Value):
@@ -70,6 +75,12 @@ class IssueText(Value):
     body: str
     edited_at: datetime | None = Field(None, description="Of the body; None: never, or an event tells it")
     is_edit_told: bool = Field(True, description="The forge says when a text was edited")
+    is_confidential: bool = Field(False, description="Not all may see it who may see the repository")
+    changed_at: datetime | None = Field(None, description="When anything of the issue changed last, its text or not")
+    read_at: datetime | None = Field(None, description="Now, by the forge's clock, where edits are noted late")
+    noted_until: datetime | None = Field(
+        None, description="Edits up to then are surely among its events; None: all that were made"
+    )
 
     @property
     def version(self) -> str:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from time import monotonic
 from typing import TypeVar
 from uuid import UUID
 
@@ -54,6 +55,14 @@ LEASE, LEASE_S = "forges/issues", 120.0
 OVERLAP = timedelta(minutes=2)
 """So much of what was seen is asked for again: a forge's list may be late by seconds."""
 SETTLED = timedelta(seconds=2)
+LATE, LATE_S = timedelta(hours=1), 3600.0
+"""A list in which nothing is new is asked for from so long ago, at most: it may be late, too, and does not say so."""
+PASSES_S = 900.0
+"""A forge that cannot be asked for so long is told to a person."""
+CONFIDENTIAL = (
+    "it is confidential, and a run would show its text to all who may see the repository: open another issue with what "
+    "they may know, or let confidential issues start runs in the workshop (`confidential` of `issues`)"
+)
 MARKER = "lockgate:issue"
 MOST_SHOWN = 50_000
 TOO_LONG = (
@@ -81,6 +90,12 @@ class Place:
         self.done: dict[str, object] = {}
         """Issue → what it was like when all of its triggers were decided."""
         self.told: dict[str, str] = {}
+        self.first_read: dict[tuple[str, str, str], datetime] = {}
+        """(issue, trigger, version of its text) → when that was first read."""
+        self.moment = since
+        """What time the forge said it was when it was asked last."""
+        self.ask_time_at = 0.0
+        """When it is asked next, by our clock."""
 
 
 class IssueWatch:
@@ -93,25 +108,37 @@ class IssueWatch:
         self._places: dict[tuple[str, IssueIntake], Place] = {}
         self._books: dict[str, Book] = {}
         self._troubles: dict[str, str] = {}
+        self._late: dict[str, tuple[float, str]] = {}
+        """Repository → since when each round failed by what passes, and what was told of that."""
 
     def look(self, client: SyncPrefectClient, shops: Mapping[str, Workshop]) -> None:
         """One round over the repositories that workshops name under `issues`. One that fails keeps no other waiting."""
         for name, shop in shops.items():
             for intake in shop.issues:
-                trouble = ""
                 if not self._has_lease(shop):
                     break  # another machine asks for this ledger's workshops
                 try:
                     self._look_at(client, name, shop, intake)
                 except NotYet as err:
                     log.info("issues of %s: %s", intake.repository, err)
+                    self._wait(shop, intake.repository, str(err))
                 except Exception as err:
-                    trouble = reason_of(err)
-                self._note(shop, intake.repository, trouble)
+                    self._note(shop, intake.repository, reason_of(err))
+                else:
+                    self._note(shop, intake.repository, "")
+                    self._late.pop(intake.repository, None)
 
     def _has_lease(self, shop: Workshop) -> bool:
         """It ends with this process, so that after a crash the next one goes on at once."""
         return shop.ledger.lease(LEASE, self._holder, LEASE_S, mark_of_this()) is not None
+
+    def _wait(self, shop: Workshop, repository: str, why: str) -> None:
+        """What passes by itself is told as soon as it has lasted."""
+        since, last = self._late.get(repository, (monotonic(), ""))
+        is_long = monotonic() - since > PASSES_S
+        self._late[repository] = since, last or (f"for {PASSES_S / 60:.0f} minutes now: {why}" if is_long else "")
+        if is_long:
+            self._note(shop, repository, self._late[repository][1])
 
     def _note(self, shop: Workshop, repository: str, trouble: str) -> None:
         """A person is told once of what is wrong, and not at each round."""
@@ -133,12 +160,14 @@ class IssueWatch:
 
         book = self._books.setdefault(shop.ledger.place, Book())
         work = _Work(name, shop, intake, place, book, self._usable, go_on)
-        work.decide_new()
-        for decided, run in work.open_ones():
-            if decided.answer is Answer.RUN and run is None:
-                run = work.start(client, decided)
-                self._say(f"run {run} was asked for at {decided.url} by {decided.trigger.by.login}")
-        work.follow(client)
+
+        def start() -> None:
+            asked = [one for one, run in work.open_ones() if one.answer is Answer.RUN and run is None]
+            _each(asked, lambda one: self._say(f"run {work.start(client, one)} was asked for {_by(one)}"))
+
+        # What cannot be decided keeps nothing from being started, nor from being cancelled.
+        steps: tuple[Callable[[], None], ...] = (work.decide_new, start, lambda: work.follow(client))
+        _each(steps, lambda step: step())
 
 
 def _place(shop: Workshop, host: IssueForge, intake: IssueIntake) -> Place:
@@ -218,10 +247,14 @@ class _Work:
     def decide_new(self) -> None:
         """Every trigger that nobody has decided yet. All that changed is read before anything is."""
         place = self.place
+        if monotonic() >= place.ask_time_at:
+            place.moment, place.ask_time_at = self.host.moment(self.at), monotonic() + LATE_S
         listed = [*self.host.issues(self.at, self.intake.label, place.since)]
         if self.intake.assigned:
+            self.go_on()
             listed += self.host.assigned(self.at, self.me, place.since)
         found = {self._name(one): one for one in listed}
+        self.go_on()
         comments = self.host.issue_comments(self.at, place.since)
         commands: dict[str, list[IssueComment]] = defaultdict(list)
         for comment in comments:
@@ -247,10 +280,11 @@ class _Work:
                 waiting.append(name)
 
         _each(sorted(found.values(), key=lambda one: (one.is_pull, one.number)), decide)
-        if len(place.done) > 10_000:
-            place.done.clear()
+        for known in (place.done, place.first_read):
+            if len(known) > 10_000:
+                known.clear()
         if not waiting:
-            self._advance(newest)
+            self._advance(max(newest, place.moment - LATE))
 
     def _advance(self, newest: datetime) -> None:
         """The next round asks from here. Once a day that is kept, for a process that begins anew."""
@@ -288,11 +322,14 @@ class _Work:
             for one in allowed:
                 self._record(issue, one, Answer.OVERTAKEN)
             return True
+        text, shown = self.host.issue_text(self.at, issue.number, is_pull=issue.is_pull), ""
+        why = CONFIDENTIAL if text.is_confidential and not self.intake.confidential else None
+        why = why or why_changed(newest, text, self.host.issue_events(self.at, issue.number, is_pull=issue.is_pull))
+        if why is None and not newest.version and not self._is_noted(issue, newest, text):
+            return False
         for one in allowed[:-1]:
             self._record(issue, one, Answer.OVERTAKEN)
-        text = self.host.issue_text(self.at, issue.number, is_pull=issue.is_pull)
-        shown = ""
-        if why := why_changed(newest, text, self.host.issue_events(self.at, issue.number, is_pull=issue.is_pull)):
+        if why:
             read = ReadIssue(None, (why,), ())
         else:
             read = read_issue(text, self.intake, self.name, self._lint, issue.number if issue.is_pull else None)
@@ -314,6 +351,17 @@ class _Work:
         is_ending = bool(kinds) and kinds[-1] == CANCELLED.kind
         why = why_stopped(decided.trigger, events, self.intake.label, is_open=True, me=self.me)
         return is_ending or why is not None
+
+    def _is_noted(self, issue: Issue, one: Trigger, text: IssueText) -> bool:
+        """Whether an edit before this text would be among its events by now: nothing changed of late, or this very text
+        was read before, after it was asked for. So whoever only talks there holds nothing up."""
+        if text.noted_until is None or text.read_at is None:
+            return True
+        if text.changed_at and text.changed_at <= text.noted_until:
+            return True
+        return text.noted_until > self.place.first_read.setdefault(
+            (self._name(issue), one.key, text.version), text.read_at
+        )
 
     def _is_by_writers(self, issue: Issue, text: IssueText) -> bool:
         """Whether all who may edit it may also ask for a run: its author, and everybody else who may write."""
@@ -412,6 +460,8 @@ class _Work:
         events = self.host.issue_events(self.at, decided.number, is_pull=decided.is_pull) if issue else ()
         is_wanted = issue is not None and (issue.is_open or issue.is_merged)  # a run knows what is merged without it
         why = why_stopped(decided.trigger, events, self.intake.label, is_open=is_wanted, me=self.me)
+        if issue and issue.is_confidential and not self.intake.confidential:
+            why = "it was made confidential"
         run_id, url = str(run.id), self.shop.ledger.url.get_secret_value()
         if why is None or held_by(url, run_id) or (run.state and run.state.type.value == "CANCELLING"):
             return
@@ -426,15 +476,21 @@ class _Work:
 
 
 def _each(items: Iterable[T], act: Callable[[T], object]) -> None:
-    """Each by itself: one that fails keeps no other from being done, and is raised when all are."""
+    """Each by itself: one that fails keeps no other from being done, and is raised when all are; what does not pass by
+    itself before what does."""
     trouble: Exception | None = None
     for item in items:
         try:
             act(item)
         except Exception as err:
-            trouble = trouble or err
+            if trouble is None or (isinstance(trouble, NotYet) and not isinstance(err, NotYet)):
+                trouble = err
     if trouble:
         raise trouble
+
+
+def _by(decided: Decided) -> str:
+    return f"at {decided.url} by {decided.trigger.by.login}"
 
 
 def _states(client: SyncPrefectClient, runs: Iterable[str]) -> dict[str, FlowRun]:

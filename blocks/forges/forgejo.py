@@ -278,13 +278,23 @@ class Forgejo(HostedBlock):
         )
 
     def issue_text(self, repository: str, number: int, *, is_pull: bool = False) -> IssueText:
-        """Title and body now. When the body was edited is told nowhere."""
+        """Title and body now. When the body was edited is told nowhere; when the issue changed last, is."""
         one = self._get(repository, f"{self._at(repository)}/issues/{number}")
-        return IssueText(title=one["title"], body=one.get("body") or "", is_edit_told=False)
+        return IssueText(
+            title=one["title"], body=one.get("body") or "", is_edit_told=False, changed_at=one["updated_at"]
+        )
 
     def issue_events(self, repository: str, number: int, *, is_pull: bool = False) -> tuple[IssueEvent, ...]:
-        """What happened to it, the oldest first, by its timeline. It does not tell that the body was edited."""
+        """What happened to it, the oldest first, by its timeline. It does not tell that the body was edited.
+
+        A page of it may be empty, and not the last: what we may not see is left out after it was cut. So what the issue
+        is like afterwards completes it: a label that is not on, or somebody who is not assigned, was taken away.
+        """
         told = self._all(repository, f"{self._at(repository)}/issues/{number}/timeline")
+        events = self._told(told)
+        return (*events, *_untold(events, self._get(repository, f"{self._at(repository)}/issues/{number}")))
+
+    def _told(self, told: Iterable[Any]) -> tuple[IssueEvent, ...]:
         return tuple(
             IssueEvent(
                 id=one["id"],
@@ -446,6 +456,21 @@ def _kind(event: Mapping[str, Any]) -> str:
     if event["type"] == "assignees":
         return "unassigned" if event["removed_assignee"] else "assigned"
     return {"change_title": "renamed"}.get(event["type"], str(event["type"]))
+
+
+def _untold(events: Sequence[IssueEvent], now: Mapping[str, Any]) -> Iterator[IssueEvent]:
+    """What was taken away of what the events put on."""
+    there = {one["name"].casefold() for one in now.get("labels") or ()}
+    people = {one["login"].casefold() for one in now.get("assignees") or ()}
+    labels = {one.label.casefold(): one for one in events if one.kind in ("labeled", "unlabeled")}
+    assignees = {one.assignee.casefold(): one for one in events if one.kind in ("assigned", "unassigned")}
+    last = max((one.id for one in events), default=0) + 1
+    for name, one in labels.items():
+        if one.kind == "labeled" and name not in there:
+            yield IssueEvent(id=last, kind="unlabeled", by=None, at=now["updated_at"], label=one.label)
+    for name, one in assignees.items():
+        if one.kind == "assigned" and name not in people:
+            yield IssueEvent(id=last, kind="unassigned", by=None, at=now["updated_at"], assignee=one.assignee)
 
 
 DECIDES = ("APPROVED", "REQUEST_CHANGES")

@@ -21,7 +21,7 @@ from blocks.forges import hosted
 from blocks.forges.credential import RepositoryCredential
 from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, Unsigned, bounded, short, without_merge
 from domain.brief import Repository
-from domain.errors import ForgeError, InputError, NotYet
+from domain.errors import ForgeError, InputError
 from domain.issues import COMMAND, Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import (
     DeploymentState,
@@ -355,15 +355,17 @@ class GitLab(HostedBlock):
         return _issue(one, is_pull=is_pull)
 
     def issue_text(self, repository: str, number: int, *, is_pull: bool = False) -> IssueText:
-        """Title and description now. A note tells that they were edited, and is written right after that: so what
-        changed in this moment is read in a moment."""
+        """Title and description now. A note tells that they were edited, and is written right after that."""
         answer = self._signed_call(repository, "GET", self._talk(repository, number, is_issue=not is_pull))
         one, now = hosted.json_of(answer), parsedate_to_datetime(answer.headers.get("date", ""))
-        if now - datetime.fromisoformat(one["updated_at"]) < NOTED:
-            raise NotYet(
-                f"{one['web_url']} was changed in this moment: it is read as soon as {self.host} has noted how"
-            )
-        return IssueText(title=one["title"], body=one["description"] or "")
+        return IssueText(
+            title=one["title"],
+            body=one["description"] or "",
+            is_confidential=_is_confidential(one, is_pull=is_pull),
+            changed_at=one["updated_at"],
+            read_at=now,
+            noted_until=now - NOTED,
+        )
 
     def issue_events(self, repository: str, number: int, *, is_pull: bool = False) -> tuple[IssueEvent, ...]:
         """What happened to it, the oldest first: its labels by events of their own; assignments, and that title or
@@ -416,8 +418,8 @@ class GitLab(HostedBlock):
 
     def _said_since(self, repository: str, since: datetime) -> Iterator[Any]:
         """The newest first, so that what is said meanwhile moves the others to later pages, and none is missed. It is
-        asked by the day."""
-        day = (since.astimezone(UTC) - timedelta(days=1)).date()
+        asked by the day, which ends when it does in GitLab's own time zone: so by one day more."""
+        day = (since.astimezone(UTC) - timedelta(days=2)).date()
         where = f"{self._at(repository)}/events?target_type=note&action=commented&after={day}&sort=desc"
         address: str | None = f"{where}&per_page={hosted.PER_PAGE}"
         while address is not None:
@@ -559,7 +561,13 @@ def _issue(one: Mapping[str, Any], *, is_pull: bool) -> Issue:
         by=Person(login=by["username"], id=by["id"]) if by else None,
         is_pull=is_pull,
         is_merged=one["state"] == "merged",
+        is_confidential=_is_confidential(one, is_pull=is_pull),
     )
+
+
+def _is_confidential(one: Mapping[str, Any], *, is_pull: bool) -> bool:
+    """An issue of which nothing is said is. Merge requests never are."""
+    return not is_pull and one.get("confidential") is not False
 
 
 def _noted(note: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

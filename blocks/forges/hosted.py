@@ -31,6 +31,8 @@ LONGEST_WAIT_S = 120.0
 """How long a call waits where a forge says when it may come again; the step is tried again after that."""
 LEAST_SECRET = 16
 PER_PAGE = 100
+MOST_PASSES = 4
+"""So often a list without an order is read for one answer."""
 sleep = time.sleep
 
 
@@ -242,24 +244,26 @@ class HostedBlock(LockgateBlock):
 
         What changes while it is read moves to the end, and what follows it onto an earlier page, past which a reader of
         pages would go. So each question begins where the last answer ended, a second earlier; a list that has another
-        order is read until it is the same twice. A page that breaks is an error, never a shorter list.
+        order is read until nothing but news came to it. A page that breaks is an error, never a shorter list.
         """
         found: dict[int, Any] = {}
-        before, seen = set[int](), set[int]()
-        number, is_ordered = 1, True
+        before, seen = dict[int, datetime](), dict[int, datetime]()
+        number, is_ordered, passes = 1, True, 1
         while True:
             stamp = quote(f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", safe="")
             asked = f"{path}?{query}&" if query else f"{path}?"
             page = self._page(repository, f"{asked}{name}={stamp}&{self._size}={PER_PAGE}&page={number}")
             found |= {one["id"]: one for one in page.body}
-            seen |= {one["id"] for one in page.body}
             times = [datetime.fromisoformat(one["updated_at"]) for one in page.body]
+            seen |= {one["id"]: at for one, at in zip(page.body, times, strict=True)}
             is_ordered = is_ordered and times == sorted(times)
             is_whole = number == 1 and page.total is not None and len(page.body) >= page.total
             if is_whole or (page.following is None and not self._goes_on(page.body)):
-                if number == 1 or is_ordered or seen == before:
+                if number == 1 or is_ordered or (passes > 1 and _only_grew(before, seen)):
                     return sorted(found.values(), key=lambda one: (one["updated_at"], one["id"]))
-                before, seen, number = seen, set(), 1
+                if passes == MOST_PASSES:
+                    raise NotYet(f"{self.host}: {path} changes while it is read")
+                before, seen, number, passes = seen, {}, 1, passes + 1
             elif is_ordered and times and times[-1] - timedelta(seconds=1) > since:
                 since, number = times[-1] - timedelta(seconds=1), 1
             else:
@@ -374,6 +378,12 @@ class Refusal(ForgeError):
 
 
 _pages: dict[tuple[str, str, str], Page] = {}
+
+
+def _only_grew(before: Mapping[int, datetime], after: Mapping[int, datetime]) -> bool:
+    """Whether a list lost nothing between two readings, and got nothing but what changed after the first one."""
+    newest = max(before.values(), default=datetime.min.replace(tzinfo=UTC))
+    return before.keys() <= after.keys() and all(at >= newest for one, at in after.items() if one not in before)
 
 
 @functools.lru_cache(maxsize=4)

@@ -75,14 +75,18 @@ def why_changed(trigger: Trigger, text: IssueText, events: Iterable[IssueEvent])
 
 def why_unsure(trigger: Trigger, text: IssueText, *, is_by_writers: bool) -> str | None:
     """Why it is not known whether the text is the one that was asked for; None if it is. The forge may not say when a
-    text was edited, and somebody may edit this one who may not ask for a run; or the command names another text."""
-    if trigger.version == text.version or (not trigger.version and (text.is_edit_told or is_by_writers)):
+    text was edited, and somebody may edit this one who may not ask for a run: its author; or, at Forgejo, a team that
+    has issues alone, if anything changed since. Or the command names another text."""
+    is_as_it_was = text.changed_at is not None and text.changed_at <= trigger.at
+    is_sure = text.is_edit_told or (is_by_writers and is_as_it_was)
+    if trigger.version == text.version or (not trigger.version and is_sure):
         return None
-    why = (
-        "the command names another text than the one that stands here now"
-        if trigger.version
-        else "this forge does not say when a text was edited, and who wrote this one may not write here"
-    )
+    if trigger.version:
+        why = "the command names another text than the one that stands here now"
+    elif not is_by_writers:
+        why = "this forge does not say when a text was edited, and who wrote this one may not write here"
+    else:
+        why = "something changed here after that, and this forge does not say whether it was the text"
     return (
         f"{why}. Read it as it stands below, and write `{COMMAND} {text.version}` in a new comment, which asks for "
         "exactly this text"

@@ -28,6 +28,8 @@ class Forge:
         """Its own address, once it listens."""
         self.skew_s = 0.0
         """How far its clock is from the machine's."""
+        self.zone_h = 0
+        """Its administrators' time zone, in hours."""
         self.news = threading.Event()
         """Set when a webhook is to be sent."""
         self.is_precise = False

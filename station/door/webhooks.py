@@ -81,6 +81,8 @@ class Webhooks:
         try:
             await asyncio.to_thread(self._note)
         except OSError as err:
+            for what in (made, delivery):  # when the forge sends it again, it is none that came before
+                self._seen.pop(f"{kind} {name} {what}", None)
             raise Denied(503, f"this cannot be noted now: {err.strerror}") from err
         return JSONResponse({"message": "the forge is asked"}, 202)
 

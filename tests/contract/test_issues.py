@@ -3,7 +3,9 @@
 import re
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -14,6 +16,7 @@ from prefect.states import Cancelled as CancelledState
 from prefect.states import Completed, Paused, Running, Scheduled
 from pydantic import SecretStr, ValidationError
 
+from blocks.forges.forgejo import Forgejo
 from blocks.forges.github import GitHub
 from blocks.forges.gitlab import _programs as programs
 from blocks.ledger.ledger import Ledger
@@ -508,6 +511,73 @@ def test_a_command_that_names_a_version_of_the_text_is_for_that_text_and_no_othe
     assert "keys" in run.parameters["brief"]["goal"]
 
 
+def test_a_text_may_be_another_one_where_anything_changed_after_the_label(intake: Intake) -> None:
+    """At Forgejo a team may edit issues and not write, and it is told of no edit."""
+    number = intake.issue()
+    intake.label(number)
+    intake.at.fake.forge.skew_s += 5
+    intake.say(number, "carl", "me too")
+    if not isinstance(intake.at, AtForgejo):
+        assert len(intake.looks()) == 1
+        return
+    assert intake.looks() == []
+    told = intake.told(number)
+    assert "something changed here after that" in told and GOAL in told
+    named = re.search("/lockgate run [0-9a-f]{40}", told)
+    assert named
+    intake.say(number, "ann", named[0])
+    intake.say(number, "carl", "me three")
+    assert len(intake.looks()) == 1
+
+
+def test_what_forgejos_timeline_leaves_out_is_seen_at_the_issue(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves out what we may not see after a page was cut; an empty page is taken for the end."""
+    if not isinstance(intake.at, AtForgejo):
+        return
+    every = Forgejo._all
+
+    def cut(self: Any, repository: str, path: str, name: str = "") -> list[Any]:
+        found = every(self, repository, path, name)
+        gone = [one for one in found if one.get("type") == "label" and one["body"] != "1"]
+        gone += [one for one in found if one.get("type") == "assignees" and one["removed_assignee"]]
+        return [one for one in found if one not in gone] if path.endswith("/timeline") else found
+
+    monkeypatch.setattr(Forgejo, "_all", cut)
+    number, run = intake.asked()
+    run.state = Running()
+    intake.unlabel(number)
+    other = intake.issue()
+    intake.label(other)
+    intake.unlabel(other)
+    intake.at.assign("ann", other, "robot")
+    intake.at.assign("ann", other)
+    assert intake.looks() == [run] and run.state.type.value == "CANCELLING"
+    intake.say(other, "carl", "and now?")
+    assert intake.looks() == [run], "a label that is not on asks for nothing"
+
+
+def test_a_confidential_issue_starts_nothing_unless_it_may(intake: Intake) -> None:
+    at = intake.at
+    if not isinstance(at, AtGitLab):
+        return  # they have none
+    number, run = intake.asked()
+    run.state = Running()
+    secret = intake.issue(title="The door is open")
+    for one in (number, secret):
+        at.as_("ann", "PUT", f"/issues/{one}", {"confidential": True})
+    intake.label(secret)
+    assert intake.looks() == [run] and run.state.type.value == "CANCELLING", "nor does what was made confidential go on"
+    assert "it is confidential" in intake.told(secret)
+    assert "The door is open" not in str([entry.body for entry in intake.ledger.entries()])
+    intake.intake = intake.intake.model_copy(update={"confidential": True})
+    intake.shop.issues = (intake.intake,)
+    at.fake.forge.skew_s += 5
+    intake.say(secret, "ann")
+    assert len(intake.looks()) == 2
+
+
 # ── what is told ──
 
 
@@ -653,7 +723,10 @@ def test_what_changes_while_the_list_is_read_is_not_missed(intake: Intake, monke
         return got
 
     monkeypatch.setattr(type(intake.at.host), "_page", moves)
-    assert len(intake.looks()) == 6
+    intake.looks()
+    intake.looks()  # at GitLab, what changed in the last moment
+    assert {one.number for one in intake.decided()} == set(numbers)
+    assert len(intake.server.runs) == (4 if isinstance(intake.at, AtForgejo) else 6), "of two it says: name the text"
 
 
 def test_a_forge_that_fails_in_the_middle_starts_nothing_twice(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -682,6 +755,113 @@ def test_a_backlog_is_not_read_through_and_a_round_without_news_costs_nothing(in
         assert len(answers) < 8
     else:
         assert 0 < len(answers) < 13, answers
+
+
+def test_where_people_only_talk_it_is_not_read_again_and_again(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, at = monotonic(), intake.at
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    intake.asked()
+    number = intake.issue()
+    for _ in range(2):
+        at.fake.forge.skew_s += 86_400
+        now += 86_400
+        intake.say(number, "carl", "and now?")
+        intake.looks()
+        place = intake.watch._places[("default", intake.intake)]
+        assert at.fake.forge.now() - place.since < timedelta(hours=2)
+    intake.begins_anew()
+    intake.label(number)
+    assert len(intake.looks()) == 2
+
+
+def test_whoever_talks_at_each_moment_holds_up_no_start_and_no_end(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, run = intake.asked()
+    run.state = Running()
+    monkeypatch.setattr(intake.at, "SETTLES_S", 2, raising=False)
+    number = intake.issue()
+    intake.say(number, "ann")
+    intake.edit(other, state="closed")
+    for turn in range(5):
+        if turn or not isinstance(intake.at, AtForgejo):  # which has to be told which text is meant, then
+            intake.say(number, "carl", "me too")
+        intake.looks()
+        assert run.state.type.value == "CANCELLING"
+    assert len(intake.server.runs) == 2
+
+
+def test_a_forge_that_fails_for_a_quarter_of_an_hour_is_told_once_and_ends_what_nobody_wants(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    now = monotonic()
+    monkeypatch.setattr(module, "page", lambda pager, subject, body: told.append(body))
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    other, run = intake.asked()
+    run.state = Running()
+    number = intake.issue()
+    intake.label(number)
+    intake.edit(other, state="closed")
+    events = type(intake.at.host).issue_events
+
+    def fails(self: Any, repository: str, asked: int, **more: Any) -> Any:
+        if asked == number:
+            raise NotYet("half an answer")
+        return events(self, repository, asked, **more)
+
+    monkeypatch.setattr(type(intake.at.host), "issue_events", fails)
+    intake.looks()
+    assert run.state.type.value == "CANCELLING" and told == []
+    now += module.PASSES_S + 1
+    intake.looks()
+    intake.looks()
+    assert told == ["for 15 minutes now: half an answer"]
+    monkeypatch.setattr(type(intake.at.host), "issue_events", events)
+    assert len(intake.looks()) == 2
+
+
+def test_a_command_is_seen_whatever_the_forges_time_zone(intake: Intake) -> None:
+    """GitLab lists by the day of its own zone."""
+    forge, place = intake.at.fake.forge, intake.watch._places[("default", intake.intake)]
+    number = intake.issue()
+    for hours in (-12, 14):
+        now = forge.now()
+        night = (now + timedelta(days=1)).replace(hour=2, minute=0)
+        forge.skew_s += (night - now).total_seconds()
+        forge.zone_h, place.ask_time_at = hours, 0.0
+        before = len(intake.looks())
+        intake.say(number, "ann")
+        for run in (found := intake.looks()):
+            run.state = CancelledState()
+        forge.zone_h = 0
+        assert len(found) == before + 1, hours
+        intake.looks()
+
+
+def test_a_list_that_grows_while_it_is_read_comes_to_an_end(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not isinstance(intake.at, AtForgejo):
+        return  # their lists have an order
+    monkeypatch.setattr("blocks.forges.hosted.PER_PAGE", 2)
+    number, asked = intake.issue(), 0
+    for _ in range(3):
+        intake.say(number, "carl", "me too")
+    page = type(intake.at.host)._page
+
+    def grows(self: Any, repository: str, path: str) -> Any:
+        nonlocal asked
+        if "/issues/comments?" in path:
+            asked += 1
+            assert asked < 60, "it is read as long as somebody writes"
+            if path.endswith("page=1"):
+                intake.at.fake.forge.skew_s += 1
+                intake.say(number, "carl", "me too")
+        return page(self, repository, path)
+
+    monkeypatch.setattr(type(intake.at.host), "_page", grows)
+    intake.label(number)
+    intake.looks()
+    assert "something changed here after that" in intake.told(number)
 
 
 def test_a_repository_that_cannot_be_looked_at_is_told_once_and_keeps_no_other_waiting(

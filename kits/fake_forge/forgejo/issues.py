@@ -126,7 +126,7 @@ def create_comment(ask: Ask) -> Answer:
         raise Refusal(422, "[Body]: Required")
     made = {"user": ask.login, "body": body, "app": None, "created_at": now, "updated_at": now}
     comment = ask.store.add("comment", repo=ask.repo["id"], number=issue["number"], **made)
-    issues.touch(ask, issue)
+    ask.store.save(issue | {"updated_at": now})
     return Answer(201, shapes.comment(ask, comment))
 
 

@@ -2,6 +2,7 @@
 https://gitlab.com/gitlab-org/gitlab, below lib/api, and of https://docs.gitlab.com/api/."""
 
 import secrets
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -106,7 +107,8 @@ def create_issue(ask: Ask) -> Answer:
     made = issues.add_issue(ask, ask.body["title"], ask.body.get("description"), pull=False)
     ask.store.save({**(ask.store.get("repository", ask.repo["id"]) or ask.repo), "numbers": made["number"] - 1})
     number = shapes.ISSUES + len(ask.store.find("issue", repo=ask.repo["id"], pull=False))
-    return Answer(201, shapes.issue(ask, ask.store.save({**made, "number": number})))
+    more = {"number": number, "confidential": bool(ask.body.get("confidential"))}
+    return Answer(201, shapes.issue(ask, ask.store.save({**made, **more})))
 
 
 @route("GET", PROJECT + "/issues/{iid}", grant=READ)
@@ -132,10 +134,12 @@ def delete_issue(ask: Ask) -> Answer:
 
 @route("GET", PROJECT + "/events", grant=READ)
 def list_events(ask: Ask) -> Answer:
-    """What was said, by whom and where; at lines of a change it is of another kind. Not whether it was edited."""
+    """What was said, by whom and where; at lines of a change it is of another kind. Not whether it was edited. `after`
+    is the end of that day in the time zone that its administrators chose."""
+    zone = timedelta(hours=ask.forge.zone_h)
     after = ask.query.get("after", "")
     found = [one for one in ask.store.find("note", repo=ask.repo["id"]) if not one["system"] and not one["place"]]
-    found = [one for one in found if one["created_at"][:10] > after]
+    found = [one for one in found if f"{datetime.fromisoformat(one['created_at']) + zone:%Y-%m-%d}" > after]
     newest = ask.query.get("sort", "desc") == "desc"
     return paged(ask, [shapes.said(ask, one) for one in (found[::-1] if newest else found)])
 
@@ -389,6 +393,9 @@ def change(ask: Ask, issue: Doc, *, is_over: bool = False) -> None:
     before = dict(issue)
     if "description" in ask.body:
         ask.body["body"] = ask.body["description"]
+    if "confidential" in ask.body:
+        issue["confidential"] = bool(ask.body["confidential"])
+        issues.touch(ask, issue)
     issues.change_text(ask, issue)
     if issue["title"] != before["title"]:
         add_note(ask, issue, f"changed title from **{before['title']}** to **{issue['title']}**", system=True)

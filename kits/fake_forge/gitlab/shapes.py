@@ -62,7 +62,11 @@ def issue(ask: Ask, one: Doc) -> Doc:
     shown = {"id": one["id"], "iid": number, "project_id": ask.repo["id"], "title": one["title"], "web_url": at}
     shown |= {"description": one["body"], "state": "opened" if one["state"] == "open" else "closed"}
     shown |= {"labels": labels(ask, one), "author": user(ask, one["user"]), "assignees": people, "type": "ISSUE"}
-    shown |= {"assignee": people[0] if people else None, "confidential": False, "issue_type": "issue"}
+    shown |= {
+        "assignee": people[0] if people else None,
+        "confidential": bool(one.get("confidential")),
+        "issue_type": "issue",
+    }
     shown |= {"closed_by": user(ask, one.get("closed_by")), "closed_at": one.get("closed_at"), "milestone": None}
     return shown | {"created_at": one["created_at"], "updated_at": one["updated_at"]}
 
