@@ -456,9 +456,10 @@ GUARD_RULES: tuple[Rule[Change], ...] = (
         "class's, it signs, verifies, authenticates, escapes or says what is safe, it asks compare_digest and its "
         "like, it refuses with 401, 403 or an error of permission, or its text speaks of attackers, injection or "
         "traversal. A value or a default of Python that by its name says what is allowed, trusted or safe, or how it "
-        "is signed, and is another one. A function that raised on some condition, and raises on fewer. Data of such a "
-        "name, and certificates and public keys. A line of another language than Python that refuses or verifies, and "
-        "is gone.",
+        "is signed, and is another one, or is gone where its class or module still stands. A function or a class "
+        "without the decorator, the parent or the Depends(…) that by its name kept somebody out. A function that "
+        "raised on some condition, and does so no more or on that and something more. Data of such a name, and "
+        "certificates and public keys. A line of another language than Python that refuses or verifies, and is gone.",
         "A condition that is a little wider lets strangers in, and tests seldom try what must not work.",
         "keep what refuses as it is, or let a reviewer agree that nothing more is let through",
         lambda change: (*_guards(change), *_trusted(change), *_refused_elsewhere(change)),
