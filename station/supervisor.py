@@ -173,22 +173,21 @@ class Supervisor:
             from station.turn import Turn
 
             turn = Turn(shared.database)
-            self._in_background(self._watch_releases, ROUND_S)  # they wait for no turn
-            self._wait_for_turn(turn)
-            if self.over.is_set():
-                return
-        for name in ("server", "services", "zygote"):  # the zygote imports while the server starts
-            if name in self.keepers:
-                self.keepers[name].keep()
+        else:
+            self._keep_first()
         code = registered.digest()
         for module in DUTIES_IMPORT:  # takes seconds, which the server needs too
             importlib.import_module(module)
+        if self.roles & {Role.SERVICES, Role.WORKER}:
+            self._in_background(self._watch_releases, ROUND_S)  # they need no server, and wait for no turn
+        if turn is not None:
+            self._wait_for_turn(turn)
+            if self.over.is_set():
+                return
+            self._keep_first()
         if Role.SERVICES in self.roles:
-            if turn is None:
-                self._in_background(self._watch_releases, ROUND_S)  # they need no server
             self._begin_station(code)
         elif Role.WORKER in self.roles:
-            self._in_background(self._watch_releases, ROUND_S)
             self._begin_to_work()
         else:
             self._wait_for_server()
@@ -219,6 +218,11 @@ class Supervisor:
         _tell_init("STOPPING=1")
         for name in NAMES:
             processes.stop(name)
+
+    def _keep_first(self) -> None:
+        for name in ("server", "services", "zygote"):  # the zygote imports while the server starts
+            if name in self.keepers:
+                self.keepers[name].keep()
 
     def _begin_station(self, code: str) -> None:
         """What there is once: the pool, block types, deployments, first blocks."""

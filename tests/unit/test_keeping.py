@@ -350,7 +350,7 @@ def test_runs_that_wait_for_a_slot_take_a_free_one_oldest_first(monkeypatch: pyt
             if flow_run_filter.deployment_id is None:
                 return runs
             of: UUID = flow_run_filter.deployment_id.any_[0]
-            return [None] * taken[of]
+            return [SimpleNamespace(id=n) for n in range(taken[of])]
 
         def read_deployment(self, of: UUID) -> Any:
             return SimpleNamespace(global_concurrency_limit=SimpleNamespace(limit={full: 1, roomy: 4}[of]))
