@@ -751,10 +751,8 @@ def test_a_backlog_is_not_read_through_and_a_round_without_news_costs_nothing(in
     intake.looks()
     answers = intake.at.fake.calls[before:]
     if isinstance(intake.at, AtGitHub):
-        assert answers and {code for _, _, code in answers} == {304}, answers
-        assert len(answers) < 8
-    else:
-        assert 0 < len(answers) < 13, answers
+        assert {code for _, _, code in answers} == {304}, answers
+    assert 0 < len(answers) < 13, answers  # a few lists, and what earlier tests have under way
 
 
 def test_where_people_only_talk_it_is_not_read_again_and_again(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
