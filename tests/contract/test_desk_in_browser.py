@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from blocks.ledger.identities import Identities
 from domain.access import Role
@@ -13,6 +13,7 @@ from domain.history import Submitted
 from domain.sign_in import OpenId
 from station import api, sign_in
 from station.desk import moves
+from tests.browser import chromium_started
 from tests.contract.desk import FakeDesk
 from tests.contract.door import RUNS, served
 from tests.contract.openid_provider import CLIENT, SECRET, provider
@@ -22,10 +23,8 @@ RUN = RUNS["submit-er"]
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as played:
-        browser = played.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+    with chromium_started() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

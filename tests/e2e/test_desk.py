@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from domain.task import Approval, End
 from kits.briefs import FILES, GOOD, SETTINGS, brief, repository
 from kits.product.station import Station
 from station.desk import pages
+from tests.browser import chromium_started
 from tests.contract.test_notices import Hook, hook
 from tests.e2e.test_door import Guest, waits
 
@@ -31,10 +32,8 @@ X
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as played:
-        browser = played.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+    with chromium_started() as browser:
         yield browser
-        browser.close()
 
 
 class Seen:
