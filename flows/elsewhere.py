@@ -25,6 +25,8 @@ WAITS = "Waits for its machine"
 PLACE, HANDED, WORKER = "lockgate.place", "lockgate.handed-over", "prefect.worker.name"
 """Labels of a run: where it has to go on; how often that was said; and the worker that began it last, as Prefect's own
 workers note it."""
+SHOP = "lockgate.workshop"
+"""Label of a run whose parameters name no workshop: the one that it found."""
 NEVER = timedelta(days=3650)
 """No worker takes it by itself."""
 
@@ -64,6 +66,20 @@ def hand_over(run: str, place: str, why: str) -> None:
     leave(f"run {run} goes on elsewhere: {why}")
 
 
+def note_workshop(run: str, name: str) -> None:
+    """Its parameters name none, and it found this one: whoever looks after it asks that one's ledger. Safe to
+    repeat."""
+    with get_client(sync_client=True) as client:
+        client.update_flow_run_labels(UUID(run), {SHOP: name})
+
+
+def workshop_name(run: FlowRun) -> str | None:
+    """The workshop that its brief or parameters name, else the one that it found; None if it has yet to look for it."""
+    brief = run.parameters.get("brief")
+    name = brief.get("workshop") if isinstance(brief, dict) else run.parameters.get("workshop_name")
+    return str(name) if name else str(found) if (found := run.labels.get(SHOP)) else None
+
+
 def hand_overs(run: FlowRun) -> int:
     """How many of its starts ended at once, for another machine goes on with it."""
     return int(run.labels.get(HANDED) or 0)
@@ -81,8 +97,7 @@ def send_on(client: SyncPrefectClient, shop: Workshop, name: str, runs: Sequence
     for run in runs:
         brief = run.parameters.get("brief")
         asked = brief if isinstance(brief, dict) else run.parameters
-        given = asked.get("workshop") or "default" if isinstance(brief, dict) else asked.get("workshop_name") or name
-        if given != name:
+        if (workshop_name(run) or ("default" if isinstance(brief, dict) else name)) != name:
             continue
         place, waits_for = shop.place_of(str(asked.get("environment"))), run.labels.get(PLACE)
         if place is None or place == waits_for or not _still_waits(client, run):

@@ -292,7 +292,7 @@ def _given_up(client: SyncPrefectClient, run: FlowRun) -> str:
 def _frozen(run: FlowRun, why: str) -> State[Any]:
     if "brief" not in run.parameters:
         what = f"{run.name or run.id}: {why}"
-        page(workshop(str(run.parameters.get("workshop_name", "default"))).pager, "Lockgate: frozen", what)
+        page(workshop(_workshop_name(run)).pager, "Lockgate: frozen", what)
         return Failed(name=STATE_NAMES[End.FROZEN], message=why)
     brief = Brief.model_validate(run.parameters["brief"])
     shop = workshop_of(brief)
@@ -404,9 +404,7 @@ def _free_here(run: FlowRun, ledgers: Ledgers) -> None:
 
 
 def _workshop_name(run: FlowRun) -> str:
-    brief = run.parameters.get("brief")
-    name = brief.get("workshop") if isinstance(brief, dict) else run.parameters.get("workshop_name")
-    return str(name or "default")
+    return elsewhere.workshop_name(run) or "default"
 
 
 def _is_gone_elsewhere(run: FlowRun, now: datetime, ledgers: Ledgers, looks: Looks) -> bool:

@@ -15,7 +15,7 @@ from domain.errors import InputError
 from domain.records import LIVE, PREPARED, ROLLBACK_CHOSEN, ROLLED_BACK
 from domain.task import RolledBack
 from flows.acting import Acting
-from flows.elsewhere import leave_to_its_machine
+from flows.elsewhere import leave_to_its_machine, note_workshop
 from flows.endings import concluded
 from tasks.deploy import live_before
 from tasks.pages import show
@@ -40,6 +40,8 @@ def rollback_environment(
 
     def act(acting: Acting) -> State:
         shop = workshop_name or workshop_that_released(environment)
+        if workshop_name is None:
+            note_workshop(str(flow_run.id), shop)
         leave_to_its_machine(str(flow_run.id), workshop(shop), environment)
         acting.begin(workshop(shop).ledger)
         back = to_release(str(flow_run.id), environment, revision, reason, shop, by)

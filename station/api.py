@@ -156,11 +156,12 @@ def answers(within_s: float) -> bool:
 
 
 def workshop_of(flow_run: dict[str, Any]) -> str:
-    """The workshop that the brief of a run names; of a run without a brief, the run itself."""
+    """The workshop that the brief of a run names; of a run without a brief, the run itself, or that it found."""
     brief = flow_run["parameters"].get("brief")
     if isinstance(brief, dict):
         return str(brief.get("workshop", "default"))
-    return str(flow_run["parameters"].get("workshop_name") or "default")
+    labels = flow_run.get("labels") or {}
+    return str(flow_run["parameters"].get("workshop_name") or labels.get("lockgate.workshop") or "default")
 
 
 def _asked(method: str, path: str, body: Any, *, beside: bool = False) -> Any:

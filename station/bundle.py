@@ -13,6 +13,7 @@ from domain.errors import InputError
 from domain.records import ROLLED_BACK, WATCHED
 from domain.task import RolledBack
 from domain.text import one_line
+from flows.elsewhere import workshop_name
 from station.runs import read_run
 
 
@@ -94,6 +95,4 @@ def _answer(answer: dict[str, Any]) -> Iterator[str]:
 
 
 def _shop_of(run: FlowRun) -> Workshop:
-    brief = run.parameters.get("brief")
-    name = brief.get("workshop") if isinstance(brief, dict) else run.parameters.get("workshop_name")
-    return workshop(name or "default")
+    return workshop(workshop_name(run) or "default")

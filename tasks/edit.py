@@ -160,14 +160,15 @@ def commit_attempt(
     )
 
 
-def pack_commit(shop: Workshop, prepared: Prepared, commit: str) -> None:
-    """Into the store: until it is merged, the commit is nowhere else but in this machine's mirror. Safe to repeat."""
-    brief, run = prepared.brief, prepared.run_id
+def pack_commit(shop: Workshop, prepared: Prepared, commit: str, base: str = "") -> None:
+    """Into the store: until it is merged, the commit is nowhere else but in this machine's mirror. Safe to repeat.
+
+    `base`: a commit of the branch below it, if that is not the run's base.
+    """
+    brief, run, base = prepared.brief, prepared.run_id, base or prepared.base
     if shop.ledger.find(run, *records.PACKED.at(commit), Packed) is None:
-        pack = shop.store.put(shop.forge.pack(brief.repository, prepared.base, commit))
-        packed = Packed(
-            repository=brief.repository, branch=brief.branch or "", base=prepared.base, commit=commit, pack=pack
-        )
+        pack = shop.store.put(shop.forge.pack(brief.repository, base, commit))
+        packed = Packed(repository=brief.repository, branch=brief.branch or "", base=base, commit=commit, pack=pack)
         shop.ledger.record(run, *records.PACKED.at(commit), packed)
 
 

@@ -65,6 +65,7 @@ from domain.task import (
 )
 from domain.text import block, one_line
 from domain.value import Value
+from tasks.edit import pack_commit
 from tasks.pages import show
 from tasks.people.asking import answered
 from tasks.people.pager import page
@@ -500,9 +501,10 @@ def take_back(prepared: Prepared, revision: str, reason: str) -> tuple[str | Non
 
 
 def _propose_revert(shop: Workshop, host: HostedForge, prepared: Prepared, revision: str, reason: str) -> Proposed:
-    """Its commit is on record before it is pushed: what is tried again pushes the same one."""
+    """Its commit is in the store and on record before it is pushed: what is tried again, anywhere, pushes the same."""
     brief, run = prepared.brief, prepared.run_id
     commit = shop.forge.undo(brief.repository, brief.branch, revision, reason)
+    pack_commit(shop, prepared, commit, revision)
     made = shop.ledger.record(run, *REVERTING.at(revision), Reverting(commit=commit))
     branch = f"lockgate/revert-{revision[:12]}"
     if other := shop.forge.publish(brief.repository, branch, made.commit, ()):

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from prefect import Task
 from pydantic import SecretStr
 
+from blocks.forges import LocalForge
 from blocks.ledger.ledger import Ledger
+from blocks.stores import LocalStore
 from blocks.workshop import Workshop
 from domain.errors import ForgeError, NotYet
 from domain.pull_request import Status, StatusState
@@ -21,6 +24,7 @@ from flows.forge_watch import wake_decided
 from tasks import merge as merging
 from tasks import pull_request as pulls
 from tasks import review_gate as gate
+from tasks.edit import bring_commits
 from tasks.releasing import lease
 from tasks.review_gate import LOOK, Review, fingerprint
 from tests.contract.hosted import REPOSITORY, WORLDS, World
@@ -40,7 +44,9 @@ class Run:
     def __init__(self, at: World, folder: Path, name: str) -> None:
         self.at, self.name = at, name
         self.ledger = Ledger(url=SecretStr(f"sqlite:///{folder}/{name}.db"))
-        self.shop = SimpleNamespace(ledger=self.ledger, forge=at.forge, pager=None)
+        self.shop = SimpleNamespace(
+            ledger=self.ledger, forge=at.forge, pager=None, store=LocalStore(root=folder / "store")
+        )
         self.waiting: list[Callable[[], object]] = []
         self.steps: dict[tuple[str, str], Any] = {}
         base = at.forge.base(at.address, "main")
@@ -352,6 +358,14 @@ def test_a_merge_is_taken_back_by_a_pull_request_of_its_own_where_the_branch_tak
     merged = str(run.merges(run.approves_it()).commit)
     monkeypatch.setattr(pulls, "answered", run.answered)
     at.protect(approvals=1)
+    with monkeypatch.context() as dies:
+        dies.setattr(LocalForge, "publish", lambda *_: run.answered(Review, "the machine dies before the push", ""))
+        with pytest.raises(Unanswered):
+            pulls.take_back(run.prepared, merged, "Sick in production")
+    shutil.rmtree(at.forge.root)  # another machine goes on
+    bring_commits(cast(Any, run.shop), run.name)
+    revert = run.ledger.entries(run_id=run.name, kind="reverting")[-1].body["commit"]
+    assert at.forge.has(at.address, revert), "nobody else has it yet"
     for kind in ("cut_before", "cut_after_write"):
         for path in ("/pulls$", "/statuses/"):
             at.fake.fault(kind, method="POST", path=path)

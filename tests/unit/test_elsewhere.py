@@ -1,5 +1,6 @@
 """Runs of other machines: when they count as crashed, and who resumes them."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,9 @@ from prefect.client.schemas.objects import State, StateType
 from blocks.home import STATION, machine
 from blocks.ledger.ledger import Ledger
 from domain.errors import LedgerError, TargetError
-from flows import resume
+from flows import elsewhere, resume
 from flows.resume import BEGINS_S, LOOKS_APART_S, Looks, resume_crashed
-from station import verify
+from station import api, verify
 
 
 class Server:
@@ -26,6 +27,9 @@ class Server:
     def read_flow_runs(self, flow_run_filter: Any, limit: int, offset: int = 0) -> list[Any]:
         found = [run for run in self.runs if run.state.type in flow_run_filter.state.type.any_]
         return found[offset : offset + min(limit, 200)]
+
+    def update_flow_run_labels(self, run: Any, labels: dict[str, str]) -> None:
+        next(one for one in self.runs if one.id == run).labels |= labels
 
     def set_flow_run_state(self, run: Any, state: State, force: bool) -> Any:
         self.set.append(str(state.name))
@@ -185,6 +189,23 @@ def test_being_left_to_another_machine_counts_as_no_start(ledger: Ledger, monkey
     server = Server(often, handed)
     resume_crashed(server, ledgers=lambda _: ledger)  # type: ignore[arg-type]
     assert (frozen, server.set) == ([often], ["AwaitingRetry"])
+
+
+def test_a_rollback_is_looked_for_in_the_ledger_of_the_workshop_that_it_found(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parameters name none, so the ledger of `default` knows nothing of its process."""
+    other = Ledger(url=f"sqlite:///{tmp_path}/other.db")
+    run = a_run(StateType.RUNNING, "there", 60)
+    run.parameters = {"environment": "shop", "workshop_name": None}
+    begun(other, run, 60, monkeypatch)
+    server = Server(run)
+    monkeypatch.setattr(elsewhere, "get_client", lambda sync_client: nullcontext(server))
+    elsewhere.note_workshop(str(run.id), "other")
+    asked = {"default": ledger, "other": other}
+    resume_crashed(server, ledgers=asked.__getitem__)  # type: ignore[arg-type]
+    assert server.set == [], "it lives"
+    assert api.workshop_of({"parameters": run.parameters, "labels": run.labels}) == "other"
 
 
 def test_a_workshop_whose_ledger_is_away_keeps_no_run_of_another_waiting(ledger: Ledger) -> None:
