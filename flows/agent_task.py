@@ -7,7 +7,7 @@ from prefect.runtime import flow_run
 from domain.brief import Brief
 from domain.task import NO_PLAN, Answer, Approval, Attempt, End, Evidence, Feedback, Merged, Plan, Prepared
 from flows.race import answered, race
-from flows.report import Passed, end, ended, judged, review_feedback, stuck, turned_back, turned_down
+from flows.report import Passed, all_used, end, ended, judged, review_feedback, stuck, turned_back, turned_down
 from tasks.deploy import deploy, first_release
 from tasks.health_check import health_check
 from tasks.merge import conflict, merge, rebase
@@ -61,7 +61,7 @@ def _turns(run: str, brief: Brief) -> State:
             return end(run, brief, End.LIVE, commit=merged.commit, url=release.url)
         rollback(prepared, release, health)
         feedback.append(production_feedback(prepared, earlier[-1].number, release, health))
-    return end(run, brief, End.GAVE_UP, (f"{brief.budget.attempts} attempts are used up", *feedback[-1].points))
+    return end(run, brief, End.GAVE_UP, (all_used(brief), *feedback[-1].points))
 
 
 def _gates(prepared: Prepared, attempt: Attempt, earlier: list[Attempt]) -> Passed | Feedback:

@@ -184,6 +184,12 @@ def sentence(how: End, brief: Brief, attempts: int, reasons: Sequence[str], url:
     }[how]
 
 
+def all_used(brief: Brief) -> str:
+    """Why no further attempt is made."""
+    most = brief.budget.attempts
+    return f"{most} attempts are used up" if most > 1 else "its one attempt is used up"
+
+
 def judged(prepared: Prepared, evidence: Evidence) -> Verdict:
     """The judge's verdict, on record."""
     verdict = judge(prepared, evidence)

@@ -18,7 +18,7 @@ from blocks.gateway.models.account import Account
 from blocks.gateway.models.ask import Ask, Denied
 from blocks.gateway.models.doctor import checks
 from blocks.gateway.models.meter import Meter
-from blocks.gateway.models.pricing import OwnRates, Rates, rates, tokens_of, usage_of
+from blocks.gateway.models.pricing import OwnRates, Rates, rates, tokens_of, unread, usage_of
 from blocks.gateway.models.provider import ModelProvider
 from blocks.gateway.models.request import json_of
 from domain.brief import Acceptance, Brief, Scope
@@ -278,6 +278,61 @@ def test_usage_is_read_with_cached_tokens_in_the_input(name: str) -> None:
 @pytest.mark.parametrize("told", [{}, {"input_tokens": "many", "output_tokens": 1}, {"input_tokens": -1}])
 def test_a_usage_that_cannot_be_read_is_unknown(told: dict[str, Any]) -> None:
     assert usage_of("anthropic", "default", told) is None
+
+
+ODD_USAGES: dict[str, tuple[str, str, dict[str, Any], float]] = {
+    "audio and video at an own price": (
+        "openai", "chat",
+        {"prompt_tokens": 100, "completion_tokens": 10,
+         "prompt_tokens_details": {"audio_tokens": 60, "cached_tokens": 20, "video_tokens": 5},
+         "completion_tokens_details": {"audio_tokens": 5, "reasoning_tokens": 2}},
+        15 * 3 + 20 * 0.3 + 65 * 6 + 10 * 15,
+    ),
+    "audio where the table's reader looks for none": (
+        "openai", "responses",
+        {"input_tokens": 100, "output_tokens": 0, "total_tokens": 100, "input_tokens_details": {"audio_tokens": 60}},
+        40 * 3 + 60 * 6,
+    ),
+    "a cache for a day": (
+        "anthropic", "default",
+        {"input_tokens": 10, "output_tokens": 0, "cache_creation_input_tokens": 70,
+         "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_24h_input_tokens": 50}},
+        10 * 3 + 20 * 3.75 + 50 * 6,
+    ),
+    "a count beside the others": (
+        "anthropic", "default", {"input_tokens": 10, "output_tokens": 0, "scent_input_tokens": 50}, 10 * 3 + 50 * 15,
+    ),
+    "more in the total than in input and output": (
+        "openai", "chat", {"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 60}, 10 * 3 + 50 * 15,
+    ),
+    "a modality": (
+        "google", "default",
+        {"promptTokenCount": 100, "candidatesTokenCount": 0, "totalTokenCount": 100,
+         "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 60}, {"modality": "SCENT", "tokenCount": 30}]},
+        10 * 3 + 90 * 6,
+    ),
+    "nothing odd: each count says again what others say": (
+        "openai", "chat",
+        {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12, "prompt_cache_miss_tokens": 10,
+         "prompt_cache_hit_tokens": 0, "prompt_tokens_details": {"text_tokens": 10}, "queue_time": 0.2},
+        10 * 3 + 2 * 15,
+    ),
+}  # fmt: skip
+
+
+PLAIN_TOKEN = Usage(input_tokens=1, output_tokens=0)
+
+
+@pytest.mark.parametrize("name", ODD_USAGES)
+def test_tokens_of_an_unknown_kind_count_as_the_dearest(name: str) -> None:
+    maker, flavor, told, expected = ODD_USAGES[name]
+    usage = usage_of(maker, flavor, told)
+    assert usage is not None
+    price = Price(input=3, output=15, cache_read=0.3, cache_write=3.75)
+    assert OwnRates(price).usd_of_all(usage, unread(told, usage)) * 1e6 == pytest.approx(expected)
+    odd = unread(told, usage)
+    table = rates_of({"anthropic": "claude-opus-5", "google": "gemini-2.5-pro"}.get(maker, "gpt-5.4"))
+    assert table.usd_of_all(usage, odd) >= table.usd(usage) + odd.beside * (table.usd(PLAIN_TOKEN))
 
 
 # ── requests ──

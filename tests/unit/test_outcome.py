@@ -12,12 +12,12 @@ from prefect.client.schemas.objects import State, StateType
 from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
-from domain.brief import Acceptance, Brief
+from domain.brief import Acceptance, Brief, Budget
 from domain.errors import InputError, NotYet
 from domain.notices import Notices
 from domain.task import Answer, Approval, BillLine, End, Feedback, Outcome
 from flows import endings, report
-from flows.report import STATE_NAMES, end, ended, review_feedback, sentence, turned_down
+from flows.report import STATE_NAMES, all_used, end, ended, review_feedback, sentence, turned_down
 from tasks import pull_request
 from tasks.pages.bill import bill_of
 from tasks.pull_request import MOST_WAITS, pause_s
@@ -87,6 +87,15 @@ def test_a_sentence_without_reasons_attempts_or_address_is_still_one(how: End) -
         assert "None" not in line
         assert "1 attempts" not in line
         assert "\n" not in line
+
+
+@pytest.mark.parametrize(("most", "line"), [
+    (1, "gave up: its one attempt is used up (the last reason: a test fails)"),
+    (3, "gave up: 3 attempts are used up (the last reason: a test fails)"),
+])  # fmt: skip
+def test_who_gives_up_says_why_the_last_attempt_was_refused(most: int, line: str) -> None:
+    brief = BRIEF.model_copy(update={"budget": Budget(attempts=most)})
+    assert sentence(End.GAVE_UP, brief, most, (all_used(brief), "a test fails"), None) == line
 
 
 def test_a_task_ends_once_whatever_is_said_later(ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ from genai_prices import Usage
 from blocks.gateway.models.apis import Route
 from blocks.gateway.models.ask import Ask
 from blocks.gateway.models.meter import Meter
-from blocks.gateway.models.pricing import Rates, tokens_of, usage_of
+from blocks.gateway.models.pricing import Rates, Unread, tokens_of, unread, usage_of
 from domain.models import Metered, Reserved, Tokens
 
 
@@ -36,8 +36,11 @@ class Call:
         if self.meter is None or not self.meter.ended:
             usage.output_tokens = max(int(usage.output_tokens), self.ask.output_tokens)
             note = "it broke off: output charged at its limit"
+        odd = unread(self.meter.usage or {}, usage) if self.meter else Unread()
+        if any(odd):
+            note = "; ".join(filter(None, (note, f"{sum(odd)} tokens of a kind without a price: as the dearest")))
         try:
-            return self._line(status, tokens_of(usage), self.rates.usd(usage), note)
+            return self._line(status, tokens_of(usage), self.rates.usd_of_all(usage, odd), note)
         except ValueError as err:
             return self._line(status, Tokens(), self.reserved.usd, f"{err}: charged its worst case")
 
