@@ -20,6 +20,7 @@ from tasks.room.own_requirements import with_its_own
 from tasks.room.redaction import printable
 from tasks.running.abreast import abreast
 from tasks.running.again import by_function, seen_again, unstable
+from tasks.running.checks import run_checks
 from tasks.running.mutate import Bench, mutate
 from tasks.running.runners import can_choose
 from tasks.running.suite import Ask, own_tests, put_back, rooms, run_suite, under_contract, unpack
@@ -45,11 +46,13 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
     try:
         bench.mine, bench.not_installed = with_its_own(shop, prepared, attempt, base, change)
         suite, tried = _all_runs(bench, own, base)
-        if not suite.problem and can_choose(prepared.settings):
-            changing = unstable(bench, baseline, suite)
+        if not suite.problem:
+            chooses = can_choose(prepared.settings)
+            changing = unstable(bench, baseline, suite) if chooses else {}
             baseline, suite = by_function(baseline, suite, changing)
             rows, brought = compare(prepared, baseline, suite), tuple(path for path in own if path not in base)
-            again = seen_again(bench, prepared.settings, rows, datetime.now(UTC).date(), brought)
+            command = brief.acceptance.command
+            again = seen_again(bench, prepared.settings, rows, datetime.now(UTC).date(), brought, command, chooses)
             again = again._replace(unstable=changing)
     except InputError as err:  # a file where the contract has a directory; or setup does not work with the change
         suite = Suite(cases={}, exit_code=-1, problem=f"the change cannot be tested: {bench.shown(str(err))}")
@@ -87,16 +90,32 @@ class _Bench:
         self._shop, self._prepared = shop, prepared
         self._took: list[float] = []  # runs side by side add to it
 
-    def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
-        """The suite of `tree`, by default of the change. Raises InputError if it cannot be opened or set up."""
+    def run(
+        self,
+        tree: Tree | None = None,
+        *,
+        only: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
+        checks: bool = False,
+    ) -> Suite:
+        """The suite of `tree`, by default of the change, with the project's commands if asked for. Raises InputError if
+        it cannot be opened or set up."""
         prepared, tree = (self.mine, self.head) if tree is None else (self._prepared, tree)
         canaries = prepared.baseline.canaries if prepared.baseline else {}
         rewritten = prepared.baseline.rewritten if prepared.baseline else ()
         opened = rooms(self._shop, prepared, tree)
-        ask = Ask(canaries, only, without, self.base, rewritten)
+        ask = Ask(canaries, only, without, checks, self.base, rewritten)
         suite = run_suite(self._shop, tree, prepared.brief, prepared.settings, opened, ask, self.shown)
         self._took.append(suite.seconds)
         return suite
+
+    def accepts(self) -> bool:
+        """Whether the acceptance command passes on the change when it runs once more. Raises as `run`."""
+        asked = {ACCEPTANCE_COMMAND: self._prepared.brief.acceptance.command}
+        opened = rooms(self._shop, self.mine, self.head)
+        said = run_checks(asked, self.head, self._prepared.settings, opened, product=(ACCEPTANCE_COMMAND,))
+        self._took.append(said.seconds)
+        return said.codes.get(ACCEPTANCE_COMMAND) == 0
 
     @property
     def seconds(self) -> float:
@@ -136,7 +155,7 @@ def _all_runs(bench: _Bench, own: tuple[str, ...], base: Tree) -> tuple[Suite, S
     All runs are side by side; what the contract's cannot tell, the others do not either.
     """
     brought = tuple(path for path in own if path not in base)
-    runs: list[Callable[[], Suite]] = [functools.partial(bench.run, without=brought)]
+    runs: list[Callable[[], Suite]] = [functools.partial(bench.run, without=brought, checks=True)]
     if own:
         before = {**bench.base, **{path: bench.head[path] for path in own}}
         runs += [functools.partial(bench.run, before, only=own)]
@@ -186,7 +205,8 @@ def compare(
     if name in head.checks:
         before, after = (CaseOutcome.PASSED if s.checks.get(name) == 0 else CaseOutcome.FAILED for s in (base, head))
         message = head.messages.get(name, "")
-        row = CaseRow(test=acceptance.command or name, kind="acceptance", base=before, head=after, message=message)
-        rows.append(row)
+        test = acceptance.command or name
+        is_flaky = test in flaky
+        rows.append(CaseRow(test=test, kind="acceptance", base=before, head=after, message=message, is_flaky=is_flaky))
     order = {"acceptance": 0, "existing": 1, "new": 2}
     return tuple(sorted(rows, key=lambda row: (order[row.kind], row.test)))

@@ -155,7 +155,7 @@ def _acceptance_not_green(case: Case) -> Iterator[Hit]:
     def is_missed(row: CaseRow) -> bool:
         skips_itself = row.base is CaseOutcome.SKIPPED and row.head is CaseOutcome.SKIPPED
         wanted = (row.kind == "acceptance" or row.test in asked) and not skips_itself
-        return wanted and row.head is not CaseOutcome.PASSED and not _is_known(row, case)
+        return wanted and row.head is not CaseOutcome.PASSED and not row.is_flaky and not _is_known(row, case)
 
     yield from _told("acceptance ", case, filter(is_missed, case.evidence.tested.rows))
 

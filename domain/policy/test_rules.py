@@ -111,7 +111,8 @@ def _proves_nothing(ran: Ran) -> Iterator[Hit]:
 def _seen(which: str, lead: str) -> Callable[[Ran], Iterable[Hit]]:
     def check(ran: Ran) -> Iterator[Hit]:
         for test, seen in getattr(ran.again, which).items():
-            yield Hit(f"{test} {lead}: {seen}", test.split("::")[0])
+            path, at, _ = test.partition("::")
+            yield Hit(f"{test} {lead}: {seen}", path if at else None)
 
     return check
 
@@ -241,7 +242,8 @@ RAN_RULES: tuple[Rule[Ran], ...] = (
     ),
     Rule(
         "flaky-on-change", "test", PERSON,
-        "An existing test that passed on base, fails on the change, and passes on the change when all tests run again.",
+        "An existing test that passed on base, or one of the acceptance, or its command, that fails on the change, and "
+        "passes there when all run again. To skip itself counts as to fail.",
         "It may fail by chance as before, or because the change made something unsteady.",
         "see which of the two it is; one that fails by chance goes into [[quarantine]] of lockgate.toml on base",
         _seen("unsteady", "is flaky"),

@@ -14,7 +14,9 @@ from domain.trees import Tree
 from tasks.running.abreast import abreast
 
 MAX_RERUN = 20
-"""More failures than this are no flakiness, and are not run again."""
+"""Of more failures than this only those that pass when the change runs again are looked at any further."""
+MISSED = (*BAD, CaseOutcome.SKIPPED)
+"""A test may also skip itself by chance, where what it needs is not there in time."""
 
 _WORST_FIRST = (CaseOutcome.ERROR, CaseOutcome.FAILED, CaseOutcome.MISSING, CaseOutcome.PASSED, CaseOutcome.SKIPPED)
 
@@ -24,7 +26,13 @@ class Runs(Protocol):
 
     base: Tree
 
-    def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite: ...
+    def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
+        """Those files alone, or all but those; all where the runner cannot choose."""
+        ...
+
+    def accepts(self) -> bool:
+        """Whether the acceptance command passes on the change when it runs once more."""
+        ...
 
 
 # --- ids
@@ -87,10 +95,19 @@ def _folded(suite: Suite, names: Iterable[str]) -> Suite:
 
 
 def seen_again(
-    runs: Runs, settings: ProjectSettings, rows: Sequence[CaseRow], today: datetime.date, brought: tuple[str, ...] = ()
+    runs: Runs,
+    settings: ProjectSettings,
+    rows: Sequence[CaseRow],
+    today: datetime.date,
+    brought: tuple[str, ...] = (),
+    command: str | None = None,
+    can_choose: bool = True,
 ) -> Again:
-    """What is known of the existing tests that pass on base and fail on the change. `brought`: test files of the
-    change's own, which the contract's run leaves out."""
+    """What is known of existing tests that pass on base and not on the change, and of the acceptance where it fails.
+
+    `brought`: test files of the change's own, which the contract's run leaves out. `command`: that of the acceptance.
+    Where the runner cannot choose files, all tests run again.
+    """
     fails = [row.test for row in rows if row.kind == "existing" and _is_lost(row)]
     fails = [test for test in fails if not is_named_alone(test, settings.known_failures)]
     quarantined = {
@@ -100,29 +117,53 @@ def seen_again(
         if is_named(test, (one.test,))
     }
     fails = [test for test in fails if test not in quarantined]
-    files = _files(fails, runs.base)
-    if not files or len(fails) > MAX_RERUN:
-        return Again(quarantined=quarantined)
-    head, base = abreast(lambda: runs.run(only=files), lambda: runs.run(runs.base, only=files))
-    on_base = base.result()
-    failing = [test for test in fails if not on_base.problem and on_base.cases.get(test) in BAD]
-    flaky = {test: f"passed on base, then {on_base.cases[test]}" for test in _by_chance(failing, runs)}
-    left = [test for test in fails if test not in flaky]
-    passing = _passing(left, (lambda _: head.result(), lambda some: runs.run(only=_files(some, runs.base))))
+    asked = [row.test for row in rows if row.kind == "acceptance" and row.head in BAD]
+    accepted = [test for test in asked if test == command and any(runs.accepts() for _ in range(2))]
+    asked = [test for test in asked if test != command]
+    flaky, steady = _in_other_runs(runs, fails, asked, brought, can_choose) if fails or asked else ({}, [])
+    return Again(flaky, dict.fromkeys((*steady, *accepted), "failed and passed on the change"), quarantined)
+
+
+def _in_other_runs(
+    runs: Runs, fails: Sequence[str], asked: Sequence[str], brought: tuple[str, ...], can_choose: bool
+) -> tuple[dict[str, str], list[str]]:
+    """(what fails on base too → what was seen, what passes on the change as well). `asked` fails on base anyway."""
+
+    def files_of(tests: Sequence[str]) -> tuple[str, ...]:
+        return _files(tests, runs.base) if can_choose else ()
+
+    if len(fails) > MAX_RERUN:
+        again = runs.run(only=files_of(fails))
+        fails = [test for test in fails if not again.problem and again.cases.get(test) is CaseOutcome.PASSED]
+        if not (fails or asked):
+            return {}, []
+    files = files_of((*fails, *asked))
+    flaky: dict[str, str] = {}
+    if fails:
+        head, base = abreast(lambda: runs.run(only=files), lambda: runs.run(runs.base, only=files_of(fails)))
+        first, on_base = head.result(), base.result()
+        failing = [test for test in fails if not on_base.problem and on_base.cases.get(test) in MISSED]
+        by_chance = _by_chance(failing, runs, files_of(failing))
+        flaky = {test: f"passed on base, then {on_base.cases[test]}" for test in by_chance}
+    else:
+        first = runs.run(only=files)
+    left = [test for test in (*fails, *asked) if test not in flaky]
+    passing = _passing(left, (lambda _: first, lambda some: runs.run(only=files_of(some))))
+    if not files:
+        return flaky, passing
     # One that fails among all others and passes without them may be broken by the change all the same.
-    steady = _passing(passing, (lambda _: runs.run(without=brought), lambda _: runs.run(without=brought)))
-    return Again(flaky, dict.fromkeys(steady, "failed and passed on the change"), quarantined)
+    return flaky, _passing(passing, (lambda _: runs.run(without=brought), lambda _: runs.run(without=brought)))
 
 
-def _by_chance(tests: Sequence[str], runs: Runs) -> list[str]:
+def _by_chance(tests: Sequence[str], runs: Runs, files: tuple[str, ...]) -> list[str]:
     """Which of the tests that failed on base without the other files fail there by chance, or with all of them too. One
     that fails by itself each time and passes among all others needs them: the change may break it all the same."""
-    if not tests:
-        return []
-    again = runs.run(runs.base, only=_files(tests, runs.base))
+    if not tests or not files:  # all others ran with them
+        return list(tests)
+    again = runs.run(runs.base, only=files)
     alone = [test for test in tests if again.problem or again.cases.get(test) is not CaseOutcome.PASSED]
     whole = runs.run(runs.base) if alone else again
-    broken = {test for test in alone if not whole.problem and whole.cases.get(test) in BAD}
+    broken = {test for test in alone if not whole.problem and whole.cases.get(test) in MISSED}
     return [test for test in tests if test not in alone or test in broken]
 
 
@@ -138,7 +179,7 @@ def _passing(tests: Sequence[str], runs: Iterable[Callable[[Sequence[str]], Suit
 
 
 def _is_lost(row: CaseRow) -> bool:
-    return row.base is CaseOutcome.PASSED and row.head in BAD
+    return row.base is CaseOutcome.PASSED and row.head in MISSED
 
 
 def _files(tests: Iterable[str], tree: Mapping[str, object]) -> tuple[str, ...]:

@@ -246,6 +246,8 @@ class Ask(NamedTuple):
     """Test files to run alone, and no checks; for runners that can choose."""
     without: tuple[str, ...] = ()
     """Test files to leave out."""
+    checks: bool = True
+    """Whether the acceptance command, build, lint and types run too."""
     base: Tree | None = None
     """What says how the runner is guarded; None: the tree under test, which is base then."""
     rewritten: tuple[str, ...] = ()
@@ -279,7 +281,12 @@ def run_suite(
     tests, checks = abreast(
         functools.partial(_run_tests, run, settings, opened, tree),
         functools.partial(
-            run_checks, {} if ask.only else commands, tree, settings, opened, product=(ACCEPTANCE_COMMAND,)
+            run_checks,
+            commands if ask.checks and not ask.only else {},
+            tree,
+            settings,
+            opened,
+            product=(ACCEPTANCE_COMMAND,),
         ),
     )
     (done, report, seen, problem, rewritten, kind, seconds), said = tests.result(), checks.result()

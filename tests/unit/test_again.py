@@ -6,9 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from domain.policy.judge import judge
+from domain.policy.rule import apply
+from domain.policy.test_rules import RAN_RULES, Again, Ran
 from domain.project import ProjectSettings
 from domain.suppressions import Quarantine
-from domain.task import CaseOutcome, Decision, Suite
+from domain.task import CaseOutcome, Decision, Severity, Suite
 from domain.trees import Tree
 from tasks.running.again import by_function, seen_again, unstable
 from tests.unit.policy_cases import GOOD_ROWS, evidence, prepared, row, tree
@@ -22,15 +24,19 @@ def suite(cases: dict[str, str], problem: str | None = None) -> Suite:
 
 
 class Runs:
-    """Outcomes of a.py::t, one letter a run: `base` runs of base, `only` of its file on the change, `whole` of all."""
+    """Outcomes of a.py::t, one letter a run: `base` runs of base, `only` of its file on the change, `whole` of all, and
+    `command` of the acceptance command."""
 
-    def __init__(self, base: str = "", only: str = "", whole: str = "") -> None:
+    def __init__(self, base: str = "", only: str = "", whole: str = "", command: str = "") -> None:
         self.base = tree({"a.py": ""})
-        self.left = {"base": iter(base), "only": iter(only), "whole": iter(whole)}
+        self.left = {"base": iter(base), "only": iter(only), "whole": iter(whole), "command": iter(command)}
 
     def run(self, tree: Tree | None = None, *, only: tuple[str, ...] = (), without: tuple[str, ...] = ()) -> Suite:
         kind = "base" if tree is not None else "only" if only else "whole"
         return suite({"a.py::t": next(self.left[kind])})
+
+    def accepts(self) -> bool:
+        return next(self.left["command"]) == "P"
 
     def rest(self) -> Iterator[str]:
         for outcomes in self.left.values():
@@ -59,6 +65,45 @@ def test_what_is_seen_when_a_failing_test_runs_again(name: str) -> None:
     assert list(runs.rest()) == [], "it ran less often than it should"
 
 
+ASKED = row("a.py::t", "failed", "failed", "acceptance")
+COMMAND = row("make check", "failed", "failed", "acceptance")
+OTHER_SHAPES = {
+    "the acceptance passes when it runs again": (Runs("", "P", "P"), (ASKED,), True, {"a.py::t"}),
+    "the acceptance fails each time": (Runs("", "FF"), (ASKED,), True, set()),
+    "its command passes at the second time": (Runs(command="FP"), (COMMAND,), True, {"make check"}),
+    "its command fails each time": (Runs(command="FF"), (COMMAND,), True, set()),
+    "it skips itself": (Runs("P", "P", "P"), (row("a.py::t", "passed", "skipped"),), True, {"a.py::t"}),
+    "it skips itself on base too": (Runs("SP", "S"), (row("a.py::t", "passed", "skipped"),), True, {"a.py::t"}),
+    "it skips itself each time": (Runs("P", "SS"), (row("a.py::t", "passed", "skipped"),), True, set()),
+    "a runner that cannot choose": (Runs("P", whole="FP"), LOST, False, {"a.py::t"}),
+    "a runner that cannot choose, on base": (Runs("F", whole="F"), LOST, False, {"a.py::t"}),
+    "a runner that cannot choose, each time": (Runs("P", whole="FF"), LOST, False, set()),
+    "many, of which most go on to fail": (
+        Runs("P", "PP", "P"), (*LOST, *(row(f"a.py::t{n}", "passed", "failed") for n in range(20))), True, {"a.py::t"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHER_SHAPES)
+def test_what_may_fail_by_chance_is_more_than_one_existing_test_of_pytest(name: str) -> None:
+    runs, rows, can_choose, uncounted = OTHER_SHAPES[name]
+    again = seen_again(runs, ProjectSettings(), rows, TODAY, command="make check", can_choose=can_choose)
+    assert again.uncounted == uncounted
+    assert list(runs.rest()) == [], "it ran less often than it should"
+
+
+def test_an_acceptance_that_two_runs_do_not_agree_about_is_no_refusal() -> None:
+    unsure = tuple(one.model_copy(update={"is_flaky": True}) if one.kind == "acceptance" else one for one in GOOD_ROWS)
+    unsure = tuple(
+        one.model_copy(update={"head": CaseOutcome.FAILED}) if one.kind == "acceptance" else one for one in unsure
+    )
+    assert judge(prepared(), evidence(rows=unsure)).decision is Decision.ACCEPTED
+    sure = tuple(one.model_copy(update={"is_flaky": False}) for one in unsure)
+    assert judge(prepared(), evidence(rows=sure)).decision is Decision.REFUSED
+    (said,) = apply(RAN_RULES, Ran(suite({}), suite({}), again=Again(unsteady={"make check": "failed and passed"})))
+    assert said.severity is Severity.PERSON and said.path is None
+
+
 def test_a_quarantine_counts_until_its_end_and_only_with_an_owner() -> None:
     def of(**fields: object) -> ProjectSettings:
         word = {"test": "a.py::t", "reason": "a race", "owner": "ann", "until": "2026-05-01", **fields}
@@ -71,9 +116,9 @@ def test_a_quarantine_counts_until_its_end_and_only_with_an_owner() -> None:
         assert not seen_again(Runs("P", "FF"), of(**wrong), LOST, TODAY).uncounted
 
 
-def test_more_failures_than_a_few_and_known_ones_do_not_run_again() -> None:
+def test_many_failures_run_again_once_and_known_ones_do_not() -> None:
     many = tuple(row(f"a.py::t{n}", "passed", "failed") for n in range(21))
-    assert seen_again(Runs(), ProjectSettings(), many, TODAY).uncounted == set()
+    assert seen_again(Runs(only="F"), ProjectSettings(), many, TODAY).uncounted == set()
     assert seen_again(Runs(), ProjectSettings(known_failures=("a.py::t",)), LOST, TODAY).uncounted == set()
 
 
