@@ -11,6 +11,7 @@ import pwd
 import shlex
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +51,8 @@ def checked(directory: Path) -> Checkout:
     _refuse_our_own(directory)
     try:
         found = _find(directory)
+        for place in found:
+            _refuse_our_own(place)
         _refuse_foreign(found)
         _refuse_incomplete(found)
     except OSError as err:
@@ -58,7 +61,9 @@ def checked(directory: Path) -> Checkout:
 
 
 def _refuse_our_own(directory: Path) -> None:
-    ours = (_PRODUCT, home().resolve())
+    ours = [_PRODUCT, home().resolve()]
+    with suppress(InputError, OSError):
+        ours.append(_find(_PRODUCT).common_dir)  # the product may itself be a linked work tree
     if directory.is_relative_to(home().resolve() / "demo"):
         return
     for place in ours:

@@ -146,6 +146,21 @@ def test_the_product_and_its_home_are_no_repositories_to_change(
             forge.base(str(place), "main")
 
 
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_work_tree_that_shares_the_products_repository_is_the_product(
+    forge: LocalForge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_linked: bool
+) -> None:
+    ann = person(tmp_path)
+    ann.commits({"a.txt": "1\n"})
+    linked = tmp_path / "linked"
+    ann.git("worktree", "add", "--quiet", "-b", "side", str(linked))
+    product, other = (linked, ann.copy) if is_linked else (ann.copy, linked)
+    assert forge.base(str(other), "main")
+    monkeypatch.setattr(checkouts, "_PRODUCT", product.resolve())
+    with pytest.raises(InputError, match="belongs to Lockgate itself"):
+        forge.base(str(other), "main")
+
+
 def layouts(ann: Person, at: Path) -> dict[str, str | None]:
     """Where a person's repository can be, made of `ann`'s: path → the reason why it cannot be used, or None."""
     git, url = ann.git, f"file://{ann.copy}"
