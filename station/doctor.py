@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from typing import NamedTuple
 
 from blocks.home import home
@@ -13,7 +14,7 @@ from blocks.sandboxes.docker import Docker
 from blocks.scanners import Bandit, Dependencies, Gitleaks, Kingfisher, Ruff, Semgrep, Squawk, Zizmor
 from blocks.targets.machine.caddy import caddy_binary
 from domain.errors import LockgateError
-from station import api, moved, processes, settings
+from station import api, moved, processes, settings, sign_in
 from station.supervisor import ask_zygote
 
 
@@ -47,6 +48,25 @@ def checks() -> Iterator[Check]:
     if problem is None:
         yield Check("ledger, beside what was signed about it", _ledger())
         yield from _databases()
+    yield from of_sign_in()
+
+
+def of_sign_in() -> Iterator[Check]:
+    """What `sign-in.toml` sets up; nothing without that file."""
+    try:
+        found = sign_in.known()
+    except LockgateError as err:
+        yield Check(f"{sign_in.FILE} (nobody signs in by it)", str(err))
+        return
+    if found.openid:
+        from station.door.openid import why_no_provider
+
+        yield Check(f"people sign in at {found.openid.issuer}", why_no_provider(found.openid))
+    if found.proxy:
+        here = [each for each in found.proxy.addresses if ip_network(each).is_loopback]
+        why = f"every program of this machine can claim any name at the desk, since {', '.join(here)} is its own"
+        name = f"the header {found.proxy.header} is believed of a proxy alone"
+        yield Check(name, f"{why}: name an address that only the proxy has" if here else None, needed=False)
 
 
 def page() -> Iterator[Check]:

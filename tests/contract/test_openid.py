@@ -22,7 +22,7 @@ from domain.errors import InputError, LedgerError
 from domain.policy.reviewers import may_approve
 from domain.sign_in import OpenId
 from domain.task import Need
-from station import api, cli, credentials, sign_in
+from station import api, cli, credentials, doctor, sign_in
 from station.door import openid as asking
 from tests.contract.desk import Browser, FakeDesk
 from tests.contract.door import Answer
@@ -501,3 +501,21 @@ def _error(act: Callable[[], object]) -> InputError | None:
     except InputError as err:
         return err
     return None
+
+
+def test_the_doctor_tells_what_is_wrong_with_the_file(idp: Provider) -> None:
+    file = home() / sign_in.FILE
+    assert [(one.name, one.problem) for one in doctor.of_sign_in()] == [(f"people sign in at {idp.issuer}", None)]
+    file.write_text(file.read_text().replace(idp.issuer, "http://127.0.0.1:9"))
+    (away,) = doctor.of_sign_in()
+    assert away.needed and "http://127.0.0.1:9 is no OpenID provider that can be asked" in str(away.problem)
+    for wrong in ("[openid", "[openid]\nissuer = 'https://id.example.org'", "[proxy]\nheader = 'Cookie'"):
+        file.write_text(wrong)
+        (broken,) = doctor.of_sign_in()
+        assert broken.needed and str(file) in str(broken.problem), wrong
+    for address, is_told in (("10.0.0.7", False), ("127.0.0.1", True), ("::1", True)):
+        file.write_text(f'[proxy]\nheader = "X-Forwarded-User"\naddresses = ["{address}"]\n')
+        (proxy,) = doctor.of_sign_in()
+        assert not proxy.needed and ("can claim any name" in str(proxy.problem)) is is_told, address
+    file.unlink()
+    assert list(doctor.of_sign_in()) == []
