@@ -48,8 +48,8 @@ SUSPENDED = {"tags": {"all_": ["lockgate"]}, "state": {"type": {"any_": ["PAUSED
 
 def waiting(most: int | None = None) -> list[Waiting]:
     """Oldest first; of very many, those that began first. Raises LockgateError if the server does not answer."""
-    found = [one for run in api.runs(SUSPENDED, "EXPECTED_START_TIME_ASC", most) if (one := _asked(run))]
-    found += [_machine(run) for run in api.runs(FOR_MACHINE, "EXPECTED_START_TIME_ASC", most)]
+    found = [one for run in api.in_short(SUSPENDED, "EXPECTED_START_TIME_ASC", most) if (one := _asked(run))]
+    found += [_machine(run) for run in api.in_short(FOR_MACHINE, "EXPECTED_START_TIME_ASC", most)]
     said = _reasons([one.run_id for one in found if one.kind in AT_FORGE])
     return sorted((one._replace(why=said.get(one.run_id, one.why)) for one in found), key=lambda one: one.since)
 

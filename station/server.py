@@ -17,7 +17,7 @@ import time
 
 from prefect.server.database.configurations import AioSqliteConfiguration
 
-from station import credentials
+from station import credentials, in_short
 
 BUSY_MS = 5000
 """Prefect's own is 60,000: https://github.com/PrefectHQ/prefect/blob/main/src/prefect/server/database/configurations.py"""
@@ -78,6 +78,7 @@ if __name__ == "__main__":
         wait_less()
     from prefect.cli import app
 
+    in_short.add()
     gc.freeze()  # what was imported is no garbage
     collect_aside()
     sys.argv = ["prefect", "server", *sys.argv[1:]]

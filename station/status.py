@@ -53,7 +53,7 @@ def show_runs(as_json: bool, limit: int = 20) -> None:
     """The newest runs."""
     rows = [
         {"run_id": row.pop("run_id"), "title": run["name"], **row}
-        for run in api.runs({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", limit)
+        for run in api.in_short({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", limit)
         if (row := _row(run))
     ]
     if as_json:

@@ -82,6 +82,7 @@ REST = {
     "need root, and Docker Engines of their own": r"swarm",
     "need Chromium": r"in_browser",
     "need PostgreSQL": r"\[.*postgres|_postgres|encrypted",
+    "start Prefect's server for one route": r"test_server\.py.*runs_in_short",
     "run in a sandbox whose tree is shared, as large ones are": r"test_sandbox\.py.*\[shared",
     "keep things in an S3": r"test_store\.py.*\[s3",
     "review and merge at forges of two more kinds": r"test_hosted_\w+\.py.*\[(gitlab|forgejo)",

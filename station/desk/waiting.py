@@ -55,7 +55,7 @@ def _frozen() -> Iterator[Waits]:
     wanted = {
         "tags": {"all_": ["lockgate"]}, "state": {"name": {"any_": ["Frozen"]}}, "end_time": {"after_": since},
     }  # fmt: skip
-    for run in api.runs(wanted, "EXPECTED_START_TIME_DESC", MOST):
+    for run in api.in_short(wanted, "EXPECTED_START_TIME_DESC", MOST):
         state = run["state"] or {}
         at = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
         yield Waits("frozen", "frozen run", run["name"], at, f"/task/{run['id']}", str(state.get("message") or ""))

@@ -116,6 +116,7 @@ POST /flow_runs/{id}/input/filter
 POST /flows/count
 POST /flows/filter
 POST /flows/paginate
+POST /lockgate/runs/filter
 POST /logs/filter
 POST /saved_searches/filter
 POST /task_runs/count

@@ -61,7 +61,7 @@ class FakeDesk(FakeDoor):
             if (run := self.runs.get(path.split("/")[3])) and path.endswith("/resume"):
                 run["state"] = {"type": "SCHEDULED", "name": "Resuming"}
             return httpx.Response(200, json={"status": self.answers})
-        if path == "/api/flow_runs/filter":
+        if path in ("/api/flow_runs/filter", "/api/lockgate/runs/filter"):
             return httpx.Response(200, json=self._found(json.loads(request.content)))
         if path.removeprefix("/api/flow_runs/") in self.runs:
             self.asked.append(request)

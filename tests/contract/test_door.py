@@ -57,9 +57,14 @@ def _fresh(door: FakeDoor) -> None:
 @pytest.fixture(scope="module")
 def routes() -> dict[tuple[str, str], Any]:
     """(method, template) → operation, from the server itself."""
-    from prefect.server.api.server import create_app
+    from prefect.server.api import server
 
-    paths = create_app(ephemeral=False).openapi()["paths"]
+    from station import in_short
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(server, "API_ROUTERS", server.API_ROUTERS)
+        in_short.add()
+        paths = server.create_app(ephemeral=False, ignore_cache=True).openapi()["paths"]
     return {(method.upper(), path): told for path, ways in paths.items() for method, told in ways.items()}
 
 

@@ -68,6 +68,8 @@ def test_schedules_go_on_after_redis_lost_all_that_it_had(tmp_path: Path, monkey
         server = Server(tmp_path, stack)
         before = server.scheduled("before")
         until(lambda: server.runs(before), within_s=120)
+        found = server.ask("/lockgate/runs/filter", {"flow_runs": {"deployment_id": {"any_": [before]}}})
+        assert {run["id"] for run in found} == {run["id"] for run in server.runs(before)}
         redis.stop()
         assert len(server.runs(before)) > 0, "it answers without Redis"
         redis.start()
