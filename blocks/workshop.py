@@ -45,16 +45,17 @@ from blocks.targets.machine.process import ProcessTarget
 from blocks.targets.swarm.target import SwarmTarget
 from blocks.targets.trial.trial import confined
 from blocks.toolchains.wheels import WheelToolchains
+from blocks.trackers.jira import Jira
 from domain.agent_choice import AgentChoice
 from domain.artifact import Artifact
 from domain.brief import Brief
 from domain.egress import Rule
 from domain.errors import InputError, TargetError
-from domain.issues import IssueIntake
+from domain.issues import IssueIntake, TicketIntake
 from domain.models import ModelPolicy
 from domain.notices import Notices
 from domain.planted import Planting
-from domain.ports import Agent, Database, ReleaseBuild, Sandbox, Scanner, Target
+from domain.ports import Agent, Database, ReleaseBuild, Sandbox, Scanner, Target, Tracker
 from domain.project import ProjectSettings
 from domain.records import ARTIFACT
 from domain.registries import REGISTRIES
@@ -98,6 +99,9 @@ class Workshop(LockgateBlock):
     issues: tuple[IssueIntake, ...] = Field(
         (), description="Repositories whose issues become runs, when somebody who may write there puts the label on"
     )
+    tickets: tuple[TicketIntake, ...] = Field(
+        (), description="Projects of a tracker whose tickets become runs, when somebody who is named there says so"
+    )
     store: LocalStore | S3Store = Field(
         default_factory=LocalStore, description="Contracts, transcripts, failure bundles and artifacts"
     )
@@ -134,6 +138,14 @@ class Workshop(LockgateBlock):
         if len(set(named)) != len(named):
             raise ValueError("a repository stands twice under `issues`: a command there would be meant for both")
         return issues
+
+    @field_validator("tickets")
+    @classmethod
+    def _each_project_once(cls, tickets: tuple[TicketIntake, ...]) -> tuple[TicketIntake, ...]:
+        named = [(one.tracker, one.project.casefold(), one.part.casefold()) for one in tickets]
+        if len(set(named)) != len(named):
+            raise ValueError("a project stands twice under `tickets`: a command there would be meant for both")
+        return tickets
 
     @functools.cached_property
     def sandbox(self) -> Sandbox:
@@ -261,6 +273,10 @@ class Workshop(LockgateBlock):
         """An agent by kind/name. Raises InputError for one that nobody set up."""
         return cast(Agent, _load(reference))
 
+    def tracker(self, reference: str) -> Tracker:
+        """A tracker by kind/name. Raises InputError for one that nobody set up."""
+        return cast(Tracker, _load(reference))
+
     def project(self, name: str) -> ProjectSettings:
         """Settings from a project block. Raises InputError for one that nobody set up."""
         return cast(Project, _load(f"project/{name}")).settings
@@ -280,6 +296,7 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "github": GitHub,
     "forgejo": Forgejo,
     "gitlab": GitLab,
+    "jira": Jira,
     "package-index": PackageIndex,
     "memory": Memory,
     "email": Email,

@@ -13,7 +13,7 @@ from domain.agent_scope import AgentScope
 from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Roles, Scope
 from domain.egress import Rule
 from domain.health import HealthCheck
-from domain.issues import IssueIntake
+from domain.issues import IssueIntake, TicketIntake
 from domain.migration import MigrationBudget, Patience
 from domain.models import ModelPolicy, Price
 from domain.notices import Notices
@@ -64,6 +64,8 @@ def settings() -> str:
     parts += ["## Model policy\n\nThe workshop's `models`.\n", _fields(ModelPolicy, "policy")]
     parts += ["## Issues\n\nEach of the workshop's `issues`; [what it does](forges.md#an-issue-becomes-a-run).\n"]
     parts += [_fields(IssueIntake, "issues")]
+    parts += ["## Tickets\n\nEach of the workshop's `tickets`; [what it does](trackers.md).\n"]
+    parts += [_fields(TicketIntake, "tickets")]
     parts += ["## Notices\n\nThe workshop's `notices`; [what they are](operating.md#who-is-told).\n"]
     parts += [_fields(Notices, "notices")]
     parts += ["## Planted faults\n\nThe workshop's `planted`; [what they are](desk.md#planted-faults).\n"]

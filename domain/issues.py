@@ -1,7 +1,7 @@
-"""Issues of a hosted forge: what it says of them, and how the text of one becomes a brief.
+"""Issues of a hosted forge and tickets of a tracker: what it says of them, and how the text of one becomes a brief.
 
 An issue's text is data, whoever wrote it. It names neither the repository nor the agent, nor what a run may cost: a
-person has set that up (`IssueIntake`).
+person has set that up (`Intake`).
 """
 
 import hashlib
@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from domain.brief import Brief, Budget, Repository
 from domain.paths import Glob
@@ -31,8 +31,8 @@ MOST_SHOWN = 5
 """Hidden passages that are shown to people."""
 
 
-class IssueIntake(Value):
-    """One repository whose issues become runs, when somebody who may write there says so by a label."""
+class Intake(Value):
+    """What is worked on where somebody asks for a run, and what it may cost: set up by a person, never by a ticket."""
 
     repository: Repository = Field(description="Its address, such as https://github.com/acme/shop.git")
     agent: str = Field(min_length=1, description="Who works on them: an agent block, as kind/name")
@@ -42,16 +42,97 @@ class IssueIntake(Value):
     branch: str = Field("", description="The branch to change; empty: the default branch of the repository")
     budget: Budget = Field(Budget(), description="What each run may use")
     max_changed_lines: int = Field(400, ge=1, description="The most that an issue may ask for, and the default")
-    closes: bool = Field(False, description="The merge of the pull request closes the issue")
     confidential: bool = Field(
         False,
-        description="Confidential issues of GitLab start runs, too: whoever may see the repository reads them then",
+        description="Confidential issues of GitLab, and tickets of Jira with a security level, start runs, too: "
+        "whoever may see the repository reads them then",
     )
     assigned: bool = Field(True, description="Assigning an issue to the platform's own user starts a run, too")
+
+    @property
+    def place(self) -> str:
+        """What is looked at."""
+        return self.repository
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """Who alone may ask, by id; empty: the place's own rule."""
+        return ()
+
+    @property
+    def part_of_it(self) -> str:
+        """Which of its tickets are meant; empty: all."""
+        return ""
+
+    @property
+    def takes_pulls(self) -> bool:
+        return False
+
+    @property
+    def closes_it(self) -> bool:
+        return False
+
+    @property
+    def tests_to_change(self) -> tuple[str, ...]:
+        return ()
+
+
+class IssueIntake(Intake):
+    """One repository whose issues become runs, when somebody who may write there says so by a label."""
+
+    closes: bool = Field(False, description="The merge of the pull request closes the issue")
     pull_requests: bool = Field(True, description="The label or command at a pull request has it judged as it is")
     may_change_tests: tuple[Glob, ...] = Field(
         (), max_length=200, description="Globs of existing tests that a pull request may alter; a person sees each"
     )
+
+    @property
+    def takes_pulls(self) -> bool:
+        return self.pull_requests
+
+    @property
+    def closes_it(self) -> bool:
+        return self.closes
+
+    @property
+    def tests_to_change(self) -> tuple[str, ...]:
+        return self.may_change_tests
+
+
+EVERYBODY = "*"
+
+
+class TicketIntake(Intake):
+    """One project of a tracker whose tickets become runs in one repository."""
+
+    tracker: str = Field(pattern=r"^jira/.+$", description="Where the tickets are: a block, as jira/acme")
+    project: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=60, description="The key of the project there, such as SHOP"
+    )
+    part: str = Field("", max_length=200, description="Only tickets of this component; empty: all of the project")
+    people: tuple[str, ...] = Field(
+        min_length=1,
+        description="Who may start runs, by account id; `*` alone: whoever may edit issues there, which the platform's "
+        "user can ask only as an administrator of the project",
+    )
+
+    @model_validator(mode="after")
+    def _names_people_or_everybody(self) -> Self:
+        if EVERYBODY in self.people and len(self.people) > 1:
+            raise ValueError("`people` names people, or is `*` alone")
+        return self
+
+    @property
+    def place(self) -> str:
+        return f"{self.tracker}: {self.project}"
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        return self.people
+
+    @property
+    def part_of_it(self) -> str:
+        return self.part
 
 
 class Issue(Value):
@@ -59,6 +140,7 @@ class Issue(Value):
 
     number: int
     url: str = Field(description="Its page, for people")
+    name: str = Field("", description="How it is written there, as SHOP-12; empty: # and the number")
     is_open: bool
     labels: tuple[str, ...] = ()
     updated_at: datetime
@@ -165,6 +247,8 @@ class Decided(Value):
     workshop: str
     number: int
     url: str
+    name: str = Field("", description="How it is written there, as SHOP-12; empty: # and the number")
+    part: str = Field("", description="The part of its project that is looked at")
     is_pull: bool = False
     brief: Brief | None = Field(None, description="What is worked on, where it is a run")
     reasons: tuple[str, ...] = Field((), description="Why it is none")
@@ -224,7 +308,7 @@ class ReadIssue(NamedTuple):
 
 def read_issue(
     text: IssueText,
-    intake: IssueIntake,
+    intake: Intake,
     workshop: str,
     lint: Callable[[Brief], tuple[str, ...]],
     pull: int | None = None,
@@ -274,7 +358,7 @@ def read_issue(
     }
     try:
         brief = Brief.model_validate(fields)
-        brief = brief if pull is None else of_pull(brief, pull, intake.may_change_tests)
+        brief = brief if pull is None else of_pull(brief, pull, intake.tests_to_change)
     except ValidationError as err:
         return ReadIssue(None, (*reasons, *_problems(err)), tuple(hidden))
     reasons += lint(brief)
@@ -384,7 +468,7 @@ def _sections(lines: list[_Line]) -> tuple[dict[str, list[_Line]], list[str]]:
     seen: set[str] = set()
     twice: list[str] = []
     for heading, inside in _parts(lines):
-        title = heading.strip().strip("*").strip().rstrip(":")
+        title = re.sub(r"^\W+", "", heading).strip().strip("*").strip().rstrip(":")  # a picture before it, too
         name = _NAMES.get(title.casefold())
         if name == "environment" and not _is_name(_text(inside)):
             name = None  # of a report: an operating system, a browser
@@ -550,7 +634,7 @@ def _is_name(text: str) -> bool:
     return not text or _NAME.fullmatch(text.strip("`")) is not None
 
 
-def _environment(said: str, intake: IssueIntake) -> tuple[str | None, str | None]:
+def _environment(said: str, intake: Intake) -> tuple[str | None, str | None]:
     """(environment, why not)."""
     name = said.strip("`")
     if not name:

@@ -15,11 +15,16 @@ class PullState(StrEnum):
 
 
 class Person(Value):
-    """A user of a hosted forge. A login can be given up and taken by another; the id stays."""
+    """A user of a hosted forge or a tracker. A login can be given up and taken by another; the id stays."""
 
     login: str
-    id: int
+    id: int | str
     is_bot: bool = False
+    name: str = Field("", description="How people call them, where the login is a mere id")
+
+    @property
+    def shown(self) -> str:
+        return self.name or self.login
 
 
 class PullRequest(Value):

@@ -195,7 +195,10 @@ def _rolled_back(body: Body) -> str:
 SUBMITTED = Record("submitted", "submitted", "Submitted", lambda body: f"{body['by']}{_known_by(body)} asks for it")
 """Who asked for the task."""
 ASKED_FOR = Record(
-    "asked-for", "issue", "AskedFor", lambda body: f"asked for by {body['by']['login']} at {body['url']}"
+    "asked-for",
+    "issue",
+    "AskedFor",
+    lambda body: f"asked for by {body['by'].get('name') or body['by']['login']} at {body['url']}",
 )
 """The issue that the task comes from."""
 PREPARED = Record("prepared", "{key}", "Prepared", _prepared)

@@ -29,7 +29,7 @@ def comment_of(
     parts += [" · ".join(links)] if links else []
     trigger = decided.trigger
     asked = "a comment" if trigger.is_comment else "an assignment" if trigger.is_assignment else "the label"
-    parts.append(f"Asked for by {inert(trigger.by.login)} with {asked}, {trigger.at:%Y-%m-%d %H:%M:%S} UTC.")
+    parts.append(f"Asked for by {inert(trigger.by.shown)} with {asked}, {trigger.at:%Y-%m-%d %H:%M:%S} UTC.")
     if decided.hidden:
         shown = "\n".join(f"- {inert(one)}" for one in decided.hidden)
         parts.append(f"Left out, for no reader of this page sees it:\n\n{shown}")

@@ -1,6 +1,6 @@
-"""Issues and pull requests at hosted forges become runs, one for each label or command of somebody who may write there,
-and one comment tells how it goes. An agent works on an issue; what a pull request holds is judged as it is. The inbox
-folder is in `intake.py`; what an issue's text means is in `domain/issues.py`.
+"""Issues and pull requests at hosted forges, and tickets of trackers, become runs, one for each label or command of
+somebody who may ask there, and one comment tells how it goes. An agent works on an issue; what a pull request holds is
+judged as it is. The inbox folder is in `intake.py`; what an issue's text means is in `domain/issues.py`.
 
 Everything that decides is on record first: what was asked for, and from which text; then the run is made, under a key
 of its own; then it is told. So a round that is killed anywhere is taken up by the next one, and starts nothing twice.
@@ -31,22 +31,23 @@ from domain.issues import (
     Answer,
     AskedFor,
     Decided,
+    Intake,
     Issue,
     IssueComment,
     IssueEvent,
-    IssueIntake,
     IssueMark,
     IssueRun,
     IssueText,
     IssueTold,
     ReadIssue,
+    TicketIntake,
     Trigger,
     read_issue,
 )
 from domain.policy.brief_lint import lint_brief
 from domain.policy.issue_triggers import is_a_person, triggers, why_changed, why_stopped, why_unsure
 from domain.policy.reviewers import canonical_name
-from domain.ports import IssueForge
+from domain.ports import IssueForge, Tracker
 from domain.records import ASKED_FOR, CANCELLED, ISSUE_MARK, ISSUE_RUN, ISSUE_TOLD, ISSUE_TRIGGER, MERGED, NOT_CANCELLED
 from flows.issue_comment import FINAL, comment_of
 from tasks.people.pager import page
@@ -74,12 +75,12 @@ log = logging.getLogger("lockgate")
 
 
 class Place:
-    """What we remember of one repository between two rounds. All of it is found again without it."""
+    """What we remember of one repository or project between two rounds. All of it is found again without it."""
 
     def __init__(
         self,
-        host: IssueForge,
-        number: int,
+        host: Tracker,
+        number: int | str,
         started: datetime,
         pulls_since: datetime,
         assigned_since: datetime | None,
@@ -105,52 +106,50 @@ class IssueWatch:
         self, holder: str, say: Callable[[str], object], usable: Callable[[Brief], tuple[str, ...]] = unusable_agents
     ) -> None:
         self._holder, self._say, self._usable = holder, say, usable
-        self._places: dict[tuple[str, IssueIntake], Place] = {}
+        self._places: dict[tuple[str, Intake], Place] = {}
         self._books: dict[str, Book] = {}
         self._troubles: dict[str, str] = {}
         self._late: dict[str, tuple[float, str]] = {}
-        """Repository → since when each round failed by what passes, and what was told of that."""
+        """Place → since when each round failed by what passes, and what was told of that."""
 
     def look(self, client: SyncPrefectClient, shops: Mapping[str, Workshop]) -> None:
-        """One round over the repositories that workshops name under `issues`. One that fails keeps no other waiting."""
+        """One round over what workshops name under `issues` and `tickets`. One that fails keeps no other waiting."""
         for name, shop in shops.items():
-            for intake in shop.issues:
+            for intake in (*shop.issues, *shop.tickets):
                 if not self._has_lease(shop):
                     break  # another machine asks for this ledger's workshops
                 try:
                     self._look_at(client, name, shop, intake)
                 except NotYet as err:
-                    log.info("issues of %s: %s", intake.repository, err)
-                    self._wait(shop, intake.repository, str(err))
+                    log.info("issues of %s: %s", intake.place, err)
+                    self._wait(shop, intake.place, str(err))
                 except Exception as err:
-                    self._note(shop, intake.repository, reason_of(err))
+                    self._note(shop, intake.place, reason_of(err))
                 else:
-                    self._note(shop, intake.repository, "")
-                    self._late.pop(intake.repository, None)
+                    self._note(shop, intake.place, "")
+                    self._late.pop(intake.place, None)
 
     def _has_lease(self, shop: Workshop) -> bool:
         """It ends with this process, so that after a crash the next one goes on at once."""
         return shop.ledger.lease(LEASE, self._holder, LEASE_S, mark_of_this()) is not None
 
-    def _wait(self, shop: Workshop, repository: str, why: str) -> None:
+    def _wait(self, shop: Workshop, place: str, why: str) -> None:
         """What passes by itself is told as soon as it has lasted."""
-        since, last = self._late.get(repository, (monotonic(), ""))
+        since, last = self._late.get(place, (monotonic(), ""))
         is_long = monotonic() - since > PASSES_S
-        self._late[repository] = since, last or (f"for {PASSES_S / 60:.0f} minutes now: {why}" if is_long else "")
+        self._late[place] = since, last or (f"for {PASSES_S / 60:.0f} minutes now: {why}" if is_long else "")
         if is_long:
-            self._note(shop, repository, self._late[repository][1])
+            self._note(shop, place, self._late[place][1])
 
-    def _note(self, shop: Workshop, repository: str, trouble: str) -> None:
+    def _note(self, shop: Workshop, place: str, trouble: str) -> None:
         """A person is told once of what is wrong, and not at each round."""
-        if trouble and self._troubles.get(repository) != trouble:
-            log.warning("issues of %s are not looked at: %s", repository, trouble)
-            page(shop.pager, f"Lockgate: issues of {repository} are not looked at", trouble)
-        self._troubles[repository] = trouble
+        if trouble and self._troubles.get(place) != trouble:
+            log.warning("issues of %s are not looked at: %s", place, trouble)
+            page(shop.pager, f"Lockgate: issues of {place} are not looked at", trouble)
+        self._troubles[place] = trouble
 
-    def _look_at(self, client: SyncPrefectClient, name: str, shop: Workshop, intake: IssueIntake) -> None:
-        host = shop.forge.hosted(intake.repository)
-        if host is None:
-            raise InputError("no block of a hosted forge is for it: name one under `hosts` of the workshop's forge")
+    def _look_at(self, client: SyncPrefectClient, name: str, shop: Workshop, intake: Intake) -> None:
+        host = _host(shop, intake)
         place = self._places.get((name, intake)) or _place(shop, host, intake)
         self._places[(name, intake)], place.host = place, host
 
@@ -170,21 +169,44 @@ class IssueWatch:
         _each(steps, lambda step: step())
 
 
-def _place(shop: Workshop, host: IssueForge, intake: IssueIntake) -> Place:
+def _host(shop: Workshop, intake: Intake) -> Tracker:
+    if isinstance(intake, TicketIntake):
+        return shop.tracker(intake.tracker)
+    host = shop.forge.hosted(intake.repository)
+    if host is None:
+        raise InputError("no block of a hosted forge is for it: name one under `hosts` of the workshop's forge")
+    if not isinstance(host, IssueForge):
+        raise InputError(f"issues of {host.host} start no runs")
+    return host
+
+
+def _at(intake: Intake) -> str:
+    """What the host is asked about."""
+    if not isinstance(intake, TicketIntake):
+        return intake.repository
+    return f"{intake.project}/{intake.part}" if intake.part else intake.project
+
+
+def _place(shop: Workshop, host: Tracker, intake: Intake) -> Place:
     """Where we were. What was asked for before this was switched on starts nothing."""
-    number = host.repository_id(intake.repository)
-    key = f"issues/{host.host}/{number}/{intake.label.casefold()}"
+    number = host.place_id(_at(intake))
+    key = f"issues/{host.host}/{number}/{_mark_name(intake)}"
     marks = _marks(shop, host, intake, key)
-    pulls = _marks(shop, host, intake, f"{key}/pulls") if intake.pull_requests else marks
+    pulls = _marks(shop, host, intake, f"{key}/pulls") if intake.takes_pulls else marks
     assigned = _marks(shop, host, intake, f"{key}/assigned")[0] if intake.assigned else None
     return Place(host, number, marks[0], pulls[0], assigned, max(marks) - OVERLAP)
 
 
-def _marks(shop: Workshop, host: IssueForge, intake: IssueIntake, key: str) -> list[datetime]:
+def _mark_name(intake: Intake) -> str:
+    part = f"/part {intake.part_of_it.casefold()}" if intake.part_of_it else ""
+    return f"{intake.label.casefold()}{part}"
+
+
+def _marks(shop: Workshop, host: Tracker, intake: Intake, key: str) -> list[datetime]:
     """The first of them is when it was switched on."""
     first = shop.ledger.entries(run_id=key, kind=ISSUE_MARK.kind)
     if not first:
-        now = host.moment(intake.repository)
+        now = host.moment(_at(intake))
         shop.ledger.record(key, *ISSUE_MARK.at(now.isoformat()), IssueMark(at=now))
         first = shop.ledger.entries(run_id=key, kind=ISSUE_MARK.kind)
     return [IssueMark.model_validate(entry.body).at for entry in first]
@@ -220,7 +242,7 @@ class _Work:
         self,
         name: str,
         shop: Workshop,
-        intake: IssueIntake,
+        intake: Intake,
         place: Place,
         book: Book,
         usable: Callable[[Brief], tuple[str, ...]],
@@ -228,7 +250,7 @@ class _Work:
     ) -> None:
         self.name, self.shop, self.intake, self.place, self.book = name, shop, intake, place, book
         self.host, self.usable, self.go_on = place.host, usable, go_on
-        self.at = intake.repository
+        self.at = _at(intake)
         self.key = f"issues/{place.host.host}/{place.id}"
 
     def _of(self, name: str) -> str:
@@ -291,7 +313,7 @@ class _Work:
         if newest - OVERLAP > self.place.since:
             self.place.since = newest - OVERLAP
             at = IssueMark(at=newest)
-            key = f"{self.key}/{self.intake.label.casefold()}"
+            key = f"{self.key}/{_mark_name(self.intake)}"
             last = self.shop.ledger.last(ISSUE_MARK.kind, run_id=key)
             if last and IssueMark.model_validate(last.body).at.date() < newest.date():
                 self.shop.ledger.record(key, *ISSUE_MARK.at(f"{newest:%Y-%m-%d}"), at)
@@ -365,16 +387,16 @@ class _Work:
 
     def _is_by_writers(self, issue: Issue, text: IssueText) -> bool:
         """Whether all who may edit it may also ask for a run: its author, and everybody else who may write."""
-        return text.is_edit_told or (issue.by is not None and self.host.may_write(self.at, issue.by))
+        return text.is_edit_told or (issue.by is not None and self.host.may_ask(self.at, issue.by, self.intake.only))
 
     def _takes(self, pull: Issue) -> bool:
         """Whether a label or command at this pull request can ask for anything. Our own are judged anyway."""
         is_ours = pull.by is not None and canonical_name(pull.by.login) == canonical_name(self.me)
-        return self.intake.pull_requests and not is_ours
+        return self.intake.takes_pulls and not is_ours
 
     def _may_ask(self, one: Trigger) -> bool:
         """Asked at this moment, by the user's id."""
-        return is_a_person(one, self.me) and self.host.may_write(self.at, one.by)
+        return is_a_person(one, self.me) and self.host.may_ask(self.at, one.by, self.intake.only)
 
     def _lint(self, brief: Brief) -> tuple[str, ...]:
         return (*lint_brief(brief, environments=self.shop.targets), *self.usable(brief))
@@ -389,6 +411,8 @@ class _Work:
             workshop=self.name,
             number=issue.number,
             url=issue.url,
+            name=issue.name,
+            part=self.intake.part_of_it,
             is_pull=issue.is_pull,
             brief=brief,
             reasons=reasons,
@@ -406,7 +430,7 @@ class _Work:
         return [
             (decided, self.book.runs.get(at))
             for at, decided in self.book.open.items()
-            if at[0].startswith(mine) and decided.workshop == self.name
+            if at[0].startswith(mine) and decided.workshop == self.name and decided.part == self.intake.part_of_it
         ]
 
     def start(self, client: SyncPrefectClient, decided: Decided) -> str:
@@ -425,8 +449,8 @@ class _Work:
             number=decided.number,
             url=decided.url,
             by=decided.trigger.by,
-            closes=self.intake.closes and decided.brief.pull is None,
-            name="" if name == str(decided.number) else name,
+            closes=self.intake.closes_it and decided.brief.pull is None,
+            name=decided.name or ("" if name == str(decided.number) else name),
         )
         run = str(made.id)
         self.shop.ledger.record(run, *ASKED_FOR.at(), asked)
@@ -490,7 +514,7 @@ def _each(items: Iterable[T], act: Callable[[T], object]) -> None:
 
 
 def _by(decided: Decided) -> str:
-    return f"at {decided.url} by {decided.trigger.by.login}"
+    return f"at {decided.url} by {decided.trigger.by.shown}"
 
 
 def _states(client: SyncPrefectClient, runs: Iterable[str]) -> dict[str, FlowRun]:

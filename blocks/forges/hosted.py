@@ -21,7 +21,7 @@ from blocks.base import THIS_MACHINE, LockgateBlock
 from blocks.forges.credential import RepositoryCredential
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError, NotYet
-from domain.pull_request import MergeAnswer, PullRequest, PullState, Status
+from domain.pull_request import MergeAnswer, Person, PullRequest, PullState, Status
 
 MAX_BODY = 65_000
 """Characters of a body or comment; GitHub takes 65,536, and others more."""
@@ -115,9 +115,17 @@ class HostedBlock(LockgateBlock):
         except ValueError:
             raise ForgeError(f"{self.host} does not say what time it is") from None
 
-    def repository_id(self, repository: str) -> int:
-        """Its number, which stays where it is renamed."""
+    def place_id(self, repository: str) -> int:
+        """The repository's number, which stays where it is renamed."""
         return int(self._shown(repository)["id"])
+
+    def may_ask(self, repository: str, person: Person, only: Sequence[str] = ()) -> bool:
+        """Whether this user may ask for a run: whoever may write, and is among `only` if anybody is."""
+        return (not only or str(person.id) in only) and self.may_write(repository, person)
+
+    def may_write(self, repository: str, person: Person) -> bool:
+        """Whether this user, known by id, may write there now."""
+        raise NotImplementedError
 
     def ref_of(self, number: int) -> str:
         """What git there has the head of a pull request under, a fork's as well."""

@@ -146,7 +146,7 @@ def _is_same(person: Person | None, other: Person | None) -> bool:
 
 def _newest(reviews: Sequence[PullReview]) -> list[PullReview]:
     """The last word of each person; a mere comment takes nothing back, and what was dismissed is gone."""
-    last: dict[int, PullReview] = {}
+    last: dict[int | str, PullReview] = {}
     for review in sorted(reviews, key=lambda one: one.id):
         if review.state in (ReviewState.COMMENTED, ReviewState.PENDING):
             continue

@@ -2,7 +2,7 @@
 
 from domain.ports.agent import Agent, Desk, Worked
 from domain.ports.database import Database
-from domain.ports.forge import Forge, HostedForge, IssueForge, Joined
+from domain.ports.forge import Forge, HostedForge, IssueForge, Joined, Tracker
 from domain.ports.sandbox import RELAY_PORT, Completed, Egress, Sandbox, Toolchains, Workspace
 from domain.ports.scanner import Scanner
 from domain.ports.store import Store
@@ -11,6 +11,6 @@ from domain.ports.target import Migrator, Observer, ReleaseBuild, Router, Splitt
 __all__ = [
     "RELAY_PORT", "Agent", "Completed", "Database", "Desk", "Egress", "Forge",
     "HostedForge", "IssueForge", "Joined", "Migrator", "Observer", "ReleaseBuild", "Router",
-    "Sandbox", "Scanner", "Splitter", "Store", "Target", "Toolchains", "Watch",
+    "Sandbox", "Scanner", "Splitter", "Store", "Target", "Toolchains", "Tracker", "Watch",
     "Worked", "Workload", "Workspace",
 ]  # fmt: skip

@@ -121,7 +121,7 @@ class HostedForge(Protocol):
     def is_for(self, repository: str) -> bool:
         """Whether the repository lives here."""
 
-    def me(self, repository: str) -> str:
+    def me(self, repository: str, /) -> str:
         """The login that the platform writes as."""
 
     def propose(self, repository: str, branch: str, base: str, title: str, body: str, *, draft: bool) -> PullRequest:
@@ -139,7 +139,7 @@ class HostedForge(Protocol):
     def report(self, repository: str, commit: str, statuses: Sequence[Status]) -> None:
         """What the gates say of a commit, at lines where the forge lets us. What is said already is not said again."""
 
-    def comment(self, repository: str, number: int, marker: str, body: str, *, is_issue: bool = False) -> None:
+    def comment(self, repository: str, number: int, marker: str, body: str, /, *, is_issue: bool = False) -> None:
         """The one comment of ours with this marker says `body` now. `is_issue`: at an issue, and no pull request."""
 
     def reviews(self, repository: str, number: int) -> tuple[PullReview, ...]:
@@ -178,34 +178,56 @@ class HostedForge(Protocol):
         """How the release of `commit` to `environment` goes. Said once a state."""
 
 
-@runtime_checkable
-class IssueForge(HostedForge, Protocol):
-    """A hosted forge whose issues become runs."""
+class Tracker(Protocol):
+    """Where people write down what they want: issues of a hosted forge, tickets of a tracker. `at` is a repository's
+    address, or a project as PROJECT or PROJECT/PART. Raises as `HostedForge` does."""
 
-    def repository_id(self, repository: str) -> int:
-        """Its number, which stays where it is renamed."""
+    @property
+    def host(self) -> str:
+        """Its name, such as github.com."""
 
-    def moment(self, repository: str) -> datetime:
-        """What the forge's clock says. All times that it tells are of that clock."""
+    @property
+    def desk_url(self) -> str:
+        """The desk as people open it; empty: it is not linked."""
+
+    def me(self, at: str, /) -> str:
+        """The login that the platform writes as."""
+
+    def place_id(self, at: str, /) -> int | str:
+        """What stays where it is renamed."""
+
+    def moment(self, at: str, /) -> datetime:
+        """What its clock says. All times that it tells are of that clock."""
 
     def name_of(self, number: int, *, is_pull: bool) -> str:
         """What tells an issue from all other issues and pull requests there: its number, or with a mark before it where
         both are counted apart."""
 
-    def issues(self, repository: str, label: str, since: datetime) -> tuple[Issue, ...]:
+    def may_ask(self, at: str, person: Person, only: Sequence[str] = (), /) -> bool:
+        """Whether this user, known by id, may ask for a run now. `only`: who may, by id; empty: its own rule."""
+
+    def issues(self, at: str, label: str, since: datetime, /) -> tuple[Issue, ...]:
         """Open issues and pull requests with this label that changed since then, each once, whatever else changes."""
 
-    def assigned(self, repository: str, login: str, since: datetime) -> tuple[Issue, ...]:
+    def assigned(self, at: str, login: str, since: datetime, /) -> tuple[Issue, ...]:
         """The same of those that are assigned to this user."""
 
-    def issue(self, repository: str, number: int, *, is_pull: bool = False) -> Issue | None:
+    def issue(self, at: str, number: int, /, *, is_pull: bool = False) -> Issue | None:
         """As it stands now; None: it was deleted or moved elsewhere. `is_pull` where both are counted apart."""
 
-    def issue_text(self, repository: str, number: int, *, is_pull: bool = False) -> IssueText:
+    def issue_text(self, at: str, number: int, /, *, is_pull: bool = False) -> IssueText:
         """Title and body now, and when the body was edited last."""
 
-    def issue_events(self, repository: str, number: int, *, is_pull: bool = False) -> tuple[IssueEvent, ...]:
+    def issue_events(self, at: str, number: int, /, *, is_pull: bool = False) -> tuple[IssueEvent, ...]:
         """What happened to it, the oldest first."""
 
-    def issue_comments(self, repository: str, since: datetime) -> tuple[IssueComment, ...]:
+    def issue_comments(self, at: str, since: datetime, /) -> tuple[IssueComment, ...]:
         """Comments that were written or edited since then, at issues and pull requests."""
+
+    def comment(self, at: str, number: int, marker: str, body: str, /, *, is_issue: bool = False) -> None:
+        """The one comment of ours with this marker says `body` now. `is_issue`: at an issue, and no pull request."""
+
+
+@runtime_checkable
+class IssueForge(HostedForge, Tracker, Protocol):
+    """A hosted forge whose issues become runs."""

@@ -18,11 +18,10 @@ import sys
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import kits.fake_forge.endpoints  # fills the table of routes
 import kits.fake_forge.forgejo.issues  # noqa: F401 the same of Forgejo's
-from kits.fake_forge.answers import Route
 from kits.fake_forge.ask import ROUTES
 from kits.fake_forge.forgejo.endpoints import ROUTES as OF_FORGEJO
 
@@ -43,6 +42,16 @@ EVENTS = (
     *("pull-request", "pull-request-review", "pull-request-review-comment", "pull-request-review-thread"),
 )
 ABSENT = {"description", "example", "examples", "title", "externalDocs", "deprecated", "default"}
+
+
+class Described(Protocol):
+    """An endpoint that a description says something of."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def template(self) -> str: ...
 
 
 def main(rest: Path, hooks: Path, forgejo: Path) -> None:
@@ -101,7 +110,7 @@ def may_be_null(schema: Any) -> bool:
     return "$ref" in schema or schema.get("type") == "array" or schema.get("format") == "date-time"
 
 
-def operations(whole: Any, routes: Sequence[Route] = ROUTES) -> Any:
+def operations(whole: Any, routes: Sequence[Described] = ROUTES) -> Any:
     """Of each endpoint: its query, its body, and its answers; and the schemas that these name."""
     paths = {re.sub(r"\{\w+\}", "{}", path): (path, item) for path, item in whole["paths"].items()}
     found: dict[str, Any] = {}

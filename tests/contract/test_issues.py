@@ -81,7 +81,7 @@ class Intake:
         given = {"repository": at.address, "agent": "replay/mine", "environments": ("staging",), **policy}
         self.intake = IssueIntake.model_validate(given)
         self.shop: Any = SimpleNamespace(
-            ledger=self.ledger, forge=at.forge, pager=None, issues=(self.intake,), targets={"staging": "x"}
+            ledger=self.ledger, forge=at.forge, pager=None, issues=(self.intake,), targets={"staging": "x"}, tickets=()
         )
         self.watch = self.process("one")
         self.looks()  # it is switched on from here

@@ -1,0 +1,213 @@
+"""What all trackers share: one small client, with an end to how long an answer takes and how large it is, and the one
+comment of a ticket. It follows no redirect, so no token goes to where a server points."""
+
+import functools
+import json
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import Field, SecretStr, ValidationError, model_validator
+
+from blocks.base import THIS_MACHINE, LockgateBlock
+from domain.errors import ForgeError, InputError, NotYet
+
+MOST_BYTES = 20_000_000
+MOST_PAGES = 200
+"""Of one list: more is no list that somebody reads every 15 seconds."""
+LONGEST_WAIT_S = 10.0
+"""A longer limit is waited for outside: nothing is asked until then."""
+FIRST_LINE = "Lockgate tells here how its run goes."
+"""By this, and its author, our one comment is known: trackers hide nothing in a text, as forges do."""
+MOST_SHOWN = 25_000
+"""Characters of a comment: Jira takes 32,767 (https://support.atlassian.com/jira/kb/jira-field-character-limit/)."""
+sleep = time.sleep
+_quiet_until: dict[tuple[str, int], float] = {}
+"""(API, token) → until when a limit wants us to ask for nothing, by our clock."""
+
+
+class Answered(NamedTuple):
+    """What a server said to one request."""
+
+    status: int
+    body: Any
+    at: datetime | None
+    """By its own clock."""
+
+
+class TrackerBlock(LockgateBlock):
+    """A tracker, and who we are there."""
+
+    token: SecretStr = Field(description="A token of the platform's own user")
+    desk_url: str = Field("", description="The desk as your people open it; comments link to it")
+    certificate: str = Field("", description="The authority's certificate (PEM) of a host with one of its own")
+    timeout_s: float = Field(30, gt=0, description="Longest time for one call, in seconds")
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        site = urlsplit(self._api)
+        if site.scheme not in ("https", "http") or not site.hostname or site.query or "@" in site.netloc:
+            raise ValueError(f"{self._api!r} is not an address that begins with https:// and names a host")
+        if site.scheme == "http" and site.hostname not in THIS_MACHINE:
+            raise ValueError("a token is not sent over http: use https")
+        return self
+
+    @property
+    def host(self) -> str:
+        """Its name."""
+        return urlsplit(self._api).netloc
+
+    def name_of(self, number: int, *, is_pull: bool) -> str:
+        """Its number."""
+        return str(number)
+
+    @property
+    def _api(self) -> str:
+        """Where its API begins."""
+        raise NotImplementedError
+
+    def _headers(self) -> dict[str, str]:
+        raise NotImplementedError
+
+    def _limit_s(self, status: int, headers: httpx.Headers, body: Any) -> float | None:
+        """How long it wants to be left alone; None if it does not."""
+        return None if status != 429 else after_s(headers.get("retry-after", ""))
+
+    def _ask(self, method: str, path: str, *, is_read: bool, body: Any = None, params: Any = None) -> Answered:
+        """One request. A read is tried again; a write never is, for it may have been done. Any other answer than a
+        success, 404 or a refusal in its body raises."""
+        key = (self._api, hash(self.token.get_secret_value()))
+        if (left_s := _quiet_until.get(key, 0.0) - time.monotonic()) > 0:
+            raise NotYet(f"{self.host}: too many requests, it is asked again in {left_s:.0f} s")
+        last = ""
+        for turn in range(3):
+            try:
+                status, headers, said = self._sent(method, path, body, params)
+            except httpx.HTTPError as err:
+                last = f"{self.host} does not answer: {type(err).__name__}"
+                if not is_read:
+                    raise NotYet(last) from None  # an error of httpx holds the request, and with it the token
+            else:
+                wait_s = self._limit_s(status, headers, said)
+                if wait_s is not None:
+                    last = f"{self.host}: too many requests, try again in {wait_s:.0f} s"
+                    if wait_s > LONGEST_WAIT_S or turn == 2:
+                        _quiet_until[key] = time.monotonic() + min(wait_s, 3600.0)
+                        raise NotYet(last)
+                    sleep(wait_s)
+                    continue
+                if status < 500 or not is_read:
+                    return self._accepted(status, headers, said, f"{method} {path}")
+                last = f"{self.host} answered {status} to {method} {path}"
+            sleep(0.5 * (turn + 1))
+        raise NotYet(last)
+
+    def _sent(self, method: str, path: str, body: Any, params: Any) -> tuple[int, httpx.Headers, Any]:
+        ends = time.monotonic() + 2 * self.timeout_s
+        found = bytearray()
+        with _client(self.certificate).stream(
+            method, f"{self._api}{path}", json=body, params=params, headers=self._headers(), timeout=self.timeout_s
+        ) as answer:
+            for piece in answer.iter_bytes():
+                found += piece
+                if len(found) > MOST_BYTES:
+                    raise ForgeError(f"{self.host} answered {method} {path} with more than {MOST_BYTES:,} bytes")
+                if time.monotonic() > ends:
+                    raise httpx.ReadTimeout("it goes on and on")
+            return answer.status_code, answer.headers, _json(bytes(found))
+
+    def _accepted(self, status: int, headers: httpx.Headers, body: Any, what: str) -> Answered:
+        said = f"{self.host} answered {status} to {what}: {_message(body)}"
+        if 300 <= status < 400:
+            raise InputError(f"{said}: it leads elsewhere, and the token is not sent there; name its new address")
+        if status == 401:
+            raise InputError(f"{said}: the token ran out or was taken back; save a new one in the block")
+        if status >= 500:
+            raise NotYet(said)
+        if status >= 400 and status != 404:
+            raise ForgeError(said)
+        if status < 300 and body is _NO_JSON:
+            raise ForgeError(f"{self.host} answered {what} with something that is no JSON")
+        return Answered(status, body, _moment(headers))
+
+
+def shown(text: str) -> str:
+    """A comment of ours as a whole, bounded."""
+    whole = f"{FIRST_LINE}\n\n{text}"
+    return whole if len(whole) <= MOST_SHOWN else f"{_shut(whole[:MOST_SHOWN])}\n\n… cut here; the desk has all of it"
+
+
+def _shut(text: str) -> str:
+    """With an end to the code block in which it was cut."""
+    fence = ""
+    for line in text.split("\n"):
+        if not fence and line.startswith("```"):
+            fence = line[: len(line) - len(line.lstrip("`"))]
+        elif fence and line == fence:
+            fence = ""
+    return f"{text}\n{fence}" if fence else text
+
+
+def after_s(said: str) -> float:
+    """Seconds of a `Retry-After`; a minute where it says nothing that is one."""
+    try:
+        return min(max(float(said), 0.0), 86_400.0)
+    except ValueError:
+        return 60.0
+
+
+@contextmanager
+def understood(host: str) -> Iterator[None]:
+    """What a server answers in another shape than it should is an error of the server's, in one sentence."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValidationError, ValueError) as err:
+        raise ForgeError(f"{host} answered in a way that is not understood: {type(err).__name__}") from err
+
+
+class _NoJson:
+    pass
+
+
+_NO_JSON = _NoJson()
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return _NO_JSON
+
+
+def _message(body: Any) -> str:
+    """What it says, on one line, bounded."""
+    if not isinstance(body, Mapping):
+        return "nothing that is read"
+    texts = [str(one) for one in body.get("errorMessages") or ()]
+    errors = body.get("errors")
+    if isinstance(errors, Mapping):
+        texts += [f"{name}: {one}" for name, one in errors.items()]
+    elif isinstance(errors, list):
+        texts += [str(one.get("message")) for one in errors if isinstance(one, Mapping)]
+    texts += [str(body["message"])] if body.get("message") else []
+    return " ".join("; ".join(texts).split())[:300]
+
+
+def _moment(headers: httpx.Headers) -> datetime | None:
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).astimezone(UTC)
+    except ValueError:
+        return None
+
+
+@functools.lru_cache(maxsize=4)
+def _client(certificate: str) -> httpx.Client:
+    context = ssl.create_default_context(cadata=certificate or None)
+    headers = {"Accept": "application/json", "User-Agent": "lockgate"}
+    return httpx.Client(verify=context, headers=headers, follow_redirects=False, trust_env=False)

@@ -1,0 +1,133 @@
+"""Documents of Jira as Markdown, and our comments as documents. The shapes are of real tickets (emil-vdw/jirassic
+KAN-1, a recorded answer; VEG-35, an exported one); words are our own, where people had written more than a few."""
+
+import json
+import re
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from domain.adf import document_of, markdown_of
+from domain.brief import Brief
+from domain.issues import IssueText, TicketIntake, read_issue
+from kits.fake_trackers.description import described
+
+INTAKE = TicketIntake(
+    repository="https://github.com/acme/shop.git", agent="a/b", tracker="jira/acme", project="SHOP", people=("*",)
+)
+
+
+def text(words: str, *marks: str, **more: Any) -> Any:
+    return {"type": "text", "text": words, **({"marks": [{"type": one} for one in marks]} if marks else {}), **more}
+
+
+def node(kind: str, *content: Any, **attrs: Any) -> Any:
+    return {"type": kind, **({"attrs": attrs} if attrs else {}), **({"content": list(content)} if content else {})}
+
+
+def doc(*content: Any) -> Any:
+    return {"type": "doc", "version": 1, "content": list(content)}
+
+
+KAN_1 = doc(
+    node("heading", text("🛠️ Search by name"), level=1),
+    node("paragraph", text("The shop cannot be searched. "), node("hardBreak"), text("It should, by `name`", "strong")),
+    node("rule"),
+    node("heading", text("📋 Acceptance Criteria"), level=2),
+    node(
+        "bulletList",
+        node("listItem", node("paragraph", text("fields match (e.g., "), text("summary", "code"), text(")"))),
+        node("listItem", node("paragraph", text("no error"))),
+    ),
+    node("codeBlock", text("# tests/test_search.py\ndef test_it():\n    assert 1"), language="python"),
+    node("heading", text("⚙️ Additional Info"), level=2),
+    node("expand", node("codeBlock", text("GET /search")), title="Old API"),
+    node("panel", node("paragraph", text("x", "em"), text("2", "subsup")), panelType="info"),
+    node("paragraph", node("status", text="Done", color="green"), text(" of two")),
+    node(
+        "table",
+        node("tableRow", node("tableHeader", node("paragraph")), node("tableHeader", node("paragraph", text("n")))),
+        node("tableRow", node("tableCell", node("paragraph", text("even"))), node("tableCell", node("paragraph"))),
+    ),
+)
+VEG_35 = doc(
+    node("paragraph", text("Alerts are needed as below")),
+    node("mediaSingle", node("media", type="file", id="483f", alt="image.png", collection=""), width=133),
+    node("paragraph", text("and a sound"), node("hardBreak")),
+    node("paragraph", text("How? ", "strong"), node("hardBreak"), text("By default all are on")),
+)
+
+
+def read(document: Any, title: str = "Search") -> Any:
+    return read_issue(IssueText(title=title, body=markdown_of(document)), INTAKE, "default", lambda brief: ())
+
+
+def test_a_recorded_ticket_is_read_with_its_acceptance() -> None:
+    found = read(KAN_1)
+    assert isinstance(found.brief, Brief), found.reasons
+    (file,) = found.brief.acceptance.files
+    assert file.path == "tests/test_search.py" and "def test_it" in file.content
+    goal = found.brief.goal
+    assert "Done when:" in goal and "- fields match (e.g., `summary`)" in goal and "Old API" in goal
+    assert "Done of two" in goal and "| even |" in goal and "The shop cannot be searched." in goal
+
+
+def test_an_exported_ticket_with_pictures_says_what_is_not_read() -> None:
+    assert markdown_of(VEG_35) == (
+        "Alerts are needed as below\n\n[an attachment]\n\nand a sound\n\nHow? \nBy default all are on"
+    )
+
+
+@pytest.mark.parametrize("marks", [("strong",), ("strong", "underline")])
+def test_a_bold_line_alone_is_a_heading_as_people_mean_it(marks: tuple[str, ...]) -> None:
+    code = node("codeBlock", text("make check"), language="sh")
+    document = doc(node("paragraph", text("`a` is `b`")), node("paragraph", text("Acceptance criteria:", *marks)), code)
+    assert read(document).brief.acceptance.command == "make check"
+    assert not markdown_of(doc(node("paragraph", text("Not", "strong"), text(" a heading")))).startswith("#")
+
+
+def test_code_keeps_its_fences_and_a_text_cannot_end_them() -> None:
+    code = "```\nend\n````\nrm -rf /"
+    assert markdown_of(doc(node("codeBlock", text(code)))) == f"`````\n{code}\n`````"
+    assert markdown_of(doc(node("codeBlock", text("x"), language="sh\n```\n### Goal"))) == "```sh###Goal\nx\n```"
+
+
+def test_every_kind_of_node_that_atlassian_knows_is_read_or_named() -> None:
+    known = json.dumps(described("adf"))
+    kinds = set(re.findall(r'"type": \{"enum": \["(\w+)"\]\}', known)) - {"doc"}
+    assert len(kinds) > 50, "nodes and marks"
+    for kind in kinds:
+        for one in (node(kind), node(kind, node("paragraph", text("inside"))), node(kind, text("inside"))):
+            markdown_of(doc(one))
+            markdown_of(doc(node("paragraph", text("before "), one)))
+    for kind in ("extension", "bodiedSyncBlock", "multiBodiedExtension", "somethingNew"):
+        assert markdown_of(doc(node(kind))) == f"[{kind}]", "a person sees what an agent does not get"
+
+
+def test_a_document_that_is_deep_or_broken_ends() -> None:
+    deep: Any = node("paragraph", text("in there"))
+    for _ in range(300):
+        deep = node("panel", deep)
+    assert markdown_of(doc(deep)) == "[more, too deep to be read]"
+    assert markdown_of({"type": "doc", "content": [7, None, {"type": None}, {"content": "x"}]}) == "[None]\n\n[None]"
+    assert markdown_of(None) == "" and markdown_of("plain") == "plain"
+    wrong: tuple[Any, ...] = (7, [], {"type": "paragraph"})
+    for broken in wrong:
+        with pytest.raises(ValueError, match="no document"):
+            markdown_of(broken)
+
+
+def test_a_comment_of_ours_is_a_document_as_atlassian_describes_it_and_reads_the_same() -> None:
+    said = (
+        "**Not started**\n\n- `a|b` and `` c`d ``\n- plain\n\n[the desk](https://desk.test/x) · pull request #7\n\n"
+        "````text\n@ann ```\n[x](http://evil.test)\n````\n\n<details><summary>What counts</summary>\n\n"
+        "```text\ngoal\n```\n\nAccepted by\n\n- `tests/a.py`\n\n</details>"
+    )
+    document = document_of(said)
+    assert list(jsonschema_rs.Draft4Validator(described("adf")).iter_errors(document)) == []
+    again = markdown_of(document)
+    assert markdown_of(document_of(again)) == again
+    assert "````text\n@ann ```\n[x](http://evil.test)\n````" in again
+    links = re.findall(r'"href": "([^"]*)"', json.dumps(document))
+    assert links == ["https://desk.test/x"], "nothing of others' is a link"
