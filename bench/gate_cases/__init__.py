@@ -14,6 +14,7 @@ from bench.gate_cases import (
     languages,
     loosened,
     machine,
+    quiet,
     supply,
     surroundings,
     tampering,
@@ -32,6 +33,7 @@ HOSTILE: tuple[Case, ...] = (
     *surroundings.CASES,
     *loosened.CASES,
     *machine.CASES,
+    *quiet.CASES,
 )
 HONEST: tuple[Case, ...] = (*honest_shop.CASES, *honest_pypi.CASES, *languages.HONEST)
 CASES = (*HOSTILE, *HONEST)

@@ -89,6 +89,9 @@ ITEMS = {
     "what tests compare with, made to fit": "a person",
     "what others load, decided by the product": "a person",
     "files of the tests rewritten as they run": "refused",
+    # what is right under every test
+    "what protects, gone, weaker or not reached": "a person",
+    "new code that lets strangers in or tells too much": "a person",
     # injection and process
     "brief that orders commands": "powerless",
     "image exfiltration, @mentions, closing keywords": "sanitised",

@@ -92,16 +92,28 @@ def base_names(change: Change) -> Callable[[str], bool]:
     return functools.cache(lambda text: any(text.encode() in entry.content for entry in change.base.values()))
 
 
+def base_product_names(change: Change, text: bytes) -> bool:
+    """Whether a Python file of base's product has it."""
+    return any(
+        text in entry.content
+        for path, entry in change.base.items()
+        if is_python(path) and not change.is_test(path) and not is_beside(path)
+    )
+
+
 def is_python(path: str) -> bool:
     return path.lower().endswith(PYTHON)
 
 
 _BESIDE = frozenset(("docs", "doc", "examples", "example", "benchmarks", "bench", "scripts", "tools"))
+_SHOWN = frozenset(("examples", "example", "samples", "demo", "demos", "tutorial", "tutorials", "docs_src"))
+"""Directories of what is shown, at any depth: `packages/shop/examples/`."""
 
 
 def is_beside(path: str) -> bool:
     """Whether it stands beside a product: that it starts programs, say, tells nothing of the product."""
-    return path.split("/")[0] in _BESIDE
+    first, *more = path.split("/")[:-1] or [""]
+    return first in _BESIDE or not _SHOWN.isdisjoint((first, *more))
 
 
 def text_of(tree: Tree, path: str) -> str | None:

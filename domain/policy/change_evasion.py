@@ -9,7 +9,9 @@ from pathlib import PurePosixPath
 from domain.policy.change import Change
 from domain.policy.change_guards import GUARD_RULES
 from domain.policy.change_other_code import detects
+from domain.policy.change_protection import PROTECTION_RULES
 from domain.policy.change_surroundings import SURROUNDINGS_RULES
+from domain.policy.change_weakness import WEAKNESS_RULES
 from domain.policy.python_code import Found, Old, dotted, newly, nodes_of, parsed, parsed_source, text_in
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
@@ -447,4 +449,6 @@ EVASION_PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     *SURROUNDINGS_RULES,
     *GUARD_RULES,
+    *PROTECTION_RULES,
+    *WEAKNESS_RULES,
 )  # fmt: skip

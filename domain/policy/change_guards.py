@@ -50,8 +50,8 @@ _SAYS = re.compile(
     re.IGNORECASE,
 )
 """What people write, in a comment or a docstring, where something is kept out."""
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-_Definition = _Function | ast.ClassDef
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+_Definition = Function | ast.ClassDef
 _CODES = frozenset((401, 403))
 _CREDENTIAL = re.compile(r"(?:\w+_)?auth")
 """A property of this name may give what is sent, and decide nothing."""
@@ -64,7 +64,7 @@ def _guards(change: Change) -> Iterator[Hit]:
         yield from _settings_gone(base, head, path, code)
         yield from _unguarded(base, head, path, code)
         yield from _refuses_less(base, head, path, code)
-        before, now = _by_name(base), _by_name(head)
+        before, now = functions_by_name(base), functions_by_name(head)
         lines = (text_of(change.base, path) or "").splitlines()
         for name, functions in before.items():
             why = next((why for one in functions if (why := _is_guard(one, lines))), None)
@@ -90,8 +90,8 @@ class _Code:
     @cached_property
     def refusals(self) -> frozenset[str]:
         """Conditions on which something raises now."""
-        functions = (one for _, _, head in self.files for _, one in _functions(head))
-        return frozenset(ast.dump(test) for one in functions for test in _refusals(one))
+        functions = (one for _, _, head in self.files for _, one in functions_of(head))
+        return frozenset(ast.dump(test) for one in functions for test in refusals_of(one))
 
     @cached_property
     def new_settings(self) -> Counter[tuple[str, str]]:
@@ -221,11 +221,11 @@ _ASKS_FOR = frozenset(("Depends", "Security"))
 def _refuses_less(base: ast.Module, head: ast.Module, path: str, code: _Code) -> Iterator[Hit]:
     """Conditions on which a function raised, in one that is still there, if nothing that changed has them now and no
     new condition stands for them."""
-    before, now = _by_name(base), _by_name(head)
+    before, now = functions_by_name(base), functions_by_name(head)
     for name, functions in before.items():
         after = now.get(name, [])
         gone = (
-            [test for one in functions for test in _refusals(one) if ast.dump(test) not in code.refusals]
+            [test for one in functions for test in refusals_of(one) if ast.dump(test) not in code.refusals]
             if after
             else []
         )
@@ -239,8 +239,8 @@ def _refuses_less(base: ast.Module, head: ast.Module, path: str, code: _Code) ->
                 break
 
 
-def _new_conditions(before: list[_Function], after: list[_Function]) -> list[ast.expr]:
-    old, found = _conditions(before), list[ast.expr]()
+def _new_conditions(before: list[Function], after: list[Function]) -> list[ast.expr]:
+    old, found = conditions_of(before), list[ast.expr]()
     for node in (node for one in after for node in ast.walk(one) if isinstance(node, _ASKING)):
         if old[said := ast.dump(node.test)]:
             old[said] -= 1
@@ -257,8 +257,11 @@ def _stands_for(new: ast.expr, gone: ast.expr, is_fewer: bool) -> bool:
         return False
     if _parts(gone, ast.Or) <= _parts(new, ast.Or):
         return True
-    names = [{dotted(n) for n in ast.walk(one) if isinstance(n, (ast.Name, ast.Attribute))} for one in (new, gone)]
-    return not is_fewer and bool(names[0] & names[1])
+    return not is_fewer and bool(_names_in(new) & _names_in(gone))
+
+
+def _names_in(test: ast.expr) -> set[str]:
+    return {dotted(node) for node in ast.walk(test) if isinstance(node, (ast.Name, ast.Attribute))}
 
 
 def _parts(test: ast.expr, joined: type[ast.And | ast.Or]) -> set[str]:
@@ -267,13 +270,13 @@ def _parts(test: ast.expr, joined: type[ast.And | ast.Or]) -> set[str]:
     return {ast.dump(test)}
 
 
-def _raises(functions: list[_Function]) -> int:
+def _raises(functions: list[Function]) -> int:
     return sum(isinstance(node, ast.Raise) for one in functions for node in ast.walk(one))
 
 
 def _is_of_versions(test: ast.expr) -> bool:
     """Support of an old Python that is given up."""
-    names = {dotted(node) for node in ast.walk(test) if isinstance(node, (ast.Name, ast.Attribute))}
+    names = _names_in(test)
     return bool(names) and names <= {
         "sys",
         "sys.version_info",
@@ -287,13 +290,13 @@ def _is_of_versions(test: ast.expr) -> bool:
 _ASKING = (ast.If, ast.IfExp, ast.While, ast.Assert)
 
 
-def _refusals(function: _Function) -> Iterator[ast.expr]:
+def refusals_of(function: Function) -> Iterator[ast.expr]:
     for node in ast.walk(function):
         if isinstance(node, ast.If) and any(isinstance(inner, ast.Raise) for inner in node.body):
             yield node.test
 
 
-def _conditions(functions: list[_Function]) -> Counter[str]:
+def conditions_of(functions: list[Function]) -> Counter[str]:
     return Counter(ast.dump(n.test) for one in functions for n in ast.walk(one) if isinstance(n, _ASKING))
 
 
@@ -301,7 +304,7 @@ def _settings(module: ast.Module) -> dict[str, list[ast.expr]]:
     """Name with its classes and functions → values. What a function assigns is its own."""
     found: dict[str, list[ast.expr]] = {}
     for name, value in _handed_on(module):
-        if _SETTING.search(name) and isinstance(value, ast.Constant):
+        if _SETTING.search(name) and (isinstance(value, ast.Constant) or _is_list(value)):
             found.setdefault(f"{name}=", []).append(value)
     waiting: list[tuple[str, ast.AST]] = [("", module)]
     while waiting:
@@ -322,6 +325,11 @@ def _settings(module: ast.Module) -> dict[str, list[ast.expr]]:
     return found
 
 
+def _is_list(value: ast.expr) -> bool:
+    """`algorithms=["HS256"]`, also where one of them is computed."""
+    return isinstance(value, (ast.List, ast.Tuple, ast.Set))
+
+
 def _handed_on(module: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     """`{"verify": True}` and `get(verify=True)`, wherever they stand."""
     for node in nodes_of(module):
@@ -331,7 +339,7 @@ def _handed_on(module: ast.Module) -> Iterator[tuple[str, ast.expr]]:
             yield node.arg, node.value
 
 
-def _defaults(function: _Function) -> Iterator[tuple[str, ast.expr]]:
+def _defaults(function: Function) -> Iterator[tuple[str, ast.expr]]:
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args]
     if arguments.defaults:
@@ -342,15 +350,15 @@ def _defaults(function: _Function) -> Iterator[tuple[str, ast.expr]]:
             yield one.arg, default
 
 
-def _by_name(module: ast.Module) -> dict[str, list[_Function]]:
+def functions_by_name(module: ast.Module) -> dict[str, list[Function]]:
     """A name can have more functions than one: a property and its setter, the two sides of an `if`."""
-    found: dict[str, list[_Function]] = {}
-    for name, function in _functions(module):
+    found: dict[str, list[Function]] = {}
+    for name, function in functions_of(module):
         found.setdefault(name, []).append(function)
     return found
 
 
-def _functions(module: ast.Module) -> Iterator[tuple[str, _Function]]:
+def functions_of(module: ast.Module) -> Iterator[tuple[str, Function]]:
     """(name with its classes, function), without functions in functions."""
     waiting: list[tuple[str, ast.AST]] = [("", module)]
     while waiting:
@@ -364,7 +372,7 @@ def _functions(module: ast.Module) -> Iterator[tuple[str, _Function]]:
                 waiting.append((place, inner))
 
 
-def _is_guard(function: _Function, lines: list[str]) -> str | None:
+def _is_guard(function: Function, lines: list[str]) -> str | None:
     name = function.name.lower()
     if _NAME.search(name) and not (_CREDENTIAL.fullmatch(name) and _gives_an_attribute(function)):
         return "by its name decides what is let through"
@@ -385,7 +393,7 @@ def _is_guard(function: _Function, lines: list[str]) -> str | None:
     return None
 
 
-def _gives_an_attribute(function: _Function) -> bool:
+def _gives_an_attribute(function: Function) -> bool:
     """Whether it does nothing but `return self._auth`."""
     body = _without_docstring(function)
     return (
@@ -393,13 +401,13 @@ def _gives_an_attribute(function: _Function) -> bool:
     )
 
 
-def _without_docstring(function: _Function) -> list[ast.stmt]:
+def _without_docstring(function: Function) -> list[ast.stmt]:
     body = function.body
     is_told = body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
     return body[1:] if is_told else body
 
 
-def _code(function: _Function) -> str:
+def _code(function: Function) -> str:
     """What it does, without its docstring. Annotations that call something count: FastAPI asks `Depends(mfa)` in
     `Annotated[User, Depends(mfa)]`."""
     arguments = function.args
@@ -426,11 +434,17 @@ def _trusted(change: Change) -> Iterator[Hit]:
             yield Hit("what is trusted, or who may do what, is another one", path)
 
 
-_CODE = re.compile(r".*\.(?:[cm]?[jt]sx?|go|rs|rb|php|java|kt|cs|ex|scala|swift|vue|svelte)")
+_CODE = re.compile(
+    r".*\.(?:[cm]?[jt]sx?|go|rs|rb|php|java|kt|cs|ex|scala|swift|vue|svelte|html?|jinja2?|j2|ejs|hbs|erb|twig|conf|sql)"
+    r"|(?:.*/)?(?:Caddyfile|\.htaccess)"
+)
 _REFUSES = re.compile(
     r"\b(?:40[13]|Unauthori[sz]ed|Forbidden|PermissionDenied|AccessDenied)\b|timingSafeEqual|ConstantTimeCompare"
     r"|\b\w*(?:[vV]erify|[sS]anitiz|[eE]scape(?:d|Html|HTML|String)?|[cC]srf|authenti|Authenti|authoriz|Authoriz)\w*\s*\("
     r"|\brequire[A-Z_]\w*(?:Auth|Login|Admin|Role|User)\b|\bis(?:Safe|Allowed|Trusted|Admin)\w*\s*\(|__proto__|\bhelmet\b"
+    r"|\bcsrf_?(?:token|field|meta_tags)\b|^deny\s|\b(?:auth_basic|auth_request|limit_req|ssl_verify\w*|proxy_ssl_verify|basicauth"
+    r"|Content-Security-Policy|Strict-Transport-Security|X-Frame-Options)\b|\bROW LEVEL SECURITY\b"
+    r"|\bPOLICY\b|\bREVOKE\b|\bSECURITY INVOKER\b"
     r"|\b(?:httpOnly|rejectUnauthorized|sameSite|secure)\b\s*:\s*true|(?:^|[^\w])\.\.[/\\]?['\"`]"
 )
 
@@ -443,6 +457,22 @@ def _refused_elsewhere(change: Change) -> Iterator[Hit]:
         for line in before - now:
             if len(line) < 2_000 and _REFUSES.search(line) and not line.startswith(("//", "*", "#", "/*")):
                 yield Hit(f"this line refuses or verifies, and is gone or another one: {line[:100]!r}", path)
+
+
+_OPENS = re.compile(
+    r"^\s*GRANT\b|\bSECURITY DEFINER\b|\bDISABLE ROW LEVEL SECURITY\b|\bDROP POLICY\b"
+    r"|\b(?:allow|satisfy)\s+(?:all|any)\s*;|\bRequire all granted\b|\bproxy_ssl_verify\s+off\b",
+    re.IGNORECASE,
+)
+_OPENED_IN = re.compile(r".*\.(?:sql|conf|nginx)|(?:.*/)?(?:Caddyfile|\.htaccess)")
+
+
+def _opened_elsewhere(change: Change) -> Iterator[Hit]:
+    for path in change.present:
+        if _OPENED_IN.fullmatch(path) and not change.is_test(path):
+            for number, line in change.added(path):
+                if _OPENS.search(line[:2_000]):
+                    yield Hit(f"this line lets more through: {line.strip()[:100]!r}", path, number)
 
 
 def _lines_of(tree: Tree, path: str) -> list[str]:
@@ -459,9 +489,10 @@ GUARD_RULES: tuple[Rule[Change], ...] = (
         "is signed, and is another one, or is gone where its class or module still stands. A function or a class "
         "without the decorator, the parent or the Depends(…) that by its name kept somebody out. A function that "
         "raised on some condition, and does so no more or on that and something more. Data of such a name, and "
-        "certificates and public keys. A line of another language than Python that refuses or verifies, and is gone.",
+        "certificates and public keys. A line of another language than Python, of a template, a proxy's "
+        "configuration or SQL that refuses or verifies and is gone, and one of SQL or a proxy that grants.",
         "A condition that is a little wider lets strangers in, and tests seldom try what must not work.",
         "keep what refuses as it is, or let a reviewer agree that nothing more is let through",
-        lambda change: (*_guards(change), *_trusted(change), *_refused_elsewhere(change)),
+        lambda change: (*_guards(change), *_trusted(change), *_refused_elsewhere(change), *_opened_elsewhere(change)),
     ),
 )  # fmt: skip

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from domain.policy.change import Change, base_names
+from domain.policy.change import Change, base_names, base_product_names
 from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, text_in
-from domain.policy.python_names import Full, names_of
+from domain.policy.python_names import Full, assigned, names_of
 from domain.policy.rule import Hit
 
 _MACHINE = frozenset(
@@ -49,14 +49,20 @@ def asks_the_machine(module: ast.Module) -> Found:
     files by which the two can be told apart."""
     full, known = names_of(module), _numbers(module)
     nodes = Nodes(module)
-    asked = nodes.holding(lambda node: isinstance(node, ast.Call) and full(node.func) in _MACHINE)
+    asked = _asked_for(module, nodes, lambda node: isinstance(node, ast.Call) and _is_of_machine(node, full))
     chance = nodes.holding(lambda node: isinstance(node, ast.Call) and full(node.func) in _CHANCE)
+    clock = _asked_for(module, nodes, lambda node: _is_part_of_a_day(node, full))
+    turns = nodes.holding(lambda node: isinstance(node, ast.BinOp) and _turns(node, full))
     itself = nodes.holding(lambda node: isinstance(node, ast.Name) and node.id == "__file__")
     for node in nodes.all:
         compared = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
-        if any(_number(side, known) is not None for side in compared):
+        if any(_has_a_number(side, known) for side in compared):
             if id(node) in asked:
                 yield node, "it asks the machine for a number, which is another one elsewhere"
+            elif id(node) in clock:
+                yield node, "it is another one at another time of the day, the week or the year"
+            elif id(node) in turns:
+                yield node, "it is another one by turns, in a fixed share of all cases"
             elif id(node) in chance and not _is_sampling(compared, full, known):
                 yield node, "it is another one by chance, in a fixed share of all cases"
         elif (test := _asked_outright(node)) is not None and full(test.func) in _MACHINE - _COUNTS:
@@ -65,6 +71,49 @@ def asks_the_machine(module: ast.Module) -> Found:
             yield from _asks_files(node, full, itself)
         if (text := _path_in(node)) is not None and _MACHINE_FILES.match(text):
             yield node, f"{text[:60]!r} tells where it runs"
+
+
+def _asked_for(module: ast.Module, nodes: Nodes, is_meant: Callable[[ast.AST], bool]) -> frozenset[int]:
+    """Ids of what is meant and of all that holds it, also by a name that it is given."""
+    held = nodes.holding(is_meant)
+    names = assigned(module, lambda node: id(node) in held and (is_meant(node) or not isinstance(node, ast.Call)))
+    return held | nodes.holding(lambda node: isinstance(node, ast.Name) and node.id in names)
+
+
+def _is_of_machine(call: ast.Call, full: Full) -> bool:
+    """A number of the machine, or how many modules are loaded and words were given."""
+    return full(call.func) in _MACHINE or (full(call.func) == "len" and any(full(one) in _LOADED for one in call.args))
+
+
+_LOADED = frozenset(("sys.modules", "sys.argv", "sys.orig_argv", "sys.path"))
+_PARTS = frozenset(
+    ("hour", "minute", "second", "microsecond", "day", "month", "tm_hour", "tm_min", "tm_mday", "tm_wday", "tm_mon")
+)
+_DAYS = frozenset(("weekday", "isoweekday", "isocalendar"))
+CLOCKS = re.compile(
+    r"(?:^|\.)(?:time\.(?:time|time_ns|localtime|gmtime|strftime|ctime|asctime)"
+    r"|(?:datetime|date|pendulum|arrow)\.(?:now|utcnow|today)|timezone\.now)$"
+)
+
+
+def _is_part_of_a_day(node: ast.AST, full: Full) -> bool:
+    """`datetime.now().hour`, `date.today().weekday()`."""
+    asked: ast.AST | None = None
+    if isinstance(node, ast.Attribute) and node.attr in _PARTS:
+        asked = node.value
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _DAYS:
+        asked = node.func.value
+    return isinstance(asked, ast.Call) and bool(CLOCKS.search(full(asked.func)))
+
+
+def _turns(node: ast.BinOp, full: Full) -> bool:
+    """What is left of the clock, an address or a hash of nothing, such as `int(time.time()) % 97`, or one bit of it."""
+    calls = [part for part in ast.walk(node.left) if isinstance(part, ast.Call)]
+    by_chance = any(
+        full(call.func) in ("id", "hash", "time.perf_counter_ns", "time.monotonic_ns") or CLOCKS.search(full(call.func))
+        for call in calls
+    )
+    return isinstance(node.op, (ast.Mod, ast.BitAnd)) and by_chance
 
 
 _COUNTS = frozenset(("os.cpu_count", "os.process_cpu_count", "multiprocessing.cpu_count"))
@@ -131,6 +180,12 @@ def _piece(node: ast.AST) -> str:
 
 
 Numbers = Mapping[str, float]
+
+
+def _has_a_number(node: ast.AST, known: Numbers) -> bool:
+    """A number, or some of them to be among."""
+    among = node.elts if isinstance(node, (ast.Tuple, ast.List, ast.Set)) else [node]
+    return any(_number(one, known) is not None for one in among)
 
 
 def _number(node: ast.AST, known: Numbers) -> float | None:
@@ -395,8 +450,8 @@ def names_user_files(change: Change) -> Iterator[Hit]:
 def asks_for_a_terminal(change: Change) -> Iterator[Hit]:
     def find(module: ast.Module) -> Found:
         for node in nodes_of(module):
-            if isinstance(node, ast.Attribute) and node.attr == "isatty":
+            if (isinstance(node, ast.Attribute) and node.attr == "isatty") or text_in(node) == "isatty":
                 yield node, "it asks whether somebody sits before it, which nothing of base does"
 
-    if not base_names(change)("isatty"):
+    if not base_product_names(change, b"isatty"):
         yield from newly(find)(change)

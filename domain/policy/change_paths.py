@@ -13,7 +13,7 @@ from domain.detect.metadata import named_files
 from domain.detect.pip_files import is_requirements_file
 from domain.detect.reading import View
 from domain.paths import matches
-from domain.policy.change import Change, sections_of, table_of, text_of
+from domain.policy.change import Change, base_names, sections_of, table_of, text_of
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 from domain.trees import LINK, PROGRAM, check_tree, is_pointer
@@ -31,13 +31,17 @@ DEPENDENCY_FILES = (
     "**/vendor/**", "**/node_modules/**", "**/.yarn/cache/**", "**/.yarn/patches/**", "**/deno.json*",
     "**/hatch_build.py", "**/pdm_build.py", "**/build.rs", "**/binding.gyp", "**/meson.build", "**/CMakeLists.txt",
     "**/pom.xml", "**/build.gradle*", "**/settings.gradle*", "**/gradle/wrapper/**", "**/_vendor/**", "**/_vendored/**",
-    "**/vendored/**", "**/third_party/**", "**/thirdparty/**", "**/3rdparty/**",
+    "**/vendored/**", "**/third_party/**", "**/thirdparty/**", "**/3rdparty/**", "**/extern/**", "**/externals/**",
+    "**/_extern/**", "**/bundled/**", "**/environment.yaml", "**/conda*.y*ml", "**/pixi.toml", "**/*.nix",
+    "**/.python-version", "**/.nvmrc", "**/.node-version", "**/.tool-versions", "**/.ruby-version", "**/Aptfile",
+    "**/apt.txt", "**/Brewfile", "**/conanfile.*", "**/vcpkg.json", "**/WORKSPACE", "**/MODULE.bazel",
+    "**/snapcraft.y*ml", "**/Chart.y*ml", "**/bower.json", "**/importmap.json",
 )  # fmt: skip
 DEPENDENCY_TABLES = (
     ("project", "dependencies"), ("project", "optional-dependencies"), ("dependency-groups",), ("build-system",),
     ("project", "dynamic"), ("project", "requires-python"), ("tool", "uv"), ("tool", "poetry"), ("tool", "pdm"),
     ("tool", "setuptools"), ("tool", "hatch"), ("tool", "flit"), ("tool", "scikit-build"), ("tool", "maturin"),
-    ("project", "entry-points"),
+    ("project", "entry-points"), ("project", "scripts"), ("project", "gui-scripts"), ("project", "name"),
 )  # fmt: skip
 INSTALLED_IS = "what is installed is"
 DEPENDENCY_SECTIONS = ("options", "options.extras_require", "options.entry_points", "extras", "DEFAULT")
@@ -80,10 +84,17 @@ CI_FILES = (
 DOCS_FILES = ("**/.readthedocs.y*ml",)
 """What the documentation is built by: that it names Sphinx's conf.py asks nobody, what a workflow names does."""
 BUILD_FILES = (
+    "**/.npmignore", "**/.dockerignore", "**/*.spec",
     "**/Makefile", "**/Makefile.*", "**/*.mk", "**/justfile", "**/Justfile", "**/Taskfile.y*ml", "**/Rakefile",
     "**/dodo.py", "**/MANIFEST.in", "**/.releaserc*", "**/.goreleaser*", "**/.bumpversion*",
 )  # fmt: skip
 """What builds, packs and releases by the developers' own hands."""
+_PLAIN_TOOLS = frozenset(
+    ("black", "isort", "towncrier", "codespell", "typos", "yapf", "djlint", "pydocstyle", "docformatter", "interrogate",
+     "vulture", "deptry", "check-manifest", "repo-review", "pylsp", "autopep8", "pyright", "basedpyright", "pytype",
+     "mkinit", "licensecheck", "scriv", "sphinx-pyproject", "pytest", "pytest_env", "setuptools_scm", "git-cliff")
+)  # fmt: skip
+"""Tables of pyproject.toml that format, spell, or that other rules know: nothing is built or run by them."""
 TOOL_FILES = (
     "**/.vscode/**", "**/.idea/**", "**/.zed/**", "**/.fleet/**", "**/.devcontainer/**", "**/.devcontainer.json",
     "**/.gitpod.y*ml", "**/.envrc", "**/.husky/**", "**/.githooks/**", "**/lefthook.y*ml", "**/.lintstagedrc*",
@@ -285,6 +296,8 @@ def _settings_changed(
 def _builds(change: Change) -> Iterator[Hit]:
     what = "how it is built, tested or released is"
     yield from _settings_changed((*CI_FILES, *BUILD_FILES, *TOOL_FILES), (), (), what)(change)
+    yield from _other_tools(change)
+    yield from _others_programs(change)
     running = [path for path in change.base if matches(path, (".github/**", *CI_FILES, *BUILD_FILES, *_IMAGES))]
     texts = {path: change.base[path].content for path in running if not path.endswith("MANIFEST.in")}
     for path in change.changed:
@@ -295,6 +308,42 @@ def _builds(change: Change) -> Iterator[Hit]:
         naming = (one for one, text in texts.items() if not matches(one, docs) and spelled.search(text))
         if by := next(naming, None):
             yield Hit(f"{by} runs this program, or names it", path)
+
+
+def _other_tools(change: Change) -> Iterator[Hit]:
+    """Tables of tools in pyproject.toml that no rule knows: many have commands that run before a build or a release."""
+    known = {table[1] for table in (*DEPENDENCY_TABLES, *CHECK_TABLES) if table[0] == "tool" and len(table) > 1}
+    for path in change.changed:
+        if PurePosixPath(path).name == "pyproject.toml":
+            base, head = ((table_of(tree, path) or {}).get("tool", {}) for tree in (change.base, change.head))
+            for name in sorted((base.keys() | head.keys()) - known - _PLAIN_TOOLS):
+                if base.get(name) != head.get(name):
+                    yield Hit(f"[tool.{name}] is changed", path)
+
+
+_DEPLOYS = re.compile(r"(?:.*/)?[^/]*\.(?:ya?ml|json|hcl|nomad|tpl)")
+_IMAGE = re.compile(
+    r"^[\s\"'-]*(?:image|repository|registry|chart|uses|container)[\"']?\s*[:=]\s*[\"']?[\w./@${}:-]{3,}"
+)
+_TOLD_TO_RUN = re.compile(
+    r"(?:curl|wget|iwr|irm)\b[^|\n]{0,300}\|\s*(?:sudo\s+)?(?:[bz]a?|da)?sh\b|\b(?:iex|Invoke-Expression)\b"
+    r"|\b(?:pip3?|pipx|uv|uvx|npm|npx|pnpm|yarn|brew|cargo|gem|conda|go)\s+(?:tool\s+|pip\s+|global\s+)?(?:install|add|i|get|run|dlx|exec)\s+"
+    r"(?:-[\w-]+(?:[= ][\w.:/+-]+)?\s+)*(?P<name>(?:git\+)?[@A-Za-z][\w./@:+-]*)"
+)
+
+
+def _others_programs(change: Change) -> Iterator[Hit]:
+    """Images that a deployment names, and what people are told to install or run, that nothing of base names."""
+    is_named = base_names(change)
+    for path in change.present:
+        if change.is_test(path):
+            continue
+        pattern = _IMAGE if _DEPLOYS.fullmatch(path) else _TOLD_TO_RUN if matches(path, DOCUMENTATION) else None
+        for number, line in change.added(path) if pattern else ():
+            found = pattern.search(line[:2_000]) if pattern else None
+            named = (found.groupdict().get("name") or found[0].strip()) if found else ""
+            if found and not is_named(named):
+                yield Hit(f"it names a program or an image that base does not: {line.strip()[:100]!r}", path, number)
 
 
 def _is_program(path: str, content: bytes) -> bool:
@@ -325,10 +374,25 @@ def _inline_of(text: str) -> str | None:
 def _dependencies(change: Change) -> Iterator[Hit]:
     yield from _inline(change)
     yield from _settings_changed(DEPENDENCY_FILES, DEPENDENCY_TABLES, DEPENDENCY_SECTIONS, INSTALLED_IS)(change)
+    yield from _copied(change)
     named = _named_as_dependencies(change)
     for path in change.changed:
         if (path in named or is_requirements_file(path)) and not matches(path, DEPENDENCY_FILES):
             yield Hit(f"{INSTALLED_IS} changed", path)
+
+
+_LICENCE = re.compile(r"(?:LICEN[CS]E|COPYING|NOTICE|METADATA|PKG-INFO)(?:[.-][\w.-]+)?", re.IGNORECASE)
+_MANIFESTS = ("pyproject.toml", "setup.py", "setup.cfg", "package.json", "go.mod", "Cargo.toml")
+
+
+def _copied(change: Change) -> Iterator[Hit]:
+    """Code in a directory that has a licence of its own, and is no package of the repository's: somebody else's."""
+    places = {str(PurePosixPath(path).parent) for path in change.base if _LICENCE.fullmatch(PurePosixPath(path).name)}
+    foreign = {one for one in places - {"."} if not any(f"{one}/{name}" in change.base for name in _MANIFESTS)}
+    for path in change.changed:
+        above = next((str(one) for one in PurePosixPath(path).parents if str(one) in foreign), None)
+        if above and path in change.base and _CODE.fullmatch(path) and not matches(path, DEPENDENCY_FILES):
+            yield Hit(f"{above} has a licence of its own: a copy of other people's code is another one", path)
 
 
 def _named_as_dependencies(change: Change) -> set[str]:
@@ -460,7 +524,8 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
         "dependencies", "change", PERSON,
         "Requirements, also in files of other names that pyproject.toml, setup.cfg or lockgate.toml names; lock files, "
         "package manifests, vendored packages, build scripts such as build.rs; what a script says in a comment (PEP "
-        "723); and in pyproject.toml and setup.cfg what is depended on, built, and an entry point.",
+        "723); copies of other people's code, by their place or a licence of their own; which Python or Node it is; "
+        "and in pyproject.toml and setup.cfg what is depended on, built, its name, commands and entry points.",
         "A dependency is other people's code with this project's rights.",
         "a reviewer knows each new name and version",
         _dependencies,
@@ -479,7 +544,9 @@ PERSON_RULES: tuple[Rule[Change], ...] = (
         "What servers build, test and release by, whichever service it is (.travis.yml, azure-pipelines.yml, "
         "Jenkinsfile, .buildkite/ and their like), and what people do so by: Makefile, justfile, MANIFEST.in; programs "
         "that these run; and what editors, shells, git and hosting services read by themselves: .vscode/, "
-        ".devcontainer/, .envrc, .husky/, .gitattributes, compose.yaml and their like.",
+        ".devcontainer/, .envrc, .husky/, .gitattributes, compose.yaml and their like; a table of a tool in "
+        "pyproject.toml that no rule knows; an image of a deployment, and what documentation tells people to install "
+        "or run, that nothing of base names.",
         "It runs outside of Lockgate, with rights of its own, and decides what others see as green and what they get.",
         "a reviewer agrees, or it is put back",
         _builds,

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from domain.policy.change import ENOUGH, Change, base_names, is_beside, is_python
-from domain.policy.change_machine import asks_for_a_terminal, asks_the_machine, counts, ended, names_user_files
+from domain.policy.change_machine import CLOCKS, asks_for_a_terminal, asks_the_machine, counts, ended, names_user_files
 from domain.policy.change_native import native_reaches
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
 from domain.policy.python_code import Found, Nodes, Old, dotted, newly, nodes_of, parsed, text_in
@@ -23,10 +23,6 @@ from domain.trees import Tree
 
 # --- where it runs
 
-CLOCKS = re.compile(
-    r"(?:^|\.)(?:time\.(?:time|time_ns|localtime|gmtime|strftime|ctime|asctime)"
-    r"|(?:datetime|date|pendulum|arrow)\.(?:now|utcnow|today)|timezone\.now)$"
-)
 FACTS = frozenset(
     (
         "sys.meta_path", "sys.path_hooks", "sys.path_importer_cache", "sys.gettrace", "sys.getprofile", "sys.orig_argv",
@@ -37,16 +33,19 @@ FACTS = frozenset(
         "sys.__excepthook__",
         "sys.getallocatedblocks", "sys.getrecursionlimit", "faulthandler.is_enabled", "linecache.cache",
         "threading.active_count", "atexit._ncallbacks", "os.ttyname", "traceback.extract_stack",
-        "traceback.format_stack",
+        "traceback.format_stack", "signal.getsignal", "os.getloadavg", "os.ctermid", "time.tzname", "locale.getlocale",
+        "locale.getdefaultlocale", "sys.stdin.closed", "sys.stdin.fileno", "os.getuid", "os.geteuid", "os.getgid",
+        "os.getegid", "os.getgroups", "os.getsid", "os.getpgrp", "resource.getrusage",
     )
 )  # fmt: skip
 """What a test run has otherwise than a customer's process, or one machine otherwise than another."""
 PLACES = frozenset(("os.getcwd", "os.getcwdb", "pathlib.Path.cwd", "sys.executable", "sys.path", "sys.prefix"))
 VARIABLES = re.compile(
     r"CI|CONTINUOUS_INTEGRATION|GITHUB_\w+|GITLAB_CI|TOX_\w+|NOX_\w+|COV_CORE\w*|COVERAGE_\w+|PYTHON[A-Z]+|VIRTUAL_ENV"
-    r"|CONDA_\w+|HYPOTHESIS_\w+|PWD|OLDPWD"
+    r"|CONDA_\w+|HYPOTHESIS_\w+|PWD|OLDPWD|KUBERNETES_\w+|SERVER_SOFTWARE|HOSTNAME|LOGNAME|USERNAME|DYNO"
+    r"|AWS_(?:LAMBDA|EXECUTION)\w*|FUNCTION_\w+|K_SERVICE|INVOCATION_ID|JOURNAL_STREAM|SSH_\w+|npm_\w+"
 )
-"""What those set who test, build and install: https://docs.python.org/3/using/cmdline.html#environment-variables"""
+"""What those set who test, build, install and run it: https://docs.python.org/3/using/cmdline.html#environment-variables"""
 STOPWATCHES = frozenset(
     f"time.{name}{end}" for name in ("monotonic", "perf_counter", "process_time", "thread_time") for end in ("", "_ns")
 )
@@ -86,22 +85,52 @@ def _facts(module: ast.Module) -> Found:
                 yield node, "it asks where it was started, and by what"
             if name := _variable(node, full):
                 yield node, f"{name} tells where it runs"
+            if isinstance(node.ops[0], (ast.In, ast.NotIn)) and full(node.comparators[0]) == "sys.modules":
+                yield node, "it asks which modules are loaded"
+            if any(_HOST_OF.search(dotted(side)) for side in sides) and any(map(_is_a_host, sides)):
+                yield node, "it is another one at one address"
         elif name := _variable(node, full):
             yield node, f"{name} tells where it runs"
         elif isinstance(node, (ast.Attribute, ast.Name)) and full(node) in FACTS:
             yield node, f"{full(node)} tells where it runs"
         elif isinstance(node, ast.Attribute) and node.attr == "handlers" and _is_root_logger(node.value, full):
             yield node, "the handlers of all logging tell where it runs"
+        elif isinstance(node, (ast.For, ast.GeneratorExp, ast.ListComp, ast.SetComp)) and _seeks_a_module(node, full):
+            yield node, "it asks which modules are loaded"
         elif isinstance(node, (ast.For, ast.comprehension)) and _all_variables(node.iter, full):
             yield node.iter, "it looks at the names of all variables of the environment"
         elif isinstance(node, ast.Call) and _asks_the_place(node, held):
             yield node, "it asks where it was started, and by what"
+        elif isinstance(node, ast.Call) and _is_at_a_host(node):
+            yield node, "it is another one at one address"
         elif isinstance(node, ast.Call) and _reads_all(node, full):
             yield node, "it looks at the names of all variables of the environment"
         elif (isinstance(node, (ast.Call, ast.Subscript)) and _is_main(node, full)) or (
             isinstance(node, ast.Import) and any(one.name == "__main__" for one in node.names)
         ):
             yield node, "it asks which program was started"
+
+
+_HOST_OF = re.compile(r"(?:^|\.)(?:host|hostname|netloc|server_name|get_host|http_host|remote_addr|origin)$")
+
+
+def _is_a_host(node: ast.AST) -> bool:
+    text = text_in(node) or ""
+    return bool(_HOST.fullmatch(text.lstrip(".")) and not _LOCAL.match(text.lstrip(".")))
+
+
+def _seeks_a_module(node: ast.For | ast.GeneratorExp | ast.ListComp | ast.SetComp, full: Full) -> bool:
+    """A loop over all modules that has a word to compare with."""
+    loops = [node.iter] if isinstance(node, ast.For) else [one.iter for one in node.generators]
+    words = (re.search(r"\w{3}", text_in(part) or "") for part in ast.walk(node))
+    return any(full(one) == "sys.modules" for one in loops) and any(words)
+
+
+def _is_at_a_host(call: ast.Call) -> bool:
+    """`request.host.endswith(".shop.com")`."""
+    where = call.func.value if isinstance(call.func, ast.Attribute) and call.func.attr in _MATCHES else None
+    where = where.func if isinstance(where, ast.Call) else where
+    return bool(where is not None and _HOST_OF.search(dotted(where)) and any(map(_is_a_host, call.args)))
 
 
 class _Held:
@@ -502,14 +531,23 @@ def _addresses(change: Change) -> Iterator[Hit]:
         waiting: list[ast.AST] = [module]
         while waiting:
             node = waiting.pop()
-            if isinstance(node, ast.expr) and (host := _host(_begin(node))):
+            if isinstance(node, ast.expr) and (host := _host(_begin(node)) or _bare_host(node)):
                 yield node, f"it names {host}, which base does not"
             elif not isinstance(node, ast.Raise) and not _is_said_only(node):
                 waiting += ast.iter_child_nodes(node)
 
     is_named = base_names(change)
+    yield from (hit for hit in newly(_plain_addresses, _is_of_packaging)(change) if is_named(hit.message.split()[0]))
     hits = newly(find, _is_of_packaging)(change)
     yield from islice((hit for hit in hits if not is_named(hit.message.split()[2].rstrip(","))), ENOUGH)
+
+
+def _plain_addresses(module: ast.Module) -> Found:
+    """`http://` before a host that base reaches by `https://`."""
+    for node in nodes_of(module):
+        text = _begin(node) if isinstance(node, ast.expr) else ""
+        if text.startswith("http://") and (host := _host(text)):
+            yield node, f"https://{host} was the address, and it is no more encrypted"
 
 
 def _is_said_only(node: ast.AST) -> bool:
@@ -532,6 +570,20 @@ _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}|(?:\d{1,3}\
 _LOCAL = re.compile(
     r"127\.|0\.0\.0\.0$|.*\.(?:local|test|example|invalid)$|(?:.*\.)?(?:example\.(?:com|net|org)|w3\.org)$", re.I
 )
+
+
+_BARE = re.compile(
+    r"\.?((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:com|net|org|ru|cn|xyz|top|dev|cloud|site|online))(?::\d+)?"
+)
+
+
+def _bare_host(node: ast.expr) -> str:
+    """A host without a scheme, also at the end of a text: `f"{name}.shop.com"`."""
+    text = text_in(node)
+    if text is None and isinstance(node, ast.JoinedStr) and node.values:
+        text = text_in(node.values[-1])
+    found = _BARE.fullmatch(text or "")
+    return found[1] if found and not _LOCAL.match(found[1]) else ""
 
 
 def _host(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import PurePosixPath
 
-from domain.policy.change import ENOUGH, Change, base_names, text_of
+from domain.policy.change import ENOUGH, Change, base_names, is_beside, text_of
 from domain.policy.change_other_code import new_script_lines
 from domain.policy.rule import Hit
 
@@ -23,6 +23,12 @@ _AROUND = re.compile(
     r"|['\"`]production['\"`]\s*[!=]==?\s*process\.env|\b(?:console\.\w+|JSON\.\w+|Object\.assign)\([^()]*\bprocess\.env\s*[,)]"
     r"|^(?!.*\benv\s*:).*\.\.\.\s*process\.env\b|\bprocess\.exitCode\s*=\s*0\b|\bprocess\.reallyExit\b"
     r"|\bprocess\.(?:on|once|addListener|prependListener)\(\s*['\"`](?:exit|beforeExit|uncaughtException|unhandledRejection)\b"
+    r"|\bprocess\.std(?:in|out|err)\.isTTY\b|\bprocess\.(?:getuid|geteuid|getgid|getegid|getgroups|listenerCount|listeners|memoryUsage"
+    r"|resourceUsage|cpuUsage|getActiveResourcesInfo)\(|\bisMainThread\b|\bprocess\.env\.(?:npm_\w+|KUBERNETES_\w+|HOSTNAME|CI)\b"
+    r"|\b(?:new Date\([^()]*\)|Date\.now\(\))"
+    r"(?:\.get(?:UTC)?(?:Day|Date|Hours|Minutes|Month)\(\)\s*[!=<>]=?=?\s*\d|\s*[%&]\s*\d)"
+    r"|\bMath\.random\(\)\s*[<>]=?\s*(?:0?\.0|1e-|0?\.9[5-9]|0?\.99)|\bObject\.(?:keys|getOwnPropertyNames)\(\s*global(?:This)?\s*\)"
+    r"|\bprocess\.argv\.length\s*[!=<>]|\bimport\.meta\.url\s*\.\s*(?:includes|match|indexOf)\b|(?:\bos|\))\.(?:cpus|loadavg|totalmem|freemem|networkInterfaces)\("
     r"|\b__dirname\b.{0,60}['\"`/]\.\.(?:/\.\.|['\"`]\s*,\s*['\"`]\.\.)|\bexistsSync\(.{0,80}\b(?:tests?|spec|__tests__|node_modules|\.git)\b"
 )
 _BUILTINS = (
@@ -106,9 +112,28 @@ def reaches_script(change: Change) -> Iterator[Hit]:
             if found and not base_has(asked if asked.search(line) else _GLOBALS):
                 said = f"it reaches {family}, which nothing of the product does on base: {line.strip()[:80]!r}"
                 yield Hit(said, path, number)
+        if _MADE_CODE.search(line) and not base_has(_MADE_CODE):
+            yield Hit(f"it makes code of a text, or HTML without escaping: {line.strip()[:80]!r}", path, number)
+        if (found := _OF_ASSERT.search(line)) and found[1] in _asserts(change, path):
+            yield Hit(f"it changes what tests assert with: {line.strip()[:80]!r}", path, number)
         if _CHANGED.search(line) and not base_has(_CHANGED):
             yield Hit(f"it changes what all code of the process has: {line.strip()[:80]!r}", path, number)
     yield from islice(_addresses(change), ENOUGH)
+
+
+_MADE_CODE = re.compile(
+    r"\bnew\s+Function\(|\.(?:innerHTML|outerHTML)\s*\+?=[^=]|\binsertAdjacentHTML\(|\bdocument\.write\("
+)
+_OF_ASSERT = re.compile(r"(?<![.\w])(\w+)(?:\.\w+|\[[^\]\n]{1,80}\])+\s*=(?![=>])")
+_ASSERT = re.compile(
+    r"\b(\w+)\s*=\s*require\(\s*['\"`](?:node:)?(?:assert|test|util|vm|async_hooks)(?:/\w+)?['\"`]"
+    r"|\bimport\s+(?:\*\s+as\s+)?(\w+)\s+from\s+['\"`](?:node:)?(?:assert|test|util)(?:/\w+)?['\"`]"
+)
+
+
+def _asserts(change: Change, path: str) -> set[str]:
+    """What a file calls the modules that tests assert with."""
+    return {name for pair in _ASSERT.findall(text_of(change.head, path) or "") for name in pair if name}
 
 
 def _addresses(change: Change) -> Iterator[Hit]:
@@ -120,7 +145,11 @@ def _addresses(change: Change) -> Iterator[Hit]:
 
 
 def _base_has(change: Change, asked: re.Pattern[str]) -> bool:
-    scripts = (path for path in change.base if PurePosixPath(path).suffix in SCRIPTS and not change.is_test(path))
+    scripts = (
+        path
+        for path in change.base
+        if PurePosixPath(path).suffix in SCRIPTS and not change.is_test(path) and not is_beside(path)
+    )
     return any(asked.search(text_of(change.base, path) or "") for path in scripts)
 
 

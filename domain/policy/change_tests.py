@@ -121,7 +121,7 @@ def _config(change: Change) -> Iterator[Hit]:
         name = PurePosixPath(path).name
         if change.is_named(path):
             continue
-        if name in PYTEST_FILES and (path in change.base or name != "conftest.py"):
+        if name in PYTEST_FILES and (path in change.base or name != "conftest.py") and _may_be_read(change, path):
             yield Hit("how pytest runs is changed", path)
         elif name == "pyproject.toml":
             if path in change.head and text_of(change.head, path) is None:
@@ -131,6 +131,28 @@ def _config(change: Change) -> Iterator[Hit]:
         elif name in MIXED_FILES:
             for section in different_sections(change, path, PYTEST_SECTIONS):
                 yield Hit(f"[{section}] is changed", path)
+
+
+def _may_be_read(change: Change, path: str) -> bool:
+    """Whether pytest may read this file: it looks in the directory that it is started in, in those that it is given,
+    and above these. In `recipes/pytest.toml`, beside no program and no test, nobody starts it.
+    https://docs.pytest.org/en/stable/reference/customize.html#finding-the-rootdir"""
+    folder = str(PurePosixPath(path).parent)
+    settings = change.settings
+    if path in change.base or folder == "." or change.is_test(path) or folder in f"{settings.test} {settings.lint}":
+        return True
+    if f"{settings.directory}/".startswith(f"{folder}/"):
+        return True
+    below = f"{folder}/"
+    return any(
+        one.startswith(below) and (change.is_test(one) or PurePosixPath(one).suffix in _PROGRAMS)
+        for one in {*change.base, *change.head, *change.acceptance}
+        if one != path
+    )
+
+
+_PROGRAMS = (".py", ".pyi", ".pyx", ".ipynb", ".rst", ".md", ".txt")
+"""What pytest may collect, doctests too."""
 
 
 def _shadow(change: Change) -> Iterator[Hit]:

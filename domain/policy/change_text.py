@@ -4,7 +4,9 @@ import io
 import re
 import tokenize
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from difflib import SequenceMatcher
 from pathlib import PurePosixPath
 
 from domain.paths import matches
@@ -154,9 +156,43 @@ def _words(lines: Mapping[int, str]) -> Iterator[tuple[int, str]]:
 
 
 def _suppression(change: Change) -> Iterator[Hit]:
+    gone = _gone_suppressions(change)
     for path, number, line in _added(change):
         if PurePosixPath(path).suffix in CODE and (found := SUPPRESSION.search(line)):
-            yield Hit(f"a check is told to look away: {found.group()!r}", path, number)
+            old = next((one for one in gone if _is_same_line(one, (path, line), found.start())), None)
+            if old is None:
+                yield Hit(f"a check is told to look away: {found.group()!r}", path, number)
+            else:
+                gone.remove(old)
+
+
+def _gone_suppressions(change: Change) -> list[tuple[str, str]]:
+    """(path, line) of what base has and the change has not, with such a word in it. At most 500: each is compared."""
+    found: list[tuple[str, str]] = []
+    for path in change.changed:
+        if path in change.base and PurePosixPath(path).suffix in CODE:
+            kept = Counter((text_of(change.head, path) or "").splitlines())
+            for line in (text_of(change.base, path) or "").splitlines():
+                if kept[line]:
+                    kept[line] -= 1
+                elif SUPPRESSION.search(line):
+                    found.append((path, line))
+    return found[:500]
+
+
+_ALIKE = 0.6
+"""Share of the code before such a word that is as it was, from which on it is the same line, mended."""
+
+
+def _is_same_line(old: tuple[str, str], new: tuple[str, str], at: int) -> bool:
+    """Whether a line that is gone had the same word: as it is and moved, or in the same file and mended."""
+    if old[1].strip() == new[1].strip():
+        return True
+    found = SUPPRESSION.search(old[1])
+    if old[0] != new[0] or found is None or old[1][found.start() :].strip() != new[1][at:].strip():
+        return False
+    before, now = old[1][: found.start()].strip()[:300], new[1][:at].strip()[:300]
+    return SequenceMatcher(None, before, now, autojunk=False).ratio() >= _ALIKE
 
 
 def _placeholder(change: Change) -> Iterator[Hit]:
@@ -237,7 +273,8 @@ TEXT_PERSON_RULES: tuple[Rule[Change], ...] = (
     ),
     Rule(
         "suppression", "change", PERSON,
-        "New noqa, nosec, type: ignore, pylint: disable, pragma: no cover, eslint-disable, @ts-ignore and their like.",
+        "New noqa, nosec, type: ignore, pylint: disable, pragma: no cover, eslint-disable, @ts-ignore and their like; "
+        "but for a line that was moved, or mended and had the same word.",
         "A check that is told to look away is green. The security scanners here ignore such comments.",
         "mend what the check says, or let a reviewer agree",
         _suppression,

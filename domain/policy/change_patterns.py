@@ -1,0 +1,123 @@
+"""Regular expressions that take a time which grows with the power of a text's length: one repetition in another one,
+where a text can be shared out among the two in many ways. https://owasp.org/www-community/attacks/Regular_expression_Denial_of_Service_-_ReDoS"""
+
+import re
+import warnings
+from collections.abc import Iterable
+from re import _constants as codes  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+_MOST = 2_000
+"""Characters of a pattern that is looked at; nobody reads a longer one."""
+_SAMPLE = [chr(number) for number in range(9, 127)] + ["é", "я", "中"]
+_Item = tuple[Any, Any]
+
+
+def is_slow(pattern: str) -> bool:
+    """Whether a repetition without a bound holds another one, and nothing says where a turn of it begins."""
+    if not 4 <= len(pattern) <= _MOST or not re.search(r"[+*}]", pattern):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = parser.parse(pattern)
+    except (re.error, OverflowError, RecursionError, ValueError):
+        return False
+    return _is_slow(tree)
+
+
+def _is_slow(items: Iterable[_Item]) -> bool:
+    for code, value in items:
+        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
+            _, most, inner = value
+            if most == codes.MAXREPEAT and any(map(_is_shared, _ways(_flat(list(inner))))):
+                return True
+        if any(_is_slow(inner) for inner in _within(code, value)):
+            return True
+    return False
+
+
+def _within(code: Any, value: Any) -> list[Any]:
+    if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
+        return [value[2]]
+    if code is codes.SUBPATTERN:
+        return [value[-1]]
+    if code is codes.BRANCH:
+        return list(value[1])
+    return [value[1]] if code in (codes.ASSERT, codes.ASSERT_NOT) else []
+
+
+def _flat(items: list[_Item]) -> list[_Item]:
+    """Groups without their brackets."""
+    found: list[_Item] = []
+    for code, value in items:
+        found += _flat(list(value[-1])) if code is codes.SUBPATTERN else [(code, value)]
+    return found
+
+
+def _ways(flat: list[_Item]) -> list[list[_Item]]:
+    """The branches, where it is nothing but branches."""
+    is_branches = len(flat) == 1 and flat[0][0] is codes.BRANCH
+    return [_flat(list(branch)) for branch in flat[0][1][1]] if is_branches else [flat]
+
+
+def _is_shared(flat: list[_Item]) -> bool:
+    """Whether what is repeated has a repetition in it, and all else of it may be empty or reads the same characters."""
+    pieces = [one for one in flat if one[0] is not codes.AT]
+    for at, (code, value) in enumerate(pieces):
+        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT) and value[1] == codes.MAXREPEAT:
+            chars = _chars(list(value[2]))
+            rest = pieces[:at] + pieces[at + 1 :]
+            if chars and all(_may_be_empty(one) or _chars([one]) & chars for one in rest):
+                return True
+    return False
+
+
+def _may_be_empty(item: _Item) -> bool:
+    code, value = item
+    if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
+        return bool(value[0] == 0) or all(map(_may_be_empty, value[2]))
+    if code is codes.SUBPATTERN:
+        return all(map(_may_be_empty, value[-1]))
+    if code is codes.BRANCH:
+        return any(all(map(_may_be_empty, branch)) for branch in value[1])
+    return code in (codes.AT, codes.ASSERT, codes.ASSERT_NOT)
+
+
+def _chars(items: list[_Item]) -> frozenset[str]:
+    """Characters that a piece can read, of a sample; none if it is more than one piece."""
+    flat = _flat(items)
+    if len(flat) != 1:
+        return frozenset()
+    code, value = flat[0]
+    if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
+        return _chars(list(value[2]))
+    if code is codes.BRANCH:
+        return frozenset().union(*(_chars(list(branch)) for branch in value[1]))
+    if code is codes.ANY:
+        return frozenset(_SAMPLE)
+    if code is codes.LITERAL:
+        return frozenset((chr(value),))
+    if code is codes.NOT_LITERAL:
+        return frozenset(_SAMPLE) - {chr(value)}
+    return frozenset(char for char in _SAMPLE if _is_in(char, value)) if code is codes.IN else frozenset()
+
+
+_CATEGORIES = {
+    codes.CATEGORY_DIGIT: r"\d", codes.CATEGORY_NOT_DIGIT: r"\D", codes.CATEGORY_SPACE: r"\s",
+    codes.CATEGORY_NOT_SPACE: r"\S", codes.CATEGORY_WORD: r"\w", codes.CATEGORY_NOT_WORD: r"\W",
+}  # fmt: skip
+
+
+def _is_in(char: str, parts: list[_Item]) -> bool:
+    is_not, found = False, False
+    for code, value in parts:
+        is_not = is_not or code is codes.NEGATE
+        found = (
+            found
+            or (code is codes.LITERAL and value == ord(char))
+            or (code is codes.RANGE and value[0] <= ord(char) <= value[1])
+            or (code is codes.CATEGORY and bool(re.match(_CATEGORIES.get(value, r"(?!)"), char)))
+        )
+    return found is not is_not

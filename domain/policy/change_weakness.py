@@ -1,0 +1,350 @@
+"""Change rules over new code of kinds that let strangers in, or tell them too much."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+
+from domain.policy.change import Change, base_names, text_of
+from domain.policy.change_other_code import new_script_lines
+from domain.policy.change_patterns import is_slow
+from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, text_in
+from domain.policy.python_names import assigned, names_of
+from domain.policy.rule import Hit, Rule
+from domain.task import Severity
+
+_SECRET = re.compile(
+    r"(?:^|_)(?:signature|hmac|secret|secret_?key|api_?key|private_?key|signing_?key|csrf|passw(?:or)?d|passphrase|otp"
+    r"|(?:access|auth|session|bearer|refresh|api|csrf|reset|id)_?token|authorization|credentials?)s?$",
+    re.IGNORECASE,
+)
+_ABOUT_ACCESS = re.compile(r"\b(?:auth\w*|bearer|jwt|oauth\w*|log_?in|password|session)\b", re.IGNORECASE)
+_ABOUT_GRAMMAR = re.compile(r"\b(?:lexer|parser|tokeni[sz]e\w*|grammar|syntax)\b", re.IGNORECASE)
+_SHOWS = frozenset(("debug", "info", "warn", "warning", "error", "exception", "critical", "log", "print"))
+_OF_A_REQUEST = re.compile(r"(?:^|\.)_?(?:request|req)\.(?:headers|cookies|META|environ|form|json|data|body|POST)$")
+_ANSWERS = re.compile(r"(?:^|\.)(?:jsonify|make_response|\w*Response|HTTPException|send|write|abort)$")
+_BROAD = frozenset(("", "Exception", "BaseException"))
+_VERIFIES = re.compile(
+    r"(?:^|\.)_?(?:verify|authenticate|authorize|check_(?:password|permission|auth|csrf|access|signature|token)|require_"
+    r"|ensure_|assert_may)\w*$"
+)
+
+
+# --- Python
+
+
+def _compared(module: ast.Module) -> Found:
+    """A secret that is compared character by character, or with one that is written down."""
+    full = names_of(module)
+    computed = Nodes(module).holding(lambda node: isinstance(node, ast.Call) and full(node.func).startswith("hmac."))
+    macs = assigned(module, lambda node: id(node) in computed)
+    for node in nodes_of(module):
+        if not isinstance(node, ast.Compare) or len(node.ops) != 1:
+            continue
+        sides = [node.left, *node.comparators]
+        is_secret = [_is_secret(one) or dotted(one) in macs or id(one) in computed for one in sides]
+        texts = [one.value for one in sides if isinstance(one, ast.Constant)]
+        if not any(is_secret) or not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
+            continue
+        if not texts and not any(isinstance(one, ast.Call) and full(one.func) == "len" for one in sides):
+            yield node, "a secret is compared by ==, which tells by its time how much of a guess is right"
+        elif any(isinstance(text, (str, bytes)) and len(text) > 3 for text in texts):
+            yield node, "a secret is compared with one that is written down"
+
+
+def _is_secret(node: ast.AST) -> bool:
+    said = text_in(node.slice) if isinstance(node, ast.Subscript) else dotted(node).rpartition(".")[2]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
+        said = text_in(node.args[0])
+    return bool(said and _SECRET.search(said))
+
+
+def _errors_are_yes(module: ast.Module) -> Found:
+    """A check that fails, and is taken for a yes or for nothing."""
+    for node in nodes_of(module):
+        if not isinstance(node, ast.Try):
+            continue
+        checks = any(isinstance(one, ast.If) and any(isinstance(x, ast.Raise) for x in one.body) for one in node.body)
+        checks = checks or any(
+            isinstance(call, ast.Call) and _VERIFIES.search(dotted(call.func))
+            for one in node.body
+            for call in ast.walk(one)
+        )
+        for handler in node.handlers:
+            if dotted(handler.type) not in _BROAD or (handler.type is not None and not dotted(handler.type)):
+                continue
+            last = handler.body[-1]
+            says_yes = (
+                isinstance(last, ast.Return) and isinstance(last.value, ast.Constant) and last.value.value is True
+            )
+            ends = any(isinstance(part, (ast.Raise, ast.Return)) for one in handler.body for part in ast.walk(one))
+            sets_no = any(isinstance(one, ast.Assign) for one in handler.body)
+            if says_yes:
+                yield handler, "whatever fails in here is taken for a yes"
+            elif checks and not ends and not sets_no:
+                yield handler, "what a check in here raises is caught, and it goes on"
+
+
+def _told(module: ast.Module) -> Found:
+    """Secrets in the text of an error, what a request brings in a log, and where an error was in an answer."""
+    full = names_of(module)
+    said = " ".join(str(getattr(node, field, "")) for node in nodes_of(module) for field in ("id", "name", "arg"))
+    words = said.replace("_", " ")
+    is_about_access = bool(_ABOUT_ACCESS.search(words)) and not _ABOUT_GRAMMAR.search(words)
+    traces = Nodes(module).holding(
+        lambda node: (
+            isinstance(node, ast.Call) and full(node.func) in ("traceback.format_exc", "traceback.format_exception")
+        )
+    )
+    for node in nodes_of(module):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            given = [*node.exc.args, *(one.value for one in node.exc.keywords)]
+            parts = [part for one in given for part in _said_in(one)]
+            if any(_is_secret(one) or (is_about_access and dotted(one).endswith("token")) for one in parts):
+                yield node.exc, "the text of an error has the name of a secret in it"
+        elif isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in _SHOWS:
+            given = [*node.args, *(one.value for one in node.keywords)]
+            if any(_OF_A_REQUEST.search(dotted(part)) for one in given for part in _said_in(one)):
+                yield node, "what a request brings, with its secrets, is written down"
+        if (isinstance(node, ast.Return) and node.value is not None and id(node.value) in traces) or (
+            isinstance(node, ast.Call) and _ANSWERS.search(dotted(node.func)) and id(node) in traces
+        ):
+            yield node, "where an error was is answered"
+
+
+def _said_in(node: ast.AST) -> Iterator[ast.AST]:
+    """What a text is made of: parts of an f-string, of `%`, `+`, format(), str() and repr()."""
+    if isinstance(node, ast.JoinedStr):
+        yield from (part.value for part in node.values if isinstance(part, ast.FormattedValue))
+    elif isinstance(node, ast.BinOp):
+        for side in (node.left, node.right):
+            yield from _said_in(side)
+    elif isinstance(node, (ast.Tuple, ast.Dict)):
+        for one in ast.iter_child_nodes(node):
+            yield from _said_in(one)
+    elif isinstance(node, ast.Call):
+        is_text = dotted(node.func) in ("str", "repr", "dict") or getattr(node.func, "attr", "") == "format"
+        for one in node.args if is_text else ():
+            yield from _said_in(one)
+    elif isinstance(node, (ast.Name, ast.Attribute)):
+        yield node
+
+
+_FALLS_BACK = frozenset(("get", "getenv", "setdefault", "getattr"))
+
+
+def _fallbacks(module: ast.Module) -> Found:
+    """A secret of which there is one that everybody knows, if nobody sets it."""
+    for node in nodes_of(module):
+        given: list[ast.expr] = []
+        if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in _FALLS_BACK:
+            given = node.args[-2:] if len(node.args) > 1 else []
+        elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) and len(node.values) == 2:
+            given = node.values
+        if len(given) == 2 and len(text_in(given[1]) or "") > 3:
+            named = text_in(given[0]) or ""
+            if (_SECRET.search(named) and " " not in named) or _is_secret(given[0]):
+                yield node, "a secret has a value that everybody knows, if none is set"
+
+
+_POWERFUL = re.compile(
+    r"(?:^|_)(?:is_(?:admin|staff|superuser|root|trusted|verified)|skip_(?:auth|checks?|verification|permissions?)"
+    r"|no_auth|insecure|unsafe|allow_(?:anonymous|unverified|unauthenticated|insecure|pickle|origin_all))$"
+)
+_CACHES = re.compile(r"(?:^|\.)(?:lru_cache|cache|cached|cached_property|memoize\w*)$")
+_OF_SOMEBODY = frozenset(("request", "session", "current_user", "g", "tenant"))
+
+
+def _given_away(module: ast.Module) -> Found:
+    """Powers that are there unless somebody takes them away, and what is kept for all though it is one user's."""
+    for node in nodes_of(module):
+        named: list[tuple[str, ast.expr | None]] = []
+        if isinstance(node, ast.keyword):
+            named = [(node.arg or "", node.value)]
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            every = [*node.args.posonlyargs, *node.args.args]
+            defaults = node.args.defaults
+            named = [(one.arg, value) for one, value in zip(every[len(every) - len(defaults) :], defaults, strict=True)]
+            named += [(one.arg, value) for one, value in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+            is_cached = any(
+                _CACHES.search(dotted(one.func if isinstance(one, ast.Call) else one)) for one in node.decorator_list
+            )
+            names = {part.id for one in node.body for part in ast.walk(one) if isinstance(part, ast.Name)}
+            if is_cached and names & _OF_SOMEBODY and not names & _OF_SOMEBODY & {one.arg for one in every}:
+                yield node, "what is somebody's is kept, and given to everybody"
+        elif isinstance(node, ast.Assign):
+            named = [(dotted(target).rpartition(".")[2], node.value) for target in node.targets]
+        if any(_POWERFUL.search(name) and isinstance(one, ast.Constant) and one.value is True for name, one in named):
+            yield node, "a power by such a name is given, or there unless somebody takes it away"
+
+
+def _special(change: Change) -> Iterator[Hit]:
+    """A header or a cookie that nothing of base names, on which something is let through."""
+
+    def find(module: ast.Module) -> Found:
+        for node in nodes_of(module):
+            test = node.test if isinstance(node, (ast.If, ast.IfExp)) else None
+            for part in ast.walk(test) if test is not None else ():
+                where, name = "", ""
+                if isinstance(part, ast.Call) and getattr(part.func, "attr", "") == "get" and part.args:
+                    where, name = dotted(part.func).rpartition(".")[0], text_in(part.args[0]) or ""
+                elif isinstance(part, ast.Subscript):
+                    where, name = dotted(part.value), text_in(part.slice) or ""
+                elif isinstance(part, ast.Compare) and isinstance(part.ops[0], (ast.In, ast.NotIn)):
+                    where, name = dotted(part.comparators[0]), text_in(part.left) or ""
+                if (re.search(r"headers$", where) and re.match(r"x-", name, re.IGNORECASE)) or where.endswith(
+                    "cookies"
+                ):
+                    yield part, f"who sends {name!r} is treated otherwise, which nothing of base asks for"
+
+    is_named = base_names(change)
+    yield from (hit for hit in newly(find)(change) if not is_named(hit.message.split("'")[1]))
+
+
+def _slow(module: ast.Module) -> Found:
+    patterns = _patterns(module)
+    for node in nodes_of(module):
+        text = text_in(node) if isinstance(node, ast.expr) and id(node) in patterns else None
+        if text and is_slow(text):
+            yield node, "this pattern can take for ever on a text that somebody chose"
+
+
+def _patterns(module: ast.Module) -> frozenset[int]:
+    """Ids of what is given to `re`, or has the name of a pattern."""
+    full = names_of(module)
+    found: set[int] = set()
+    for node in nodes_of(module):
+        if isinstance(node, ast.Call) and re.match(r"(?:re|regex)\.", full(node.func)):
+            found.update(id(part) for one in node.args[:1] for part in ast.walk(one))
+        elif isinstance(node, ast.Assign) and re.search(r"(?i)re$|regex|pattern", dotted(node.targets[0])):
+            found.update(id(part) for part in ast.walk(node.value))
+    return frozenset(found)
+
+
+# --- JavaScript
+
+_S = (
+    r"[\w.]*(?:[sS]ignature|[hH]mac|secret|Secret|[aA]pi_?[kK]ey|[pP]assword|authorization"
+    r"|(?:csrf|access|auth|session|refresh|bearer|reset)_?[tT]oken)"
+)
+_SCRIPT = (
+    (
+        re.compile(
+            rf"(?:(?<![\w.]){_S}\b\s*[!=]==?\s*(?!['\"`\d]|null\b|undefined\b|true\b|false\b|\w*[cC]onfirm)[\w.]"
+            rf"|(?<!typeof )(?<![\w.'\"`])(?!null|undefined|true|false|\w*[cC]onfirm)[\w.]+\s*[!=]==?\s*{_S}\b)"
+        ),
+        "a secret is compared by ===, which tells by its time how much of a guess is right",
+    ),
+    (
+        re.compile(
+            r"process\.env\.\w*(?:SECRET|PASSWORD|TOKEN|API_?KEY|PRIVATE_?KEY)\w*\s*(?:\|\||\?\?)\s*['\"`][^'\"`]{4}"
+        ),
+        "a secret has a value that everybody knows, if none is set",
+    ),
+    (
+        re.compile(r"\b(?:console|log(?:ger)?)\.\w+\([^)]*\b(?:req|request)\.(?:headers|cookies|body|rawHeaders)\b"),
+        "what a request brings, with its secrets, is written down",
+    ),
+    (re.compile(r"\bres(?:ponse)?\.(?:send|json|end|write)\([^)]*\b\w+\.stack\b"), "where an error was is answered"),
+    (re.compile(r"\bcatch\s*(?:\([^)]*\))?\s*\{\s*return\s+true\b"), "whatever fails in here is taken for a yes"),
+    (re.compile(r"\bNODE_TLS_REJECT_UNAUTHORIZED\b"), "TLS certificates are no longer verified"),
+    (
+        re.compile(r"\b\w+\[\s*\w*[kK](?:ey)?\w*\s*\]\[\s*\w+\s*\]\s*=[^=]"),
+        "names that somebody gives are written into an object, `__proto__` too",
+    ),
+)
+_LITERAL = re.compile(
+    r"(?<![\w)\]/*])/((?:[^/\\\n\[*]|\\.|\[(?:[^\]\\\n]|\\.)*\])(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.)*\])*)/"
+)
+_MADE = re.compile(r"\bRegExp\(\s*(['\"`])((?:(?!\1).)*)\1")
+_CATCH_YES = re.compile(r"\bcatch\s*(?:\([^)]*\))?\s*\{\s*return\s+true\b")
+
+
+def _scripts(change: Change) -> Iterator[Hit]:
+    before: dict[str, int] = {}
+    for path, number, line in new_script_lines(change):
+        said = line[:4_000]
+        for pattern, why in _SCRIPT:
+            if pattern.search(said):
+                yield Hit(f"{why}: {said.strip()[:100]!r}", path, number)
+        slow = [*_LITERAL.findall(said), *(text.replace("\\\\", "\\") for _, text in _MADE.findall(said))]
+        if any(map(is_slow, slow)):
+            yield Hit(
+                f"this pattern can take for ever on a text that somebody chose: {said.strip()[:100]!r}", path, number
+            )
+        if path not in before:
+            texts = (text_of(tree, path) or "" for tree in (change.base, change.head))
+            old, new = (len(_CATCH_YES.findall(text)) for text in texts)
+            before[path] = new - old
+            if new > old and not any(_CATCH_YES.search(one) for _, one in change.added(path)):
+                yield Hit("whatever fails in here is taken for a yes", path, number)
+
+
+# --- templates
+
+_TEMPLATE = re.compile(r".*\.(?:html?|jinja2?|j2|djhtml|ejs|hbs|vue|svelte|erb|twig|mako)")
+_UNESCAPED = re.compile(
+    r"\|\s*safe\b|\{%-?\s*autoescape\s+(?:false|off)|\{\{\{|<%-|\bv-html\b|\{@html\b|\|\s*raw\b|<script[^>]+src\s*=\s*['\"]?(?:https?:)?//"
+)
+
+
+def _templates(change: Change) -> Iterator[Hit]:
+    for path in change.present:
+        if _TEMPLATE.fullmatch(path) and not change.is_test(path):
+            for number, line in change.added(path):
+                if found := _UNESCAPED.search(line[:4_000]):
+                    yield Hit(f"this page shows or runs what is not its own: {found[0][:80]!r}", path, number)
+
+
+# --- notebooks
+
+_CELL = re.compile(
+    r"^\s*(?:!|%%(?:bash|sh|script|cmd|perl|ruby|system|writefile|javascript|js|html)\b|%(?:sx|system|pip|conda|run|load_ext|env)\b)"
+    r"|\bget_ipython\s*\(|\b(?:subprocess|os\.(?:system|popen|exec\w+|environ)|socket|urllib|requests|httpx|ctypes)\b"
+    r"|\b(?:exec|eval|__import__)\s*\("
+)
+
+
+def _notebooks(change: Change) -> Iterator[Hit]:
+    for path in change.present:
+        if path.endswith(".ipynb"):
+            known = set(_cell_lines(text_of(change.base, path) or "{}"))
+            for line in _cell_lines(text_of(change.head, path) or "{}"):
+                if line not in known and _CELL.search(line):
+                    yield Hit(f"a cell of this notebook runs programs, or reaches others: {line.strip()[:100]!r}", path)
+
+
+def _cell_lines(text: str) -> list[str]:
+    """Lines of the cells of code; all lines of what is no notebook."""
+    try:
+        cells = json.loads(text).get("cells", [])
+        sources = ["".join(one["source"]) for one in cells if one.get("cell_type") == "code"]
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError):
+        return text.split("\n")
+    return [line for source in sources for line in source.split("\n")]
+
+
+def _weakness(change: Change) -> Iterator[Hit]:
+    for find in (_compared, _errors_are_yes, _told, _fallbacks, _slow, _given_away):
+        yield from newly(find)(change)
+    yield from _special(change)
+    yield from _scripts(change)
+    yield from _templates(change)
+    yield from _notebooks(change)
+
+
+WEAKNESS_RULES: tuple[Rule[Change], ...] = (
+    Rule(
+        "weakness", "change", Severity.PERSON,
+        "New product code of kinds that let strangers in or tell them too much: a secret that is compared by == or "
+        "with a written one, or has a known value if none is set; an `except` of everything that says yes, or goes on "
+        "after a check; a secret's name in the text of an error, a request's headers in a log, a traceback in an "
+        "answer; a header or a cookie that decides and that base does not know; a regular expression that may take "
+        "for ever; a power such as is_admin that is there by default, a cache of what is one user's; text of a "
+        "template that is not escaped, or a script of another site; a cell of a notebook that runs programs or "
+        "reaches others. Python, JavaScript, templates and notebooks.",
+        "Tests try what must work; these are right until somebody looks for them.",
+        "use what is made for it (compare_digest, a setting without a default), or let a reviewer agree",
+        _weakness,
+    ),
+)  # fmt: skip

