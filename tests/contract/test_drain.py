@@ -1,5 +1,6 @@
 """What is under way when a release loses the traffic: it ends, or it is counted and said. Streams are requests too."""
 
+import re
 import socket
 import threading
 import time
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from blocks.host import processes
 from blocks.targets.machine.process import ProcessTarget
 from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
@@ -116,6 +118,26 @@ def test_streams_that_do_not_end_are_counted_and_said(there: ProcessTarget, line
     under(there, lines, 1.5).rollback(OLD)
     assert "2 requests under way are cut after 1.5 s: drain_s gives them longer" in lines
     assert lines.index(f"the traffic goes to {there._releases.place(OLD).get().upstream}") == 0
+    socket_.close()
+    events.close()
+
+
+def test_what_a_release_cuts_that_ends_while_it_drains_is_counted_and_said(
+    there: ProcessTarget, lines: list[str]
+) -> None:
+    socket_ = talk(there, "/upgrade", "Upgrade: websocket", "Connection: Upgrade")
+    events = talk(there, "/events")
+    assert socket_.recv(12) == events.recv(12).replace(b"200", b"101")
+    back = threading.Thread(target=under(there, lines, 600).rollback, args=(OLD,))
+    back.start()
+    until(lambda: any("seen serving" in line for line in lines))
+    processes.end(there._service(NEW).place.mark, grace_s=0)
+    back.join(30)
+    assert not back.is_alive()
+    assert re.search(rf"{NEW} has ended by itself after .*: 2 requests under way are cut with it", "\n".join(lines)), (
+        lines
+    )
+    assert not any("no request under way" in line for line in lines)
     socket_.close()
     events.close()
 

@@ -341,8 +341,9 @@ class ProxiedTarget(LockgateBlock):
         running = [service for revision in revisions if (service := self._service(revision)).is_running()]
         begun, at_first = time.monotonic(), 0
         for service in running:
+            before = 0
             while (left := service.requests()) is None or left:
-                at_first = max(at_first, left or 0)
+                at_first, before = max(at_first, left or 0), left or before
                 if time.monotonic() - begun > max(self.drain_s, 2 * IDLE_S):
                     many = "requests under way, if any, are" if left is None else _counted(left, "is", "are")
                     self._say(f"{many} cut after {self.drain_s:g} s: drain_s gives them longer")
@@ -350,7 +351,11 @@ class ProxiedTarget(LockgateBlock):
                 time.sleep(_LOOK_S)
             else:
                 waited = f" after {time.monotonic() - begun:.1f} s" if at_first else ""
-                self._say(f"{service.place.revision} has no request under way any more{waited}")
+                if before and not service.is_running():
+                    said = f"has ended by itself{waited}: {_counted(before, 'is', 'are')} cut with it"
+                else:
+                    said = f"has no request under way any more{waited}"
+                self._say(f"{service.place.revision} {said}")
 
     def _stop(self, revisions: list[str]) -> bool:
         stopped = [revision for revision in revisions if self._service(revision).stop()]
