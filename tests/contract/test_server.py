@@ -114,3 +114,44 @@ def test_runs_in_short_are_those_that_the_server_finds_without_what_they_were_gi
             }
             assert one["state"]["state_details"] == {"pause_key": was["state_details"]["pause_key"]}
     assert "goal" not in json.dumps([short for _, short in told])
+
+
+FIFTY = """
+import asyncio
+from station import server
+server.start_few_at_once()
+from prefect.server.api.server import RequestLimitMiddleware
+
+at_once, most, looked = 0, 0, 0
+
+async def app(scope, receive, send):
+    global at_once, most, looked
+    if scope["path"].endswith("/filter"):
+        looked += 1
+        return
+    at_once += 1
+    most = max(most, at_once)
+    await asyncio.sleep(0.01)
+    at_once -= 1
+
+async def main():
+    door = RequestLimitMiddleware(app, limit=100)
+    def ask(path):
+        return door({"type": "http", "method": "POST", "path": f"/api/deployments/{path}"}, None, None)
+    starts = [asyncio.ensure_future(ask("x/create_flow_run")) for _ in range(150)]
+    await asyncio.sleep(0.02)
+    await asyncio.wait_for(ask("filter"), 0.1)
+    print(looked, sum(not one.done() for one in starts) > 100)
+    await asyncio.gather(*starts)
+    print(most)
+
+asyncio.run(main())
+"""
+
+
+def test_runs_are_made_a_few_at_once_and_nobody_else_waits_for_them(tmp_path: Path) -> None:
+    env = {"PREFECT_HOME": str(tmp_path), "LOCKGATE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", FIFTY], env=env, cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["1", "True", "2"], done.stdout + done.stderr
