@@ -1,8 +1,8 @@
 """What an earlier version wrote to the ledger is read by this one: a task that waits for a person outlives an upgrade.
 
-Steps' results at Prefect are the same values. A file of `recorded/` holds entries as real tasks wrote them until that
-day, one of each kind, with paths and long texts cut. It is never changed: a field that is added has a default, and one
-that goes stays readable.
+Steps' results at Prefect are the same values. A file of `recorded/` holds entries as the product wrote them until that
+day, in real tasks or in tests of what writes them, one of each kind, with paths and long texts cut. It never changes:
+a field that is added has a default, and one that goes stays readable.
 """
 
 import importlib
