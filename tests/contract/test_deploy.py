@@ -109,8 +109,8 @@ def test_ecs_takes_the_worker_as_it_is() -> None:
     shape = model.operation_model("RegisterTaskDefinition").input_shape
     assert not ParamValidator().validate(told, shape).has_errors()
     (container,) = told["containerDefinitions"]
-    wrong = {**told, "containerDefinitions": [{**container, "stopTimout": 60}]}
-    assert "stopTimout" in ParamValidator().validate(wrong, shape).generate_report(), "it sees what is wrong"
+    wrong = {**told, "containerDefinitions": [{**container, "stopAfter": 60}]}
+    assert "stopAfter" in ParamValidator().validate(wrong, shape).generate_report(), "it sees what is wrong"
     assert {one["sourceVolume"] for one in container["mountPoints"]} == {one["name"] for one in told["volumes"]}
     calls_what_exists(" ".join(container["command"]))
 
