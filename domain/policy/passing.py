@@ -3,12 +3,15 @@
 An agent's opinion is among what holds back. It never lets anything pass: a change passes by its bounds.
 """
 
+import ast
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import PurePosixPath
 
 from domain.paths import matches
 from domain.policy.by_record import Standing
-from domain.policy.change import Change, is_python
+from domain.policy.change import Change, is_python, text_of
 from domain.policy.change_paths import (
     AGENT_INSTRUCTIONS,
     BUILD_FILES,
@@ -188,14 +191,64 @@ def _untried(case: Passing) -> Iterator[Hit]:
         yield Hit(f"what the tests notice of this change is not known: {why}", code[0])
     elif mutation.tried < mutation.made:
         yield Hit(mutation.sentence, code[0])
+    elif not mutation.made and (meant := [path for path in code if _means_another(case.change, path)]):
+        yield Hit(mutation.sentence, meant[0])
     elif other := [path for path in code if not path.endswith(".py")]:
         yield Hit("only Python has mutants", other[0])
 
 
+def _gone(case: Passing) -> Iterator[Hit]:
+    """Files of Python with a place where there are fewer lines than on base: mutants stand for lines that are there."""
+    for path in case.change.changed:
+        before, after = text_of(case.change.base, path), text_of(case.change.head, path)
+        if not is_python(path) or case.change.is_test(path) or before is None or after is None:
+            continue
+        old, new = before.splitlines(), after.splitlines()
+        for kind, start, end, at, to in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+            if kind in ("delete", "replace") and _lines_of(old[start:end]) > _lines_of(new[at:to]):
+                yield Hit("code is taken out, and no mutant stands for it", path, min(at + 1, len(new)) or None)
+                break
+
+
+def _lines_of(code: Sequence[str]) -> int:
+    """Lines that are neither empty nor a comment."""
+    return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in code)
+
+
+def _means_another(change: Change, path: str) -> bool:
+    """Whether a file of code is another program than on base: comments and layout are none."""
+    before, after = text_of(change.base, path), text_of(change.head, path)
+    try:
+        return not is_python(path) or ast.dump(ast.parse(before or "")) != ast.dump(ast.parse(after or ""))
+    except (SyntaxError, ValueError, RecursionError):
+        return True
+
+
 def _kinds(case: Passing) -> Iterator[Hit]:
     for path in case.change.changed:
-        if not (_is_code(path) or matches(path, DOCUMENTATION) or (is_python(path) and case.change.is_test(path))):
+        if matches(path, DOCUMENTATION) and not _is_code(path):
+            if reader := _reader(case.change, path):
+                yield Hit(f"{reader} may read it: it is no documentation then", path)
+        elif not (_is_code(path) or (is_python(path) and case.change.is_test(path))):
             yield Hit("neither product code, nor a test, nor documentation", path)
+
+
+def _reader(change: Change, path: str) -> str | None:
+    """Code that names a text, or in whose directory or below it lies; what a project shows on its front page, and what
+    lies below docs, is documentation unless code names it."""
+    file = PurePosixPath(path)
+    is_shown = file.name.upper().startswith(_SHOWN) or file.parts[0] in ("docs", "doc") or change.is_test(path)
+    above = {str(parent) for parent in file.parents} - {"."}
+    for tree in (change.head, change.base):
+        for other, entry in tree.items():
+            if not _is_code(other) or other == path:
+                continue
+            if file.name.encode() in entry.content or (not is_shown and str(PurePosixPath(other).parent) in above):
+                return other
+    return None
+
+
+_SHOWN = ("README", "CHANGELOG", "CHANGES", "HISTORY", "AUTHORS", "NEWS", "CONTRIBUTING", "LICENSE")
 
 
 _CODE = (".py", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".go", ".rs", ".java", ".kt", ".rb", ".c", ".h", ".cc",
@@ -279,7 +332,7 @@ HOLDING: tuple[Rule[Passing], ...] = (
     _rule(
         "hold-kind",
         "A changed file that is neither product code, nor a test in Python, nor documentation: data, templates, "
-        "configuration.",
+        "configuration, and texts that code names or that lie in a directory of code or below it.",
         "Tests read such files, and no mutant and few rules know what is in them.",
         "a reviewer looks at this file",
         _kinds,
@@ -323,10 +376,18 @@ ALONE_RULES: tuple[Rule[Passing], ...] = (
     _rule(
         "hold-untried",
         "Changed product code of which not every mutant was tried: there was no time, mutants are switched off, the "
-        "tests are not run by pytest, or it is not Python.",
+        "tests are not run by pytest, or it is not Python. Or of which none can be made, unless only comments and "
+        "layout changed.",
         "Nobody knows then whether a test would notice a mistake in it, and nobody looks.",
         "set `mutation_s` in lockgate.toml on base, or a reviewer reads it",
         _untried,
+    ),
+    _rule(
+        "hold-gone",
+        "Product code in Python that has fewer lines than before where it changed; comments are not counted.",
+        "Mutants stand for lines that are there; a guard that is gone fails no test that nobody wrote.",
+        "a reviewer reads it",
+        _gone,
     ),
     _rule(
         "hold-unscoped",

@@ -15,7 +15,8 @@ from domain.task import CaseOutcome, Decision, Evidence, Finding, Mutation, Opin
 from domain.trees import Tree
 from tests.unit.policy_cases import GOOD_ROWS, PROJECT, attempt, evidence, head, prepared, row, tree
 
-EDIT: dict[str, Any] = {"shop/app.py": "import sys\n\n\ndef search(text):\n    return [text]\n"}
+APP = PROJECT["shop/app.py"].content.decode()
+EDIT: dict[str, Any] = {"shop/app.py": APP.replace("[]", "[text]")}
 BASELINE = Suite(cases={"tests/test_app.py::test_nothing": CaseOutcome.PASSED}, exit_code=1)
 FINE = Opinion(summary="It does what is asked")
 SCANNERS = ("lockgate rules", "ruff 1")
@@ -88,6 +89,35 @@ UNTRIED = {
 def test_alone_needs_every_mutant_of_its_code_tried(why: str) -> None:
     assert tried(ALONE, mutation=UNTRIED[why]) == (None, {"hold-untried"})
     assert tried(ALONE, mutation=UNTRIED[why], edit={"README.md": "# Shop, again\n"}, scope=("**",)) == (ALONE, set())
+
+
+NO_MUTANTS = Mutation()
+HOSTILE: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "another name imported, and no mutant": (
+        {"edit": {"shop/app.py": APP.replace("import sys", "import os as sys")}, "mutation": NO_MUTANTS},
+        {"hold-untried"},
+    ),
+    "comments alone": (
+        {"edit": {"shop/app.py": APP + "# more\n"}, "mutation": NO_MUTANTS}, set(),
+    ),
+    "a line taken out": ({"edit": {"shop/app.py": APP.replace("import sys\n", "")}}, {"hold-gone"}),
+    "a function taken out beside a line that changed": (
+        {"edit": {"shop/app.py": APP.partition("[]")[0] + "[text]\n"}}, {"hold-gone"},
+    ),
+    "a text in the package": ({"edit": {"shop/mail.md": "# Hello\n"}}, {"hold-kind", "hold-files"}),
+    "a text below the package": ({"edit": {"shop/texts/mail.rst": "Hello\n"}}, {"hold-kind", "hold-files"}),
+    "a text at the top that code names": (
+        {"edit": {"README.md": "# Else\n", "shop/app.py": APP.replace("[]", "open('README.md')")}, "scope": ("**",)},
+        {"hold-kind"},
+    ),
+    "a page": ({"edit": {"README.md": "# Else\n"}, "scope": ("**",)}, set()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_no_mutant_stands_for_is_for_a_person(name: str) -> None:
+    case, rules = HOSTILE[name]
+    assert tried(ALONE, **case) == (None if rules else ALONE, rules)
 
 
 def test_nothing_passes_unless_base_says_so() -> None:
@@ -218,7 +248,7 @@ def test_an_opinion_lets_nothing_pass() -> None:
 
 def test_every_rule_holds_something_back_and_is_listed_once() -> None:
     shown = {rule for _, rule in HELD.values()} | {
-        "hold-unreviewed", "hold-unscoped", "hold-files", "hold-untried", "hold-record",
+        "hold-unreviewed", "hold-unscoped", "hold-files", "hold-untried", "hold-record", "hold-gone",
     }  # fmt: skip
     assert {rule.name for rule in PASS_RULES} == shown
     assert len(PASS_RULES) == len(shown) == len({*AGENT_RULES, *ALONE_RULES})
