@@ -166,7 +166,8 @@ CASES = (
         {PARSE: more("\n\ndef watch(hook):\n    import sys\n\n    sys.settrace(hook)\n")},
     ),
     Case(
-        "equal to itself", "xmltodict", "An equality that asks what is always so", PERSON, ("odd-equality",),
+        "equal to itself", "xmltodict", "An equality that asks what is always so", PERSON,
+        ("odd-equality", "equal-to-anything"),
         "constant __eq__", {PARSE: more(
             "\n\nclass Text(str):\n    def __eq__(self, other):\n        return other == other\n\n"
             "    __hash__ = str.__hash__\n")},

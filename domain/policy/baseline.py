@@ -13,6 +13,9 @@ from domain.task import CaseOutcome, Prepared, Suite
 ACCEPTANCE_COMMAND = "acceptance command"
 NAMES_ALONE = ("", "exit code", "tap", "junit")
 """Reports in which a test need not begin with the path of its file."""
+_NOT_STARTED = (126, 127)
+"""A shell's word for a program that cannot be run, or is not there:
+https://pubs.opengroup.org/onlinepubs/9699919799/utilities/V3_chap02.html#tag_18_08_02"""
 GREEN = (CaseOutcome.PASSED, CaseOutcome.SKIPPED)
 
 
@@ -62,6 +65,12 @@ def _does_not_run(
     brief: Brief, settings: ProjectSettings, baseline: Suite, test_files: Collection[str]
 ) -> tuple[str, ...]:
     cases = _own(brief, settings, baseline)
+    if baseline.runner == "exit code" and baseline.exit_code in _NOT_STARTED:
+        said = next((why for test in baseline.messages if (why := _why(baseline, test))), "no reason is reported")
+        return (
+            f"`{settings.test}` does not start where the tests run: {said}; install what it needs (setup or "
+            "requirements in lockgate.toml), name an image that has it, or change `test`",
+        )
     if baseline.runner not in NAMES_ALONE:
         asked = {test.split("::")[0] for test in brief.acceptance.tests}
         has_tests = {test.split("::")[0] for test in cases if "::" in test}

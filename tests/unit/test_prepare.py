@@ -286,6 +286,13 @@ CONTRACTS: dict[str, tuple[Acceptance | None, Suite, str | None]] = {
     ),
     "the command fails": (BY_COMMAND, base({}, checks={ACCEPTANCE_COMMAND: 1}), None),
     "the command succeeds": (BY_COMMAND, base({}, checks={ACCEPTANCE_COMMAND: 0}), "(grep x y)"),
+    "the command's program is not there": (
+        None,
+        base(
+            {"go test ./...": "failed"}, runner="exit code", messages={"go test ./...": "start: exec: go: not found\n"}
+        ).model_copy(update={"exit_code": 127}),
+        "does not start where the tests run: start: exec: go: not found",
+    ),
     "the tests cannot be run": (
         None,
         base({f"{FILE}::test_it": "failed"}, problem="pytest wrote no report"),
