@@ -7,7 +7,7 @@ from typing import Any
 from domain.errors import InputError, LockgateError
 from domain.records import OUTCOME, QUESTION
 from domain.task import End, Outcome, Question
-from station import api, settings
+from station import api, inbox, settings
 from station.processes import log_of
 from station.status import DELETED, console, ledger_of, print_line, read_run, say
 
@@ -24,7 +24,7 @@ Reviewer = Callable[[Question], tuple[str, str, str]]
 
 def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -> Outcome:
     """Print the run's timeline until it ends; its outcome. `reviewer` is asked when a review waits."""
-    seen, phase, since, answered = 0, "", time.monotonic(), time.monotonic()
+    seen, phase, since, answered, told = 0, "", time.monotonic(), time.monotonic(), ""
     next_question, asks = since, False
     ledger = ledger_of(read_run(run_id))
     with console.status("waiting for the worker") as spinner:
@@ -36,11 +36,6 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
                 seen, asks = entry.number, reviewer is not None and entry.kind == QUESTION.kind
                 if not quiet:
                     say(entry)
-                    if entry.kind == QUESTION.kind:
-                        print_line(
-                            f"         answer it at {settings.desk_url()}review/{run_id}\n"
-                            f"         or: lockgate review {run_id} --approve --as NAME"
-                        )
             if not entries and time.monotonic() < next_question:
                 time.sleep(LOOK_S)
                 continue
@@ -64,6 +59,8 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
                 if run["state_name"] == "Late" and not quiet:
                     print_line(f"         no worker has taken the run yet: {log_of('worker')} says why")
             spinner.update(f"{phase} · {time.monotonic() - since:.0f} s")
+            if told != (told := inbox.asked_by(run)) and told and not quiet:
+                print_line(_how_to_answer(run_id, told.partition("-")[0]))
             if reviewer and run["state_type"] == "PAUSED":
                 spinner.stop()
                 _review(run_id, reviewer)
@@ -72,6 +69,16 @@ def follow(run_id: str, quiet: bool = False, reviewer: Reviewer | None = None) -
             if run["state_type"] in FINAL or run["state_name"] == DELETED:
                 return outcome_of(run)
             time.sleep(LOOK_S)
+
+
+def _how_to_answer(run_id: str, kind: str) -> str:
+    """What it waits for, where that is answered, and by which command."""
+    asks, command = inbox.KINDS[kind]
+    answer = {"review": " --approve --as NAME", "questions": " 'TEXT' --as NAME"}.get(kind, "")
+    return (
+        f"         it waits for {asks}: answer at {settings.desk_url()}review/{run_id}\n"
+        f"         or: {settings.COMMAND} {command.format(run=run_id).removeprefix('lockgate ')}{answer}"
+    )
 
 
 def _review(run_id: str, reviewer: Reviewer) -> None:

@@ -67,18 +67,23 @@ def show(as_json: bool) -> None:
     table = Table("waits", "for", "title", "look at it, and answer", box=None, pad_edge=False)
     for one in found:
         title = one_line(one.title) + (f": {one_line(one.why)}" if one.why else "")
-        table.add_row(_age(one.since), one.asks, Text(title), Text(one.command, no_wrap=True, overflow="fold"))
+        table.add_row(age(one.since), one.asks, Text(title), Text(one.command, no_wrap=True, overflow="fold"))
     if not console.is_terminal:
         console.width = 160  # for a file or a pipe: nothing is cut
     console.print(table)
     console.print(f"or at the desk: {settings.desk_url()}")
 
 
+def asked_by(run: dict[str, Any]) -> str:
+    """The key of the question that a run waits for, which begins with one of `KINDS`; empty if it waits for none."""
+    key = str(((run["state"] or {}).get("state_details") or {}).get("pause_key") or "")
+    return key if key.partition("-")[0] in KINDS else ""
+
+
 def _asked(run: dict[str, Any]) -> Waiting | None:
     """None for what goes on by itself, such as a release that waits for the end of a freeze window."""
-    state = run["state"] or {}
-    kind = str((state.get("state_details") or {}).get("pause_key") or "").partition("-")[0]
-    if kind not in KINDS:
+    state, kind = run["state"] or {}, asked_by(run).partition("-")[0]
+    if not kind:
         return None
     since = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
     asks, command = KINDS[kind]
@@ -103,7 +108,8 @@ def _reasons(runs: Sequence[str]) -> dict[str, str]:
     return said
 
 
-def _age(since: datetime) -> str:
+def age(since: datetime) -> str:
+    """How long ago, in one word: `3 min`, `5 h`, `4 days`."""
     minutes = int((datetime.now(UTC) - since).total_seconds() // 60)
     if minutes < 60:
         return f"{minutes} min"

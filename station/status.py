@@ -1,6 +1,7 @@
 """What runs did, and which are the newest: `lockgate status`."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -11,10 +12,12 @@ from blocks.ledger.reading import Reader
 from domain.entry import Entry
 from domain.errors import InputError
 from domain.records import PREPARED, sentence_of
-from domain.text import block
+from domain.text import block, one_line
 from station import api, settings
+from station.inbox import age
 
 console = Console(highlight=False, soft_wrap=True)
+WIDE = 120
 DELETED = "Deleted"
 """The state of a run that is gone from Prefect, and that the ledger still tells of."""
 
@@ -50,19 +53,26 @@ def show_run(run_id: str, as_json: bool) -> None:
 
 
 def show_runs(as_json: bool, limit: int = 20) -> None:
-    """The newest runs."""
+    """The newest runs. Of their ids a narrow terminal shows the beginning, by which they are known, too."""
     rows = [
-        {"run_id": row.pop("run_id"), "title": run["name"], **row}
+        {"run_id": row.pop("run_id"), "title": run["name"], **row, "since": (run["state"] or {}).get("timestamp")}
         for run in api.in_short({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", limit)
         if (row := _row(run))
     ]
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table("run", "title", "state", "message")
+    shown = Console(highlight=False)
+    if not shown.is_terminal:
+        shown.width = WIDE  # for a file or a pipe: nothing is cut
+    table = Table("run", "title", "state", "for", "message", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(str(value or "") for value in row.values()))
-    console.print(table)
+        run_id, since = str(row["run_id"]), row["since"]
+        ago = age(datetime.fromisoformat(since.replace("Z", "+00:00"))) if since else ""
+        said = (one_line(str(row[name] or "")) for name in ("title", "state", "message"))
+        title, state, message = map(Text, said)
+        table.add_row(Text(run_id if shown.width >= WIDE else run_id[:8], no_wrap=True), title, state, ago, message)
+    shown.print(table)
 
 
 def ledger_of(run: dict[str, Any] | None) -> Reader:
