@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from blocks import kept
 from domain.access import Role, Token
@@ -30,7 +30,7 @@ from station.desk.reviews import ForgeOf
 from station.desk.sessions import Session, Sessions
 from station.desk.signing_in import COOKIE, WITHIN, BodyOf, SigningIn
 from station.desk.team import Books
-from station.desk.waiting import waiting
+from station.desk.waiting import waiting, with_costs
 from station.door.connections import note_signed
 from station.door.guests import Guests
 from station.door.reading import MAX_BODY, Denied
@@ -116,8 +116,12 @@ class Desk:
                     lambda: waiting(visit.token.sees_all_briefs or visit.token.may(Role.RELEASE))
                 )
                 found += await self._look(lambda: planted.waits(visit.token))
-                found.sort(key=lambda one: one.since)
-                return self._page("waiting.html", visit, "/", found=found, problems=problems, more=more)
+                found = await self._look(lambda: with_costs(sorted(found, key=lambda one: one.since)))
+                mine = [one for one in found if one.may_be_answered_by(visit.token)]
+                others = [one for one in found if one not in mine]
+                return self._page(
+                    "waiting.html", visit, "/", found=found, mine=mine, others=others, problems=problems, more=more
+                )
             case ["review", run_id]:
                 return await self._review(visit, run_id)
             case ["task", run_id]:
@@ -170,6 +174,9 @@ class Desk:
                 return _redirect(visit.desk + f"/task/{run_id}")
             case ["brief"]:
                 return await self._submitted(visit, form)
+            case ["brief", "lint"]:
+                wrong = (await self._look(lambda: briefs.read(form, briefs.set_up()))).wrong
+                return JSONResponse(wrong, headers=pages.HEADERS)
             case ["environments", name, "rollback"]:
                 if visit.token.may(STARTS["rollback/rollback"]):
                     await self._check_serving(name, form.get("serving", ""))

@@ -54,11 +54,16 @@ class Read(NamedTuple):
 
 def choices(token: Token) -> Choices:
     """Agents and environments that are set up, by the copy of the blocks, and repositories of briefs before."""
+    return set_up()._replace(repositories=_repositories(token))
+
+
+def set_up() -> Choices:
+    """The same without repositories: what a brief is judged by."""
     agents = scopes.agents()
     if _workshop().get("choice", {}).get("agents"):
         agents.append(CHEAPEST)
     bounds = {each: scopes.scope_of(each).sentence for each in agents}
-    return Choices(agents, bounds, sorted(_workshop().get("targets", ())), _repositories(token))
+    return Choices(agents, bounds, sorted(_workshop().get("targets", ())), [])
 
 
 def read(form: Mapping[str, str], offered: Choices) -> Read:

@@ -355,7 +355,7 @@ def test_pages_while_the_ledger_is_away(tmp_path: Path) -> None:
 # ── screens ──
 
 
-def test_what_waits_is_listed_oldest_first(desk: FakeDesk) -> None:
+def test_what_waits_is_listed_oldest_first_for_me_and_for_others_with_what_it_costs(desk: FakeDesk) -> None:
     assert "Nothing waits" in _signed(desk).page
     frozen = paused("another", "A frozen one", 90)
     frozen["state"] |= {"type": "FAILED", "name": "Frozen", "message": "frozen, a person must decide: no scanner"}
@@ -368,8 +368,16 @@ def test_what_waits_is_listed_oldest_first(desk: FakeDesk) -> None:
     desk.ledger.record("people", "opened", "2", Holding(environment="shop", reason="It is over", by="ann"))
     page = _signed(desk).page
     assert "A sale" not in page
-    assert re.findall(r">(A [a-z ]+)</a>", page) == ["A question", "A frozen one", "A review"]
-    assert re.findall(r'class="age"[^>]*>([^<]+)<', page) == ["2 days", "1 h", "5 min"]
+    assert re.findall(r"<h2>([^<]+)</h2>|>(A [a-z ]+)</a>", page) == [
+        ("For you", ""), ("", "A review"), ("For others", ""), ("", "A question"), ("", "A frozen one"),
+    ]  # fmt: skip
+    assert re.findall(r'class="age"[^>]*>([^<]+)<', page) == ["5 min", "2 days", "1 h"]
+    assert re.findall(r'"dim">((?:Declined|The) [^<]+)<', page) == [
+        "Declined if nobody has answered after 7 days.", "The agent does nothing until then.",
+        "The task is not done, and does not go on by itself.",
+    ]  # fmt: skip
+    of_all = Browser(desk, Role.ADMINISTER).get("/desk/").content.decode()
+    assert "For others" not in of_all and re.findall(r">(A [a-z ]+)</a>", of_all)[0] == "A question"
     assert "It goes on by itself" not in page and "no scanner" in page
 
 
@@ -920,6 +928,8 @@ WRONG: tuple[tuple[str, dict[str, str], str], ...] = (
 def test_what_is_wrong_with_a_brief_is_said_at_its_field(desk: FakeDesk, fields: dict[str, str], field: str) -> None:
     bob = Browser(desk, Role.SUBMIT)
     bob.get("/desk/brief")
+    linted = bob.sent("/desk/brief/lint", {**GOOD, **fields})
+    assert list(json.loads(linted.content)) == [field], "while it is typed"
     assert bob.send("/desk/brief", {**GOOD, "branch": EVIL, **fields}).status == 422
     assert re.findall(r'id="wrong-(\w*)"', bob.page) == [field] and desk.changes() == []
     assert html.escape(EVIL, quote=False).replace('"', "&#34;") in bob.page, "what was typed is still there"

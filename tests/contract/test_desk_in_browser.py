@@ -119,3 +119,38 @@ def test_somebody_comes_in_by_an_openid_provider_on_another_site(
         page.wait_for_url(f"{address}/desk/at-*/team")
         expect(page.locator(".who")).to_contain_text("ann")
         context.close()
+
+
+def test_a_brief_is_judged_while_it_is_typed_and_its_test_comes_from_a_file(
+    chromium: Browser, desk: FakeDesk, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {"lockgate-command/mine": {}, "lockgate-workshop/default": desk.workshop}
+    monkeypatch.setattr("blocks.kept._read", lambda: kept)
+    file = tmp_path / "test_double.py"
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(f"{url}/desk/sign-in?next=/desk/brief")
+    page.fill("#token", desk.value[Role.SUBMIT])
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{url}/desk/at-*/brief")
+    page.fill("#title", "Make search better")
+    page.fill("#repository", "/srv/git/sums.git")
+    page.fill("#goal", "Improve it")
+    expect(page.locator("#wrong-goal")).to_be_visible(timeout=20_000)
+    expect(page.locator("#goal")).to_have_attribute("aria-describedby", "wrong-goal")
+    assert page.locator("#wrong-test_path").count() == 0, "nobody was there yet"
+    page.fill("#title", "Add a double function")
+    page.fill("#goal", "Add `double(a)` to `sums.py`, which returns twice its argument")
+    expect(page.locator("#wrong-goal")).to_have_count(0, timeout=20_000)
+    file.write_text("x = 1\n")
+    page.set_input_files("#test_file", file)
+    expect(page.locator("#wrong-test_content")).to_be_visible(timeout=20_000)
+    file.write_text("def test_double():\n    assert False\n")
+    page.set_input_files("#test_file", file)
+    expect(page.locator("#wrong-test_content")).to_have_count(0, timeout=20_000)
+    assert page.input_value("#test_content") == file.read_text()
+    assert page.input_value("#test_path") == "tests/acceptance/test_double.py"
+    assert desk.changes() == []
+    found = Axe().run(page).response["violations"]
+    assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+    context.close()

@@ -87,6 +87,29 @@ def test_a_change_is_opened_while_lines_of_any_file_are_in_view(
     page.close()
 
 
+def test_a_line_is_commented_by_keyboard_and_folded_lines_are_passed_over(chromium: Browser) -> None:
+    page, script = chromium.new_page(), (STATIC / "desk.js").read_text()
+    line = """<tr class="{0}"><td><button type="button" tabindex="-1" data-at="at:{2}:{1}"
+        aria-label="Comment at line {1}">{1}</button></td></tr>"""
+    file = "<details class='file'{}><summary>{}</summary><table class='diff'>{}</table></details>"
+    body = "".join(
+        file.format(is_open, name, "".join(line.format(kind, n, name) for n, kind in enumerate(("same", "add", "add"))))
+        for name, is_open in (("uv.lock", ""), ("a.py", " open"))
+    )
+    page.set_content(f"{body}<form id='answer'><input type='radio' name='decision' value='reject'></form>")
+    page.add_script_tag(content=script)
+    page.keyboard.type("llhlm")
+    page.keyboard.type("why ll?")
+    page.keyboard.press("Escape")
+    page.keyboard.type("hm")
+    page.keyboard.type("and this?")
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    typed = page.evaluate("[...new FormData(document.getElementById('answer'))]")
+    assert sorted(typed) == [["at:a.py:1", "and this?"], ["at:a.py:2", "why ll?"], ["decision", "reject"]]
+    page.close()
+
+
 def test_what_was_typed_goes_along_to_the_other_view_once(chromium: Browser) -> None:
     page, script = chromium.new_page(), (STATIC / "desk.js").read_text()
     body = """<a data-keeps href="/{}">the other view</a><table><tr><td><button type="button" data-at="at:a.py:3"

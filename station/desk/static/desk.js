@@ -3,14 +3,20 @@
 
 const all = (what) => [...document.querySelectorAll(what)];
 
-function step(what, by) {
-  const found = all(what);
+function step(what, by, block = "start") {
+  const found = all(what).filter((one) => !one.parentElement.closest("details:not([open])")); // what is folded is passed over
   const at = found.findIndex((one) => one.classList.contains("here"));
   const next = found[Math.min(found.length - 1, Math.max(0, at + by))];
   if (!next) return;
   found.forEach((one) => one.classList.remove("here"));
   next.classList.add("here");
-  next.scrollIntoView({ block: "start" });
+  next.scrollIntoView({ block });
+}
+
+const LINES = ".diff tr.add button[data-at], .diff.split td.n.add button[data-at]";
+function comment() {
+  const button = document.querySelector("button[data-at].here");
+  if (button && form) commentAt(button).focus();
 }
 
 function choose(value) {
@@ -26,6 +32,9 @@ const KEYS = {
   k: () => step(".file", -1),
   n: () => step(".finding", 1),
   p: () => step(".finding", -1),
+  l: () => step(LINES, 1, "center"),
+  h: () => step(LINES, -1, "center"),
+  m: comment,
   a: () => choose("approve"),
   c: () => choose("ask for changes"),
   r: () => choose("reject"),
@@ -33,6 +42,7 @@ const KEYS = {
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("textarea, select, input:not([type=radio])");
+  if (event.key === "Escape" && event.target.matches("textarea")) event.target.blur(); // keys are keys again
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Enter" && event.target.matches("input[name=decision]")) {
     event.preventDefault();
@@ -162,4 +172,50 @@ if (desk) {
   const known = localStorage.getItem("desk");
   localStorage.removeItem("desk"); // if that session is over, this page comes again
   location.replace(known + next.value.slice("/desk".length));
+}
+
+// A brief is judged while it is typed, by the rules of the run: what is wrong with a field that was touched stands there.
+const lint = document.querySelector("form[data-lint]");
+if (lint) {
+  const touched = new Set();
+  let soon = 0;
+  const judge = async () => {
+    const fields = [...new FormData(lint)].filter(([, value]) => typeof value === "string");
+    const answer = await fetch(lint.dataset.lint, { method: "POST", body: new URLSearchParams(fields) }).catch(() => null);
+    if (!answer?.ok) return;
+    const wrong = await answer.json();
+    for (const name of touched) {
+      const field = document.getElementById(name);
+      all(`[id="wrong-${name}"]`).forEach((one) => one.remove());
+      const why = (wrong[name] || []).join(" ");
+      field.toggleAttribute("aria-invalid", Boolean(why));
+      if (!why) continue;
+      field.setAttribute("aria-invalid", "true");
+      field.setAttribute("aria-describedby", `wrong-${name}`);
+      const told = document.createElement("p");
+      told.className = "wrong";
+      told.id = `wrong-${name}`;
+      told.textContent = why;
+      field.before(told);
+    }
+  };
+  lint.addEventListener("input", (event) => {
+    if (!event.target.name) return;
+    touched.add(event.target.id || event.target.name);
+    clearTimeout(soon);
+    soon = setTimeout(judge, 500);
+  });
+  for (const place of all("[data-file-of]")) {
+    place.hidden = false;
+    place.querySelector("input").addEventListener("change", async ({ target }) => {
+      const [file] = target.files;
+      if (!file) return;
+      const text = document.getElementById(place.dataset.fileOf);
+      const path = document.getElementById("test_path");
+      text.value = await file.text();
+      target.value = ""; // else the same file, mended, would be no change
+      path.value ||= `tests/acceptance/${file.name}`;
+      for (const one of [path, text]) one.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+  }
 }
