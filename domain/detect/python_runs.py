@@ -447,10 +447,19 @@ _LEFT_WITH_VALUE = (
 
 
 def first_suite_command(view: View, commands: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
-    """(program, arguments) of the first command that runs pytest, else of the first that runs unittest."""
-    found = [command for one in commands if (command := suite_command(view, one)) is not None]
+    """(program, arguments) of the first command that runs pytest, else of the first that runs unittest. Where pytest is
+    given one file, and a module beside it runs other tests, it is all of pytest's."""
+    told = list(commands)
+    found = [command for one in told if (command := suite_command(view, one)) is not None]
     found.sort(key=lambda command: command[0] != "pytest")
-    return next(iter(found), None)
+    program, arguments = next(iter(found), (None, ()))
+    if program == "pytest" and any(map(_TESTS_MODULE.search, told)):
+        arguments = tuple(word for word in arguments if not word.endswith(".py"))
+    return (program, arguments) if program else None
+
+
+_TESTS_MODULE = re.compile(r"\bpython3? (?:-[A-Za-ln-z]\S* )*-m (?:\w+\.)*tests?(?:\.\w+)*(?:\s|$)")
+"""A package of tests that runs itself: `python -m shop.tests.all_tests`."""
 
 
 def suite_command(view: View, command: str) -> tuple[str, tuple[str, ...]] | None:
@@ -459,7 +468,7 @@ def suite_command(view: View, command: str) -> tuple[str, tuple[str, ...]] | Non
     Coverage, workers, reports and verbosity are left out: they belong to whoever runs it.
     """
     try:
-        words = shlex.split(_without_places(command))
+        words = shlex.split(_without_places(_from_the_tree(view, command)))
     except ValueError:
         return None
     at = next((n for n, word in enumerate(words) if re.search(r"(^|/)py\.?test$", word)), None)
@@ -469,6 +478,15 @@ def suite_command(view: View, command: str) -> tuple[str, tuple[str, ...]] | Non
         if pair == ("-m", "unittest"):
             return "unittest", _unittest_arguments(words[at + 2 :])
     return None
+
+
+def _from_the_tree(view: View, command: str) -> str:
+    """With the project's own packages where they stand, in place of where tox has installed them."""
+
+    def place(match: re.Match[str]) -> str:
+        return next((one for one in (f"src/{match[1]}", match[1]) if _is_there(view, one)), match[0])
+
+    return re.sub(r"\{(?:env_site_packages_dir|envsitepackagesdir)\}/([\w.-]+)", place, command)
 
 
 def _without_places(command: str) -> str:

@@ -69,6 +69,16 @@ FOUND: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {"install": True, "extras": ("test",), "requirement_files": ("needs.txt",), "requirements": ("mock",),
          "test": "python -m pytest tests"},
     ),
+    "tox that runs what it has installed": (
+        {"tox.ini": "[testenv]\ncommands = pytest --doctest-modules {env_site_packages_dir}/shop {tox_root}/tests",
+         "src/shop/__init__.py": "", **TEST},
+        {"test": "python -m pytest --doctest-modules src/shop tests"},
+    ),
+    "tox that runs a package of tests, and one file by pytest": (
+        {"pyproject.toml": '[tool.tox.env_run_base]\ncommands = [["python", "-m", "shop.tests.all_tests"], ["pytest", '
+         '"tests/test_a.py"]]', **TEST},
+        {},
+    ),
     "tox that runs unittest": (
         {"tox.ini": "[testenv]\ncommands = {envpython} -m unittest discover -v -s tests {posargs}"},
         {"test": "python -m unittest discover -s tests"},
