@@ -3,7 +3,7 @@
 import re
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -161,9 +161,20 @@ class Brief(Value):
     may_change_tests: Annotated[tuple[Glob, ...], Field(max_length=200)] = Field(
         (), description="Globs of existing tests that this change may alter"
     )
+    propose_acceptance: bool = Field(
+        False,
+        description="The acceptance is empty, and the agent proposes a test for it: it has to be red on base, and a "
+        "person approves it before any code is written",
+    )
     may_run_scripts: tuple[NpmName, ...] = Field(
         (), description="npm packages that may bring install scripts; a reviewer must still agree"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_no_acceptance(cls, data: Any) -> Any:
+        is_to_propose = isinstance(data, dict) and data.get("propose_acceptance") is True
+        return {"acceptance": {}, **data} if is_to_propose else data
 
     @model_validator(mode="after")
     def _is_one_change(self) -> Self:
@@ -175,9 +186,15 @@ class Brief(Value):
 
     @property
     def digest(self) -> str:
-        """Without a kind or change that says nothing: briefs from before there were any keep theirs."""
+        """Without a field that says nothing and came later: briefs from before there was any keep theirs."""
         silent = {"kind"} if self.kind is Kind.OTHER else set()
-        return digest_of(self.model_dump(mode="json", exclude=silent | (set() if self.change else {"change"})))
+        silent |= {name for name in ("change", "propose_acceptance") if not getattr(self, name)}
+        return digest_of(self.model_dump(mode="json", exclude=silent))
+
+    @property
+    def is_to_propose(self) -> bool:
+        """Whether an agent is asked for the acceptance first."""
+        return self.propose_acceptance and self.acceptance.is_empty and not self.change
 
     @property
     def pull(self) -> int | None:

@@ -22,6 +22,8 @@ from domain.value import Value
 COMMAND = "/lockgate run"
 """A comment that is this, alone on its first line, starts a run as the label does. The version of a text may stand
 behind it: then it is that text that is asked for, and no other."""
+COMMANDS = "/lockgate"
+"""How every command in a comment begins: that one, and those of `domain/proposal.py`."""
 _COMMAND = re.compile(rf"{COMMAND}(?:[^\S\n]+([0-9a-f]{{40}}))?", re.IGNORECASE)
 LONGEST = 65_536
 """Characters of a body at GitHub."""
@@ -76,11 +78,21 @@ class Intake(Value):
     def tests_to_change(self) -> tuple[str, ...]:
         return ()
 
+    @property
+    def proposes(self) -> bool:
+        """Whether an agent may propose a test where none is named."""
+        return False
+
 
 class IssueIntake(Intake):
     """One repository whose issues become runs, when somebody who may write there says so by a label."""
 
     closes: bool = Field(False, description="The merge of the pull request closes the issue")
+    propose_acceptance: bool = Field(
+        False,
+        description="For an issue that names no acceptance the agent proposes a test, which somebody who may write "
+        "there approves before any code is written",
+    )
     pull_requests: bool = Field(True, description="The label or command at a pull request has it judged as it is")
     may_change_tests: tuple[Glob, ...] = Field(
         (), max_length=200, description="Globs of existing tests that a pull request may alter; a person sees each"
@@ -89,6 +101,10 @@ class IssueIntake(Intake):
     @property
     def takes_pulls(self) -> bool:
         return self.pull_requests
+
+    @property
+    def proposes(self) -> bool:
+        return self.propose_acceptance
 
     @property
     def closes_it(self) -> bool:
@@ -355,6 +371,7 @@ def read_issue(
         "branch": intake.branch,
         "budget": intake.budget,
         "workshop": workshop,
+        "propose_acceptance": intake.proposes and pull is None and not done.says,
     }
     try:
         brief = Brief.model_validate(fields)
@@ -541,6 +558,10 @@ class _Done(NamedTuple):
     command: str | None
     rest: list[_Line]
     wrong: list[str]
+
+    @property
+    def says(self) -> bool:
+        return bool(self.files or self.tests or self.command)
 
 
 def _acceptance(lines: list[_Line], *, is_named: bool) -> _Done:

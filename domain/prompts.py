@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from domain.brief import Kind
+from domain.proposal import MOST_CHARS
 from domain.task import Feedback, Plan, Prepared
 from domain.text import block
 from domain.trees import Tree
@@ -75,8 +76,36 @@ def plan_prompt(material: Material) -> str:
         "- `questions`: what only a person can answer, where two readings of the task lead to different changes. The "
         "work stops until they are answered, so ask what matters, all at once. Leave it empty where the task is clear.",
         DATA,
-        _refused_plans(material.feedback),
+        _refused("plans", material.feedback),
         _acceptance_files(material),
+        _conventions(material.tree),
+        _notes("Memory: what earlier tasks left for you", material.memory),
+        _paths(material.tree),
+    )
+
+
+def propose_prompt(material: Material) -> str:
+    """For an acceptance test of a brief that has none, before anybody plans or edits."""
+    brief = material.prepared.brief
+    return _joined(
+        "You propose one acceptance test for a small change to the repository at /work, before anybody makes it. "
+        "Change nothing in this phase. The platform runs your test on the code as it is now, where it has to fail; "
+        "then a person reads it, and approves or refuses it. Whoever makes the change cannot alter it.",
+        f"# {_line(brief.title)}\n{fence(brief.goal.strip(), 'text')}",
+        _from_people(material.feedback),
+        "## Your answer\n"
+        "- `path`: a new file among the project's tests, named test_….py.\n"
+        "- `content`: the whole file. It asks the product for what the goal says, by its public names, its command "
+        "line or its pages, and for nothing else: whoever does what the goal says passes it, however they do it.\n"
+        "- `why`: in a few sentences, what it asks for, and where the goal says so. Say what you had to guess.",
+        "## Refused\n"
+        "- A test that passes today, or that fails for another reason than that the goal is not done: a constant that "
+        "is false, a name that is not there, an import of what is neither installed nor of the product.\n"
+        "- Skips and expected failures, fixtures of your own in a conftest, a file that is there already.\n"
+        "- Another language than Python, a network, a clock, chance, more characters than "
+        f"{MOST_CHARS:,}: a person reads all of it.",
+        DATA,
+        _refused("proposals", material.feedback),
         _conventions(material.tree),
         _notes("Memory: what earlier tasks left for you", material.memory),
         _paths(material.tree),
@@ -226,9 +255,9 @@ def _from_people(feedback: Sequence[Feedback]) -> str:
     return f"## What people said\n{fence(_tail(chr(10).join(words), MAX_REPORT), 'text')}" if words else ""
 
 
-def _refused_plans(feedback: Sequence[Feedback]) -> str:
+def _refused(what: str, feedback: Sequence[Feedback]) -> str:
     words = [_points(each) for each in feedback if each.source != PEOPLE]
-    head = "## Why your earlier plans were refused: make one that these do not hit"
+    head = f"## Why your earlier {what} were refused: make one that these do not hit"
     return f"{head}\n{fence(_tail(chr(10).join(words), MAX_REPORT))}" if words else ""
 
 

@@ -69,6 +69,12 @@ def _prepared(body: Body) -> str:
     return f"{stands}; {prepared}" if stands else prepared
 
 
+def _proposal(body: Body) -> str:
+    if body["refusals"]:
+        return f"proposed acceptance test {body['number']} is none: {body['refusals'][0][:200]}"
+    return f"acceptance test {body['mark']} is proposed, and red on base: {body['proposal']['path']}"
+
+
 def _attempt(body: Body) -> str:
     if body["help"]:
         return f"attempt {body['number']}: the agent asks for help: {body['help'][:200]}"
@@ -207,6 +213,15 @@ PLAN = Record("plan", "{asked}", "Plan", lambda body: f"plan: {len(body['steps']
 """The agent's plan, each time it was asked for one."""
 ANSWERS = Record("answers", "{asked}", "Feedback", lambda body: str(body["points"][-1]))
 """What a person answered to the agent's questions."""
+PROPOSAL = Record("proposal", "{number}", "ProvenProposal", _proposal)
+"""An acceptance test that the agent proposed, and what was seen of it on base."""
+AGREED = Record(
+    "agreed",
+    "acceptance",
+    "AgreedAcceptance",
+    lambda body: f"{body['by']}{_known_by(body)} approved the acceptance test {body['mark']}",
+)
+"""The proposal that a person approved: the brief's acceptance."""
 CHOSEN = Record("chosen", "agent", "ChosenAgent", lambda body: f"chosen: {body['agent']}, {body['reasons'][0]}")
 """The agent that was chosen for the task."""
 ATTEMPT = Record("attempt", "{number}", "Attempt", _attempt)

@@ -11,6 +11,7 @@ from flows.report import Passed, all_used, end, ended, judged, review_feedback, 
 from tasks.deploy import deploy, first_release
 from tasks.health_check import health_check
 from tasks.merge import conflict, merge, rebase
+from tasks.people.acceptance import agreed_acceptance
 from tasks.people.elsewhere import until_pushed
 from tasks.people.questions import agreed_plan
 from tasks.people.ready import until_ready
@@ -30,15 +31,14 @@ def agent_task(brief: Brief) -> State:
 
 
 def _turns(run: str, brief: Brief) -> State:
-    feedback: list[Feedback] = []
-    earlier: list[Attempt] = []
+    feedback, earlier = list[Feedback](), list[Attempt]()
     intent: Plan | None = None
+    brief, refusals = agreed_acceptance(run, brief)
     for turn in range(1, brief.budget.attempts + 1):
         until_pushed(run, brief, earlier, feedback)
-        prepared = prepare(run, brief, turn)
-        brief = prepared.asked  # now it names its branch
-        if prepared.refusals:
-            return end(run, brief, End.REFUSED, prepared.refusals)
+        brief = (prepared := prepare(run, brief, turn)).asked  # now it names its branch
+        if refusals := refusals or prepared.refusals:
+            return end(run, brief, End.REFUSED, refusals)
         if why := stuck(prepared, earlier, feedback):
             return end(run, brief, End.GAVE_UP, (why, *feedback[-1].points))
         if intent is None and not prepared.unfit:

@@ -19,6 +19,9 @@ from domain.ports import HostedForge
 from domain.pull_request import Proposed
 from domain.records import APPROVAL, PULL_REQUEST, QUESTION, REVERT, WAITS_FOR_PUSH
 from domain.task import Approval, Question
+from tasks.people.acceptance import ASKS as ACCEPTANCE
+from tasks.people.acceptance import LOOK as LOOK_AT_ISSUE
+from tasks.people.acceptance import heard_at_issue
 from tasks.people.elsewhere import PUSH, where
 from tasks.pull_request import AWAY, heard, pause_s
 from tasks.review_gate import LOOK, taken_back
@@ -58,13 +61,16 @@ def _woken(
         return None
     asks, _, about = str(run.state.state_details.pause_key or "").partition("-")
     mark = about.partition("-")[0]
-    if asks not in (AWAY, "forge", "review", PUSH):
+    is_proposal = asks == "questions" and mark == ACCEPTANCE
+    if asks not in (AWAY, "forge", "review", PUSH) and not is_proposal:
         return None
     brief = run.parameters["brief"]
     if (own := brief.get("workshop", "default")) != "default":
         shop = Workshop.saved(own)
     if asks == PUSH:
         return _pushed(client, shop, run, Brief.model_validate(brief))
+    if is_proposal:
+        return _answered_at_issue(client, shop, run, Brief.model_validate(brief), about.split("-")[1])
     host = shop.forge.hosted(brief["repository"])
     if host is None:
         return None
@@ -110,6 +116,18 @@ def _pushed(client: SyncPrefectClient, shop: Workshop, run: FlowRun, brief: Brie
         return None
     why = over or f"{brief.change} is at {str(stands)[:12]}"
     return _goes_on(client, run, why, {"looked_by": f"lockgate, which asked {brief.repository}"})
+
+
+def _answered_at_issue(
+    client: SyncPrefectClient, shop: Workshop, run: FlowRun, brief: Brief, digest: str
+) -> str | None:
+    """A run goes on whose proposed acceptance test somebody has approved or refused at its issue. The run asks there
+    itself who it was."""
+    heard = heard_at_issue(shop, str(run.id), brief, digest)
+    if heard is None:
+        return None
+    person, forge, _ = heard
+    return _goes_on(client, run, f"{person.login} answers at {forge}", {"answers": LOOK_AT_ISSUE, "answered_by": forge})
 
 
 def _why_on(shop: Workshop, run: FlowRun, host: HostedForge, at: Proposed, mark: str) -> str | None:

@@ -7,8 +7,20 @@ from prefect.client.schemas.objects import FlowRun
 from blocks.ledger.rows import Entry
 from domain.issues import COMMAND, Answer, Decided
 from domain.prompts import fence
+from domain.proposal import ACCEPT, REFUSE, ProvenProposal
 from domain.pull_request import Proposed
-from domain.records import ATTEMPT, CANCELLED, MERGED, OUTCOME, PREPARED, PULL_REQUEST, ROLLED_BACK
+from domain.records import (
+    AGREED,
+    ANSWERS,
+    ATTEMPT,
+    CANCELLED,
+    MERGED,
+    OUTCOME,
+    PREPARED,
+    PROPOSAL,
+    PULL_REQUEST,
+    ROLLED_BACK,
+)
 from domain.task import Outcome
 from tasks.pull_request import inert
 
@@ -40,7 +52,12 @@ def comment_of(
         tests = [f"- {inert(test)}" for test in decided.brief.acceptance.tests]
         command = decided.brief.acceptance.command
         tests += [f"- the command {inert(command)}"] if command else []
-        tests += [] if files or tests else ["- its own new tests"]
+        if not (files or tests):
+            tests = [
+                "- a test that the agent proposes and you approve"
+                if decided.brief.is_to_propose
+                else "- its own new tests"
+            ]
         text = "\n\n".join((fence(decided.brief.goal, "text"), "Accepted by", "\n".join([*files, *tests])))
         parts.append(f"<details><summary>What counts: the text as it was then</summary>\n\n{text}\n\n</details>")
     return "\n\n".join(parts)
@@ -68,12 +85,28 @@ def _headline(decided: Decided, run_id: str | None, run: FlowRun | None, entries
     newest = entries[-1].kind if entries else ""
     if state.type.value == "PAUSED" and newest == "waits-for-push":
         return f"**Waits for a push that mends it**{_so_far(entries)}"
+    about = next((one for one in reversed(entries) if one.kind in (PROPOSAL.kind, ANSWERS.kind, AGREED.kind)), None)
+    if state.type.value == "PAUSED" and about is not None and about.kind == PROPOSAL.kind:
+        return _proposed(ProvenProposal.model_validate(about.body))
     if state.type.value == "PAUSED":
         return f"**Waits for people**{_so_far(entries)}"
     return (
         f"**Under way**{_so_far(entries)}"
         if entries and any(one.kind == PREPARED.kind for one in entries)
         else "**Queued**"
+    )
+
+
+def _proposed(made: ProvenProposal) -> str:
+    """The whole test: whoever approves it here has read it here."""
+    red = "\n".join(f"- {inert(one)}" for one in made.red)
+    told = made.proposal
+    return (
+        f"**Waits for people**: an acceptance test is proposed, {inert(told.path)}\n\n"
+        f"{fence(told.content, 'python')}\n\n{fence(told.why, 'text')}\n\nOn base it fails:\n\n{red}\n\n"
+        f"Somebody who may write here approves exactly this text by a comment `/lockgate {ACCEPT} {made.mark}` with "
+        f"nothing else in it, or refuses it by `/lockgate {REFUSE} {made.mark}` and why. No code is "
+        "written before that."
     )
 
 

@@ -1,5 +1,7 @@
 """Answers to suspended runs, by the API call that the UI's form makes."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from domain.errors import InputError
@@ -40,9 +42,8 @@ def review(run_id: str, decision: str, reviewer: str, comment: str) -> None:
 
 def questions(run_id: str) -> tuple[str, ...]:
     """What the agent asks now. Raises InputError if it has no open questions."""
-    if settings.is_signed_in():
+    if settings.is_signed_in() or proposal_of(run := read_run(run_id)):
         return (_waiting(run_id, "questions")[1],)
-    run = read_run(run_id)
     entries = ledger_of(run).entries(run["id"], kinds_of(PLAN, ATTEMPT, ANSWERS))
     answered = {e.key for e in entries if e.kind == ANSWERS.kind}
     asked = {e.key: Plan.model_validate(e.body).questions for e in entries if e.kind == PLAN.kind}
@@ -53,6 +54,13 @@ def questions(run_id: str) -> tuple[str, ...]:
     if not still_open or run["state_type"] != "PAUSED":
         raise InputError(f"run {run_id} has no open questions: it is {run['state_name']}")
     return still_open[-1]
+
+
+def proposal_of(run: Mapping[str, Any]) -> str:
+    """The digest of the acceptance test whose approval the run waits for; empty: it waits for no such thing."""
+    key = str(((run.get("state") or {}).get("state_details") or {}).get("pause_key") or "")
+    found = re.match(r"questions-acceptance-([0-9a-f]{16})-", key)
+    return found[1] if found and run["state_type"] == "PAUSED" else ""
 
 
 def answer(run_id: str, text: str, by: str) -> None:

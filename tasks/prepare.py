@@ -47,7 +47,8 @@ from tasks.step import step
 def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None) -> Prepared:
     """Fix base, settings and contract for one attempt. What is wrong with the brief comes back in `refusals`.
 
-    `moved_to`: the branch moved under an approved change, so the same attempt starts again from a new base.
+    Attempt 0 is what a test is proposed on, for a brief that has none yet. `moved_to`: the branch moved under an
+    approved change, so the same attempt starts again from a new base.
     """
     shop = workshop_of(brief)
     key = f"{attempt}-{moved_to}" if moved_to else str(attempt)
@@ -103,7 +104,10 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         contract=contract,
         requirements=installed.requirements,
         projects=installed.projects,
-        refusals=(*lint_brief(asked, environments=shop.targets), *_release_refusals(brief, settings, tree)),
+        refusals=(
+            *lint_brief(_as_begun(asked, attempt), environments=shop.targets),
+            *_release_refusals(brief, settings, tree),
+        ),
         source=change,
         own_tests=own,
     )
@@ -133,6 +137,11 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
         prepared = prepared.model_copy(update={"baseline": baseline, "refusals": refusals, "warnings": warnings})
     show.prepared(prepared, attempt)
     return shop.ledger.record(run_id, *PREPARED.at(key), prepared)
+
+
+def _as_begun(brief: Brief, attempt: int) -> Brief:
+    """Attempt 0 is before any: a test may still be proposed then. No other one begins without acceptance."""
+    return brief if attempt == 0 else brief.model_copy(update={"propose_acceptance": False})
 
 
 def check_repository(shop: Workshop, brief: Brief) -> None:

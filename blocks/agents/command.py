@@ -10,15 +10,17 @@ from blocks.agents.agent import AgentBlock
 from blocks.agents.structured import Answer
 from domain.errors import AgentError
 from domain.ports import Completed, Desk, Sandbox, Toolchains, Worked, Workspace
+from domain.proposal import Proposal
 from domain.task import Opinion, Plan
 
 
 class Command(AgentBlock):
     """A program that edits /work. It reads its task from /lockgate (`brief.md` has it all) and holds no secrets.
 
-    It sees `LOCKGATE_PHASE` (plan, edit or review) and `LOCKGATE_ATTEMPT`. In the plan phase it may write
+    It sees `LOCKGATE_PHASE` (propose, plan, edit or review) and `LOCKGATE_ATTEMPT`. In the plan phase it may write
     `/lockgate/plan.json` (steps, paths, dependencies, migrations, questions); without one, the goal is the plan. A
-    reviewer writes `/lockgate/opinion.json` (summary, concerns). With a `model` it also sees `LOCKGATE_MODEL`
+    reviewer writes `/lockgate/opinion.json` (summary, concerns), and who is asked for an acceptance test
+    `/lockgate/proposal.json` (path, content, why). With a `model` it also sees `LOCKGATE_MODEL`
     (provider/model), `LOCKGATE_MODEL_URL` (base address, without a version path) and `LOCKGATE_TOKEN`, which stands for
     the provider's key.
     """
@@ -60,6 +62,13 @@ class Command(AgentBlock):
         if not self.plans:
             return default
         return self._written(Plan, self._run("plan", desk, workspace), workspace) or default
+
+    def propose(self, desk: Desk, workspace: Workspace) -> Proposal:
+        """What it wrote to /lockgate/proposal.json. Raises AgentError if that is no proposal."""
+        proposal = self._written(Proposal, self._run("propose", desk, workspace), workspace)
+        if proposal is None:
+            raise AgentError('the agent wrote no /lockgate/proposal.json: {"path": …, "content": …, "why": …}')
+        return proposal
 
     def edit(self, desk: Desk, workspace: Workspace) -> Worked:
         """Run the program once in the working copy."""

@@ -14,6 +14,7 @@ from blocks.agents.events import Event, Kind, Watch, all_of, shorten
 from blocks.agents.structured import Answer, asked_in_words, value_of
 from domain.errors import AgentError, InputError, SandboxError
 from domain.ports import Completed, Desk, Sandbox, Toolchains, Worked, Workspace
+from domain.proposal import Proposal
 from domain.task import Opinion, Plan
 from domain.value import Value
 
@@ -109,6 +110,10 @@ class Driver(AgentBlock):
     def plan(self, desk: Desk, workspace: Workspace) -> Plan:
         """Its plan. Raises AgentError if it failed or its answer is none."""
         return self._answer(Plan, desk, workspace)
+
+    def propose(self, desk: Desk, workspace: Workspace) -> Proposal:
+        """Its acceptance test. Raises AgentError if it failed or its answer is none."""
+        return self._answer(Proposal, desk, workspace)
 
     def review(self, desk: Desk, workspace: Workspace) -> Opinion:
         """Its opinion. Raises AgentError if it failed or its answer is none."""

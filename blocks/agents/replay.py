@@ -7,8 +7,10 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from blocks.agents.agent import AgentBlock
+from blocks.agents.structured import Answer
 from domain.errors import AgentError
 from domain.ports import Desk, Sandbox, Toolchains, Worked, Workspace
+from domain.proposal import Proposal
 from domain.task import Opinion, Plan
 
 
@@ -43,11 +45,11 @@ class Replay(AgentBlock):
 
     def plan(self, desk: Desk, workspace: Workspace) -> Plan:
         """The recorded plan. Raises AgentError if it is missing or malformed."""
-        recorded = self.recording / "plan.json"
-        try:
-            return Plan.model_validate_json(recorded.read_bytes())
-        except (OSError, ValidationError) as err:
-            raise AgentError(f"the recording has no usable plan at {recorded}: {err}") from err
+        return self._recording(Plan)
+
+    def propose(self, desk: Desk, workspace: Workspace) -> Proposal:
+        """The recorded acceptance test, `proposal.json`. Raises AgentError if it is missing or malformed."""
+        return self._recording(Proposal)
 
     def review(self, desk: Desk, workspace: Workspace) -> Opinion:
         """None is recorded: raises AgentError."""
@@ -74,6 +76,14 @@ class Replay(AgentBlock):
             stop=desk.stop,
         )
         return Worked(completed)
+
+    def _recording(self, kind: type[Answer]) -> Answer:
+        name = kind.__name__.lower()
+        recorded = self.recording / f"{name}.json"
+        try:
+            return kind.model_validate_json(recorded.read_bytes())
+        except (OSError, ValidationError) as err:
+            raise AgentError(f"the recording has no usable {name} at {recorded}: {err}") from err
 
     @property
     def _recorded(self) -> int:

@@ -22,7 +22,7 @@ from blocks.forges.credential import RepositoryCredential
 from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, Unsigned, bounded, short, without_merge
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError
-from domain.issues import COMMAND, Issue, IssueComment, IssueEvent, IssueText
+from domain.issues import COMMANDS, Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import (
     DeploymentState,
     MergeAnswer,
@@ -396,7 +396,7 @@ class GitLab(HostedBlock):
             number, is_pull = note.get("noteable_iid"), note.get("noteable_type") == "MergeRequest"
             if number is None or note["noteable_type"] not in ("Issue", "MergeRequest"):
                 continue
-            if note["id"] in found or not str(note["body"] or "").strip().casefold().startswith(COMMAND):
+            if note["id"] in found or not str(note["body"] or "").strip().casefold().startswith(COMMANDS):
                 continue
             at = self._talk(repository, number, is_issue=not is_pull)
             try:

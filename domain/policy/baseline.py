@@ -101,6 +101,8 @@ def proves_nothing(brief: Brief, settings: ProjectSettings, baseline: Suite) -> 
     """Why the acceptance does not tell a done change from an undone one; empty: it does."""
     red, green = items(brief, settings, baseline)
     acceptance = brief.acceptance
+    if brief.is_to_propose:
+        return ()  # there is none yet: `prepare` lets nothing begin without one
     if green and not red and not _waits(acceptance, baseline):
         names = ", ".join(green)
         return (f"the acceptance already passes on base ({names}): nothing is left to do, or it tests something else",)

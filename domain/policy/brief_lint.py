@@ -63,7 +63,8 @@ BOUNDLESS = re.compile(
 
 
 def _no_acceptance(asked: Asked) -> Iterator[Hit]:
-    if asked.brief.acceptance.is_empty and not asked.brief.change:  # its own tests may be it: `prepare` looks
+    brief = asked.brief
+    if brief.acceptance.is_empty and not (brief.change or brief.is_to_propose):  # `prepare` looks
         yield Hit("nothing says how we will know that it is done")
 
 
@@ -137,7 +138,8 @@ BRIEF_RULES: tuple[Rule[Asked], ...] = (
         "no-acceptance",
         "No acceptance test, test id or command.",
         "Without one nobody can tell a done change from an undone one.",
-        "name tests under acceptance: test files to add, test ids, or a command that fails today",
+        "name tests under acceptance: test files to add, test ids, or a command that fails today; or set "
+        "propose_acceptance, and the agent proposes a test for you to approve",
         _no_acceptance,
     ),
     _rule(

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from domain.agent_scope import AgentScope
 from domain.brief import Brief
 from domain.ports.sandbox import Completed, Sandbox, Toolchains, Workspace
+from domain.proposal import Proposal
 from domain.task import Feedback, Opinion, Plan
 
 
@@ -66,6 +67,9 @@ class Agent(Protocol):
 
     def plan(self, desk: Desk, workspace: Workspace) -> Plan:
         """Its plan. Raises AgentError if it has none that can be read."""
+
+    def propose(self, desk: Desk, workspace: Workspace) -> Proposal:
+        """An acceptance test for a brief that has none. Raises AgentError if it has none that can be read."""
 
     def edit(self, desk: Desk, workspace: Workspace) -> Worked:
         """One try at the change in /work."""

@@ -104,6 +104,7 @@ def _data(form: Mapping[str, str]) -> dict[str, Any]:
         "kind": given["kind"] or FIELDS["kind"],
         "environment": given["environment"] or None,
         "acceptance": {"files": files, "tests": given["tests"].split(), "command": given["command"] or None},
+        "propose_acceptance": bool(form.get("propose")),
         "budget": budget,
         "scope": scope,
     }

@@ -13,6 +13,7 @@ from domain.errors import LockgateError
 from domain.history import OPENED, SHOWN, Looked, look_at
 from domain.policy.reviewers import may_approve, missing
 from domain.ports import Forge
+from domain.proposal import ACCEPT
 from domain.records import (
     APPROVAL,
     ATTEMPT,
@@ -121,6 +122,8 @@ class Asked(NamedTuple):
     title: str
     points: tuple[str, ...]
     text: str
+    approval: str = ""
+    """The answer that approves the acceptance test which is proposed; empty: none is."""
 
 
 def known(run_id: str, token: Token, *, to_answer: bool = False) -> dict[str, Any]:
@@ -153,12 +156,13 @@ def asked_of(run: dict[str, Any], kind: str) -> Asked:
     from station import answers
 
     points: tuple[str, ...] = ()
-    if kind == "questions":
+    digest = answers.proposal_of(run)
+    if kind == "questions" and not digest:
         points = answers.questions(run["id"])
     details = (run["state"] or {}).get("state_details") or {}
     place = (details.get("run_input_keyset") or {}).get("description")
     text = api.get(f"/flow_runs/{run['id']}/input/{place}") if place and not points else ""
-    return Asked(run["id"], kind, run["name"], points, str(text or ""))
+    return Asked(run["id"], kind, run["name"], points, str(text or ""), f"{ACCEPT} {digest}" if digest else "")
 
 
 def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:

@@ -19,13 +19,15 @@ from station.status import DELETED, ledger_of
 STEPS = ("prepare", "plan", "edit", "test", "judge", "review", "merge", "deploy", "health", "live")
 """The loop, from left to right."""
 OF_TASK = {
-    "prepare": "prepare", "plan": "plan", "edit": "edit", "test": "test", "security_scan": "test", "rehearse": "judge",
+    "prepare": "prepare", "propose": "plan", "plan": "plan", "edit": "edit", "test": "test", "security_scan": "test",
+    "rehearse": "judge",
     "review": "review", "review_gate": "review", "merge": "merge", "deploy": "deploy", "first_release": "deploy",
     "health_check": "health", "rollback": "health",
 }  # fmt: skip
 """How the name of a running task begins → the step."""
 AFTER = {
-    "prepared": "plan", "plan": "edit", "attempt": "test", "tested": "judge", "scanned": "judge", "verdict": "review",
+    "prepared": "plan", "proposal": "plan", "plan": "edit", "attempt": "test", "tested": "judge", "scanned": "judge",
+    "verdict": "review",
     "question": "review", "approval": "merge", "merged": "deploy", "deploy-started": "deploy", "deployed": "health",
     "health": "live", "live": "live", "rolled_back": "edit",
 }  # fmt: skip

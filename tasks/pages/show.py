@@ -16,6 +16,7 @@ from domain.migration import Rehearsal
 from domain.policy.baseline import standing
 from domain.policy.mutation_rules import ranges
 from domain.prompts import fence
+from domain.proposal import ProvenProposal
 from domain.task import (
     Attempt,
     CaseOutcome,
@@ -120,6 +121,18 @@ def plan(value: Plan, findings: Sequence[Finding], agent: str) -> None:
     if findings:
         parts += ["## Policy", bullets([f.sentence for f in findings])]
     _markdown("plan", "\n\n".join(parts), "Plan")
+
+
+def proposal(value: ProvenProposal) -> None:
+    """A proposed acceptance test, and how it stands on base."""
+    told = value.proposal
+    parts = [
+        f"# Proposed acceptance test {value.number}: {quote(told.path)}",
+        fence(told.content, "python"),
+        fence(told.why),
+    ]
+    title, points = ("Why it is none", value.refusals) if value.refusals else ("Red on base", value.red)
+    _markdown("proposal", "\n\n".join([*parts, f"## {title}", bullets(points)]), "Proposed acceptance test")
 
 
 def attempt(value: Attempt, diff: str) -> None:

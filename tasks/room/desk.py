@@ -33,9 +33,10 @@ def desk_for(
     on_output: Callable[[str], None] | None = None,
     stop: Callable[[], str | None] | None = None,
     timeout_s: float | None = None,
+    asks: Callable[[Material], str] | None = None,
 ) -> Desk:
     """Lay the task out as files under /lockgate, and say the same as a prompt. `change` is what a reviewer reads,
-    `bounds` the globs that the agent may touch.
+    `bounds` the globs that the agent may touch; `asks` makes another prompt than the phase's own.
 
     No text holds a secret of the repository: reports quote what the tests printed, and they see the real tree.
     """
@@ -65,7 +66,7 @@ def desk_for(
         redacted=hidden.hides,
         bounds=bounds,
     )
-    prompt = hidden.text(PROMPTS[phase](material))
+    prompt = hidden.text((asks or PROMPTS[phase])(material))
     lay("/lockgate/brief.md", prompt)
     for file in (file for file in brief.acceptance.files if file.keep):
         lay(f"/lockgate/acceptance/{file.path}", file.content)

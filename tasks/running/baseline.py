@@ -20,7 +20,7 @@ _MADE = "with canaries, checks line by line, what acceptance files hide, and wha
 """How baselines are made; one that was made otherwise is made again."""
 
 
-def measured(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> Suite:
+def measured(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int, step: str = "prepare") -> Suite:
     """The tests on base. If nothing that they depend on changed they do not run again: what counts then is the
     platform's own record. Safe to repeat; a run that cannot be believed is not kept."""
     key = baseline_key(shop, prepared, tree)
@@ -34,8 +34,8 @@ def measured(shop: Workshop, prepared: Prepared, tree: Tree, attempt: int) -> Su
         opened = rooms(shop, prepared, rest)
         alone = run_suite(shop, rest, prepared.brief, prepared.settings, opened, shown=shown)
         suite = with_hidden(suite, alone, hiding, prepared.brief.acceptance)
-    line = BillLine(run_id=prepared.run_id, step="prepare", attempt=attempt, sandbox_s=suite.seconds)
-    shop.ledger.record(prepared.run_id, *BILL.at("prepare", attempt), line)
+    line = BillLine(run_id=prepared.run_id, step=step, attempt=attempt, sandbox_s=suite.seconds)
+    shop.ledger.record(prepared.run_id, *BILL.at(step, attempt), line)
     return suite if suite.problem else shop.ledger.record("baselines", *BASELINE.at(key), suite)
 
 

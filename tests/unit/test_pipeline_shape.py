@@ -24,8 +24,8 @@ from tests.unit.policy_cases import evidence, prepared
 
 PROJECT = Path(__file__).parents[2]
 STEPS = (
-    "prepare", "plan", "edit", "test", "security_scan", "rehearse", "review", "pull_request", "review_gate", "merge",
-    "deploy", "health_check", "rollback",
+    "prepare", "propose", "plan", "edit", "test", "security_scan", "rehearse", "review", "pull_request", "review_gate",
+    "merge", "deploy", "health_check", "rollback",
 )  # fmt: skip
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
 AnyTask = Task[..., Any]

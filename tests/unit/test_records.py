@@ -12,8 +12,10 @@ from domain import records
 from domain.access import Cancelled, Holding, NotCancelled
 from domain.agent_choice import ChosenAgent
 from domain.artifact import Artifact, ArtifactKind
+from domain.brief import Acceptance
 from domain.history import Submitted
 from domain.issues import AskedFor
+from domain.proposal import AgreedAcceptance, Proposal, ProvenProposal
 from domain.pull_request import Person, Proposed
 from domain.records import RECORDS, At, Record, sentence_of
 from domain.rehearsed import Migrated, RanOn
@@ -173,6 +175,9 @@ MIGRATED = Migrated(
 )  # fmt: skip
 ARTIFACT = Artifact(kind=ArtifactKind.ARCHIVE, revision="c" * 40, id="d" * 64, sbom="e", statement="f")
 HOLDING = Holding(environment="shop", reason="too many", by="ann")
+PROVEN = ProvenProposal(
+    number=1, mark="0123456789abcdef", proposal=Proposal(path="tests/test_a.py", content="", why=""), red=("x",)
+)
 APPROVAL = Approval(answer=Answer.APPROVE, reviewer="ann", fingerprint="f")
 REJECTION = Approval(answer=Answer.REJECT, reviewer="bob", comment="not now", fingerprint="f")
 VERDICT = Verdict(decision=Decision.REFUSED, reasons=("a is broken", "b is broken"))
@@ -234,6 +239,17 @@ LINES: list[tuple[str, Value, str]] = [
         "waiting for a review of attempt 2",
     ),
     ("answers", Feedback(attempt=0, source="reviewer", points=("asked: x", "ann answered: y")), "ann answered: y"),
+    ("proposal", PROVEN, "acceptance test 0123456789abcdef is proposed, and red on base: tests/test_a.py"),
+    (
+        "proposal",
+        PROVEN.model_copy(update={"refusals": ("it passes",)}),
+        "proposed acceptance test 1 is none: it passes",
+    ),
+    (
+        "agreed",
+        AgreedAcceptance(mark="0123456789abcdef", acceptance=Acceptance(), by="ann", forge="github.com"),
+        "ann (a user of github.com) approved the acceptance test 0123456789abcdef",
+    ),
     ("approval", APPROVAL, "ann (a claim) answered: approve"),
     ("approval", APPROVAL.model_copy(update={"signed_in": True}), "ann (signed in) answered: approve"),
     (
