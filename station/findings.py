@@ -2,10 +2,8 @@
 
 import json
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -13,21 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from blocks.ledger.ledger import Ledger
-from blocks.scanners import SCAN_RULES
 from domain.errors import InputError
-from domain.policy import CHANGE_RULES, Rule
-from domain.policy.dependency_rules import DEPENDENCY_RULES
-from domain.policy.mutation_rules import MUTATION_RULES
-from domain.policy.suppress import IGNORED
-from domain.policy.test_rules import RAN_RULES
 from domain.records import ATTEMPT, PREPARED, REHEARSED, SCANNED, TESTED
-from domain.sarif import sarif
 from domain.task import Attempt, Finding, Prepared, Rehearsed, Scanned, Tested
 from domain.text import one_line
 from station.runs import ledger_of, read_run
+from tasks.pages.sarif import as_sarif
 
-RULES: tuple[Rule[Any], ...] = (*CHANGE_RULES, *SCAN_RULES, *DEPENDENCY_RULES, *RAN_RULES, *MUTATION_RULES, IGNORED)
-"""What documents the findings; those of the judge are in its verdict."""
 WIDE = 160
 
 
@@ -48,7 +38,8 @@ def show_findings(run_id: str, attempt: int | None = None, to: Path | None = Non
     run = read_run(run_id)
     seen = seen_of(ledger_of(run), str(run.id), attempt)
     if to:
-        _write(to, json.dumps(as_sarif(seen), indent=2, ensure_ascii=False) + "\n")
+        log = as_sarif(seen.findings, seen.repository, seen.attempt.commit)
+        _write(to, json.dumps(log, indent=2, ensure_ascii=False) + "\n")
     elif as_json:
         found = [finding.model_dump(mode="json") for finding in seen.findings]
         print(json.dumps({"attempt": seen.attempt.number, "commit": seen.attempt.commit, "findings": found,
@@ -75,17 +66,6 @@ def seen_of(ledger: Ledger, run_id: str, number: int | None = None) -> Seen:
         raise InputError(f"run {run_id} has no attempt that was tested and scanned: there are no findings")
     known = ", ".join(str(attempt.number) for attempt in made) or "none"
     raise InputError(f"run {run_id} has no tested and scanned attempt {number} (attempts: {known})")
-
-
-def as_sarif(seen: Seen) -> dict[str, Any]:
-    """A SARIF log; it names the repository where that is an address, without what is secret in it."""
-    try:
-        ours = version("lockgate")
-    except PackageNotFoundError:
-        ours = "0"
-    place = urlsplit(seen.repository)
-    address = place._replace(netloc=place.netloc.rpartition("@")[2]).geturl() if place.netloc else None
-    return sarif(seen.findings, RULES, version=ours, commit=seen.attempt.commit, repository=address)
 
 
 def _write(to: Path, text: str) -> None:

@@ -6,6 +6,7 @@ wrote is shown as code: no mention, closing keyword, picture or HTML of it has a
 """
 
 import contextlib
+import json
 import re
 from collections.abc import Callable, Sequence
 
@@ -67,6 +68,7 @@ from domain.text import block, one_line
 from domain.value import Value
 from tasks.edit import pack_commit
 from tasks.pages import show
+from tasks.pages.sarif import as_sarif
 from tasks.people.asking import answered
 from tasks.people.pager import page
 from tasks.step import step
@@ -119,6 +121,7 @@ def propose(prepared: Prepared, evidence: Evidence, verdict: Verdict, mark: str)
     pull = host.propose(brief.repository, branch, brief.branch, _title(brief), body, draft=True)
     host.report(brief.repository, commit, statuses(evidence))
     host.report(brief.repository, commit, (_summary(StatusState.PENDING, "no gate refuses it; waits for a review"),))
+    _list_findings(host, brief.repository, pull.number, commit, evidence)
     if pull.state is PullState.OPEN:
         if not before:  # later on it is a draft because somebody made it one: that stands
             host.mark_ready(brief.repository, pull)
@@ -148,6 +151,7 @@ def _at_their_own(
     before = max((one.id for one in host.reviews(brief.repository, number)), default=0)
     host.report(brief.repository, head, statuses(evidence))
     host.report(brief.repository, head, (_summary(StatusState.PENDING, "no gate refuses it; waits for a review"),))
+    _list_findings(host, brief.repository, number, head, evidence)
     if pull.state is PullState.OPEN:
         owners = owners_of(shop.forge.tree(brief.repository, prepared.base))
         asked = needs(prepared, owners, attempt.changed_paths)
@@ -180,9 +184,9 @@ def tell_refused(run: str, brief: Brief, attempt: Attempt, why: Feedback) -> Non
     tested = shop.ledger.find(run, *TESTED.at(attempt.commit), Tested) if attempt.commit else None
     scanned = shop.ledger.find(run, *SCANNED.at(attempt.commit), Scanned) if attempt.commit else None
     if tested and scanned:
-        host.report(
-            brief.repository, attempt.source, statuses(Evidence(attempt=attempt, tested=tested, scanned=scanned))
-        )
+        evidence = Evidence(attempt=attempt, tested=tested, scanned=scanned)
+        host.report(brief.repository, attempt.source, statuses(evidence))
+        _list_findings(host, brief.repository, brief.pull, attempt.source, evidence)
     first = why.points[0] if why.points else why.source
     state = _summary(StatusState.FAILURE, f"waits for a push: {one_line(' '.join(first.split()))}")
     host.report(brief.repository, attempt.source, (state,))
@@ -194,6 +198,24 @@ def tell_refused(run: str, brief: Brief, attempt: Attempt, why: Feedback) -> Non
         f"Push what mends it: that is the next attempt. Close the pull request to end it.{desk}"
     )
     host.comment(brief.repository, brief.pull, f"lockgate:{run}", text)
+
+
+def _list_findings(host: HostedForge, repository: str, number: int, commit: str, evidence: Evidence) -> None:
+    """For the forge's own list of findings, where it has one. Output alone: it fails no run. Why it takes none is said
+    once in a run's process."""
+    rehearsed = evidence.rehearsed.findings if evidence.rehearsed else ()
+    findings = (*rehearsed, *evidence.scanned.findings, *evidence.tested.findings)
+    log = json.dumps(as_sarif(findings, repository, commit)).encode()
+    try:
+        why = host.scan_results(repository, commit, f"refs/pull/{number}/head", log)
+    except Exception as err:
+        why = reason_of(err)
+    if why and why not in _not_listed:
+        _not_listed.add(why)
+        _log_that(f"the findings are not in its code scanning: {why}")
+
+
+_not_listed: set[str] = set()
 
 
 def branch_of(shop: Workshop, run: str) -> str:
@@ -642,6 +664,7 @@ def _comment(shop: Workshop, host: HostedForge, run: str, head: str | None, text
         host.comment(proposed.repository, proposed.number, marker, text)
 
 
-def _log_that(err: Exception) -> None:
+def _log_that(err: Exception | str) -> None:
     with contextlib.suppress(MissingContextError):
-        get_run_logger().warning("the hosted forge could not be told: %s", reason_of(err))
+        why = err if isinstance(err, str) else reason_of(err)
+        get_run_logger().warning("the hosted forge could not be told: %s", why)

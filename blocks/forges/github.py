@@ -4,6 +4,7 @@ Two things have no REST: a draft that becomes ready, and whether a thread is res
 """
 
 import base64
+import gzip
 import json
 import threading
 import time
@@ -60,7 +61,7 @@ PERMISSIONS = {
     "metadata": "read",
 }
 """What a token of an installation is made with, whatever more the App has."""
-IF_GRANTED = {"checks": "write"}
+IF_GRANTED = {"checks": "write", "security_events": "write"}
 """The same, if the App has it."""
 BY_US = "by Lockgate"
 """What our deployments say of themselves: those of others are left alone."""
@@ -116,6 +117,12 @@ class GitHub(HostedBlock):
     )
     app_id: str = Field("", description="Of a GitHub App, in place of a token: its App ID or client ID")
     private_key: SecretStr | None = Field(None, description="The App's private key, the whole .pem file")
+
+    code_scanning: bool = Field(
+        False,
+        description="Findings go to the repository's code scanning, too, as SARIF: it has to be switched on there, and "
+        "the token may write security events",
+    )
 
     @model_validator(mode="after")
     def _signs(self) -> Self:
@@ -294,6 +301,21 @@ class GitHub(HostedBlock):
             yield Said(one["id"], str((one["user"] or {}).get("login", "")), str(one["body"] or ""))
 
     # ── what people say ──
+
+    def scan_results(self, repository: str, commit: str, ref: str, sarif: bytes) -> str | None:
+        """Code scanning takes them, where it is switched on and we may. What is uploaded again for a commit and tool
+        takes the place of what was there.
+
+        https://docs.github.com/en/rest/code-scanning/code-scanning#upload-an-analysis-as-sarif-data
+        """
+        if not self.code_scanning:
+            return None
+        body = {"commit_sha": commit, "ref": ref, "sarif": base64.b64encode(gzip.compress(sarif, mtime=0)).decode()}
+        try:
+            self._send(repository, "POST", f"/repos/{_path(repository)}/code-scanning/sarifs", body)
+        except (Missing, Refusal) as err:
+            return str(err)
+        return None
 
     def reviews(self, repository: str, number: int) -> tuple[PullReview, ...]:
         """All of them, the oldest first; those of users who are gone are left out."""
@@ -558,6 +580,8 @@ class GitHub(HostedBlock):
         """For this repository alone, with what we need and no more."""
         installed = self._as_app("GET", f"/repos/{path}/installation")
         more = {name: level for name, level in IF_GRANTED.items() if installed["permissions"].get(name) == level}
+        if not self.code_scanning:
+            more.pop("security_events", None)
         asked = {"repositories": [path.partition("/")[2]], "permissions": PERMISSIONS | more}
         made = self._as_app("POST", f"/app/installations/{installed['id']}/access_tokens", asked)
         return InstallationToken(str(made["token"]), time.time() + 3600, "checks" in more)

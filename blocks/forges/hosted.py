@@ -170,6 +170,10 @@ class HostedBlock(LockgateBlock):
 
     # ── what is written once ──
 
+    def scan_results(self, repository: str, commit: str, ref: str, sarif: bytes) -> str | None:
+        """There is no list of findings here."""
+        return None
+
     def comment(self, repository: str, number: int, marker: str, body: str, *, is_issue: bool = False) -> None:
         """The one comment of ours that begins with the hidden marker; others' comments are never touched."""
         mark, me = f"<!-- {marker} -->", self.me(repository).casefold()

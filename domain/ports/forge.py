@@ -139,6 +139,10 @@ class HostedForge(Protocol):
     def report(self, repository: str, commit: str, statuses: Sequence[Status]) -> None:
         """What the gates say of a commit, at lines where the forge lets us. What is said already is not said again."""
 
+    def scan_results(self, repository: str, commit: str, ref: str, sarif: bytes) -> str | None:
+        """Findings of a commit for the forge's own list of them: why it takes none; None: it took them, or there is no
+        such list. `ref`: where the commit stands, whole. Safe to repeat: the newest of a commit stand."""
+
     def comment(self, repository: str, number: int, marker: str, body: str, /, *, is_issue: bool = False) -> None:
         """The one comment of ours with this marker says `body` now. `is_issue`: at an issue, and no pull request."""
 

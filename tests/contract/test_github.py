@@ -1,8 +1,12 @@
 """What is GitHub's alone: Apps, check runs, deployments, GraphQL, limits, and what a second look costs there."""
 
+import base64
 import contextlib
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -18,8 +22,10 @@ from domain.pull_request import (
     Status,
     StatusState,
 )
-from tests.contract.hosted import REPOSITORY, AtGitHub, world
+from tasks import pull_request as pulls
+from tests.contract.hosted import LEAST, REPOSITORY, AtGitHub, world
 from tests.contract.test_hosted_forges import goes_through, proposed
+from tests.unit.policy_cases import evidence
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +219,62 @@ def test_an_enterprise_server_is_asked_under_its_own_address() -> None:
     assert not host.is_for("https://git.example.org/acme/../other/shop.git")
     assert not host.is_for("https://git.example.org/acme/%2e%2e/other/shop.git")
     assert GitHub(token=SecretStr("t"))._api == "https://api.github.com"
+
+
+def test_findings_go_to_code_scanning_where_that_is_wanted_and_may_be(at: AtGitHub, tmp_path: Path) -> None:
+    pull, commit = proposed(at, "lockgate/listed")
+    ref, log = f"refs/pull/{pull.number}/head", b'{"version": "2.1.0", "runs": []}'
+    assert at.host.scan_results(at.address, commit, ref, log) is None and not at.fake.forge.store.find("sarif"), "off"
+    wants = at.host.model_copy(update={"code_scanning": True})
+    why = wants.scan_results(at.address, commit, ref, log)
+    assert why and "answered 403 to POST" in why and not at.fake.forge.store.find("sarif"), "this token may not"
+    more = at.fake.token("robot", permissions=LEAST | {"security_events": "write"}, repositories=[REPOSITORY])
+    may = wants.model_copy(update={"token": SecretStr(more)})
+    for _ in range(2):  # as after kill -9: it is sent again, and takes the place of the first
+        assert may.scan_results(at.address, commit, ref, log) is None
+    (kept, again) = at.fake.forge.store.find("sarif")
+    assert kept["sha"] == commit and kept["sarif"] == again["sarif"], "the same bytes"
+    assert gzip.decompress(base64.b64decode(kept["sarif"])) == log
+    at.fake.fault("status", method="POST", path="/code-scanning/sarifs$", status=404)
+    assert "answered 404" in str(may.scan_results(at.address, commit, ref, log)), "not switched on"
+
+
+def test_an_app_asks_for_security_events_only_where_findings_are_to_go_there(tmp_path: Path) -> None:
+    with world(tmp_path, as_app=True) as at:
+        asked = GitHub._as_app
+        given: list[Any] = []
+
+        def seen(self: GitHub, method: str, path: str, body: Any = None) -> Any:
+            given.append(body)
+            made = asked(self, method, path, body and {**body, "permissions": LEAST})
+            return made | {"permissions": {**made["permissions"], "security_events": "write"}}
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(GitHub, "_as_app", seen)
+            at.host._installation_token(REPOSITORY)
+            at.host.model_copy(update={"code_scanning": True})._installation_token(REPOSITORY)
+    plain, wants = [body["permissions"] for body in given if body]
+    assert "security_events" not in plain and wants["security_events"] == "write"
+
+
+@pytest.mark.parametrize("fails", ["", "no", "break"])
+def test_a_list_of_findings_that_takes_none_stops_no_run_and_is_told_once(
+    at: AtGitHub, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    sent: list[tuple[str, str, bytes]] = []
+    told: list[str] = []
+
+    def scan_results(self: GitHub, repository: str, commit: str, ref: str, sarif: bytes) -> str | None:
+        sent.append((commit, ref, sarif))
+        if fails == "break":
+            raise NotYet("it answered 503")
+        return "it answered 403" if fails else None
+
+    monkeypatch.setattr(GitHub, "scan_results", scan_results)
+    monkeypatch.setattr(pulls, "_not_listed", set())
+    monkeypatch.setattr(pulls, "_log_that", told.append)
+    for _ in range(2):
+        pulls._list_findings(at.host, at.address, 7, "a" * 40, evidence())
+    assert len(told) == bool(fails) and {one[:2] for one in sent} == {("a" * 40, "refs/pull/7/head")}
+    (run,) = json.loads(sent[0][2])["runs"]
+    assert run["tool"]["driver"]["name"] == "Lockgate"

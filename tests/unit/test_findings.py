@@ -16,6 +16,7 @@ from domain.value import Value
 from station import cli
 from station import findings as station_findings
 from station.findings import show_findings
+from tasks.pages.sarif import as_sarif
 from tests.unit.policy_cases import prepared, row
 from tests.unit.test_sarif import check
 
@@ -100,7 +101,7 @@ def test_a_forge_gets_sarif_that_names_the_commit_and_no_password(
 
 def test_a_repository_that_is_a_path_is_not_told(ledger: Ledger) -> None:
     seen = station_findings.seen_of(ledger, RUN)._replace(repository="/srv/git/shop.git")
-    assert "versionControlProvenance" not in check(station_findings.as_sarif(seen))
+    assert "versionControlProvenance" not in check(as_sarif(seen.findings, seen.repository, seen.attempt.commit))
 
 
 @pytest.mark.parametrize(
