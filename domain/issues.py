@@ -378,6 +378,10 @@ def read_issue(
         brief = brief if pull is None else of_pull(brief, pull, intake.tests_to_change)
     except ValidationError as err:
         return ReadIssue(None, (*reasons, *_problems(err)), tuple(hidden))
+    if brief.acceptance.is_empty and not (brief.change or brief.is_to_propose):
+        names = [one_line(name, 60) for name in _ATTACHED.findall(text.body) if "test" in name.lower()]
+        told = "is attached, and attachments are not read: put its text into a code block under Acceptance"
+        reasons += [f"{name} {told}" for name in names[:3]]
     reasons += lint(brief)
     return ReadIssue(None if reasons else brief, tuple(reasons), tuple(hidden))
 
@@ -541,6 +545,12 @@ def _is_ticked(lines: list[_Line]) -> bool:
 
 _PATH = re.compile(r"[\w@.+-]+(?:/[\w@.+-]+)*\.\w{1,8}")
 _COMMENTED = re.compile(r"^\s*(?:#|//|--|;|/\*|<!--)\s*(\S+?)\s*(?:\*/|-->)?\s*$")
+_ATTACHED = re.compile(
+    r"(?<!!)\[([^\]\n]{1,200})\]\((?:https?://[^)\s]{1,200})?/"
+    r"(?:user-attachments/files|[\w./-]{1,200}/files/[0-9]+|uploads|(?:[\w./-]{1,200}/)?attachments)/[^)\s]{1,300}\)"
+)
+"""A file that somebody dropped on the page: of GitHub, older and newer; of GitLab; of Forgejo and Gitea. A picture
+is none."""
 _TEST_ID = re.compile(r"[\w@.+/-]+\.\w{1,8}::\S.*")
 _TEST_PATH = re.compile(r"(?:^|/)(?:tests?|__tests__|spec)/|(?:^|/)test_[^/]*$|[._](?:test|spec)\.\w+$|_test\.\w+$")
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d{1,3}[.)])\s+(?:\[[ xX]\]\s+)?")

@@ -117,6 +117,26 @@ def test_what_is_no_brief_has_its_reasons(fields: dict[str, str], why: str) -> N
     assert any(why in reason for reason in found.reasons), found.reasons
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        "[test_search.py](https://github.com/user-attachments/files/18200000/test_search.py)",
+        "[test_search.py.txt](https://github.com/acme/shop/files/123456/test_search.py.txt)",
+        "[test_search.py](/uploads/66dbcd21ec5d24ed6ea225176098d52b/test_search.py)",
+        "[test_search.py](https://codeberg.org/attachments/8c7d0b0e-7a2b-4a1d-9c7c-2f1b5a1c0e11)",
+        "[test_search.py](/acme/shop/attachments/8c7d0b0e-7a2b-4a1d-9c7c-2f1b5a1c0e11)",
+    ],
+)
+def test_an_attached_test_is_no_acceptance_and_that_is_said(link: str) -> None:
+    given = filled(goal="Return 404 for `/x`", acceptance=f"see {link}")
+    found = read(given)
+    assert found.brief is None and "attachments are not read" in found.reasons[0], found.reasons
+    picture = f"![test]({link.partition('(')[2]}"
+    assert not any("attached" in one for one in read(filled(goal="Do `x`", acceptance=picture)).reasons)
+    proposes = INTAKE.model_copy(update={"propose_acceptance": True})
+    assert read(given, intake=proposes).brief is not None, "an agent proposes one"
+
+
 def test_reasons_are_told_all_at_once() -> None:
     reasons = " ".join(read("### Scope\n\nas small as can be\n\n### Goal\n\nBetter", "Better").reasons)
     assert "paths, one a line" in reasons and "nothing says how we will know" in reasons and "does not say" in reasons
