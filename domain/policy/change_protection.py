@@ -114,6 +114,15 @@ def _unreached(files: _Files) -> Iterator[Hit]:
                     yield Hit(f"{name} still refuses, and {why}", file.path, now[test][0].line)
 
 
+_OF_ACCESS = re.compile(
+    r"\b(?:\w+_)?(?:may|can|allow\w*|permi\w+|auth\w*|owner\w*|users?|roles?|admin\w*|log_?in|tokens?|signature|signed"
+    r"|verif\w+|trusted|safe|forbid\w*|denied|access|secrets?|csrf|quota|password|session|tenant|origin)(?:_\w+)?\b"
+    r"|Permission|Forbidden|Denied|Unauthor|Suspicious",
+    re.IGNORECASE,
+)
+"""A refusal of somebody, and not of a text that cannot be parsed."""
+
+
 class _Place(NamedTuple):
     """Where a refusal stands: conditions around it that have to hold, and calls that were made before it."""
 
@@ -121,12 +130,15 @@ class _Place(NamedTuple):
     after: frozenset[str]
     before: frozenset[str]
     is_dead: bool
+    is_of_access: bool
     line: int
 
 
 def _why_not(place: _Place, old: list[_Place], known: Mapping[str, int]) -> str | None:
     if place.is_dead and not any(one.is_dead for one in old):
         return "nothing comes there"
+    if not place.is_of_access:
+        return None
     if all(any(one not in before.around and not known[one] for one in place.around) for before in old):
         return "only if something more is so"
     if any(before.after & place.before for before in old):
@@ -149,7 +161,7 @@ def _visit(
     for at, node in enumerate(block):
         later = after.union(*map(_work, block[at + 1 :])) if block[at + 1 :] else after
         if isinstance(node, ast.If) and id(node.test) in tests:
-            place = _Place(around, later, before, is_dead, node.lineno)
+            place = _Place(around, later, before, is_dead, bool(_OF_ACCESS.search(ast.unparse(node))), node.lineno)
             found.setdefault(ast.dump(node.test), []).append(place)
         for inner, more in _blocks(node):
             dead = is_dead or "never" in more
@@ -233,7 +245,8 @@ PROTECTION_RULES: tuple[Rule[Change], ...] = (
         "What protects inside of a Python function that still stands, and is gone or weaker: a call that escapes, "
         "cleans, resolves a path, makes random numbers or a TLS context, with fewer bytes, another mode or "
         "`quote=False`; a question that asks for the owner or the tenant; a refusal that is still there and reached no "
-        "more, only on a condition more, or after the work; a field that was kept out of what is printed.",
+        "more, or, if it is about who may do what, only on a condition more or after the work; a field that was kept "
+        "out of what is printed.",
         "The name of what checks is still there, so neither tests nor a quick look see that it does not check.",
         "keep it as it was, or let a reviewer agree that nothing more is let through",
         _protection,
