@@ -253,7 +253,7 @@ class Desk:
     async def _new_brief(self, visit: Visit, given: Mapping[str, str], wrong: Mapping[str, list[str]]) -> Response:
         may = visit.token.may(STARTS["agent-task/agent-task"])
         offered = await self._look(lambda: briefs.choices(visit.token))
-        shown = {**briefs.FIELDS, "hidden": "", **given}
+        shown = {**briefs.FIELDS, "hidden": "", "propose": "", **given}
         key = given.get("key") or secrets.token_urlsafe(16)
         return self._page(
             "brief.html", visit, "/brief", 422 if wrong else 200,

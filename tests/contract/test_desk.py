@@ -688,6 +688,25 @@ def test_what_waits_for_a_push_is_seen_with_its_reason_and_who_may_answer_ends_i
     assert json.loads(sent.content)["run_input"] == {"looked_by": "answer-er", "stop": "it is done otherwise"}
 
 
+def test_a_proposed_acceptance_test_is_shown_as_it_is_and_approved_by_its_digits(desk: FakeDesk) -> None:
+    id_, digest = QUESTIONS["questions"][0], "0123456789abcdef"
+    run = paused("questions", "A search")
+    details = {"pause_key": f"questions-acceptance-{digest}-0", "run_input_keyset": {"description": "shown"}}
+    desk.runs[id_] = run | {"state": run["state"] | {"state_details": details}}
+    desk.texts["shown"] = f"assert search('x')  # {EVIL}"
+    bob, sam = Browser(desk, Role.ANSWER), Browser(desk, Role.SUBMIT)
+    assert bob.get(f"/desk/review/{id_}").status == 200
+    assert (
+        "assert search(&#39;x&#39;)" in bob.page
+        and EVIL not in bob.page
+        and "Approve this test as answer-er" in bob.page
+    )
+    assert sam.get(f"/desk/review/{id_}").status == 403
+    assert bob.send(f"/desk/review/{id_}", {}).status == 200
+    (sent,) = desk.changes()
+    assert json.loads(sent.content)["run_input"] == {"answers": f"accept {digest}", "answered_by": "answer-er"}
+
+
 def test_a_review_is_made_beside_those_who_ask(desk: FakeDesk, change: Change, monkeypatch: pytest.MonkeyPatch) -> None:
     made, at = pages.page, []
     monkeypatch.setattr(pages, "page", lambda *a, **b: at.append(threading.current_thread().name) or made(*a, **b))
@@ -859,6 +878,7 @@ def test_a_brief_is_submitted_in_the_name_of_who_is_signed_in(desk: FakeDesk) ->
     ann.get("/desk/")
     assert ann.send("/desk/brief", GOOD).status == 422 and desk.changes() == []
     bob.get("/desk/brief")
+    assert "the agent proposes a test" in bob.page
     assert bob.send("/desk/brief", GOOD).headers["location"] == f"/desk/task/{STARTED}"
     bob.send("/desk/brief", GOOD)
     first, second = (json.loads(each.content) for each in desk.changes())
@@ -870,6 +890,8 @@ def test_a_brief_is_submitted_in_the_name_of_who_is_signed_in(desk: FakeDesk) ->
     noted = Reader(desk.tokens.url).entries(STARTED, ("submitted",))
     known = {"by": "submit-er", "signed_in": True, "way": "token"}
     assert [entry.body for entry in noted] == [known], "once, and known by the token"
+    assert bob.send("/desk/brief", {**GOOD, "test_path": "", "test_content": "", "propose": "1"}).status == 303
+    assert Brief.model_validate(json.loads(desk.changes()[-1].content)["parameters"]["brief"]).is_to_propose
 
 
 @pytest.mark.usefixtures("offers")
