@@ -46,6 +46,7 @@ from blocks.targets.swarm.target import SwarmTarget
 from blocks.targets.trial.trial import confined
 from blocks.toolchains.wheels import WheelToolchains
 from blocks.trackers.jira import Jira
+from blocks.trackers.linear import Linear
 from domain.agent_choice import AgentChoice
 from domain.artifact import Artifact
 from domain.brief import Brief
@@ -297,6 +298,7 @@ KINDS: dict[str, type[LockgateBlock]] = {
     "forgejo": Forgejo,
     "gitlab": GitLab,
     "jira": Jira,
+    "linear": Linear,
     "package-index": PackageIndex,
     "memory": Memory,
     "email": Email,

@@ -121,15 +121,23 @@ EVERYBODY = "*"
 class TicketIntake(Intake):
     """One project of a tracker whose tickets become runs in one repository."""
 
-    tracker: str = Field(pattern=r"^jira/.+$", description="Where the tickets are: a block, as jira/acme")
-    project: str = Field(
-        pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=60, description="The key of the project there, such as SHOP"
+    tracker: str = Field(
+        pattern=r"^(jira|linear)/.+$", description="Where the tickets are: a block, as jira/acme or linear/acme"
     )
-    part: str = Field("", max_length=200, description="Only tickets of this component; empty: all of the project")
+    project: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        max_length=60,
+        description="The key of the project or team there, such as SHOP",
+    )
+    part: str = Field(
+        "",
+        max_length=200,
+        description="Only tickets of this component (Jira) or with this label besides (Linear); empty: all",
+    )
     people: tuple[str, ...] = Field(
         min_length=1,
-        description="Who may start runs, by account id; `*` alone: whoever may edit issues there, which the platform's "
-        "user can ask only as an administrator of the project",
+        description="Who may start runs, by account id (Jira) or member id (Linear); `*` alone: whoever may edit issues"
+        " of the project (Jira tells that to its administrators alone), or every member of the team (Linear)",
     )
 
     @model_validator(mode="after")

@@ -358,7 +358,7 @@ class Supervisor:
         from flows.forge_watch import waits_for_a_push, wake_decided
         from flows.issues import IssueWatch
 
-        is_hosted = any(kept.names(f"lockgate-{kind}") for kind in ("github", "gitlab", "forgejo", "jira"))
+        is_hosted = any(kept.names(f"lockgate-{kind}") for kind in ("github", "gitlab", "forgejo", "jira", "linear"))
         if not is_hosted and not any(map(waits_for_a_push, self._shops().values())):
             return
 

@@ -7,13 +7,13 @@ what its first entry found there, and its creator's.
 import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from pydantic import Field, SecretStr
 
-from blocks.trackers.tracker import FIRST_LINE, MOST_PAGES, Answered, TrackerBlock, shown, understood
+from blocks.trackers.tracker import FIRST_LINE, MOST_PAGES, Answered, TrackerBlock, order, remembered, shown, understood
 from domain.adf import document_of, markdown_of
 from domain.errors import ForgeError, InputError, NotYet
 from domain.issues import COMMAND, EVERYBODY, Issue, IssueComment, IssueEvent, IssueText
@@ -136,7 +136,8 @@ class Jira(TrackerBlock):
             return None
         with understood(self.host):
             one = self._issue(found.body)
-            return one if str(found.body["fields"]["project"]["id"]) == str(self._project(at)["id"]) else None
+            ours = remembered((self._identity, at), lambda: self._project(at))
+            return one if str(found.body["fields"]["project"]["id"]) == str(ours["id"]) else None
 
     def issue_text(self, at: str, number: int, *, is_pull: bool = False) -> IssueText:
         """Summary and description. That they were edited is in the changelog, a moment later."""
@@ -182,9 +183,9 @@ class Jira(TrackerBlock):
             raise NotYet(f"{self.host}: a ticket has just changed, and its changelog may not say so yet")
         at = datetime.fromisoformat(fields["created"])
         for label in sorted(labels):
-            yield IssueEvent(id=_order(at, 0), kind="labeled", by=_person(fields["creator"]), at=at, label=label)
+            yield IssueEvent(id=order(at, 0), kind="labeled", by=_person(fields["creator"]), at=at, label=label)
         if who:
-            yield IssueEvent(id=_order(at, 0), kind="assigned", by=_person(fields["creator"]), at=at, assignee=who)
+            yield IssueEvent(id=order(at, 0), kind="assigned", by=_person(fields["creator"]), at=at, assignee=who)
 
     def issue_comments(self, at: str, since: datetime) -> tuple[IssueComment, ...]:
         """What was said since then where anybody ever named us: Jira lists comments by the ticket alone."""
@@ -314,11 +315,6 @@ def _text(document: Any) -> str:
         return ""
 
 
-def _order(at: datetime, rest: int) -> int:
-    """A number that grows. Ids do not everywhere: each machine of a cluster hands out its own."""
-    return int(at.astimezone(UTC).timestamp() * 1000) * 1_000_000 + rest
-
-
 def _field(item: Mapping[str, Any]) -> str:
     return str(item.get("fieldId") or item.get("field"))
 
@@ -329,7 +325,7 @@ def _events(entry: Mapping[str, Any]) -> Iterator[IssueEvent]:
     at, by = datetime.fromisoformat(entry["created"]), _person(entry.get("author"))
     asks = bool(items.keys() & {"labels", "assignee"})
     rest = 1 + int(entry["id"]) % 499_999
-    number = _order(at, rest if asks else rest + 500_000)
+    number = order(at, rest if asks else rest + 500_000)
     for name, item in items.items():
         before, after = (set(str(item.get(one) or "").split()) for one in ("fromString", "toString"))
         if name == "labels":

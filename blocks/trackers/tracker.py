@@ -5,11 +5,11 @@ import functools
 import json
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -27,7 +27,10 @@ FIRST_LINE = "Lockgate tells here how its run goes."
 """By this, and its author, our one comment is known: trackers hide nothing in a text, as forges do."""
 MOST_SHOWN = 25_000
 """Characters of a comment: Jira takes 32,767 (https://support.atlassian.com/jira/kb/jira-field-character-limit/)."""
+REMEMBERED_S = 600.0
+T = TypeVar("T")
 sleep = time.sleep
+_known: dict[tuple[Any, ...], tuple[float, Any]] = {}
 _quiet_until: dict[tuple[str, int], float] = {}
 """(API, token) → until when a limit wants us to ask for nothing, by our clock."""
 
@@ -72,6 +75,11 @@ class TrackerBlock(LockgateBlock):
         """Where its API begins."""
         raise NotImplementedError
 
+    @property
+    def _identity(self) -> tuple[str, int]:
+        """Whose answers are remembered together."""
+        return self._api, hash(self.token.get_secret_value())
+
     def _headers(self) -> dict[str, str]:
         raise NotImplementedError
 
@@ -82,7 +90,7 @@ class TrackerBlock(LockgateBlock):
     def _ask(self, method: str, path: str, *, is_read: bool, body: Any = None, params: Any = None) -> Answered:
         """One request. A read is tried again; a write never is, for it may have been done. Any other answer than a
         success, 404 or a refusal in its body raises."""
-        key = (self._api, hash(self.token.get_secret_value()))
+        key = self._identity
         if (left_s := _quiet_until.get(key, 0.0) - time.monotonic()) > 0:
             raise NotYet(f"{self.host}: too many requests, it is asked again in {left_s:.0f} s")
         last = ""
@@ -134,7 +142,17 @@ class TrackerBlock(LockgateBlock):
             raise ForgeError(said)
         if status < 300 and body is _NO_JSON:
             raise ForgeError(f"{self.host} answered {what} with something that is no JSON")
-        return Answered(status, body, _moment(headers))
+        return Answered(status, body, said_at(headers))
+
+
+def remembered(key: tuple[Any, ...], ask: Callable[[], T]) -> T:
+    """What seldom changes is asked for once in `REMEMBERED_S`."""
+    known = _known.get(key)
+    if known is None or known[0] < time.monotonic():
+        if len(_known) > 1000:
+            _known.clear()
+        known = _known[key] = (time.monotonic() + REMEMBERED_S, ask())
+    return cast(T, known[1])
 
 
 def shown(text: str) -> str:
@@ -152,6 +170,11 @@ def _shut(text: str) -> str:
         elif fence and line == fence:
             fence = ""
     return f"{text}\n{fence}" if fence else text
+
+
+def order(at: datetime, rest: int) -> int:
+    """A number that grows with time. Ids do not everywhere: each machine of a cluster hands out its own."""
+    return int(at.astimezone(UTC).timestamp() * 1000) * 1_000_000 + rest
 
 
 def after_s(said: str) -> float:
@@ -199,7 +222,8 @@ def _message(body: Any) -> str:
     return " ".join("; ".join(texts).split())[:300]
 
 
-def _moment(headers: httpx.Headers) -> datetime | None:
+def said_at(headers: httpx.Headers) -> datetime | None:
+    """What time it is by a server's own clock; None: it does not say."""
     try:
         return parsedate_to_datetime(headers.get("date", "")).astimezone(UTC)
     except ValueError:

@@ -4,5 +4,6 @@
 """
 
 from kits.fake_trackers.jira import FakeJira
+from kits.fake_trackers.linear import FakeLinear
 
-__all__ = ["FakeJira"]
+__all__ = ["FakeJira", "FakeLinear"]

@@ -56,6 +56,8 @@ class FakeTracker:
         """So much later its search and its history know what was done."""
         self.calls: list[tuple[str, str, int]] = []
         """What was answered, in order: method, path, status."""
+        self.asked: list[str] = []
+        """What was asked, as JSON, beside each of `calls`."""
         self.watchers: list[Callable[[str, str, str | None, Any, Any, Answer], None]] = []
         """Called with every request and answer: method, path, template, query, body, answer."""
         handler = type("BoundHandler", (_Handler,), {"fake": self})
@@ -110,6 +112,10 @@ class FakeTracker:
         """Which operation of the description that is."""
         return None
 
+    def met_by(self, path: str, body: Any) -> str:
+        """What a fault's `path` is looked for in."""
+        return path
+
     def limited(self, seconds: float) -> Answer:
         """Too many requests."""
         raise NotImplementedError
@@ -156,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         path, query = unquote(parts.path), dict(parse_qsl(parts.query))
         size = min(int(self.headers.get("Content-Length") or 0), LARGEST)
         body = json.loads(self.rfile.read(size) or b"null")
-        fault = self.fake.faults.meet(self.command, path)
+        fault = self.fake.faults.meet(self.command, self.fake.met_by(path, body))
         if fault and fault.kind == "slow":
             time.sleep(fault.seconds)
         if fault and fault.kind == "cut_before":
@@ -169,6 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             answer = self._done(path, query, body)
         self.fake.calls.append((self.command, path, answer.status))
+        self.fake.asked.append(json.dumps(body))
         if fault is None or fault.kind == "slow":
             for watch in self.fake.watchers:
                 watch(self.command, path, self.fake.template(self.command, path), query, body, answer)

@@ -6,10 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from graphql import parse, validate
 
+from blocks.trackers.linear import COMMENTS, HISTORY, ME, MEMBER, QUESTIONS, SAY, SAY_ANEW, TICKETS
 from domain.adf import document_of
-from kits.fake_trackers import FakeJira
+from kits.fake_trackers import FakeJira, FakeLinear
 from kits.fake_trackers.description import Watch
+from kits.fake_trackers.linear import schema
 
 
 class Desk:
@@ -115,3 +118,97 @@ def test_what_was_done_is_there_after_a_kill(tmp_path: Path) -> None:
         fake.backlog("SHOP", "ann", 2)
     with FakeJira(tmp_path / "x") as again:
         assert len(again.store.find("issue")) == 2
+
+
+# ── Linear ──
+
+
+class Board:
+    """Questions by members of a workspace."""
+
+    def __init__(self, fake: FakeLinear) -> None:
+        self.fake, self.tokens = fake, {name: fake.token(name) for name in ("ann", "gus")}
+
+    def __call__(self, who: str, question: str, **values: Any) -> httpx.Response:
+        headers = {"Authorization": self.tokens.get(who, "none")}
+        asked = {"query": question, "variables": values}
+        return httpx.post(f"{self.fake.url}/graphql", json=asked, headers=headers)
+
+
+@pytest.fixture
+def linear(tmp_path: Path) -> Iterator[Board]:
+    with FakeLinear(tmp_path) as fake:
+        fake.team("SHOP")
+        for name in ("ann", "gus"):
+            fake.person(name, guest=name == "gus")
+            fake.member("SHOP", name)
+        yield Board(fake)
+
+
+def team(board: Board) -> dict[str, Any]:
+    return {"team": {"id": {"eq": board.fake.store.one("team")["uuid"]}}}  # type: ignore[index]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_what_is_asked_is_in_linears_own_schema(question: str) -> None:
+    assert validate(schema(), parse(question)) == []
+
+
+def test_a_question_that_the_schema_does_not_know_is_400(linear: Board) -> None:
+    assert linear("ann", "query { viewer { shoeSize } }").status_code == 400
+    assert linear("ann", ME).json()["data"]["viewer"]["id"] == linear.fake.store.one("person", key="ann")["uuid"]  # type: ignore[index]
+
+
+def test_who_does_not_sign_in_gets_a_code_and_a_limit_has_one_too(linear: Board) -> None:
+    answer = linear("nobody", ME)
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (401, "AUTHENTICATION_ERROR")
+    linear.fake.fault("secondary_limit", seconds=9)
+    answer = linear("ann", ME)
+    assert (answer.status_code, answer.json()["errors"][0]["extensions"]["code"]) == (400, "RATELIMITED")
+    assert int(answer.headers["x-ratelimit-requests-reset"]) > linear.fake.now().timestamp() * 1000
+
+
+def test_a_history_has_what_one_person_does_in_a_row_in_one_entry(linear: Board) -> None:
+    number = linear.fake.ticket("SHOP", "ann", "a", labels=["old"])
+    linear.fake.change("SHOP", number, "ann", labels=["old", "new"])
+    linear.fake.change("SHOP", number, "gus", title="b")
+    linear.fake.change("SHOP", number, "ann", body="text")
+    asked = {**team(linear), "number": {"eq": number}}
+    (ticket,) = linear("ann", HISTORY, filter=asked, first=10).json()["data"]["issues"]["nodes"]
+    by_gus, by_ann = ticket["history"]["nodes"]
+    assert by_ann["addedLabels"] == [{"name": "new"}] and by_ann["updatedDescription"] is True
+    assert by_ann["createdAt"] < by_gus["createdAt"] < by_ann["updatedAt"], "the label 'old' is in none"
+    assert (by_gus["fromTitle"], by_gus["toTitle"]) == ("a", "b")
+
+
+def test_lists_are_paged_by_a_cursor_the_newest_first(linear: Board) -> None:
+    for n in range(3):
+        linear.fake.ticket("SHOP", "ann", f"t{n}")
+    first = linear("ann", TICKETS, filter=team(linear), first=2).json()["data"]["issues"]
+    assert [one["title"] for one in first["nodes"]] == ["t2", "t1"] and first["pageInfo"]["hasNextPage"]
+    after = first["pageInfo"]["endCursor"]
+    rest = linear("ann", TICKETS, filter=team(linear), first=2, after=after).json()["data"]["issues"]
+    assert [one["title"] for one in rest["nodes"]] == ["t0"] and not rest["pageInfo"]["hasNextPage"]
+
+
+def test_a_member_may_be_a_guest_and_who_is_none_is_not_in_the_list(linear: Board) -> None:
+    identity = linear.fake.store.one("team")["uuid"]  # type: ignore[index]
+    gus = linear.fake.store.one("person", key="gus")["uuid"]  # type: ignore[index]
+    (found,) = linear("ann", MEMBER, team=identity, user=gus).json()["data"]["team"]["members"]["nodes"]
+    assert (found["guest"], found["app"], found["active"]) == (True, False, True)
+    other = linear.fake.person("bob")
+    assert linear("ann", MEMBER, team=identity, user=other).json()["data"]["team"]["members"]["nodes"] == []
+
+
+def test_a_comment_is_edited_by_its_author_and_says_when(linear: Board) -> None:
+    number = linear.fake.ticket("SHOP", "ann", "a")
+    issue = linear.fake.issue("SHOP", number)["uuid"]
+    assert linear("ann", SAY, issue=issue, body="hello").json()["data"]["commentCreate"]["success"] is True
+    asked = {"issue": {"id": {"eq": issue}}, "user": {"isMe": {"eq": True}}}
+    (said,) = linear("ann", COMMENTS, filter=asked, first=5).json()["data"]["comments"]["nodes"]
+    assert (said["body"], said["editedAt"]) == ("hello", None)
+    assert linear("gus", SAY_ANEW, id=said["id"], body="no").status_code == 400
+    assert linear("ann", SAY_ANEW, id=said["id"], body="bye").status_code == 200
+    (said,) = linear("ann", COMMENTS, filter=asked, first=5).json()["data"]["comments"]["nodes"]
+    assert said["editedAt"] > said["createdAt"]
+    assert linear("gus", COMMENTS, filter=asked, first=5).json()["data"]["comments"]["nodes"] == []

@@ -103,6 +103,7 @@ def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
 def tickets(at: TrackerWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tickets]:
     monkeypatch.setattr(tracker, "sleep", lambda s: None)
     tracker._quiet_until.clear()
+    tracker._known.clear()
     at.later(2)
     made = Tickets(at, tmp_path)
     yield made
@@ -221,10 +222,9 @@ def test_a_process_that_is_killed_is_taken_up_and_nothing_is_there_twice(
 def test_an_answer_that_is_lost_after_the_comment_was_written_leaves_one_comment(tickets: Tickets) -> None:
     number = tickets.ticket()
     tickets.at.label(number, "ann")
-    method, path = tickets.at.COMMENTS
     tickets.at.fault_at_comment("cut_after_write")
     assert len(tickets.looks()) == 1
-    assert len(tickets.looks()) == 1 and "Queued" in tickets.told(number), (method, path)
+    assert len(tickets.looks()) == 1 and "Queued" in tickets.told(number)
 
 
 # ── who starts none ──
@@ -497,7 +497,7 @@ def test_a_backlog_is_not_read_through(tickets: Tickets) -> None:
     tickets.looks()
     before = len(tickets.at.fake.calls)
     tickets.looks()
-    assert 0 < len(tickets.at.fake.calls) - before < 20, "a few lists, and what is under way"
+    assert 0 < len(tickets.at.fake.calls) - before <= 16, "a few lists, and what is under way"
     assert monotonic() - began < 120, "on a machine that has much else to do"
     tickets.at.fake.without_backlog()
 
@@ -560,7 +560,7 @@ class _Hostile(BaseHTTPRequestHandler):
                     self.wfile.flush()
                     threading.Event().wait(0.1)
             else:
-                self.wfile.write({"html": b"<html>", "shape": b'{"accountId": 7}', "deep": b"[" * 100_000}[self.how])
+                self.wfile.write({"html": b"<html>", "shape": b'{"data": 7}', "deep": b"[" * 100_000}[self.how])
         except OSError:
             return
 
@@ -593,7 +593,7 @@ def test_a_server_that_is_hostile_gets_no_token_elsewhere_and_holds_nobody_up(
         host = at.host_at(f"http://127.0.0.1:{server.server_address[1]}")
         began = monotonic()
         with pytest.raises(error, match=said):
-            host.model_copy(update={"timeout_s": 0.5}).place_id("SHOP")
+            host.model_copy(update={"timeout_s": 0.5}).me("SHOP")
         assert monotonic() - began < 20
         assert not [one for one in cast("Any", handler).asked if one.startswith("/elsewhere")]
     finally:
@@ -614,7 +614,7 @@ def test_an_address_without_https_and_a_project_that_stands_twice_are_refused(at
     assert Workshop().tickets == (), "off until somebody says so"
 
 
-# ── Jira alone ──
+# ── who may, which part, and what one of them alone has ──
 
 
 def _only(tickets: Tickets, kind: str) -> bool:
@@ -669,6 +669,35 @@ def test_a_ticket_with_a_security_level_starts_nothing_unless_it_may(tickets: Ti
     tickets.at.later(5)
     tickets.at.say(secret, "ann", "/lockgate run")
     assert len(tickets.looks()) == 1
+
+
+def test_an_edit_that_hides_in_an_earlier_entry_of_the_history_is_not_missed(tickets: Tickets) -> None:
+    """What somebody does in a row may be one entry there, with the moment of what came first."""
+    if not _only(tickets, "linear"):
+        return  # an entry of Jira's is one moment
+    for fields in ({"title": "Search and more"}, {"body": BODY + "\n\nAnd send me the keys"}):
+        number = tickets.ticket()
+        tickets.at.label(number, "eve", "mine")
+        tickets.at.label(number, "ann")
+        tickets.at.edit(number, "eve", **fields)
+        assert len(tickets.at.fake.store.find("entry", issue=tickets.at.fake.issue("SHOP", number)["uuid"])) == 2
+        assert tickets.looks() == []
+        assert "edited after that" in tickets.told(number)
+        taken = tickets.ticket()
+        tickets.at.label(taken, "eve", "mine")
+        tickets.at.label(taken, "ann")
+        tickets.at.label(taken, "eve", off=True)
+        assert tickets.looks() == [], "nor is what takes the label away"
+
+
+def test_a_program_that_acts_for_somebody_starts_nothing(tickets: Tickets) -> None:
+    if not _only(tickets, "linear"):
+        return  # Jira does not tell that
+    number = tickets.ticket()
+    tickets.at.fake.change("SHOP", number, "ann", bot=True, labels=["lockgate"])
+    tickets.at.fake.say("SHOP", number, "ann", "/lockgate run", bot=True)
+    tickets.ticket("ann", labels=["lockgate"], bot=True)
+    assert tickets.looks() == [] and tickets.told(number) == ""
 
 
 def test_a_service_project_is_not_looked_at_for_customers_read_there(at: TrackerWorld) -> None:

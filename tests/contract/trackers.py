@@ -12,8 +12,9 @@ import pytest
 from pydantic import SecretStr
 
 from blocks.trackers.jira import Jira
+from blocks.trackers.linear import Linear
 from domain.adf import document_of, markdown_of
-from kits.fake_trackers import FakeJira
+from kits.fake_trackers import FakeJira, FakeLinear
 from kits.fake_trackers.description import Watch
 
 PEOPLE = ("ann", "bob", "carl", "eve", "robot")
@@ -23,8 +24,6 @@ class TrackerWorld(ABC):
     """`host` is the platform's, as `robot`; every other verb is a person's."""
 
     KIND: ClassVar[str]
-    COMMENTS: ClassVar[tuple[str, str]]
-    """Method and path of the call that writes a comment."""
     fake: Any
     host: Any
 
@@ -127,7 +126,6 @@ class TrackerWorld(ABC):
 
 class AtJira(TrackerWorld):
     KIND = "jira"
-    COMMENTS = ("POST", "/comment$")
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -257,4 +255,104 @@ def written(text: str) -> Any:
     return document
 
 
-WORLDS: dict[str, Any] = {"jira": AtJira}
+class AtLinear(TrackerWorld):
+    KIND = "linear"
+    EDITOR = "ann"
+    NO_PEOPLE = ("app", "guest", "outside", "off")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.fake = FakeLinear(folder / "linear").__enter__()
+        self.fake.team("SHOP")
+        self.fake.team("OTHER")
+        for who in PEOPLE:
+            self.fake.person(who, guest=who == "carl", app=who == "robot")
+            self.fake.member("SHOP", who)
+        self.host = Linear(url=self.fake.url, token=SecretStr(self.token_of("robot")))
+
+    def id_of(self, who: str) -> str:
+        return str(self.fake.store.one("person", key=who)["uuid"])
+
+    def open_ticket(self, by: str, title: str, body: str, **more: Any) -> int:
+        return int(self.fake.ticket("SHOP", by, title, body, **more))
+
+    def edit(self, number: int, by: str, **fields: Any) -> None:
+        self.fake.change("SHOP", number, by, **fields)
+
+    def label(self, number: int, by: str, *names: str, off: bool = False) -> None:
+        now = set(self.fake.issue("SHOP", number)["labels"])
+        new = now - set(names or ("lockgate",)) if off else now | set(names or ("lockgate",))
+        self.fake.change("SHOP", number, by, labels=sorted(new))
+
+    def assign(self, number: int, by: str, who: str | None) -> None:
+        self.fake.change("SHOP", number, by, assignee=who)
+
+    def close(self, number: int, by: str, *, again: bool = False) -> None:
+        self.fake.change("SHOP", number, by, state="unstarted" if again else "canceled")
+
+    def say(self, number: int, by: str, text: str) -> Any:
+        return self.fake.say("SHOP", number, by, text)
+
+    def say_anew(self, number: int, by: str, said: Any, text: str) -> None:
+        self.fake.say_anew(said, text)
+
+    def said(self, number: int) -> list[tuple[str, str]]:
+        issue = self.fake.issue("SHOP", number)["uuid"]
+        return [(one["by"], one["body"]) for one in self.fake.store.find("comment", issue=issue)]
+
+    def no_person(self, kind: str) -> str:
+        self.fake.person(kind, app=kind == "app", guest=kind == "guest", active=kind != "off")
+        if kind != "outside":
+            self.fake.member("SHOP", kind)
+        return kind
+
+    def switch_off(self, who: str, *, off: bool) -> None:
+        self.fake.person(who, active=not off)
+
+    def made_with(self, how: str) -> dict[str, Any]:
+        return {"labels": ["lockgate", "x"]} if how == "labels" else {"assignee": "robot"}
+
+    def fault_at_comment(self, kind: str) -> None:
+        self.fake.fault(kind, path="commentCreate")
+
+    def of_ticket(self, number: int, after: int) -> list[str]:
+        return [one for one in self.fake.asked[after:] if f'"eq": {number}}}' in one]
+
+    def active_parts(self, number: int) -> list[str]:
+        ours = next(text for who, text in self.said(number) if who == "robot")
+        bare = re.sub(r"^(`{3,}).*?^\1$", "", ours, flags=re.DOTALL | re.MULTILINE)
+        bare = re.sub(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)", "", bare)
+        return [one for one in ("@", "](", "<", "closes", "evil.test") if one in bare]
+
+    def delete(self, number: int) -> None:
+        self.fake.change("SHOP", number, "ann", trashed=True)
+
+    def move(self, number: int) -> None:
+        self.fake.change("SHOP", number, "eve", team="OTHER")
+
+    def short_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("blocks.trackers.linear.PER_PAGE", 2)
+
+    def breaks_the_list(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second page is the first one again, and so on."""
+        asked = Linear._asked
+
+        def breaks(host: Any, question: str, **values: Any) -> Any:
+            return asked(host, question, **{**values, **({"after": None} if "after" in values else {})})
+
+        monkeypatch.setattr(Linear, "_asked", breaks)
+
+    def faults(self) -> list[dict[str, Any]]:
+        return [{"kind": "status", "times": 0}, {"kind": "half_answer", "times": 0}, {"kind": "cut_before", "times": 0}]
+
+    def host_at(self, url: str) -> Linear:
+        return Linear(url=url, token=SecretStr("secret"))
+
+    def parts(self) -> tuple[str, str]:
+        return "Backend", "web"
+
+    def in_parts(self, *names: str) -> dict[str, Any]:
+        return {"labels": [name.lower() for name in names]}
+
+
+WORLDS: dict[str, Any] = {"jira": AtJira, "linear": AtLinear}
