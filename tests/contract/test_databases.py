@@ -548,6 +548,17 @@ op.execute("ALTER TABLE orders ADD CONSTRAINT one_id UNIQUE USING INDEX one_id")
 """,
         'op.drop_constraint("one_id", "orders")',
     ),
+    "a primary key of an index, and time-outs of its own": (
+        """
+with op.get_context().autocommit_block():
+    op.execute("SET lock_timeout = '1s'")
+    op.execute("SET statement_timeout = '5s'")
+    op.execute("CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS by_id ON orders (id)")
+    op.execute("REINDEX INDEX CONCURRENTLY by_id")
+op.execute("ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD CONSTRAINT orders_pkey PRIMARY KEY USING INDEX by_id")
+""",
+        "pass",
+    ),
     "rows filled in small batches": (
         ADD + """
 op.execute("COMMIT")
