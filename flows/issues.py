@@ -481,8 +481,8 @@ class _Work:
 
     def _cancel(self, client: SyncPrefectClient, run: FlowRun, decided: Decided, issue: Issue | None) -> None:
         """Before it costs more. What merges or releases in this moment is not stopped half-way."""
-        events = self.host.issue_events(self.at, decided.number, is_pull=decided.is_pull) if issue else ()
         is_wanted = issue is not None and (issue.is_open or issue.is_merged)  # a run knows what is merged without it
+        events = self.host.issue_events(self.at, decided.number, is_pull=decided.is_pull) if is_wanted else ()
         why = why_stopped(decided.trigger, events, self.intake.label, is_open=is_wanted, me=self.me)
         if issue and issue.is_confidential and not self.intake.confidential:
             why = "it was made confidential"

@@ -147,7 +147,7 @@ class Jira(TrackerBlock):
             fields = self._there(found)["fields"]
             return IssueText(
                 title=fields["summary"],
-                body=markdown_of(fields["description"]),
+                body=markdown_of(fields.get("description")),
                 is_confidential=fields.get("security") is not None,
                 changed_at=fields["updated"],
                 read_at=now,
@@ -168,7 +168,8 @@ class Jira(TrackerBlock):
         self, fields: Mapping[str, Any], entries: Iterable[Mapping[str, Any]], now: datetime
     ) -> Iterator[IssueEvent]:
         """A label that nobody put on since was there from the start, and its creator's; an assignee the same."""
-        labels, who = set(fields["labels"]), fields["assignee"] and fields["assignee"]["accountId"]
+        assignee = fields.get("assignee")
+        labels, who = set(fields.get("labels") or ()), assignee and assignee["accountId"]
         known = {"labels": False, "assignee": False}
         for entry in entries:
             for item in entry["items"]:
@@ -183,9 +184,9 @@ class Jira(TrackerBlock):
             raise NotYet(f"{self.host}: a ticket has just changed, and its changelog may not say so yet")
         at = datetime.fromisoformat(fields["created"])
         for label in sorted(labels):
-            yield IssueEvent(id=order(at, 0), kind="labeled", by=_person(fields["creator"]), at=at, label=label)
+            yield IssueEvent(id=order(at, 0), kind="labeled", by=_person(fields.get("creator")), at=at, label=label)
         if who:
-            yield IssueEvent(id=order(at, 0), kind="assigned", by=_person(fields["creator"]), at=at, assignee=who)
+            yield IssueEvent(id=order(at, 0), kind="assigned", by=_person(fields.get("creator")), at=at, assignee=who)
 
     def issue_comments(self, at: str, since: datetime) -> tuple[IssueComment, ...]:
         """What was said since then where anybody ever named us: Jira lists comments by the ticket alone."""
@@ -260,7 +261,7 @@ class Jira(TrackerBlock):
             url=f"{self.url.rstrip('/')}/browse/{key}",
             name=key,
             is_open=fields["status"]["statusCategory"]["key"] != "done",
-            labels=tuple(fields["labels"]),
+            labels=tuple(fields.get("labels") or ()),
             updated_at=fields["updated"],
             by=_person(fields.get("creator")),
             is_confidential=fields.get("security") is not None,
