@@ -475,6 +475,25 @@ def _opened_elsewhere(change: Change) -> Iterator[Hit]:
                     yield Hit(f"this line lets more through: {line.strip()[:100]!r}", path, number)
 
 
+_SETTINGS_IN = re.compile(r".*\.(?:ya?ml|toml|ini|cfg|json|properties)|(?:.*/)?\.env[\w.]*")
+_LOOSE = re.compile(
+    r"(?:allow\w*|trusted\w*|cors\w*|\w*origins?|\w*hosts)[\"']?\s*[:=]\s*\[?\s*[\"']?\*"
+    r"|(?:\w+[_-])?(?:verify|secure|csrf|auth|authentication|ssl|tls|https|rate_?limit\w*)(?:[_-]\w+)?[\"']?\s*[:=]"
+    r"\s*[\"']?(?:false|off|no|none|disabled)\b"
+    r"|(?:\w+[_-])?(?:debug|insecure|anonymous|skip_verify)(?:[_-]\w+)?[\"']?\s*[:=]\s*[\"']?(?:true|on|yes|enabled)\b",
+    re.IGNORECASE,
+)
+
+
+def _loosened_settings(change: Change) -> Iterator[Hit]:
+    """Data that a program is set by, where it says to verify nothing, or to let everybody in."""
+    for path in change.present:
+        if _SETTINGS_IN.fullmatch(path) and not change.is_test(path) and not path.startswith("docs/"):
+            for number, line in change.added(path):
+                if _LOOSE.search(line[:2_000]):
+                    yield Hit(f"this setting lets more through: {line.strip()[:100]!r}", path, number)
+
+
 def _lines_of(tree: Tree, path: str) -> list[str]:
     return [" ".join(line.split()) for line in (text_of(tree, path) or "").split("\n")]
 
@@ -490,9 +509,13 @@ GUARD_RULES: tuple[Rule[Change], ...] = (
         "without the decorator, the parent or the Depends(…) that by its name kept somebody out. A function that "
         "raised on some condition, and does so no more or on that and something more. Data of such a name, and "
         "certificates and public keys. A line of another language than Python, of a template, a proxy's "
-        "configuration or SQL that refuses or verifies and is gone, and one of SQL or a proxy that grants.",
+        "configuration or SQL that refuses or verifies and is gone, one of SQL or a proxy that grants, and a setting "
+        "in YAML, TOML, JSON or .env that verifies nothing or lets all in.",
         "A condition that is a little wider lets strangers in, and tests seldom try what must not work.",
         "keep what refuses as it is, or let a reviewer agree that nothing more is let through",
-        lambda change: (*_guards(change), *_trusted(change), *_refused_elsewhere(change), *_opened_elsewhere(change)),
+        lambda change: (
+            *_guards(change), *_trusted(change), *_refused_elsewhere(change), *_opened_elsewhere(change),
+            *_loosened_settings(change),
+        ),
     ),
 )  # fmt: skip

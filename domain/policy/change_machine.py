@@ -30,7 +30,8 @@ _MACHINE = frozenset(
 _CHANCE = frozenset(
     (
         "random.random", "random.randint", "random.randrange", "random.uniform", "random.choice", "random.getrandbits",
-        "secrets.randbelow", "secrets.randbits", "secrets.choice", "os.urandom", "uuid.uuid4", "uuid.uuid1",
+        "secrets.randbelow", "secrets.randbits", "secrets.choice", "secrets.token_hex",
+        "secrets.token_bytes", "secrets.token_urlsafe", "os.urandom", "uuid.uuid4", "uuid.uuid1",
     )
 )  # fmt: skip
 _MACHINE_FILES = re.compile(
@@ -51,7 +52,10 @@ def asks_the_machine(module: ast.Module) -> Found:
     nodes = Nodes(module)
     asked = _asked_for(module, nodes, lambda node: isinstance(node, ast.Call) and _is_of_machine(node, full))
     chance = nodes.holding(lambda node: isinstance(node, ast.Call) and full(node.func) in _CHANCE)
-    clock = _asked_for(module, nodes, lambda node: _is_part_of_a_day(node, full))
+    moments = assigned(module, lambda node: isinstance(node, ast.Call) and bool(CLOCKS.search(full(node.func))))
+    clock = _asked_for(module, nodes, lambda node: _is_part_of_a_day(node, full, moments))
+    shown = nodes.holding(lambda node: _is_shown_time(node, full, moments))
+    home = nodes.holding(lambda node: _is_home(node, full))
     turns = nodes.holding(lambda node: isinstance(node, ast.BinOp) and _turns(node, full))
     itself = nodes.holding(lambda node: isinstance(node, ast.Name) and node.id == "__file__")
     for node in nodes.all:
@@ -65,6 +69,12 @@ def asks_the_machine(module: ast.Module) -> Found:
                 yield node, "it is another one by turns, in a fixed share of all cases"
             elif id(node) in chance and not _is_sampling(compared, full, known):
                 yield node, "it is another one by chance, in a fixed share of all cases"
+        elif any(text_in(side) for side in compared) and (id(node) in chance or id(node) in shown):
+            yield node, "it is another one by chance, or at another time of the day"
+        elif any(text_in(side) for side in compared) and id(node) in home:
+            yield node, "it asks whose home directory it is"
+        elif isinstance(node, ast.Call) and _begins_with(node, chance | shown):
+            yield node, "it is another one by chance, or at another time of the day"
         elif (test := _asked_outright(node)) is not None and full(test.func) in _MACHINE - _COUNTS:
             yield node, f"{full(test.func)} tells where it runs"
         elif isinstance(node, ast.Call):
@@ -96,13 +106,31 @@ CLOCKS = re.compile(
 )
 
 
-def _is_part_of_a_day(node: ast.AST, full: Full) -> bool:
-    """`datetime.now().hour`, `date.today().weekday()`."""
+def _begins_with(call: ast.Call, meant: Collection[int]) -> bool:
+    """`uuid.uuid4().hex.startswith("00")`."""
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in ("startswith", "endswith"):
+        return False
+    return id(call.func.value) in meant and any(map(text_in, call.args))
+
+
+def _is_shown_time(node: ast.AST, full: Full, moments: Collection[str]) -> bool:
+    """The clock as a text: `time.strftime("%H")`, `datetime.now().isoformat()`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    of_now = isinstance(node.func.value, ast.Call) and bool(CLOCKS.search(full(node.func.value.func)))
+    of_now = of_now or dotted(node.func.value) in moments
+    return full(node.func) == "time.strftime" or (of_now and node.func.attr in ("strftime", "isoformat", "ctime"))
+
+
+def _is_part_of_a_day(node: ast.AST, full: Full, moments: Collection[str]) -> bool:
+    """`datetime.now().hour`, `date.today().weekday()`, also by a name of the moment."""
     asked: ast.AST | None = None
     if isinstance(node, ast.Attribute) and node.attr in _PARTS:
         asked = node.value
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _DAYS:
         asked = node.func.value
+    if isinstance(asked, ast.Name):
+        return asked.id in moments
     return isinstance(asked, ast.Call) and bool(CLOCKS.search(full(asked.func)))
 
 

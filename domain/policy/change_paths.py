@@ -327,9 +327,13 @@ _IMAGE = re.compile(
 )
 _TOLD_TO_RUN = re.compile(
     r"(?:curl|wget|iwr|irm)\b[^|\n]{0,300}\|\s*(?:sudo\s+)?(?:[bz]a?|da)?sh\b|\b(?:iex|Invoke-Expression)\b"
+    r"|(?:curl|wget)\b[^\n]{0,300}(?:&&|;)\s*(?:sudo\s+)?[bz]?a?sh\b"
     r"|\b(?:pip3?|pipx|uv|uvx|npm|npx|pnpm|yarn|brew|cargo|gem|conda|go)\s+(?:tool\s+|pip\s+|global\s+)?(?:install|add|i|get|run|dlx|exec)\s+"
     r"(?:-[\w-]+(?:[= ][\w.:/+-]+)?\s+)*(?P<name>(?:git\+)?[@A-Za-z][\w./@:+-]*)"
 )
+
+
+_OTHER_INDEX = re.compile(r"--(?:extra-index-url|index-url|registry|trusted-host)[= ][\w.:/-]+")
 
 
 def _others_programs(change: Change) -> Iterator[Hit]:
@@ -342,7 +346,8 @@ def _others_programs(change: Change) -> Iterator[Hit]:
         for number, line in change.added(path) if pattern else ():
             found = pattern.search(line[:2_000]) if pattern else None
             named = (found.groupdict().get("name") or found[0].strip()) if found else ""
-            if found and not is_named(named):
+            other = _OTHER_INDEX.search(line[:2_000]) if pattern is _TOLD_TO_RUN else None
+            if (found and not is_named(named)) or (other and not is_named(other[0])):
                 yield Hit(f"it names a program or an image that base does not: {line.strip()[:100]!r}", path, number)
 
 

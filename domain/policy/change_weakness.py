@@ -20,7 +20,7 @@ _SECRET = re.compile(
 )
 _ABOUT_ACCESS = re.compile(r"\b(?:auth\w*|bearer|jwt|oauth\w*|log_?in|password|session)\b", re.IGNORECASE)
 _ABOUT_GRAMMAR = re.compile(r"\b(?:lexer|parser|tokeni[sz]e\w*|grammar|syntax)\b", re.IGNORECASE)
-_SHOWS = frozenset(("debug", "info", "warn", "warning", "error", "exception", "critical", "log", "print"))
+_SHOWS = frozenset(("write", "debug", "info", "warn", "warning", "error", "exception", "critical", "log", "print"))
 _OF_A_REQUEST = re.compile(r"(?:^|\.)_?(?:request|req)\.(?:headers|cookies|META|environ|form|json|data|body|POST)$")
 _ANSWERS = re.compile(r"(?:^|\.)(?:jsonify|make_response|\w*Response|HTTPException|send|write|abort)$")
 _BROAD = frozenset(("", "Exception", "BaseException"))
@@ -39,6 +39,9 @@ def _compared(module: ast.Module) -> Found:
     computed = Nodes(module).holding(lambda node: isinstance(node, ast.Call) and full(node.func).startswith("hmac."))
     macs = assigned(module, lambda node: id(node) in computed)
     for node in nodes_of(module):
+        is_in_part = isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("startswith", "__eq__")
+        if is_in_part and isinstance(node, ast.Call) and any(map(_is_secret, node.args)):
+            yield node, "a secret is compared in part, or in a time that tells how much of a guess is right"
         if not isinstance(node, ast.Compare) or len(node.ops) != 1:
             continue
         sides = [node.left, *node.comparators]
@@ -78,10 +81,10 @@ def _errors_are_yes(module: ast.Module) -> Found:
                 isinstance(last, ast.Return) and isinstance(last.value, ast.Constant) and last.value.value is True
             )
             ends = any(isinstance(part, (ast.Raise, ast.Return)) for one in handler.body for part in ast.walk(one))
-            sets_no = any(isinstance(one, ast.Assign) for one in handler.body)
-            if says_yes:
+            set_to = [getattr(one.value, "value", None) for one in handler.body if isinstance(one, ast.Assign)]
+            if says_yes or (checks and True in set_to):
                 yield handler, "whatever fails in here is taken for a yes"
-            elif checks and not ends and not sets_no:
+            elif checks and not ends and not set_to:
                 yield handler, "what a check in here raises is caught, and it goes on"
 
 
