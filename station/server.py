@@ -117,12 +117,17 @@ MIGRATING = 0x10C4_6A7E
 
 
 def migrate(database: str) -> None:
-    """Bring a shared database to this Prefect's tables; one machine at a time, the others wait. Safe to repeat."""
+    """Bring a shared database to this Prefect's tables; one machine at a time, the others wait. Safe to repeat.
+
+    They wait here and not in the database: a statement that waits for the lock is one that `CREATE INDEX CONCURRENTLY`
+    of a migration waits for, and PostgreSQL sees no deadlock in that.
+    """
     import psycopg
     from prefect.server.database import provide_database_interface
 
     with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("SELECT pg_advisory_lock(%s)", (MIGRATING,))
+        while connection.execute("SELECT pg_try_advisory_lock(%s)", (MIGRATING,)).fetchone() != (True,):
+            time.sleep(0.5)
         asyncio.run(provide_database_interface().create_db())
 
 

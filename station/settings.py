@@ -87,8 +87,9 @@ def server_host() -> str:
     return os.environ.get("LOCKGATE_SERVER_HOST", "127.0.0.1")
 
 
-def server_environment() -> dict[str, str]:
-    """Settings of the server alone; only it knows the encryption key, and the database."""
+def server_environment(has_services: bool = True) -> dict[str, str]:
+    """Settings of the server alone; only it knows the encryption key, and the database. `has_services`: it runs
+    schedules and the like, too."""
     return {
         **client_environment(),
         "PREFECT_SERVER_API_HOST": server_host(),
@@ -102,11 +103,11 @@ def server_environment() -> dict[str, str]:
         # The supervisor gives a free slot to the oldest run at once. If all that wait asked every 30 s, fifty of them
         # would keep the server's SQLite busy, and starting another run would time out.
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "600",
-        **_shared_environment(),
+        **_shared_environment(has_services),
     }
 
 
-def _shared_environment() -> dict[str, str]:
+def _shared_environment(has_services: bool) -> dict[str, str]:
     """Of a server that shares what it knows with others: https://docs.prefect.io/v3/advanced/self-hosted"""
     shared = credentials.shared()
     if shared is None:
@@ -126,6 +127,9 @@ def _shared_environment() -> dict[str, str]:
         "PREFECT_REDIS_MESSAGING_URL": f"{redis}/0",
         "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": f"{redis}/0",
         "PREFECT_SERVER_DOCKET_URL": f"{redis}/1",
+        # Whoever takes a task of the services and does not know it drops it: no schedule would make a run any more.
+        # https://github.com/PrefectHQ/prefect/blob/main/src/prefect/server/api/background_workers.py
+        "PREFECT_SERVER_DOCKET_NAME": "prefect-server" if has_services else "prefect-server-alone",
     }
 
 

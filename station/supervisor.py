@@ -623,7 +623,7 @@ def _client_environment() -> dict[str, str]:
 
 
 def _server_environment() -> dict[str, str]:
-    return {**_system_environment(), **settings.server_environment()}
+    return {**_system_environment(), **settings.server_environment(Role.SERVICES in roles())}
 
 
 def _workers_own_environment() -> dict[str, str]:

@@ -1,9 +1,13 @@
-"""A station's server and services on PostgreSQL and Redis: Redis is killed, and begins anew with nothing in it."""
+"""A station's servers and services on PostgreSQL and Redis: each of the three dies while runs are asked for."""
 
+import functools
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,24 +20,36 @@ from kits.users import until
 from station import credentials, settings
 from tests.contract.test_acting import PROJECT
 
+ASKED = 40
+STARTS = 3
+
 
 class Server:
-    """With the services, as `lockgate up --role server --role services` starts it."""
+    """As `lockgate up --role server` starts it, `--role services` too unless it has `none`."""
 
-    def __init__(self, home: Path, stack: ExitStack) -> None:
+    def __init__(self, home: Path, stack: ExitStack, *none: str) -> None:
         self._url = f"http://127.0.0.1:{(port := free_port())}/api"
         user, _, password = credentials.api_credential().partition(":")
         self._client = stack.enter_context(httpx.Client(auth=(user, password), timeout=60))
-        argv = [sys.executable, "-m", "station.server", "start", "--host", "127.0.0.1", "--port", str(port)]
+        argv = [sys.executable, "-m", "station.server", "start", "--host", "127.0.0.1", "--port", str(port), *none]
         log = stack.enter_context(open(home / "log", "ab"))  # noqa: SIM115 - the stack closes it
-        env = {**os.environ, **settings.server_environment()}
-        self._process = subprocess.Popen(argv, cwd=PROJECT, env=env, stdout=log, stderr=log)
-        stack.callback(self._process.wait)
-        stack.callback(self._process.kill)
+        env = {**os.environ, **settings.server_environment(has_services=not none)}
+        self._start = functools.partial(subprocess.Popen, argv, cwd=PROJECT, env=env, stdout=log, stderr=log)
+        self._log, self._process, self._starts = home / "log", self._start(), 1
+        stack.callback(self.die)
+
+    def starts(self) -> None:
         until(self._answers, within_s=420)
 
+    def die(self) -> None:
+        """At once. Safe to repeat."""
+        self._process.kill()
+        self._process.wait()
+
     def _answers(self) -> bool:
-        assert self._process.poll() is None, "the server does not start"
+        if self._process.poll() is not None:  # two may want to write the same first row: it is started again, as ever
+            assert self._starts < STARTS, f"the server does not start: {self._log.read_text()[-4000:]}"
+            self._process, self._starts = self._start(), self._starts + 1
         try:
             return self._client.get(f"{self._url}/health").status_code == 200
         except httpx.HTTPError:
@@ -50,11 +66,26 @@ class Server:
         each = {"active": True, "schedule": {"interval": 600, "anchor_date": "2026-01-01T00:00:00Z"}}
         return str(self.ask("/deployments/", {"name": name, "flow_id": flow["id"], "schedules": [each]})["id"])
 
+    def creates(self, deployment: str, key: str) -> bool:
+        """Whether it took a run with that key; who asks asks again where it did not."""
+        try:
+            self.ask(f"/deployments/{deployment}/create_flow_run", {"idempotency_key": key})
+        except (httpx.HTTPError, AssertionError):
+            return False
+        return True
+
     def runs(self, deployment: str) -> list[Any]:
         return list(self.ask("/flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}}))
 
 
-def test_schedules_go_on_after_redis_lost_all_that_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def asked_for(servers: Sequence[Server], deployment: str, number: int) -> bool:
+    """A run is asked for at one server after the other, until one took it, as behind a proxy that tries again."""
+    return bool(until(lambda: any(one.creates(deployment, f"run-{number}") for one in servers), within_s=120))
+
+
+def test_who_asks_for_runs_gets_each_once_while_a_server_the_database_and_redis_die(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
     with ExitStack() as stack:
         try:
@@ -65,11 +96,26 @@ def test_schedules_go_on_after_redis_lost_all_that_it_had(tmp_path: Path, monkey
                 pytest.fail(str(missing))
             pytest.skip(str(missing))
         credentials.share(credentials.Shared(database.url, redis.url))
-        server = Server(tmp_path, stack)
+        server, other = Server(tmp_path, stack), Server(tmp_path, stack, "--no-services")
+        server.starts()
+        other.starts()
         before = server.scheduled("before")
         until(lambda: server.runs(before), within_s=120)
         found = server.ask("/lockgate/runs/filter", {"flow_runs": {"deployment_id": {"any_": [before]}}})
         assert {run["id"] for run in found} == {run["id"] for run in server.runs(before)}
+        flow = server.ask("/flows/", {"name": "asked for"})["id"]
+        wanted = str(server.ask("/deployments/", {"name": "asked for", "flow_id": flow})["id"])
+        with ThreadPoolExecutor(4) as people:
+            tries = [people.submit(asked_for, (other, server), wanted, number) for number in range(ASKED)]
+            until(lambda: sum(one.done() for one in tries) >= ASKED // 4, within_s=120)
+            other.die()
+            until(lambda: sum(one.done() for one in tries) >= ASKED // 2, within_s=120)
+            database.stop()
+            time.sleep(1)
+            database.start()
+            assert all(one.result() for one in tries)
+        made = [run["idempotency_key"] for run in server.runs(wanted)]
+        assert sorted(made) == sorted(f"run-{number}" for number in range(ASKED)), "each once"
         redis.stop()
         assert len(server.runs(before)) > 0, "it answers without Redis"
         redis.start()
