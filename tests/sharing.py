@@ -87,6 +87,9 @@ REST = {
     "keep things in an S3": r"test_store\.py.*\[s3",
     "review and merge at forges of two more kinds": r"test_hosted_\w+\.py.*\[(gitlab|forgejo)",
     "take tickets of one tracker more": r"test_tickets\.py.*\[linear",
+    "go through whole loops with a proposed acceptance test, or its issue at two more kinds of forges": (
+        r"test_proposals\.py.*(three|budget|cannot|killed|\[(gitlab|forgejo))"
+    ),
     "drive agents with their real programs": r"agents_(real|more)",
     "release by commands of another platform": r"_command\.py|test_targets\.py.*\[command",
     "show that gates, releases and migrations hold whatever happens": r"test_(must_hold\w*|baseline|trial)\.py",
