@@ -30,9 +30,11 @@ the work.
 *Neutralised*: the change goes through without what was hostile in it, and a witness shows that none of it ran.
 *Needs a person* is a right answer to an honest change too: some files are always looked at. Only a refusal is a miss.
 
-A row is kept from run to run. Those of `machine.py` were run last, with the rules that they are for, and before them
-those of `loosened.py` and of webcolors from "first hour" to "after many calls"; all others were run before these rules
-were there.
+A row is kept from run to run, and not all are of the same rules. 172 hostile changes (all but those of Go, Rust and
+`machine.py`, and some of `loosened.py` and `surroundings.py`) were run again just before the rules `weakness` and
+`protection` were there: one answered otherwise, and is refused now. The rows of `quiet.py` say what the rules over a
+change answer; their tests were not run. Honest changes were run before these two rules, which ask about none of the 38
+that could be looked at without a sandbox. Seconds are of an earlier run, on a machine with less to do.
 
 `python bench/gates.py --only NAME --project NAME` runs some of them; `--write` makes this page again.
 """
