@@ -234,4 +234,4 @@ def said_at(headers: httpx.Headers) -> datetime | None:
 def _client(certificate: str) -> httpx.Client:
     context = ssl.create_default_context(cadata=certificate or None)
     headers = {"Accept": "application/json", "User-Agent": "lockgate"}
-    return httpx.Client(verify=context, headers=headers, follow_redirects=False, trust_env=False)
+    return httpx.Client(verify=context, headers=headers, follow_redirects=False)
