@@ -167,7 +167,7 @@ def _suppression(change: Change) -> Iterator[Hit]:
 
 
 def _gone_suppressions(change: Change) -> list[tuple[str, str]]:
-    """(path, line) of what base has and the change has not, with such a word in it. At most 500: each is compared."""
+    """(path, line) of what base has and the change has not, with such a word in it. At most 100: each is compared."""
     found: list[tuple[str, str]] = []
     for path in change.changed:
         if path in change.base and PurePosixPath(path).suffix in CODE:
@@ -177,7 +177,7 @@ def _gone_suppressions(change: Change) -> list[tuple[str, str]]:
                     kept[line] -= 1
                 elif SUPPRESSION.search(line):
                     found.append((path, line))
-    return found[:500]
+    return found[:100]
 
 
 _ALIKE = 0.6
@@ -192,7 +192,8 @@ def _is_same_line(old: tuple[str, str], new: tuple[str, str], at: int) -> bool:
     if old[0] != new[0] or found is None or old[1][found.start() :].strip() != new[1][at:].strip():
         return False
     before, now = old[1][: found.start()].strip()[:300], new[1][:at].strip()[:300]
-    return SequenceMatcher(None, before, now, autojunk=False).ratio() >= _ALIKE
+    matcher = SequenceMatcher(None, before, now, autojunk=False)
+    return matcher.quick_ratio() >= _ALIKE and matcher.ratio() >= _ALIKE
 
 
 def _placeholder(change: Change) -> Iterator[Hit]:
