@@ -32,6 +32,7 @@ IMPORTED = (
     "blocks.gateway.service",
     "prefect.cli.worker",
     "prefect.workers.process",
+    "station.worker",
 )
 """What starts with a station, beside flows and server: compiled here, and not by each when all start at once."""
 SCANNERS = ("Bandit", "Gitleaks", "Kingfisher", "Ruff", "Semgrep", "Squawk", "Zizmor")

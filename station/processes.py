@@ -33,9 +33,9 @@ def start(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> 
             env=dict(env),
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=_plain_signals,
+            preexec_fn=plain_signals,
         )
-    _note(name, process.pid)
+    note(name, process.pid)
     return process.pid
 
 
@@ -44,20 +44,21 @@ def launch(log_of_name: str, argv: Sequence[str], env: Mapping[str, str]) -> Non
     with open(log_of(log_of_name), "ab") as log:
         process = subprocess.Popen(
             list(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(env), cwd="/",
-            start_new_session=True, preexec_fn=_plain_signals,
+            start_new_session=True, preexec_fn=plain_signals,
         )  # fmt: skip
     threading.Thread(target=process.wait, name=f"wait {process.pid}", daemon=True).start()
 
 
 def become(name: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> NoReturn:
     """This very process is found under that name from now on. What it prints goes where it went."""
-    _note(name, os.getpid())
-    _plain_signals()
+    note(name, os.getpid())
+    plain_signals()
     os.chdir(cwd)
     os.execve(argv[0], list(argv), dict(env))  # noqa: S606 - no shell is wanted
 
 
-def _note(name: str, pid: int) -> None:
+def note(name: str, pid: int) -> None:
+    """That this process runs under the name from now on."""
     (_folder() / f"{name}.json").write_text(json.dumps({"pid": pid, "started": started(pid)}))
 
 
@@ -163,6 +164,7 @@ def _folder() -> Path:
     return folder
 
 
-def _plain_signals() -> None:
+def plain_signals() -> None:
+    """Those that end a process end this one again."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 import logging
 import os
 import shutil
@@ -25,6 +24,7 @@ from domain.errors import InputError
 from station import credentials, first_database, forge_news, processes, registered, settings
 from station.keeping import Keeper, Program
 from station.roles import Role, roles
+from station.warm import ahead
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
-PREFECT = str(Path(sys.executable).with_name("prefect"))
 COMMAND = [PYTHON, "-m", "station.supervisor"]
 NAMES = ("worker", "zygote", "gateway", "door", "services", "server")
 """In the order in which they are stopped."""
@@ -154,6 +153,7 @@ class Supervisor:
         self.over = threading.Event()
         self.roles = roles()
         self.keepers = {program.name: Keeper(program) for program in programs()}
+        self._waiting: dict[str, ahead.Waiting] = {}
         self._shop: Workshop | None = None
         self._shop_read: int | None = None
         self._reading = threading.Lock()
@@ -163,7 +163,8 @@ class Supervisor:
         self._issues: IssueWatch | None = None
         self._forges_at = time.monotonic() + FORGES_S
 
-    def run(self) -> None:
+    def run(self) -> Program | None:
+        """Until it is stopped. Returns in each fork, too, with the program that the fork is to be."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.over.set())
         shared, turn = credentials.shared(), None
@@ -176,15 +177,19 @@ class Supervisor:
         else:
             self._keep_first()
         code = registered.digest()
-        for module in DUTIES_IMPORT:  # takes seconds, which the server needs too
-            importlib.import_module(module)
+        is_same = ahead.import_all(DUTIES_IMPORT)  # takes seconds, which the server needs too
+        if is_same and turn is None and shared is None and (program := self._fork_programs()):
+            return program
+        if turn is None:
+            self._keep("zygote")
         if self.roles & {Role.SERVICES, Role.WORKER}:
             self._in_background(self._watch_releases, ROUND_S)  # they need no server, and wait for no turn
         if turn is not None:
             self._wait_for_turn(turn)
             if self.over.is_set():
-                return
+                return None
             self._keep_first()
+            self._keep("zygote")
         if Role.SERVICES in self.roles:
             self._begin_station(code)
         elif Role.WORKER in self.roles:
@@ -192,8 +197,8 @@ class Supervisor:
         else:
             self._wait_for_server()
         keep_blocks()
-        for keeper in self.keepers.values():
-            keeper.keep()
+        for name in self.keepers:
+            self._keep(name)
         self._tell_ready()
         _tell_init("READY=1")
         for keeper in self.keepers.values():
@@ -218,11 +223,32 @@ class Supervisor:
         _tell_init("STOPPING=1")
         for name in NAMES:
             processes.stop(name)
+        return None
 
     def _keep_first(self) -> None:
-        for name in ("server", "services", "zygote"):  # the zygote imports while the server starts
+        for name in ("server", "services"):
             if name in self.keepers:
                 self.keepers[name].keep()
+
+    def _fork_programs(self) -> Program | None:
+        """Begin with what is imported here; None in the supervisor itself. What an earlier one has started stays."""
+        for name in ahead.IMPORTS:
+            keeper = self.keepers.get(name)
+            if keeper is None or processes.running(name) or (name == "worker" and Role.SERVICES not in self.roles):
+                continue
+            log.info("forking the %s", name)
+            waiting = ahead.fork(keeper.program, self._waiting.values())
+            if waiting is None:
+                return keeper.program
+            self._waiting[name] = waiting
+        return None
+
+    def _keep(self, name: str) -> None:
+        """Let it begin that waits in a fork, if it does."""
+        if waiting := self._waiting.pop(name, None):
+            waiting.let_go()
+        if name in self.keepers:
+            self.keepers[name].keep()
 
     def _begin_station(self, code: str) -> None:
         """What there is once: the pool, block types, deployments, first blocks."""
@@ -232,7 +258,7 @@ class Supervisor:
         self._wait_for_server()
         bootstrap.make_work_pool()
         bootstrap.make_queues(queues())
-        self.keepers["worker"].keep()  # its imports take as long as what comes now
+        self._keep("worker")
         bootstrap.bootstrap(wanted, code)
 
     def _begin_to_work(self) -> None:
@@ -493,7 +519,18 @@ def programs() -> tuple[Program, ...]:
     """What the supervisor keeps running. Settings are read at each start: the port is chosen by `up`."""
     mine = roles()
     server = [PYTHON, "-m", "station.server", "start", "--host", settings.server_host(), "--port", str(settings.port())]
-    worker = [PREFECT, "worker", "start", "--pool", settings.POOL, "--type", "process", "--name", machine()]
+    worker = [
+        PYTHON,
+        "-m",
+        "station.worker",
+        "start",
+        "--pool",
+        settings.POOL,
+        "--type",
+        "process",
+        "--name",
+        machine(),
+    ]
     for queue in queues():
         worker += ["--work-queue", queue]
     found: list[Program] = []
@@ -656,4 +693,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     for noisy in ("httpx", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    Supervisor().run()
+    if forked := Supervisor().run():
+        ahead.be(forked)

@@ -7,4 +7,6 @@ itself (`flow_run.py`), as Prefect would.
     worker ── client (stands for the run) ── socket ── zygote
                  │ pipe: if the client dies,              └─ keeper (waits for the run, tells its exit)
                  └────── the kernel kills the run ────────────── └─ run: dies with its keeper
+
+`ahead.py` does the same for the programs of a station, the zygote among them: they begin as forks of its supervisor.
 """

@@ -45,9 +45,9 @@ class Job(NamedTuple):
         return next((one.removeprefix(mark).decode() for one in self.environment if one.startswith(mark)), "unknown")
 
 
-def main(imports: Callable[[], None], act: Callable[[], None]) -> None:
-    """Serve forks until the code changes; in a fork, be the flow run."""
-    code = digest()
+def main(imports: Callable[[], None], act: Callable[[], None], code: str = "") -> None:
+    """Serve forks until the code changes; in a fork, be the flow run. `code`: digest of what is imported already."""
+    code = code or digest()
     imports()
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -230,4 +230,6 @@ def run_flow() -> None:
 
 
 if __name__ == "__main__":
-    main(import_flows, run_flow)
+    from station.warm import ahead
+
+    main(import_flows, run_flow, ahead.code)

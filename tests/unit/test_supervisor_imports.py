@@ -23,7 +23,7 @@ def test_what_duties_import_late_was_imported_before_there_were_threads() -> Non
     functions = [node for node in ast.walk(whole) if isinstance(node, ast.FunctionDef)]
     [run] = [node for node in functions if node.name == "run"]
     steps = [ast.unparse(node) for node in run.body]
-    [imports] = [number for number, step in enumerate(steps) if "import_module(" in step]
+    [imports] = [number for number, step in enumerate(steps) if "import_all(" in step]
     threads = [number for number, step in enumerate(steps) if "_in_background(" in step]
 
     needed = {module for node in functions for module in late(node)}
