@@ -546,6 +546,23 @@ def test_a_test_that_fails_and_passes_on_the_change_is_no_regression_and_a_perso
     assert rules(seen) == [("flaky-on-change", "person", "tests/test_flaky.py")]
 
 
+BY_UNITTEST = (
+    "import os, unittest\n\n\nclass Flaky(unittest.TestCase):\n    def test_flaky(self):\n"
+    "        self.assertNotEqual(os.environ.get('TURN'), '2')\n"
+)
+
+
+def test_a_flaky_test_of_another_runner_is_no_regression_either(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Bench(bench.sandbox, bench.toolchain, test="python -m unittest discover -s tests -t .")
+    turns = iter("12" + "3" * 20)  # red in the change's first run alone
+    other.environment = lambda: {"TURN": next(turns)}
+    product = {path: text for path, text in BASE.items() if not path.startswith("tests/test_")}
+    base = {**product, "tests/__init__.py": "", "tests/test_flaky.py": BY_UNITTEST}
+    seen = by_the_step(other, monkeypatch, {"shop/app.py": GOOD}, base)
+    assert row(seen, "tests/test_flaky.py::Flaky::test_flaky").is_flaky
+    assert rules(seen) == [("flaky-on-change", "person", "tests/test_flaky.py")]
+
+
 UNSTABLE = (
     "import uuid\nimport pytest\nfrom shop.app import price\n\n\n"
     "@pytest.mark.parametrize('n', [1, 2], ids=lambda n: str(uuid.uuid4()))\n"
