@@ -98,6 +98,8 @@ def test_a_line_is_commented_by_keyboard_and_folded_lines_are_passed_over(chromi
     )
     page.set_content(f"{body}<form id='answer'><input type='radio' name='decision' value='reject'></form>")
     page.add_script_tag(content=script)
+    page.add_style_tag(path=STATIC / "desk.css")
+    page.set_viewport_size({"width": 390, "height": 844})  # the old lines' numbers are hidden there
     page.keyboard.type("llhlm")
     page.keyboard.type("why ll?")
     page.keyboard.press("Escape")
