@@ -13,7 +13,7 @@ IDS = ["0a1b2c3d-0000-4000-8000-000000000001", "0a1b2c3e-0000-4000-8000-00000000
 
 
 def test_a_run_is_known_by_any_beginning_that_no_other_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "runs", lambda *_: [{"id": one} for one in IDS])
+    monkeypatch.setattr(api, "in_short", lambda *_: [{"id": one} for one in IDS])
     assert [api.whole(given) for given in ("0a1b2c3d", "0A1B2C3E-00")] == IDS
     assert api.whole(IDS[0].replace("-", "").upper()) == IDS[0]
     assert api.whole("nonsense") == "nonsense", "who reads it says that it is none"
@@ -21,7 +21,7 @@ def test_a_run_is_known_by_any_beginning_that_no_other_has(monkeypatch: pytest.M
         api.whole("0a1b")
     with pytest.raises(InputError, match="no run 'ffff'"):
         api.whole("ffff")
-    monkeypatch.setattr(api, "runs", lambda *_: [{"id": IDS[0]}])
+    monkeypatch.setattr(api, "in_short", lambda *_: [{"id": IDS[0]}])
     assert api.whole("0a1b") == IDS[0]
     with pytest.raises(InputError, match="at least the first 4 characters"):
         api.whole("0a1")
@@ -31,6 +31,7 @@ def test_a_log_is_followed_until_its_run_ends_and_no_line_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [{"timestamp": f"2026-11-30T07:00:{n:02}Z", "message": f"line {n}\x1b[2J"} for n in range(5)]
+    lines[2]["message"] = "Finished in state Completed()"
     there, states = [2], iter(["RUNNING", "RUNNING", "COMPLETED"])
 
     def asked(path: str, body: Any) -> list[Any]:
@@ -50,7 +51,7 @@ def test_a_log_is_followed_until_its_run_ends_and_no_line_is_lost(
     monkeypatch.setattr(looking.time, "sleep", grow)
     looking.show_log("run", follow=True)
     told = capsys.readouterr().out
-    assert [f"line {n}" in told for n in range(5)] == [True] * 5 and len(told.splitlines()) == 5
+    assert [f"line {n}" in told for n in range(5)] == [True, True, False, True, True] and len(told.splitlines()) == 4
     assert "\x1b" not in told
 
 
