@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -100,9 +99,8 @@ class Bubblewrap(LockgateBlock):
     def sweep(self, is_alive: Callable[[str], bool]) -> tuple[str, ...]:
         """Remove workspaces whose opener is gone and whose label is not alive; their labels. Safe to repeat."""
         swept = []
-        for directory in sorted(self.root.glob("ws-*")):
-            label = openers.orphan(directory)
-            if label is not None and not is_alive(label):
+        for directory, label in openers.orphans(self.root):
+            if not is_alive(label):
                 with hostile.disk_errors(directory):
                     hostile.remove(directory)
                 swept.append(label)
@@ -148,9 +146,9 @@ class Bubblewrap(LockgateBlock):
             held = self._cache().hold(tree) if is_shared else None
             directory = None
             try:
-                directory = Path(tempfile.mkdtemp(prefix="ws-", dir=root))
+                directory = openers.make(root, label)
                 contents = Contents(tree, held, layer and layer.absolute(), toolchain, tuple(binds), egress)
-                return BubblewrapWorkspace(directory, label, self._bounds(), contents)
+                return BubblewrapWorkspace(directory, self._bounds(), contents)
             except BaseException:
                 if directory:
                     hostile.remove(directory)

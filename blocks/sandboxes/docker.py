@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -111,11 +110,7 @@ class Docker(LockgateBlock):
         labels. Containers of any station whose directory is no more go too. Safe to repeat."""
         root = self.root.absolute()
         waiting = docker_pool.waiting(root, self.warm_minutes * 60)
-        orphans = {
-            path: label
-            for path in sorted(root.glob("ws-*"))
-            if path.name not in waiting and (label := openers.orphan(path)) is not None
-        }
+        orphans = {path: label for path, label in openers.orphans(root) if path.name not in waiting}
         try:
             engine = self._engine()
         except SandboxError:
@@ -218,9 +213,9 @@ class Docker(LockgateBlock):
         return workspace
 
     def _furnished(self, label: str) -> Path:
-        directory = Path(tempfile.mkdtemp(prefix="ws-", dir=self.root.absolute()))
+        directory = openers.make(self.root.absolute(), label)
         directory.chmod(0o711)  # the engine's containers are shown parts of it by path
-        furnish(directory, _owner(), label)
+        furnish(directory, _owner())
         return directory
 
     def _fill(self, engine: Engine, spec: Spec, pool: Pool, after: threading.Event) -> None:

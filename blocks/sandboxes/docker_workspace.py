@@ -18,9 +18,8 @@ BACKGROUND = ThreadPoolExecutor(max_workers=4, thread_name_prefix="lockgate-dock
 """Starts containers that are likely to be wanted soon."""
 
 
-def furnish(directory: Path, owner: hostile.Owner | None, label: str) -> None:
-    """Make what containers mount of `directory`, which is empty and the worker's alone."""
-    openers.sign(directory, label)
+def furnish(directory: Path, owner: hostile.Owner | None) -> None:
+    """Make what containers mount of `directory`, which is signed, otherwise empty, and the worker's alone."""
     for name in ("work", "lockgate", "scratch"):
         hostile.make_directory(directory / name, owner)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from blocks.host import accounts, process_memory, relay, seccomp
 from blocks.host.confine import Bind
 from blocks.host.memory import in_memory
-from blocks.sandboxes import confinement, hostile, openers
+from blocks.sandboxes import confinement, hostile
 from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Overlay
 from blocks.sandboxes.processes import supervise
 from blocks.sandboxes.transcript import Transcript
@@ -23,8 +23,8 @@ class BubblewrapWorkspace(WorkingCopy):
 
     kind = "bubblewrap"
 
-    def __init__(self, directory: Path, label: str, bounds: Bounds, contents: Contents) -> None:
-        """Fill `directory`, which is empty and the worker's alone. `contents.held` is released with it."""
+    def __init__(self, directory: Path, bounds: Bounds, contents: Contents) -> None:
+        """Fill `directory`, which is signed, else empty, the worker's alone. `contents.held` is released with it."""
         super().__init__(directory, bounds, contents, (NOBODY, NOBODY) if os.geteuid() == 0 else None, "/usr/bin:/bin")
         egress = contents.egress
         self._binds = [Bind(directory / "etc" / name, f"/etc/{name}") for name in confinement.ETC_FILES]
@@ -37,7 +37,6 @@ class BubblewrapWorkspace(WorkingCopy):
         self._overlay: Overlay | None = None
         self._is_idle = threading.Lock()
         self._account: int | None = None
-        openers.sign(directory, label)
         self._furnish(with_relay=egress is not None)
 
     def _furnish(self, *, with_relay: bool) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from blocks.host import confine
+from blocks.host import alive, confine
 from blocks.sandboxes import confinement
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.transcript import SHOWN
@@ -1128,7 +1128,28 @@ def test_a_killed_opener_leaves_no_process_and_is_swept(sandbox: Bubblewrap) -> 
     assert left(sandbox) == []
 
 
-def test_a_crash_before_the_signature_is_swept_after_an_hour(sandbox: Bubblewrap) -> None:
+DIES_UNSIGNED = """
+import os, signal, sys
+from pathlib import Path
+from blocks.sandboxes import openers
+openers.sign = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+openers.make(Path(sys.argv[1]), "killed")
+"""
+
+
+def test_a_crash_before_the_signature_is_swept_at_once(sandbox: Bubblewrap) -> None:
+    sandbox.root.mkdir(parents=True, exist_ok=True)
+    me = os.getpid()
+    under_way = sandbox.root / f"new-{me}-{alive.started(me)}-abc"
+    under_way.mkdir()
+    command = [sys.executable, "-c", DIES_UNSIGNED, str(sandbox.root)]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2]).returncode == -signal.SIGKILL
+    (half_made,) = [path for path in sandbox.root.iterdir() if path != under_way]
+    assert sandbox.sweep(lambda label: False) == (half_made.name,)
+    assert list(sandbox.root.iterdir()) == [under_way]
+
+
+def test_a_directory_that_nobody_signed_is_swept_after_an_hour(sandbox: Bubblewrap) -> None:
     (sandbox.root / "ws-young").mkdir(parents=True)
     (sandbox.root / "ws-old").mkdir()
     os.utime(sandbox.root / "ws-old", (0, 0))
