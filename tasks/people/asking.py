@@ -28,7 +28,11 @@ LONG_S = 365 * 24 * 3600
 
 
 def answered(form: type[Form], text: str, key: str, **prefilled: str) -> Form | None:
-    """The person's answer. None if the run was started again without a usable one: ask under another key."""
+    """The person's answer. None if the run was started again without a usable one: ask under another key.
+
+    Raises PrefectException if the server does not let the run be suspended: it may call it crashed, as the process
+    before this one was. The run then crashes, and is resumed.
+    """
     keyset = keyset_from_base_key(f"suspended-{key}")
     try:
         if (content := read_flow_run_input(keyset["response"])) is not None:
@@ -40,6 +44,8 @@ def answered(form: type[Form], text: str, key: str, **prefilled: str) -> Form | 
     except (ValidationError, PrefectException, TypeError, ValueError) as err:
         get_run_logger().warning("the run went on without a usable answer (%s); asking again", err)
         return None
+    except RuntimeError as err:
+        raise PrefectException(f"the question could not be asked: {err}") from err
 
 
 class KnownBy(NamedTuple):

@@ -22,6 +22,8 @@ from domain.notices import Notices
 from domain.task import End, Merged, Outcome
 from flows import endings, report, resume
 from flows.endings import concluded, round_of
+from tasks.people import asking
+from tasks.people.questions import Answers
 from tasks.releasing import lease
 from tests.unit.test_outcome import BRIEF
 
@@ -226,3 +228,25 @@ def test_a_task_without_the_gateway_crashes_and_is_resumed(tmp_path: Path, monke
 
     state = report.ended("run", BRIEF, attempts)
     assert state.is_crashed() and state.message == "the gateway broke off: timed out; the run is resumed by itself"
+
+
+def test_a_run_that_the_server_does_not_let_ask_crashes_and_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = SimpleNamespace(ledger=Ledger(url=f"sqlite:///{tmp_path}/ledger.db"), place_of=lambda environment: None)
+    monkeypatch.setattr(report, "workshop_of", lambda brief: shop)
+    monkeypatch.setattr(asking, "read_flow_run_input", lambda key: None)
+    monkeypatch.setattr(asking, "delete_flow_run_input", lambda key: None)
+    monkeypatch.setattr(asking, "suspend_flow_run", called_crashed)
+
+    def attempts(run: str, brief: Brief) -> State:
+        asking.answered(Answers, "which one?", "help-1")
+        raise AssertionError("it goes on without an answer")
+
+    state = report.ended("run", BRIEF, attempts)
+    assert state.is_crashed() and "in terminal state CRASHED" in str(state.message)
+
+
+def called_crashed(**_: object) -> None:
+    """As Prefect says it of a run whose process before this one was found dead only now."""
+    raise RuntimeError("Flow run cannot be suspended: Run is already in terminal state CRASHED.")
