@@ -146,7 +146,7 @@ def test_a_run_that_crashes_again_and_again_ends_frozen_on_record_and_is_paged(
 
 
 def ended(state: State, parameters: dict[str, Any]) -> Any:
-    return SimpleNamespace(id=uuid4(), name="a run", state=state, run_count=1, parameters=parameters)
+    return SimpleNamespace(id=uuid4(), name="a run", state=state, run_count=1, parameters=parameters, labels={})
 
 
 def test_what_ends_in_a_word_of_prefects_ends_in_one_of_ours(
