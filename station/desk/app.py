@@ -280,6 +280,8 @@ class Desk:
         status, told = await self._ask_as(visit.token, "POST", segments, body)
         said = told if isinstance(told, dict) else {}
         word = str(said.get("status") or "ACCEPT")
+        if (said.get("state") or {}).get("type") == "CANCELLED":
+            word = "ACCEPT"  # of a suspended run Prefect refuses "being cancelled", for it is cancelled at once
         if status >= 400 or word != "ACCEPT":
             reason = (said.get("details") or {}).get("reason") or said.get("detail") or word
             raise Denied(status if status >= 400 else 409, f"It was not done: {reason}")

@@ -60,6 +60,11 @@ class FakeDesk(FakeDoor):
             self.asked.append(request)
             if (run := self.runs.get(path.split("/")[3])) and path.endswith("/resume"):
                 run["state"] = {"type": "SCHEDULED", "name": "Resuming"}
+            elif run and run["state"]["type"] == "PAUSED":  # as Prefect does: refused, for it is cancelled at once
+                reason = "Suspended flow run has no infrastructure to terminate."
+                state = {"type": "CANCELLED", "name": "Cancelled"}
+                told = {"status": "REJECT", "details": {"reason": reason}, "state": state}
+                return httpx.Response(200, json=told)
             return httpx.Response(200, json={"status": self.answers})
         if path in ("/api/flow_runs/filter", "/api/lockgate/runs/filter"):
             return httpx.Response(200, json=self._found(json.loads(request.content)))

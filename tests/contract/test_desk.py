@@ -778,6 +778,9 @@ def test_who_sees_a_task_and_who_stops_it(
     bob.get("/desk/")
     assert bob.send(f"/desk/task/{RUN}", {"why": "it is wrong"}).status == stops
     assert [json.loads(each.content)["state"]["type"] for each in desk.changes()] == ["CANCELLING"] * (stops == 303)
+    desk.runs[RUN] |= {"state_type": "PAUSED", "state": paused("review", "", 1)["state"]}
+    bob.get("/desk/")
+    assert bob.send(f"/desk/task/{RUN}", {"why": "it is wrong"}).status == stops, "also one that waits"
 
 
 def test_an_agent_has_a_picture_that_is_drawn_from_its_name(desk: FakeDesk, change: Change) -> None:
