@@ -12,9 +12,9 @@ from blocks.ledger.database import transaction
 from blocks.ledger.rows import GENESIS, EntryRow, utc_text
 from domain.artifact import Artifact, ArtifactKind
 from domain.brief import Brief
-from domain.health import Identity
+from domain.health import IdentitySource
 from domain.history import OPENED, SHOWN, Looked, Submitted, look_at
-from domain.models import Metered, Reserved, Tokens
+from domain.models import Metered, Reserved, TokenUsage
 from domain.project import ProjectSettings
 from domain.task import (
     Answer,
@@ -112,7 +112,7 @@ def task(
             "call": f"{number}-{call}",
         }  # fmt: skip
         yield line("reserved", f"{call}", Reserved(**of, usd=0.5))  # type: ignore[arg-type]
-        yield line("metered", f"{call}", Metered(**of, usd=0.01, tokens=Tokens(input=9000, output=400)))  # type: ignore[arg-type]
+        yield line("metered", f"{call}", Metered(**of, usd=0.01, tokens=TokenUsage(input=9000, output=400)))  # type: ignore[arg-type]
     yield line("attempt", "1", Attempt(
         number=1, base=base, commit=commit, tree=digest("tree", number)[:40], changed_paths=("search.py",),
         added_lines=40 + 90 * (number % 5), removed_lines=3,
@@ -157,7 +157,7 @@ def task(
     yield line("deployed", commit, release)
     for share in (5, 25, 50):
         yield line("bill", f"deploy/{share}", BillLine(run_id=run, step="deploy", attempt=1, sandbox_s=3.0))
-    health = Health(revision=commit, healthy=True, reason="well", observations=40, identity=Identity.SAID)
+    health = Health(revision=commit, healthy=True, reason="well", observations=40, identity=IdentitySource.SAID)
     yield line("health", commit, health)
     yield line("live", f"shop/{commit}", release)
     outcome = Outcome(

@@ -24,7 +24,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from kits.product.gateway import Authority, Request, Running, Upstream, head, passport, reply, rule, secret
+from kits.product.gateway import Authority, RecordingUpstream, Request, Running, head, passport, reply, rule, secret
 
 HOST, PLAIN_HOST = "api.example.com", "localhost"
 ROUNDS, REQUESTS, STREAMS, STREAM_MB = 5, 100, 9, 200
@@ -73,7 +73,7 @@ def serve(folder: Path, ports: "multiprocessing.Queue[int]", stop: Event) -> Non
         for _ in range(count):
             line.sendall(BLOCK)
 
-    ports.put(Upstream(context, answer).port)
+    ports.put(RecordingUpstream(context, answer).port)
     stop.wait()
 
 

@@ -50,7 +50,7 @@ from blocks.trackers.linear import Linear
 from domain.agent_choice import AgentChoice
 from domain.artifact import Artifact
 from domain.brief import Brief
-from domain.egress import Rule
+from domain.egress import EgressRule
 from domain.errors import InputError, TargetError
 from domain.issues import IssueIntake, TicketIntake
 from domain.models import ModelPolicy
@@ -89,7 +89,7 @@ class Workshop(LockgateBlock):
     bubblewrap: Bubblewrap = Field(default_factory=Bubblewrap, description="Sandboxes without an engine")
     docker: Docker = Field(default_factory=Docker, description="Sandboxes in containers")
     gateway: EgressGateway = Field(default_factory=EgressGateway, description="The only way out of a sandbox")
-    registries: tuple[Rule, ...] = Field(REGISTRIES, description="Package registries, for agents and for setup")
+    registries: tuple[EgressRule, ...] = Field(REGISTRIES, description="Package registries, for agents and for setup")
     models: ModelPolicy = Field(ModelPolicy(), description="Which models may be called, and what they may cost")
     choice: AgentChoice = Field(AgentChoice(), description="Which agent a brief gets whose `agent` is `cheapest`")
     toolchains: WheelToolchains = Field(default_factory=WheelToolchains, description="Environments from wheels")

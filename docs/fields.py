@@ -11,7 +11,7 @@ from blocks.workshop import KINDS, Workshop
 from domain.agent_choice import AgentChoice
 from domain.agent_scope import AgentScope
 from domain.brief import Acceptance, AcceptanceFile, Brief, Budget, Roles, Scope
-from domain.egress import Rule
+from domain.egress import EgressRule
 from domain.health import HealthCheck
 from domain.issues import IssueIntake, TicketIntake
 from domain.migration import MigrationBudget, Patience
@@ -47,7 +47,7 @@ def settings() -> str:
         "### `[egress]`\n\nAdded to the package registries, which `setup` and `edit` reach anyway.\n",
         _fields(ProjectEgress, "settings"),
         "### `[[egress.edit]]` and the like: a rule\n",
-        _fields(Rule, "rule"),
+        _fields(EgressRule, "rule"),
         "## The brief\n\nTOML, JSON, or the form in the UI. A file may name others beside it: `from` in place of an "
         "acceptance file's `content`, and `project_file` in place of `project`.\n",
         _fields(Brief, "brief"),

@@ -46,7 +46,7 @@ class AgentScope(Value):
         return "; ".join(parts)
 
 
-class Outside(NamedTuple):
+class OutOfScope(NamedTuple):
     """One thing that a brief asks of an agent which is not for it."""
 
     field: str
@@ -54,7 +54,7 @@ class Outside(NamedTuple):
     sentence: str
 
 
-def outside(brief: Brief, part: Part, reference: str, scope: AgentScope) -> Iterator[Outside]:
+def outside(brief: Brief, part: Part, reference: str, scope: AgentScope) -> Iterator[OutOfScope]:
     """What of a brief is outside of the scope of the agent that does one part of it, with what the scope allows."""
     if scope.repositories and not is_among(brief.repository, scope.repositories):
         yield _outside("repository", reference, f"may not work on {brief.repository}", scope.repositories)
@@ -103,8 +103,8 @@ def _sums(calls: Mapping[str, tuple[str, float]]) -> dict[str, float]:
     return sums
 
 
-def _outside(field: str, reference: str, what: str, allowed: Iterable[str]) -> Outside:
-    return Outside(field, f"the agent {reference} {what}: its scope allows {', '.join(allowed)}")
+def _outside(field: str, reference: str, what: str, allowed: Iterable[str]) -> OutOfScope:
+    return OutOfScope(field, f"the agent {reference} {what}: its scope allows {', '.join(allowed)}")
 
 
 def _example(glob: str) -> str:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from domain.entry import Entry
-from domain.models import Metered, Reserved, Tokens
+from domain.models import Metered, Reserved, TokenUsage
 from domain.records import BILL, METERED, OUTCOME, RESERVED, kinds_of
 from domain.task import BillLine, Outcome
 from domain.value import Value
@@ -38,7 +38,7 @@ class Charge(Value):
     model: str | None = None
     calls: int = 0
     unmetered: int = Field(0, description="Calls that count as their worst case: nobody saw what they used")
-    tokens: Tokens = Tokens()
+    tokens: TokenUsage = TokenUsage()
     sandbox_s: float = 0.0
     usd: float = 0.0
 
@@ -57,13 +57,13 @@ class Charge(Value):
                 return f"{self.at:%Y-%m-%d}"
 
 
-class Line(Value):
+class ChargeSum(Value):
     """A sum of charges."""
 
     name: str
     calls: int
     unmetered: int
-    tokens: Tokens
+    tokens: TokenUsage
     sandbox_s: float
     usd: float
 
@@ -74,14 +74,14 @@ class Bill(Value):
     charges: tuple[Charge, ...]
 
     @property
-    def total(self) -> Line:
+    def total(self) -> ChargeSum:
         return _sum("total", self.charges)
 
     @property
     def usd(self) -> float:
         return self.total.usd
 
-    def by(self, column: By) -> tuple[Line, ...]:
+    def by(self, column: By) -> tuple[ChargeSum, ...]:
         """The sums of one column: days in their order, everything else dearest first."""
         rows: dict[str, list[Charge]] = {}
         for charge in self.charges:
@@ -119,7 +119,7 @@ def dollars(usd: float) -> str:
     return f"${usd:,.2f}" if usd >= 0.01 or usd == 0 else f"${usd:.4f}"
 
 
-def unmetered(line: Line) -> str:
+def unmetered(line: ChargeSum) -> str:
     """What calls without a meter reading mean for the sum."""
     return f"{calls(line.unmetered, 'call')} not seen to the end: counted as the most that could have come of it."
 
@@ -128,12 +128,12 @@ def calls(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _sum(name: str, charges: Sequence[Charge]) -> Line:
-    return Line(
+def _sum(name: str, charges: Sequence[Charge]) -> ChargeSum:
+    return ChargeSum(
         name=name,
         calls=sum(c.calls for c in charges),
         unmetered=sum(c.unmetered for c in charges),
-        tokens=Tokens(
+        tokens=TokenUsage(
             input=sum(c.tokens.input for c in charges),
             output=sum(c.tokens.output for c in charges),
             cache_read=sum(c.tokens.cache_read for c in charges),

@@ -34,7 +34,7 @@ class Sealed(Value):
     repository: str | None = Field(None, description="Repository that has it as well, in its own ref")
 
 
-class Found(Value):
+class KeptCheckpoints(Value):
     """What lies where checkpoints are kept."""
 
     where: str
@@ -47,7 +47,9 @@ LISTED = 100
 """So many of the newest checkpoints of a ledger are compared with it."""
 
 
-def newest_of(found: Iterable[Found], first: str | None, place: str, limit: int = LISTED) -> list[Found]:
+def newest_of(
+    found: Iterable[KeptCheckpoints], first: str | None, place: str, limit: int = LISTED
+) -> list[KeptCheckpoints]:
     """What was found, the newest first, up to so many checkpoints of this ledger by keys that are trusted. Those of
     other ledgers that lie between take no place: a longer ledger would fill them all."""
     taken = []
@@ -59,7 +61,7 @@ def newest_of(found: Iterable[Found], first: str | None, place: str, limit: int 
     return taken
 
 
-def is_ours(one: Found, first: str | None, place: str) -> bool:
+def is_ours(one: KeptCheckpoints, first: str | None, place: str) -> bool:
     """One store may serve several ledgers; a ledger that was replaced where it stood has another first entry."""
     if one.checkpoint is None or one.unknown_key:
         return False
@@ -75,7 +77,9 @@ class Ends(Value):
     hashes: Mapping[int, str] = Field(description="Of the entries that checkpoints name, as far as they are there")
 
 
-def differences(ends: Ends, found: Sequence[Found], named: Sequence[Sealed], has_signed: bool) -> tuple[str, ...]:
+def differences(
+    ends: Ends, found: Sequence[KeptCheckpoints], named: Sequence[Sealed], has_signed: bool
+) -> tuple[str, ...]:
     """What is wrong, in sentences that say what to do; empty: the ledger agrees with all that was signed about it.
 
     `named`: checkpoints that the ledger itself speaks of. `has_signed`: it must have some, by what it says of itself.
@@ -111,7 +115,7 @@ def differences(ends: Ends, found: Sequence[Found], named: Sequence[Sealed], has
 _LOOK = "keep it as it is, and find out who can write there"
 
 
-def _gone_or_rewritten(ends: Ends, found: Sequence[Found]) -> list[str]:
+def _gone_or_rewritten(ends: Ends, found: Sequence[KeptCheckpoints]) -> list[str]:
     newest = max(found, key=_number, default=None)
     problems = []
     if newest and _number(newest) > ends.last:
@@ -132,17 +136,17 @@ def _gone_or_rewritten(ends: Ends, found: Sequence[Found]) -> list[str]:
     return problems
 
 
-def _agrees(one: Found, ends: Ends) -> bool:
+def _agrees(one: KeptCheckpoints, ends: Ends) -> bool:
     return one.checkpoint is not None and ends.hashes.get(one.checkpoint.number) == one.checkpoint.head
 
 
-def _is_broken(one: Found) -> bool:
+def _is_broken(one: KeptCheckpoints) -> bool:
     return one.checkpoint is None
 
 
-def _number(one: Found) -> int:
+def _number(one: KeptCheckpoints) -> int:
     return one.checkpoint.number if one.checkpoint else 0
 
 
-def _at(one: Found) -> str:
+def _at(one: KeptCheckpoints) -> str:
     return f"{one.checkpoint.at:%Y-%m-%d %H:%M} UTC" if one.checkpoint else "an unknown time"

@@ -43,7 +43,7 @@ class Declaration(NamedTuple):
         return self.ecosystem, self.name
 
 
-class Sight(NamedTuple):
+class DependencySight(NamedTuple):
     """One thing in the files themselves that a rule named `kind` is about. `key` tells whether base has it too."""
 
     kind: str
@@ -53,7 +53,7 @@ class Sight(NamedTuple):
     line: int | None = None
 
 
-class Release(Value):
+class RegistryRelease(Value):
     """What a registry says of one version."""
 
     released: AwareDatetime | None = None
@@ -85,7 +85,7 @@ class Advisory(Value):
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckedDependency:
     """A name in one version that the change brings or alters, with all that was found out about it."""
 
     ecosystem: Ecosystem
@@ -108,7 +108,7 @@ class Asked:
     """A replaced version ran scripts too."""
     exists: bool | None = None
     """Whether the registry has the name; None if it did not say."""
-    release: Release | None = None
+    release: RegistryRelease | None = None
     releases: int = 0
     first: datetime | None = None
     is_popular: bool = False
@@ -128,8 +128,8 @@ class Asked:
 class DependencyChange:
     """What a change does to a project's dependencies, as its rules see it."""
 
-    asked: tuple[Asked, ...]
-    sights: tuple[Sight, ...]
+    asked: tuple[CheckedDependency, ...]
+    sights: tuple[DependencySight, ...]
     """Only those that base does not have."""
     now: datetime
     may_run_scripts: frozenset[str] = frozenset()

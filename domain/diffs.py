@@ -25,7 +25,7 @@ _ESCAPE = re.compile(r"\\([0-7]{3}|.)")
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 
 
-class Line(NamedTuple):
+class DiffLine(NamedTuple):
     """One line. `kind`: add, cut, same, hunk or note; numbers count from 1."""
 
     kind: str
@@ -40,7 +40,7 @@ class File(NamedTuple):
     path: str
     was: str
     words: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[DiffLine, ...]
 
     @property
     def added(self) -> int:
@@ -51,11 +51,11 @@ class File(NamedTuple):
         return sum(line.kind == "cut" for line in self.lines)
 
     @property
-    def pairs(self) -> tuple[tuple[Line | None, Line | None], ...]:
+    def pairs(self) -> tuple[tuple[DiffLine | None, DiffLine | None], ...]:
         """(old line, new line) as they stand side by side: what was cut beside what was added for it."""
-        rows: list[tuple[Line | None, Line | None]] = []
-        cut: list[Line] = []
-        added: list[Line] = []
+        rows: list[tuple[DiffLine | None, DiffLine | None]] = []
+        cut: list[DiffLine] = []
+        added: list[DiffLine] = []
         for line in (*self.lines, None):
             if line is not None and line.kind in ("cut", "add"):
                 (cut if line.kind == "cut" else added).append(line)
@@ -104,32 +104,32 @@ def _files(lines: list[str]) -> Iterator[File]:
             elif head.startswith("+++ ") and (path := _path(head[4:])) != "/dev/null":
                 new = path.removeprefix("b/")
             at += 1
-        shown: list[Line] = []
+        shown: list[DiffLine] = []
         while at < len(lines) and (hunk := _HUNK.match(lines[at])):
             at = _hunk(lines, at, hunk, shown)
         yield File(new, old, tuple(words), tuple(shown))
 
 
-def _hunk(lines: list[str], at: int, hunk: re.Match[str], shown: list[Line]) -> int:
+def _hunk(lines: list[str], at: int, hunk: re.Match[str], shown: list[DiffLine]) -> int:
     """Where the next one begins. Lines are counted, so a line that looks like a header is still a line."""
     old, new = int(hunk[1]), int(hunk[3])
     old_end, new_end = old + int(hunk[2] or 1), new + int(hunk[4] or 1)
-    shown.append(Line("hunk", None, None, lines[at]))
+    shown.append(DiffLine("hunk", None, None, lines[at]))
     at += 1
     while at < len(lines) and (old < old_end or new < new_end or lines[at].startswith("\\")):
         sign, text = lines[at][:1], lines[at][1:]
         if text.endswith("\r"):
             text = text[:-1] + CR
         if sign == "+":
-            shown.append(Line("add", None, new, text))
+            shown.append(DiffLine("add", None, new, text))
             new += 1
         elif sign == "-":
-            shown.append(Line("cut", old, None, text))
+            shown.append(DiffLine("cut", old, None, text))
             old += 1
         elif sign == "\\":
-            shown.append(Line("note", None, None, text.strip()))
+            shown.append(DiffLine("note", None, None, text.strip()))
         else:
-            shown.append(Line("same", old, new, text))
+            shown.append(DiffLine("same", old, new, text))
             old, new = old + 1, new + 1
         at += 1
     return at

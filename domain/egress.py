@@ -15,7 +15,7 @@ MODEL_HOSTS = "models.lockgate.internal"
 """A sandbox reaches provider NAME at https://NAME.models.lockgate.internal, whatever its real address is."""
 
 
-class Rule(Value):
+class EgressRule(Value):
     """One line of an allowlist. What no line allows is denied."""
 
     hosts: tuple[str, ...] = Field(description="Names, or *.name for every name below it; never addresses")
@@ -50,7 +50,7 @@ class Passport(Value):
     repository: str = ""
     environment: str | None = None
     workshop: str = "default"
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[EgressRule, ...] = ()
     secrets: tuple[SecretName, ...] = Field((), description="Names of secrets that it gets placeholders for")
     models: tuple[str, ...] = Field((), description="provider/model that it may call; globs")
     token: int | None = Field(
@@ -66,7 +66,7 @@ class Passport(Value):
         return not (self.rules or self.secrets or self.models)
 
 
-class Decision(Value):
+class EgressDecision(Value):
     """One request at the gateway, for the audit. Names, never values; paths without queries."""
 
     run_id: str
@@ -85,4 +85,4 @@ class Decision(Value):
 class Decisions(Value):
     """What one listener decided since it last told the ledger."""
 
-    decisions: tuple[Decision, ...]
+    decisions: tuple[EgressDecision, ...]

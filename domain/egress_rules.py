@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from domain.egress import MODEL_HOSTS, Passport, Rule, SecretScope
+from domain.egress import MODEL_HOSTS, EgressRule, Passport, SecretScope
 from domain.paths import matches
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -131,7 +131,7 @@ def covers(globs: Sequence[str], paths: Sequence[str]) -> bool:
     return all(matches(path[1:], globs) or (path == "/" and "/" in globs) for path in paths)
 
 
-def reach(rules: Sequence[Rule], scheme: str, host: str, port: int) -> tuple[Judgement, tuple[Rule, ...]]:
+def reach(rules: Sequence[EgressRule], scheme: str, host: str, port: int) -> tuple[Judgement, tuple[EgressRule, ...]]:
     """Whether any request to a (normal) host and port could be allowed, and the rules that could do so."""
     if problem := forbidden_host(host):
         return Judgement(False, problem), ()
@@ -146,7 +146,7 @@ def reach(rules: Sequence[Rule], scheme: str, host: str, port: int) -> tuple[Jud
     return Judgement(True, _told(fit[0]), any(rule.private for rule in fit)), fit
 
 
-def judge(rules: Sequence[Rule], scheme: str, method: str, host: str, port: int, target: str) -> Judgement:
+def judge(rules: Sequence[EgressRule], scheme: str, method: str, host: str, port: int, target: str) -> Judgement:
     """Whether a request may leave. `host` is normal; `target` is path and query as they were sent.
 
     Raises ValueError for a path that can be read in more than one way.
@@ -199,6 +199,6 @@ def explain(passport: Passport, method: str, host: str, path: str = "/", scheme:
     return True, f"allowed by {verdict.reason}{private}"
 
 
-def _told(rule: Rule) -> str:
+def _told(rule: EgressRule) -> str:
     port = f":{rule.port}" if rule.port else ""
     return f"rule {rule.scheme} {' '.join(rule.methods)} {' '.join(rule.hosts)}{port} {' '.join(rule.paths)}"

@@ -108,7 +108,7 @@ class HealthState(StrEnum):
     ANOTHER = "another release"
 
 
-class Identity(StrEnum):
+class IdentitySource(StrEnum):
     """How it is known which release answered."""
 
     SAID = "its own releaseId"
@@ -122,13 +122,15 @@ class Sight(Value):
     how: str = Field(description='Goes on after "it answered", as "from 127.0.0.1:4711, where its process listens"')
 
 
-class Reading(Value):
+class HealthReading(Value):
     """What one answer said."""
 
     state: HealthState
     reason: str = Field(description="One line; what the service wrote itself is quoted and shortened")
     release: str | None = Field(None, description="The releaseId it said, whatever its health")
-    identity: Identity | None = Field(None, description="How it is known that this release answered; None: it is not")
+    identity: IdentitySource | None = Field(
+        None, description="How it is known that this release answered; None: it is not"
+    )
     code: int | None = Field(None, description="HTTP status; None: there was no answer")
     body: str = Field("", description="What was answered, without secrets, shortened")
 
@@ -143,16 +145,16 @@ class Answered(Value):
     where: str = Field(description="in public or in private")
     at: datetime
     times: int
-    reading: Reading
+    reading: HealthReading
 
 
-class Answers:
+class LastAnswers:
     """The last few different answers of a release, in the order in which they last came."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, int | None, str], Answered] = {}
 
-    def add(self, where: str, reading: Reading, at: datetime) -> None:
+    def add(self, where: str, reading: HealthReading, at: datetime) -> None:
         """One more answer."""
         kind = (where, reading.code, reading.body or reading.reason)
         before = self._seen.pop(kind, None)
@@ -167,7 +169,7 @@ class Answers:
 
 def read_health(
     answer: HttpAnswer, check: HealthCheck, revision: str, clean: Clean = str, sight: Sight | None = None
-) -> Reading:
+) -> HealthReading:
     """Whether `revision` answered and is well. Unknown is sick; identity comes before health.
 
     `sight`: what the platform saw of who answered; None: nothing. A release that says its releaseId is taken at its
@@ -181,11 +183,11 @@ def read_health(
     known: dict[str, Any] = {"release": release, "code": answer.code, "body": shown}
     if release not in (None, revision):
         reason = f"{_quoted(clean(str(release)))} answers, not {revision}"
-        return Reading(state=HealthState.ANOTHER, reason=reason, **known)
+        return HealthReading(state=HealthState.ANOTHER, reason=reason, **known)
     if sight is not None and not sight.is_it:
         word = f"it says releaseId {revision}, but" if release else "it says no releaseId, and"
-        return Reading(state=HealthState.ANOTHER, reason=f"{word} the answer came {sight.how}", **known)
-    identity = Identity.SAID if release else Identity.SEEN if sight else None
+        return HealthReading(state=HealthState.ANOTHER, reason=f"{word} the answer came {sight.how}", **known)
+    identity = IdentitySource.SAID if release else IdentitySource.SEEN if sight else None
     sick, well = _health(answer, said, check, clean)
     if sick is None and release is None:
         if check.format == "health+json":
@@ -193,7 +195,7 @@ def read_health(
         elif sight is None:
             sick = f"{well}, but it does not say its releaseId, and nobody can see which release answered here"
     state = HealthState.HEALTHY if sick is None else HealthState.SICK
-    return Reading(state=state, reason=sick or well, identity=identity, **known)
+    return HealthReading(state=state, reason=sick or well, identity=identity, **known)
 
 
 def said_release(body: bytes) -> str | None:

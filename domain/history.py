@@ -82,7 +82,7 @@ def look_at(asking: str, name: str, what: str) -> At:
 
 
 @dataclass(slots=True)
-class Try:
+class AttemptHistory:
     """An attempt."""
 
     number: int
@@ -110,7 +110,7 @@ class Asking:
 
 
 @dataclass(slots=True)
-class Given:
+class GivenAnswer:
     """An answer of a person."""
 
     key: str
@@ -128,7 +128,7 @@ class Given:
 
 
 @dataclass(slots=True)
-class Task:
+class TaskHistory:
     """A run of a brief."""
 
     run_id: str
@@ -138,11 +138,11 @@ class Task:
     """Those that edit."""
     asked_by: str = ""
     asked_at: datetime | None = None
-    tries: dict[int, Try] = field(default_factory=dict)
+    tries: dict[int, AttemptHistory] = field(default_factory=dict)
     commits: dict[str, int] = field(default_factory=dict)
     """Commit that was tested → its attempt. One that was put on a branch that moved has no entry of its own."""
     asked: dict[str, Asking] = field(default_factory=dict)
-    given: list[Given] = field(default_factory=list)
+    given: list[GivenAnswer] = field(default_factory=list)
     looks: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     """(key of the asking, canonical name, what) → when."""
     merged: str | None = None
@@ -182,7 +182,7 @@ class History:
     """Of one ledger. `take` entries of `KINDS` in their order, as they come; those that came before are passed over."""
 
     def __init__(self) -> None:
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, TaskHistory] = {}
         self.back: dict[str, Back] = {}
         """Revision → when it was first taken back."""
         self.planted: dict[str, Plant] = {}
@@ -214,7 +214,7 @@ class History:
             self.planted[entry.key].answer = str(body["answer"])
             return
         run_id = str(body["run_id"]) if kind in (BILL.kind, METERED.kind, RESERVED.kind) else entry.run_id
-        task = self.tasks.setdefault(run_id, Task(run_id))
+        task = self.tasks.setdefault(run_id, TaskHistory(run_id))
         match kind:
             case "submitted":
                 task.asked_by = str(body["by"]) if body["signed_in"] else ""
@@ -228,7 +228,7 @@ class History:
             case "attempt":
                 number, lines = int(body["number"]), body["added_lines"] + body["removed_lines"]
                 agent, version = str(body.get("agent") or ""), str(body.get("version") or "")
-                task.tries[number] = Try(
+                task.tries[number] = AttemptHistory(
                     number, agent, version, body["commit"], lines, len(body["changed_paths"]), entry.at
                 )
             case "verdict":
@@ -259,19 +259,19 @@ class History:
                     task.commits[BILL.parts(entry.key)["of"]] = int(body["attempt"])
                 _spend(task, kind, body)
 
-    def _answered(self, task: Task, entry: Entry, body: dict[str, Any]) -> None:
+    def _answered(self, task: TaskHistory, entry: Entry, body: dict[str, Any]) -> None:
         if body.get("rule") or body["answer"] == "expired":
             return  # the policy's own, or nobody's
         comment = bool(str(body.get("comment") or "").strip()) or bool(body.get("points"))
         key = asking_key(str(body["fingerprint"]), int(body.get("asking") or 1))
-        task.given.append(Given(
+        task.given.append(GivenAnswer(
             key, entry.at, str(body["reviewer"]), str(body["answer"]), comment,
             bool(body.get("signed_in")), str(body.get("forge") or ""), len(body.get("others") or ()),
             not body.get("waits_for"),
         ))  # fmt: skip
 
 
-def _spend(task: Task, kind: str, body: dict[str, Any]) -> None:
+def _spend(task: TaskHistory, kind: str, body: dict[str, Any]) -> None:
     """As the bill counts it (`domain/bill.py`): a reserved call that was never metered counts in full."""
     attempt, usd = int(body["attempt"]), float(body["usd"])
     if kind == BILL.kind:

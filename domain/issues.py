@@ -254,7 +254,7 @@ class Trigger(Value):
         return self.key.startswith("assigned-")
 
 
-class Answer(StrEnum):
+class TriggerOutcome(StrEnum):
     """What became of a trigger."""
 
     RUN = "run"
@@ -267,7 +267,7 @@ class Decided(Value):
     """What was made of a trigger, from the text as it was at that moment; on record before anything is started."""
 
     trigger: Trigger
-    answer: Answer
+    answer: TriggerOutcome
     workshop: str
     number: int
     url: str

@@ -6,19 +6,19 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from domain.schema import Change, Kind
+from domain.schema import SchemaChange, SchemaChangeKind
 from domain.task import Decision
 from domain.value import Value
 
 
-class Ran(NamedTuple):
+class MigrationEnd(NamedTuple):
     """How a migration command ended. `exit_code` None: it was stopped, or it never started."""
 
     exit_code: int | None
     output: str = ""
 
 
-Migrate = Callable[[str], Ran]
+Migrate = Callable[[str], MigrationEnd]
 """Runs a migration command on the database at the URL, confined and for a bounded time. The URL holds a password: it
 goes into the environment of the command and nowhere else."""
 
@@ -122,7 +122,7 @@ class Rehearsal(Value):
     source: str = Field(description="Fingerprint of the database's own schema when it was copied")
     before: str = Field(description="Fingerprint of the copy's schema before the migration")
     after: str | None = Field(None, description="Fingerprint after it; None: it did not get there")
-    changes: tuple[Change, ...] = ()
+    changes: tuple[SchemaChange, ...] = ()
     under_load: MigrationRun
     behind_transaction: MigrationRun | None = Field(None, description="On a second copy, behind a long transaction")
     bytes_before: int
@@ -145,7 +145,7 @@ class Rehearsal(Value):
         is_same = self.before == self.after and not self.lost
         if not is_same and (self.downgrade is None or not self.downgrade.is_proven):
             return MigrationClass.FORWARD_ONLY
-        is_contract = any(change.kind is Kind.CONTRACT for change in self.changes)
+        is_contract = any(change.kind is SchemaChangeKind.CONTRACT for change in self.changes)
         return MigrationClass.CONTRACT if is_contract else MigrationClass.EXPAND
 
     @property
@@ -252,7 +252,7 @@ def _forward_only(seen: Rehearsal, _: MigrationBudget) -> Iterable[str]:
 def _unproven(seen: Rehearsal, _: MigrationBudget) -> Iterable[str]:
     if seen.queries == 0:
         for change in seen.changes:
-            if change.kind is Kind.CONTRACT and not change.breaks:
+            if change.kind is SchemaChangeKind.CONTRACT and not change.breaks:
                 yield f"{change.sentence}, and no statements of the running release were there to try"
 
 

@@ -74,7 +74,7 @@ def model_for(policy: ModelPolicy, agent_model: str, step: Phase, brief: Brief) 
     return model
 
 
-class Tokens(Value):
+class TokenUsage(Value):
     """What one call used, as the provider's own answer says. `input` has the cached ones in it."""
 
     input: int = 0
@@ -108,7 +108,7 @@ class Metered(Value):
     reference: str = Field("", description="The agent as kind/name, whose week it counts in")
     environment: str | None
     model: str
-    tokens: Tokens = Tokens()
+    tokens: TokenUsage = TokenUsage()
     usd: float
     status: int | None = Field(None, description="What the provider answered; None: the connection broke")
     note: str = Field("", description="Where the usage could not be read: what was charged instead")

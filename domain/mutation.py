@@ -63,7 +63,7 @@ def made_of(files: Sequence[MadeOf]) -> Made:
 # --- the run that is watched
 
 
-class Seen(NamedTuple):
+class LinesRun(NamedTuple):
     """One test, and which lines of the changed files it ran. `file`: absolute, in the sandbox."""
 
     test: str
@@ -73,10 +73,10 @@ class Seen(NamedTuple):
     lines: Lines
 
 
-class Watched(NamedTuple):
+class CoveredLines(NamedTuple):
     """What the tests did with the changed files."""
 
-    tests: tuple[Seen, ...] = ()
+    tests: tuple[LinesRun, ...] = ()
     collected: int = 0
     loaded: Mapping[str, frozenset[int]] = {}
     """Run while a module was imported, whichever test was the first to import it."""
@@ -120,9 +120,9 @@ class _WatchedLine(BaseModel):
     modules: list[str] = []
 
 
-def read_watched(text: str, paths: Sequence[str]) -> Watched:
+def read_watched(text: str, paths: Sequence[str]) -> CoveredLines:
     """What the sandbox wrote about the files `paths`. Raises ValueError for anything else than what it should."""
-    tests: dict[str, Seen] = {}
+    tests: dict[str, LinesRun] = {}
     loaded = {path: frozenset[int]() for path in paths}
     statements: dict[str, Sequence[tuple[int, int]]] = {}
     modules: list[str] = []
@@ -136,12 +136,12 @@ def read_watched(text: str, paths: Sequence[str]) -> Watched:
                 loaded[paths[n]] |= lines
             if one := told.seen:
                 lines_of = {paths[n]: lines for n, lines in one.lines.items()}
-                tests.setdefault(one.test, Seen(one.test, one.file, one.seconds, one.passed, lines_of))
+                tests.setdefault(one.test, LinesRun(one.test, one.file, one.seconds, one.passed, lines_of))
     except (ValidationError, IndexError, KeyError) as err:
         raise ValueError("the watched run wrote something else than it should") from err
     if not statements or len(tests) > MAX_TESTS:
         raise ValueError("the watched run did not write what it should")
-    return Watched(tuple(tests.values()), collected, loaded, statements, tuple(modules[:MAX_MODULES]))
+    return CoveredLines(tuple(tests.values()), collected, loaded, statements, tuple(modules[:MAX_MODULES]))
 
 
 def _whole_lines(text: str) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _whole_lines(text: str) -> Iterator[str]:
     yield from text.split("\n")[:-1]
 
 
-def diff_coverage(changed: Lines, watched: Watched) -> DiffCoverage:
+def diff_coverage(changed: Lines, watched: CoveredLines) -> DiffCoverage:
     """Which changed lines any test ran. A line goes with its statement; comments and empty lines do not count."""
     lines, uncovered = 0, {}
     for path, mine in sorted(changed.items()):
@@ -169,21 +169,21 @@ def diff_coverage(changed: Lines, watched: Watched) -> DiffCoverage:
 # --- which mutants are tried, by which tests
 
 
-class Job(NamedTuple):
+class MutantJob(NamedTuple):
     """A mutant, by its number, and the tests that run its line, the likeliest to fail first."""
 
     mutant: int
-    tests: tuple[Seen, ...]
+    tests: tuple[LinesRun, ...]
 
 
-class Plan(NamedTuple):
+class MutationPlan(NamedTuple):
     """What is tried, and what need not be: numbers of mutants whose line no test runs."""
 
-    jobs: tuple[Job, ...] = ()
+    jobs: tuple[MutantJob, ...] = ()
     untouched: frozenset[int] = frozenset()
 
 
-def plan_of(mutants: Sequence[Mutant], watched: Watched, first: Collection[str]) -> Plan:
+def plan_of(mutants: Sequence[Mutant], watched: CoveredLines, first: Collection[str]) -> MutationPlan:
     """`first`: files of the acceptance and of the change's own tests. A mutant whose line no test was seen to run is
     left alone where not all tests were watched: nothing is known about it. Lines that run on import come last, for
     they take many tests."""
@@ -191,17 +191,17 @@ def plan_of(mutants: Sequence[Mutant], watched: Watched, first: Collection[str])
     jobs, late, untouched = [], [], set()
     for number, mutant in enumerate(mutants):
         if chosen := _running(mutant, watched, tests):
-            jobs.append(Job(number, chosen))
+            jobs.append(MutantJob(number, chosen))
         elif chosen := _using(mutant, watched, tests):
-            late.append(Job(number, chosen))
+            late.append(MutantJob(number, chosen))
         elif watched.is_whole:
             untouched.add(number)
-    return Plan((*jobs, *late), frozenset(untouched))
+    return MutationPlan((*jobs, *late), frozenset(untouched))
 
 
-def _in_order(watched: Watched, first: Collection[str]) -> list[Seen]:
+def _in_order(watched: CoveredLines, first: Collection[str]) -> list[LinesRun]:
     """Those that passed; file by file, so that what the tests of a file share is set up once."""
-    files: dict[str, list[Seen]] = {}
+    files: dict[str, list[LinesRun]] = {}
     for seen in watched.tests:
         if seen.passed:
             files.setdefault(seen.file, []).append(seen)
@@ -209,12 +209,12 @@ def _in_order(watched: Watched, first: Collection[str]) -> list[Seen]:
     return [seen for file in ranked for seen in files[file]]
 
 
-def _running(mutant: Mutant, watched: Watched, tests: Sequence[Seen]) -> tuple[Seen, ...]:
+def _running(mutant: Mutant, watched: CoveredLines, tests: Sequence[LinesRun]) -> tuple[LinesRun, ...]:
     span = watched.span(mutant.path, mutant.line)
     return tuple(seen for seen in tests if not seen.lines.get(mutant.path, frozenset()).isdisjoint(span))
 
 
-def _using(mutant: Mutant, watched: Watched, tests: Sequence[Seen]) -> tuple[Seen, ...]:
+def _using(mutant: Mutant, watched: CoveredLines, tests: Sequence[LinesRun]) -> tuple[LinesRun, ...]:
     """For a constant or a class, made on import: the tests that run anything of its file, or else all."""
     if watched.loaded.get(mutant.path, frozenset()).isdisjoint(watched.span(mutant.path, mutant.line)):
         return ()
@@ -242,7 +242,7 @@ def read_tried(text: str, asked: Collection[int]) -> dict[int, End]:
     return ends
 
 
-def mutation_of(made: Made, plan: Plan, ends: Mapping[int, End]) -> Mutation:
+def mutation_of(made: Made, plan: MutationPlan, ends: Mapping[int, End]) -> Mutation:
     """What is known at the end. A mutant that does not compile is none; one that no test runs is tried and survives."""
     invalid = sum(end == "invalid" for end in ends.values())
     survivors = tuple(

@@ -57,7 +57,7 @@ class PlantedAnswer(Value):
         return self.answer != "approve"
 
 
-class Fault(NamedTuple):
+class PlantedFault(NamedTuple):
     """A line of a change, and how it is made wrong."""
 
     path: str
@@ -78,14 +78,14 @@ MOST_TEXT = 500_000
 """Of longer files, which nobody wrote by hand, no line is made wrong."""
 
 
-def faults(files: Sequence[File], is_test: tuple[str, ...], text_of: Callable[[str], str | None]) -> list[Fault]:
+def faults(files: Sequence[File], is_test: tuple[str, ...], text_of: Callable[[str], str | None]) -> list[PlantedFault]:
     """Every fault that can be put into the added lines of product code, in their order. `text_of`: the whole file at a
     path, by which it is known what is code and what is said in a comment or a text."""
     return [fault for file in files if matches(file.path, CODE) and not matches(file.path, is_test)
             for fault in _in(file, text_of(file.path) or "")]  # fmt: skip
 
 
-def with_fault(files: Sequence[File], fault: Fault) -> tuple[File, ...] | None:
+def with_fault(files: Sequence[File], fault: PlantedFault) -> tuple[File, ...] | None:
     """The files with the line made wrong; None if it is not there as it was."""
     made = tuple(_changed(file, fault) for file in files)
     return made if made != tuple(files) else None
@@ -115,7 +115,7 @@ def address_of(ledger: str, key: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
 
 
-def _in(file: File, text: str) -> Iterator[Fault]:
+def _in(file: File, text: str) -> Iterator[PlantedFault]:
     code = _code_of(file.path, text) if len(text) <= MOST_TEXT else []
     lines = text.split("\n")
     for line in file.lines:
@@ -127,7 +127,7 @@ def _in(file: File, text: str) -> Iterator[Fault]:
         swap = next(((plain.index(old), old, new) for old, new in _SWAPS if old in plain), None)
         if swap:
             at, old, new = swap
-            yield Fault(file.path, line.new, line.text, line.text[:at] + new + line.text[at + len(old) :])
+            yield PlantedFault(file.path, line.new, line.text, line.text[:at] + new + line.text[at + len(old) :])
 
 
 def _code_of(path: str, text: str) -> list[str]:
@@ -147,7 +147,7 @@ def _code_of(path: str, text: str) -> list[str]:
     return "".join(plain).split("\n")
 
 
-def _changed(file: File, fault: Fault) -> File:
+def _changed(file: File, fault: PlantedFault) -> File:
     if file.path != fault.path:
         return file
     return file._replace(lines=tuple(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from domain.egress import Rule
+from domain.egress import EgressRule
 from domain.health import HealthCheck
 from domain.paths import Glob
 from domain.services import Service
@@ -104,10 +104,12 @@ class ReviewPolicy(Value):
 class ProjectEgress(Value):
     """What this project's sandboxes may reach besides the package registries and the models."""
 
-    setup: tuple[Rule, ...] = Field((), description="While `setup` runs")
-    plan: tuple[Rule, ...] = Field((), description="While an agent plans")
-    edit: tuple[Rule, ...] = Field((), description="While an agent edits")
-    test: tuple[Rule, ...] = Field((), description="Registries are not reached from tests unless they are named here")
+    setup: tuple[EgressRule, ...] = Field((), description="While `setup` runs")
+    plan: tuple[EgressRule, ...] = Field((), description="While an agent plans")
+    edit: tuple[EgressRule, ...] = Field((), description="While an agent edits")
+    test: tuple[EgressRule, ...] = Field(
+        (), description="Registries are not reached from tests unless they are named here"
+    )
 
 
 class ProjectSettings(Value):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, tzinfo
 from statistics import median
 from typing import Any, NamedTuple
 
-from domain.history import OPENED, SHOWN, Asking, Back, Given, History, Plant, Task
+from domain.history import OPENED, SHOWN, Asking, Back, GivenAnswer, History, Plant, TaskHistory
 from domain.policy.reviewers import canonical_name
 from domain.share import Share
 
@@ -25,7 +25,7 @@ SIZES = (50, 200, 400)
 """Changed lines up to which a change is of one size."""
 
 
-class Review(NamedTuple):
+class ReviewAnswer(NamedTuple):
     """One answer of one person about one change."""
 
     run_id: str
@@ -105,10 +105,10 @@ class Group(NamedTuple):
         }  # fmt: skip
 
 
-class Health(NamedTuple):
+class ReviewHealth(NamedTuple):
     """How a team reviews."""
 
-    reviews: tuple[Review, ...]
+    reviews: tuple[ReviewAnswer, ...]
     """Oldest first."""
     whole: Group
     reviewers: tuple[Group, ...]
@@ -139,7 +139,7 @@ class Health(NamedTuple):
         }
 
 
-def health(histories: Iterable[History], zone: tzinfo | None = None) -> Health:
+def health(histories: Iterable[History], zone: tzinfo | None = None) -> ReviewHealth:
     """`zone`: in which it is night; None: this machine's."""
     histories = tuple(histories)
     found = sorted(
@@ -162,7 +162,7 @@ def health(histories: Iterable[History], zone: tzinfo | None = None) -> Health:
     ]
     sizes.append(_group(f"more than {SIZES[-1]} lines", [r for r in found if r.lines > SIZES[-1]]))
     approvals = [each for each in found if each.is_approval]
-    return Health(
+    return ReviewHealth(
         reviews=tuple(found),
         whole=_group("all", found),
         reviewers=tuple(
@@ -192,7 +192,7 @@ def _caught(planted: Sequence[Plant]) -> Share:
     return Share(sum(one.answer != "approve" for one in planted), len(planted))
 
 
-def _reviews(task: Task, history: History, zone: tzinfo | None) -> Iterable[Review]:
+def _reviews(task: TaskHistory, history: History, zone: tzinfo | None) -> Iterable[ReviewAnswer]:
     for given in task.given:
         asked = task.asked.get(given.key)
         if asked is None or not asked.attempt:
@@ -203,7 +203,7 @@ def _reviews(task: Task, history: History, zone: tzinfo | None) -> Iterable[Revi
         shown, opened = (at if at and at <= given.at else None for at in (shown, opened))
         approves = given.answer == "approve"
         hour = given.at.astimezone(zone).hour
-        yield Review(
+        yield ReviewAnswer(
             run_id=task.run_id, title=task.title, by=given.by, at=given.at, answer=given.answer,
             lines=one.lines if one else 0, files=one.files if one else 0, words=asked.words,
             seconds=(given.at - (shown or asked.at)).total_seconds(), was_shown=shown is not None,
@@ -215,7 +215,7 @@ def _reviews(task: Task, history: History, zone: tzinfo | None) -> Iterable[Revi
         )  # fmt: skip
 
 
-def _outcome(task: Task, asked: Asking, given: Given, back: dict[str, Back]) -> str:
+def _outcome(task: TaskHistory, asked: Asking, given: GivenAnswer, back: dict[str, Back]) -> str:
     if task.merged is None or task.judged != asked.commit:
         return "not merged"
     gone = back.get(task.merged)
@@ -224,7 +224,7 @@ def _outcome(task: Task, asked: Asking, given: Given, back: dict[str, Back]) -> 
     return "live" if task.live else "merged"
 
 
-def _group(name: str, reviews: Sequence[Review]) -> Group:
+def _group(name: str, reviews: Sequence[ReviewAnswer]) -> Group:
     return Group(
         name=name,
         answers=len(reviews),
@@ -238,7 +238,7 @@ def _group(name: str, reviews: Sequence[Review]) -> Group:
     )
 
 
-def _share(reviews: Iterable[Review], is_so: Callable[[Review], bool | None]) -> Share:
+def _share(reviews: Iterable[ReviewAnswer], is_so: Callable[[ReviewAnswer], bool | None]) -> Share:
     """Of those of which it can be said."""
     known = [found for each in reviews if (found := is_so(each)) is not None]
     return Share(sum(known), len(known))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pydantic import Field, field_validator
 
-from domain.health import Answered, Answers, HealthState, Identity, Reading
+from domain.health import Answered, HealthReading, HealthState, IdentitySource, LastAnswers
 from domain.value import Value
 
 SHARES = (1, 2, 5, 10, 20, 25, 50, 75, 90)
@@ -67,8 +67,8 @@ class Numbers(Value):
 class Look(Value):
     """One look at a release that has some or all of the traffic."""
 
-    public: Reading = Field(description="The public address, asked for this release")
-    private: Reading | None = Field(None, description="The release asked past the proxy; None: it cannot be")
+    public: HealthReading = Field(description="The public address, asked for this release")
+    private: HealthReading | None = Field(None, description="The release asked past the proxy; None: it cannot be")
     new: Numbers | None = Field(None, description="Since the window began; None: the target has no numbers")
     old: Numbers | None = None
     answered: int | None = Field(None, description="Answers of any kind by this release since the window began")
@@ -92,7 +92,7 @@ class Sick(Value):
     reason: str
 
 
-class State(StrEnum):
+class RolloutState(StrEnum):
     """`inconclusive` is no pass: too few requests to say anything."""
 
     GOOD = "good"
@@ -100,28 +100,28 @@ class State(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-def judge_numbers(new: Numbers | None, old: Numbers | None, rollout: Rollout) -> tuple[State, str]:
+def judge_numbers(new: Numbers | None, old: Numbers | None, rollout: Rollout) -> tuple[RolloutState, str]:
     """The new release against the old one, with the reason."""
     if new is None:
-        return State.INCONCLUSIVE, "the target has no numbers of requests"
+        return RolloutState.INCONCLUSIVE, "the target has no numbers of requests"
     if new.requests < rollout.least_sample:
-        return State.INCONCLUSIVE, f"{new.requests} requests of users, {rollout.least_sample} say something"
+        return RolloutState.INCONCLUSIVE, f"{new.requests} requests of users, {rollout.least_sample} say something"
     beside = old if old is not None and old.requests >= rollout.least_sample else None
     allowed = rollout.error_excess + (beside.error_share if beside else 0.0)
     if new.error_share > allowed:
         compared = f"the release before: {beside}" if beside else "nothing to compare it with"
-        return State.SICK, (
+        return RolloutState.SICK, (
             f"{new.errors} of {new.requests} requests of users ended in HTTP 5xx "
             f"({new.error_share:.0%}, {allowed:.0%} are allowed; {compared})"
         )
     if beside and beside.p95_ms is not None and new.p95_ms is not None:
         most_ms = rollout.latency_factor * beside.p95_ms + rollout.latency_floor_ms
         if new.p95_ms > most_ms:
-            return State.SICK, (
+            return RolloutState.SICK, (
                 f"slow: 95 % of its answers within {new.p95_ms:.0f} ms, {most_ms:.0f} ms are allowed beside "
                 f"{beside.p95_ms:.0f} ms of the release before"
             )
-    return State.GOOD, str(new)
+    return RolloutState.GOOD, str(new)
 
 
 class Next(StrEnum):
@@ -147,7 +147,7 @@ class Outlook(NamedTuple):
     old: Numbers | None
     share: int
     answers: tuple[Answered, ...]
-    identity: Identity | None
+    identity: IdentitySource | None
 
 
 class Window:
@@ -158,7 +158,7 @@ class Window:
 
     def __init__(self, rollout: Rollout, seconds: float, share: int = 100, before: Numbers | None = None) -> None:
         self._rollout, self._seconds, self._share, self._before = rollout, seconds, share, before
-        self._answers = Answers()
+        self._answers = LastAnswers()
         self._last: HealthState | None = None
         self._sick = 0
         self.so_far = Outlook(0, None, "", None, None, share, (), None)
@@ -177,7 +177,7 @@ class Window:
         self.so_far = Outlook(
             self.so_far.looks + 1, None, numbers, look.new, look.old, self._share, self._answers.kept, identity
         )
-        if look.problem or state is State.SICK:
+        if look.problem or state is RolloutState.SICK:
             return self._ends_sick(look.problem or numbers)
         if reading.state is not self._last:
             self.news = f"{'in public' if reading is look.public else 'in private'}: {reading.reason}"
@@ -188,7 +188,7 @@ class Window:
                 return Next.AT_ONCE
             return self._ends_sick(f"{reading.state}, {self._sick} of {self.so_far.looks} looks: {reading.reason}")
         has_looked = self.so_far.looks >= self._least_looks(look.new, state)
-        is_clear = state is State.GOOD or look.new is None or look.new.errors == 0
+        is_clear = state is RolloutState.GOOD or look.new is None or look.new.errors == 0
         # it was this release that answered: in its own words or as was seen, and in the access log
         is_its_own = reading.state is HealthState.HEALTHY and look.answered != 0
         if elapsed_s >= self._seconds and has_looked and is_clear and is_its_own:
@@ -202,7 +202,7 @@ class Window:
     def _is_whole(self) -> bool:
         return self._share == 100
 
-    def _is_good(self, reading: Reading) -> bool:
+    def _is_good(self, reading: HealthReading) -> bool:
         """With a part of the traffic, the old release may well be the one that answers."""
         return reading.is_healthy or (not self._is_whole and reading.state is HealthState.ANOTHER)
 
@@ -211,8 +211,8 @@ class Window:
             return look.old
         return self._before or look.old
 
-    def _least_looks(self, new: Numbers | None, state: State) -> int:
-        if state is State.GOOD:
+    def _least_looks(self, new: Numbers | None, state: RolloutState) -> int:
+        if state is RolloutState.GOOD:
             return LEAST_LOOKS
         return max(LEAST_LOOKS, self._rollout.least_sample - (new.requests if new else 0))
 

@@ -33,7 +33,7 @@ class Constraint(Value):
     unique: bool = Field(False, description="A primary key or unique: what ON CONFLICT may name")
 
 
-class Index(Value):
+class SchemaIndex(Value):
     """An index that stands for no constraint and is not unique."""
 
     name: str
@@ -47,7 +47,7 @@ class Table(Value):
     name: str = Field(description="With its schema where the database has schemas: public.orders")
     columns: tuple[Column, ...]
     constraints: tuple[Constraint, ...] = ()
-    indexes: tuple[Index, ...] = ()
+    indexes: tuple[SchemaIndex, ...] = ()
 
     def column(self, name: str) -> Column | None:
         return next((column for column in self.columns if column.name == name), None)
@@ -69,27 +69,27 @@ class Schema(Value):
         return next((table for table in self.tables if table.name == name), None)
 
 
-class Kind(StrEnum):
+class SchemaChangeKind(StrEnum):
     """`expand`: what ran before still runs. `contract`: something it may depend on is gone, tighter or different."""
 
     EXPAND = "expand"
     CONTRACT = "contract"
 
 
-class Change(Value):
+class SchemaChange(Value):
     """One thing that is different. `breaks`: statements of the running release fail, whatever it is."""
 
-    kind: Kind
+    kind: SchemaChangeKind
     sentence: str
     breaks: bool = False
 
 
-def changes(before: Schema, after: Schema) -> tuple[Change, ...]:
+def changes(before: Schema, after: Schema) -> tuple[SchemaChange, ...]:
     """What a migration did to the schema, tables first, by name."""
     return (*_tables(before, after), *_others(before.others, after.others))
 
 
-def _tables(before: Schema, after: Schema) -> Iterator[Change]:
+def _tables(before: Schema, after: Schema) -> Iterator[SchemaChange]:
     old, new = ({table.name: table for table in schema.tables} for schema in (before, after))
     gone, added = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
     for name in gone:
@@ -105,7 +105,7 @@ def _tables(before: Schema, after: Schema) -> Iterator[Change]:
         yield from _indexes(old[name], new[name])
 
 
-def _columns(old: Table, new: Table) -> Iterator[Change]:
+def _columns(old: Table, new: Table) -> Iterator[SchemaChange]:
     before, after = ({column.name: column for column in table.columns} for table in (old, new))
     gone, added = sorted(before.keys() - after.keys()), sorted(after.keys() - before.keys())
     for name in gone:
@@ -119,8 +119,8 @@ def _columns(old: Table, new: Table) -> Iterator[Change]:
         if after[name].may_be_left_out:
             yield _expand(f"{where} is new")
         else:
-            yield Change(
-                kind=Kind.CONTRACT,
+            yield SchemaChange(
+                kind=SchemaChangeKind.CONTRACT,
                 sentence=f"{where} is new and NOT NULL without a default: an INSERT of the running release fails",
                 breaks=True,
             )
@@ -132,12 +132,12 @@ def _is_twin(old: Column, new: Column) -> bool:
     return (old.type, old.nullable, old.default) == (new.type, new.nullable, new.default)
 
 
-def _column(where: str, old: Column, new: Column) -> Iterator[Change]:
+def _column(where: str, old: Column, new: Column) -> Iterator[SchemaChange]:
     if old.type != new.type:
         is_wider = widens(old.type, new.type)
-        kind = Kind.EXPAND if is_wider else Kind.CONTRACT
+        kind = SchemaChangeKind.EXPAND if is_wider else SchemaChangeKind.CONTRACT
         how = "wider" if is_wider else "narrower or another one"
-        yield Change(kind=kind, sentence=f"the type of {where} is {how}: {old.type} → {new.type}")
+        yield SchemaChange(kind=kind, sentence=f"the type of {where} is {how}: {old.type} → {new.type}")
     if old.nullable and not new.nullable:
         yield _contract(f"{where} is NOT NULL now")
     if new.nullable and not old.nullable:
@@ -147,7 +147,7 @@ def _column(where: str, old: Column, new: Column) -> Iterator[Change]:
         yield change(f"the default of {where} is {'gone' if new.default is None else 'another one'}")
 
 
-def _constraints(old: Table, new: Table) -> Iterator[Change]:
+def _constraints(old: Table, new: Table) -> Iterator[SchemaChange]:
     before, after = ({each.name: each for each in table.constraints} for table in (old, new))
     for name in sorted(before.keys() | after.keys()):
         was, is_now = before.get(name), after.get(name)
@@ -163,7 +163,7 @@ def _constraints(old: Table, new: Table) -> Iterator[Change]:
             yield _contract(f"{where} is another one: {was.definition} → {is_now.definition}")
 
 
-def _indexes(old: Table, new: Table) -> Iterator[Change]:
+def _indexes(old: Table, new: Table) -> Iterator[SchemaChange]:
     before, after = ({each.name: each for each in table.indexes} for table in (old, new))
     for name in sorted(before.keys() | after.keys()):
         if (is_now := after.get(name)) == before.get(name):
@@ -172,7 +172,7 @@ def _indexes(old: Table, new: Table) -> Iterator[Change]:
         yield _expand(f"index {name} of {new.name} is {what}")
 
 
-def _others(old: dict[str, str], new: dict[str, str]) -> Iterator[Change]:
+def _others(old: dict[str, str], new: dict[str, str]) -> Iterator[SchemaChange]:
     for name in sorted(old.keys() | new.keys()):
         was, is_now = old.get(name), new.get(name)
         kind = name.partition(" ")[0]
@@ -186,12 +186,12 @@ def _others(old: dict[str, str], new: dict[str, str]) -> Iterator[Change]:
             yield (_expand if is_longer else _contract)(f"{name} is {'longer' if is_longer else 'another one'}")
 
 
-def _expand(sentence: str) -> Change:
-    return Change(kind=Kind.EXPAND, sentence=sentence)
+def _expand(sentence: str) -> SchemaChange:
+    return SchemaChange(kind=SchemaChangeKind.EXPAND, sentence=sentence)
 
 
-def _contract(sentence: str) -> Change:
-    return Change(kind=Kind.CONTRACT, sentence=sentence)
+def _contract(sentence: str) -> SchemaChange:
+    return SchemaChange(kind=SchemaChangeKind.CONTRACT, sentence=sentence)
 
 
 _LADDERS = (("smallint", "integer", "bigint"), ("real", "double precision"))

@@ -11,7 +11,7 @@ from domain.value import Value
 HOST = "127.0.0.1"
 
 
-class Known(NamedTuple):
+class KnownServer(NamedTuple):
     """A server that sandboxes can start. `asks`: how clients say that nobody is there."""
 
     title: str
@@ -22,12 +22,12 @@ class Known(NamedTuple):
 
 
 KNOWN = {
-    "postgresql": Known(
+    "postgresql": KnownServer(
         "PostgreSQL", 5432, "postgresql://postgres:postgres@{host}:{port}/test", "postgresql",
         r"port 5432|:5432\b|\.s\.PGSQL\.5432|could not translate host name \"(postgres|postgresql|db)\""
         r"|ENOTFOUND (postgres|postgresql|db)\b|psycopg2?\.OperationalError|ECONNREFUSED.*5432",
     ),
-    "redis": Known(
+    "redis": KnownServer(
         "Redis", 6379, "redis://{host}:{port}/0", "redis-server",
         r"port 6379|:6379\b|redis\.exceptions\.ConnectionError|ENOTFOUND redis\b|Error .* connecting to redis",
     ),

@@ -22,7 +22,7 @@ _ENCODED = re.compile(rb"[A-Za-z0-9+/_-]{12,}={0,2}")
 
 
 @dataclass(frozen=True)
-class Secret:
+class SecretSpot:
     """What a scanner found. `line` to `last_line` count from 1; 0 is inside of an archive. Never logged or stored.
 
     `is_encoded`: the value is what the tool decoded, so it does not stand there as it is.
@@ -57,7 +57,7 @@ class Spotted(Value):
         return next((f.message for f in self.findings if f.rule == "scanner-failed"), None)
 
 
-def located(tree: Tree, secrets: Iterable[Secret]) -> tuple[Spot, ...]:
+def located(tree: Tree, secrets: Iterable[SecretSpot]) -> tuple[Spot, ...]:
     """The places of secrets, sorted. One that is not found on its lines, plain or in Base64, is somewhere inside."""
     spots = set()
     starts: dict[str, list[int]] = {}

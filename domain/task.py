@@ -6,7 +6,7 @@ from pydantic import Field
 
 from domain.brief import Acceptance, Brief
 from domain.checks import Problem
-from domain.health import Identity
+from domain.health import IdentitySource
 from domain.project import ProjectSettings
 from domain.toolchain import BuiltProject
 from domain.value import Value
@@ -363,7 +363,7 @@ class Health(Value):
     healthy: bool
     reason: str
     observations: int
-    identity: Identity | None = Field(
+    identity: IdentitySource | None = Field(
         None, description="How it was known that the release itself answered; None: it was not"
     )
     timeline: tuple[str, ...] = ()

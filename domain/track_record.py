@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from domain.history import Back, History, Task, Try
+from domain.history import AttemptHistory, Back, History, TaskHistory
 from domain.share import Share
 
 REASONS = 5
@@ -20,7 +20,7 @@ UNKNOWN = "not on record"
 NO_MODEL = "none called"
 
 
-class Line(NamedTuple):
+class RecordLine(NamedTuple):
     """Of what the record is of."""
 
     agent: str
@@ -38,10 +38,10 @@ class Reason(NamedTuple):
     """The newest of them."""
 
 
-class Record(NamedTuple):
+class TrackRecord(NamedTuple):
     """What one line of agents, or all, did."""
 
-    line: Line
+    line: RecordLine
     asked: int
     """Tasks, those of deleted runs too."""
     attempts: int
@@ -107,10 +107,10 @@ class Record(NamedTuple):
 class _Part(NamedTuple):
     """What a task adds to a line."""
 
-    line: Line
-    task: Task
-    tries: tuple[Try, ...]
-    first: Try | None
+    line: RecordLine
+    task: TaskHistory
+    tries: tuple[AttemptHistory, ...]
+    first: AttemptHistory | None
     """Of the agent in this task, also if that one called another model."""
     usd: float
     minutes: float
@@ -118,10 +118,12 @@ class _Part(NamedTuple):
     """Whether the task counts for this line; otherwise only these attempts do."""
 
 
-def records(histories: Iterable[History], by: Callable[[Line], Line] = lambda line: line) -> tuple[Record, ...]:
+def records(
+    histories: Iterable[History], by: Callable[[RecordLine], RecordLine] = lambda line: line
+) -> tuple[TrackRecord, ...]:
     """One for each line, by name: an order by success would say more than the numbers do. `by`: lines that it makes
     equal are one."""
-    parts: dict[Line, list[_Part]] = defaultdict(list)
+    parts: dict[RecordLine, list[_Part]] = defaultdict(list)
     back: dict[str, Back] = {}
     for history in histories:
         back.update(history.back)
@@ -131,15 +133,15 @@ def records(histories: Iterable[History], by: Callable[[Line], Line] = lambda li
     return tuple(_record(line, parts[line], back) for line in sorted(parts))
 
 
-def total(histories: Iterable[History]) -> Record | None:
+def total(histories: Iterable[History]) -> TrackRecord | None:
     """Of all together; None if nothing was asked for."""
-    whole = records(histories, by=lambda _: Line("all", "", "", ""))
+    whole = records(histories, by=lambda _: RecordLine("all", "", "", ""))
     return whole[0] if whole else None
 
 
-def by_agent(line: Line) -> Line:
+def by_agent(line: RecordLine) -> RecordLine:
     """For `records`: one line for each agent."""
-    return Line(line.agent, "", "", "")
+    return RecordLine(line.agent, "", "", "")
 
 
 def newest_released(history: History, agent: str, most: int) -> Share:
@@ -163,33 +165,33 @@ def newest_first_tries(history: History, agent: str, most: int) -> Share:
 EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
 
-def _owned_by(history: History, agent: str) -> Iterable[Task]:
+def _owned_by(history: History, agent: str) -> Iterable[TaskHistory]:
     return (task for task in history.tasks.values() if task.agents and _owner(task) == agent)
 
 
-def _owner(task: Task) -> str:
+def _owner(task: TaskHistory) -> str:
     tries = [task.tries[number] for number in sorted(task.tries)]
     return _line(task, _merged_of(task) or (tries[-1] if tries else None)).agent
 
 
-def _gone(task: Task, history: History) -> bool:
+def _gone(task: TaskHistory, history: History) -> bool:
     return any(commit in history.back for commit in (*task.live, task.merged or ""))
 
 
-def _parts(task: Task) -> Iterable[_Part]:
+def _parts(task: TaskHistory) -> Iterable[_Part]:
     if not task.agents:
         return  # a rollback, say: nobody was asked to edit
     tries = tuple(task.tries[number] for number in sorted(task.tries))
     its = _merged_of(task) or (tries[-1] if tries else None)
     owner = _line(task, its)
-    by_line: dict[Line, list[Try]] = {owner: []}
+    by_line: dict[RecordLine, list[AttemptHistory]] = {owner: []}
     for one in tries:
         by_line.setdefault(_line(task, one), []).append(one)
     others = {one.number for line, mine in by_line.items() if line != owner for one in mine}
     for line, mine in by_line.items():
         numbers = {one.number for one in mine}
 
-        def is_its(attempt: int, line: Line = line, numbers: set[int] = numbers) -> bool:
+        def is_its(attempt: int, line: RecordLine = line, numbers: set[int] = numbers) -> bool:
             """What is of no other agent's attempt, such as planning and releasing, is the owner's."""
             return attempt in numbers or (line == owner and attempt not in others)
 
@@ -199,7 +201,7 @@ def _parts(task: Task) -> Iterable[_Part]:
         yield _Part(line, task, tuple(mine), first, usd, seconds / 60, line == owner)
 
 
-def _merged_of(task: Task) -> Try | None:
+def _merged_of(task: TaskHistory) -> AttemptHistory | None:
     """The attempt that was merged: its commit is another where the branch had moved."""
     if task.judged is None:
         return None
@@ -208,7 +210,7 @@ def _merged_of(task: Task) -> Try | None:
     return own or task.tries.get(task.commits.get(task.judged, asked))
 
 
-def _line(task: Task, one: Try | None) -> Line:
+def _line(task: TaskHistory, one: AttemptHistory | None) -> RecordLine:
     """Its model is the one that was called most: policy may have chosen another than the agent's own. An attempt that
     called none is put down to the one of the agent's other attempts."""
     agent = one.agent if one else ""
@@ -217,12 +219,12 @@ def _line(task: Task, one: Try | None) -> Line:
     if not calls:
         calls = {model: count for (attempt, model), count in task.models.items() if attempt in same}
     model = max(sorted(calls), key=lambda name: calls[name]) if calls else NO_MODEL
-    return Line(
+    return RecordLine(
         (one.agent if one else "") or task.agents[0], model, (one.version if one else "") or UNKNOWN, task.repository
     )
 
 
-def _record(line: Line, parts: list[_Part], back: dict[str, Back]) -> Record:
+def _record(line: RecordLine, parts: list[_Part], back: dict[str, Back]) -> TrackRecord:
     mine = [part.task for part in parts if part.is_its]
     first = [part.first for part in parts if part.is_its and part.first]
     judged = [one for one in first if one.is_refused is not None or one.commit is None]
@@ -233,7 +235,7 @@ def _record(line: Line, parts: list[_Part], back: dict[str, Back]) -> Record:
             for rule in dict.fromkeys(one.rules) if one.is_refused else ():
                 rules[rule].append(part.task.run_id)
     most = sorted(rules.items(), key=lambda each: (-len(each[1]), each[0]))[:REASONS]
-    return Record(
+    return TrackRecord(
         line=line,
         asked=len(mine),
         attempts=sum(len(part.tries) for part in parts),

@@ -19,7 +19,7 @@ from tasks.people.asking import start_known_by
 from tasks.releasing import checkpoint, lease
 from tasks.releasing.build import prepared_for
 from tasks.releasing.engine import turn
-from tasks.releasing.migration import Place
+from tasks.releasing.migration import MigrationPlace
 from tasks.releasing.schema import released_by
 from tasks.step import step
 
@@ -97,10 +97,10 @@ def _last(shop: Workshop, environment: str) -> Migrated:
     return made[-1]
 
 
-def _backwards(shop: Workshop, run_id: str, last: Migrated, serving: str | None) -> Place:
+def _backwards(shop: Workshop, run_id: str, last: Migrated, serving: str | None) -> MigrationPlace:
     """The same migration with its commands the other way round, in this run: what another one rehearsed is not ours."""
     prepared = released_by(shop, last.environment, last.revision).model_copy(update={"run_id": run_id})
-    place = Place.of(shop, prepared_for(shop, prepared, last.revision), last.revision, serving)
+    place = MigrationPlace.of(shop, prepared_for(shop, prepared, last.revision), last.revision, serving)
     up, down = place.migrate.up, place.migrate.down
     if down is None:
         raise InputError(f"the project of {last.revision[:12]} has no command for a downgrade")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from prefect.client.schemas.objects import FlowRun
 
 from blocks.ledger.rows import Entry
-from domain.issues import COMMAND, Answer, Decided
+from domain.issues import COMMAND, Decided, TriggerOutcome
 from domain.prompts import fence
 from domain.proposal import ACCEPT, REFUSE, ProvenProposal
 from domain.pull_request import Proposed
@@ -64,7 +64,7 @@ def comment_of(
 
 
 def _headline(decided: Decided, run_id: str | None, run: FlowRun | None, entries: Sequence[Entry]) -> str:
-    if decided.answer is Answer.REFUSED:
+    if decided.answer is TriggerOutcome.REFUSED:
         reasons = "\n".join(f"- {inert(one)}" for one in decided.reasons)
         again = f"Nothing was started. When it is mended, take the label off and put it on again, or write `{COMMAND}`."
         return f"**Not started**\n\n{reasons}\n\n{again} {HOW}"

@@ -28,7 +28,6 @@ from domain.access import Cancelled, NotCancelled
 from domain.brief import Brief
 from domain.errors import InputError, NotYet, reason_of
 from domain.issues import (
-    Answer,
     AskedFor,
     Decided,
     Intake,
@@ -42,6 +41,7 @@ from domain.issues import (
     ReadIssue,
     TicketIntake,
     Trigger,
+    TriggerOutcome,
     read_issue,
 )
 from domain.policy.brief_lint import lint_brief
@@ -74,7 +74,7 @@ T = TypeVar("T")
 log = logging.getLogger("lockgate")
 
 
-class Place:
+class WatchedRepository:
     """What we remember of one repository or project between two rounds. All of it is found again without it."""
 
     def __init__(
@@ -106,8 +106,8 @@ class IssueWatch:
         self, holder: str, say: Callable[[str], object], usable: Callable[[Brief], tuple[str, ...]] = unusable_agents
     ) -> None:
         self._holder, self._say, self._usable = holder, say, usable
-        self._places: dict[tuple[str, Intake], Place] = {}
-        self._books: dict[str, Book] = {}
+        self._places: dict[tuple[str, Intake], WatchedRepository] = {}
+        self._books: dict[str, IssueBook] = {}
         self._troubles: dict[str, str] = {}
         self._late: dict[str, tuple[float, str]] = {}
         """Place → since when each round failed by what passes, and what was told of that."""
@@ -157,11 +157,11 @@ class IssueWatch:
             if not self._has_lease(shop):
                 raise NotYet("another machine goes on here: this one was too slow")
 
-        book = self._books.setdefault(shop.ledger.place, Book())
+        book = self._books.setdefault(shop.ledger.place, IssueBook())
         work = _Work(name, shop, intake, place, book, self._usable, go_on)
 
         def start() -> None:
-            asked = [one for one, run in work.open_ones() if one.answer is Answer.RUN and run is None]
+            asked = [one for one, run in work.open_ones() if one.answer is TriggerOutcome.RUN and run is None]
             _each(asked, lambda one: self._say(f"run {work.start(client, one)} was asked for {_by(one)}"))
 
         # What cannot be decided keeps nothing from being started, nor from being cancelled.
@@ -187,14 +187,14 @@ def _at(intake: Intake) -> str:
     return f"{intake.project}/{intake.part}" if intake.part else intake.project
 
 
-def _place(shop: Workshop, host: Tracker, intake: Intake) -> Place:
+def _place(shop: Workshop, host: Tracker, intake: Intake) -> WatchedRepository:
     """Where we were. What was asked for before this was switched on starts nothing."""
     number = host.place_id(_at(intake))
     key = f"issues/{host.host}/{number}/{_mark_name(intake)}"
     marks = _marks(shop, host, intake, key)
     pulls = _marks(shop, host, intake, f"{key}/pulls") if intake.takes_pulls else marks
     assigned = _marks(shop, host, intake, f"{key}/assigned")[0] if intake.assigned else None
-    return Place(host, number, marks[0], pulls[0], assigned, max(marks) - OVERLAP)
+    return WatchedRepository(host, number, marks[0], pulls[0], assigned, max(marks) - OVERLAP)
 
 
 def _mark_name(intake: Intake) -> str:
@@ -212,7 +212,7 @@ def _marks(shop: Workshop, host: Tracker, intake: Intake, key: str) -> list[date
     return [IssueMark.model_validate(entry.body).at for entry in first]
 
 
-class Book:
+class IssueBook:
     """What a ledger says of issues, read on from where we were."""
 
     def __init__(self) -> None:
@@ -227,7 +227,7 @@ class Book:
         for entry in shop.ledger.entries(kind=ISSUE_RUN.kind, after=after):
             self.runs[entry.run_id, entry.key] = str(entry.body["run_id"])
         for entry in shop.ledger.entries(kind=ISSUE_TRIGGER.kind, after=after):
-            if entry.body["answer"] in (Answer.RUN, Answer.REFUSED):
+            if entry.body["answer"] in (TriggerOutcome.RUN, TriggerOutcome.REFUSED):
                 self.open[entry.run_id, entry.key] = Decided.model_validate(entry.body)
         for over in self._told & self.open.keys():
             del self.open[over]
@@ -243,8 +243,8 @@ class _Work:
         name: str,
         shop: Workshop,
         intake: Intake,
-        place: Place,
-        book: Book,
+        place: WatchedRepository,
+        book: IssueBook,
         usable: Callable[[Brief], tuple[str, ...]],
         go_on: Callable[[], None],
     ) -> None:
@@ -334,7 +334,7 @@ class _Work:
         allowed = [one for one in fresh if self._may_ask(one)]
         for one in fresh:
             if not one.is_comment and one not in allowed:
-                self._record(issue, one, Answer.NOBODY)
+                self._record(issue, one, TriggerOutcome.NOBODY)
         if not allowed:
             return True
         newest = allowed[-1]
@@ -342,7 +342,7 @@ class _Work:
             if all(self._is_given_up(run, decided, events) for decided, run in under_way):
                 return False  # then this one
             for one in allowed:
-                self._record(issue, one, Answer.OVERTAKEN)
+                self._record(issue, one, TriggerOutcome.OVERTAKEN)
             return True
         text, shown = self.host.issue_text(self.at, issue.number, is_pull=issue.is_pull), ""
         why = CONFIDENTIAL if text.is_confidential and not self.intake.confidential else None
@@ -350,7 +350,7 @@ class _Work:
         if why is None and not newest.version and not self._is_noted(issue, newest, text):
             return False
         for one in allowed[:-1]:
-            self._record(issue, one, Answer.OVERTAKEN)
+            self._record(issue, one, TriggerOutcome.OVERTAKEN)
         if why:
             read = ReadIssue(None, (why,), ())
         else:
@@ -358,13 +358,15 @@ class _Work:
         if read.brief and (why := why_unsure(newest, text, is_by_writers=self._is_by_writers(issue, text))):
             shown = f"{text.title}\n\n{text.body}"
             read = ReadIssue(None, (why if len(shown) <= MOST_SHOWN else TOO_LONG,), ())
-        self._record(issue, newest, Answer.RUN if read.brief else Answer.REFUSED, read, shown[:MOST_SHOWN])
+        self._record(
+            issue, newest, TriggerOutcome.RUN if read.brief else TriggerOutcome.REFUSED, read, shown[:MOST_SHOWN]
+        )
         return True
 
     def _under_way(self, issue: Issue) -> list[tuple[Decided, str | None]]:
         """Its runs that are not at their end."""
         name = self._name(issue)
-        return [one for one in self.open_ones() if one[0].answer is Answer.RUN and self._name(one[0]) == name]
+        return [one for one in self.open_ones() if one[0].answer is TriggerOutcome.RUN and self._name(one[0]) == name]
 
     def _is_given_up(self, run: str | None, decided: Decided, events: Sequence[IssueEvent]) -> bool:
         """Whether a run is being cancelled, or will be in this round, as nobody wants it any more."""
@@ -402,7 +404,7 @@ class _Work:
         return (*lint_brief(brief, environments=self.shop.targets), *self.usable(brief))
 
     def _record(
-        self, issue: Issue, one: Trigger, answer: Answer, read: ReadIssue | None = None, shown: str = ""
+        self, issue: Issue, one: Trigger, answer: TriggerOutcome, read: ReadIssue | None = None, shown: str = ""
     ) -> None:
         brief, reasons, hidden = read or ReadIssue(None, (), ())
         decided = Decided(
@@ -476,7 +478,7 @@ class _Work:
             if self.place.told.get(name) != text:
                 self.host.comment(self.at, decided.number, MARKER, text, is_issue=not decided.is_pull)
                 self.place.told[name] = text
-        if is_over and (run_id or decided.answer is Answer.REFUSED):
+        if is_over and (run_id or decided.answer is TriggerOutcome.REFUSED):
             self.shop.ledger.record(self._of(name), *ISSUE_TOLD.at(decided.trigger.key), IssueTold())
 
     def _cancel(self, client: SyncPrefectClient, run: FlowRun, decided: Decided, issue: Issue | None) -> None:

@@ -52,7 +52,7 @@ class Wait(NamedTuple):
     pause_s: float
 
 
-class Book:
+class NoticeBook:
     """One ledger, and what is known of it."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -111,7 +111,7 @@ class Notifier:
 
     def __init__(self, say: Callable[[str], None], desk: str) -> None:
         self._say, self._desk = say, desk
-        self._books: dict[str, Book] = {}
+        self._books: dict[str, NoticeBook] = {}
         self._resting: dict[str, Wait] = {}
 
     def look(self, shops: Mapping[str, Workshop], now: datetime | None = None) -> None:
@@ -123,14 +123,14 @@ class Notifier:
         for url, mine in by_ledger.items():
             if not any(shop.notices.channels for shop in mine.values()):
                 continue
-            book = self._books.setdefault(url, Book(next(iter(mine.values())).ledger))
+            book = self._books.setdefault(url, NoticeBook(next(iter(mine.values())).ledger))
             try:
                 book.read(now)
                 self._tell(book, mine, now)
             except LockgateError as err:
                 self._say(f"what people have to hear could not be looked up: {err}")
 
-    def _tell(self, book: Book, shops: Mapping[str, Workshop], now: datetime) -> None:
+    def _tell(self, book: NoticeBook, shops: Mapping[str, Workshop], now: datetime) -> None:
         quiet: dict[tuple[str, ...], list[Incident]] = {}
         for incident in list(book.incidents.known.values()):
             shop = _shop_of(incident, book, shops)
@@ -155,7 +155,7 @@ class Notifier:
             for incident in found:
                 self._deliver(book, "first", [incident], channels, _message(book, incident, "first", desk))
 
-    def _end(self, book: Book, incident: Incident) -> None:
+    def _end(self, book: NoticeBook, incident: Incident) -> None:
         told = book.incidents.told[incident.key, "first"]
         took = next(one for one in reversed(told) if one.problem is None)
         message = Message(key=took.key, subject=f"Lockgate: over: {incident.what}", body="", is_over=True)
@@ -163,7 +163,7 @@ class Notifier:
             self._deliver(book, "end", [incident], (took.channel,), message)
 
     def _deliver(
-        self, book: Book, step: Step, about: Sequence[Incident], route: Iterable[str], message: Message
+        self, book: NoticeBook, step: Step, about: Sequence[Incident], route: Iterable[str], message: Message
     ) -> None:
         """To the first channel that takes it. What none takes is tried again when the first of them has rested."""
         keys = tuple(one.key for one in about)
@@ -197,7 +197,7 @@ def _is_old(incident: Incident, now: datetime) -> bool:
     return incident.kind not in (*WAITING, Class.HELD) and now - incident.since > NEWS
 
 
-def _shop_of(incident: Incident, book: Book, shops: Mapping[str, Workshop]) -> Workshop:
+def _shop_of(incident: Incident, book: NoticeBook, shops: Mapping[str, Workshop]) -> Workshop:
     """Whose incident it is: the brief's workshop; the one that has the environment; else any."""
     if incident.run_id and (name := book.title(incident.run_id)[1]) in shops:
         return shops[name]
@@ -208,7 +208,7 @@ def _shop_of(incident: Incident, book: Book, shops: Mapping[str, Workshop]) -> W
     return shops.get("default") or next(iter(shops.values()))
 
 
-def _message(book: Book, incident: Incident, step: Step, desk: str) -> Message:
+def _message(book: NoticeBook, incident: Incident, step: Step, desk: str) -> Message:
     title = book.title(incident.run_id)[0] if incident.run_id else ""
     begins = {"reminder": "still: ", "escalation": "nobody answered: "}.get(step, "")
     subject = f"Lockgate: {title}: {begins}{incident.what}" if title else f"Lockgate: {begins}{incident.what}"
@@ -219,7 +219,7 @@ def _message(book: Book, incident: Incident, step: Step, desk: str) -> Message:
     return Message(key=incident.key, subject=subject, body=body, urgent=incident.kind in URGENT)
 
 
-def _digest(book: Book, found: Sequence[Incident], desk: str) -> Message:
+def _digest(book: NoticeBook, found: Sequence[Incident], desk: str) -> Message:
     """One message about many. Its key is the oldest one's, so that it is the same one when it is sent again."""
     lines = [f"- {book.title(one.run_id)[0] if one.run_id else ''}: {one.what}" for one in found]
     return Message(

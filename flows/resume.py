@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from blocks.home import machine
 from blocks.host import alive
-from blocks.ledger.leases import Runner
+from blocks.ledger.leases import RunHolder
 from blocks.ledger.ledger import Ledger
 from blocks.workshop import workshop, workshop_of
 from domain.brief import Brief
@@ -79,12 +79,12 @@ Ledgers = Callable[[str], Ledger]
 """A workshop's name → its ledger."""
 
 
-class Seen(NamedTuple):
+class RunElsewhere(NamedTuple):
     """A run that is under way elsewhere, as a supervisor saw it."""
 
     state: str
     """Its state's id: each start of the run has another one."""
-    runner: Runner | None
+    runner: RunHolder | None
     """None: nobody could look since."""
     since_s: float
     """It has looked so since then."""
@@ -96,9 +96,9 @@ class Looks:
     """What a supervisor remembers from one look to the next: since when it sees a run's lease over."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[str, RunElsewhere] = {}
 
-    def is_gone(self, run: str, state: str, runner: Runner, now_s: float | None = None) -> bool:
+    def is_gone(self, run: str, state: str, runner: RunHolder, now_s: float | None = None) -> bool:
         """Whether its lease was over in an earlier look, and nothing has changed since.
 
         It is not if the process may not have begun yet, for then the lease is that of the start before; nor if it gave
@@ -108,7 +108,7 @@ class Looks:
         before = self._seen.get(run)
         has_lived = runner.is_running or (before is not None and before.state == state and before.has_lived)
         if runner.is_running or before is None or (before.state, before.runner) != (state, runner):
-            self._seen[run] = Seen(state, runner, now_s, has_lived)
+            self._seen[run] = RunElsewhere(state, runner, now_s, has_lived)
             return False
         patience_s = LOOKS_APART_S if has_lived and not runner.has_ended else max(LOOKS_APART_S, BEGINS_S)
         return now_s - before.since_s >= patience_s
@@ -388,7 +388,7 @@ def _is_here(run: FlowRun) -> bool:
     return worker_of(run) in (None, ONE_MACHINE, machine())
 
 
-def _runner(run: FlowRun, ledgers: Ledgers) -> Runner | None:
+def _runner(run: FlowRun, ledgers: Ledgers) -> RunHolder | None:
     """Who has begun it last; None: nobody, or its parameters name no workshop that there is. Raises LedgerError."""
     try:
         ledger = ledgers(_workshop_name(run))

@@ -79,7 +79,7 @@ class Pages:
                 self._waiting.popleft()
 
 
-class Watch:
+class EnvironmentWatch:
     """One environment, looked at by one thread. Blocks come from the copy: no look waits for the server."""
 
     def __init__(self, environment: str, say: Callable[[str], None]) -> None:
@@ -192,7 +192,7 @@ class Watch:
         self._pages.add(f"Lockgate: {what}", "\n".join([what, *lines]))
 
 
-class Here:
+class OwnEnvironments:
     """Which environments this machine looks after: those whose releases live here, and on the station's own machine
     also those of platforms. Blocks come from the copy, and are read as often as the workshop's."""
 
@@ -211,7 +211,7 @@ class Here:
 def watch(shop: Callable[[], Workshop], over: threading.Event, say: Callable[[str], None]) -> None:
     """Look after the workshop's environments here until `over`; each in a thread of its own, for some are slow."""
     known: dict[str, threading.Thread] = {}
-    here = Here()
+    here = OwnEnvironments()
     while not over.is_set():
         for environment in here.of(shop()):
             if environment not in known or not known[environment].is_alive():
@@ -225,6 +225,6 @@ def watch(shop: Callable[[], Workshop], over: threading.Event, say: Callable[[st
 def _watch_one(
     environment: str, shop: Callable[[], Workshop], over: threading.Event, say: Callable[[str], None]
 ) -> None:
-    one, here = Watch(environment, say), Here()
+    one, here = EnvironmentWatch(environment, say), OwnEnvironments()
     while not over.is_set() and environment in here.of(now := shop()):
         over.wait(one.look(now))

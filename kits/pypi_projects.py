@@ -33,7 +33,7 @@ NOT_RECORDED = ("pyproject.toml", "setup.cfg", "tox.ini", "MANIFEST.in", "Makefi
 """Housekeeping of a release that has no part in the fix, and that a change may not touch without a person."""
 
 
-class Project(Value):
+class ReleasePair(Value):
     """Two releases of one package, and the one observable difference that the brief asks for."""
 
     name: str
@@ -62,7 +62,7 @@ class Project(Value):
 
 
 PROJECTS = (
-    Project(
+    ReleasePair(
         name="h11",
         older="0.15.0",
         newer="0.16.0",
@@ -75,7 +75,7 @@ PROJECTS = (
         expected_red=("h11/tests/test_io.py::test_ChunkedReader",),
         tests="h11/tests",
     ),
-    Project(
+    ReleasePair(
         name="jinja2",
         older="3.1.5",
         newer="3.1.6",
@@ -91,7 +91,7 @@ PROJECTS = (
             "sniffio==1.3.1", "sortedcontainers==2.4.0",
         ),
     ),
-    Project(
+    ReleasePair(
         name="parse",
         older="1.20.1",
         newer="1.20.2",
@@ -106,7 +106,7 @@ PROJECTS = (
             "tests/test_parse.py::test_hyphen_inside_field_name_collision_handling",
         ),
     ),
-    Project(
+    ReleasePair(
         name="python-multipart",
         older="0.0.30",
         newer="0.0.31",
@@ -119,7 +119,7 @@ PROJECTS = (
         expected_red=("tests/test_multipart.py::TestHelperFunctions::test_parse_form_negative_content_length",),
         requirements=(*PYTEST, "pyyaml==6.0.3"),
     ),
-    Project(
+    ReleasePair(
         name="sqlparse",
         older="0.5.1",
         newer="0.5.2",
@@ -131,7 +131,7 @@ PROJECTS = (
         acceptance=("tests/test_format.py",),
         expected_red=("tests/test_format.py::TestFormat::test_strip_comments_preserves_hint",),
     ),
-    Project(
+    ReleasePair(
         name="xmltodict",
         older="1.0.2",
         newer="1.0.3",
@@ -147,7 +147,7 @@ PROJECTS = (
             "tests/test_dicttoxml.py::test_none_text_with_short_empty_elements_and_attributes",
         ),
     ),
-    Project(
+    ReleasePair(
         name="pyjwt",
         older="2.10.0",
         newer="2.10.1",
@@ -166,7 +166,7 @@ PROJECTS = (
 )  # fmt: skip
 
 
-def fetch(project: Project) -> tuple[dict[str, bytes], dict[str, bytes]]:
+def fetch(project: ReleasePair) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """The files of the older and of the newer release: POSIX paths → content. Safe to repeat: cached by digest.
 
     Raises what `sdists.files` raises.
@@ -174,14 +174,14 @@ def fetch(project: Project) -> tuple[dict[str, bytes], dict[str, bytes]]:
     return sdists.files(project.name, project.older_sha256), sdists.files(project.name, project.newer_sha256)
 
 
-def repository(project: Project, at: Path) -> Path:
+def repository(project: ReleasePair, at: Path) -> Path:
     """A bare git repository at `at`: the older release as the one commit of `main`. Same project, same commit id."""
     older, _ = fetch(project)
     _bare(at, {"main": _source(older)}, f"{project.name} {project.older}, as released")
     return at
 
 
-def brief(project: Project, repository: Path) -> Brief:
+def brief(project: ReleasePair, repository: Path) -> Brief:
     """What a person would ask for: upstream's fix, with upstream's own tests as the acceptance."""
     _, newer = fetch(project)
     return Brief(
@@ -199,7 +199,7 @@ def brief(project: Project, repository: Path) -> Brief:
     )
 
 
-def settings(project: Project) -> ProjectSettings:
+def settings(project: ReleasePair) -> ProjectSettings:
     """How the project is tested; its whole test directory is locked, not only what is named `test_*.py`."""
     usual = ProjectSettings().test_paths
     return ProjectSettings(
@@ -211,7 +211,7 @@ def settings(project: Project) -> ProjectSettings:
     )
 
 
-def change(project: Project) -> dict[str, bytes | None]:
+def change(project: ReleasePair) -> dict[str, bytes | None]:
     """What upstream changed outside its tests and its housekeeping: path → new content, None if it was removed."""
     older, newer = (_source(files) for files in fetch(project))
     return {
@@ -224,7 +224,7 @@ def change(project: Project) -> dict[str, bytes | None]:
     }
 
 
-def recorded(project: Project, at: Path) -> Path:
+def recorded(project: ReleasePair, at: Path) -> Path:
     """A recording for the replay agent at `at`: `plan.json`, `attempt-1.patch` and `attempt-1.md`."""
     older, changed = _source(fetch(project)[0]), change(project)
     newer = {path: content for path, content in {**older, **changed}.items() if content is not None}

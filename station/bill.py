@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from domain.bill import KINDS, Bill, By, Line, bill, dollars, unmetered
+from domain.bill import KINDS, Bill, By, ChargeSum, bill, dollars, unmetered
 from domain.errors import InputError
 from domain.text import one_line
 from station.status import ledger_of, read_run
@@ -48,7 +48,7 @@ def as_data(made: Bill, columns: Sequence[By]) -> dict[str, object]:
     return {"by": sums, **made.total.model_dump(mode="json", exclude={"name"})}
 
 
-def table(lines: Sequence[Line], total: Line, column: By, bars: int = 16) -> Table:
+def table(lines: Sequence[ChargeSum], total: ChargeSum, column: By, bars: int = 16) -> Table:
     """Sums as a table whose bars compare money, or sandbox time where none was spent."""
     made = Table(box=box.SIMPLE_HEAD, show_footer=True, pad_edge=False)
     made.add_column(str(column), Text("total", style="bold"), overflow="fold", min_width=10)

@@ -27,7 +27,7 @@ COMMAND = "lockgate-flow-run"
 """What a worker starts for a flow run."""
 
 
-def bootstrap(wanted: "tuple[Wanted, ...]", code: str) -> None:
+def bootstrap(wanted: "tuple[WantedDeployment, ...]", code: str) -> None:
     """Block types, first blocks, and the deployments that are wanted. Safe to repeat; blocks that are there stay so.
 
     `code`: the digest of what is registered, read before it was imported.
@@ -38,7 +38,7 @@ def bootstrap(wanted: "tuple[Wanted, ...]", code: str) -> None:
             _keep_first_blocks()
 
 
-def register(wanted: "tuple[Wanted, ...]", code: str) -> None:
+def register(wanted: "tuple[WantedDeployment, ...]", code: str) -> None:
     """Block types, and the deployments that are wanted: what is the same in every home. Safe to repeat."""
     with SyncClientContext.get_or_create():  # else each of some hundred requests has its own client
         if not (registered.is_noted(code) and _are_known()):
@@ -146,14 +146,14 @@ class Pull(NamedTuple):
         return self.steps
 
 
-class Wanted(NamedTuple):
+class WantedDeployment(NamedTuple):
     """A deployment and its schedules."""
 
     deployment: RunnerDeployment
     schedules: list[dict[str, Any]]
 
 
-def deployments(code: str) -> tuple[Wanted, ...]:
+def deployments(code: str) -> tuple[WantedDeployment, ...]:
     """prefect.yaml's; none if the code with that digest has registered them here. Imports every flow, asks nobody.
 
     Bootstrap registers them as `prefect deploy --all` does, which would import for seconds, in a process of its own,
@@ -165,7 +165,7 @@ def deployments(code: str) -> tuple[Wanted, ...]:
     return tuple(_wanted(deployment, told["pull"]) for deployment in told["deployments"])
 
 
-def _wanted(told: dict[str, Any], pull: list[dict[str, Any]]) -> Wanted:
+def _wanted(told: dict[str, Any], pull: list[dict[str, Any]]) -> WantedDeployment:
     """One deployment of prefect.yaml. A field that is not known here is a TypeError."""
     known = dict(told)
     pool = known.pop("work_pool")
@@ -192,4 +192,4 @@ def _wanted(told: dict[str, Any], pull: list[dict[str, Any]]) -> Wanted:
             for step, fields in one.items()
         ]
     )
-    return Wanted(deployment, schedules)
+    return WantedDeployment(deployment, schedules)

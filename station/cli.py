@@ -13,7 +13,7 @@ import typer
 from blocks.home import home
 from domain.errors import InputError, LockgateError
 from station import settings
-from station.roles import Role, named, roles, take
+from station.roles import StationRole, named, roles, take
 
 if TYPE_CHECKING:
     from blocks.workshop import Workshop
@@ -91,7 +91,7 @@ def up(
         bool, typer.Option("--foreground", help="Stay, for an init system or a container that watches this process")
     ] = False,
     role: Annotated[
-        list[Role] | None, typer.Option(help="Only this part of a station, here from now on; may be repeated")
+        list[StationRole] | None, typer.Option(help="Only this part of a station, here from now on; may be repeated")
     ] = None,
     database: Annotated[
         Path | None, typer.Option(help="File with the URL of a PostgreSQL database for the server; kept in the home")
@@ -117,13 +117,13 @@ def up(
     started = supervisor.up()
     moved.note()
     settings.use(always=True)  # the port may be another one now, and Prefect reads it once, when it is imported
-    if not roles() & {Role.SERVER, Role.SERVICES}:
+    if not roles() & {StationRole.SERVER, StationRole.SERVICES}:
         print(f"this machine {'works' if started else 'was working'} for the station at {settings.url()}")
         return
-    if Role.SERVER not in roles():
+    if StationRole.SERVER not in roles():
         print(f"this machine is {named(roles())} of the station at {settings.url()}")
         return
-    if Role.SERVICES not in roles():
+    if StationRole.SERVICES not in roles():
         print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'})")
         print(f"door         {settings.door_url()}  (and the desk)")
         return

@@ -21,7 +21,7 @@ from tasks.pages.sarif import as_sarif
 WIDE = 160
 
 
-class Seen(NamedTuple):
+class AttemptFindings(NamedTuple):
     """One attempt as the gates saw it."""
 
     attempt: Attempt
@@ -48,7 +48,7 @@ def show_findings(run_id: str, attempt: int | None = None, to: Path | None = Non
         _print(seen)
 
 
-def seen_of(ledger: Ledger, run_id: str, number: int | None = None) -> Seen:
+def seen_of(ledger: Ledger, run_id: str, number: int | None = None) -> AttemptFindings:
     """What is on record of an attempt, by default the newest that was tested and scanned."""
     made = [Attempt.model_validate(entry.body) for entry in ledger.entries(run_id=run_id, kind=ATTEMPT.kind)]
     prepared = ledger.last(PREPARED.kind, run_id=run_id)
@@ -61,7 +61,7 @@ def seen_of(ledger: Ledger, run_id: str, number: int | None = None) -> Seen:
             brief = Prepared.model_validate(prepared.body).brief
             rehearsed = ledger.find(run_id, *REHEARSED.at(brief.environment, attempt.commit), Rehearsed)
             findings = (*(rehearsed.findings if rehearsed else ()), *scanned.findings, *tested.findings)
-            return Seen(attempt, brief.repository, findings, scanned.suppressed)
+            return AttemptFindings(attempt, brief.repository, findings, scanned.suppressed)
     if number is None:
         raise InputError(f"run {run_id} has no attempt that was tested and scanned: there are no findings")
     known = ", ".join(str(attempt.number) for attempt in made) or "none"
@@ -79,7 +79,7 @@ def _write(to: Path, text: str) -> None:
     print(f"wrote {to}")
 
 
-def _print(seen: Seen) -> None:
+def _print(seen: AttemptFindings) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE  # for a file or a pipe: nothing is cut

@@ -16,12 +16,12 @@ FILES = 65_536
 async def serve() -> None:
     """Until SIGTERM or SIGINT."""
     from blocks.gateway.secret import Secret
-    from blocks.gateway.service import Service
+    from blocks.gateway.service import GatewayService
     from blocks.home import home
     from station.gateway_blocks import GatewayBlocks
 
     blocks = GatewayBlocks()
-    service = Service(
+    service = GatewayService(
         home() / "gateway", record=blocks.record, secret=Secret.named, admitted=blocks.admitted, addons=(blocks,)
     )
     for number in (signal.SIGTERM, signal.SIGINT):

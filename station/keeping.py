@@ -14,7 +14,7 @@ LONG_S = 60.0
 MAX_PAUSE_S = 60.0
 
 
-class Program(NamedTuple):
+class KeptProgram(NamedTuple):
     """What is kept running, and how it is asked whether it is well."""
 
     name: str
@@ -33,7 +33,7 @@ class Program(NamedTuple):
 class Keeper:
     """One program. `keep` and `question` come round again and again, from any thread each."""
 
-    def __init__(self, program: Program, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, program: KeptProgram, clock: Callable[[], float] = time.monotonic) -> None:
         self.program = program
         self.is_wanted = True
         """Whether it is started again when it ends."""

@@ -9,7 +9,7 @@ from domain.errors import InputError
 from station import credentials, processes
 
 
-class Role(StrEnum):
+class StationRole(StrEnum):
     """A part of a station. `up` without any is a machine that is all of it, or only works where it has joined one."""
 
     SERVER = "server"
@@ -20,18 +20,18 @@ class Role(StrEnum):
     """Runs tasks, with a gateway and sandboxes of its own. Any number."""
 
 
-ALL = frozenset(Role)
+ALL = frozenset(StationRole)
 
 
-def roles() -> frozenset[Role]:
+def roles() -> frozenset[StationRole]:
     """Of this machine."""
     try:
-        return frozenset(Role(line) for line in (home() / ROLES).read_text().split())
+        return frozenset(StationRole(line) for line in (home() / ROLES).read_text().split())
     except FileNotFoundError:
-        return frozenset({Role.WORKER}) if joined() else ALL
+        return frozenset({StationRole.WORKER}) if joined() else ALL
 
 
-def take(given: Collection[Role], shares: bool = False) -> None:
+def take(given: Collection[StationRole], shares: bool = False) -> None:
     """This machine has these roles from its next start on; without any, those that it had. `shares`: it is about to
     share Prefect's database. Raises InputError if it cannot."""
     wanted = frozenset(given) or roles()
@@ -39,11 +39,11 @@ def take(given: Collection[Role], shares: bool = False) -> None:
         raise InputError(
             f"this machine is {named(roles())} now: stop it first (`lockgate down`), then start it as {named(wanted)}"
         )
-    if Role.SERVER in wanted and joined():
+    if StationRole.SERVER in wanted and joined():
         raise InputError(f"{home()} works for the server at {joined()}: a server needs a home of its own")
-    if Role.SERVER not in wanted and not joined():
+    if StationRole.SERVER not in wanted and not joined():
         raise InputError(f"where is the server? `lockgate join URL` says it to {home()}, before it is {named(wanted)}")
-    if wanted not in (ALL, {Role.WORKER}) and not shares and not credentials.shared():
+    if wanted not in (ALL, {StationRole.WORKER}) and not shares and not credentials.shared():
         raise InputError(
             f"a machine that is only {named(wanted)} shares Prefect's database with others: "
             "give PostgreSQL and Redis (`--database` and `--redis`)"
@@ -53,6 +53,6 @@ def take(given: Collection[Role], shares: bool = False) -> None:
         (home() / ROLES).write_text("".join(f"{role}\n" for role in sorted(wanted)))
 
 
-def named(some: Collection[Role]) -> str:
+def named(some: Collection[StationRole]) -> str:
     """For people."""
     return " and ".join(sorted(some))

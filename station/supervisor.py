@@ -22,8 +22,8 @@ from blocks.home import home, joined, machine
 from blocks.host.alive import mark_of_this
 from domain.errors import InputError
 from station import credentials, first_database, forge_news, processes, registered, settings
-from station.keeping import Keeper, Program
-from station.roles import Role, roles
+from station.keeping import Keeper, KeptProgram
+from station.roles import StationRole, roles
 from station.warm import ahead
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from flows.issues import IssueWatch
     from flows.notices import Notifier
     from flows.resume import Looks
-    from station.turn import Turn
+    from station.turn import ServicesTurn
 
 log = logging.getLogger("lockgate")
 PYTHON = sys.executable
@@ -153,7 +153,7 @@ class Supervisor:
         self.over = threading.Event()
         self.roles = roles()
         self.keepers = {program.name: Keeper(program) for program in programs()}
-        self._waiting: dict[str, ahead.Waiting] = {}
+        self._waiting: dict[str, ahead.WaitingFork] = {}
         self._shop: Workshop | None = None
         self._shop_read: int | None = None
         self._reading = threading.Lock()
@@ -163,17 +163,17 @@ class Supervisor:
         self._issues: IssueWatch | None = None
         self._forges_at = time.monotonic() + FORGES_S
 
-    def run(self) -> Program | None:
+    def run(self) -> KeptProgram | None:
         """Until it is stopped. Returns in each fork, too, with the program that the fork is to be."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.over.set())
         shared, turn = credentials.shared(), None
-        if Role.SERVER in self.roles and shared is None:
+        if StationRole.SERVER in self.roles and shared is None:
             first_database.place()
-        if Role.SERVICES in self.roles and shared is not None:
-            from station.turn import Turn
+        if StationRole.SERVICES in self.roles and shared is not None:
+            from station.turn import ServicesTurn
 
-            turn = Turn(shared.database)
+            turn = ServicesTurn(shared.database)
         else:
             self._keep_first()
         code = registered.digest()
@@ -182,7 +182,7 @@ class Supervisor:
             return program
         if turn is None:
             self._keep("zygote")
-        if self.roles & {Role.SERVICES, Role.WORKER}:
+        if self.roles & {StationRole.SERVICES, StationRole.WORKER}:
             self._in_background(self._watch_releases, ROUND_S)  # they need no server, and wait for no turn
         if turn is not None:
             self._wait_for_turn(turn)
@@ -190,9 +190,9 @@ class Supervisor:
                 return None
             self._keep_first()
             self._keep("zygote")
-        if Role.SERVICES in self.roles:
+        if StationRole.SERVICES in self.roles:
             self._begin_station(code)
-        elif Role.WORKER in self.roles:
+        elif StationRole.WORKER in self.roles:
             self._begin_to_work()
         else:
             self._wait_for_server()
@@ -203,17 +203,17 @@ class Supervisor:
         _tell_init("READY=1")
         for keeper in self.keepers.values():
             self._in_background(keeper.question, ASK_S)
-        if self.roles & {Role.SERVICES, Role.WORKER}:
+        if self.roles & {StationRole.SERVICES, StationRole.WORKER}:
             self._in_background(self._runs.look, ROUND_S)
         self._in_background(processes.rotate, 60)
         self._in_background(keep_blocks, FRESH_S)
-        if joined() or (Role.SERVICES not in self.roles and Role.WORKER in self.roles):
+        if joined() or (StationRole.SERVICES not in self.roles and StationRole.WORKER in self.roles):
             self._in_background(self._look_whether_it_may_work, CODE_S)
         if joined():
             self._in_background(self._look_after_machine, MACHINE_S)
         if turn is not None:
             self._in_background(functools.partial(self._keep_turn, turn), FRESH_S)
-        if Role.SERVICES in self.roles:
+        if StationRole.SERVICES in self.roles:
             self._in_background(self._ask_forges_in_time, NEWS_S)
             self._in_background(self._tell_people, FRESH_S)
         while not self.over.wait(1):
@@ -230,11 +230,15 @@ class Supervisor:
             if name in self.keepers:
                 self.keepers[name].keep()
 
-    def _fork_programs(self) -> Program | None:
+    def _fork_programs(self) -> KeptProgram | None:
         """Begin with what is imported here; None in the supervisor itself. What an earlier one has started stays."""
         for name in ahead.IMPORTS:
             keeper = self.keepers.get(name)
-            if keeper is None or processes.running(name) or (name == "worker" and Role.SERVICES not in self.roles):
+            if (
+                keeper is None
+                or processes.running(name)
+                or (name == "worker" and StationRole.SERVICES not in self.roles)
+            ):
                 continue
             log.info("forking the %s", name)
             waiting = ahead.fork(keeper.program, self._waiting.values())
@@ -313,7 +317,7 @@ class Supervisor:
         told.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         told.write_text(why)
 
-    def _wait_for_turn(self, turn: "Turn") -> None:
+    def _wait_for_turn(self, turn: "ServicesTurn") -> None:
         """Until no other machine has the services. Nothing runs here before, also not what an earlier supervisor left,
         but for runs that are under way and for releases."""
         while not self.over.is_set():
@@ -338,7 +342,7 @@ class Supervisor:
             )
             self.over.wait(CODE_S)
 
-    def _keep_turn(self, turn: "Turn") -> None:
+    def _keep_turn(self, turn: "ServicesTurn") -> None:
         """Where this machine was cut off from the database, and another one took the services over: all begins anew,
         and waits for its turn."""
         try:
@@ -515,7 +519,7 @@ def begin_run(run: str, flow: str) -> None:
     processes.launch("worker", [str(home() / "run" / "bin" / "lockgate-flow-run")], {**_worker_environment(), **given})
 
 
-def programs() -> tuple[Program, ...]:
+def programs() -> tuple[KeptProgram, ...]:
     """What the supervisor keeps running. Settings are read at each start: the port is chosen by `up`."""
     mine = roles()
     server = [PYTHON, "-m", "station.server", "start", "--host", settings.server_host(), "--port", str(settings.port())]
@@ -533,31 +537,33 @@ def programs() -> tuple[Program, ...]:
     ]
     for queue in queues():
         worker += ["--work-queue", queue]
-    found: list[Program] = []
-    if Role.SERVER in mine:
-        alone = [] if Role.SERVICES in mine else ["--no-services"]
+    found: list[KeptProgram] = []
+    if StationRole.SERVER in mine:
+        alone = [] if StationRole.SERVICES in mine else ["--no-services"]
         found += [
-            Program("server", [*server, *alone], _server_environment, home(), ask_server, silent_for_s=90),
-            Program("door", [PYTHON, "-m", "station.door"], _client_environment, settings.PROJECT, ask_door),
+            KeptProgram("server", [*server, *alone], _server_environment, home(), ask_server, silent_for_s=90),
+            KeptProgram("door", [PYTHON, "-m", "station.door"], _client_environment, settings.PROJECT, ask_door),
         ]
-    elif Role.SERVICES in mine:
+    elif StationRole.SERVICES in mine:
         services = [PYTHON, "-m", "station.server", "services", "start"]
-        found.append(Program("services", services, _server_environment, home(), lambda: None))
-    if mine & {Role.SERVICES, Role.WORKER}:
+        found.append(KeptProgram("services", services, _server_environment, home(), lambda: None))
+    if mine & {StationRole.SERVICES, StationRole.WORKER}:
         zygote = [PYTHON, "-m", "station.warm.zygote"]
         found += [
-            Program("gateway", [PYTHON, "-m", "station.gateway"], _client_environment, settings.PROJECT, ask_gateway),
-            Program("zygote", zygote, _worker_environment, settings.PROJECT, ask_zygote),
+            KeptProgram(
+                "gateway", [PYTHON, "-m", "station.gateway"], _client_environment, settings.PROJECT, ask_gateway
+            ),
+            KeptProgram("zygote", zygote, _worker_environment, settings.PROJECT, ask_zygote),
             # Runs go on without the worker that has started them, and are found by the next one.
-            Program("worker", worker, _workers_own_environment, settings.PROJECT, ask_worker, 240, 20, alone=True),
+            KeptProgram("worker", worker, _workers_own_environment, settings.PROJECT, ask_worker, 240, 20, alone=True),
         ]
     return tuple(found)
 
 
 def queues() -> tuple[str, ...]:
     """The work queues that this machine takes runs from."""
-    station = ("station",) if Role.SERVICES in roles() else ()  # what looks after the station's own home
-    return ("default", *station) if Role.WORKER in roles() else station
+    station = ("station",) if StationRole.SERVICES in roles() else ()  # what looks after the station's own home
+    return ("default", *station) if StationRole.WORKER in roles() else station
 
 
 def ask_server() -> str | None:
@@ -660,7 +666,7 @@ def _client_environment() -> dict[str, str]:
 
 
 def _server_environment() -> dict[str, str]:
-    return {**_system_environment(), **settings.server_environment(Role.SERVICES in roles())}
+    return {**_system_environment(), **settings.server_environment(StationRole.SERVICES in roles())}
 
 
 def _workers_own_environment() -> dict[str, str]:

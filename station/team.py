@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from blocks.ledger import history
-from domain.review_health import Group, Health, health
+from domain.review_health import Group, ReviewHealth, health
 from domain.text import one_line
-from domain.track_record import Record, records, total
+from domain.track_record import TrackRecord, records, total
 from station import holding
 
 WIDE = 180
@@ -40,7 +40,7 @@ def show(as_json: bool) -> None:
     )
 
 
-def _agents(rows: list[Record]) -> Table:
+def _agents(rows: list[TrackRecord]) -> Table:
     table = _table(
         "agent",
         "asked",
@@ -64,7 +64,7 @@ def _agents(rows: list[Record]) -> Table:
     return table
 
 
-def _reviews(found: Health) -> Table:
+def _reviews(found: ReviewHealth) -> Table:
     table = _table(
         "reviewer", "answers", "lines", "took, in the middle", "with a comment", "opened", "rubber stamps", "taken back"
     )

@@ -24,7 +24,7 @@ WHERE locktype = 'advisory' AND granted AND objid = %s AND objsubid = 1
 """
 
 
-class Turn:
+class ServicesTurn:
     """Of this process, as long as it lives and reaches the database."""
 
     def __init__(self, database: str) -> None:

@@ -10,7 +10,7 @@ from blocks.home import places
 from blocks.workshop import Workshop, workshop
 from domain.artifact import Artifact, digest_of_files
 from domain.errors import InputError, LockgateError
-from domain.health import Identity
+from domain.health import IdentitySource
 from domain.known_by import known_as
 from domain.policy.holding import is_asked_for
 from domain.records import (
@@ -266,7 +266,7 @@ def _left(shop: Workshop, environment: str, commit: str) -> str | None:
 
 
 def _who(environment: str, commit: str, health: Health) -> str:
-    if health.identity is Identity.SEEN:
+    if health.identity is IdentitySource.SEEN:
         return f"{environment} answers from {commit[:12]}, as the platform sees: the service says no releaseId"
     return f"{environment} says releaseId {commit[:12]}"
 

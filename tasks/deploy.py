@@ -17,7 +17,7 @@ from tasks.pull_request import tell_release
 from tasks.releasing import breaker, checkpoint, lease
 from tasks.releasing.build import build_of
 from tasks.releasing.engine import Ship, turn
-from tasks.releasing.migration import Place
+from tasks.releasing.migration import MigrationPlace
 from tasks.releasing.schema import lived
 from tasks.step import step
 
@@ -85,7 +85,7 @@ def _release(shop: Workshop, prepared: Prepared, revision: str, merged: Merged |
         shop.ledger.record(run, *ARTIFACT.at(environment, revision), _made(shop, target, build, about))
         migrate = None
         if settings.migrate and has_database:
-            place = Place.of(shop, prepared, revision, started.previous)
+            place = MigrationPlace.of(shop, prepared, revision, started.previous)
             migrate = functools.partial(place.apply, merged, timeline.say)
         release = Ship(target, shop.ledger, run, timeline, migrate).release(revision, started.previous, build)
     show.deployed(release)

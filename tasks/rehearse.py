@@ -7,7 +7,7 @@ from domain.records import REHEARSAL, REHEARSED
 from domain.rehearsed import findings_of, reasons_of
 from domain.task import Attempt, Evidence, Prepared, Rehearsed
 from tasks.pages import show
-from tasks.releasing.migration import Place
+from tasks.releasing.migration import MigrationPlace
 from tasks.step import step
 
 
@@ -26,7 +26,7 @@ def rehearse(prepared: Prepared, attempt: Attempt) -> Rehearsed:
     """Run the change's migration on copies of the environment's database, and say what it costs and whether there is a
     way back. Raises DatabaseError if that cannot be found out."""
     shop, commit = workshop_of(prepared.brief), attempt.commit or ""
-    place = Place.of(shop, prepared, commit)
+    place = MigrationPlace.of(shop, prepared, commit)
     if known := shop.ledger.find(prepared.run_id, *REHEARSED.at(place.environment, commit), Rehearsed):
         return known
     rehearsal = place.fitting() or place.on_copies(show.progress())

@@ -20,7 +20,7 @@ from domain.errors import ForgeError, LedgerError, Unapproved
 from domain.history import History
 from domain.policy.baseline import least_passing
 from domain.policy.baseline import standing as base_standing
-from domain.policy.by_record import Standing, second_person, standing
+from domain.policy.by_record import RecordStanding, second_person, standing
 from domain.policy.change import Change
 from domain.policy.feedback import one_line
 from domain.policy.passing import passes
@@ -221,7 +221,7 @@ def ask_again(prepared: Prepared, evidence: Evidence, approval: Approval, why: s
     Raises Unapproved if that was done `MOST_ASKINGS` times.
     """
     shop, run, mark = workshop_of(prepared.brief), prepared.run_id, approval.fingerprint
-    asked = _asked(shop.ledger, run, mark) or Asked(mark, _of_policy(shop, prepared, evidence, approval), 1)
+    asked = _asked(shop.ledger, run, mark) or OpenReview(mark, _of_policy(shop, prepared, evidence, approval), 1)
     if approval.asking < asked.turn:
         return
     if asked.turn >= MOST_ASKINGS:
@@ -252,7 +252,7 @@ def _of_policy(shop: Workshop, prepared: Prepared, evidence: Evidence, approval:
     )
 
 
-class Asked(NamedTuple):
+class OpenReview(NamedTuple):
     """A question as it is open now: `turn` 1 is the first time."""
 
     key: str
@@ -261,12 +261,12 @@ class Asked(NamedTuple):
     turn: int
 
 
-def _asked(ledger: Ledger, run: str, mark: str) -> Asked | None:
+def _asked(ledger: Ledger, run: str, mark: str) -> OpenReview | None:
     """The newest asking of one question; None if it was never asked."""
     keys = [e.key for e in ledger.entries(run_id=run, kind=QUESTION.kind) if e.key.partition(AGAIN)[0] == mark]
     if not keys or (question := ledger.find(run, *QUESTION.at(keys[-1]), Question)) is None:
         return None
-    return Asked(keys[-1], question, int(keys[-1].partition(AGAIN)[2] or 1))
+    return OpenReview(keys[-1], question, int(keys[-1].partition(AGAIN)[2] or 1))
 
 
 def base_gate(prepared: Prepared) -> tuple[str, ...]:
@@ -282,7 +282,7 @@ def _decided(prepared: Prepared, question: Question) -> Approval:
     """The answer of everybody whose approval is needed. Suspends the flow run until it is there."""
     ledger, run = workshop_of(prepared.brief).ledger, prepared.run_id
     mark = question.fingerprint
-    asked = _asked(ledger, run, mark) or Asked(mark, question, 1)
+    asked = _asked(ledger, run, mark) or OpenReview(mark, question, 1)
     question = asked.question if asked.turn > 1 else question
     for turn in range((asked.turn - 1) * MOST_ANSWERS, asked.turn * MOST_ANSWERS):
         known = ledger.find(run, *APPROVAL.at(asked.key), Approval)
@@ -346,7 +346,7 @@ def _at_forge(prepared: Prepared, question: Question, given: Sequence[str], aski
 
 
 def _passed(
-    shop: Workshop, change: Change, evidence: Evidence, way: str, mark: str, stands: Standing | None
+    shop: Workshop, change: Change, evidence: Evidence, way: str, mark: str, stands: RecordStanding | None
 ) -> Approval:
     """The policy's approval, on record; a person's that was there before stands."""
     count, reviewer = len(change.changed), change.prepared.brief.roles.review
@@ -360,7 +360,7 @@ def _passed(
     return shop.ledger.record(change.prepared.run_id, *APPROVAL.at(mark), approval)
 
 
-def _standing(shop: Workshop, prepared: Prepared, attempt: Attempt) -> Standing | None:
+def _standing(shop: Workshop, prepared: Prepared, attempt: Attempt) -> RecordStanding | None:
     """The record of the agent that made a change, where policy asks for it."""
     bar = prepared.settings.review.record
     return standing(_history(shop), attempt.agent, bar) if bar and attempt.agent else None

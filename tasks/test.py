@@ -10,7 +10,7 @@ from domain.policy.baseline import ACCEPTANCE_COMMAND, is_acceptance
 from domain.policy.change import Change
 from domain.policy.mutation_rules import MUTATION_RULES, Noticed
 from domain.policy.rule import apply
-from domain.policy.test_rules import RAN_RULES, Again, Ran
+from domain.policy.test_rules import RAN_RULES, Again, RanSuites
 from domain.records import BILL, TESTED
 from domain.reports import BAD
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
@@ -23,7 +23,7 @@ from tasks.running.again import by_function, seen_again, unstable
 from tasks.running.checks import run_checks
 from tasks.running.mutate import Bench, mutate
 from tasks.running.runners import can_choose
-from tasks.running.suite import Ask, own_tests, put_back, rooms, run_suite, under_contract, unpack
+from tasks.running.suite import SuiteRequest, own_tests, put_back, rooms, run_suite, under_contract, unpack
 from tasks.step import step
 
 
@@ -64,7 +64,7 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
         commit=attempt.commit,
         rows=rows,
         findings=(
-            *apply(RAN_RULES, Ran(baseline, suite, rows, tried, again, *bench.differs(change, base))),
+            *apply(RAN_RULES, RanSuites(baseline, suite, rows, tried, again, *bench.differs(change, base))),
             *(apply(MUTATION_RULES, noticed) if noticed else ()),
         ),
         mutation=noticed and noticed.mutation,
@@ -104,7 +104,7 @@ class _Bench:
         canaries = prepared.baseline.canaries if prepared.baseline else {}
         rewritten = prepared.baseline.rewritten if prepared.baseline else ()
         opened = rooms(self._shop, prepared, tree)
-        ask = Ask(canaries, only, without, checks, self.base, rewritten)
+        ask = SuiteRequest(canaries, only, without, checks, self.base, rewritten)
         suite = run_suite(self._shop, tree, prepared.brief, prepared.settings, opened, ask, self.shown)
         self._took.append(suite.seconds)
         return suite

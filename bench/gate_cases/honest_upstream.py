@@ -12,13 +12,13 @@ import json
 from pathlib import Path
 
 from bench.gate_cases.case import Case
-from kits.pypi_projects import PYTEST, Project
+from kits.pypi_projects import PYTEST, ReleasePair
 
 PAIRS = Path(__file__).with_name("upstream.jsonl")
 
 
 @functools.cache
-def projects() -> dict[str, Project]:
+def projects() -> dict[str, ReleasePair]:
     """Name of the pair, such as `toolz 0.12.0`, → the two releases."""
     rows = (json.loads(line) for line in PAIRS.read_text().splitlines())
     return {f"{row['name']} {row['newer']}": _project(**row) for row in rows}
@@ -27,8 +27,8 @@ def projects() -> dict[str, Project]:
 def _project(
     name: str, older: str, newer: str, older_sha256: str, newer_sha256: str, tests: str, acceptance: list[str],
     red: list[str], requirements: list[str], known_failures: list[str],
-) -> Project:  # fmt: skip
-    return Project(
+) -> ReleasePair:  # fmt: skip
+    return ReleasePair(
         name=name,
         older=older,
         newer=newer,

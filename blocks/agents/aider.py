@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from blocks.agents.driver import PROGRAMS, STATE, Driver, Turn, wheel_program
-from blocks.agents.events import Event, Kind
+from blocks.agents.driver import PROGRAMS, STATE, AgentTurn, Driver, wheel_program
+from blocks.agents.events import AgentEvent, EventKind
 from domain.ports import Sandbox, Toolchains
 
 WHEELS = (
@@ -90,10 +90,10 @@ class Aider(Driver):
         """Its wheels, about 200 MB, most of it grammars for the map."""
         return wheel_program(toolchains, sandbox, WHEELS, f"{PROGRAMS}/{self.PROGRAM}")
 
-    def argv(self, turn: Turn) -> list[str]:
+    def argv(self, turn: AgentTurn) -> list[str]:
         return [f"{PROGRAMS}/{self.PROGRAM}/bin/python", "-I", _RUNNER]
 
-    def stdin(self, turn: Turn) -> bytes:
+    def stdin(self, turn: AgentTurn) -> bytes:
         """The token comes with the prompt, so that no environment has it."""
         helper = self.helper_models[0].partition("/")[2] if self.helper_models else turn.model
         asked = {
@@ -111,19 +111,19 @@ class Aider(Driver):
         }
         return json.dumps(asked).encode()
 
-    def variables(self, turn: Turn) -> dict[str, str]:
+    def variables(self, turn: AgentTurn) -> dict[str, str]:
         return {"HOME": f"{STATE}/aider"}
 
-    def files(self, turn: Turn) -> dict[str, bytes]:
+    def files(self, turn: AgentTurn) -> dict[str, bytes]:
         return {_RUNNER: Path(__file__).with_name("aider_runner.py").read_bytes()}
 
-    def read(self, line: dict[str, Any]) -> Iterable[Event]:
+    def read(self, line: dict[str, Any]) -> Iterable[AgentEvent]:
         """One event a line, as `aider_runner.py` tells them."""
         match line["type"]:
             case "session":
-                yield Event(Kind.SESSION, line["id"])
+                yield AgentEvent(EventKind.SESSION, line["id"])
             case "edited":
-                yield Event(Kind.CALL, f"edit {line['path']}", line["path"])
-                yield Event(Kind.OUTPUT, "edited", line["path"])
+                yield AgentEvent(EventKind.CALL, f"edit {line['path']}", line["path"])
+                yield AgentEvent(EventKind.OUTPUT, "edited", line["path"])
             case "message" | "error" | "result" as kind:
-                yield Event(Kind(kind), line["text"])
+                yield AgentEvent(EventKind(kind), line["text"])

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from blocks.agents.driver import PROGRAMS, STATE, Driver, Turn, npm_program
-from blocks.agents.events import Event, Kind
+from blocks.agents.driver import PROGRAMS, STATE, AgentTurn, Driver, npm_program
+from blocks.agents.events import AgentEvent, EventKind
 from blocks.agents.structured import schema_of
 from domain.ports import Sandbox, Toolchains
 
@@ -50,7 +50,7 @@ class ClaudeCode(Driver):
         """Its package, about 380 MB unpacked."""
         return npm_program(toolchains, BUILDS, f"{PROGRAMS}/{self.PROGRAM}")
 
-    def argv(self, turn: Turn) -> list[str]:
+    def argv(self, turn: AgentTurn) -> list[str]:
         words = [
             f"{PROGRAMS}/{self.PROGRAM}/claude",
             "--print",
@@ -66,7 +66,7 @@ class ClaudeCode(Driver):
             return [*words, "--no-session-persistence"]
         return [*words, *(["--resume", turn.session] if turn.session else ["--session-id", str(uuid.uuid4())])]
 
-    def variables(self, turn: Turn) -> dict[str, str]:
+    def variables(self, turn: AgentTurn) -> dict[str, str]:
         helper = self.helper_models[0].partition("/")[2] if self.helper_models else turn.model
         return {
             "ANTHROPIC_BASE_URL": turn.url,
@@ -79,14 +79,14 @@ class ClaudeCode(Driver):
             "IS_SANDBOX": "1",
         }
 
-    def files(self, turn: Turn) -> dict[str, bytes]:
+    def files(self, turn: AgentTurn) -> dict[str, bytes]:
         return {_TOKEN: turn.token.encode()}
 
-    def read(self, line: dict[str, Any]) -> Iterable[Event]:
+    def read(self, line: dict[str, Any]) -> Iterable[AgentEvent]:
         """https://code.claude.com/docs/en/sdk: system/init, assistant, user (tool results) and one result."""
         match line["type"]:
             case "system" if line.get("subtype") == "init":
-                yield Event(Kind.SESSION, line["session_id"])
+                yield AgentEvent(EventKind.SESSION, line["session_id"])
             case "assistant" | "user":
                 content = line["message"]["content"]
                 for part in content if isinstance(content, list) else ():
@@ -95,26 +95,26 @@ class ClaudeCode(Driver):
                 yield from _result(line)
 
 
-def _part(part: dict[str, Any]) -> Iterable[Event]:
+def _part(part: dict[str, Any]) -> Iterable[AgentEvent]:
     match part["type"]:
         case "text":
-            yield Event(Kind.MESSAGE, part["text"])
+            yield AgentEvent(EventKind.MESSAGE, part["text"])
         case "tool_use":
             asked = part["input"]
             command = asked.get("command") if part["name"] == "Bash" else None
-            yield Event(Kind.CALL, command or f"{part['name']} {json.dumps(asked)}", part["id"])
+            yield AgentEvent(EventKind.CALL, command or f"{part['name']} {json.dumps(asked)}", part["id"])
         case "tool_result":
             said = part.get("content") or ""
             text = said if isinstance(said, str) else "\n".join(str(piece.get("text", "")) for piece in said)
-            yield Event(Kind.OUTPUT, text, part["tool_use_id"])
+            yield AgentEvent(EventKind.OUTPUT, text, part["tool_use_id"])
 
 
-def _result(line: dict[str, Any]) -> Iterable[Event]:
+def _result(line: dict[str, Any]) -> Iterable[AgentEvent]:
     """`subtype` says success even where the API failed: https://github.com/anthropics/claude-code/issues"""
     said = str(line.get("result") or "")
     ended_well = line["subtype"] == "success" and not line["is_error"]
     if not ended_well or line.get("terminal_reason", "completed") != "completed":
         reasons = [said, *map(str, line.get("errors") or ()), str(line.get("terminal_reason") or ""), line["subtype"]]
-        yield Event(Kind.ERROR, next(reason for reason in reasons if reason))
+        yield AgentEvent(EventKind.ERROR, next(reason for reason in reasons if reason))
     else:
-        yield Event(Kind.RESULT, said, value=line.get("structured_output"))
+        yield AgentEvent(EventKind.RESULT, said, value=line.get("structured_output"))

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from blocks.agents.driver import PROGRAMS, STATE, Driver, Turn, npm_program
-from blocks.agents.events import Event, Kind
+from blocks.agents.driver import PROGRAMS, STATE, AgentTurn, Driver, npm_program
+from blocks.agents.events import AgentEvent, EventKind
 from blocks.agents.structured import schema_of
 from domain.ports import Sandbox, Toolchains
 
@@ -50,7 +50,7 @@ class Codex(Driver):
         """Its package, about 400 MB unpacked."""
         return npm_program(toolchains, BUILDS, f"{PROGRAMS}/{self.PROGRAM}")
 
-    def argv(self, turn: Turn) -> list[str]:
+    def argv(self, turn: AgentTurn) -> list[str]:
         go_on = ["resume", turn.session] if turn.session else []
         program = f"{PROGRAMS}/{self.PROGRAM}/vendor/{platform.machine()}-unknown-linux-musl/bin/codex"
         words = [program, "exec", *go_on, "--json", "--skip-git-repo-check"]
@@ -61,7 +61,7 @@ class Codex(Driver):
             words += ["--output-schema", _SCHEMA]
         return [*words, "-"]
 
-    def _settings(self, turn: Turn) -> dict[str, Any]:
+    def _settings(self, turn: AgentTurn) -> dict[str, Any]:
         """https://developers.openai.com/codex/config-reference"""
         return {
             "model_provider": "lockgate",
@@ -82,44 +82,44 @@ class Codex(Driver):
             "web_search": "disabled",
         }
 
-    def variables(self, turn: Turn) -> dict[str, str]:
+    def variables(self, turn: AgentTurn) -> dict[str, str]:
         return {"CODEX_HOME": f"{STATE}/codex", _KEY: turn.token}
 
-    def files(self, turn: Turn) -> dict[str, bytes]:
+    def files(self, turn: AgentTurn) -> dict[str, bytes]:
         made = {f"{STATE}/codex/.keep": b""}  # it does not make its home itself
         if turn.answer:
             made[_SCHEMA] = json.dumps(schema_of(turn.answer)).encode()
         return made
 
-    def read(self, line: dict[str, Any]) -> Iterable[Event]:
+    def read(self, line: dict[str, Any]) -> Iterable[AgentEvent]:
         """https://developers.openai.com/codex/noninteractive: thread, turn, item and error events."""
         match line["type"]:
             case "thread.started":
-                yield Event(Kind.SESSION, line["thread_id"])
+                yield AgentEvent(EventKind.SESSION, line["thread_id"])
             case "item.started" | "item.completed" as when:
                 yield from _item(line["item"], is_over=when == "item.completed")
             case "turn.completed":
-                yield Event(Kind.RESULT)
+                yield AgentEvent(EventKind.RESULT)
             case "turn.failed":
-                yield Event(Kind.ERROR, str(line["error"]["message"]))
+                yield AgentEvent(EventKind.ERROR, str(line["error"]["message"]))
             case "error":
-                yield Event(Kind.ERROR, str(line["message"]))
+                yield AgentEvent(EventKind.ERROR, str(line["message"]))
 
 
-def _item(item: dict[str, Any], *, is_over: bool) -> Iterable[Event]:
+def _item(item: dict[str, Any], *, is_over: bool) -> Iterable[AgentEvent]:
     match item["type"]:
         case "agent_message" if is_over:
-            yield Event(Kind.MESSAGE, item["text"])
+            yield AgentEvent(EventKind.MESSAGE, item["text"])
         case "command_execution":
             if is_over:
-                yield Event(
-                    Kind.OUTPUT, f"{item.get('aggregated_output') or ''}\nexit {item.get('exit_code')}", item["id"]
+                yield AgentEvent(
+                    EventKind.OUTPUT, f"{item.get('aggregated_output') or ''}\nexit {item.get('exit_code')}", item["id"]
                 )
             else:
-                yield Event(Kind.CALL, item["command"], item["id"])
+                yield AgentEvent(EventKind.CALL, item["command"], item["id"])
         case "file_change" if is_over:
             changes = json.dumps(item.get("changes"))
-            yield Event(Kind.CALL, f"apply_patch {changes}", item["id"])
-            yield Event(Kind.OUTPUT, str(item.get("status")), item["id"])
+            yield AgentEvent(EventKind.CALL, f"apply_patch {changes}", item["id"])
+            yield AgentEvent(EventKind.OUTPUT, str(item.get("status")), item["id"])
         case "mcp_tool_call" | "web_search" if is_over:
-            yield Event(Kind.CALL, json.dumps(item), item["id"])
+            yield AgentEvent(EventKind.CALL, json.dumps(item), item["id"])

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 from blocks.agents.agent import AgentBlock
 from blocks.agents.structured import Answer
 from domain.errors import AgentError
-from domain.ports import Completed, Desk, Sandbox, Toolchains, Worked, Workspace
+from domain.ports import Assignment, Completed, Sandbox, Toolchains, Worked, Workspace
 from domain.proposal import Proposal
 from domain.task import Opinion, Plan
 
@@ -56,25 +56,25 @@ class Command(AgentBlock):
         """Its mounts: what is mounted is what was set."""
         return self.mounts
 
-    def plan(self, desk: Desk, workspace: Workspace) -> Plan:
+    def plan(self, desk: Assignment, workspace: Workspace) -> Plan:
         """The program's plan, else the goal itself. Raises AgentError for a malformed one."""
         default = Plan(steps=(desk.brief.goal,), paths=desk.brief.scope.paths)
         if not self.plans:
             return default
         return self._written(Plan, self._run("plan", desk, workspace), workspace) or default
 
-    def propose(self, desk: Desk, workspace: Workspace) -> Proposal:
+    def propose(self, desk: Assignment, workspace: Workspace) -> Proposal:
         """What it wrote to /lockgate/proposal.json. Raises AgentError if that is no proposal."""
         proposal = self._written(Proposal, self._run("propose", desk, workspace), workspace)
         if proposal is None:
             raise AgentError('the agent wrote no /lockgate/proposal.json: {"path": …, "content": …, "why": …}')
         return proposal
 
-    def edit(self, desk: Desk, workspace: Workspace) -> Worked:
+    def edit(self, desk: Assignment, workspace: Workspace) -> Worked:
         """Run the program once in the working copy."""
         return Worked(self._run("edit", desk, workspace))
 
-    def review(self, desk: Desk, workspace: Workspace) -> Opinion:
+    def review(self, desk: Assignment, workspace: Workspace) -> Opinion:
         """What it wrote to /lockgate/opinion.json. Raises AgentError if that is not an opinion."""
         opinion = self._written(Opinion, self._run("review", desk, workspace), workspace)
         if opinion is None:
@@ -94,7 +94,7 @@ class Command(AgentBlock):
         except ValidationError as err:
             raise AgentError(f"the agent's {name}.json is not a {name}: {err}") from err
 
-    def _run(self, phase: str, desk: Desk, workspace: Workspace) -> Completed:
+    def _run(self, phase: str, desk: Assignment, workspace: Workspace) -> Completed:
         fill = {"{phase}": phase, "{attempt}": str(desk.attempt)}
         argv = [_FILLED.sub(lambda found: fill[found[0]], word) for word in shlex.split(self.command)]
         env = {**self.environment, "LOCKGATE_PHASE": phase, "LOCKGATE_ATTEMPT": str(desk.attempt)}

@@ -10,10 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 from pydantic import Field
 
 from blocks.agents.agent import AgentBlock
-from blocks.agents.events import Event, Kind, Watch, all_of, shorten
+from blocks.agents.events import AgentEvent, AgentWatch, EventKind, all_of, shorten
 from blocks.agents.structured import Answer, asked_in_words, value_of
 from domain.errors import AgentError, InputError, SandboxError
-from domain.ports import Completed, Desk, Sandbox, Toolchains, Worked, Workspace
+from domain.ports import Assignment, Completed, Sandbox, Toolchains, Worked, Workspace
 from domain.proposal import Proposal
 from domain.task import Opinion, Plan
 from domain.value import Value
@@ -25,7 +25,7 @@ _SESSION = f"{STATE}/session-id"
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
-class Turn(NamedTuple):
+class AgentTurn(NamedTuple):
     """One run of the program: what an adapter makes its command line of."""
 
     provider: str
@@ -40,7 +40,7 @@ class Turn(NamedTuple):
     """What it is asked for instead of an edit. It then changes nothing that is kept."""
 
 
-class Told(NamedTuple):
+class AgentRunEnd(NamedTuple):
     """One run that ended. `failure` is None if program and platform agree that it went well."""
 
     completed: Completed
@@ -86,40 +86,40 @@ class Driver(AgentBlock):
     def install(self, toolchains: Toolchains, sandbox: Sandbox) -> Mapping[str, str]: ...
 
     @abstractmethod
-    def argv(self, turn: Turn) -> list[str]:
+    def argv(self, turn: AgentTurn) -> list[str]:
         """Its command line."""
 
     @abstractmethod
-    def variables(self, turn: Turn) -> dict[str, str]:
+    def variables(self, turn: AgentTurn) -> dict[str, str]:
         """Its environment, beside that of the sandbox."""
 
     @abstractmethod
-    def read(self, line: dict[str, Any]) -> Iterable[Event]:
+    def read(self, line: dict[str, Any]) -> Iterable[AgentEvent]:
         """What one JSON line of it tells. May raise KeyError and the like for lines it does not know."""
 
-    def files(self, turn: Turn) -> dict[str, bytes]:
+    def files(self, turn: AgentTurn) -> dict[str, bytes]:
         """Files it needs: absolute path under /lockgate → content."""
         return {}
 
-    def stdin(self, turn: Turn) -> bytes:
+    def stdin(self, turn: AgentTurn) -> bytes:
         """What it reads."""
         return turn.prompt.encode("utf-8", "replace")
 
     # --- the port
 
-    def plan(self, desk: Desk, workspace: Workspace) -> Plan:
+    def plan(self, desk: Assignment, workspace: Workspace) -> Plan:
         """Its plan. Raises AgentError if it failed or its answer is none."""
         return self._answer(Plan, desk, workspace)
 
-    def propose(self, desk: Desk, workspace: Workspace) -> Proposal:
+    def propose(self, desk: Assignment, workspace: Workspace) -> Proposal:
         """Its acceptance test. Raises AgentError if it failed or its answer is none."""
         return self._answer(Proposal, desk, workspace)
 
-    def review(self, desk: Desk, workspace: Workspace) -> Opinion:
+    def review(self, desk: Assignment, workspace: Workspace) -> Opinion:
         """Its opinion. Raises AgentError if it failed or its answer is none."""
         return self._answer(Opinion, desk, workspace)
 
-    def edit(self, desk: Desk, workspace: Workspace) -> Worked:
+    def edit(self, desk: Assignment, workspace: Workspace) -> Worked:
         """One try, which goes on with the session of the last one where the program still can."""
         session = _restored(desk, workspace)
         told = self._run(self._turn(desk, session, None), desk, workspace)
@@ -139,23 +139,23 @@ class Driver(AgentBlock):
 
     # --- how
 
-    def _answer(self, kind: type[Answer], desk: Desk, workspace: Workspace) -> Answer:
+    def _answer(self, kind: type[Answer], desk: Assignment, workspace: Workspace) -> Answer:
         told = self._run(self._turn(desk, None, kind), desk, workspace)
         if told.failure:
             raise AgentError(f"{self.name} gave no {kind.__name__.lower()}: {told.failure}")
         return value_of(kind, told.said if told.value is None else told.value)
 
-    def _turn(self, desk: Desk, session: str | None, answer: type[Value] | None) -> Turn:
+    def _turn(self, desk: Assignment, session: str | None, answer: type[Value] | None) -> AgentTurn:
         if not desk.model_url:
             raise AgentError(f"{self.name} calls a model, and this sandbox has no way to one: set up its provider")
         provider, _, model = (desk.model or self.model).partition("/")
         prompt = desk.prompt + (asked_in_words(answer) if answer and not self.STRUCTURED else "")
-        return Turn(provider, model, desk.model_url.rstrip("/"), desk.token, prompt, session, answer)
+        return AgentTurn(provider, model, desk.model_url.rstrip("/"), desk.token, prompt, session, answer)
 
-    def _run(self, turn: Turn, desk: Desk, workspace: Workspace) -> Told:
+    def _run(self, turn: AgentTurn, desk: Assignment, workspace: Workspace) -> AgentRunEnd:
         for path, content in {f"{STATE}/.keep": b"", **self.files(turn)}.items():
             workspace.write(path, content)
-        watch = Watch(self.read, show=desk.on_output, max_calls=self.max_turns, idle_s=self.idle_timeout_s)
+        watch = AgentWatch(self.read, show=desk.on_output, max_calls=self.max_turns, idle_s=self.idle_timeout_s)
         completed = workspace.run(
             self.argv(turn),
             timeout_s=desk.timeout_s,
@@ -168,22 +168,22 @@ class Driver(AgentBlock):
             completed = completed.model_copy(update={"problem": watch.problem})
         return self._told(completed, turn)
 
-    def _told(self, completed: Completed, turn: Turn) -> Told:
+    def _told(self, completed: Completed, turn: AgentTurn) -> AgentRunEnd:
         """How it ended, from the whole transcript: the live lines may have been cut."""
         session, began, said, value, ended, errors = turn.session, False, "", None, False, list[str]()
         for event in all_of(completed.output, self.read):
-            began = began or event.kind in (Kind.MESSAGE, Kind.CALL)
+            began = began or event.kind in (EventKind.MESSAGE, EventKind.CALL)
             match event.kind:
-                case Kind.SESSION if _SESSION_ID.fullmatch(event.text):
+                case EventKind.SESSION if _SESSION_ID.fullmatch(event.text):
                     session = event.text
-                case Kind.MESSAGE:
+                case EventKind.MESSAGE:
                     said = event.text
-                case Kind.ERROR:
+                case EventKind.ERROR:
                     errors.append(shorten(event.text, 1_000))
-                case Kind.RESULT:
+                case EventKind.RESULT:
                     ended, errors = True, []
                     said, value = event.text or said, event.value
-        return Told(completed, session, began, said, value, _failure(completed, ended, errors))
+        return AgentRunEnd(completed, session, began, said, value, _failure(completed, ended, errors))
 
 
 def _failure(completed: Completed, ended: bool, errors: list[str]) -> str | None:
@@ -197,7 +197,7 @@ def _failure(completed: Completed, ended: bool, errors: list[str]) -> str | None
     return None if ended else "it ended without a result"
 
 
-def _restored(desk: Desk, workspace: Workspace) -> str | None:
+def _restored(desk: Assignment, workspace: Workspace) -> str | None:
     """Put the last session in place; its id, or None if there is none to go on with."""
     if desk.session is None:
         return None

@@ -20,7 +20,7 @@ _SHOWN = 2_000
 """Characters of a message or command that a person is shown."""
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """`call` and `output` are two halves of one tool call, with the same `id`; `result` is the program's last word."""
 
     SESSION = "session"
@@ -31,22 +31,22 @@ class Kind(StrEnum):
     RESULT = "result"
 
 
-class Event(NamedTuple):
+class AgentEvent(NamedTuple):
     """One thing told. `text`: message, command, output, reason, or a session's id. `value`: a structured answer."""
 
-    kind: Kind
+    kind: EventKind
     text: str = ""
     id: str = ""
     value: Any = None
 
 
-Read = Callable[[dict[str, Any]], Iterable[Event]]
+Read = Callable[[dict[str, Any]], Iterable[AgentEvent]]
 """How one adapter reads one JSON line."""
 
 _ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\U000([0-9a-f]{5})")
 
 
-def parse(line: str, read: Read) -> list[Event]:
+def parse(line: str, read: Read) -> list[AgentEvent]:
     """The events of one line; none where it is no JSON object, or not one of this program."""
     if not line.lstrip().startswith("{") or len(line) > MAX_LINE:
         return []
@@ -85,7 +85,7 @@ _VARIES = re.compile(r"\b\d+\.\d+ ?(?:s|ms|sec|seconds)\b|\b0x[0-9a-f]+\b")
 """Durations and addresses, which differ each time that nothing else does."""
 
 
-class Watch:
+class AgentWatch:
     """Follows one run: puts its lines together, shows what they tell, and knows when to stop it."""
 
     def __init__(
@@ -123,15 +123,15 @@ class Watch:
             self.problem = f"it said nothing for {self._idle_s:g} s"
         return self.problem
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: AgentEvent) -> None:
         if shown := shown_of(event):
             self._tell(shown)
-        if event.kind is Kind.CALL:
+        if event.kind is EventKind.CALL:
             self._calls += 1
             self._open[event.id] = event.text
             if self._calls > self._max_calls:
                 self.problem = self.problem or f"it made {self._max_calls} tool calls, which is its limit (max_turns)"
-        elif event.kind is Kind.OUTPUT and event.id in self._open:
+        elif event.kind is EventKind.OUTPUT and event.id in self._open:
             loop = self._repetition.saw(self._open.pop(event.id), event.text)
             self.problem = self.problem or loop
 
@@ -140,24 +140,24 @@ class Watch:
             self._show(line + "\n")
 
 
-def shown_of(event: Event) -> str | None:
+def shown_of(event: AgentEvent) -> str | None:
     """The line that a person reads; None for what needs none."""
     text = shorten(event.text, _SHOWN)
     match event.kind:
-        case Kind.MESSAGE:
+        case EventKind.MESSAGE:
             return text or None
-        case Kind.CALL:
+        case EventKind.CALL:
             return f"$ {text}"
-        case Kind.OUTPUT:
+        case EventKind.OUTPUT:
             first = event.text.strip().split("\n")
             return f"  {shorten(first[-1], 200)}" + (f" ({len(first)} lines)" if len(first) > 1 else "")
-        case Kind.ERROR:
+        case EventKind.ERROR:
             return f"error: {text}"
         case _:
             return None
 
 
-def all_of(output: str, read: Read) -> Iterator[Event]:
+def all_of(output: str, read: Read) -> Iterator[AgentEvent]:
     """Every event of a transcript."""
     for line in output.split("\n"):
         yield from parse(line, read)

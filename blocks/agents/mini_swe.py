@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from blocks.agents.driver import PROGRAMS, STATE, Driver, Turn, wheel_program
-from blocks.agents.events import Event, Kind
+from blocks.agents.driver import PROGRAMS, STATE, AgentTurn, Driver, wheel_program
+from blocks.agents.events import AgentEvent, EventKind
 from domain.models import Api
 from domain.ports import Sandbox, Toolchains
 
@@ -53,10 +53,10 @@ class MiniSwe(Driver):
         """Its wheels, about 20 MB."""
         return wheel_program(toolchains, sandbox, WHEELS, f"{PROGRAMS}/{self.PROGRAM}")
 
-    def argv(self, turn: Turn) -> list[str]:
+    def argv(self, turn: AgentTurn) -> list[str]:
         return [f"{PROGRAMS}/{self.PROGRAM}/bin/python", "-I", _RUNNER]
 
-    def stdin(self, turn: Turn) -> bytes:
+    def stdin(self, turn: AgentTurn) -> bytes:
         """The token comes with the prompt, so that no environment of a command has it."""
         asked = turn._asdict() | {
             "answer": None,
@@ -68,20 +68,20 @@ class MiniSwe(Driver):
     def _api_of(self, provider: str) -> Api:
         return self.api or (Api.ANTHROPIC if provider.startswith("anthropic") else Api.OPENAI)
 
-    def variables(self, turn: Turn) -> dict[str, str]:
+    def variables(self, turn: AgentTurn) -> dict[str, str]:
         return {"MSWEA_SILENT_STARTUP": "1", "MSWEA_GLOBAL_CONFIG_DIR": "/tmp/mini_swe"}  # noqa: S108 (a sandbox's own)
 
-    def files(self, turn: Turn) -> dict[str, bytes]:
+    def files(self, turn: AgentTurn) -> dict[str, bytes]:
         return {_RUNNER: Path(__file__).with_name("mini_swe_runner.py").read_bytes()}
 
-    def read(self, line: dict[str, Any]) -> Iterable[Event]:
+    def read(self, line: dict[str, Any]) -> Iterable[AgentEvent]:
         """One event a line, as `mini_swe_runner.py` tells them."""
         match line["type"]:
             case "session":
-                yield Event(Kind.SESSION, line["id"])
+                yield AgentEvent(EventKind.SESSION, line["id"])
             case "call":
-                yield Event(Kind.CALL, line["command"], line["id"])
+                yield AgentEvent(EventKind.CALL, line["command"], line["id"])
             case "output":
-                yield Event(Kind.OUTPUT, line["text"], line["id"])
+                yield AgentEvent(EventKind.OUTPUT, line["text"], line["id"])
             case "message" | "error" | "result" as kind:
-                yield Event(Kind(kind), line["text"])
+                yield AgentEvent(EventKind(kind), line["text"])

@@ -96,7 +96,7 @@ class Shell(LocalEnvironment):  # type: ignore[misc]
         return ended
 
 
-class Agent(DefaultAgent):  # type: ignore[misc]
+class ReportingAgent(DefaultAgent):  # type: ignore[misc]
     """mini-swe-agent that tells what happens, saves after each step, and can go on with what it saved."""
 
     def __init__(self, *args: Any, trajectory: Path, go_on: bool, **kwargs: Any) -> None:
@@ -124,7 +124,7 @@ class Agent(DefaultAgent):  # type: ignore[misc]
 def main() -> int:
     asked = json.load(sys.stdin)
     trajectory = Path(asked["trajectory"])
-    agent = Agent(
+    agent = ReportingAgent(
         HttpModel(Settings(model=asked["model"], url=asked["url"], api=asked["api"]), asked["token"]),
         Shell(timeout=asked["command_timeout_s"]),
         trajectory=trajectory,

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from blocks.agents.driver import PROGRAMS, STATE, Driver, Turn, npm_program
-from blocks.agents.events import Event, Kind
+from blocks.agents.driver import PROGRAMS, STATE, AgentTurn, Driver, npm_program
+from blocks.agents.events import AgentEvent, EventKind
 from domain.ports import Sandbox, Toolchains
 
 BUILDS = {
@@ -50,12 +50,12 @@ class Opencode(Driver):
         """Its package, about 190 MB unpacked."""
         return npm_program(toolchains, BUILDS, f"{PROGRAMS}/{self.PROGRAM}")
 
-    def argv(self, turn: Turn) -> list[str]:
+    def argv(self, turn: AgentTurn) -> list[str]:
         words = [f"{PROGRAMS}/{self.PROGRAM}/bin/opencode", "run", "--format", "json", "--auto", "--pure"]
         words += ["--model", f"lockgate/{turn.model}", "--title", "task"]  # or it has a model think of a title
         return [*words, *(["--session", turn.session] if turn.session else [])]
 
-    def variables(self, turn: Turn) -> dict[str, str]:
+    def variables(self, turn: AgentTurn) -> dict[str, str]:
         """https://opencode.ai/docs/cli/#environment-variables"""
         return {
             "OPENCODE_CONFIG": _CONFIG,
@@ -71,7 +71,7 @@ class Opencode(Driver):
             "XDG_STATE_HOME": f"{STATE}/state",
         }
 
-    def files(self, turn: Turn) -> dict[str, bytes]:
+    def files(self, turn: AgentTurn) -> dict[str, bytes]:
         """The token is in a file, so that no environment of a command has it."""
         api = self.api or ("anthropic" if turn.provider.startswith("anthropic") else "openai")
         helpers = [model.partition("/")[2] for model in self.helper_models]
@@ -95,24 +95,24 @@ class Opencode(Driver):
         }
         return {_CONFIG: json.dumps(config).encode(), _TOKEN: turn.token.encode()}
 
-    def read(self, line: dict[str, Any]) -> Iterable[Event]:
+    def read(self, line: dict[str, Any]) -> Iterable[AgentEvent]:
         """One line a part of the conversation, and one for an error. `step_finish` with another reason than tool
         calls is the model's last word."""
         part = line.get("part", {})
         match line["type"]:
             case "step_start":
-                yield Event(Kind.SESSION, line["sessionID"])
+                yield AgentEvent(EventKind.SESSION, line["sessionID"])
             case "text":
-                yield Event(Kind.MESSAGE, part["text"])
+                yield AgentEvent(EventKind.MESSAGE, part["text"])
             case "tool_use":
                 state, asked = part["state"], part["state"].get("input") or {}
                 shell = asked.get("command") if part["tool"] == "bash" else None
-                yield Event(Kind.CALL, shell or f"{part['tool']} {json.dumps(asked)}", part["callID"])
-                yield Event(Kind.OUTPUT, str(state.get("output") or state.get("error") or ""), part["callID"])
+                yield AgentEvent(EventKind.CALL, shell or f"{part['tool']} {json.dumps(asked)}", part["callID"])
+                yield AgentEvent(EventKind.OUTPUT, str(state.get("output") or state.get("error") or ""), part["callID"])
             case "step_finish" if part["reason"] == "stop":
-                yield Event(Kind.RESULT)
+                yield AgentEvent(EventKind.RESULT)
             case "step_finish" if part["reason"] != "tool-calls":
-                yield Event(Kind.ERROR, f"the model stopped: {part['reason']}")
+                yield AgentEvent(EventKind.ERROR, f"the model stopped: {part['reason']}")
             case "error":
                 error = line["error"]
-                yield Event(Kind.ERROR, str(error.get("data", {}).get("message") or error["name"]))
+                yield AgentEvent(EventKind.ERROR, str(error.get("data", {}).get("message") or error["name"]))

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from blocks.agents.agent import AgentBlock
 from blocks.agents.structured import Answer
 from domain.errors import AgentError
-from domain.ports import Desk, Sandbox, Toolchains, Worked, Workspace
+from domain.ports import Assignment, Sandbox, Toolchains, Worked, Workspace
 from domain.proposal import Proposal
 from domain.task import Opinion, Plan
 
@@ -43,19 +43,19 @@ class Replay(AgentBlock):
         """Nothing: it plays from outside."""
         return {}
 
-    def plan(self, desk: Desk, workspace: Workspace) -> Plan:
+    def plan(self, desk: Assignment, workspace: Workspace) -> Plan:
         """The recorded plan. Raises AgentError if it is missing or malformed."""
         return self._recording(Plan)
 
-    def propose(self, desk: Desk, workspace: Workspace) -> Proposal:
+    def propose(self, desk: Assignment, workspace: Workspace) -> Proposal:
         """The recorded acceptance test, `proposal.json`. Raises AgentError if it is missing or malformed."""
         return self._recording(Proposal)
 
-    def review(self, desk: Desk, workspace: Workspace) -> Opinion:
+    def review(self, desk: Assignment, workspace: Workspace) -> Opinion:
         """None is recorded: raises AgentError."""
         raise AgentError(f"{self.name} has no opinion: only plans and patches are recorded")
 
-    def edit(self, desk: Desk, workspace: Workspace) -> Worked:
+    def edit(self, desk: Assignment, workspace: Workspace) -> Worked:
         """Apply the attempt's patch inside the workspace. Past the last recording the last one is played again."""
         number = min(desk.attempt, self._recorded)
         patch = self.recording / f"attempt-{number}.patch"

@@ -19,7 +19,7 @@ from securesystemslib.signer import CryptoSigner, SSlibKey  # type: ignore[attr-
 
 from blocks.artifacts.signing_key import SigningKey
 from blocks.home import home
-from domain.checkpoint import Checkpoint, Found
+from domain.checkpoint import Checkpoint, KeptCheckpoints
 from domain.value import canonical
 
 PAYLOAD_TYPE = "application/vnd.lockgate.checkpoint+json"
@@ -34,9 +34,9 @@ def sign(checkpoint: Checkpoint, key: SigningKey) -> bytes:
     return canonical(envelope.to_dict()).encode()
 
 
-def read(envelope: bytes, where: str, name: str, trusted: Iterable[str]) -> Found:
+def read(envelope: bytes, where: str, name: str, trusted: Iterable[str]) -> KeptCheckpoints:
     """What it says, and whether one of the `trusted` keys signed it. Never raises."""
-    nothing = Found(where=where, name=name, checkpoint=None)
+    nothing = KeptCheckpoints(where=where, name=name, checkpoint=None)
     try:
         signed = Envelope.from_dict(json.loads(envelope))
         said = Checkpoint.model_validate_json(signed.payload)
@@ -49,7 +49,7 @@ def read(envelope: bytes, where: str, name: str, trusted: Iterable[str]) -> Foun
         return nothing
     known = {fingerprint(pem) for pem in trusted}
     mark = fingerprint(said.key)
-    return Found(where=where, name=said.name, checkpoint=said, unknown_key=None if mark in known else mark)
+    return KeptCheckpoints(where=where, name=said.name, checkpoint=said, unknown_key=None if mark in known else mark)
 
 
 def fingerprint(pem: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
-from blocks.artifacts.registry import Login
+from blocks.artifacts.registry import RegistryLogin
 from domain.errors import TargetError
 
 _HOST = re.compile(r"^\d{12}\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)/")
@@ -22,7 +22,7 @@ def region_of(repository: str) -> str | None:
     return found[1] if found else None
 
 
-def login_of(ecr: Any) -> Login:
+def login_of(ecr: Any) -> RegistryLogin:
     """A token by boto3's `ecr` client. Raises TargetError if AWS gives none."""
     try:
         given = ecr.get_authorization_token()["authorizationData"][0]["authorizationToken"]
@@ -36,4 +36,4 @@ def login_of(ecr: Any) -> Login:
         raise TargetError(f"Amazon ECR cannot be asked for a token: {err}; check region and network") from err
     except (LookupError, ValueError):  # whose message may have the token
         raise TargetError("Amazon ECR gives a token that is none: is ecr_endpoint_url an ECR?") from None
-    return Login(username, SecretStr(password))
+    return RegistryLogin(username, SecretStr(password))

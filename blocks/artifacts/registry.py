@@ -40,7 +40,7 @@ _FIXES = {
 """What an engine says, in small letters → what to do. The first that fits."""
 
 
-class Login(NamedTuple):
+class RegistryLogin(NamedTuple):
     """What a registry is told of who pushes."""
 
     username: str
@@ -53,7 +53,7 @@ class Repository:
 
     name: str
     """As registry.example.com/team/shop, without a tag"""
-    login: Callable[[], Login | None] = lambda: None
+    login: Callable[[], RegistryLogin | None] = lambda: None
     """Asked once a push, for some are short-lived. None: as `docker login` left it"""
     socket: str | None = None
     """The engine's; default: $DOCKER_HOST, /run/docker.sock"""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from domain.health import Clean
-from domain.migration import Migrate, MigrationRun, Patience, Ran
+from domain.migration import Migrate, MigrationEnd, MigrationRun, Patience
 
 _SHOWN = 1000
 """Characters at the end of what a command printed."""
@@ -83,12 +83,12 @@ def once(migrate: Migrate, url: str, watcher: Watcher, clean: Clean) -> str | No
     return _why(ran, clean)
 
 
-def _why(ran: Ran, clean: Clean) -> str | None:
+def _why(ran: MigrationEnd, clean: Clean) -> str | None:
     if ran.exit_code == 0:
         return None
     how = "it was stopped" if ran.exit_code is None else f"exit code {ran.exit_code}"
     return f"{how}; it said: {clean(ran.output).strip()[-_SHOWN:] or 'nothing'}"
 
 
-def _says_lock(ran: Ran) -> bool:
+def _says_lock(ran: MigrationEnd) -> bool:
     return ran.exit_code != 0 and any(word in ran.output for word in _LOCK_WORDS)

@@ -13,10 +13,10 @@ from blocks.databases.addresses import clean, with_query
 from blocks.databases.patience import run_patiently
 from blocks.databases.postgres_catalog import read_schema
 from blocks.databases.postgres_copy import with_lock_timeout
-from blocks.databases.postgres_copying import Limits, copied
-from blocks.databases.postgres_server import Server
-from blocks.databases.postgres_watch import Session, Watch
-from blocks.databases.rehearse import Copies, Play, rehearse
+from blocks.databases.postgres_copying import CopyLimits, copied
+from blocks.databases.postgres_server import PostgresServer
+from blocks.databases.postgres_watch import LockHolder, LockWatch
+from blocks.databases.rehearse import Copies, RehearsalPlay, rehearse
 from domain.errors import DatabaseError
 from domain.health import Clean
 from domain.migration import Applied, Migrate, MigrationBudget, MigrationRun, Patience, Rehearsal, Serves, TableImpact
@@ -77,7 +77,7 @@ class PostgresDatabase(LockgateBlock):
         """
         tried = self.statements() if queries is None else queries
         with self._copied() as (copies, hide):
-            play = Play(up, down, serves, tried, self.patience, self.long_transaction_s, hide)
+            play = RehearsalPlay(up, down, serves, tried, self.patience, self.long_transaction_s, hide)
             return rehearse(copies, play, self.budget.most_bytes, stop, say)
 
     def try_on_copy(self, serves: Serves) -> str | None:
@@ -106,12 +106,12 @@ class PostgresDatabase(LockgateBlock):
         behind = rehearsal.behind_transaction
         concurrent = rehearsal.under_load.concurrent or bool(behind and behind.concurrent)
 
-        def is_migrations(session: Session) -> bool:
+        def is_migrations(session: LockHolder) -> bool:
             # a migration may name itself otherwise; who asks for a lock like that, and is new, is taken for one
             return session.application == mark or (session.is_newer and session.wants_strong)
 
         connection = server.connect(name="lockgate watch")
-        watch = Watch(connection, is_migrations, patience.lock_timeout_s, poll_s=_POLL_S, is_first=concurrent)
+        watch = LockWatch(connection, is_migrations, patience.lock_timeout_s, poll_s=_POLL_S, is_first=concurrent)
         try:
             run = run_patiently(up, url_for, patience, watch, server.clean, concurrent=concurrent)
         finally:
@@ -165,7 +165,7 @@ class PostgresDatabase(LockgateBlock):
         return tuple(
             name
             for url in servers
-            for name in Server(url.get_secret_value(), self.maintenance).sweep(self.copy_max_age_s)
+            for name in PostgresServer(url.get_secret_value(), self.maintenance).sweep(self.copy_max_age_s)
         )
 
     def doctor(self) -> str | None:
@@ -173,7 +173,7 @@ class PostgresDatabase(LockgateBlock):
         url = (self.scratch or self.url).get_secret_value()
         try:
             self.current_schema()
-            with Server(url, self.maintenance).administered() as connection:
+            with PostgresServer(url, self.maintenance).administered() as connection:
                 row = connection.execute(
                     b"SELECT rolsuper OR (rolcreatedb AND rolcreaterole) FROM pg_roles WHERE rolname = current_user"
                 ).fetchone()
@@ -190,15 +190,15 @@ class PostgresDatabase(LockgateBlock):
     def _copied(self) -> Iterator[tuple[Copies, Clean]]:
         """Copies, and what takes the secrets of their URLs out of a text."""
         source = self._server()
-        scratch = Server(self.scratch.get_secret_value(), self.maintenance) if self.scratch else None
-        limits = Limits(
+        scratch = PostgresServer(self.scratch.get_secret_value(), self.maintenance) if self.scratch else None
+        limits = CopyLimits(
             self.template_max_bytes, self.copy_max_bytes, self.budget.most_bytes, self.copy_timeout_s, self.programs
         )
         with copied(source, scratch, limits) as copies:
             yield copies, clean(source.url, source.libpq, copies.first.url, copies.second.url)
 
-    def _server(self) -> Server:
-        return Server(self.url.get_secret_value(), self.maintenance)
+    def _server(self) -> PostgresServer:
+        return PostgresServer(self.url.get_secret_value(), self.maintenance)
 
 
 def names_a_table(query: str, schema: Schema) -> bool:

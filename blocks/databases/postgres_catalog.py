@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from blocks.databases.rehearse import Content
-from domain.schema import Column, Constraint, Index, Schema, Table
+from domain.schema import Column, Constraint, Schema, SchemaIndex, Table
 
 SESSION = (
     "-c search_path=pg_catalog,pg_temp -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c bytea_output=hex "
@@ -139,7 +139,7 @@ def read_schema(connection: Connection[Any]) -> Schema:
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         columns: dict[str, list[Column]] = defaultdict(list)
         constraints: dict[str, list[Constraint]] = defaultdict(list)
-        indexes: dict[str, list[Index]] = defaultdict(list)
+        indexes: dict[str, list[SchemaIndex]] = defaultdict(list)
         for table, name, type_, nullable, default, key in _rows(connection, _COLUMNS):
             known = columns[table]
             if name is not None:  # a table may have no columns
@@ -148,7 +148,7 @@ def read_schema(connection: Connection[Any]) -> Schema:
             about = tuple(sorted(names))
             constraints[table].append(Constraint(name=name, definition=definition, unique=unique, columns=about))
         for table, name, definition, valid in _rows(connection, _INDEXES):
-            indexes[table].append(Index(name=name, definition=definition, valid=valid))
+            indexes[table].append(SchemaIndex(name=name, definition=definition, valid=valid))
         others = {name: definition or "" for name, definition in _rows(connection, _OTHERS)}
     tables = [
         Table(

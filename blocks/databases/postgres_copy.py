@@ -11,8 +11,8 @@ from psycopg import Connection, sql
 from blocks.databases.addresses import with_query
 from blocks.databases.postgres_catalog import invalid_indexes, read_contents, read_schema
 from blocks.databases.postgres_load import Bystander, PostgresLoad, under_load
-from blocks.databases.postgres_server import FREE, Account, Server
-from blocks.databases.postgres_watch import Watch
+from blocks.databases.postgres_server import FREE, CopyAccount, PostgresServer
+from blocks.databases.postgres_watch import LockWatch
 from blocks.databases.rehearse import Content
 from domain.migration import Patience
 from domain.schema import Schema
@@ -24,7 +24,7 @@ _CONNECTIONS_SHARE = 0.25
 class PostgresCopy:
     """One copy. All that happens on it, ours too, is done as its own role."""
 
-    def __init__(self, server: Server, account: Account, database: str) -> None:
+    def __init__(self, server: PostgresServer, account: CopyAccount, database: str) -> None:
         self._server, self._account, self._database = server, account, database
         self._connection = self._connect()
         self._administrator = server.administrator()
@@ -101,7 +101,7 @@ class PostgresCopy:
     def end_try(self) -> bool:
         """Whoever else is connected is of the command that has ended."""
         with self._reading("its sessions"):
-            watch = Watch(self._connect(), lambda session: session.pid not in self._ours, 0)
+            watch = LockWatch(self._connect(), lambda session: session.pid not in self._ours, 0)
             try:
                 return watch.end_try()
             finally:

@@ -12,7 +12,7 @@ from psycopg import Connection, sql
 from blocks.databases.postgres_catalog import read_schema
 from blocks.databases.postgres_copy import PostgresCopy
 from blocks.databases.postgres_dump import pour
-from blocks.databases.postgres_server import Account, Server
+from blocks.databases.postgres_server import CopyAccount, PostgresServer
 from blocks.databases.rehearse import Copies
 from domain.errors import DatabaseError
 from domain.migration import CopyMade
@@ -55,7 +55,7 @@ ORDER BY place
 """
 
 
-class Limits(NamedTuple):
+class CopyLimits(NamedTuple):
     """How a copy may be made; the fields of the block."""
 
     template_max_bytes: int
@@ -66,7 +66,7 @@ class Limits(NamedTuple):
 
 
 @contextlib.contextmanager
-def copied(source: Server, scratch: Server | None, limits: Limits) -> Iterator[Copies]:
+def copied(source: PostgresServer, scratch: PostgresServer | None, limits: CopyLimits) -> Iterator[Copies]:
     """Two copies of `source` on the same server, or on `scratch`; they are gone afterwards. Raises DatabaseError."""
     target = scratch or source
     with target.account() as account, contextlib.ExitStack() as copies:
@@ -96,7 +96,9 @@ def copied(source: Server, scratch: Server | None, limits: Limits) -> Iterator[C
         yield Copies(both[0], both[1], made, fingerprint)
 
 
-def _first(source: Server, target: Server, account: Account, limits: Limits) -> tuple[str, int, list[str]]:
+def _first(
+    source: PostgresServer, target: PostgresServer, account: CopyAccount, limits: CopyLimits
+) -> tuple[str, int, list[str]]:
     with source.administered() as connection:
         place = connection.execute(_PLACE, (source.database,)).fetchone()
     if place is None:
@@ -132,7 +134,7 @@ def _first(source: Server, target: Server, account: Account, limits: Limits) -> 
     return "pg_dump and pg_restore", size_bytes, notes
 
 
-def _clone(server: Server, source: str, target: str, owner: str) -> str:
+def _clone(server: PostgresServer, source: str, target: str, owner: str) -> str:
     """A database as a template of another, by the best strategy of this server. How it was done."""
     create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(*map(sql.Identifier, (target, owner, source)))
     with server.administered() as connection:
@@ -153,14 +155,14 @@ def _label(connection: Connection[Any], name: str, source: str) -> None:
     connection.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), text))
 
 
-def _hand_over(server: Server, name: str) -> None:
+def _hand_over(server: PostgresServer, name: str) -> None:
     """Everything in a template's copy is its role's from now on: it may be migrated, with nobody else's rights."""
     with server.connect(name) as connection, server.saying("the copy could not be handed over to its role"):
         for (statement,) in connection.execute(_NOT_MINE).fetchall():
             connection.execute(statement.encode() + sql.Identifier(name).as_bytes(connection))
 
 
-def _extensions(source: Server, target: Server, name: str) -> None:
+def _extensions(source: PostgresServer, target: PostgresServer, name: str) -> None:
     """Only the administrator may create some, and pg_restore runs as the copy's role."""
     with source.connect() as connection, source.saying("the extensions could not be read"):
         wanted = connection.execute(
@@ -180,7 +182,7 @@ def _extensions(source: Server, target: Server, name: str) -> None:
             )
 
 
-def _settings(source: Server, target: Server, name: str) -> list[str]:
+def _settings(source: PostgresServer, target: PostgresServer, name: str) -> list[str]:
     """What the database and its role have been set to, such as a search_path, is so for the copy's role too."""
     with source.connect() as connection, source.saying("its settings could not be read"):
         settings = [row[0].partition("=") for row in connection.execute(_SETTINGS).fetchall()]
@@ -196,7 +198,7 @@ def _settings(source: Server, target: Server, name: str) -> list[str]:
     return notes
 
 
-def _bounded(target: Server, name: str, most_bytes: int) -> list[str]:
+def _bounded(target: PostgresServer, name: str, most_bytes: int) -> list[str]:
     """Files that a query sorts in are in no database's size, so the server itself has to bound them."""
     alter = sql.SQL("ALTER ROLE {} SET temp_file_limit = {}").format(
         sql.Identifier(name), sql.Literal(most_bytes >> 10)

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from blocks.databases.postgres_server import Account, Server
+from blocks.databases.postgres_server import CopyAccount, PostgresServer
 from domain.errors import DatabaseError
 
 _LEAVE_OUT = ("--no-owner", "--no-privileges", "--no-comments", "--no-publications", "--no-subscriptions",
@@ -14,7 +14,12 @@ _LEAVE_OUT = ("--no-owner", "--no-privileges", "--no-comments", "--no-publicatio
 
 
 def pour(
-    source: Server, target: Server, database: str, account: Account, timeout_s: float, programs: Path | None
+    source: PostgresServer,
+    target: PostgresServer,
+    database: str,
+    account: CopyAccount,
+    timeout_s: float,
+    programs: Path | None,
 ) -> None:
     """Everything in the copy belongs to its own role. Raises DatabaseError with what the programs said."""
     dump = [program("pg_dump", programs), "--format=custom", "--compress=0", "--lock-wait-timeout=10s", *_LEAVE_OUT]

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import Connection, sql
 
 from blocks.databases.postgres_catalog import identifier
-from blocks.databases.postgres_watch import Watch
+from blocks.databases.postgres_watch import LockWatch
 from domain.migration import TableImpact
 
 _PAUSE_S = 0.01
@@ -41,7 +41,7 @@ class Bystander:
         """It may: nobody's wait is measured by it."""
 
 
-class Lane:
+class StatementLane:
     """One statement again and again. A wait counts from the statement's start where it was seen waiting for a lock."""
 
     def __init__(self, connection: Connection[Any], table: str, statements: tuple[sql.Composed, ...]) -> None:
@@ -104,10 +104,10 @@ class PostgresLoad:
     def __init__(
         self, connect: Connect, most_tables: int, lock_timeout_s: float, ours: Mapping[int, Bystander]
     ) -> None:
-        self._lanes: dict[int, Lane] = {}
-        self._readers: dict[str, Lane] = {}
-        self._writers: dict[str, Lane] = {}
-        self._watch = Watch(connect(), lambda session: session.pid not in ours, lock_timeout_s, lambda: self._lanes)
+        self._lanes: dict[int, StatementLane] = {}
+        self._readers: dict[str, StatementLane] = {}
+        self._writers: dict[str, StatementLane] = {}
+        self._watch = LockWatch(connect(), lambda session: session.pid not in ours, lock_timeout_s, lambda: self._lanes)
         with connect() as connection:
             largest = connection.execute(_WRITABLE).fetchall()[:most_tables]
         for table, column in largest:
@@ -161,8 +161,8 @@ class PostgresLoad:
                 lane.stop()
         self._watch.stop()
 
-    def _lane(self, connection: Connection[Any], table: str, statements: tuple[sql.Composed, ...]) -> Lane:
-        lane = self._lanes[connection.info.backend_pid] = Lane(connection, table, statements)
+    def _lane(self, connection: Connection[Any], table: str, statements: tuple[sql.Composed, ...]) -> StatementLane:
+        lane = self._lanes[connection.info.backend_pid] = StatementLane(connection, table, statements)
         return lane
 
 

@@ -56,14 +56,14 @@ SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ('idle_sessio
 """
 
 
-class Account(NamedTuple):
+class CopyAccount(NamedTuple):
     """The name and role of a copy, and a password that was never in a statement: the server is sent its verifier."""
 
     name: str
     password: str
 
 
-class Server:
+class PostgresServer:
     """One server, by a URL whose role may create databases and roles. Its text never holds the password."""
 
     def __init__(self, url: str, maintenance: str) -> None:
@@ -85,7 +85,7 @@ class Server:
     def connect(
         self,
         database: str | None = None,
-        account: Account | None = None,
+        account: CopyAccount | None = None,
         name: str = "lockgate",
         settings: str = SESSION,
     ) -> Connection[Any]:
@@ -123,11 +123,11 @@ class Server:
         except psycopg.Error as err:
             raise DatabaseError(f"{what}: {self.clean(_line(err))}") from None
 
-    def account_url(self, account: Account, database: str) -> str:
+    def account_url(self, account: CopyAccount, database: str) -> str:
         """For programs that run on the copy: the driver is the one of the original's URL."""
         return with_place(self.url, account.name, account.password, database)
 
-    def environment(self, database: str, account: Account | None = None) -> dict[str, str]:
+    def environment(self, database: str, account: CopyAccount | None = None) -> dict[str, str]:
         """What libpq programs read: no password is ever in a command line."""
         names = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER",
                  "password": "PGPASSWORD", "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT",
@@ -139,9 +139,9 @@ class Server:
         return {**place, "PGDATABASE": database, "PGAPPNAME": "lockgate", "PGCONNECT_TIMEOUT": str(_CONNECT_WITHIN_S)}
 
     @contextlib.contextmanager
-    def account(self) -> Iterator[Account]:
+    def account(self) -> Iterator[CopyAccount]:
         """A role that may do nothing yet; with it go all databases of its name."""
-        account = Account(f"{PREFIX}{int(time.time())}_{secrets.token_hex(4)}", secrets.token_urlsafe(24))
+        account = CopyAccount(f"{PREFIX}{int(time.time())}_{secrets.token_hex(4)}", secrets.token_urlsafe(24))
         with self.administrator() as keeper:
             try:
                 with self.saying("a role for the copy could not be made"):
@@ -187,7 +187,7 @@ class Server:
                     connection.execute(b"SELECT pg_advisory_unlock(%s)", (_key(name),))
         return tuple(removed)
 
-    def _make_role(self, keeper: Connection[Any], account: Account) -> None:
+    def _make_role(self, keeper: Connection[Any], account: CopyAccount) -> None:
         # The verifier is made here, for statements end up in logs: https://www.postgresql.org/docs/current/libpq-misc.html
         verifier = keeper.pgconn.encrypt_password(account.password.encode(), account.name.encode(), b"scram-sha-256")
         (free,) = keeper.execute(FREE).fetchone() or (0,)

@@ -45,13 +45,13 @@ WHERE n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
 """
 
 
-class Waits(Protocol):
+class WaitListener(Protocol):
     """One of ours that a wait is told to."""
 
     def waits(self, seen_at: float) -> None: ...
 
 
-class Session(NamedTuple):
+class LockHolder(NamedTuple):
     """Whose a lock is."""
 
     pid: int
@@ -61,15 +61,15 @@ class Session(NamedTuple):
     wants_strong: bool
 
 
-class Watch:
+class LockWatch:
     """Looks at the locks until `stop`. Its connection is its own. `is_migrations` tells whose session one is."""
 
     def __init__(
         self,
         connection: Connection[Any],
-        is_migrations: Callable[[Session], bool],
+        is_migrations: Callable[[LockHolder], bool],
         lock_timeout_s: float,
-        lanes: Callable[[], Mapping[int, Waits]] = dict,
+        lanes: Callable[[], Mapping[int, WaitListener]] = dict,
         poll_s: float = 0.02,
         *,
         is_first: bool = True,
@@ -179,7 +179,7 @@ class Watch:
                     lanes[pid].waits(asked_at)
                 continue
             strong = kind == "relation" and mode in BLOCKS_WRITES and not granted
-            if pid not in self._known and not self._is_migrations(Session(pid, application, bool(is_newer), strong)):
+            if pid not in self._known and not self._is_migrations(LockHolder(pid, application, bool(is_newer), strong)):
                 continue
             self._known.add(pid)
             self.concurrent = self.concurrent or bool(concurrently)
@@ -220,7 +220,7 @@ class Watch:
             pid
             for pid, application, is_newer in rows
             if pid not in ours
-            and (pid in self._known or self._is_migrations(Session(pid, application, bool(is_newer), False)))
+            and (pid in self._known or self._is_migrations(LockHolder(pid, application, bool(is_newer), False)))
         ]
 
 

@@ -83,7 +83,7 @@ class Copies(NamedTuple):
     source: str
 
 
-class Play(NamedTuple):
+class RehearsalPlay(NamedTuple):
     """What is rehearsed. `clean` takes the secrets of the copies' URLs out of a text."""
 
     up: Migrate
@@ -96,7 +96,7 @@ class Play(NamedTuple):
 
 
 def rehearse(
-    copies: Copies, play: Play, most_bytes: int, stop: Callable[[], None], say: Callable[[str], None]
+    copies: Copies, play: RehearsalPlay, most_bytes: int, stop: Callable[[], None], say: Callable[[str], None]
 ) -> Rehearsal:
     """Run a migration on two copies of a database. On the first: up under load, down, up again, then the running
     release on the new schema. On the second: up behind a long transaction.
@@ -175,7 +175,9 @@ class Bound(threading.Thread):
         return f"it was stopped: a copy grew by {self.grown_bytes:,} bytes, and {self._most_bytes:,} is the most"
 
 
-def _on_copies(copies: Copies, play: Play, seen: Rehearsal, before: Schema, tell: Callable[[str], None]) -> Rehearsal:
+def _on_copies(
+    copies: Copies, play: RehearsalPlay, seen: Rehearsal, before: Schema, tell: Callable[[str], None]
+) -> Rehearsal:
     first, second, queries = copies.first, copies.second, play.queries
     seed = secrets.randbits(62)  # the migration does not know it, so it cannot make up rows of the same digest
     rows = first.contents(_all_columns(before), seed)
@@ -225,7 +227,7 @@ def _on_copies(copies: Copies, play: Play, seen: Rehearsal, before: Schema, tell
     )
 
 
-def _under_load(copy: Copy, play: Play) -> MigrationRun:
+def _under_load(copy: Copy, play: RehearsalPlay) -> MigrationRun:
     url = copy.migration_url(play.patience)
     with copy.under_load(play.patience) as load:
         run = run_patiently(play.up, lambda _: url, play.patience, load, play.clean)
@@ -235,7 +237,7 @@ def _under_load(copy: Copy, play: Play) -> MigrationRun:
 
 def _back(
     copy: Copy,
-    play: Play,
+    play: RehearsalPlay,
     down: Migrate,
     before: Schema,
     after: Schema,

@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr
 
 from blocks.base import LockgateBlock
 from blocks.databases.patience import run_patiently
-from blocks.databases.rehearse import Copies, Play, rehearse
+from blocks.databases.rehearse import Copies, RehearsalPlay, rehearse
 from blocks.databases.sqlite_copy import Confine, SqliteCopy, Worker, unconfined
 from blocks.home import home
 from domain.errors import DatabaseError
@@ -88,7 +88,7 @@ class SqliteDatabase(LockgateBlock):
             )
         with self._copied() as copies:
             most_bytes = min(self.budget.most_bytes, shutil.disk_usage(self.copies).free // 2)
-            play = Play(up, down, serves, queries or (), self.patience, self.long_transaction_s)
+            play = RehearsalPlay(up, down, serves, queries or (), self.patience, self.long_transaction_s)
             return rehearse(copies, play, most_bytes, stop, say)
 
     def try_on_copy(self, serves: Serves) -> str | None:

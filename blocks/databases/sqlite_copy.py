@@ -14,13 +14,13 @@ from blocks.databases.rehearse import Content
 from blocks.host.run import run
 from domain.errors import DatabaseError, LockgateError
 from domain.migration import Patience, TableImpact
-from domain.schema import Column, Constraint, Index, Schema, Table
+from domain.schema import Column, Constraint, Schema, SchemaIndex, Table
 
 Confine = Callable[[Sequence[str], Sequence[Path]], Sequence[str]]
 """argv and the directories that it needs, to argv that runs it with nothing else. A directory that is not there is
 made, for whom it runs as."""
 
-_Named = TypeVar("_Named", Column, Constraint, Index)
+_Named = TypeVar("_Named", Column, Constraint, SchemaIndex)
 _STOP_WITHIN_S = 90
 _FILE_BYTES = 4096
 """What a file counts at least: an empty one takes room too."""
@@ -133,7 +133,7 @@ class SqliteCopy:
                 name=table["name"],
                 columns=_sorted(Column, table["columns"]),
                 constraints=_sorted(Constraint, table["constraints"]),
-                indexes=_sorted(Index, table["indexes"]),
+                indexes=_sorted(SchemaIndex, table["indexes"]),
             )
             for table in read["tables"]
         ]

@@ -14,7 +14,7 @@ from blocks.host.memory import in_memory
 from domain.brief import Repository
 
 
-class Given(NamedTuple):
+class GivenCredential(NamedTuple):
     """How one git command gets it: settings, variables, descriptors to inherit. The first two hold no secret."""
 
     settings: tuple[str, ...]
@@ -70,7 +70,7 @@ class RepositoryCredential(LockgateBlock):
         return f"{address.rstrip('/')}/".startswith(f"{self.url.rstrip('/')}/")
 
     @contextmanager
-    def given(self) -> Iterator[Given]:
+    def given(self) -> Iterator[GivenCredential]:
         """While the context is open, a git that is started with this can sign in."""
         held = []
         try:
@@ -80,11 +80,11 @@ class RepositoryCredential(LockgateBlock):
                 # Asked for this host alone, wherever a redirect leads; `store` and `erase` are answered with nothing.
                 helper = f'!f() {{ test "$1" = get && cat /dev/fd/{held[0]}; }}; f'
                 settings = ("credential.helper=", f"credential.{site.scheme}://{site.netloc}.helper={helper}")
-                yield Given(settings, {}, tuple(held))
+                yield GivenCredential(settings, {}, tuple(held))
             else:
                 key = self.private_key.get_secret_value() if self.private_key else ""
                 held += [in_memory(f"{text.strip()}\n".encode()) for text in (key, self.known_hosts or "")]
-                yield Given((), {"GIT_SSH_COMMAND": _ssh(*held)}, ())
+                yield GivenCredential((), {"GIT_SSH_COMMAND": _ssh(*held)}, ())
         finally:
             for descriptor in held:
                 with suppress(OSError):

@@ -15,7 +15,16 @@ from urllib.parse import quote, urlsplit
 from pydantic import Field, SecretStr, model_validator
 
 from blocks.forges import hosted
-from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, bounded, changed, short, without_merge
+from blocks.forges.hosted import (
+    ForgeComment,
+    ForgeRefusal,
+    HostedBlock,
+    NotAtForge,
+    bounded,
+    changed,
+    short,
+    without_merge,
+)
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError
 from domain.issues import Issue, IssueComment, IssueEvent, IssueText
@@ -163,7 +172,7 @@ class Forgejo(HostedBlock):
             where = f"{self._at(repository)}/pulls/{number}/requested_reviewers"
             try:
                 self._send(repository, "POST", where, {"reviewers": [login]})
-            except (Refusal, Missing):
+            except (ForgeRefusal, NotAtForge):
                 refused.append(login)  # no such user, may not read, or the author
         return tuple(refused)
 
@@ -176,9 +185,9 @@ class Forgejo(HostedBlock):
             told = {"context": status.context, "state": status.state.value, "description": short(status.sentence)}
             self._send(repository, "POST", where, told)
 
-    def _comments(self, repository: str, at: str) -> Iterator[Said]:
+    def _comments(self, repository: str, at: str) -> Iterator[ForgeComment]:
         for one in self._get(repository, f"{at}/comments"):  # all, without pages
-            yield Said(one["id"], str((one.get("user") or {}).get("login", "")), str(one["body"] or ""))
+            yield ForgeComment(one["id"], str((one.get("user") or {}).get("login", "")), str(one["body"] or ""))
 
     # ── what people say ──
 
@@ -224,9 +233,9 @@ class Forgejo(HostedBlock):
         where = f"{self._at(repository)}/collaborators/{quote(person.login, safe='')}/permission"
         try:
             said = self._get(repository, where)
-        except Missing:
+        except NotAtForge:
             return False  # no such user
-        except Refusal as err:
+        except ForgeRefusal as err:
             raise InputError(
                 f"{err}: {self.host} tells it to administrators of {repository} alone; make the token's user one"
             ) from None
@@ -260,7 +269,7 @@ class Forgejo(HostedBlock):
         """As it stands now, a pull request as well; None: it was deleted."""
         try:
             return self._issue(self._get(repository, f"{self._at(repository)}/issues/{number}"))
-        except Missing:
+        except NotAtForge:
             self._shown(repository)  # it is not the whole repository that is gone
             return None
 
@@ -342,12 +351,12 @@ class Forgejo(HostedBlock):
         refused: ForgeError | InputError | None = None
         try:
             self._send(repository, "POST", f"{self._at(repository)}/pulls/{pull.number}/merge", asked)
-        except (ForgeError, Missing) as err:  # 404 says that it was closed meanwhile
+        except (ForgeError, NotAtForge) as err:  # 404 says that it was closed meanwhile
             refused = err
         after = self.pull_request(repository, pull.number)  # its answer names no commit; or it was done and cut off
         if after.state is PullState.MERGED:
             return MergeAnswer(after.merged_commit)
-        if isinstance(refused, Refusal):
+        if isinstance(refused, ForgeRefusal):
             is_moved = after.head != head or after.is_draft
             return MergeAnswer(None, refused.said, is_moved=is_moved, may_pass=refused.code in (405, 409))
         if after.state is PullState.CLOSED:

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from itertools import pairwise
 from typing import NamedTuple
 
-from blocks.forges.credential import Given, RepositoryCredential
+from blocks.forges.credential import GivenCredential, RepositoryCredential
 from blocks.host import run as bounded
 from domain.errors import ForgeError, InputError
 
@@ -62,7 +62,7 @@ class TooLong(ForgeError):
     """Git had more to say than it was asked for."""
 
 
-class Ran(NamedTuple):
+class GitRun(NamedTuple):
     """One git command that ended with an expected exit code."""
 
     code: int
@@ -79,7 +79,7 @@ def git(
     env: Mapping[str, str] | None = None,
     credential: RepositoryCredential | None = None,
     most_bytes: int | None = None,
-) -> Ran:
+) -> GitRun:
     """Run git. `as_person`: with what the worker's user signs in with, for that person's own repository; `credential`
     goes before that. `most_bytes`: it is ended once it has said more, none of which is held in memory.
 
@@ -91,7 +91,7 @@ def git(
         environment |= {name: os.environ[name] for name in _OF_THE_PERSON if name in os.environ}
         environment["GIT_SSH_COMMAND"] = os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
     verb = next(word for before, word in pairwise(("", *arguments)) if word[0] != "-" and before not in ("-c", "-C"))
-    with credential.given() if credential else nullcontext(Given((), {}, ())) as given:
+    with credential.given() if credential else nullcontext(GivenCredential((), {}, ())) as given:
         settings = [*(f"{key}={value}" for key, value in _SETTINGS.items()), *given.settings]
         argv = ["git", *(word for one in settings for word in ("-c", one)), *arguments]
         ran = run(argv, environment | given.environment, stdin, timeout_s, f"git {verb}", given.descriptors, most_bytes)
@@ -110,7 +110,7 @@ def run(
     name: str = "git",
     descriptors: Sequence[int] = (),
     most_bytes: int | None = None,
-) -> Ran:
+) -> GitRun:
     """Run a command line, whatever its exit code is. Raises ForgeError: not started, or longer than `timeout_s`;
     TooLong where it wrote more than `most_bytes`, at which the kernel ends it."""
     limit = () if most_bytes is None else ("prlimit", f"--fsize={most_bytes}", "--")
@@ -136,7 +136,7 @@ def run(
         ) from err
     if ran.code is None:
         raise ForgeError(f"{name} took longer than {timeout_s:g} s and was stopped; git_timeout_s sets it")
-    return Ran(ran.code, ran.out, last_lines(ran.err))
+    return GitRun(ran.code, ran.out, last_lines(ran.err))
 
 
 def _is_no_host(said: str) -> bool:

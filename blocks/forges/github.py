@@ -19,11 +19,11 @@ from pydantic import Field, SecretStr, model_validator
 
 from blocks.forges import hosted
 from blocks.forges.hosted import (
+    ForgeComment,
+    ForgeRefusal,
     HostedBlock,
-    Missing,
     Moved,
-    Refusal,
-    Said,
+    NotAtForge,
     bounded,
     changed,
     json_of,
@@ -163,7 +163,7 @@ class GitHub(HostedBlock):
             except ForgeError as err:
                 if known := self._from(repository, branch):
                     return known
-                if not draft or not isinstance(err, Refusal) or "draft" not in err.said.lower():
+                if not draft or not isinstance(err, ForgeRefusal) or "draft" not in err.said.lower():
                     raise
         raise ForgeError(f"{self.host}: no pull request could be made from {branch}")
 
@@ -210,7 +210,7 @@ class GitHub(HostedBlock):
         branch = quote(pull["head"]["ref"], safe="/")
         try:
             self._get(repository, f"/repos/{_path(repository)}/git/ref/heads/{branch}")
-        except Missing:
+        except NotAtForge:
             return True
         return False
 
@@ -231,7 +231,7 @@ class GitHub(HostedBlock):
                 continue
             try:
                 self._send(repository, "POST", where, {"reviewers": [login]})
-            except Refusal:
+            except ForgeRefusal:
                 refused.append(login)  # no collaborator, or the author: the statuses and the desk still say who decides
         return tuple(refused)
 
@@ -296,9 +296,9 @@ class GitHub(HostedBlock):
             self._send(repository, "PATCH", f"{where}/{known['id']}", body)
             there, is_said = there + len(some), True
 
-    def _comments(self, repository: str, at: str) -> Iterator[Said]:
+    def _comments(self, repository: str, at: str) -> Iterator[ForgeComment]:
         for one in self._all(repository, f"{at}/comments"):
-            yield Said(one["id"], str((one["user"] or {}).get("login", "")), str(one["body"] or ""))
+            yield ForgeComment(one["id"], str((one["user"] or {}).get("login", "")), str(one["body"] or ""))
 
     # ── what people say ──
 
@@ -313,7 +313,7 @@ class GitHub(HostedBlock):
         body = {"commit_sha": commit, "ref": ref, "sarif": base64.b64encode(gzip.compress(sarif, mtime=0)).decode()}
         try:
             self._send(repository, "POST", f"/repos/{_path(repository)}/code-scanning/sarifs", body)
-        except (Missing, Refusal) as err:
+        except (NotAtForge, ForgeRefusal) as err:
             return str(err)
         return None
 
@@ -362,7 +362,7 @@ class GitHub(HostedBlock):
         where = f"/repos/{_path(repository)}/collaborators/{quote(person.login, safe='')}/permission"
         try:
             said = self._get(repository, where)
-        except Missing:
+        except NotAtForge:
             return False  # no such user, or nothing is said of them
         user = said.get("user") or {}
         return user.get("id") == person.id and (said.get("role_name") in WRITERS or said.get("permission") in WRITERS)
@@ -388,7 +388,7 @@ class GitHub(HostedBlock):
         except Moved:
             self._get(repository, f"/repos/{_path(repository)}")  # it is not the whole repository that was
             return None
-        except Refusal as err:
+        except ForgeRefusal as err:
             if err.code == 410:
                 return None
             raise
@@ -457,7 +457,7 @@ class GitHub(HostedBlock):
             after = self.pull_request(repository, pull.number)  # refused, or cut off after it was done
             if after.state is PullState.MERGED:
                 return MergeAnswer(after.merged_commit)
-            if isinstance(err, Refusal):
+            if isinstance(err, ForgeRefusal):
                 return MergeAnswer(None, err.said, is_moved=after.head != head, may_pass=err.code in (405, 409))
             raise
 

@@ -19,7 +19,16 @@ from pydantic import Field, SecretStr, model_validator
 
 from blocks.forges import hosted
 from blocks.forges.credential import RepositoryCredential
-from blocks.forges.hosted import HostedBlock, Missing, Refusal, Said, Unsigned, bounded, short, without_merge
+from blocks.forges.hosted import (
+    ForgeComment,
+    ForgeRefusal,
+    HostedBlock,
+    NotAtForge,
+    Unsigned,
+    bounded,
+    short,
+    without_merge,
+)
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError
 from domain.issues import COMMANDS, Issue, IssueComment, IssueEvent, IssueText
@@ -159,7 +168,7 @@ class GitLab(HostedBlock):
     def _is_gone(self, repository: str, branch: str) -> bool:
         try:
             self._branch(repository, branch)
-        except Missing:
+        except NotAtForge:
             return True
         return False
 
@@ -219,10 +228,10 @@ class GitLab(HostedBlock):
     def _talk(self, repository: str, number: int, *, is_issue: bool) -> str:
         return f"{self._at(repository)}/{'issues' if is_issue else 'merge_requests'}/{number}"
 
-    def _comments(self, repository: str, at: str) -> Iterator[Said]:
+    def _comments(self, repository: str, at: str) -> Iterator[ForgeComment]:
         for one in self._notes(repository, at):
             if not one["system"]:
-                yield Said(one["id"], str((one["author"] or {}).get("username", "")), str(one["body"] or ""))
+                yield ForgeComment(one["id"], str((one["author"] or {}).get("username", "")), str(one["body"] or ""))
 
     def _notes(self, repository: str, at: str) -> list[Any]:
         return self._all(repository, f"{at}/notes?sort=asc&order_by=created_at")
@@ -294,7 +303,7 @@ class GitLab(HostedBlock):
         """Whether this user, known by id, is a Developer or more there now, also by a group."""
         try:
             member = self._get(repository, f"{self._at(repository)}/members/all/{person.id}")
-        except Missing:
+        except NotAtForge:
             return False
         return (
             member.get("id") == person.id
@@ -307,7 +316,7 @@ class GitLab(HostedBlock):
         """GitLab says of a user alone whether it is a program. Where it does not, it is taken for one."""
         try:
             is_bot = self._is_program(repository, user["id"])
-        except Missing:
+        except NotAtForge:
             is_bot = True
         return Person(login=user["username"], id=user["id"], is_bot=is_bot)
 
@@ -349,7 +358,7 @@ class GitLab(HostedBlock):
         """As it stands now; None: it was deleted."""
         try:
             one = self._get(repository, self._talk(repository, number, is_issue=not is_pull))
-        except Missing:
+        except NotAtForge:
             self._shown(repository)  # it is not the whole project that is gone
             return None
         return _issue(one, is_pull=is_pull)
@@ -401,7 +410,7 @@ class GitLab(HostedBlock):
             at = self._talk(repository, number, is_issue=not is_pull)
             try:
                 now = self._get(repository, f"{at}/notes/{note['id']}")
-            except Missing:
+            except NotAtForge:
                 continue
             if now["system"] or not now["author"]:
                 continue
@@ -456,7 +465,7 @@ class GitLab(HostedBlock):
             return MergeAnswer(after.merged_commit)
         if isinstance(refused, Unsigned):
             return MergeAnswer(None, f"{self.host} does not let the platform's user merge to {pull.base}")
-        if isinstance(refused, Refusal):
+        if isinstance(refused, ForgeRefusal):
             is_moved = after.head != head or after.is_draft
             return MergeAnswer(None, refused.said, is_moved=is_moved, may_pass=refused.code in (405, 409, 422))
         if after.state is PullState.CLOSED:

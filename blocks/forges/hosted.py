@@ -36,7 +36,7 @@ MOST_PASSES = 4
 sleep = time.sleep
 
 
-class Page(NamedTuple):
+class ForgePage(NamedTuple):
     """One answer that a forge gave, and the mark by which it says that nothing changed since (304)."""
 
     etag: str
@@ -46,7 +46,7 @@ class Page(NamedTuple):
     """How many there are on all pages, where it says so."""
 
 
-class Said(NamedTuple):
+class ForgeComment(NamedTuple):
     """A comment at a pull request."""
 
     id: int
@@ -189,7 +189,7 @@ class HostedBlock(LockgateBlock):
         """Where what is said at an issue or pull request is."""
         return f"{self._at(repository)}/issues/{number}"
 
-    def _comments(self, repository: str, at: str) -> Iterable[Said]:
+    def _comments(self, repository: str, at: str) -> Iterable[ForgeComment]:
         raise NotImplementedError
 
     def _write_comment(self, repository: str, at: str, known: int | None, text: str) -> None:
@@ -285,7 +285,7 @@ class HostedBlock(LockgateBlock):
         """Whether there may be a page after this one, of which nothing was said."""
         return len(items) >= PER_PAGE
 
-    def _page(self, repository: str, path: str) -> Page:
+    def _page(self, repository: str, path: str) -> ForgePage:
         """One answer; from memory where the forge says that it is still so."""
         key = (self._api, self._identity, path)
         known = _pages.get(key)
@@ -294,7 +294,7 @@ class HostedBlock(LockgateBlock):
             return known
         total = answer.headers.get("x-total-count", "")
         count = int(total) if total.isascii() and total.isdigit() else None
-        page = Page(answer.headers.get("etag", ""), json_of(answer), self._following(answer), count)
+        page = ForgePage(answer.headers.get("etag", ""), json_of(answer), self._following(answer), count)
         if page.etag:
             if len(_pages) > 2000:
                 _pages.clear()
@@ -363,13 +363,13 @@ class HostedBlock(LockgateBlock):
         if code == 401:
             raise Unsigned(f"{said}: the token ran out or was taken back; save a new one in the block")
         if code == 404:
-            raise Missing(f"{said}: it is gone, or the token may not see it")
+            raise NotAtForge(f"{said}: it is gone, or the token may not see it")
         if code >= 500:
             raise NotYet(said)
-        raise Refusal(said, _message(answer), code)
+        raise ForgeRefusal(said, _message(answer), code)
 
 
-class Missing(InputError):
+class NotAtForge(InputError):
     """It is not there, or the token may not see it."""
 
 
@@ -381,7 +381,7 @@ class Moved(InputError):
     """It has another address now."""
 
 
-class Refusal(ForgeError):
+class ForgeRefusal(ForgeError):
     """The forge understood, and said no."""
 
     def __init__(self, text: str, said: str, code: int) -> None:
@@ -389,7 +389,7 @@ class Refusal(ForgeError):
         self.said, self.code = said, code
 
 
-_pages: dict[tuple[str, str, str], Page] = {}
+_pages: dict[tuple[str, str, str], ForgePage] = {}
 
 
 def _only_grew(before: Mapping[int, datetime], after: Mapping[int, datetime]) -> bool:

@@ -18,7 +18,7 @@ from blocks.forges.git import TooLong, git
 from blocks.forges.github import GitHub
 from blocks.forges.gitlab import GitLab
 from blocks.forges.mirror import MOST_FETCHED, Mirror
-from blocks.forges.places import Place, locate
+from blocks.forges.places import RepositoryPlace, locate
 from blocks.home import home
 from domain.errors import AgentError, ForgeError, InputError, NotYet, Protected
 from domain.ports import Joined
@@ -202,7 +202,7 @@ class LocalForge(LockgateBlock):
                 raise
             raise InputError(f"{place.label} has no {ref}: name a pull request that is there, or a branch") from err
 
-    def _ref(self, place: Place, change: str) -> str:
+    def _ref(self, place: RepositoryPlace, change: str) -> str:
         """What git there calls a change: refs/pull/NUMBER/head is `refs/merge-requests/NUMBER/head` at GitLab."""
         host = None if place.directory or not change.startswith("refs/pull/") else self.hosted(place.address)
         return host.ref_of(int(change.split("/")[2])) if host else change
@@ -250,7 +250,7 @@ class LocalForge(LockgateBlock):
         self._need(place, mirror, commit)
         return self._undo(mirror, commit, self._tip_with(place, mirror, branch, commit), reason)
 
-    def _tip_with(self, place: Place, mirror: Mirror, branch: str, commit: str) -> str:
+    def _tip_with(self, place: RepositoryPlace, mirror: Mirror, branch: str, commit: str) -> str:
         tip = self._fetch(place, mirror, branch)
         if not mirror.is_ancestor(commit, tip):
             raise ForgeError(f"{place.label}: {commit} is not on branch {branch}, so it cannot be reverted there")
@@ -336,7 +336,7 @@ class LocalForge(LockgateBlock):
         out = mirror.git("log", f"--max-count={limit}", "--format=%B%x00", tip).out.decode("utf-8", "replace")
         return tuple(one.strip() for one in out.split("\0") if one.strip())
 
-    def _checkpoints(self, place: Place, mirror: Mirror) -> str | None:
+    def _checkpoints(self, place: RepositoryPlace, mirror: Mirror) -> str | None:
         try:
             return self._bring(place, mirror, f"+{CHECKPOINTS}", "refs/remote-checkpoints")
         except ForgeError as err:
@@ -348,7 +348,7 @@ class LocalForge(LockgateBlock):
     def _committer(self) -> bytes:
         return identity(self.author_name, "Lockgate", self.author_email)
 
-    def _credential(self, place: Place) -> RepositoryCredential | None:
+    def _credential(self, place: RepositoryPlace) -> RepositoryCredential | None:
         """The first of `credentials` that is for this place."""
         if place.directory:
             return None
@@ -362,7 +362,7 @@ class LocalForge(LockgateBlock):
         host = self.hosted(place.address)
         return host.credential(place.address) if host else None
 
-    def _open(self, repository: str) -> tuple[Place, Mirror]:
+    def _open(self, repository: str) -> tuple[RepositoryPlace, Mirror]:
         place = locate(repository)
         return place, Mirror(self.root.expanduser().absolute() / f"{place.name}.git", self.git_timeout_s)
 
@@ -371,7 +371,7 @@ class LocalForge(LockgateBlock):
         self._need(place, mirror, *commits)
         return mirror
 
-    def _need(self, place: Place, mirror: Mirror, *commits: str) -> None:
+    def _need(self, place: RepositoryPlace, mirror: Mirror, *commits: str) -> None:
         """Have `commits` in the mirror, where need be from the repository (the mirror may be new or lost)."""
         for commit in commits:
             if mirror.has(commit):
@@ -384,7 +384,7 @@ class LocalForge(LockgateBlock):
                     f"start the task again ({err})"
                 ) from err
 
-    def _fetch(self, place: Place, mirror: Mirror, branch: str, most_bytes: int | None = None) -> str:
+    def _fetch(self, place: RepositoryPlace, mirror: Mirror, branch: str, most_bytes: int | None = None) -> str:
         """The tip of `branch` as it is now."""
         ref = f"refs/heads/{branch}"
         named = branch.isprintable() and git("check-ref-format", ref, expect=(0, 1), timeout_s=self.git_timeout_s)
@@ -398,7 +398,7 @@ class LocalForge(LockgateBlock):
                 raise
             raise InputError(self._why_no_branch(place, branch)) from err
 
-    def _bring(self, place: Place, mirror: Mirror, what: str, ref: str, most_bytes: int | None = None) -> str:
+    def _bring(self, place: RepositoryPlace, mirror: Mirror, what: str, ref: str, most_bytes: int | None = None) -> str:
         upload = _upload_pack(place)
         mirror.ensure()
         try:
@@ -412,13 +412,13 @@ class LocalForge(LockgateBlock):
         except ForgeError as err:
             raise self._trouble(place, f"{place.label} could not be read: {err}") from err
 
-    def _why_no_branch(self, place: Place, branch: str) -> str:
+    def _why_no_branch(self, place: RepositoryPlace, branch: str) -> str:
         heads = [line.split("\t")[1].removeprefix("refs/heads/") for line in self._list(place, "--heads")]
         if not heads:
             return f"{place.label} is empty: commit something on {branch} first"
         return f"{place.label} has no branch {branch}; it has {', '.join(heads[:10])}: name one of them"
 
-    def _list(self, place: Place, flag: str, *patterns: str) -> list[str]:
+    def _list(self, place: RepositoryPlace, flag: str, *patterns: str) -> list[str]:
         argv = ("ls-remote", flag, *_upload_pack(place), "--", place.address, *patterns)
         try:
             listed = self._signed(
@@ -428,12 +428,12 @@ class LocalForge(LockgateBlock):
             raise self._trouble(place, str(err)) from err
         return listed.out.decode("utf-8", "replace").splitlines()
 
-    def _trouble(self, place: Place, said: str) -> ForgeError:
+    def _trouble(self, place: RepositoryPlace, said: str) -> ForgeError:
         """What git said as an error: a hosted forge that did not answer is waited for."""
         is_away = _NO_ANSWER.search(said) and not place.directory and self.hosted(place.address)
         return NotYet(said) if is_away else ForgeError(said)
 
-    def _signed(self, place: Place, act: Callable[[RepositoryCredential | None], T]) -> T:
+    def _signed(self, place: RepositoryPlace, act: Callable[[RepositoryCredential | None], T]) -> T:
         """`act` with what opens the place. A GitHub App whose token is not taken any more gets a new one, once."""
         try:
             return act(self._credential(place))
@@ -443,15 +443,15 @@ class LocalForge(LockgateBlock):
                 raise
         return act(self._credential(place))
 
-    def _stands_elsewhere(self, place: Place, mirror: Mirror, branch: str, commit: str) -> str | None:
+    def _stands_elsewhere(self, place: RepositoryPlace, mirror: Mirror, branch: str, commit: str) -> str | None:
         tip = self._fetch(place, mirror, branch)
         return None if mirror.is_ancestor(commit, tip) else tip
 
-    def _push(self, place: Place, mirror: Mirror, branch: str, expected: str, commit: str) -> str | None:
+    def _push(self, place: RepositoryPlace, mirror: Mirror, branch: str, expected: str, commit: str) -> str | None:
         """Move `branch` from `expected` to `commit` in one step: None, or why it did not (or may not have) happened."""
         return self._push_ref(place, mirror, f"refs/heads/{branch}", expected, commit)
 
-    def _push_ref(self, place: Place, mirror: Mirror, ref: str, expected: str, commit: str) -> str | None:
+    def _push_ref(self, place: RepositoryPlace, mirror: Mirror, ref: str, expected: str, commit: str) -> str | None:
         flags = ("--no-verify", "--no-follow-tags", "--no-recurse-submodules", f"--force-with-lease={ref}:{expected}")
         to = receive_pack(checked(place.directory), self.git_timeout_s) if place.directory else ()
         try:
@@ -484,11 +484,11 @@ class LocalForge(LockgateBlock):
         return commit
 
 
-def _unreadable(place: Place, err: InputError) -> InputError:
+def _unreadable(place: RepositoryPlace, err: InputError) -> InputError:
     return InputError(f"{place.label} cannot be read: check the address, and what the worker may read ({err})")
 
 
-def _upload_pack(place: Place) -> tuple[str, ...]:
+def _upload_pack(place: RepositoryPlace) -> tuple[str, ...]:
     return upload_pack(checked(place.directory)) if place.directory else ()
 
 

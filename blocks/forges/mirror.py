@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from blocks.forges.commits import CommitData, parsed, stored
 from blocks.forges.credential import RepositoryCredential
-from blocks.forges.git import Ran, TooLong, git
+from blocks.forges.git import GitRun, TooLong, git
 from domain.errors import AgentError, ForgeError
 from domain.ports import Joined
 from domain.trees import Tree, TreeEntry, check_entry, shown
@@ -57,7 +57,7 @@ class Mirror:
         as_person: bool = False,
         credential: RepositoryCredential | None = None,
         most_bytes: int | None = None,
-    ) -> Ran:
+    ) -> GitRun:
         return git(
             f"--git-dir={self.path}",
             *arguments,

@@ -16,7 +16,7 @@ _SCP_LIKE = re.compile(r"[^/:]+:(?!:)")
 _HELPER = re.compile(r"[A-Za-z0-9+._-]*::")
 
 
-class Place(NamedTuple):
+class RepositoryPlace(NamedTuple):
     """Where a repository is. `address` is for git, `label` for people."""
 
     address: str
@@ -31,7 +31,7 @@ class Place(NamedTuple):
         return f"{words.strip('-.')[-60:] or 'root'}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
-def locate(repository: str) -> Place:
+def locate(repository: str) -> RepositoryPlace:
     """The place that `repository` names. Nothing is read yet.
 
     Raises InputError: empty, looks like an option, a program behind an address (`ext::`), an unknown scheme, a relative
@@ -55,18 +55,18 @@ def locate(repository: str) -> Place:
             return _directory(Path(unquote(url.path)))
         if scheme not in _SCHEMES:
             raise InputError(f"repository {shown!r}: only {', '.join(_SCHEMES)}, file and plain paths are known")
-        return Place(repository.rstrip("/"), shown, None)
+        return RepositoryPlace(repository.rstrip("/"), shown, None)
     # git's own rule: a colon before the first slash is host:path, unless there is such a file.
     if _SCP_LIKE.match(repository) and not Path(repository).exists():
-        return Place(repository, shown, None)
+        return RepositoryPlace(repository, shown, None)
     path = Path(os.path.expanduser(repository))
     if not path.is_absolute():
         raise InputError(f"repository {shown!r} is a path relative to nothing that the worker knows: give all of it")
     return _directory(path)
 
 
-def _directory(path: Path) -> Place:
+def _directory(path: Path) -> RepositoryPlace:
     resolved = path.resolve()
     if resolved.name == ".git" and resolved.is_dir():
         resolved = resolved.parent
-    return Place(str(resolved), str(resolved), resolved)
+    return RepositoryPlace(str(resolved), str(resolved), resolved)

@@ -21,7 +21,7 @@ def redactor(flow: http.HTTPFlow) -> Redactor:
     return Redactor((*known, *(form for value in added for form in forms(value))))
 
 
-class Answers:
+class AnswerRedaction:
     """The addon that redacts. It comes after all others, so that it sees what they leave."""
 
     def __init__(self, drop: Callable[[http.HTTPFlow], None]) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from domain.egress import Decision, Decisions, Passport
+from domain.egress import Decisions, EgressDecision, Passport
 from domain.errors import LedgerError
 from domain.records import EGRESS
 from domain.value import Value
@@ -102,9 +102,9 @@ class Audit:
             if len(self._uses) < MOST_USES:
                 self._uses |= {note.use for note in notes if note.secrets}
 
-    def _decision(self, note: Note) -> Decision:
+    def _decision(self, note: Note) -> EgressDecision:
         who = self._passport
-        return Decision(
+        return EgressDecision(
             run_id=who.run_id,
             phase=who.phase,
             attempt=who.attempt,
@@ -117,7 +117,7 @@ class Audit:
             status=note.status,
         )
 
-    def _rest(self, host: str, allowed: bool, count: int) -> Decision:
+    def _rest(self, host: str, allowed: bool, count: int) -> EgressDecision:
         note = Note(host, "*", "*", allowed, "more of the same, counted together")
         return self._decision(replace(note)).model_copy(update={"count": count})
 

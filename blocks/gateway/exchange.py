@@ -7,7 +7,7 @@ from mitmproxy.http import HTTPFlow
 
 from blocks.gateway.audit import Note
 from blocks.gateway.models.call import Call
-from blocks.gateway.placeholders import Held
+from blocks.gateway.placeholders import HeldSecret
 from domain.egress import Passport
 from domain.models import Api
 
@@ -38,7 +38,7 @@ class Exchange:
     """Why it may leave; None: nobody said yet that it may."""
     used: tuple[str, ...] = ()
     """Names of the secrets that were put in."""
-    fields: tuple[Held, ...] = ()
+    fields: tuple[HeldSecret, ...] = ()
     """Secrets that may be put into a field of its body."""
     note: Note | None = None
     """The newest line in the audit."""

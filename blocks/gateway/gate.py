@@ -20,7 +20,7 @@ from blocks.gateway.connecting import Connecting
 from blocks.gateway.exchange import exchange_of
 from blocks.gateway.http1 import answer, listener_of
 from blocks.gateway.listener import Listener
-from blocks.gateway.placeholders import Held, Misplaced, basic, fill_field, fill_header, found
+from blocks.gateway.placeholders import HeldSecret, Misplaced, basic, fill_field, fill_header, found
 from blocks.gateway.streams import PlaceholderWatch
 from domain.egress import MODEL_HOSTS, Passport
 from domain.egress_rules import is_model_host, judge, misuse, normal_host, reach, readings
@@ -37,7 +37,7 @@ _OVERRIDES = (
 _PORTS = {"https": 443, "http": 80}
 
 
-class Denied(Exception):
+class EgressDenied(Exception):
     """The request does not leave, for this reason."""
 
     def __init__(self, status: int, reason: str) -> None:
@@ -60,7 +60,7 @@ def _closed_on_failure(
     async def guarded(gate: "Gate", flow: http.HTTPFlow) -> None:
         try:
             await hook(gate, flow)
-        except Denied as no:
+        except EgressDenied as no:
             gate.refuse(flow, no.status, no.reason)
         except Exception:
             log.exception("a hook failed")
@@ -86,7 +86,7 @@ class Gate:
         else:
             judgement, _ = reach(listener.passport.rules, "https", host, flow.request.port)
             if not judgement.allowed:
-                raise Denied(403, judgement.reason)
+                raise EgressDenied(403, judgement.reason)
 
     # ── the head of a request ──
 
@@ -94,9 +94,9 @@ class Gate:
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         listener = _introduce(flow)
         if flow.error:  # mitmproxy has refused it already: a head that two servers could read differently
-            raise Denied(400, "the request is malformed")
+            raise EgressDenied(400, "the request is malformed")
         if listener.audit.is_broken and listener.passport.phase != "serve":  # users of a release do not wait for it
-            raise Denied(503, "the ledger cannot be written, so nothing leaves")
+            raise EgressDenied(503, "the ledger cannot be written, so nothing leaves")
         to = self._destination(flow)
         _clean(flow.request)
         exchange = exchange_of(flow)
@@ -124,29 +124,29 @@ class Gate:
         in_tunnel = flow.server_conn.address is not None
         host, scheme = _host(request.host), "https" if in_tunnel else "http"
         if in_tunnel and not client.tls_established:
-            raise Denied(421, "a tunnel carries TLS alone; plain http goes without a tunnel")
+            raise EgressDenied(421, "a tunnel carries TLS alone; plain http goes without a tunnel")
         if in_tunnel and request.authority:
-            raise Denied(400, "a request within a tunnel names a path, not a URL")
+            raise EgressDenied(400, "a request within a tunnel names a path, not a URL")
         if not in_tunnel and request.scheme != "http":
-            raise Denied(400, "https goes through CONNECT")
+            raise EgressDenied(400, "https goes through CONNECT")
         if in_tunnel and client.sni and _host(client.sni) != host:
-            raise Denied(421, "the TLS server name is not the host of the tunnel")
+            raise EgressDenied(421, "the TLS server name is not the host of the tunnel")
         hosts = request.headers.get_all("host")
         if len(hosts) != 1:
-            raise Denied(400, "there must be one Host header")
+            raise EgressDenied(400, "there must be one Host header")
         try:
             named, port = parse_authority(hosts[0], check=True)
         except ValueError:
-            raise Denied(400, "the Host header is no host") from None
+            raise EgressDenied(400, "the Host header is no host") from None
         if _host(named) != host or (port or _PORTS[scheme]) != request.port:
-            raise Denied(421, "the Host header is not where the request goes")
+            raise EgressDenied(421, "the Host header is not where the request goes")
         return Destination(scheme, host, request.port)
 
     def _fill_head(self, request: http.Request, to: Destination, listener: Listener) -> tuple[str, ...]:
         """Put secrets in place of placeholders; their names. Raises Denied for a placeholder in any other place."""
         paths, used = readings(request.path), []
         if name := found(request.path.encode()) or found(request.method.encode()):
-            raise Denied(403, f"the placeholder of secret {name} stands in the address")
+            raise EgressDenied(403, f"the placeholder of secret {name} stands in the address")
         for held in listener.secrets:
             header = held.scope.header
             if header is None or held.scope.field is not None or header not in request.headers:
@@ -155,12 +155,14 @@ class Gate:
             if all(new is None for _, new in filled):
                 continue
             if problem := misuse(held.scope, to.scheme, request.method, to.host, paths):
-                raise Denied(403, problem)
+                raise EgressDenied(403, problem)
             request.headers.set_all(header, [old if new is None else new for old, new in filled])
             used.append(held.scope.name)
         for key, value in request.headers.items(multi=True):
             if name := found(f"{key}: {value} {basic(value) or ''}".encode()):
-                raise Denied(403, f"the placeholder of secret {name} may not stand in the header {key.lower()[:40]}")
+                raise EgressDenied(
+                    403, f"the placeholder of secret {name} may not stand in the header {key.lower()[:40]}"
+                )
         if listener.patterns(to.host):
             request.headers["accept-encoding"] = "identity"
             request.headers.pop("range", None)
@@ -194,7 +196,7 @@ class Gate:
                     body = _fill_body(flow.request, body, held)
                     exchange.used += (held.scope.name,)
             if name := found(body):
-                raise Denied(403, f"the placeholder of secret {name} may not stand in this body")
+                raise EgressDenied(403, f"the placeholder of secret {name} may not stand in this body")
             flow.request.content = body
         await self._let_out(flow)
 
@@ -245,14 +247,14 @@ class Gate:
         """Keep the decision; where a secret goes out, its use is in the ledger before that. Equal uses are counted."""
         exchange, audit = exchange_of(flow), listener_of(flow.client_conn).audit
         if exchange.reason is None:
-            raise Denied(500, "nothing has judged this request, so it was not sent")
+            raise EgressDenied(500, "nothing has judged this request, so it was not sent")
         used = exchange.used
         note = self._note(flow, exchange.reason, used=used)
         if used and not audit.has_use(note):
             try:
                 await asyncio.to_thread(audit.flush)
             except LedgerError:
-                raise Denied(503, "the ledger cannot be written, so no secret leaves") from None
+                raise EgressDenied(503, "the ledger cannot be written, so no secret leaves") from None
 
 
 def _introduce(flow: http.HTTPFlow) -> Listener:
@@ -266,14 +268,14 @@ def _host(text: str) -> str:
     try:
         return normal_host(text)
     except ValueError as err:
-        raise Denied(400, str(err)) from None
+        raise EgressDenied(400, str(err)) from None
 
 
 def _model_access(passport: Passport, host: str, port: int) -> None:
     if port != 443:
-        raise Denied(403, f"{host} is reached by https on port 443 alone")
+        raise EgressDenied(403, f"{host} is reached by https on port 443 alone")
     if not passport.models:
-        raise Denied(403, f"no model may be called in {passport.phase}")
+        raise EgressDenied(403, f"no model may be called in {passport.phase}")
 
 
 def _judge(request: http.Request, to: Destination, passport: Passport) -> tuple[str, bool]:
@@ -283,22 +285,22 @@ def _judge(request: http.Request, to: Destination, passport: Passport) -> tuple[
     try:
         verdicts = [judge(passport.rules, to.scheme, method, to.host, to.port, request.path) for method in methods]
     except ValueError as err:
-        raise Denied(400, str(err)) from None
+        raise EgressDenied(400, str(err)) from None
     for verdict in verdicts:
         if not verdict.allowed:
-            raise Denied(403, verdict.reason)
+            raise EgressDenied(403, verdict.reason)
     return verdicts[0].reason, verdicts[0].private
 
 
 def _clean(request: http.Request) -> None:
     """Take out what is for proxies. Raises Denied for what would have a server do another thing than was judged."""
     if request.data.method != request.method.encode():
-        raise Denied(400, "the method is not in capitals")
+        raise EgressDenied(400, "the method is not in capitals")
     for name, value in request.headers.fields:
         if re.search(rb"[\x00-\x08\x0a-\x1f\x7f]", value):
-            raise Denied(400, "a header has control characters")
+            raise EgressDenied(400, "a header has control characters")
         if name.lower().decode("latin-1") in _OVERRIDES:
-            raise Denied(403, f"the header {name.decode('latin-1')[:40]} would change what was judged")
+            raise EgressDenied(403, f"the header {name.decode('latin-1')[:40]} would change what was judged")
     _drop_headers(request, _HOP)
     if request.headers.get("upgrade", "websocket").lower() != "websocket":
         _drop_headers(request, ("upgrade", "connection"))
@@ -309,10 +311,10 @@ def _drop_headers(request: http.Request, headers: Iterable[str]) -> None:
         request.headers.pop(name, None)
 
 
-def _fill_body(request: http.Request, body: bytes, held: Held) -> bytes:
+def _fill_body(request: http.Request, body: bytes, held: HeldSecret) -> bytes:
     if "content-encoding" in request.headers:
-        raise Denied(415, "a body that a secret goes into cannot be compressed")
+        raise EgressDenied(415, "a body that a secret goes into cannot be compressed")
     try:
         return fill_field(body, request.headers.get("content-type", ""), str(held.scope.field), held)
     except Misplaced as err:
-        raise Denied(403, str(err)) from None
+        raise EgressDenied(403, str(err)) from None

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from blocks.base import LockgateBlock
 from blocks.home import home
-from blocks.host.gateway_line import Kept, Line, a_directory
+from blocks.host.gateway_line import GatewayLine, Kept, a_directory
 from domain.egress import Passport
 from domain.errors import GatewayError
 from domain.ports import Egress
@@ -48,7 +48,7 @@ class EgressGateway(LockgateBlock):
     def doctor(self) -> str | None:
         """None if the gateway answers, else what is missing and the fix."""
         try:
-            with contextlib.closing(Line(self.root, 2.0)) as line:
+            with contextlib.closing(GatewayLine(self.root, 2.0)) as line:
                 line.ask({"do": "ping"})
         except GatewayError as err:
             return str(err)

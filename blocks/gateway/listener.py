@@ -12,7 +12,7 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layer import Layer
 
 from blocks.gateway.audit import Audit
-from blocks.gateway.placeholders import Held
+from blocks.gateway.placeholders import HeldSecret
 from blocks.gateway.redaction import forms
 from blocks.host.sockets import bind
 from domain.egress import Passport
@@ -36,7 +36,7 @@ class Listener:
     id: str
     passport: Passport
     token: str
-    secrets: tuple[Held, ...]
+    secrets: tuple[HeldSecret, ...]
     audit: Audit
     connections: int = 0
     buffered: int = 0

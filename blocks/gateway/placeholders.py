@@ -15,7 +15,7 @@ MARK = re.compile(rb"lockgate-secret-([A-Z][A-Z0-9_]{0,63})-[0-9a-f]{32}")
 LONGEST = 16 + 64 + 1 + 32
 
 
-class Held(NamedTuple):
+class HeldSecret(NamedTuple):
     """A secret of one listener."""
 
     scope: SecretScope
@@ -38,7 +38,7 @@ def found(data: bytes) -> str | None:
     return mark[1].decode() if mark else None
 
 
-def fill_header(value: str, held: Held) -> str | None:
+def fill_header(value: str, held: HeldSecret) -> str | None:
     """A header's value with the secret in it, within Basic credentials too; None if its placeholder is not there."""
     if held.placeholder in value:
         return value.replace(held.placeholder, held.value)
@@ -59,7 +59,7 @@ def basic(value: str) -> str | None:
         return None
 
 
-def fill_field(body: bytes, content_type: str, field: str, held: Held) -> bytes:
+def fill_field(body: bytes, content_type: str, field: str, held: HeldSecret) -> bytes:
     """A JSON or form body with the secret in one top-level field.
 
     Raises Misplaced if the placeholder stands anywhere else too, or the body is neither.
@@ -78,7 +78,7 @@ def fill_field(body: bytes, content_type: str, field: str, held: Held) -> bytes:
     return filled
 
 
-def _fill_json(body: bytes, field: str, held: Held) -> bytes:
+def _fill_json(body: bytes, field: str, held: HeldSecret) -> bytes:
     if has_too_many_parts(body):
         raise Misplaced("the body has too many parts to look into")
     try:

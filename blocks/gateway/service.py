@@ -20,13 +20,13 @@ from mitmproxy.master import Master
 from pydantic import ValidationError
 
 from blocks.gateway import authority
-from blocks.gateway.answers import Answers
+from blocks.gateway.answers import AnswerRedaction
 from blocks.gateway.audit import Audit, Record
 from blocks.gateway.connecting import Connecting, Resolve, system_resolve
 from blocks.gateway.gate import Gate
 from blocks.gateway.http1 import Stack
 from blocks.gateway.listener import Listener, SandboxServer
-from blocks.gateway.placeholders import Held, new_placeholder
+from blocks.gateway.placeholders import HeldSecret, new_placeholder
 from blocks.host.gateway_variables import variables
 from blocks.host.sockets import bind
 from domain.egress import Passport, SecretScope
@@ -50,7 +50,7 @@ class SecretSource(Protocol):
     def is_for(self, passport: Passport) -> bool: ...
 
 
-class Service:
+class GatewayService:
     """One gateway. Its collaborators come as arguments; they are called in threads.
 
     `record` is the ledger's. `secret(name)` raises InputError for one that nobody set up. `admitted(passport)` is
@@ -120,7 +120,7 @@ class Service:
             Gate(connecting, self._drop),
             *self._addons,
             connecting,
-            Answers(self._drop),
+            AnswerRedaction(self._drop),
             tlsconfig.TlsConfig(),
         )
         cafile, capath = (str(self._trust), None) if self._trust else authority.system_store()
@@ -180,11 +180,11 @@ class Service:
         placeholders = {h.scope.name: h.placeholder for h in held}
         return name, {"token": token, "placeholders": placeholders, "environment": variables(placeholders)}
 
-    def _hold(self, passport: Passport, name: str, known: dict[str, str]) -> Held | None:
+    def _hold(self, passport: Passport, name: str, known: dict[str, str]) -> HeldSecret | None:
         source = self._secret(name)
         if not source.is_for(passport):
             return None
-        return Held(source.scope, known.get(name) or new_placeholder(name), source.reveal())
+        return HeldSecret(source.scope, known.get(name) or new_placeholder(name), source.reveal())
 
     async def _close(self, name: str) -> bool:
         """False: it is closed already, or being closed."""

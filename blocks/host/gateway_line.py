@@ -24,7 +24,7 @@ AGAIN_S = 0.2
 FIX = "start it with `lockgate up`, or see run/gateway.log under the home"
 
 
-class Line:
+class GatewayLine:
     """A connection to the control socket."""
 
     def __init__(self, root: Path, timeout_s: float) -> None:
@@ -66,7 +66,7 @@ class Kept:
         self._root, self._timeout_s = root, timeout_s
         self._asked: dict[str, Any] = {"do": "admit", "id": name, "passport": dict(passport)}
         self._lock, self._ended = threading.Lock(), threading.Event()
-        self._line = Line(root, timeout_s)
+        self._line = GatewayLine(root, timeout_s)
         try:
             told = self._line.ask(self._asked)
         except BaseException:
@@ -98,7 +98,7 @@ class Kept:
 
     def _again(self) -> bool:
         try:
-            line = Line(self._root, self._timeout_s)
+            line = GatewayLine(self._root, self._timeout_s)
         except GatewayError:
             return False
         try:

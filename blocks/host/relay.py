@@ -34,7 +34,7 @@ Address = tuple[int, tuple[object, ...] | str]
 """Family, and what a socket of it connects to."""
 
 
-class Way:
+class RelayWay:
     """Where connections come from, and where each of them goes."""
 
     def __init__(self, listener: socket.socket, dial: str) -> None:
@@ -108,7 +108,7 @@ class Names:
 class Relay:
     """Every connection to a listener, brought to where its way leads, in one thread."""
 
-    def __init__(self, ways: Sequence[Way], tie: Sequence[int] = ()) -> None:
+    def __init__(self, ways: Sequence[RelayWay], tie: Sequence[int] = ()) -> None:
         self.ways = {way.listener.fileno(): way for way in ways}
         self.tie = tie
         self.poll = select.epoll()
@@ -142,7 +142,7 @@ class Relay:
     def _has_room(self) -> bool:
         return len(self.halves) + 2 * sum(map(len, self.names.waiting.values())) < self.most
 
-    def _accept(self, way: Way) -> None:
+    def _accept(self, way: RelayWay) -> None:
         try:
             client = way.listener.accept()[0]
         except OSError:
@@ -254,14 +254,14 @@ def dialled(address: Address) -> socket.socket:
     return server
 
 
-def way_of(word: str) -> Way:
+def way_of(word: str) -> RelayWay:
     """LISTEN=DIAL, listening."""
     listen, _, dial = word.partition("=")
     host, _, port = listen.rpartition(":")
     if host == "fd":
         os.set_inheritable(int(port), False)
-        return Way(socket.socket(fileno=int(port)), dial)
-    return Way(socket.create_server((host, int(port)), backlog=128), dial)
+        return RelayWay(socket.socket(fileno=int(port)), dial)
+    return RelayWay(socket.create_server((host, int(port)), backlog=128), dial)
 
 
 def _descriptors() -> int:
@@ -283,7 +283,7 @@ def become(command: Sequence[str]) -> None:
         os._exit(127 if isinstance(err, FileNotFoundError) else 126)
 
 
-def stay_above(command: Sequence[str], ways: Sequence[Way], tie: Sequence[int]) -> None:
+def stay_above(command: Sequence[str], ways: Sequence[RelayWay], tie: Sequence[int]) -> None:
     """Relay while the command or what it left behind runs; ends with the command's exit code."""
     child, codes = os.fork(), [1]
     if not child:
@@ -305,7 +305,7 @@ def stay_above(command: Sequence[str], ways: Sequence[Way], tie: Sequence[int]) 
     os._exit(1)
 
 
-def leave_behind(command: Sequence[str], ways: Sequence[Way]) -> None:
+def leave_behind(command: Sequence[str], ways: Sequence[RelayWay]) -> None:
     """Become the command; what relays is no child of its."""
     child = os.fork()
     if child:

@@ -22,7 +22,7 @@ MOST = 255
 """Characters of a subject: https://openid.net/specs/openid-connect-core-1_0.html#IDToken"""
 
 
-class Found(NamedTuple):
+class KnownPerson(NamedTuple):
     """Who somebody is, if it is known."""
 
     token: Token | None
@@ -33,7 +33,7 @@ class Found(NamedTuple):
     """See `Identities.version`."""
 
 
-class Identity(NamedTuple):
+class PersonIdentity(NamedTuple):
     """One that somebody has set up."""
 
     name: str
@@ -78,13 +78,13 @@ class Identities(NamedTuple):
             session.add(row)
             session.add(IdentityRow(issuer=issuer, subject=subject, token_id=row.id))
 
-    def of(self, issuer: str, subject: str) -> Found:
+    def of(self, issuer: str, subject: str) -> KnownPerson:
         """Who this subject is now."""
         with self._open() as session:
             known = session.get(IdentityRow, (issuer, subject))
             row = session.get(TokenRow, known.token_id) if known else None
             token = row.token() if row and row.token().why_not(datetime.now(UTC)) is None else None
-            return Found(token, known is not None, _version(session, row.id) if row else "")
+            return KnownPerson(token, known is not None, _version(session, row.id) if row else "")
 
     def forget(self, name: str) -> int:
         """How many subjects are not this person any more. Raises InputError for nobody's name."""
@@ -97,11 +97,11 @@ class Identities(NamedTuple):
                 session.delete(each)
             return len(found)
 
-    def all(self) -> list[Identity]:
+    def all(self) -> list[PersonIdentity]:
         """By name; of people whose token is over, too."""
         with self._open() as session:
             rows = [(row, session.get(TokenRow, row.token_id)) for row in session.exec(select(IdentityRow))]
-            return sorted(Identity(token.name, row.issuer, row.subject) for row, token in rows if token)
+            return sorted(PersonIdentity(token.name, row.issuer, row.subject) for row, token in rows if token)
 
     def version(self, token_id: str) -> str:
         """Another one each time that something changes about who this person is elsewhere."""

@@ -23,7 +23,7 @@ _begun: dict[tuple[int, str, str], int] = {}
 """(Process, ledger's url, run) → the token with which this process runs it. A forked child has begun nothing."""
 
 
-class Runner(NamedTuple):
+class RunHolder(NamedTuple):
     """Who has begun a run last."""
 
     name: str
@@ -116,13 +116,13 @@ def _next(session: Session, run_id: str) -> LeaseRow:
     return row
 
 
-def runners(url: str, run_ids: Collection[str]) -> dict[str, Runner]:
+def runners(url: str, run_ids: Collection[str]) -> dict[str, RunHolder]:
     """Run → who has begun it last, of those that were begun."""
     names = [_PREFIX + run_id for run_id in run_ids]
     with transaction(url, write=False) as session:
         rows, now = session.exec(select(LeaseRow).where(col(LeaseRow.name).in_(names))), now_of(session)
         return {
-            row.name.removeprefix(_PREFIX): Runner(
+            row.name.removeprefix(_PREFIX): RunHolder(
                 row.holder or "a process that ended", is_held(row, now), has_ended=row.holder is None
             )
             for row in rows

@@ -16,7 +16,7 @@ from blocks.base import LockgateBlock
 from blocks.home import home
 from blocks.ledger import leases, seen
 from blocks.ledger.database import parse, shown, transaction
-from blocks.ledger.leases import Runner, is_held, now_of
+from blocks.ledger.leases import RunHolder, is_held, now_of
 from blocks.ledger.rows import GENESIS, Entry, EntryRow, LeaseRow, hash_of, utc_text
 from blocks.ledger.writing import record, row_of, value_of
 from domain.records import IDENTITY, OUTCOME
@@ -252,7 +252,7 @@ class Ledger(LockgateBlock):
         """With which this process runs the run; None if it does not."""
         return leases.token_of(self._url, run_id)
 
-    def runners(self, run_ids: Collection[str]) -> dict[str, Runner]:
+    def runners(self, run_ids: Collection[str]) -> dict[str, RunHolder]:
         """Run → who has begun it last, of those that were begun."""
         return leases.runners(self._url, run_ids)
 

@@ -36,7 +36,7 @@ _HASHER = PasswordHasher()
 """argon2id by the second choice of RFC 9106: 64 MiB, three passes."""
 
 
-class Known(NamedTuple):
+class KnownPassword(NamedTuple):
     """Who has shown a name and its password."""
 
     token: Token
@@ -67,7 +67,7 @@ class Passwords(NamedTuple):
                 session.delete(tried)
             return row.token()
 
-    def of(self, name: str, password: str, browser: str = "") -> Known | None:
+    def of(self, name: str, password: str, browser: str = "") -> KnownPassword | None:
         """Whose password this is; None if it is not, if nobody has this name, or if it was tried too often: by all
         together, or by a `browser` that this name has signed in with before. The three take the same time. A try
         counts before it is looked at, so many at once are no more than many in a row."""
@@ -79,7 +79,7 @@ class Passwords(NamedTuple):
         with self._open(write=True) as session:
             if tried := session.get(SignInRow, key):
                 session.delete(tried)
-        return Known(token, _version(kept), _browser(kept, secrets.token_urlsafe(16)))
+        return KnownPassword(token, _version(kept), _browser(kept, secrets.token_urlsafe(16)))
 
     def knows(self, name: str, browser: str) -> bool:
         """Whether this person has signed in with this browser before, by the password that counts now."""

@@ -14,7 +14,7 @@ from domain.trees import shown
 _MAX_ENTRIES = 20_000
 
 
-class Entry(NamedTuple):
+class ArchiveEntry(NamedTuple):
     """One file of a saved directory, or one directory (`content` is None). `path` is relative, its parts are plain."""
 
     path: str
@@ -58,9 +58,9 @@ def _content(name: str, fd: int, max_bytes: int) -> bytes:
         os.close(file)
 
 
-def unpack(saved: bytes) -> list[Entry]:
+def unpack(saved: bytes) -> list[ArchiveEntry]:
     """What a saved directory holds, parents first. Raises AgentError for what `pack` would not have made."""
-    entries: list[Entry] = []
+    entries: list[ArchiveEntry] = []
     seen = {"": True}  # path → whether it is a directory
     try:
         with tarfile.open(fileobj=io.BytesIO(saved), mode="r:") as tar:
@@ -77,13 +77,13 @@ def unpack(saved: bytes) -> list[Entry]:
                 content = file.read() if file else None
                 if content is not None and len(content) != member.size:
                     raise AgentError(f"a saved directory is cut off at {shown(member.name)}")
-                entries.append(Entry(member.name, bool(member.mode & 0o100), content))
+                entries.append(ArchiveEntry(member.name, bool(member.mode & 0o100), content))
     except (tarfile.TarError, ValueError, EOFError, OverflowError) as err:
         raise AgentError(f"a saved directory cannot be read: {shown(str(err))}") from err
     return entries
 
 
-def plant(directory: Path, entries: list[Entry], owner: hostile.Owner | None) -> None:
+def plant(directory: Path, entries: list[ArchiveEntry], owner: hostile.Owner | None) -> None:
     """Write what `unpack` gave into `directory`, which is empty and which no agent can reach yet."""
     for path, is_program, content in entries:
         if content is None:

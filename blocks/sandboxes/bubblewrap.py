@@ -15,8 +15,8 @@ from blocks.host.confine import Bind
 from blocks.sandboxes import confinement, hostile, openers
 from blocks.sandboxes.confinement import NOBODY, Caps
 from blocks.sandboxes.layers import TreeCache, disk_bytes
-from blocks.sandboxes.trees import Limits
-from blocks.sandboxes.working_copy import Bounds, Contents, refuse_full_disk
+from blocks.sandboxes.trees import TreeLimits
+from blocks.sandboxes.working_copy import Contents, WorkspaceBounds, refuse_full_disk
 from blocks.sandboxes.workspace import BubblewrapWorkspace
 from domain.errors import AgentError, InputError, SandboxError
 from domain.ports import Egress
@@ -176,10 +176,10 @@ class Bubblewrap(LockgateBlock):
                 workspace.close()
         return _overlays[place]
 
-    def _bounds(self) -> Bounds:
-        return Bounds(
+    def _bounds(self) -> WorkspaceBounds:
+        return WorkspaceBounds(
             caps=Caps(self.processes, self.memory_mb * MB, self.file_mb * MB, self.tmp_mb * MB),
-            tree=Limits(self.max_files, self.max_file_mb * MB, self.max_tree_mb * MB),
+            tree=TreeLimits(self.max_files, self.max_file_mb * MB, self.max_tree_mb * MB),
             disk_bytes=self.workspace_mb * MB,
             disk_files=4 * self.max_files,  # caches and packages that a run leaves are not collected
             free_bytes=self.min_free_mb * MB,

@@ -15,13 +15,13 @@ from blocks.host.confine import Bind
 from blocks.host.docker import Engine
 from blocks.sandboxes import confinement, docker_containers, docker_pool, hostile, openers
 from blocks.sandboxes.confinement import Caps
-from blocks.sandboxes.docker_containers import Containers, Spec
-from blocks.sandboxes.docker_pool import Pool, Waiting
+from blocks.sandboxes.docker_containers import Spec, WorkspaceContainers
+from blocks.sandboxes.docker_pool import Pool, TakenRunner
 from blocks.sandboxes.docker_workspace import BACKGROUND, DockerWorkspace, furnish, remove
 from blocks.sandboxes.image import AGENT_ID, REPOSITORY
 from blocks.sandboxes.layers import TreeCache, disk_bytes
-from blocks.sandboxes.trees import Limits
-from blocks.sandboxes.working_copy import Bounds, Contents, refuse_full_disk
+from blocks.sandboxes.trees import TreeLimits
+from blocks.sandboxes.working_copy import Contents, WorkspaceBounds, refuse_full_disk
 from domain.errors import AgentError, InputError, SandboxError
 from domain.ports import Egress
 from domain.trees import Tree, TreeEntry, check_tree
@@ -193,7 +193,7 @@ class Docker(LockgateBlock):
         containers = None
         try:
             home_of = waiting.directory if waiting else self._furnished(label)
-            containers = Containers(engine, home_of, spec, _image(engine, REPOSITORY))
+            containers = WorkspaceContainers(engine, home_of, spec, _image(engine, REPOSITORY))
             if waiting:
                 containers.volume = waiting.volume
             contents = Contents(tree, held, layer and layer.absolute(), toolchain, spec.binds, egress)
@@ -219,8 +219,8 @@ class Docker(LockgateBlock):
         return directory
 
     def _fill(self, engine: Engine, spec: Spec, pool: Pool, after: threading.Event) -> None:
-        def make() -> Waiting:
-            containers = Containers(engine, self._furnished(docker_pool.LABEL), spec, spec.image)
+        def make() -> TakenRunner:
+            containers = WorkspaceContainers(engine, self._furnished(docker_pool.LABEL), spec, spec.image)
             try:
                 containers.mount_work([])
                 container = containers.start_waiting(self.warm_minutes * 60)
@@ -228,16 +228,16 @@ class Docker(LockgateBlock):
                 containers.close()
                 remove(containers.directory)
                 raise
-            return Waiting(containers.directory, container, containers.volume)
+            return TakenRunner(containers.directory, container, containers.volume)
 
         after.wait(_PATIENCE_S)
         with contextlib.suppress(SandboxError):  # the next open meets it, and says so
             pool.fill(make)
 
-    def _bounds(self, spec: Spec) -> Bounds:
-        return Bounds(
+    def _bounds(self, spec: Spec) -> WorkspaceBounds:
+        return WorkspaceBounds(
             caps=spec.caps,
-            tree=Limits(self.max_files, self.max_file_mb * MB, self.max_tree_mb * MB),
+            tree=TreeLimits(self.max_files, self.max_file_mb * MB, self.max_tree_mb * MB),
             disk_bytes=self.workspace_mb * MB,
             disk_files=4 * self.max_files,  # caches and packages that a run leaves are not collected
             free_bytes=self.min_free_mb * MB,

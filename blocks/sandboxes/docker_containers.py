@@ -59,14 +59,14 @@ class Spec(NamedTuple):
         return digest_of([image, path, [[str(bind.source), bind.target] for bind in binds], *rest])[:24]
 
 
-class Runner(NamedTuple):
+class RunnerContainer(NamedTuple):
     """A container that waits for its command, and the connection that keeps it alive."""
 
     container: str
     lifeline: Stream
 
 
-class Containers:
+class WorkspaceContainers:
     """The containers and volumes of the workspace in `directory`."""
 
     def __init__(self, engine: Engine, directory: Path, spec: Spec, base: str) -> None:
@@ -74,7 +74,7 @@ class Containers:
         self.directory = directory
         self.spec = spec
         self._base = base
-        self._relay: Runner | None = None
+        self._relay: RunnerContainer | None = None
         self._gateway: Path | None = None
         self.volume = ""
 
@@ -110,7 +110,7 @@ class Containers:
             if not ready or lifeline.take() != b"\n":
                 raise SandboxError("the relay to the gateway did not start: is the base image whole?")
 
-    def start_runner(self) -> Runner:
+    def start_runner(self) -> RunnerContainer:
         """A new container for one command."""
         return self._start(self._make_runner(["cat"]))
 
@@ -124,16 +124,16 @@ class Containers:
             self.engine.api.start(container)
         return container
 
-    def hold(self, container: str) -> Runner:
+    def hold(self, container: str) -> RunnerContainer:
         """Tie a waiting runner to this process. Raises SandboxError if it runs no more."""
         with self.engine.errors("look at a container that waits"):
             if not self.engine.api.inspect_container(container)["State"]["Running"]:
                 raise SandboxError("a container that waited has ended")
-        runner = Runner(container, self._attached(container))
+        runner = RunnerContainer(container, self._attached(container))
         runner.lifeline.send(memoryview(b"\n"))
         return runner
 
-    def remove(self, runner: Runner) -> None:
+    def remove(self, runner: RunnerContainer) -> None:
         """Kill all that runs in a runner, and remove it. Safe to repeat."""
         runner.lifeline.close()
         self.engine.remove(runner.container)
@@ -178,9 +178,9 @@ class Containers:
                 raise SandboxError(f"the engine does not isolate here: {' '.join(ignored)}")
         return container
 
-    def _start(self, container: str) -> Runner:
+    def _start(self, container: str) -> RunnerContainer:
         with self._removed_on_error(container):
-            runner = Runner(container, self._attached(container))
+            runner = RunnerContainer(container, self._attached(container))
             with self.engine.errors("start a container"):
                 self.engine.api.start(container)
         return runner

@@ -9,7 +9,7 @@ from typing import Any
 from blocks.host.docker import Engine
 from blocks.sandboxes.confinement import WORK
 from blocks.sandboxes.docker_stream import Stream, open_stream
-from blocks.sandboxes.processes import CHECK_EVERY_S, DEATH_S, Ended
+from blocks.sandboxes.processes import CHECK_EVERY_S, DEATH_S, SandboxedEnd
 from blocks.sandboxes.transcript import Transcript
 from domain.errors import SandboxError
 
@@ -33,7 +33,7 @@ def supervise(
     stdin: bytes | None,
     transcript: Transcript,
     check: Callable[[], str | None],
-) -> Ended:
+) -> SandboxedEnd:
     """Run `argv` at /work in `container`, which is killed with all that runs in it, whatever is raised here.
 
     Callbacks run in the caller's thread. `check` gives a reason to stop; it is asked every CHECK_EVERY_S, less often
@@ -68,7 +68,7 @@ class _Run:
         self._exec = str(made["Id"])
         return open_stream(self._engine, f"/exec/{self._exec}/start", {"Detach": False, "Tty": False})
 
-    def to_the_end(self, stream: Stream, timeout_s: float, check: Callable[[], str | None]) -> Ended:
+    def to_the_end(self, stream: Stream, timeout_s: float, check: Callable[[], str | None]) -> SandboxedEnd:
         deadline, next_check = self._started + timeout_s, self._started + CHECK_EVERY_S
         problem, timed_out, pause = None, False, _SOON_S
         is_open = True
@@ -94,7 +94,7 @@ class _Run:
         self._engine.kill(self._container)
         self._drain(stream)
         self._transcript.finish()
-        return Ended(self._exit_code, time.monotonic() - self._started, timed_out, problem)
+        return SandboxedEnd(self._exit_code, time.monotonic() - self._started, timed_out, problem)
 
     def _move(self, stream: Stream, wait_s: float) -> bool:
         """Take what was printed, give what is to be typed; False at the end of its output."""

@@ -16,7 +16,7 @@ LABEL = "warm"
 """What the directories of waiting runners are signed with."""
 
 
-class Waiting(NamedTuple):
+class TakenRunner(NamedTuple):
     """A runner that was taken from the pool."""
 
     directory: Path
@@ -33,7 +33,7 @@ class Pool:
         self._size = size
         self._max_age_s = max_age_s
 
-    def claim(self) -> Waiting | None:
+    def claim(self) -> TakenRunner | None:
         """Take a waiting runner, or None if there is none that is young enough."""
         for ticket in sorted(self._folder.glob("ws-*")):
             try:
@@ -44,10 +44,10 @@ class Pool:
             directory = self._root / ticket.name
             if time.time() - made < self._max_age_s and directory.is_dir():
                 with contextlib.suppress(ValueError):
-                    return Waiting(directory, **json.loads(text))
+                    return TakenRunner(directory, **json.loads(text))
         return None
 
-    def fill(self, make: Callable[[], Waiting]) -> None:
+    def fill(self, make: Callable[[], TakenRunner]) -> None:
         """Make runners until `size` wait; one process at a time."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with open(self._folder / "lock", "w") as lock:

@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from blocks.sandboxes import docker_exec, hostile, openers
-from blocks.sandboxes.docker_containers import Containers, Runner
+from blocks.sandboxes.docker_containers import RunnerContainer, WorkspaceContainers
 from blocks.sandboxes.transcript import Transcript
-from blocks.sandboxes.working_copy import Bounds, Contents, WorkingCopy, refuse_full_disk
+from blocks.sandboxes.working_copy import Contents, WorkingCopy, WorkspaceBounds, refuse_full_disk
 from domain.errors import SandboxError
 from domain.ports import Completed
 
@@ -33,9 +33,9 @@ class DockerWorkspace(WorkingCopy):
         self,
         directory: Path,
         label: str,
-        bounds: Bounds,
+        bounds: WorkspaceBounds,
         contents: Contents,
-        containers: Containers,
+        containers: WorkspaceContainers,
         owner: hostile.Owner | None,
         waiting: str | None = None,
     ) -> None:
@@ -55,7 +55,7 @@ class DockerWorkspace(WorkingCopy):
             containers.mount_work(lowers)
             if egress:
                 containers.start_relay(egress.directory)
-        self._next: Future[Runner] | None = Future()
+        self._next: Future[RunnerContainer] | None = Future()
         try:
             self._next.set_result(containers.hold(waiting) if waiting else containers.start_runner())
         except SandboxError:
@@ -126,7 +126,7 @@ class DockerWorkspace(WorkingCopy):
             if self._held:
                 self._held.release()
 
-    def _runner(self) -> Runner:
+    def _runner(self) -> RunnerContainer:
         with self._lock:
             coming, self._next = self._next, None
             self._commands += 1

@@ -23,7 +23,7 @@ def disk_bytes(tree: Tree) -> int:
     return sum(max(_BLOCK, len(entry.content)) for entry in tree.values())
 
 
-class Held:
+class HeldTree:
     """A tree in the cache that is not pruned until it is released, or its holder is gone."""
 
     def __init__(self, directory: Path, fd: int) -> None:
@@ -49,7 +49,7 @@ class TreeCache:
         self._max_bytes = max_bytes
         self._owner = owner
 
-    def hold(self, tree: Tree) -> Held:
+    def hold(self, tree: Tree) -> HeldTree:
         """The copy of `tree`, made where there is none. Raises SandboxError if the disk is full."""
         path = self.root / f"tree-{_digest(tree)}-{disk_bytes(tree)}"
         with hostile.disk_errors(self.root):
@@ -57,7 +57,7 @@ class TreeCache:
             with self._alone():
                 if (fd := _lock(path, fcntl.LOCK_SH)) is not None:
                     os.utime(path)
-                    return Held(path, fd)
+                    return HeldTree(path, fd)
                 making = Path(tempfile.mkdtemp(prefix="making-", dir=self.root))
                 fd = os.open(making, hostile.DIRECTORY)
                 fcntl.flock(fd, fcntl.LOCK_EX)
@@ -78,7 +78,7 @@ class TreeCache:
                 raise
             for directory in unused:
                 hostile.remove(directory)
-        return Held(path, fd)
+        return HeldTree(path, fd)
 
     def _unused(self) -> list[Path]:
         """What may be removed now; renamed, so that nobody finds it any more."""

@@ -19,7 +19,7 @@ DEATH_S = 15.0
 START_S = 30.0
 
 
-class Ended(NamedTuple):
+class SandboxedEnd(NamedTuple):
     """How it ended. `exit_code` is None if the sandbox broke before its command did."""
 
     exit_code: int | None
@@ -36,7 +36,7 @@ def supervise(
     stdin: bytes | None,
     transcript: Transcript,
     check: Callable[[int | None], str | None],
-) -> Ended:
+) -> SandboxedEnd:
     """Run the bwrap command line made for a --json-status-fd, and wait until its namespace is empty.
 
     Callbacks run in the caller's thread. `check` gets the id of the namespace's first process, where it is known, and
@@ -89,7 +89,7 @@ class _Run:
             for fd in (bwraps_status, bwraps_out, bwraps_in):
                 os.close(fd)
 
-    def to_the_end(self, timeout_s: float, check: Callable[[int | None], str | None]) -> Ended:
+    def to_the_end(self, timeout_s: float, check: Callable[[int | None], str | None]) -> SandboxedEnd:
         deadline, next_check = self._started + timeout_s, self._started + CHECK_EVERY_S
         problem, timed_out, give_up = None, False, float("inf")
         self._learn_init()
@@ -113,7 +113,7 @@ class _Run:
                 key.data()
         self._await_death()
         self._transcript.finish()
-        return Ended(self._exit_code(), time.monotonic() - self._started, timed_out, problem)
+        return SandboxedEnd(self._exit_code(), time.monotonic() - self._started, timed_out, problem)
 
     def _learn_init(self) -> None:
         """Hold on to the namespace's first process: when it is gone, so is everything in there."""

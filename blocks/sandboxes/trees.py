@@ -22,7 +22,7 @@ _KINDS = {
 }
 
 
-class Limits(NamedTuple):
+class TreeLimits(NamedTuple):
     """What an agent may add to the tree it was given. What it left as it was is not counted."""
 
     files: int
@@ -60,7 +60,7 @@ def directories(tree: Iterable[str]) -> set[str]:
 def collect(
     directory: Path,
     opened: Tree,
-    limits: Limits,
+    limits: TreeLimits,
     *,
     below: bool = False,
     left_out: Collection[str] = (),

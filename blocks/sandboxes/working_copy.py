@@ -15,11 +15,11 @@ from domain.ports import Egress
 from domain.trees import Tree, shown
 
 
-class Bounds(NamedTuple):
+class WorkspaceBounds(NamedTuple):
     """What one workspace may take."""
 
     caps: Caps
-    tree: trees.Limits
+    tree: trees.TreeLimits
     disk_bytes: int
     disk_files: int
     free_bytes: int
@@ -31,7 +31,7 @@ class Contents(NamedTuple):
     """What one workspace is opened with."""
 
     tree: Tree
-    held: layers.Held | None
+    held: layers.HeldTree | None
     """The tree in the cache, as the layer below /work; None: it is copied."""
     layer: Path | None
     toolchain: Path | None
@@ -43,7 +43,7 @@ class WorkingCopy:
     """A working copy at /work, files to exchange at /lockgate, and the variables that every command finds."""
 
     def __init__(
-        self, directory: Path, bounds: Bounds, contents: Contents, owner: hostile.Owner | None, path: str
+        self, directory: Path, bounds: WorkspaceBounds, contents: Contents, owner: hostile.Owner | None, path: str
     ) -> None:
         """`owner`: of the files, if not the worker itself. `path`: the PATH, without the programs of the toolchain."""
         self.directory = directory

@@ -13,7 +13,7 @@ from blocks.sandboxes import confinement, hostile
 from blocks.sandboxes.confinement import EXCHANGE, NOBODY, WORK, Overlay
 from blocks.sandboxes.processes import supervise
 from blocks.sandboxes.transcript import Transcript
-from blocks.sandboxes.working_copy import Bounds, Contents, WorkingCopy, refuse_full_disk
+from blocks.sandboxes.working_copy import Contents, WorkingCopy, WorkspaceBounds, refuse_full_disk
 from domain.errors import SandboxError
 from domain.ports import Completed
 
@@ -23,7 +23,7 @@ class BubblewrapWorkspace(WorkingCopy):
 
     kind = "bubblewrap"
 
-    def __init__(self, directory: Path, bounds: Bounds, contents: Contents) -> None:
+    def __init__(self, directory: Path, bounds: WorkspaceBounds, contents: Contents) -> None:
         """Fill `directory`, which is signed, else empty, the worker's alone. `contents.held` is released with it."""
         super().__init__(directory, bounds, contents, (NOBODY, NOBODY) if os.geteuid() == 0 else None, "/usr/bin:/bin")
         egress = contents.egress

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, Field, ValidationError
 
 from blocks.scanners.python_files import CANARY_SOURCE, PythonTool, code_at
-from blocks.scanners.tool import CANARY, Layout, ScannerFailed, Seen
+from blocks.scanners.tool import CANARY, Layout, ScannerFailed, ToolFinding
 from domain.policy import Rule
 from domain.task import Severity
 from domain.trees import Tree
@@ -78,7 +78,7 @@ class Bandit(PythonTool):
     def _argv(self) -> list[str]:
         return [self.program] if self.program else [sys.executable, "-I", "-m", "bandit"]
 
-    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[ToolFinding]:
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
             layout = Layout(Path(folder) / "tree", trees, paths)
             layout.rename(".py")
@@ -101,9 +101,9 @@ def _is_canary(issue: _Issue) -> bool:
     return Path(issue.filename).name == CANARY and issue.test_id == "B307"
 
 
-def _issue(issue: _Issue, layout: Layout) -> Seen:
+def _issue(issue: _Issue, layout: Layout) -> ToolFinding:
     side, path = layout.origin(issue.filename)
-    return Seen(
+    return ToolFinding(
         side=side, path=path, line=issue.line_number, rule=f"bandit/{issue.test_id}", severity=_severity(issue),
         message=_message(issue), key=code_at(layout, side, path, issue.line_number, issue.col_offset),
         fix=issue.more_info or None,
@@ -123,8 +123,8 @@ def _severity(issue: _Issue) -> Severity:
     return Severity.REFUSE
 
 
-def _unread(unread: _Unread, layout: Layout) -> Seen:
+def _unread(unread: _Unread, layout: Layout) -> ToolFinding:
     """Never the same on both sides: a file that was unknown before is still unknown."""
     side, path = layout.origin(unread.filename)
     message = f"bandit could not read this file: {unread.reason}"
-    return Seen(side=side, path=path, line=0, rule=UNPARSED, severity=Severity.PERSON, message=message, key=side)
+    return ToolFinding(side=side, path=path, line=0, rule=UNPARSED, severity=Severity.PERSON, message=message, key=side)

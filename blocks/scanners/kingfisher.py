@@ -15,9 +15,9 @@ from pydantic import BaseModel, Field, ValidationError
 
 from blocks.home import home, installed
 from blocks.scanners.examples import is_example, mark_of
-from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, planted_secret
+from blocks.scanners.tool import Layout, ScannerFailed, Tool, ToolFinding, planted_secret
 from domain.policy import Rule
-from domain.spots import Secret
+from domain.spots import SecretSpot
 from domain.task import Finding, Severity
 from domain.trees import Tree
 
@@ -90,7 +90,7 @@ class Kingfisher(Tool):
         """Every secret in a tree, sorted by path. A tool that fails gives one refusing finding."""
         return self.secrets(tree)[0]
 
-    def secrets(self, tree: Tree) -> tuple[tuple[Finding, ...], tuple[Secret, ...]]:
+    def secrets(self, tree: Tree) -> tuple[tuple[Finding, ...], tuple[SecretSpot, ...]]:
         """`scan_all`, and the values with their places, for redaction alone: they are never kept."""
         try:
             found = self._find({"head": tree}, lambda tree: tree.keys())
@@ -112,10 +112,12 @@ class Kingfisher(Tool):
         inside = Path(spec.origin).parent / "bin" / "kingfisher" if spec and spec.origin else None
         return [str(inside if inside and inside.exists() else Path(sys.executable).parent / "kingfisher")]
 
-    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[ToolFinding]:
         return [seen for seen, _ in self._find(trees, paths)]
 
-    def _find(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[tuple[Seen, _Place]]:
+    def _find(
+        self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]
+    ) -> list[tuple[ToolFinding, _Place]]:
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
             layout = Layout(Path(folder) / "tree", trees, paths)
             layout.write("canary.txt", f"token = '{planted_secret()}'\n".encode())
@@ -139,13 +141,13 @@ class Kingfisher(Tool):
             ]
 
 
-def _values(seen: Seen, place: _Place) -> Iterator[Secret]:
+def _values(seen: ToolFinding, place: _Place) -> Iterator[SecretSpot]:
     """The value, and those that it is used with, such as the secret half of a pair of keys."""
     kind, is_encoded = seen.rule.partition("/")[2], place.encoding is not None
     last = seen.line + place.snippet.count("\n")
-    yield Secret(seen.path, kind, seen.line, last, place.snippet.encode(), is_encoded)
+    yield SecretSpot(seen.path, kind, seen.line, last, place.snippet.encode(), is_encoded)
     for value in place.dependent_captures.values():  # they stand anywhere in the file
-        yield Secret(seen.path, kind, min(seen.line, 1), sys.maxsize, value.encode(), is_encoded)
+        yield SecretSpot(seen.path, kind, min(seen.line, 1), sys.maxsize, value.encode(), is_encoded)
 
 
 def _words(rules: Path, tree: str) -> list[str]:
@@ -179,7 +181,7 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _secret(secret: _Secret, layout: Layout) -> Seen:
+def _secret(secret: _Secret, layout: Layout) -> ToolFinding:
     place, _, inner = secret.finding.path.partition("!")
     side, path = layout.origin(place)
     value = secret.finding.snippet.encode()
@@ -187,7 +189,7 @@ def _secret(secret: _Secret, layout: Layout) -> Seen:
     message = f"a secret of the kind {secret.rule.name} (hash {mark_of(value)})" + (
         ", inside of the archive" if inner else ""
     )
-    return Seen(
+    return ToolFinding(
         side=side, path=path, line=0 if inner else secret.finding.line, rule=f"kingfisher/{secret.rule.name}",
         severity=Severity.PERSON if secret.rule.name in PERSONS else Severity.REFUSE, message=message, key=mark,
         fix=RULES[0].fix,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
-from blocks.scanners.tool import Layout, Seen, Tool
+from blocks.scanners.tool import Layout, Tool, ToolFinding
 from domain.paths import matches
 from domain.policy.change import is_python
 from domain.policy.python_code import dotted, parsed_source
@@ -45,12 +45,12 @@ class PythonTool(Tool):
             ):
                 yield path
 
-    def _weighed(self, seen: list[Seen], base: Tree, head: Tree) -> list[Seen]:
+    def _weighed(self, seen: list[ToolFinding], base: Tree, head: Tree) -> list[ToolFinding]:
         """A weak function that base uses as often in the same file, maybe written otherwise, is not new: a note."""
         return [_as_on_base(one, base, head) if one.side == "head" else one for one in seen]
 
 
-def _as_on_base(seen: Seen, base: Tree, head: Tree) -> Seen:
+def _as_on_base(seen: ToolFinding, base: Tree, head: Tree) -> ToolFinding:
     name = seen.key.partition("(")[0]
     if seen.path not in base or not _BY_NAME.fullmatch(seen.rule.partition("/")[2]) or name.endswith("new"):
         return seen

@@ -10,7 +10,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from blocks.scanners.python_files import CANARY_SOURCE, PythonTool, code_at
-from blocks.scanners.tool import CANARY, Layout, ScannerFailed, Seen
+from blocks.scanners.tool import CANARY, Layout, ScannerFailed, ToolFinding
 from domain.policy import Rule
 from domain.task import Severity
 from domain.trees import Tree
@@ -76,7 +76,7 @@ class Ruff(PythonTool):
         beside = Path(sys.executable).parent / "ruff"
         return [self.program or (str(beside) if beside.exists() else shutil.which("ruff") or str(beside))]
 
-    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[ToolFinding]:
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as folder:
             layout = Layout(Path(folder) / "tree", trees, paths, _readable)
             layout.rename(".py")
@@ -104,11 +104,11 @@ def _is_canary(issue: _Issue) -> bool:
     return Path(issue.filename).name == CANARY and issue.code == "S307"
 
 
-def _issue(issue: _Issue, layout: Layout) -> Seen:
+def _issue(issue: _Issue, layout: Layout) -> ToolFinding:
     side, path = layout.origin(issue.filename)
     code = issue.code or "invalid-syntax"
     severity = Severity.REFUSE if code in REFUSALS else Severity.NOTE if code in NOTES else Severity.PERSON
-    return Seen(
+    return ToolFinding(
         side=side, path=path, line=issue.location.row, rule=f"ruff/{code}", severity=severity, message=issue.message,
         key=code_at(layout, side, path, issue.location.row, issue.location.column - 1), fix=issue.url,
     )  # fmt: skip

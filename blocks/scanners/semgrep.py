@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import yaml  # type: ignore[import-untyped]
 from pydantic import BaseModel, Field, ValidationError
 
-from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, within
+from blocks.scanners.tool import Layout, ScannerFailed, Tool, ToolFinding, within
 from domain.paths import matches
 from domain.policy import Rule
 from domain.task import Severity
@@ -121,7 +121,7 @@ class Semgrep(Tool):
             if tree[path].mode != LINK and _kind(path, tree[path].content) and not matches(path, self.skip):
                 yield path
 
-    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[ToolFinding]:
         kinds = {path: _kind(path, tree[path].content) for tree in trees.values() for path in paths(tree)}
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as name:
             folder = Path(name)
@@ -207,17 +207,17 @@ def _is_canary(path: str) -> bool:
     return PurePosixPath(path).name in _CANARIES
 
 
-def _seen(match: _Match, layout: Layout) -> Seen:
+def _seen(match: _Match, layout: Layout) -> ToolFinding:
     side, path = layout.origin(match.path)
     line, said = match.start.line, match.extra.metadata
     message = " ".join(match.extra.message.split())[:MAX_MESSAGE_CHARS]
-    return Seen(
+    return ToolFinding(
         side=side, path=path, line=line, rule=f"semgrep/{match.check_id}", severity=said.weighs, message=message,
         key=layout.line(side, path, line), fix=said.fix,
     )  # fmt: skip
 
 
-def _removed(matches: Iterable[_Match], layout: Layout, trees: Mapping[str, Tree]) -> list[Seen]:
+def _removed(matches: Iterable[_Match], layout: Layout, trees: Mapping[str, Tree]) -> list[ToolFinding]:
     """What base has and the change no longer has, of a thing that is still there: moved to another file is not removed.
 
     The message of such a rule is `THING is no longer behind GUARD`.
@@ -242,8 +242,8 @@ def _guard(side: str, path: str, match: _Match, layout: Layout) -> tuple[str, st
     return match.check_id, thing.strip("\"'"), line if line.startswith(f"@{guard}") else guard
 
 
-def _unread(error: _Error, layout: Layout) -> Seen:
+def _unread(error: _Error, layout: Layout) -> ToolFinding:
     """Never the same on both sides: a file that was unknown before is still unknown."""
     side, path = layout.origin(error.path or "")
     message = "semgrep could not read all of this file"
-    return Seen(side=side, path=path, line=0, rule=UNPARSED, severity=Severity.PERSON, message=message, key=side)
+    return ToolFinding(side=side, path=path, line=0, rule=UNPARSED, severity=Severity.PERSON, message=message, key=side)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from blocks.scanners import migrations
-from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, beside
+from blocks.scanners.tool import Layout, ScannerFailed, Tool, ToolFinding, beside
 from domain.policy import Rule
 from domain.task import Severity
 from domain.trees import Tree, TreeEntry
@@ -74,7 +74,7 @@ class Squawk(Tool):
             if migrations.is_sql(path, tree[path]) or migrations.is_python(path, tree[path]):
                 yield path
 
-    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[ToolFinding]:
         chosen = {side: frozenset(paths(tree)) for side, tree in trees.items()}
         seen = [one for side, tree in trees.items() for path in chosen[side] for one in _calls(side, path, tree)]
         texts = {side: {path: _as_sql(path, tree) for path in chosen[side]} for side, tree in trees.items()}
@@ -107,7 +107,7 @@ def _as_sql(path: str, tree: Tree) -> TreeEntry:
     return tree[path]._replace(content=migrations.sql(module).encode() if module else b"")
 
 
-def _calls(side: str, path: str, tree: Tree) -> Iterator[Seen]:
+def _calls(side: str, path: str, tree: Tree) -> Iterator[ToolFinding]:
     if not _is_python(path):
         return
     module = migrations.parse(tree[path].content)
@@ -119,7 +119,7 @@ def _calls(side: str, path: str, tree: Tree) -> Iterator[Seen]:
         if smell.rule == "unparsed":
             yield _unread(side, path, smell.message)
             continue
-        yield Seen(
+        yield ToolFinding(
             side=side, path=path, line=smell.line, rule=f"squawk/{smell.rule}", severity=_severity(smell.rule),
             message=smell.message, key=" ".join(lines[smell.line - 1].split()), fix=RULES[0].fix,
         )  # fmt: skip
@@ -134,12 +134,12 @@ def _readable(content: bytes) -> bytes:
     return _IGNORE.sub(b"squawk ignore", content.decode("utf-8", "replace").encode())
 
 
-def _seen(issue: _Issue, layout: Layout) -> Seen:
+def _seen(issue: _Issue, layout: Layout) -> ToolFinding:
     side, path = layout.origin(issue.file)
     if issue.rule_name == "syntax-error":
         return _unread(side, path, "squawk cannot read all of this SQL")
     line = issue.line + 1
-    return Seen(
+    return ToolFinding(
         side=side, path=path, line=line, rule=f"squawk/{issue.rule_name}", severity=_severity(issue.rule_name),
         message=issue.message, key=layout.line(side, path, line), fix=issue.help,
     )  # fmt: skip
@@ -149,6 +149,6 @@ def _severity(rule: str) -> Severity:
     return Severity.REFUSE if rule in REFUSALS else Severity.NOTE if rule in NOTES else Severity.PERSON
 
 
-def _unread(side: str, path: str, message: str) -> Seen:
+def _unread(side: str, path: str, message: str) -> ToolFinding:
     """Never the same on both sides: a file that was unknown before is still unknown."""
-    return Seen(side=side, path=path, line=0, rule=UNPARSED, severity=Severity.PERSON, message=message, key=side)
+    return ToolFinding(side=side, path=path, line=0, rule=UNPARSED, severity=Severity.PERSON, message=message, key=side)

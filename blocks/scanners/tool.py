@@ -45,7 +45,7 @@ class ScannerFailed(Exception):
     """The tool gave no answer that can be believed."""
 
 
-class Seen(NamedTuple):
+class ToolFinding(NamedTuple):
     """One thing that a tool saw. `key` tells it from others on the same path; `line` counts from 1."""
 
     side: str
@@ -222,11 +222,11 @@ class Tool(LockgateBlock):
     def _wanted(self, tree: Tree, paths: Iterable[str]) -> Iterable[str]:
         return paths
 
-    def _weighed(self, seen: list[Seen], base: Tree, head: Tree) -> list[Seen]:
+    def _weighed(self, seen: list[ToolFinding], base: Tree, head: Tree) -> list[ToolFinding]:
         """What it saw, with what only a look at both sides tells."""
         return seen
 
-    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[ToolFinding]:
         """What the tool sees in these files. Raises ScannerFailed."""
         raise NotImplementedError
 
@@ -236,7 +236,7 @@ class Tool(LockgateBlock):
     def _failed(self, why: str) -> Finding:
         return FAILED.finding(Hit(f"{self.name} gave no answer: {why}"))
 
-    def _new(self, seen: Iterable[Seen]) -> tuple[Finding, ...]:
+    def _new(self, seen: Iterable[ToolFinding]) -> tuple[Finding, ...]:
         ordered = sorted(seen, key=lambda one: (one.path, one.line, one.rule, one.key))
         known = Counter((one.rule, one.path, one.key) for one in ordered if one.side == "base")
         findings = []
@@ -277,7 +277,7 @@ class Tool(LockgateBlock):
         return code, output
 
 
-def _finding(seen: Seen) -> Finding:
+def _finding(seen: ToolFinding) -> Finding:
     return Finding(
         gate="scan", rule=seen.rule, severity=seen.severity, message=seen.message, path=seen.path,
         line=seen.line or None, fix=seen.fix,

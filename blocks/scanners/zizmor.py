@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from blocks.scanners.tool import Layout, ScannerFailed, Seen, Tool, beside
+from blocks.scanners.tool import Layout, ScannerFailed, Tool, ToolFinding, beside
 from domain.paths import matches
 from domain.policy import Rule
 from domain.task import Severity
@@ -169,7 +169,7 @@ class Zizmor(Tool):
             if tree[path].mode != LINK and matches(path, (*CI_FILES, *DEPENDABOT)):
                 yield path
 
-    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[Seen]:
+    def _look(self, trees: Mapping[str, Tree], paths: Callable[[Tree], Iterable[str]]) -> list[ToolFinding]:
         seen = [one for side, tree in trees.items() for path in paths(tree) for one in _lines(side, path, tree)]
         with tempfile.TemporaryDirectory(prefix="lockgate-scan-") as name:
             folder = Path(name)
@@ -217,7 +217,7 @@ def _suffix(path: str) -> str:
     return f"/{PurePosixPath(path).name}" if whole else ".yml"
 
 
-def _lines(side: str, path: str, tree: Tree) -> Iterator[Seen]:
+def _lines(side: str, path: str, tree: Tree) -> Iterator[ToolFinding]:
     if not matches(path, CI_FILES):
         return
     text = tree[path].content.decode("utf-8", "replace")
@@ -227,17 +227,17 @@ def _lines(side: str, path: str, tree: Tree) -> Iterator[Seen]:
             number = text.count("\n", 0, found.start()) + 1
             line = lines[number - 1]
             if not line.lstrip().startswith(("#", "//")):
-                yield Seen(
+                yield ToolFinding(
                     side=side, path=path, line=number, rule=rule.name, severity=Severity.REFUSE, message=rule.message,
                     key=" ".join(line.split()), fix=_FIXES[rule.name],
                 )  # fmt: skip
 
 
-def _seen(issue: _Issue, layout: Layout) -> Seen:
+def _seen(issue: _Issue, layout: Layout) -> ToolFinding:
     place = issue.primary
     side, path = layout.origin(place.symbolic.key.Local.verbatim_path)
     line = place.concrete.location.start_point.row + 1
-    return Seen(
+    return ToolFinding(
         side=side, path=path, line=line, rule=f"zizmor/{issue.ident}", severity=_severity(issue),
         message=f"{issue.desc}: {place.symbolic.annotation}", key=layout.line(side, path, line), fix=issue.url,
     )  # fmt: skip
@@ -251,7 +251,7 @@ def _severity(issue: _Issue) -> Severity:
     return Severity.REFUSE if sure and issue.ident in REFUSALS else Severity.PERSON
 
 
-def _unread(side: str, path: str) -> Seen:
+def _unread(side: str, path: str) -> ToolFinding:
     """Never the same on both sides: a file that was unknown before is still unknown."""
     message = "zizmor could not read this file"
-    return Seen(side=side, path=path, line=0, rule=UNPARSED, severity=Severity.PERSON, message=message, key=side)
+    return ToolFinding(side=side, path=path, line=0, rule=UNPARSED, severity=Severity.PERSON, message=message, key=side)

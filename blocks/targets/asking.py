@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from blocks.targets.health_probe import PROBE_TIMEOUT_S
-from domain.health import Reading
+from domain.health import HealthReading
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -54,7 +54,7 @@ def connection_to(url: str) -> http.client.HTTPConnection:
 
 
 def settle_by(
-    ask: Callable[[], Reading],
+    ask: Callable[[], HealthReading],
     wanted: int,
     within_s: float,
     interval_s: float,

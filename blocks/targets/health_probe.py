@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from domain.health import Clean, HealthCheck, HealthState, HttpAnswer, Reading, Sight, read_health, said_release
+from domain.health import Clean, HealthCheck, HealthReading, HealthState, HttpAnswer, Sight, read_health, said_release
 
 PROBE_TIMEOUT_S = 2.0
 PROBE = "X-Lockgate-Probe"
@@ -26,20 +26,22 @@ def unseen(_: HttpAnswer) -> Sight | None:
     return None
 
 
-def probe(address: str, check: HealthCheck, revision: str, clean: Clean, see: See = unseen, **headers: str) -> Reading:
+def probe(
+    address: str, check: HealthCheck, revision: str, clean: Clean, see: See = unseen, **headers: str
+) -> HealthReading:
     """What `revision` says at http://ADDRESS PATH, on a new connection, past any proxy. No answer is sick."""
     return probe_by(lambda: _to(address), address, check, revision, clean, see, **headers)
 
 
 def probe_by(
     connect: Connect, where: str, check: HealthCheck, revision: str, clean: Clean, see: See = unseen, **headers: str
-) -> Reading:
+) -> HealthReading:
     """What `revision` says, on a new connection. No answer is sick. `where` is for the reader."""
     try:
         answer = _asked(connect, check, headers)
     except (OSError, http.client.HTTPException) as err:
         why = err or type(err).__name__
-        return Reading(state=HealthState.SICK, reason=f"no answer from {where}{check.path}: {why}")
+        return HealthReading(state=HealthState.SICK, reason=f"no answer from {where}{check.path}: {why}")
     return read_health(answer, check, revision, clean, see(answer))
 
 

@@ -22,7 +22,7 @@ FOLDER, DOOR = "releases", "http.sock"
 _SHOWN_BYTES = 64_000
 
 
-class Deployment(Value):
+class ReleaseRecord(Value):
     """`release.json`: what is known of one release here. Written before each step that it speaks of."""
 
     revision: str
@@ -51,7 +51,7 @@ class Deployment(Value):
 
 
 @dataclass(frozen=True)
-class Place:
+class ReleaseDirectory:
     """The directory of one release."""
 
     folder: Path
@@ -73,16 +73,16 @@ class Place:
         """The word by which its processes are found; of this directory alone, and says nothing of it."""
         return "lockgate-" + sha256(os.fsencode(self.folder.resolve())).hexdigest()[:32]
 
-    def load(self) -> Deployment | None:
+    def load(self) -> ReleaseRecord | None:
         """Its record, or None. Raises TargetError for one that cannot be read."""
         try:
-            return Deployment.model_validate_json((self.folder / "release.json").read_bytes())
+            return ReleaseRecord.model_validate_json((self.folder / "release.json").read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValidationError) as err:
             raise TargetError(f"{self.folder / 'release.json'} cannot be read, remove its directory: {err}") from err
 
-    def get(self) -> Deployment:
+    def get(self) -> ReleaseRecord:
         """Its record. Raises TargetError if there is none."""
         if deployment := self.load():
             return deployment
@@ -97,12 +97,12 @@ class Place:
             "previous": build.previous if build.previous != self.revision else None,
         }
 
-    def save(self, deployment: Deployment) -> Deployment:
+    def save(self, deployment: ReleaseRecord) -> ReleaseRecord:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / "release.json", deployment.model_dump_json(indent=1).encode())
         return deployment
 
-    def artifact(self, deployment: Deployment) -> str:
+    def artifact(self, deployment: ReleaseRecord) -> str:
         """The digest of what lies there now."""
         return artifact_at(self.tree, deployment.run, deployment.toolchain)
 
@@ -134,15 +134,15 @@ class Releases:
 
     folder: Path
 
-    def place(self, revision: str) -> Place:
+    def place(self, revision: str) -> ReleaseDirectory:
         if not (revision.isascii() and revision.isalnum()):
             raise TargetError(f"{revision!r} is no revision: a commit id is letters and digits")
-        return Place(self.folder / revision)
+        return ReleaseDirectory(self.folder / revision)
 
-    def all(self) -> list[Place]:
+    def all(self) -> list[ReleaseDirectory]:
         """Newest first; those that never had the traffic last."""
         folders = list(self.folder.iterdir()) if self.folder.is_dir() else []
-        places = [Place(folder) for folder in folders if folder.name.isalnum() and folder.is_dir()]
+        places = [ReleaseDirectory(folder) for folder in folders if folder.name.isalnum() and folder.is_dir()]
         return sorted(places, key=lambda place: (self.order(place.revision), place.revision), reverse=True)
 
     def order(self, revision: str) -> int:
@@ -162,7 +162,7 @@ class Releases:
         if (deployment := place.get()).order == 0 or deployment.order < newest:
             place.save(deployment.model_copy(update={"order": newest + 1}))
 
-    def at(self, upstream: str | None) -> Deployment | None:
+    def at(self, upstream: str | None) -> ReleaseRecord | None:
         """The release that was last started at "host:port"."""
         known = (place.load() for place in self.all())
         return next((d for d in known if d and d.is_reachable and d.upstream == upstream), None)

@@ -7,7 +7,7 @@ _SHORTEST = 4
 """Shorter values are in every other line; they protect nothing."""
 
 
-class Redactor:
+class ReleaseRedactor:
     """Replaces secret values by `[NAME]`: whole, as JSON or Python would write them, and line by line."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:

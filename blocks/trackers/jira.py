@@ -13,7 +13,16 @@ from urllib.parse import quote
 
 from pydantic import Field, SecretStr
 
-from blocks.trackers.tracker import FIRST_LINE, MOST_PAGES, Answered, TrackerBlock, order, remembered, shown, understood
+from blocks.trackers.tracker import (
+    FIRST_LINE,
+    MOST_PAGES,
+    TrackerAnswer,
+    TrackerBlock,
+    order,
+    remembered,
+    shown,
+    understood,
+)
 from domain.adf import document_of, markdown_of
 from domain.errors import ForgeError, InputError, NotYet
 from domain.issues import COMMAND, EVERYBODY, Issue, IssueComment, IssueEvent, IssueText
@@ -222,10 +231,10 @@ class Jira(TrackerBlock):
 
     # ── one client ──
 
-    def _get(self, path: str, **params: Any) -> Answered:
+    def _get(self, path: str, **params: Any) -> TrackerAnswer:
         return self._ask("GET", f"/rest/api/3{path}", is_read=True, params=params or None)
 
-    def _there(self, answer: Answered) -> Any:
+    def _there(self, answer: TrackerAnswer) -> Any:
         if answer.status == 404:
             raise InputError(f"{self.host} knows it no more, or the token may not see it")
         return answer.body
@@ -279,7 +288,7 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _said(answer: Answered, host: str) -> datetime:
+def _said(answer: TrackerAnswer, host: str) -> datetime:
     if answer.at is None:
         raise ForgeError(f"{host} does not say what time it is")
     return answer.at

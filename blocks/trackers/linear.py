@@ -16,7 +16,7 @@ from pydantic import Field
 from blocks.trackers.tracker import (
     FIRST_LINE,
     MOST_PAGES,
-    Answered,
+    TrackerAnswer,
     TrackerBlock,
     after_s,
     order,
@@ -110,7 +110,7 @@ class Linear(TrackerBlock):
         times = [int(one) / 1000 - now.timestamp() for one in resets if one.isdigit() and now]
         return max([1.0, *times]) if times else after_s(headers.get("retry-after", ""))
 
-    def _accepted(self, status: int, headers: httpx.Headers, body: Any, what: str) -> Answered:
+    def _accepted(self, status: int, headers: httpx.Headers, body: Any, what: str) -> TrackerAnswer:
         if "AUTHENTICATION_ERROR" in _codes(body):
             status = 401
         elif status < 300 and _codes(body):
@@ -297,7 +297,7 @@ class Linear(TrackerBlock):
             tickets = [one for one in found["issues"]["nodes"] if not one["trashed"]]
             return tickets[0] if tickets else None
 
-    def _now(self, answer: Answered) -> datetime:
+    def _now(self, answer: TrackerAnswer) -> datetime:
         if answer.at is None:
             raise ForgeError(f"{self.host} does not say what time it is")
         return answer.at

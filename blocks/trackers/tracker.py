@@ -35,7 +35,7 @@ _quiet_until: dict[tuple[str, int], float] = {}
 """(API, token) → until when a limit wants us to ask for nothing, by our clock."""
 
 
-class Answered(NamedTuple):
+class TrackerAnswer(NamedTuple):
     """What a server said to one request."""
 
     status: int
@@ -87,7 +87,7 @@ class TrackerBlock(LockgateBlock):
         """How long it wants to be left alone; None if it does not."""
         return None if status != 429 else after_s(headers.get("retry-after", ""))
 
-    def _ask(self, method: str, path: str, *, is_read: bool, body: Any = None, params: Any = None) -> Answered:
+    def _ask(self, method: str, path: str, *, is_read: bool, body: Any = None, params: Any = None) -> TrackerAnswer:
         """One request. A read is tried again; a write never is, for it may have been done. Any other answer than a
         success, 404 or a refusal in its body raises."""
         key = self._identity
@@ -130,7 +130,7 @@ class TrackerBlock(LockgateBlock):
                     raise httpx.ReadTimeout("it goes on and on")
             return answer.status_code, answer.headers, _json(bytes(found))
 
-    def _accepted(self, status: int, headers: httpx.Headers, body: Any, what: str) -> Answered:
+    def _accepted(self, status: int, headers: httpx.Headers, body: Any, what: str) -> TrackerAnswer:
         said = f"{self.host} answered {status} to {what}: {_message(body)}"
         if 300 <= status < 400:
             raise InputError(f"{said}: it leads elsewhere, and the token is not sent there; name its new address")
@@ -142,7 +142,7 @@ class TrackerBlock(LockgateBlock):
             raise ForgeError(said)
         if status < 300 and body is _NO_JSON:
             raise ForgeError(f"{self.host} answered {what} with something that is no JSON")
-        return Answered(status, body, said_at(headers))
+        return TrackerAnswer(status, body, said_at(headers))
 
 
 def remembered(key: tuple[Any, ...], ask: Callable[[], T]) -> T:

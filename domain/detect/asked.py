@@ -8,7 +8,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from domain.detect import indexes, locks, metadata, pip_files
-from domain.detect.indexes import Index
+from domain.detect.indexes import IndexAddress
 from domain.detect.pip_files import Local
 from domain.detect.reading import View
 from domain.errors import InputError
@@ -17,7 +17,7 @@ from domain.project import ProjectSettings
 from domain.trees import Tree
 
 
-class Asked(NamedTuple):
+class AskedRequirements(NamedTuple):
     """`lines` and `constraints` are PEP 508, with ` --hash=` where a lock has them."""
 
     lines: tuple[str, ...] = ()
@@ -28,14 +28,14 @@ class Asked(NamedTuple):
     """A lock says everything: what the project depends on is among `lines`."""
     uv_lock: str | None = None
     """Path in the repository of the uv.lock that uv must export."""
-    indexes: tuple[Index, ...] = ()
+    indexes: tuple[IndexAddress, ...] = ()
     """Package indexes that the project names, beside the public one."""
 
 
-def asked(tree: Tree, settings: ProjectSettings) -> Asked:
+def asked(tree: Tree, settings: ProjectSettings) -> AskedRequirements:
     """What the settings ask for. Raises InputError for files that are not there or cannot be read."""
     view = View(tree, settings.directory)
-    told = Asked(settings.requirements)
+    told = AskedRequirements(settings.requirements)
     if settings.lock:
         told = _plus(told, _of_lock(view, settings))
     for path in settings.requirement_files:
@@ -62,7 +62,7 @@ def uv_files(tree: Tree) -> Tree:
     return {path: entry for path, entry in tree.items() if matches(path, ("**/pyproject.toml", "**/uv.lock"))}
 
 
-def exported(view: View, lines: Iterable[str]) -> Asked:
+def exported(view: View, lines: Iterable[str]) -> AskedRequirements:
     """What uv exported."""
     found: list[str] = []
     local: list[Local] = []
@@ -71,7 +71,7 @@ def exported(view: View, lines: Iterable[str]) -> Asked:
             local.append(one)
         elif line.strip() and not line.lstrip().startswith("#"):
             found.append(line)
-    return Asked(tuple(_joined(found)), (), tuple(local), is_whole=True)
+    return AskedRequirements(tuple(_joined(found)), (), tuple(local), is_whole=True)
 
 
 def needs_of(about: metadata.Metadata, extras: Iterable[str]) -> tuple[str, ...]:
@@ -85,23 +85,23 @@ def without(lines: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
     return tuple(line for line in lines if _name(line) not in own)
 
 
-def _of_lock(view: View, settings: ProjectSettings) -> Asked:
+def _of_lock(view: View, settings: ProjectSettings) -> AskedRequirements:
     lock = settings.lock or ""
     if lock not in view:
         raise InputError(f"the lock file {view.full(lock)!r} is not in the repository")
     if lock.rpartition("/")[2] == locks.UV:
-        return Asked(is_whole=True, uv_lock=view.full(lock))
+        return AskedRequirements(is_whole=True, uv_lock=view.full(lock))
     if reader := locks.reader_of(lock):
         about = metadata.read(view)
         try:
             locked = reader(view, lock, about, settings.extras, settings.groups)
         except (AttributeError, KeyError, TypeError, ValueError) as err:
             raise InputError(f"the lock file {view.full(lock)!r} is not made as its tool makes it: {err!r}") from err
-        return Asked(locked.lines, (), locked.local, is_whole=True)
+        return AskedRequirements(locked.lines, (), locked.local, is_whole=True)
     return _of_file(view, lock, "lock file")
 
 
-def _of_file(view: View, path: str, kind: str) -> Asked:
+def _of_file(view: View, path: str, kind: str) -> AskedRequirements:
     if path not in view:
         raise InputError(f"the {kind} {view.full(path)!r} is not in the repository")
     read = pip_files.read(view, path)
@@ -109,7 +109,7 @@ def _of_file(view: View, path: str, kind: str) -> Asked:
     if bare and len(bare) < len(read.lines):
         raise InputError(f"{view.full(path)}: {bare[0][:120]!r} has no --hash, and others have: lock all of them")
     local = tuple(Local("." if one.directory == "" else one.directory, one.extras) for one in read.local)
-    return Asked(read.lines, read.constraints, local, indexes=read.indexes)
+    return AskedRequirements(read.lines, read.constraints, local, indexes=read.indexes)
 
 
 def _of_metadata(about: metadata.Metadata, settings: ProjectSettings, *, is_alone: bool) -> list[str]:
@@ -125,8 +125,8 @@ def _of_metadata(about: metadata.Metadata, settings: ProjectSettings, *, is_alon
     return lines
 
 
-def _plus(one: Asked, other: Asked) -> Asked:
-    return Asked(
+def _plus(one: AskedRequirements, other: AskedRequirements) -> AskedRequirements:
+    return AskedRequirements(
         _unique(*one.lines, *other.lines),
         _unique(*one.constraints, *other.constraints),
         tuple(dict.fromkeys([*one.local, *other.local])),

@@ -13,7 +13,7 @@ from domain.project import ProjectSettings
 PUBLIC = ("https://pypi.org/simple", "https://pypi.python.org/simple", "https://files.pythonhosted.org")
 
 
-class Index(NamedTuple):
+class IndexAddress(NamedTuple):
     """`url` has no login, whatever the file says."""
 
     url: str
@@ -21,7 +21,7 @@ class Index(NamedTuple):
     """The file that names it, relative to the root of the repository."""
 
 
-def named(view: View, settings: ProjectSettings) -> tuple[Index, ...]:
+def named(view: View, settings: ProjectSettings) -> tuple[IndexAddress, ...]:
     """What the packages of these settings come from, beside the public index. A lock says it for each package; without
     one it is what the tools are told."""
     lock = settings.lock or ""
@@ -40,11 +40,11 @@ def named(view: View, settings: ProjectSettings) -> tuple[Index, ...]:
     return beside_public(at(url, view.full(path)) for url, path in found if url)
 
 
-def at(url: str, path: str) -> Index:
+def at(url: str, path: str) -> IndexAddress:
     """The index that the file `path` names. Raises InputError for an address that cannot be read."""
     try:
         normal(url)
-        return Index(bare(url), path)
+        return IndexAddress(bare(url), path)
     except ValueError as err:  # which may quote a login
         raise InputError(
             f"{path} names a package index whose address cannot be read: write it as https://HOST/PATH, or "
@@ -52,7 +52,7 @@ def at(url: str, path: str) -> Index:
         ) from err
 
 
-def beside_public(found: Iterable[Index]) -> tuple[Index, ...]:
+def beside_public(found: Iterable[IndexAddress]) -> tuple[IndexAddress, ...]:
     """Those that are not the public index, each once."""
     public = {normal(url) for url in PUBLIC}
     return tuple(index for index in dict.fromkeys(found) if normal(index.url) not in public)

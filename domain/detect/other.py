@@ -7,7 +7,7 @@ from posixpath import normpath
 from typing import Any, Literal
 
 from domain.detect.reading import Detected, Found, Missing, View, without_lock
-from domain.egress import Rule
+from domain.egress import EgressRule
 from domain.project import ProjectEgress, ProjectSettings
 from domain.services import KNOWN, Service
 
@@ -22,7 +22,7 @@ def _settings(test: str, **more: object) -> ProjectSettings:
 
 
 def _reaches(*hosts: str) -> ProjectEgress:
-    return ProjectEgress(setup=(Rule(hosts=hosts),))
+    return ProjectEgress(setup=(EgressRule(hosts=hosts),))
 
 
 def _go(view: View) -> Detected | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from domain.detect.indexes import Index
+from domain.detect.indexes import IndexAddress
 from domain.detect.indexes import at as index_at
 from domain.detect.reading import View
 from domain.errors import InputError
@@ -37,24 +37,24 @@ class Local(NamedTuple):
     extras: tuple[str, ...] = ()
 
 
-class Lines(NamedTuple):
+class RequirementLines(NamedTuple):
     """What requirements files ask for. `lines` are PEP 508, with ` --hash=` where the file has them."""
 
     lines: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     """PEP 508 lines that bound what others ask for."""
     local: tuple[Local, ...] = ()
-    indexes: tuple[Index, ...] = ()
+    indexes: tuple[IndexAddress, ...] = ()
     """What `--index-url` and `--extra-index-url` name."""
 
 
-def read(view: View, path: str) -> Lines:
+def read(view: View, path: str) -> RequirementLines:
     """A requirements file and all that it includes. Raises InputError for a file that is not there, and for options
     that take packages from somewhere else than an index."""
     lines: dict[str, None] = {}
     constraints: dict[str, None] = {}
     local: dict[Local, None] = {}
-    indexes: dict[Index, None] = {}
+    indexes: dict[IndexAddress, None] = {}
     seen: set[tuple[str, bool]] = set()
 
     def visit(path: str, is_constraint: bool, by: str) -> None:
@@ -82,7 +82,7 @@ def read(view: View, path: str) -> Lines:
                 lines[" ".join([plain, *(f"--hash={value}" for value in hashes)])] = None
 
     visit(posixpath.normpath(path), False, "the project's settings")
-    return Lines(tuple(lines), tuple(constraints), tuple(local), tuple(indexes))
+    return RequirementLines(tuple(lines), tuple(constraints), tuple(local), tuple(indexes))
 
 
 def is_requirements_file(path: str) -> bool:

@@ -19,7 +19,7 @@ https://pubs.opengroup.org/onlinepubs/9699919799/utilities/V3_chap02.html#tag_18
 GREEN = (CaseOutcome.PASSED, CaseOutcome.SKIPPED)
 
 
-class Standing(NamedTuple):
+class BaseStanding(NamedTuple):
     """How the project's own tests stand on base. Acceptance, known failures and skipped tests are not counted."""
 
     passing: int
@@ -39,11 +39,11 @@ class Standing(NamedTuple):
         return f"on base only {self.passing} of {total} tests pass ({int(100 * self.share)} %)"
 
 
-def standing(prepared: Prepared) -> Standing:
+def standing(prepared: Prepared) -> BaseStanding:
     """Of a prepared task; nothing fails where no baseline is known."""
     cases = _own(prepared.brief, prepared.settings, prepared.baseline) if prepared.baseline else {}
     failing = tuple(test for test, outcome in cases.items() if outcome in BAD)
-    return Standing(sum(outcome is CaseOutcome.PASSED for outcome in cases.values()), failing)
+    return BaseStanding(sum(outcome is CaseOutcome.PASSED for outcome in cases.values()), failing)
 
 
 def least_passing(prepared: Prepared, from_base: bool) -> float:

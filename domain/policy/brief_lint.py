@@ -11,7 +11,7 @@ from domain.policy.rule import Hit, Rule, apply
 from domain.task import Severity
 
 
-class Asked(NamedTuple):
+class LintedBrief(NamedTuple):
     """A brief, and what this platform has to offer for it."""
 
     brief: Brief
@@ -26,7 +26,7 @@ class Asked(NamedTuple):
 def lint_brief(brief: Brief, *, environments: Collection[str], agents_known: bool = True) -> tuple[str, ...]:
     """Why this brief is not worked on, each with what to do; empty means go."""
     rules = [rule for rule in BRIEF_RULES if not brief.change or rule.name not in OF_A_WISH]
-    found = apply(rules, Asked(brief, environments, agents_known))
+    found = apply(rules, LintedBrief(brief, environments, agents_known))
     return tuple(f"{finding.message}: {finding.fix}" for finding in found)
 
 
@@ -62,13 +62,13 @@ BOUNDLESS = re.compile(
 )
 
 
-def _no_acceptance(asked: Asked) -> Iterator[Hit]:
+def _no_acceptance(asked: LintedBrief) -> Iterator[Hit]:
     brief = asked.brief
     if brief.acceptance.is_empty and not (brief.change or brief.is_to_propose):  # `prepare` looks
         yield Hit("nothing says how we will know that it is done")
 
 
-def _acceptance_without_tests(asked: Asked) -> Iterator[Hit]:
+def _acceptance_without_tests(asked: LintedBrief) -> Iterator[Hit]:
     acceptance = asked.brief.acceptance
     files = acceptance.files
     if not files or acceptance.tests or acceptance.command or not all(f.path.endswith(".py") for f in files):
@@ -77,7 +77,7 @@ def _acceptance_without_tests(asked: Asked) -> Iterator[Hit]:
         yield Hit(f"no test is in the acceptance {', '.join(f.path for f in files)}")
 
 
-def _vague(asked: Asked) -> Iterator[Hit]:
+def _vague(asked: LintedBrief) -> Iterator[Hit]:
     if OBSERVABLE.search(asked.text):
         return
     if phrase := VAGUE.search(asked.text):
@@ -86,19 +86,19 @@ def _vague(asked: Asked) -> Iterator[Hit]:
         yield Hit(f"the goal “{asked.brief.goal.strip()}” does not say what should be true afterwards")
 
 
-def _several_features(asked: Asked) -> Iterator[Hit]:
+def _several_features(asked: LintedBrief) -> Iterator[Hit]:
     found = separate_features(asked.brief.title) or separate_features(asked.brief.goal)
     if found:
         yield Hit("these are several changes: " + "; ".join(f"“{feature}”" for feature in found[:4]))
 
 
-def _boundless(asked: Asked) -> Iterator[Hit]:
+def _boundless(asked: LintedBrief) -> Iterator[Hit]:
     phrase = BOUNDLESS.search(asked.text)
     if phrase and not asked.brief.scope.paths:
         yield Hit(f"“{' '.join(phrase.group().split())}” has no end")
 
 
-def _environment(asked: Asked) -> Iterator[Hit]:
+def _environment(asked: LintedBrief) -> Iterator[Hit]:
     wanted = asked.brief.environment
     if wanted is None or wanted in asked.environments:
         return
@@ -107,18 +107,18 @@ def _environment(asked: Asked) -> Iterator[Hit]:
     yield Hit(f"there is no environment {wanted!r} here ({known})")
 
 
-def _agent(asked: Asked) -> Iterator[Hit]:
+def _agent(asked: LintedBrief) -> Iterator[Hit]:
     if not asked.agents_known:
         yield Hit(f"there is no agent {asked.brief.agent!r} here")
 
 
-def _scope(asked: Asked) -> Iterator[Hit]:
+def _scope(asked: LintedBrief) -> Iterator[Hit]:
     for glob in (*asked.brief.scope.paths, *asked.brief.may_change_tests):
         if not glob.strip() or glob.startswith(("./", "!", "~")) or ".." in glob.split("/") or "\\" in glob:
             yield Hit(f"the glob {glob!r} matches no path of a repository")
 
 
-def _protected_acceptance(asked: Asked) -> Iterator[Hit]:
+def _protected_acceptance(asked: LintedBrief) -> Iterator[Hit]:
     files = {file.path for file in asked.brief.acceptance.files}
     for glob in asked.brief.may_change_tests:
         if glob in files:
@@ -129,11 +129,11 @@ OF_A_WISH = ("vague", "several-features", "no-end")
 """They keep an agent from beginning what has no end. A change that was made elsewhere has been done already."""
 
 
-def _rule(name: str, what: str, why: str, fix: str, check: Callable[[Asked], Iterable[Hit]]) -> Rule[Asked]:
+def _rule(name: str, what: str, why: str, fix: str, check: Callable[[LintedBrief], Iterable[Hit]]) -> Rule[LintedBrief]:
     return Rule(name, "brief", Severity.REFUSE, what, why, fix, check)
 
 
-BRIEF_RULES: tuple[Rule[Asked], ...] = (
+BRIEF_RULES: tuple[Rule[LintedBrief], ...] = (
     _rule(
         "no-acceptance",
         "No acceptance test, test id or command.",

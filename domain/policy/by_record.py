@@ -17,7 +17,7 @@ NEWEST_APPROVALS = 100
 """So many approvals tell how people review now."""
 
 
-class Standing(NamedTuple):
+class RecordStanding(NamedTuple):
     """An agent's record, held against a bar."""
 
     is_met: bool
@@ -25,20 +25,22 @@ class Standing(NamedTuple):
     """What was counted, for the record of the decision."""
 
 
-def standing(history: History, agent: str, bar: RecordBar) -> Standing:
+def standing(history: History, agent: str, bar: RecordBar) -> RecordStanding:
     """Whether it is known that the record of an agent is as good as the bar asks."""
     back = newest_released(history, agent, bar.window)
     if back.of < bar.window:
-        return Standing(False, f"{agent} has {_changes(back.of)} that were released, and {bar.window} are asked for")
+        return RecordStanding(
+            False, f"{agent} has {_changes(back.of)} that were released, and {bar.window} are asked for"
+        )
     told = f"of the newest {_changes(back.of)} of {agent} that were released, {back.part} were rolled back"
     if back.part > bar.rollbacks:
-        return Standing(False, f"{told}, and at most {bar.rollbacks} may be")
+        return RecordStanding(False, f"{told}, and at most {bar.rollbacks} may be")
     if bar.first_try is None:
-        return Standing(True, told)
+        return RecordStanding(True, told)
     first = newest_first_tries(history, agent, bar.window)
     told = f"{told}; no gate refused the first attempt of {first.shown} tasks"
     is_met = first.interval is not None and first.interval[0] >= bar.first_try
-    return Standing(is_met, told if is_met else f"{told}, and it is not known to be {bar.first_try:g} % or more")
+    return RecordStanding(is_met, told if is_met else f"{told}, and it is not known to be {bar.first_try:g} % or more")
 
 
 def second_person(history: History, most_stamps: float) -> str | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from domain.dependencies import Asked, Declaration, DependencyChange
+from domain.dependencies import CheckedDependency, Declaration, DependencyChange
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -25,7 +25,9 @@ def _seen(kind: str) -> Callable[[DependencyChange], Iterator[Hit]]:
     return check
 
 
-def _asked(look: Callable[[DependencyChange, Asked], str | None]) -> Callable[[DependencyChange], Iterator[Hit]]:
+def _asked(
+    look: Callable[[DependencyChange, CheckedDependency], str | None],
+) -> Callable[[DependencyChange], Iterator[Hit]]:
     """A check that gives what `look` says of each dependency, at the first place where it stands."""
 
     def check(change: DependencyChange) -> Iterator[Hit]:
@@ -40,7 +42,7 @@ def _hit(place: Declaration, message: str) -> Hit:
     return Hit(message, place.path, place.line)
 
 
-def _missing(_: DependencyChange, asked: Asked) -> str | None:
+def _missing(_: DependencyChange, asked: CheckedDependency) -> str | None:
     if asked.exists is False:
         return f"{asked.ecosystem} has no package {asked.name}"
     if asked.exists and asked.version is None:
@@ -49,7 +51,7 @@ def _missing(_: DependencyChange, asked: Asked) -> str | None:
     return None
 
 
-def _yanked(_: DependencyChange, asked: Asked) -> str | None:
+def _yanked(_: DependencyChange, asked: CheckedDependency) -> str | None:
     if asked.had or asked.release is None or asked.release.yanked is None:
         return None
     return f"{asked.told} was taken back by its authors" + (f": {asked.release.yanked}" * bool(asked.release.yanked))
@@ -86,8 +88,8 @@ def _algorithm(mark: str) -> str:
     return re.split(r"[:-]", mark, maxsplit=1)[0]
 
 
-def _install_script(is_asked_for: bool) -> Callable[[DependencyChange, Asked], str | None]:
-    def look(change: DependencyChange, asked: Asked) -> str | None:
+def _install_script(is_asked_for: bool) -> Callable[[DependencyChange, CheckedDependency], str | None]:
+    def look(change: DependencyChange, asked: CheckedDependency) -> str | None:
         is_new = asked.scripts and not asked.ran_scripts and not asked.had
         if is_new and (asked.name in change.may_run_scripts) is is_asked_for:
             return f"{asked.told} runs scripts when it is installed: {', '.join(asked.scripts)}"
@@ -96,7 +98,7 @@ def _install_script(is_asked_for: bool) -> Callable[[DependencyChange, Asked], s
     return look
 
 
-def _install_script_before(_: DependencyChange, asked: Asked) -> str | None:
+def _install_script_before(_: DependencyChange, asked: CheckedDependency) -> str | None:
     if asked.scripts and asked.ran_scripts and not asked.had:
         return f"{asked.told} runs scripts when it is installed, as the version before it did"
     return None
@@ -122,7 +124,7 @@ def _unknown(change: DependencyChange) -> Iterator[Hit]:
             yield _hit(asked.places[0], f"{asked.told}: {reason}")
 
 
-def _young(change: DependencyChange, asked: Asked) -> str | None:
+def _young(change: DependencyChange, asked: CheckedDependency) -> str | None:
     if asked.is_new and asked.first and change.now - asked.first < YOUNG_PROJECT:
         return f"{asked.name} exists since {asked.first:%Y-%m-%d}, less than {YOUNG_PROJECT.days} days"
     released = asked.release.released if asked.release else None
@@ -131,23 +133,23 @@ def _young(change: DependencyChange, asked: Asked) -> str | None:
     return None
 
 
-def _few_releases(_: DependencyChange, asked: Asked) -> str | None:
+def _few_releases(_: DependencyChange, asked: CheckedDependency) -> str | None:
     if asked.is_new and not asked.is_popular and 0 < asked.releases < FEW_RELEASES:
         return f"{asked.name} has {asked.releases} release{'s' * (asked.releases > 1)}"
     return None
 
 
-def _no_source(_: DependencyChange, asked: Asked) -> str | None:
+def _no_source(_: DependencyChange, asked: CheckedDependency) -> str | None:
     if asked.is_new and not asked.is_popular and asked.release and asked.release.has_source is False:
         return f"{asked.told} does not say where its source is"
     return None
 
 
-def _near(_: DependencyChange, asked: Asked) -> str | None:
+def _near(_: DependencyChange, asked: CheckedDependency) -> str | None:
     return f"{asked.name} is easily taken for {asked.near}" if asked.is_new and asked.near else None
 
 
-def _downgrade(_: DependencyChange, asked: Asked) -> str | None:
+def _downgrade(_: DependencyChange, asked: CheckedDependency) -> str | None:
     majors = [major for version in asked.replaced if (major := _major(version)) is not None]
     now = _major(asked.version or "")
     if majors and now is not None and now < min(majors):
@@ -160,7 +162,7 @@ def _major(version: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _new(_: DependencyChange, asked: Asked) -> str | None:
+def _new(_: DependencyChange, asked: CheckedDependency) -> str | None:
     if not asked.is_new or asked.release is None:
         return None
     facts = [f"{asked.releases} releases"]

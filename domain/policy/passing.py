@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from pathlib import PurePosixPath
 
 from domain.paths import matches
-from domain.policy.by_record import Standing
+from domain.policy.by_record import RecordStanding
 from domain.policy.change import Change, is_python, text_of
 from domain.policy.change_paths import (
     AGENT_INSTRUCTIONS,
@@ -41,7 +41,7 @@ class Passing:
     owners: Owners
     interventions: tuple[str, ...]
     most_lines: int
-    standing: Standing | None
+    standing: RecordStanding | None
 
 
 def passes(
@@ -50,7 +50,7 @@ def passes(
     verdict: Verdict,
     owners: Owners,
     interventions: Sequence[str] = (),
-    standing: Standing | None = None,
+    standing: RecordStanding | None = None,
 ) -> tuple[str | None, tuple[Finding, ...]]:
     """(the way that lets it pass, nothing); or (None, what holds it back). Nothing holds where no way is open.
 

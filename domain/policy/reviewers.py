@@ -25,7 +25,7 @@ _HEADER = re.compile(r"(?P<optional>\^)?\[(?P<name>[^\]]+)\](?:\[(?P<count>\d{1,
 
 
 @dataclass(frozen=True)
-class Line:
+class CodeownersLine:
     """One line of a CODEOWNERS file. No owners: what it matches belongs to nobody."""
 
     number: int
@@ -39,7 +39,7 @@ class Section:
 
     count: int = 1
     owners: tuple[str, ...] = ()
-    lines: list[Line] = field(default_factory=list)
+    lines: list[CodeownersLine] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def parse(text: str, *, gitlab: bool = False) -> tuple[Section, ...]:
             current.owners = _owners(header["owners"] or "") or current.owners
         elif line and not line.startswith(("#", "!")):
             pattern, rest = _first_word(line)
-            current.lines.append(Line(number, _globs(pattern, gitlab), _owners(rest) or current.owners))
+            current.lines.append(CodeownersLine(number, _globs(pattern, gitlab), _owners(rest) or current.owners))
     return tuple(section for name, section in sections.items() if name in required)
 
 
@@ -125,7 +125,7 @@ def _two(reviewers: Sequence[str], found: Iterable[Need], why: str, paths: Seque
     return Need(names=names, count=2, why=why, paths=tuple(paths[:MAX_PATHS]) or ("this change",))
 
 
-def owned(owners: Owners, paths: Iterable[str]) -> Iterator[tuple[str, str, Line, int]]:
+def owned(owners: Owners, paths: Iterable[str]) -> Iterator[tuple[str, str, CodeownersLine, int]]:
     """(path, file, line, count) for each path that somebody owns, by every file and section that says so."""
     paths = tuple(paths)
     for place, sections in owners.files.items():

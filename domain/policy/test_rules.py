@@ -26,7 +26,7 @@ class Again(NamedTuple):
         return {*self.flaky, *self.unsteady, *self.quarantined}
 
 
-class Ran(NamedTuple):
+class RanSuites(NamedTuple):
     """What ran, under the same locked tests. `own`: the change's tests on base's product code."""
 
     base: Suite
@@ -40,16 +40,16 @@ class Ran(NamedTuple):
     """Requirement lines that are installed for the change, and not for base."""
 
 
-def _did_not_run(ran: Ran) -> Iterator[Hit]:
+def _did_not_run(ran: RanSuites) -> Iterator[Hit]:
     if ran.head.problem:
         yield Hit(f"the tests could not be run on the change: {ran.head.problem}")
 
 
-def _broken(name: str) -> Callable[[Ran], Iterable[Hit]]:
+def _broken(name: str) -> Callable[[RanSuites], Iterable[Hit]]:
     """A check that gives what is new: each thing that the command says on the change alone, or its whole answer where
     it succeeds on base and what it says cannot be told apart."""
 
-    def check(ran: Ran) -> Iterator[Hit]:
+    def check(ran: RanSuites) -> Iterator[Hit]:
         code = ran.head.checks.get(name, 0)
         if not code:
             return
@@ -61,23 +61,23 @@ def _broken(name: str) -> Callable[[Ran], Iterable[Hit]]:
     return check
 
 
-def _new(name: str, ran: Ran) -> tuple[Problem, ...]:
+def _new(name: str, ran: RanSuites) -> tuple[Problem, ...]:
     """What the command says of files on the change alone; nothing if base's word is not known."""
     is_known = name in ran.base.problems or ran.base.checks.get(name) == 0
     return tuple(problem for problem in _more(name, ran) if problem.path) if is_known else ()
 
 
-def _more(name: str, ran: Ran) -> tuple[Problem, ...]:
+def _more(name: str, ran: RanSuites) -> tuple[Problem, ...]:
     return new_problems(ran.base.problems.get(name, ()), ran.head.problems.get(name, ()))
 
 
-def _broken_before(ran: Ran) -> Iterator[Hit]:
+def _broken_before(ran: RanSuites) -> Iterator[Hit]:
     for name, code in _failing(ran):
         if _is_as_before(name, ran):
             yield Hit(f"{name} fails on base too (exit code {code}), and says nothing new")
 
 
-def _unclear(ran: Ran) -> Iterator[Hit]:
+def _unclear(ran: RanSuites) -> Iterator[Hit]:
     for name, code in _failing(ran):
         before = ran.base.checks.get(name)
         if before != 0 and not _is_as_before(name, ran) and not _new(name, ran):
@@ -86,18 +86,18 @@ def _unclear(ran: Ran) -> Iterator[Hit]:
             yield Hit(f"{name} {on_base} on base, and fails on the change (exit code {code}: {now})")
 
 
-def _failing(ran: Ran) -> list[tuple[str, int]]:
+def _failing(ran: RanSuites) -> list[tuple[str, int]]:
     return [(name, code) for name, code in ran.head.checks.items() if code and name != ACCEPTANCE_COMMAND]
 
 
-def _is_as_before(name: str, ran: Ran) -> bool:
+def _is_as_before(name: str, ran: RanSuites) -> bool:
     """Whether a command fails as it does on base, and everything that it says is said there too."""
     is_alike = ran.base.checks.get(name) == ran.head.checks[name]
     is_read = name in ran.base.problems and name in ran.head.problems
     return is_alike and is_read and not _more(name, ran)
 
 
-def _proves_nothing(ran: Ran) -> Iterator[Hit]:
+def _proves_nothing(ran: RanSuites) -> Iterator[Hit]:
     if ran.own is None:
         return
     if ran.own.problem:
@@ -108,8 +108,8 @@ def _proves_nothing(ran: Ran) -> Iterator[Hit]:
             yield Hit(f"{row.test} passes without the change, too", row.test.split("::")[0])
 
 
-def _seen(which: str, lead: str) -> Callable[[Ran], Iterable[Hit]]:
-    def check(ran: Ran) -> Iterator[Hit]:
+def _seen(which: str, lead: str) -> Callable[[RanSuites], Iterable[Hit]]:
+    def check(ran: RanSuites) -> Iterator[Hit]:
         for test, seen in getattr(ran.again, which).items():
             path, at, _ = test.partition("::")
             yield Hit(f"{test} {lead}: {seen}", path if at else None)
@@ -117,22 +117,22 @@ def _seen(which: str, lead: str) -> Callable[[Ran], Iterable[Hit]]:
     return check
 
 
-def _put_back(ran: Ran) -> Iterator[Hit]:
+def _put_back(ran: RanSuites) -> Iterator[Hit]:
     for path, how in ran.put_back.items():
         yield Hit(how, path or None)
 
 
-def _installed(ran: Ran) -> Iterator[Hit]:
+def _installed(ran: RanSuites) -> Iterator[Hit]:
     for line in ran.installed:
         yield Hit(f"{line.split(' --hash=')[0]} is installed for the change, and not for base")
 
 
-def _exit_code_only(ran: Ran) -> Iterator[Hit]:
+def _exit_code_only(ran: RanSuites) -> Iterator[Hit]:
     if ran.head.runner == "exit code":
         yield Hit("of the tests nothing is known but the exit code of their command")
 
 
-def _canaries_silent(ran: Ran) -> Iterator[Hit]:
+def _canaries_silent(ran: RanSuites) -> Iterator[Hit]:
     silent = sorted(name for name, outcome in ran.base.canaries.items() if outcome in ("missing", "skipped"))
     if silent:
         yield Hit(f"{len(silent)} of the platform's {len(ran.base.canaries)} own tests do not run in this project")
@@ -144,10 +144,10 @@ def _canaries_silent(ran: Ran) -> Iterator[Hit]:
         yield Hit(f"the platform has no tests of its own among those of {', '.join(others)}")
 
 
-def _left(lead: str, said: str) -> Callable[[Ran], Iterable[Hit]]:
+def _left(lead: str, said: str) -> Callable[[RanSuites], Iterable[Hit]]:
     """A check that gives what the platform's tests saw with the change, beginning with `lead`, and not on base."""
 
-    def check(ran: Ran) -> Iterator[Hit]:
+    def check(ran: RanSuites) -> Iterator[Hit]:
         base, head = (_seen_by_canaries(suite, lead) for suite in (ran.base, ran.head))
         for what in sorted(head - base):
             yield Hit(f"{what} {said}")
@@ -165,7 +165,7 @@ EQUAL, PUT = "equal to anything: ", "put into "
 """How the platform's tests begin what they see."""
 PUT_BACK = "put-back"
 
-RAN_RULES: tuple[Rule[Ran], ...] = (
+RAN_RULES: tuple[Rule[RanSuites], ...] = (
     Rule(
         "tests-did-not-run", "test", REFUSE,
         "A run that did not end, whose report cannot be read or contradicts the exit code, in which the platform's own "

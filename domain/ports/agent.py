@@ -10,7 +10,7 @@ from domain.proposal import Proposal
 from domain.task import Feedback, Opinion, Plan
 
 
-class Desk(NamedTuple):
+class Assignment(NamedTuple):
     """One piece of an agent's work: what it is asked, with what, and how it is watched."""
 
     brief: Brief
@@ -65,14 +65,14 @@ class Agent(Protocol):
     def install(self, toolchains: Toolchains, sandbox: Sandbox) -> Mapping[str, str]:
         """Its pinned program, made or found in the cache: host path → path in the sandbox, mounted read-only."""
 
-    def plan(self, desk: Desk, workspace: Workspace) -> Plan:
+    def plan(self, desk: Assignment, workspace: Workspace) -> Plan:
         """Its plan. Raises AgentError if it has none that can be read."""
 
-    def propose(self, desk: Desk, workspace: Workspace) -> Proposal:
+    def propose(self, desk: Assignment, workspace: Workspace) -> Proposal:
         """An acceptance test for a brief that has none. Raises AgentError if it has none that can be read."""
 
-    def edit(self, desk: Desk, workspace: Workspace) -> Worked:
+    def edit(self, desk: Assignment, workspace: Workspace) -> Worked:
         """One try at the change in /work."""
 
-    def review(self, desk: Desk, workspace: Workspace) -> Opinion:
+    def review(self, desk: Assignment, workspace: Workspace) -> Opinion:
         """What it thinks of a change that another made. Raises AgentError if that cannot be read."""

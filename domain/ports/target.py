@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
-from domain.health import HealthCheck, Reading
+from domain.health import HealthCheck, HealthReading
 from domain.rollout import Look, Rollout
 from domain.trees import Tree
 
@@ -90,7 +90,7 @@ class Migrator(Protocol):
 class Observer(Protocol):
     """How a release is seen to do."""
 
-    def probe(self, revision: str) -> Reading:
+    def probe(self, revision: str) -> HealthReading:
         """What the release says of itself when it is asked past the public address, once."""
 
     def observe(self, revision: str) -> Watch:

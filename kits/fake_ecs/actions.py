@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from kits.fake_ecs import rollout, views
-from kits.fake_ecs.refusal import Refusal
+from kits.fake_ecs.refusal import EcsRefusal
 from kits.fake_ecs.services import Services
-from kits.fake_ecs.state import Memory, Task, new_task
+from kits.fake_ecs.state import StateFile, Task, new_task
 
 Members = dict[str, Any]
 
@@ -14,7 +14,7 @@ Members = dict[str, Any]
 class Actions(Services):
     """Each takes the members of a request and gives those of its answer. Called with the memory's lock held."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: StateFile) -> None:
         super().__init__(memory)
         self.table: dict[str, Callable[[Members], Members]] = {
             **self.of_definitions,
@@ -69,7 +69,7 @@ class Actions(Services):
     def _stop_task(self, asked: Members) -> Members:
         task = self._task(self._cluster(asked), asked["task"])
         if task is None:
-            raise Refusal("The referenced task was not found.")
+            raise EcsRefusal("The referenced task was not found.")
         rollout.stop(task, "UserInitiated", asked.get("reason", "Task stopped by user"))
         return {"task": views.task_shape(self.state, task)}
 
@@ -106,7 +106,7 @@ class Actions(Services):
             if one["taskDefinition"]["taskDefinitionArn"] == arn:
                 tags: dict[str, str] = one["tags"]
                 return tags
-        raise Refusal("The specified resource was not found.")
+        raise EcsRefusal("The specified resource was not found.")
 
     def _cluster_shape(self, name: str) -> Members:
         tasks = [task for task in self.state.tasks if task.cluster == name and task.is_up]

@@ -16,14 +16,14 @@ _TIMEOUT_S = 30.0
 _BODY_BYTES = 32 << 20
 
 
-class Place(NamedTuple):
+class ServingTask(NamedTuple):
     """A task that answers requests, with the service revision that it is of."""
 
     revision: str
     address: str
 
 
-Pools = Sequence[tuple[float, Sequence[Place]]]
+Pools = Sequence[tuple[float, Sequence[ServingTask]]]
 """Weight and tasks of each target group."""
 
 
@@ -54,7 +54,7 @@ class UnderWay:
 under_way = UnderWay()
 
 
-class Answered(NamedTuple):
+class AnsweredRequest(NamedTuple):
     """One request that came through. `revision` None: no task took it."""
 
     at: float
@@ -67,7 +67,7 @@ class Balancer:
     """One listener. It asks `pools` at every request, so a shift holds from the next one on."""
 
     def __init__(self, port: int, pools: Callable[[], Pools]) -> None:
-        self.answered: deque[Answered] = deque(maxlen=200_000)
+        self.answered: deque[AnsweredRequest] = deque(maxlen=200_000)
         self._server = _Server(port, pools, self.answered.append)
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -93,7 +93,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, port: int, pools: Callable[[], Pools], note: Callable[[Answered], None]) -> None:
+    def __init__(self, port: int, pools: Callable[[], Pools], note: Callable[[AnsweredRequest], None]) -> None:
         self.pools, self.note = pools, note
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -111,7 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, content = (
             self._ask(place, body) if place else (503, [], b"503 Service Temporarily Unavailable")
         )
-        self.server.note(Answered(time.time(), place.revision if place else None, status, time.monotonic() - begin))
+        self.server.note(
+            AnsweredRequest(time.time(), place.revision if place else None, status, time.monotonic() - begin)
+        )
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() not in _HOP | {"content-length"}:
@@ -124,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _forward
 
-    def _ask(self, place: Place, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _ask(self, place: ServingTask, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(place.address, timeout=_TIMEOUT_S)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
         headers.update({"X-Forwarded-For": self.client_address[0], "Connection": "close"})
@@ -156,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: what was answered is counted."""
 
 
-def _pick(pools: Pools) -> Place | None:
+def _pick(pools: Pools) -> ServingTask | None:
     """A task of one group, which is chosen by weight even where it is empty: so does ELB."""
     weighed = [(weight, places) for weight, places in pools if weight > 0]
     if not weighed:

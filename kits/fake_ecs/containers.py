@@ -21,7 +21,7 @@ _FORGOTTEN_S = 600
 _LOG_BYTES = 1 << 20
 
 
-class Seen(NamedTuple):
+class ContainerState(NamedTuple):
     """What the engine says of a container. `health` is None if it has no health check."""
 
     is_running: bool
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     is_out_of_memory: bool
 
 
-class Containers:
+class TaskContainers:
     """Containers and network of one fake, found again by their labels."""
 
     def __init__(self, directory: Path, speed: float) -> None:
@@ -82,18 +82,18 @@ class Containers:
             first = first or name
         return digests
 
-    def seen(self) -> dict[str, dict[str, Seen]]:
+    def seen(self) -> dict[str, dict[str, ContainerState]]:
         """Task id → container name → what is to be seen."""
         import docker.errors
 
-        found: dict[str, dict[str, Seen]] = {}
+        found: dict[str, dict[str, ContainerState]] = {}
         api = self._docker.api
         for one in api.containers(all=True, filters={"label": f"{LABEL}={self._directory}"}):
             with contextlib.suppress(docker.errors.NotFound):
                 inspected = api.inspect_container(one["Id"])
                 state, labels = inspected["State"], inspected["Config"]["Labels"]
                 networks = inspected["NetworkSettings"]["Networks"] or {}
-                found.setdefault(labels[_TASK], {})[labels[_NAME]] = Seen(
+                found.setdefault(labels[_TASK], {})[labels[_NAME]] = ContainerState(
                     is_running=state["Status"] in ("running", "created"),
                     exit_code=None if state["Status"] in ("running", "created") else state["ExitCode"],
                     health=state["Health"]["Status"] if "Health" in state else None,

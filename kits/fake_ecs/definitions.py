@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kits.fake_ecs.refusal import Refusal
-from kits.fake_ecs.state import Memory, State
+from kits.fake_ecs.refusal import EcsRefusal
+from kits.fake_ecs.state import State, StateFile
 
 Members = dict[str, Any]
 
@@ -14,7 +14,7 @@ Members = dict[str, Any]
 class Definitions:
     """Families of numbered revisions."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: StateFile) -> None:
         self.state: State = memory.state
         self.of_definitions: dict[str, Callable[[Members], Members]] = {
             "RegisterTaskDefinition": self._register,
@@ -33,18 +33,18 @@ class Definitions:
             is_meant = str(shown["revision"]) == revision if revision else shown["status"] == "ACTIVE"
             if shown["family"] == family and is_meant:
                 return one
-        raise Refusal("Unable to describe task definition.", "ClientException")
+        raise EcsRefusal("Unable to describe task definition.", "ClientException")
 
     def _register(self, asked: Members) -> Members:
         family = asked["family"]
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", family):
-            raise Refusal(
+            raise EcsRefusal(
                 "Invalid family name. It can have up to 255 letters, numbers, underscores and hyphens.",
                 "ClientException",
             )
         names = [container.get("name") for container in asked["containerDefinitions"]]
         if not names or len(set(names)) < len(names) or not all(names):
-            raise Refusal("Container names must be there, and unique.", "ClientException")
+            raise EcsRefusal("Container names must be there, and unique.", "ClientException")
         for container in asked["containerDefinitions"]:
             _check(container)
         families = [
@@ -106,8 +106,8 @@ class Definitions:
 def _check(container: Members) -> None:
     """https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_HealthCheck.html"""
     if not container.get("image"):
-        raise Refusal("Container.image should not be null or empty.", "ClientException")
+        raise EcsRefusal("Container.image should not be null or empty.", "ClientException")
     check = container.get("healthCheck", {})
     for name, least, most in (("interval", 5, 300), ("timeout", 2, 60), ("retries", 1, 10), ("startPeriod", 0, 300)):
         if not least <= check.get(name, most) <= most:
-            raise Refusal(f"Health check {name} must be from {least} to {most}.", "ClientException")
+            raise EcsRefusal(f"Health check {name} must be from {least} to {most}.", "ClientException")

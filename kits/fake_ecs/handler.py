@@ -13,8 +13,8 @@ import botocore.session
 from botocore.validate import ParamValidator
 
 from kits.fake_ecs import signature
-from kits.fake_ecs.refusal import Refusal
-from kits.fake_ecs.state import Memory
+from kits.fake_ecs.refusal import EcsRefusal
+from kits.fake_ecs.state import StateFile
 
 Table = dict[str, Callable[[dict[str, Any]], dict[str, Any]]]
 
@@ -23,12 +23,12 @@ class Failures:
     """Refusals that were ordered."""
 
     def __init__(self) -> None:
-        self._ordered: dict[str, list[Refusal]] = {}
+        self._ordered: dict[str, list[EcsRefusal]] = {}
         self._lock = threading.Lock()
 
     def add(self, action: str, code: str, message: str, times: int) -> None:
         with self._lock:
-            self._ordered.setdefault(action, []).extend(Refusal(message, code) for _ in range(times))
+            self._ordered.setdefault(action, []).extend(EcsRefusal(message, code) for _ in range(times))
 
     def take(self, action: str) -> None:
         """Raises the next one for an action."""
@@ -37,7 +37,7 @@ class Failures:
                 raise ordered.pop(0)
 
 
-class Served(Protocol):
+class ServedEcs(Protocol):
     """The ECS that calls are for: `FakeEcs`, which has started this server."""
 
     def listen(self) -> None: ...
@@ -45,7 +45,7 @@ class Served(Protocol):
     def overview(self) -> dict[str, Any]: ...
 
 
-class Server(ThreadingHTTPServer):
+class EcsServer(ThreadingHTTPServer):
     """`tables`: the protocol's prefix → botocore's name of the service and its actions."""
 
     daemon_threads = True
@@ -55,10 +55,10 @@ class Server(ThreadingHTTPServer):
         self,
         port: int,
         tables: Mapping[str, tuple[str, Table]],
-        memory: Memory,
+        memory: StateFile,
         failures: Failures,
         key: tuple[str, str] | None,
-        fake: Served,
+        fake: ServedEcs,
     ) -> None:
         self._tables, self._memory, self._failures, self._key, self.fake = tables, memory, failures, key, fake
         session = botocore.session.get_session()
@@ -73,11 +73,11 @@ class Server(ThreadingHTTPServer):
             signature.check(f"http://{headers.get('Host', '')}/", headers, body, *self._key)
         name, table = self._tables.get(prefix, ("ecs", {}))
         if action not in table:
-            raise Refusal(f"this fake has no action {action!r} of {prefix!r}", "UnknownOperationException")
+            raise EcsRefusal(f"this fake has no action {action!r} of {prefix!r}", "UnknownOperationException")
         self._failures.take(action)
         operation = self._models[name].operation_model(action)
         asked = _object(body)
-        _check(asked, operation.input_shape, Refusal)
+        _check(asked, operation.input_shape, EcsRefusal)
         with self._memory.lock:
             answer = table[action](asked)
             self._memory.save()
@@ -94,13 +94,13 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: EcsServer
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             self._send(200, self.server.answer(dict(self.headers.items()), body))
-        except Refusal as err:
+        except EcsRefusal as err:
             self._send(err.status, {"__type": err.code, "message": err.message}, err.code)
         except Exception as err:  # as AWS says it of itself
             traceback.print_exc(file=sys.stderr)
@@ -128,9 +128,9 @@ def _object(body: bytes) -> dict[str, Any]:
     try:
         asked = json.loads(body or b"{}")
     except ValueError as err:
-        raise Refusal(f"the body is not JSON: {err}", "SerializationException") from err
+        raise EcsRefusal(f"the body is not JSON: {err}", "SerializationException") from err
     if not isinstance(asked, dict):
-        raise Refusal("the body is not a JSON object", "SerializationException")
+        raise EcsRefusal("the body is not a JSON object", "SerializationException")
     return asked
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from kits.fake_ecs.containers import Containers
-from kits.fake_ecs.refusal import Refusal
-from kits.fake_ecs.state import Memory
+from kits.fake_ecs.containers import TaskContainers
+from kits.fake_ecs.refusal import EcsRefusal
+from kits.fake_ecs.state import StateFile
 
 Members = dict[str, Any]
 _MOST = 10_000
@@ -15,7 +15,7 @@ _MOST = 10_000
 class Logs:
     """A stream is PREFIX/CONTAINER/TASK: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_awslogs.html"""
 
-    def __init__(self, memory: Memory, containers: Containers) -> None:
+    def __init__(self, memory: StateFile, containers: TaskContainers) -> None:
         self._state, self._containers = memory.state, containers
         self.table: dict[str, Callable[[Members], Members]] = {"GetLogEvents": self._get}
 
@@ -25,7 +25,7 @@ class Logs:
         name, _, task_id = rest.rpartition("/")
         printed = self._containers.printed(task_id, name) if self._is_stream(group, prefix, name, task_id) else None
         if printed is None:
-            raise Refusal("The specified log stream does not exist.", "ResourceNotFoundException")
+            raise EcsRefusal("The specified log stream does not exist.", "ResourceNotFoundException")
         events = [_event(line) for line in printed.splitlines() if b" " in line or line]
         size = min(asked.get("limit", _MOST), _MOST)
         page = events[:size] if asked.get("startFromHead") else events[-size:]

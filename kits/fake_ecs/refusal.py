@@ -1,7 +1,7 @@
 """Errors of the API and of tasks."""
 
 
-class Refusal(Exception):
+class EcsRefusal(Exception):
     """`code` as botocore knows it, with the message that a caller reads."""
 
     def __init__(self, message: str, code: str = "InvalidParameterException", status: int = 400) -> None:

@@ -3,7 +3,7 @@
 import secrets
 import time
 
-from kits.fake_ecs.balancer import Place, Pools
+from kits.fake_ecs.balancer import Pools, ServingTask
 from kits.fake_ecs.stages import is_rolling, pause, stages, threshold
 from kits.fake_ecs.state import Deployment, Hook, Service, State, Task
 
@@ -199,7 +199,7 @@ def _healthy(state: State, service: Service, revision: str) -> int:
     return sum(task.is_healthy for task in _up(state, service, revision))
 
 
-def _places(state: State, service: Service, revision: str | None) -> list[Place]:
+def _places(state: State, service: Service, revision: str | None) -> list[ServingTask]:
     running = [task for task in state.tasks_of(service, revision) if task.is_up and task.address]
     healthy = [task for task in running if task.is_healthy]
-    return [Place(task.revision, task.address or "") for task in healthy or running]
+    return [ServingTask(task.revision, task.address or "") for task in healthy or running]

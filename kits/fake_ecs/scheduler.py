@@ -10,9 +10,9 @@ from typing import Any
 
 from kits.fake_ecs import rollout
 from kits.fake_ecs.balancer import passes, under_way
-from kits.fake_ecs.containers import Containers, Seen
+from kits.fake_ecs.containers import ContainerState, TaskContainers
 from kits.fake_ecs.refusal import CannotStart
-from kits.fake_ecs.state import Container, Memory, Service, State, Task, new_task
+from kits.fake_ecs.state import Container, Service, State, StateFile, Task, new_task
 
 _PASSES, _FAILS = 2, -2
 """So many health checks of the load balancer in a row bring a task into service, or take it out."""
@@ -29,7 +29,7 @@ class Scheduler:
     """Level-triggered: each turn looks at everything, so a fake that was killed goes on where it was."""
 
     def __init__(
-        self, memory: Memory, containers: Containers, speed: float, health_path: str, values: Mapping[str, str]
+        self, memory: StateFile, containers: TaskContainers, speed: float, health_path: str, values: Mapping[str, str]
     ) -> None:
         self._memory, self._containers = memory, containers
         self._speed, self._health_path, self._values = speed, health_path, values
@@ -95,7 +95,7 @@ class Scheduler:
         )
 
     def _observe(
-        self, state: State, service: Service, task: Task, seen: Mapping[str, Seen], check: bool | None
+        self, state: State, service: Service, task: Task, seen: Mapping[str, ContainerState], check: bool | None
     ) -> None:
         if task.status == "STOPPED" or not task.is_up:
             task.is_healthy = False
@@ -117,7 +117,7 @@ class Scheduler:
             return
         self._judge(state, service, task, check)
 
-    def _observe_alone(self, task: Task, seen: Mapping[str, Seen]) -> None:
+    def _observe_alone(self, task: Task, seen: Mapping[str, ContainerState]) -> None:
         """A task that runs to its end."""
         if task.desired == "STOPPED" or task.id in self._busy or len(seen) < len(task.containers):
             return

@@ -12,12 +12,12 @@ from typing import Any
 from domain.errors import InputError
 from kits.fake_ecs import rollout, views
 from kits.fake_ecs.actions import Actions
-from kits.fake_ecs.balancer import Answered, Balancer, Pools
-from kits.fake_ecs.containers import Containers
-from kits.fake_ecs.handler import Failures, Server
+from kits.fake_ecs.balancer import AnsweredRequest, Balancer, Pools
+from kits.fake_ecs.containers import TaskContainers
+from kits.fake_ecs.handler import EcsServer, Failures
 from kits.fake_ecs.logs import Logs
 from kits.fake_ecs.scheduler import Scheduler
-from kits.fake_ecs.state import Memory, Service
+from kits.fake_ecs.state import Service, StateFile
 
 
 class FakeEcs:
@@ -46,8 +46,8 @@ class FakeEcs:
         self.directory = directory or Path(self._temporary.name if self._temporary else "")
         self.directory.mkdir(parents=True, exist_ok=True)
         self.region = region
-        self._containers = Containers(self.directory, speed)
-        self._memory = Memory(self.directory, region, list(clusters))
+        self._containers = TaskContainers(self.directory, speed)
+        self._memory = StateFile(self.directory, region, list(clusters))
         self._scheduler = Scheduler(self._memory, self._containers, speed, health_path, secrets or {})
         self._balancers: dict[tuple[str, str], Balancer] = {}
         self.failures = Failures()
@@ -56,7 +56,7 @@ class FakeEcs:
             "Logs_20140328": ("logs", Logs(self._memory, self._containers).table),
         }
         try:
-            self._server = Server(port, tables, self._memory, self.failures, (key, secret) if key else None, self)
+            self._server = EcsServer(port, tables, self._memory, self.failures, (key, secret) if key else None, self)
         except OSError as err:
             self._containers.close(remove=True)
             raise InputError(f"port {port} of 127.0.0.1 cannot be listened on ({err}): choose another one") from err
@@ -77,7 +77,7 @@ class FakeEcs:
         with self._memory.lock:
             return f"127.0.0.1:{self._service(cluster, service).port}"
 
-    def answered(self, service: str, cluster: str = "default") -> tuple[Answered, ...]:
+    def answered(self, service: str, cluster: str = "default") -> tuple[AnsweredRequest, ...]:
         """What its load balancer answered so far."""
         balancer = self._balancers.get((cluster, service))
         return tuple(balancer.answered) if balancer else ()

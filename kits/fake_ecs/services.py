@@ -7,9 +7,9 @@ from typing import Any
 
 from kits.fake_ecs import rollout, views
 from kits.fake_ecs.definitions import Definitions
-from kits.fake_ecs.refusal import Refusal
+from kits.fake_ecs.refusal import EcsRefusal
 from kits.fake_ecs.stages import check
-from kits.fake_ecs.state import Deployment, Memory, Revision, Service
+from kits.fake_ecs.state import Deployment, Revision, Service, StateFile
 from kits.servers import free_port
 
 Members = dict[str, Any]
@@ -21,7 +21,7 @@ _OWN = ("cluster", "service", "serviceName", "taskDefinition", "desiredCount", "
 class Services(Definitions):
     """Services, which are found by cluster and name."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: StateFile) -> None:
         super().__init__(memory)
         self.of_services: dict[str, Callable[[Members], Members]] = {
             "CreateService": self._create_service,
@@ -42,9 +42,9 @@ class Services(Definitions):
             if (service.cluster, service.name) == (cluster, name):
                 if asked.get("clientToken") and service.token == asked["clientToken"]:
                     return {"service": views.service_shape(self.state, service)}
-                raise Refusal("Creation of service was not idempotent.")
+                raise EcsRefusal("Creation of service was not idempotent.")
         if "taskDefinition" not in asked:
-            raise Refusal("TaskDefinition cannot be blank.")
+            raise EcsRefusal("TaskDefinition cannot be blank.")
         definition = self.definition(asked["taskDefinition"])["taskDefinition"]
         service = Service(
             cluster=cluster,
@@ -66,7 +66,7 @@ class Services(Definitions):
     def _update_service(self, asked: Members) -> Members:
         service = self._service(asked)
         if service.status != "ACTIVE":
-            raise Refusal("Service was not ACTIVE.", "ServiceNotActiveException")
+            raise EcsRefusal("Service was not ACTIVE.", "ServiceNotActiveException")
         definition = service.definition
         if "taskDefinition" in asked:
             definition = self.definition(asked["taskDefinition"])["taskDefinition"]["taskDefinitionArn"]
@@ -124,7 +124,7 @@ class Services(Definitions):
     def _delete_service(self, asked: Members) -> Members:
         service = self._service(asked)
         if service.desired and not asked.get("force"):
-            raise Refusal("The service cannot be stopped while it is scaled above 0.")
+            raise EcsRefusal("The service cannot be stopped while it is scaled above 0.")
         service.status, service.desired = "DRAINING", 0
         return {"service": views.service_shape(self.state, service)}
 
@@ -133,7 +133,7 @@ class Services(Definitions):
         for name in asked["services"]:
             try:
                 service = self._service({"cluster": cluster, "service": name})
-            except Refusal:
+            except EcsRefusal:
                 arn = self.state.arn("service", cluster, name.rpartition("/")[2])
                 failures.append({"arn": arn, "reason": "MISSING"})
             else:
@@ -158,7 +158,7 @@ class Services(Definitions):
         for arn in asked["serviceDeploymentArns"]:
             try:
                 found.append(views.deployment_shape(self.state, *self._deployment(arn)))
-            except Refusal:
+            except EcsRefusal:
                 failures.append({"arn": arn, "reason": "MISSING"})
         return {"serviceDeployments": found, "failures": failures}
 
@@ -176,12 +176,12 @@ class Services(Definitions):
         if kind == "ROLLBACK" and deployment.status in ("ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS"):
             return {"serviceDeploymentArn": deployment.arn}
         if deployment.status not in ("PENDING", "IN_PROGRESS"):
-            raise Refusal(
+            raise EcsRefusal(
                 f"The service deployment is in the {deployment.status} status and cannot be stopped.",
                 "ConflictException",
             )
         if kind == "ROLLBACK" and deployment.source is None:
-            raise Refusal("There is no service revision to roll back to.", "ClientException")
+            raise EcsRefusal("There is no service revision to roll back to.", "ClientException")
         deployment.status = "ROLLBACK_REQUESTED" if kind == "ROLLBACK" else "STOP_REQUESTED"
         deployment.hook, deployment.updated_at = None, time.time()
         service.say(f"deployment {deployment.arn} was asked to stop ({kind}).")
@@ -191,14 +191,14 @@ class Services(Definitions):
         service, deployment = self._deployment(asked["serviceDeploymentArn"])
         hook = deployment.hook
         if hook is None or hook.id != asked["hookId"] or hook.status != "AWAITING_ACTION":
-            raise Refusal(f"The lifecycle hook {asked['hookId']} is not awaiting an action.")
+            raise EcsRefusal(f"The lifecycle hook {asked['hookId']} is not awaiting an action.")
         rollout.resume(service, deployment, asked.get("action", "CONTINUE"))
         return {"serviceDeploymentArn": deployment.arn}
 
     def _cluster(self, asked: Members) -> str:
         name = str(asked.get("cluster", "default")).rpartition("/")[2]
         if name not in self.state.clusters:
-            raise Refusal("Cluster not found.", "ClusterNotFoundException")
+            raise EcsRefusal("Cluster not found.", "ClusterNotFoundException")
         return name
 
     def _service(self, asked: Members) -> Service:
@@ -206,14 +206,14 @@ class Services(Definitions):
         for service in self.state.services:
             if (service.cluster, service.name) == (cluster, name):
                 return service
-        raise Refusal("Service not found.", "ServiceNotFoundException")
+        raise EcsRefusal("Service not found.", "ServiceNotFoundException")
 
     def _deployment(self, arn: str) -> tuple[Service, Deployment]:
         for service in self.state.services:
             for deployment in service.deployments:
                 if deployment.arn == arn:
                     return service, deployment
-        raise Refusal("Service deployment not found.", "ServiceDeploymentNotFoundException")
+        raise EcsRefusal("Service deployment not found.", "ServiceDeploymentNotFoundException")
 
 
 def _configuration(asked: Members, before: Members) -> Members:

@@ -8,7 +8,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from kits.fake_ecs.refusal import Refusal
+from kits.fake_ecs.refusal import EcsRefusal
 
 _FORM = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/]+)/(?P<day>\d{8})/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request, ?"
@@ -20,16 +20,16 @@ def check(url: str, headers: Mapping[str, str], body: bytes, key: str, secret: s
     """Raises Refusal if the request is not signed with that key."""
     found = _FORM.fullmatch(headers.get("Authorization", ""))
     if found is None:
-        raise Refusal("Missing Authentication Token", "MissingAuthenticationTokenException")
+        raise EcsRefusal("Missing Authentication Token", "MissingAuthenticationTokenException")
     if found["key"] != key:
-        raise Refusal("The security token included in the request is invalid.", "UnrecognizedClientException")
+        raise EcsRefusal("The security token included in the request is invalid.", "UnrecognizedClientException")
     signed = {name: value for name, value in headers.items() if name.lower() in found["signed"].split(";")}
     request = AWSRequest(method="POST", url=url, headers=signed, data=body)
     request.context["timestamp"] = headers.get("X-Amz-Date", "")
     auth = SigV4Auth(Credentials(key, secret), found["service"], found["region"])
     signature = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
     if not hmac.compare_digest(signature, found["signature"]):
-        raise Refusal(
+        raise EcsRefusal(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
             "Access Key and signing method.",
             "InvalidSignatureException",

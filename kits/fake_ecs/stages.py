@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any, NamedTuple
 
-from kits.fake_ecs.refusal import Refusal
+from kits.fake_ecs.refusal import EcsRefusal
 
 PAUSES = (
     "RECONCILE_SERVICE",
@@ -85,23 +85,23 @@ def check(configuration: Mapping[str, Any], has_balancer: bool, has_alternate: b
     strategy = configuration.get("strategy", "ROLLING")
     rolling = strategy == "ROLLING"
     if not rolling and has_balancer and not has_alternate:
-        raise Refusal(
+        raise EcsRefusal(
             f"advancedConfiguration field is required for all loadBalancers when using a {strategy} deployment."
         )
     if rolling and configuration.get("lifecycleHooks"):
-        raise Refusal("lifecycleHooks are not supported with the ROLLING deployment strategy.")
+        raise EcsRefusal("lifecycleHooks are not supported with the ROLLING deployment strategy.")
     for name, owner in (("linearConfiguration", "LINEAR"), ("canaryConfiguration", "CANARY")):
         if name in configuration and strategy != owner:
-            raise Refusal(f"{name} is only valid when the deployment strategy is {owner}.")
+            raise EcsRefusal(f"{name} is only valid when the deployment strategy is {owner}.")
     _check_percent(configuration.get("linearConfiguration", {}).get("stepPercent", 10.0), 3.0, "stepPercent")
     _check_percent(configuration.get("canaryConfiguration", {}).get("canaryPercent", 5.0), 0.1, "canaryPercent")
     for hook in configuration.get("lifecycleHooks", []):
         if hook.get("targetType", "AWS_LAMBDA") != "PAUSE":
-            raise Refusal("this fake has no Lambda functions: use hooks with the targetType PAUSE.")
+            raise EcsRefusal("this fake has no Lambda functions: use hooks with the targetType PAUSE.")
         if wrong := [stage for stage in hook.get("lifecycleStages", []) if stage not in PAUSES]:
-            raise Refusal(f"PAUSE hooks cannot be configured at {wrong[0]}.")
+            raise EcsRefusal(f"PAUSE hooks cannot be configured at {wrong[0]}.")
 
 
 def _check_percent(value: float, least: float, name: str) -> None:
     if not least <= value <= 100 or round(value * 10) != round(value * 10, 6):
-        raise Refusal(f"{name} must be a multiple of 0.1 from {least} to 100.0.")
+        raise EcsRefusal(f"{name} must be a multiple of 0.1 from {least} to 100.0.")

@@ -14,13 +14,13 @@ ONGOING = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "RO
 """Statuses of a service deployment that is not over."""
 
 
-class Record(BaseModel):
+class StateRecord(BaseModel):
     """Something that changes. Names and words are those of the API."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Container(Record):
+class Container(StateRecord):
     name: str
     image: str
     digest: str | None = None
@@ -30,7 +30,7 @@ class Container(Record):
     health: str = "UNKNOWN"
 
 
-class Task(Record):
+class Task(StateRecord):
     """A group of containers with one address. `service` and `revision` are empty for a task that runs alone."""
 
     id: str
@@ -63,7 +63,7 @@ class Task(Record):
         return self.desired == "RUNNING" and self.status != "STOPPED"
 
 
-class Revision(Record):
+class Revision(StateRecord):
     """A service revision: what a deployment deploys."""
 
     arn: str
@@ -75,7 +75,7 @@ class Revision(Record):
     failed: int = 0
 
 
-class Hook(Record):
+class Hook(StateRecord):
     """A pause. `expires_at` is when its timeout's action is taken."""
 
     id: str
@@ -84,7 +84,7 @@ class Hook(Record):
     status: str = "AWAITING_ACTION"
 
 
-class Deployment(Record):
+class Deployment(StateRecord):
     """A service deployment on its way from `source` to `target`, both arns of service revisions."""
 
     arn: str
@@ -112,7 +112,7 @@ class Deployment(Record):
         return self.status in ONGOING
 
 
-class Service(Record):
+class Service(StateRecord):
     cluster: str
     name: str
     request: dict[str, Any]
@@ -147,7 +147,7 @@ class Service(Record):
         del self.events[100:]
 
 
-class State(Record):
+class State(StateRecord):
     """All of it."""
 
     region: str
@@ -185,7 +185,7 @@ def new_task(cluster: str, definition: dict[str, Any]) -> Task:
     )
 
 
-class Memory:
+class StateFile:
     """The state with its lock and its file."""
 
     def __init__(self, directory: Path, region: str, clusters: list[str]) -> None:

@@ -11,8 +11,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from kits.fake_forge.answers import Refusal, Route, not_found
-from kits.fake_forge.store import Doc, Store
+from kits.fake_forge.answers import ForgeRoute, Refusal, not_found
+from kits.fake_forge.store import Doc, DocumentStore
 
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")
 PREFIX = {"classic": "ghp_", "fine": "github_pat_", "installation": "ghs_"}
@@ -35,7 +35,7 @@ class Actor:
         return f"installation {self.installation['id']}" if self.installation else self.login or "anonymous"
 
 
-def issue_token(store: Store, login: str, kind: str, expires: str | None, **fields: object) -> tuple[str, Doc]:
+def issue_token(store: DocumentStore, login: str, kind: str, expires: str | None, **fields: object) -> tuple[str, Doc]:
     """A new token and its record, which holds the token's digest alone."""
     value = PREFIX[kind] + secrets.token_hex(20)
     return value, store.add("token", key=digest(value), login=login, issued_as=kind, expires_at=expires, **fields)
@@ -57,7 +57,7 @@ def read_token(header: str) -> str:
     return value.strip() if scheme.lower() in ("token", "bearer") else ""
 
 
-def authenticate(store: Store, header: str | None, now: datetime.datetime) -> Actor:
+def authenticate(store: DocumentStore, header: str | None, now: datetime.datetime) -> Actor:
     """401 "Bad credentials" for what is unknown, taken back or expired."""
     if not header:
         return Actor()
@@ -88,7 +88,7 @@ def new_key() -> tuple[str, str]:
     return private.decode(), public.decode()
 
 
-def _app(store: Store, token: str, now: datetime.datetime) -> Actor:
+def _app(store: DocumentStore, token: str, now: datetime.datetime) -> Actor:
     """RS256, issued by the app's id or client id, at most ten minutes long.
 
     https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app/generating-a-json-web-token-jwt-for-a-github-app
@@ -124,7 +124,7 @@ def _app(store: Store, token: str, now: datetime.datetime) -> Actor:
     return Actor(apps[0]["slug"] + "[bot]", "app", {}, apps[0])
 
 
-def role_of(store: Store, login: str, repo: Doc) -> str:
+def role_of(store: DocumentStore, login: str, repo: Doc) -> str:
     """What somebody is in a repository: owner, collaborator, by a team, or anybody at all where it is public."""
     roles = ["none" if repo["private"] else "read"]
     if login and login == repo["owner"]:
@@ -144,7 +144,7 @@ def has_role(role: str, wanted: str) -> bool:
     return ROLES.index(role) >= ROLES.index(wanted)
 
 
-def can_see(store: Store, actor: Actor, repo: Doc) -> bool:
+def can_see(store: DocumentStore, actor: Actor, repo: Doc) -> bool:
     """Whether the actor knows at all that this repository exists."""
     if actor.kind == "installation":
         return bool(actor.installation) and (reaches(actor, repo) or not repo["private"])
@@ -179,7 +179,7 @@ def grants(actor: Actor, wanted: str | None) -> bool:
     return levels.index(held) >= levels.index(level)
 
 
-def admit(store: Store, actor: Actor, route: Route, repo: Doc | None) -> None:
+def admit(store: DocumentStore, actor: Actor, route: ForgeRoute, repo: Doc | None) -> None:
     """Refuse who may not: 401 nobody, 404 what they may not know of, 403 what they may not do."""
     if route.kind == "app":
         if actor.kind != "app":
@@ -225,7 +225,7 @@ def admit(store: Store, actor: Actor, route: Route, repo: Doc | None) -> None:
 READ_ONLY = "Repository was archived so is read-only."
 
 
-def may(store: Store, actor: Actor, repo: Doc, role: str, grant: str) -> bool:
+def may(store: DocumentStore, actor: Actor, repo: Doc, role: str, grant: str) -> bool:
     """The same as a question, for what an endpoint decides itself."""
     if actor.kind == "installation":
         return reaches(actor, repo) and grants(actor, grant)

@@ -9,7 +9,7 @@ from kits.fake_forge.store import Doc
 DOCS = "https://docs.github.com/rest"
 
 
-class Answer(NamedTuple):
+class ForgeAnswer(NamedTuple):
     """A status, a JSON value (None: no body) and headers."""
 
     status: int
@@ -25,7 +25,7 @@ class Refusal(Exception):
         body: Doc = {"message": message, "documentation_url": DOCS, "status": str(status)}
         if errors is not None:
             body["errors"] = errors
-        self.answer = Answer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        self.answer = ForgeAnswer(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def not_found() -> Refusal:
@@ -42,7 +42,7 @@ def unprocessable(*sentences: str) -> Refusal:
     return Refusal(422, "Unprocessable Entity", list(sentences))
 
 
-class Route(NamedTuple):
+class ForgeRoute(NamedTuple):
     """One endpoint: who may call it, and how."""
 
     method: str
@@ -54,5 +54,5 @@ class Route(NamedTuple):
     """What a person needs in the repository: read, triage, write, maintain or admin."""
     kind: str
     """Who calls: user (a token of anybody's), app (the app's own JWT), installation, anyone."""
-    call: Callable[[Any], Answer]
-    """The endpoint: it takes an `Ask`."""
+    call: Callable[[Any], ForgeAnswer]
+    """The endpoint: it takes an `ForgeRequest`."""

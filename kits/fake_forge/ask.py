@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kits.fake_forge.access import Actor, has_role, role_of
-from kits.fake_forge.answers import Answer, Refusal, Route, invalid, not_found
-from kits.fake_forge.forge import Forge
+from kits.fake_forge.answers import ForgeAnswer, ForgeRoute, Refusal, invalid, not_found
+from kits.fake_forge.forge import ForgeState
 from kits.fake_forge.git import Git
 from kits.fake_forge.store import Doc
 from kits.fake_forge.views import Views
 
 
 @dataclass
-class Ask:
+class ForgeRequest:
     """A request whose sender is known and may do it."""
 
-    forge: Forge
+    forge: ForgeState
     actor: Actor
     views: Views
     method: str
@@ -110,9 +110,9 @@ class Ask:
         return {"Link": ", ".join(f'<{self.links[name]}>; rel="{name}"' for name in order)} if order else {}
 
 
-Endpoint = Callable[[Ask], Answer]
+Endpoint = Callable[[ForgeRequest], ForgeAnswer]
 
-ROUTES: list[Route] = []
+ROUTES: list[ForgeRoute] = []
 
 
 def route(
@@ -122,7 +122,7 @@ def route(
     grant: str | None = "metadata:read",
     role: str = "read",
     kind: str = "user",
-    into: list[Route] | None = None,
+    into: list[ForgeRoute] | None = None,
 ) -> Callable[[Endpoint], Endpoint]:
     """Put an endpoint into the table. `{name}` takes a part of the path, `{name*}` all that follows. `into`: the table
     of another dialect."""
@@ -131,7 +131,7 @@ def route(
     pattern = re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", parts))
 
     def register(call: Endpoint) -> Endpoint:
-        table.append(Route(method, template, pattern, grant, role, kind, call))
+        table.append(ForgeRoute(method, template, pattern, grant, role, kind, call))
         # What takes any path comes last, and what names more of it first: /issues/comments before /issues/{number}.
         table.sort(key=lambda one: ("*" in one.template, one.template.count("{"), -len(one.template)))
         return call

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import jsonschema_rs
 
-from kits.fake_forge.answers import Answer
+from kits.fake_forge.answers import ForgeAnswer
 from kits.fake_forge.server import FakeGitHub
 from kits.fake_forge.store import Doc
 
@@ -29,7 +29,7 @@ for null: what is not merged has no commit."""
 _ERROR = {"type": "object", "required": ["message"], "properties": {"message": {"type": "string"}}}
 
 
-class Watch:
+class DescriptionWatch:
     """Looks at everything that a fake answers; `problems` is empty as long as all is as described."""
 
     def __init__(self, fake: FakeGitHub, source: str = "") -> None:
@@ -56,7 +56,7 @@ class Watch:
             self._hold(f"webhook {name}", payload, "webhooks", f"/events/{_escape(name)}")
         return seen
 
-    def _look(self, method: str, template: str | None, prefix: str, query: Doc, body: Any, answer: Answer) -> None:
+    def _look(self, method: str, template: str | None, prefix: str, query: Doc, body: Any, answer: ForgeAnswer) -> None:
         if template is None or isinstance(answer.body, str):
             return
         source = self._source or ("ghes-3.19" if prefix else "api.github.com")

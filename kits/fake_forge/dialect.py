@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from kits.fake_forge import access
-from kits.fake_forge.answers import Answer, Refusal, Route, not_found
-from kits.fake_forge.ask import Ask
+from kits.fake_forge.answers import ForgeAnswer, ForgeRoute, Refusal, not_found
+from kits.fake_forge.ask import ForgeRequest
 from kits.fake_forge.handler import find_route
 from kits.fake_forge.server import FakeGitHub
 from kits.fake_forge.store import Doc
@@ -21,7 +21,7 @@ class OtherForge(FakeGitHub):
     prefix: str
     contents: str
     place: str
-    routes: Sequence[Route]
+    routes: Sequence[ForgeRoute]
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -33,15 +33,15 @@ class OtherForge(FakeGitHub):
 
     def dispatch(
         self, actor: access.Actor, method: str, path: str, query: str, body: Any, headers: dict[str, str]
-    ) -> tuple[Answer, Route | None]:
+    ) -> tuple[ForgeAnswer, ForgeRoute | None]:
         """One request below the prefix."""
-        route: Route | None = None
+        route: ForgeRoute | None = None
         try:
             route, values = find_route(method, path, self.routes)
             if not isinstance(body, dict):
                 raise Refusal(422, "the body is no object")
             views = Views(self.forge.store, self.forge.git, self.url, self.prefix, actor)
-            ask = Ask(self.forge, actor, views, method, path, values, dict(parse_qsl(query)), body, headers)
+            ask = ForgeRequest(self.forge, actor, views, method, path, values, dict(parse_qsl(query)), body, headers)
             if not actor.login:
                 raise Refusal(401, "401 Unauthorized")
             repo = self.named(values, path, method) if self.place in values else None
@@ -52,7 +52,7 @@ class OtherForge(FakeGitHub):
             self.admit(actor, route, repo)
             return route.call(ask), route
         except Refusal as refusal:
-            refusal.answer = Answer(refusal.answer.status, self.told(refusal), refusal.answer.headers)
+            refusal.answer = ForgeAnswer(refusal.answer.status, self.told(refusal), refusal.answer.headers)
             refusal.route = route  # type: ignore[attr-defined]
             raise
 
@@ -61,7 +61,7 @@ class OtherForge(FakeGitHub):
         """The repository of a path; a redirect if it is known by a newer name."""
 
     @abstractmethod
-    def admit(self, actor: access.Actor, route: Route, repo: Doc | None) -> None:
+    def admit(self, actor: access.Actor, route: ForgeRoute, repo: Doc | None) -> None:
         """Refuses what a role or a token's scopes do not reach, and writes to what is archived."""
 
     @abstractmethod

@@ -9,20 +9,20 @@ from typing import Any
 
 from kits.fake_forge import access
 from kits.fake_forge.git import ZERO, Git
-from kits.fake_forge.limits import Limits
-from kits.fake_forge.store import Doc, Store
+from kits.fake_forge.limits import RateLimits
+from kits.fake_forge.store import Doc, DocumentStore
 from kits.fake_forge.views import Views
 
 MERGE_METHODS = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}
 
 
-class Forge:
+class ForgeState:
     """State and rules. Every method that writes is called inside a transaction, or makes one."""
 
     def __init__(self, directory: Path, *, enterprise: bool = False) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
-        self.store = Store(directory / "forge.db")
+        self.store = DocumentStore(directory / "forge.db")
         self.enterprise = enterprise
         self.site = ""
         """Its own address, once it listens."""
@@ -36,7 +36,7 @@ class Forge:
         """Whether its times are told to the millisecond."""
         self.pull_ref = "refs/pull/{}/head"
         """What git has a pull request's head under."""
-        self.limits = Limits()
+        self.limits = RateLimits()
         self.committer = ("GitHub", "noreply@github.com")
         """Who commits what the forge makes itself."""
         self.refused = "error: GH006: Protected branch update failed for refs/heads/{branch}."

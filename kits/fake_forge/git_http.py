@@ -10,7 +10,7 @@ from kits.fake_forge.git import Git, environment
 PATHS = re.compile(r"/(?P<owner>[^/]+)/(?P<name>[^/]+?)(?:\.git)?/(?P<rest>info/refs|git-upload-pack|git-receive-pack)")
 
 
-class Reply(NamedTuple):
+class GitReply(NamedTuple):
     """What the program answered; `body` is read as it comes."""
 
     status: int
@@ -23,7 +23,7 @@ def is_write(path: str, query: str) -> bool:
     return path.endswith("/git-receive-pack") or "service=git-receive-pack" in query
 
 
-def call(git: Git, rest: str, query: str, method: str, headers: dict[str, str], user: str, body: IO[bytes]) -> Reply:
+def call(git: Git, rest: str, query: str, method: str, headers: dict[str, str], user: str, body: IO[bytes]) -> GitReply:
     """Run it as a CGI program (RFC 3875). `body`: the request's, as a file that git reads to its end."""
     variables = {
         "GIT_PROJECT_ROOT": str(git.place.parent),
@@ -57,4 +57,4 @@ def call(git: Git, rest: str, query: str, method: str, headers: dict[str, str], 
             status = int(value.split()[0])
         else:
             answered.append((name, value.strip()))
-    return Reply(status, answered, iter(lambda: out.read(65536), b""), process)
+    return GitReply(status, answered, iter(lambda: out.read(65536), b""), process)

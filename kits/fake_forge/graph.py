@@ -10,8 +10,8 @@ from typing import Any
 from graphql import GraphQLError, build_schema, graphql_sync
 
 from kits.fake_forge import access
-from kits.fake_forge.answers import Answer, Refusal
-from kits.fake_forge.ask import Ask
+from kits.fake_forge.answers import ForgeAnswer, Refusal
+from kits.fake_forge.ask import ForgeRequest
 from kits.fake_forge.endpoints.pulls import mergeable_state, set_draft
 from kits.fake_forge.endpoints.reviews import comments_of, resolve_thread, thread_id
 from kits.fake_forge.store import Doc
@@ -77,7 +77,7 @@ type Mutation {
 )
 
 
-def answer(ask: Ask) -> Answer:
+def answer(ask: ForgeRequest) -> ForgeAnswer:
     """200 with data, or with errors in the body, as GraphQL has it."""
     if not ask.actor.login or ask.actor.kind == "app":
         raise Refusal(401, "This endpoint requires you to be authenticated.")
@@ -94,13 +94,13 @@ def answer(ask: Ask) -> Answer:
     body: Doc = {} if done.data is None else {"data": done.data}
     if done.errors:
         body["errors"] = [_error(error) for error in done.errors]
-    return Answer(200, body)
+    return ForgeAnswer(200, body)
 
 
 class _Root:
     """Values and functions by the names of the schema."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: ForgeRequest) -> None:
         self.ask = ask
 
     def values(self) -> Doc:

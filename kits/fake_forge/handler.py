@@ -17,10 +17,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import kits.fake_forge.endpoints  # noqa: F401 fills the table of routes
 from kits.fake_forge import access, git_http, graph, pages
-from kits.fake_forge.answers import Answer, Refusal, Route, not_found
-from kits.fake_forge.ask import ROUTES, Ask
+from kits.fake_forge.answers import ForgeAnswer, ForgeRoute, Refusal, not_found
+from kits.fake_forge.ask import ROUTES, ForgeRequest
 from kits.fake_forge.faults import Fault, Faults
-from kits.fake_forge.forge import Forge
+from kits.fake_forge.forge import ForgeState
 from kits.fake_forge.limits import SECONDARY
 from kits.fake_forge.store import Doc
 from kits.fake_forge.views import Views
@@ -47,13 +47,13 @@ class Dialect(Protocol):
 
     def dispatch(
         self, actor: access.Actor, method: str, path: str, query: str, body: Any, headers: dict[str, str]
-    ) -> tuple[Answer, Route | None]: ...
+    ) -> tuple[ForgeAnswer, ForgeRoute | None]: ...
 
 
-class Served(Protocol):
+class ServedForge(Protocol):
     """The forge that a connection is to: `FakeGitHub`, which has started this server."""
 
-    forge: Forge
+    forge: ForgeState
     faults: Faults
     admin_key: str
     tls: ssl.SSLContext | None
@@ -64,13 +64,20 @@ class Served(Protocol):
     def url(self) -> str: ...
 
     def note(
-        self, method: str, path: str, prefix: str, query: dict[str, str], body: Any, answer: Answer, route: Route | None
+        self,
+        method: str,
+        path: str,
+        prefix: str,
+        query: dict[str, str],
+        body: Any,
+        answer: ForgeAnswer,
+        route: ForgeRoute | None,
     ) -> None: ...
 
     def administer(self, name: str, fields: Mapping[str, Any]) -> Any: ...
 
 
-class Handler(BaseHTTPRequestHandler):
+class ForgeHandler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
@@ -78,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = 120
     disable_nagle_algorithm = True
-    fake: Served
+    fake: ServedForge
 
     def setup(self) -> None:
         context = self.fake.tls
@@ -134,7 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         answer = self._faulty(fault, path)
         actor = access.Actor()
         forge = self.fake.forge
-        route: Route | None = None
+        route: ForgeRoute | None = None
         asked: Any = None
         if answer is None:
             try:
@@ -150,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
                 answer, route = refusal.answer, getattr(refusal, "route", None)
             except Exception:
                 traceback.print_exc()
-                answer = Answer(500, {"message": "Server Error"})
+                answer = ForgeAnswer(500, {"message": "Server Error"})
         if fault and fault.kind == "cut_after_write":
             raise Cut
         headers = {**answer.headers, **self._headers(actor)}
@@ -161,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
             known = [one.strip() for one in self.headers.get("If-None-Match", "").split(",")]
             if tag in known or tag.removeprefix("W/") in known:
                 forge.limits.give_back(actor)
-                answer = Answer(304)
+                answer = ForgeAnswer(304)
                 headers |= self._headers(actor)
         self.fake.note(self.command, path, prefix, dict(parse_qsl(query)), asked, answer, route)
         content = b""
@@ -176,18 +183,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def _dispatch(
         self, actor: access.Actor, path: str, prefix: str, query: str, body: Any
-    ) -> tuple[Answer, Route | None]:
+    ) -> tuple[ForgeAnswer, ForgeRoute | None]:
         forge = self.fake.forge
         if self.fake.dialect:
             return self.fake.dialect.dispatch(actor, self.command, path, query, body, self._lower())
         if path == "/graphql":
             views = Views(forge.store, forge.git, self.fake.url, PREFIX if prefix else "", actor)
-            return graph.answer(Ask(forge, actor, views, "POST", path, {}, {}, body, self._lower())), None
+            return graph.answer(ForgeRequest(forge, actor, views, "POST", path, {}, {}, body, self._lower())), None
         plain = self._by_id(path)
         route, values = find_route(self.command, plain)
         refuse_types(body, route)
         views = Views(forge.store, forge.git, self.fake.url, prefix, actor)
-        ask = Ask(forge, actor, views, self.command, plain, values, dict(parse_qsl(query)), body, self._lower())
+        ask = ForgeRequest(
+            forge, actor, views, self.command, plain, values, dict(parse_qsl(query)), body, self._lower()
+        )
         try:
             repo = self._repository(values, path) if "repo" in values else None
             if repo is not None:
@@ -218,12 +227,12 @@ class Handler(BaseHTTPRequestHandler):
         repo = self.fake.forge.store.get("repository", int(match[1])) if match else None
         return f"/repos/{repo['owner']}/{repo['name']}{match[2] or ''}" if match and repo else path
 
-    def _faulty(self, fault: Fault | None, path: str) -> Answer | None:
+    def _faulty(self, fault: Fault | None, path: str) -> ForgeAnswer | None:
         """What a fault answers instead; None: the request goes on."""
         if fault is None:
             return None
         if fault.kind == "status":
-            return Answer(fault.status, {"message": "Server Error"})
+            return ForgeAnswer(fault.status, {"message": "Server Error"})
         if fault.kind == "secondary_limit":
             return Refusal(403, SECONDARY, Retry_After=str(int(fault.seconds))).answer
         if fault.kind == "base_moved":
@@ -408,7 +417,7 @@ _LISTS = (
 _OBJECTS = ("config", "output", "permissions", "required_status_checks", "required_pull_request_reviews")
 
 
-def refuse_types(body: Any, route: Route) -> None:
+def refuse_types(body: Any, route: ForgeRoute) -> None:
     """422 for a body whose parts are of another kind than every endpoint has them."""
     if isinstance(body, list):
         if not route.template.endswith("/labels"):
@@ -420,7 +429,7 @@ def refuse_types(body: Any, route: Route) -> None:
                 raise Refusal(422, f"Invalid request.\n\nFor 'properties/{name}', {body[name]!r} is not {word}.")
 
 
-def find_route(method: str, path: str, routes: Sequence[Route] = ROUTES) -> tuple[Route, dict[str, str]]:
+def find_route(method: str, path: str, routes: Sequence[ForgeRoute] = ROUTES) -> tuple[ForgeRoute, dict[str, str]]:
     """The endpoint of a path, and the values in it. 404 if there is none; the fake says what it does not know."""
     for route in sorted(routes, key=lambda one: "*" in one.template):
         if route.method == method and (match := route.pattern.fullmatch(path)):

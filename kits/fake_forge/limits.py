@@ -16,7 +16,7 @@ SECONDARY = (
 )
 
 
-class Limits:
+class RateLimits:
     """Requests an hour and content writes a minute, each by who asks."""
 
     def __init__(self, hourly: int = 5000, anonymous: int = 60, writes_a_minute: int = 80) -> None:

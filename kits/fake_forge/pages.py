@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from jinja2 import Environment
 
-from kits.fake_forge.forge import Forge
+from kits.fake_forge.forge import ForgeState
 from kits.fake_forge.store import Doc
 
 # Everything that is shown was written by somebody else: no script runs, nothing is fetched.
@@ -59,7 +59,7 @@ class Page(NamedTuple):
     html: str
 
 
-def show(forge: Forge, path: str) -> Page | None:
+def show(forge: ForgeState, path: str) -> Page | None:
     """The page of a path: public repositories alone. None: it is no page's path."""
     if path == "/":
         repos = [f"{repo['owner']}/{repo['name']}" for repo in forge.store.find("repository") if not repo["private"]]
@@ -78,7 +78,7 @@ def show(forge: Forge, path: str) -> Page | None:
     return _issue(forge, repo, issue)
 
 
-def _repository(forge: Forge, repo: Doc) -> Page:
+def _repository(forge: ForgeState, repo: Doc) -> Page:
     items = [
         {**issue, "page": "pull" if issue["pull"] else "issues"}
         for issue in forge.store.find("issue", repo=repo["id"])[::-1]
@@ -89,7 +89,7 @@ def _repository(forge: Forge, repo: Doc) -> Page:
     return Page(200, _REPOSITORY.render(title=name, name=name, groups=groups))
 
 
-def _issue(forge: Forge, repo: Doc, issue: Doc) -> Page:
+def _issue(forge: ForgeState, repo: Doc, issue: Doc) -> Page:
     store, number = forge.store, issue["number"]
     where = {"repo": repo["id"], "number": number}
     pull = store.one("pull", **where)

@@ -11,7 +11,7 @@ import time
 
 import httpx
 
-from kits.fake_forge.forge import Forge
+from kits.fake_forge.forge import ForgeState
 from kits.fake_forge.store import Doc
 
 TIMEOUT_S = 10.0
@@ -20,7 +20,7 @@ TIMEOUT_S = 10.0
 class Sender:
     """A thread that sends what is queued."""
 
-    def __init__(self, forge: Forge) -> None:
+    def __init__(self, forge: ForgeState) -> None:
         self._forge = forge
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="webhooks", daemon=True)

@@ -16,10 +16,10 @@ from typing import Any
 from domain.errors import InputError
 from kits import certificate
 from kits.fake_forge import access
-from kits.fake_forge.answers import Answer, Route
+from kits.fake_forge.answers import ForgeAnswer, ForgeRoute
 from kits.fake_forge.faults import Fault, Faults
-from kits.fake_forge.forge import Forge
-from kits.fake_forge.handler import Dialect, Handler
+from kits.fake_forge.forge import ForgeState
+from kits.fake_forge.handler import Dialect, ForgeHandler
 from kits.fake_forge.sending import Sender
 from kits.fake_forge.store import Doc
 
@@ -54,7 +54,9 @@ class FakeGitHub:
         admin_key: str | None = None,
     ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="fake-forge-") if directory is None else None
-        self.forge = Forge(directory or Path(self._temporary.name if self._temporary else ""), enterprise=enterprise)
+        self.forge = ForgeState(
+            directory or Path(self._temporary.name if self._temporary else ""), enterprise=enterprise
+        )
         self.faults = Faults()
         self.admin_key = admin_key or secrets.token_hex(16)
         self.ca = tls_dir / "ca.pem" if tls_dir else None
@@ -64,7 +66,7 @@ class FakeGitHub:
         """What was answered, in order: method, path, status."""
         self.watchers: list[Any] = []
         """Called with every request and answer: see `kits.fake_forge.description`."""
-        handler = type("BoundHandler", (Handler,), {"fake": self})
+        handler = type("BoundHandler", (ForgeHandler,), {"fake": self})
         try:
             self._server = _Server(("127.0.0.1", port), handler)
         except OSError as err:
@@ -261,7 +263,14 @@ class FakeGitHub:
     # what is seen
 
     def note(
-        self, method: str, path: str, prefix: str, query: dict[str, str], body: Any, answer: Answer, route: Route | None
+        self,
+        method: str,
+        path: str,
+        prefix: str,
+        query: dict[str, str],
+        body: Any,
+        answer: ForgeAnswer,
+        route: ForgeRoute | None,
     ) -> None:
         self.calls.append((method, path, answer.status))
         for watch in self.watchers:

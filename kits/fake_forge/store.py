@@ -19,7 +19,7 @@ CREATE INDEX IF NOT EXISTS things_by_key ON things (kind, key);
 """
 
 
-class Store:
+class DocumentStore:
     """Documents by kind. `repo`, `number` and `key` are columns, so that looking for them is quick.
 
     One request at a time has the store (`transaction`): it sees nothing half done, and leaves nothing half done.

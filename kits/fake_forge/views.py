@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from kits.fake_forge import access
 from kits.fake_forge.git import Changed, Commit, Git
-from kits.fake_forge.store import Doc, Store
+from kits.fake_forge.store import Doc, DocumentStore
 
 _USER_URLS = {
     "followers_url": "/followers",
@@ -73,7 +73,9 @@ def node_id(doc: Doc) -> str:
 class Views:
     """Shapes for one request: its base addresses, and who looks. `git`: record of a repository → its git."""
 
-    def __init__(self, store: Store, git: Callable[[Doc], Git], site: str, prefix: str, actor: access.Actor) -> None:
+    def __init__(
+        self, store: DocumentStore, git: Callable[[Doc], Git], site: str, prefix: str, actor: access.Actor
+    ) -> None:
         self.store, self._git, self.site, self.actor = store, git, site, actor
         self.api = site + prefix
 

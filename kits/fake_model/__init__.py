@@ -3,8 +3,8 @@
 It speaks Anthropic Messages, OpenAI Responses and Chat Completions, and Gemini, streamed and whole: docs/fake-model.md.
 """
 
-from kits.fake_model.play import Served
-from kits.fake_model.script import Call, Conversation, Script, Turn
+from kits.fake_model.play import ServedCall
+from kits.fake_model.script import Conversation, Script, ScriptedToolCall, Turn
 from kits.fake_model.server import FakeModel, serve
 
-__all__ = ["Call", "Conversation", "FakeModel", "Script", "Served", "Turn", "serve"]
+__all__ = ["Conversation", "FakeModel", "Script", "ScriptedToolCall", "ServedCall", "Turn", "serve"]

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from domain.models import Tokens
-from kits.fake_model.ask import Ask, Event, Reply, Said, Tool, pieces, texts
+from domain.models import TokenUsage
+from kits.fake_model.ask import HistoryPiece, ModelReply, ModelRequest, OfferedTool, StreamEvent, pieces, texts
 
 ERRORS = {
     400: "invalid_request_error",
@@ -18,34 +18,36 @@ ERRORS = {
 }
 
 
-def read(body: dict[str, Any], path: str) -> Ask:
-    said: list[Said] = []
+def read(body: dict[str, Any], path: str) -> ModelRequest:
+    said: list[HistoryPiece] = []
     for message in body.get("messages", []):
         said += _said(message)
     choice = body.get("tool_choice") or {}
-    return Ask(
+    return ModelRequest(
         model=str(body.get("model", "")),
         stream=bool(body.get("stream")),
         system=texts(body.get("system")),
         said=tuple(said),
         tools=tuple(
-            Tool(str(tool["name"]), tool["input_schema"]) for tool in body.get("tools") or [] if "input_schema" in tool
+            OfferedTool(str(tool["name"]), tool["input_schema"])
+            for tool in body.get("tools") or []
+            if "input_schema" in tool
         ),
         forced=choice.get("name") if choice.get("type") == "tool" else None,
     )
 
 
-def _said(message: dict[str, Any]) -> list[Said]:
+def _said(message: dict[str, Any]) -> list[HistoryPiece]:
     content = message["content"]
     blocks = content if isinstance(content, list) else []
     text = texts(content)
     if message["role"] == "assistant":
-        return [Said("assistant", text, tuple(block["id"] for block in blocks if block["type"] == "tool_use"))]
+        return [HistoryPiece("assistant", text, tuple(block["id"] for block in blocks if block["type"] == "tool_use"))]
     results = [texts(block.get("content")) for block in blocks if block["type"] == "tool_result"]
-    return [*(Said("tool", result) for result in results), *([Said("user", text)] if text else [])]
+    return [*(HistoryPiece("tool", result) for result in results), *([HistoryPiece("user", text)] if text else [])]
 
 
-def whole(ask: Ask, reply: Reply) -> dict[str, Any]:
+def whole(ask: ModelRequest, reply: ModelReply) -> dict[str, Any]:
     return {
         **_head(ask, reply),
         "content": _blocks(reply),
@@ -54,7 +56,7 @@ def whole(ask: Ask, reply: Reply) -> dict[str, Any]:
     }
 
 
-def events(ask: Ask, reply: Reply) -> list[Event]:
+def events(ask: ModelRequest, reply: ModelReply) -> list[StreamEvent]:
     begun = reply.tokens.model_copy(update={"output": min(1, reply.tokens.output)})
     head = {**_head(ask, reply), "content": [], "stop_reason": None, "usage": _usage(begun)}
     made = [_event(begun, "message_start", message=head), _event(begun, "ping")]
@@ -76,7 +78,7 @@ def failure(status: int, message: str) -> dict[str, Any]:
     return {"type": "error", "error": {"type": ERRORS.get(status, "api_error"), "message": message}}
 
 
-def _head(ask: Ask, reply: Reply) -> dict[str, Any]:
+def _head(ask: ModelRequest, reply: ModelReply) -> dict[str, Any]:
     return {
         "id": f"msg_{reply.tag}",
         "type": "message",
@@ -86,7 +88,7 @@ def _head(ask: Ask, reply: Reply) -> dict[str, Any]:
     }
 
 
-def _blocks(reply: Reply) -> list[dict[str, Any]]:
+def _blocks(reply: ModelReply) -> list[dict[str, Any]]:
     spoken = [{"type": "text", "text": reply.text}] if reply.text else []
     return [
         *spoken,
@@ -94,11 +96,11 @@ def _blocks(reply: Reply) -> list[dict[str, Any]]:
     ]
 
 
-def _stop(reply: Reply) -> str:
+def _stop(reply: ModelReply) -> str:
     return "tool_use" if reply.calls else "end_turn"
 
 
-def _usage(tokens: Tokens) -> dict[str, Any]:
+def _usage(tokens: TokenUsage) -> dict[str, Any]:
     """Anthropic's input_tokens are those that no cache had a part in."""
     return {
         "input_tokens": max(0, tokens.input - tokens.cache_read - tokens.cache_write),
@@ -114,5 +116,5 @@ def _delta(kind: str, **content: str) -> dict[str, Any]:
     return {"type": f"{kind}_delta", **content}
 
 
-def _event(told: Tokens, kind: str, **data: Any) -> Event:
-    return Event(f"event: {kind}\ndata: {json.dumps({'type': kind, **data})}\n\n", told)
+def _event(told: TokenUsage, kind: str, **data: Any) -> StreamEvent:
+    return StreamEvent(f"event: {kind}\ndata: {json.dumps({'type': kind, **data})}\n\n", told)

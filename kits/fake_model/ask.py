@@ -5,12 +5,12 @@ import math
 import re
 from typing import Any, Literal, NamedTuple, Protocol
 
-from domain.models import Tokens
+from domain.models import TokenUsage
 
 TAG = re.compile(r"_([0-9a-f]{12})_\d+$")
 
 
-class Said(NamedTuple):
+class HistoryPiece(NamedTuple):
     """One piece of the history. `calls` are the ids of an assistant's tool calls."""
 
     role: Literal["user", "assistant", "tool"]
@@ -24,7 +24,7 @@ class Said(NamedTuple):
         return found[0] if found else None
 
 
-class Tool(NamedTuple):
+class OfferedTool(NamedTuple):
     """A tool that the request offers. `kind` is the protocol's own word, such as function or custom."""
 
     name: str
@@ -33,14 +33,14 @@ class Tool(NamedTuple):
     namespace: str | None = None
 
 
-class Ask(NamedTuple):
+class ModelRequest(NamedTuple):
     """One request."""
 
     model: str
     stream: bool
     system: str
-    said: tuple[Said, ...]
-    tools: tuple[Tool, ...] = ()
+    said: tuple[HistoryPiece, ...]
+    tools: tuple[OfferedTool, ...] = ()
     forced: str | None = None
     """The tool that has to be called."""
     size: int = 0
@@ -53,7 +53,7 @@ class ToolCall(NamedTuple):
     """One tool call of an answer."""
 
     id: str
-    tool: Tool
+    tool: OfferedTool
     arguments: Any
     """A mapping, or the text of a tool that takes free text."""
 
@@ -62,30 +62,30 @@ class ToolCall(NamedTuple):
         return self.arguments if isinstance(self.arguments, str) else json.dumps(self.arguments)
 
 
-class Reply(NamedTuple):
+class ModelReply(NamedTuple):
     """One answer, before it is put in a protocol's words."""
 
     tag: str
     text: str
     calls: tuple[ToolCall, ...]
-    tokens: Tokens
+    tokens: TokenUsage
 
 
-class Event(NamedTuple):
+class StreamEvent(NamedTuple):
     """One event of a stream, as it is sent, and what the stream has said of its usage so far."""
 
     sent: str
-    told: Tokens
+    told: TokenUsage
 
 
-class Dialect(Protocol):
+class ModelDialect(Protocol):
     """One protocol. Each is a module of this package."""
 
-    def read(self, body: dict[str, Any], path: str) -> Ask: ...
+    def read(self, body: dict[str, Any], path: str) -> ModelRequest: ...
 
-    def whole(self, ask: Ask, reply: Reply) -> dict[str, Any]: ...
+    def whole(self, ask: ModelRequest, reply: ModelReply) -> dict[str, Any]: ...
 
-    def events(self, ask: Ask, reply: Reply) -> list[Event]: ...
+    def events(self, ask: ModelRequest, reply: ModelReply) -> list[StreamEvent]: ...
 
     def failure(self, status: int, message: str) -> dict[str, Any]: ...
 

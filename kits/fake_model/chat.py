@@ -4,22 +4,22 @@ import json
 import time
 from typing import Any
 
-from domain.models import Tokens
-from kits.fake_model.ask import Ask, Event, Reply, Said, Tool, pieces, texts
+from domain.models import TokenUsage
+from kits.fake_model.ask import HistoryPiece, ModelReply, ModelRequest, OfferedTool, StreamEvent, pieces, texts
 
-NOTHING = Tokens()
+NOTHING = TokenUsage()
 
 
-def read(body: dict[str, Any], path: str) -> Ask:
+def read(body: dict[str, Any], path: str) -> ModelRequest:
     messages = body.get("messages", [])
     choice = body.get("tool_choice")
-    return Ask(
+    return ModelRequest(
         model=str(body.get("model", "")),
         stream=bool(body.get("stream")),
         system="\n".join(texts(m.get("content")) for m in messages if m["role"] in ("system", "developer")),
         said=tuple(_said(m) for m in messages if m["role"] not in ("system", "developer")),
         tools=tuple(
-            Tool(tool["function"]["name"], tool["function"].get("parameters") or {})
+            OfferedTool(tool["function"]["name"], tool["function"].get("parameters") or {})
             for tool in body.get("tools") or []
             if tool.get("type") == "function"
         ),
@@ -28,14 +28,14 @@ def read(body: dict[str, Any], path: str) -> Ask:
     )
 
 
-def _said(message: dict[str, Any]) -> Said:
+def _said(message: dict[str, Any]) -> HistoryPiece:
     text = texts(message.get("content"))
     if message["role"] == "assistant":
-        return Said("assistant", text, tuple(str(call["id"]) for call in message.get("tool_calls") or []))
-    return Said("tool" if message["role"] in ("tool", "function") else "user", text)
+        return HistoryPiece("assistant", text, tuple(str(call["id"]) for call in message.get("tool_calls") or []))
+    return HistoryPiece("tool" if message["role"] in ("tool", "function") else "user", text)
 
 
-def whole(ask: Ask, reply: Reply) -> dict[str, Any]:
+def whole(ask: ModelRequest, reply: ModelReply) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None, "refusal": None}
     if reply.calls:
         message["tool_calls"] = _calls(reply)
@@ -43,7 +43,7 @@ def whole(ask: Ask, reply: Reply) -> dict[str, Any]:
     return {**_head(ask, reply, "chat.completion"), "choices": [choice], "usage": usage(reply.tokens)}
 
 
-def events(ask: Ask, reply: Reply) -> list[Event]:
+def events(ask: ModelRequest, reply: ModelReply) -> list[StreamEvent]:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": piece} for piece in pieces(reply.text)]
     for index, call in enumerate(_calls(reply)):
@@ -55,8 +55,8 @@ def events(ask: Ask, reply: Reply) -> list[Event]:
     made = [_chunk(head, NOTHING, delta=delta, finish_reason=None) for delta in deltas]
     made.append(_chunk(head, NOTHING, delta={}, finish_reason=_finish(reply)))
     if ask.tells_usage:
-        made.append(Event(_data({**head, "choices": [], "usage": usage(reply.tokens)}), reply.tokens))
-    return [*made, Event("data: [DONE]\n\n", reply.tokens)]
+        made.append(StreamEvent(_data({**head, "choices": [], "usage": usage(reply.tokens)}), reply.tokens))
+    return [*made, StreamEvent("data: [DONE]\n\n", reply.tokens)]
 
 
 def failure(status: int, message: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def failure(status: int, message: str) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": None, "code": kinds.get(status)}}
 
 
-def usage(tokens: Tokens) -> dict[str, Any]:
+def usage(tokens: TokenUsage) -> dict[str, Any]:
     return {
         "prompt_tokens": tokens.input,
         "completion_tokens": tokens.output,
@@ -75,26 +75,26 @@ def usage(tokens: Tokens) -> dict[str, Any]:
     }
 
 
-def cache_writes(tokens: Tokens) -> dict[str, int]:
+def cache_writes(tokens: TokenUsage) -> dict[str, int]:
     return {"cache_write_tokens": tokens.cache_write} if tokens.cache_write else {}
 
 
-def _head(ask: Ask, reply: Reply, kind: str) -> dict[str, Any]:
+def _head(ask: ModelRequest, reply: ModelReply, kind: str) -> dict[str, Any]:
     return {"id": f"chatcmpl-{reply.tag}", "object": kind, "created": int(time.time()), "model": ask.model}
 
 
-def _calls(reply: Reply) -> list[dict[str, Any]]:
+def _calls(reply: ModelReply) -> list[dict[str, Any]]:
     return [
         {"id": c.id, "type": "function", "function": {"name": c.tool.name, "arguments": c.json}} for c in reply.calls
     ]
 
 
-def _finish(reply: Reply) -> str:
+def _finish(reply: ModelReply) -> str:
     return "tool_calls" if reply.calls else "stop"
 
 
-def _chunk(head: dict[str, Any], told: Tokens, **choice: Any) -> Event:
-    return Event(_data({**head, "choices": [{"index": 0, **choice}]}), told)
+def _chunk(head: dict[str, Any], told: TokenUsage, **choice: Any) -> StreamEvent:
+    return StreamEvent(_data({**head, "choices": [{"index": 0, **choice}]}), told)
 
 
 def _data(data: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 
-from kits.fake_model.ask import Ask
+from kits.fake_model.ask import ModelRequest
 from kits.fake_model.script import Conversation, Script
 
 REMINDERS = re.compile(r"<(system-reminder|environment_context|user_instructions|INSTRUCTIONS)>.*?</\1>", re.DOTALL)
@@ -24,13 +24,13 @@ SIDE_CALLS = re.compile(
 """Marks of helper calls, in the system prompt or the last words of the user; only requests without a shell tool."""
 
 
-def is_side_call(ask: Ask) -> bool:
+def is_side_call(ask: ModelRequest) -> bool:
     """Whether a client asks for something beside the work: a title, a commit message, who speaks next."""
     last = next((said.text for said in reversed(ask.said) if said.role == "user"), "")
     return not ask.tools and bool(SIDE_CALLS.search(f"{ask.system}\n{last}"))
 
 
-def choose(script: Script, ask: Ask) -> tuple[Conversation, int]:
+def choose(script: Script, ask: ModelRequest) -> tuple[Conversation, int]:
     """The conversation that goes on, and how many of its turns the history has.
 
     The last user text that an expression matches selects; an answer counts for what was selected when it was given.
@@ -62,7 +62,7 @@ def choose(script: Script, ask: Ask) -> tuple[Conversation, int]:
     return current, counted.get(current.match, 0)
 
 
-def begun_with(ask: Ask) -> list[str]:
+def begun_with(ask: ModelRequest) -> list[str]:
     """What a conversation is known by, however it goes on: its first words, and the marks of its answers."""
     first = next((own for said in ask.said if said.role == "user" and (own := _own(said.text))), "")
     return [first, *(said.tag for said in ask.said if said.tag)]

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from domain.models import Tokens
-from kits.fake_model.ask import Ask, Event, Reply, Said, Tool, pieces, texts
+from domain.models import TokenUsage
+from kits.fake_model.ask import HistoryPiece, ModelReply, ModelRequest, OfferedTool, StreamEvent, pieces, texts
 
 ERRORS = {
     400: "INVALID_ARGUMENT",
@@ -17,22 +17,22 @@ ERRORS = {
 }
 
 
-def read(body: dict[str, Any], path: str) -> Ask:
+def read(body: dict[str, Any], path: str) -> ModelRequest:
     """The model and whether to stream stand in the path: /v1beta/models/MODEL:streamGenerateContent."""
     model, _, method = path.rpartition("/models/")[2].partition(":")
     system = body.get("systemInstruction") or body.get("system_instruction") or {}
-    said: list[Said] = []
+    said: list[HistoryPiece] = []
     for content in body.get("contents", []):
         said += _said(content)
     config = body.get("toolConfig", {}).get("functionCallingConfig", {})
     names = config.get("allowedFunctionNames", []) if config.get("mode") == "ANY" else []
-    return Ask(
+    return ModelRequest(
         model=model,
         stream=method == "streamGenerateContent",
         system=texts(system.get("parts")) if isinstance(system, dict) else str(system),
         said=tuple(said),
         tools=tuple(
-            Tool(str(tool["name"]), tool.get("parametersJsonSchema") or tool.get("parameters") or {})
+            OfferedTool(str(tool["name"]), tool.get("parametersJsonSchema") or tool.get("parameters") or {})
             for group in body.get("tools") or []
             for tool in group.get("functionDeclarations", [])
         ),
@@ -40,37 +40,39 @@ def read(body: dict[str, Any], path: str) -> Ask:
     )
 
 
-def _said(content: dict[str, Any]) -> list[Said]:
+def _said(content: dict[str, Any]) -> list[HistoryPiece]:
     parts = content.get("parts", [])
     text = texts(parts)
     if content.get("role") == "model":
         return [
-            Said(
+            HistoryPiece(
                 "assistant", text, tuple(part["functionCall"].get("id", "") for part in parts if "functionCall" in part)
             )
         ]
     results = [json.dumps(part["functionResponse"]) for part in parts if "functionResponse" in part]
-    return [*(Said("tool", result) for result in results), *([Said("user", text)] if text else [])]
+    return [*(HistoryPiece("tool", result) for result in results), *([HistoryPiece("user", text)] if text else [])]
 
 
-def whole(ask: Ask, reply: Reply) -> dict[str, Any]:
+def whole(ask: ModelRequest, reply: ModelReply) -> dict[str, Any]:
     spoken = [{"text": reply.text}] if reply.text else []
     return _answer(ask, reply, [*spoken, *_calls(reply)], "STOP", reply.tokens)
 
 
-def events(ask: Ask, reply: Reply) -> list[Event]:
+def events(ask: ModelRequest, reply: ModelReply) -> list[StreamEvent]:
     """Every event tells the usage so far; the output is counted up to the whole on the last one."""
     begun = reply.tokens.model_copy(update={"output": min(1, reply.tokens.output)})
     parts = [*({"text": piece} for piece in pieces(reply.text)), *_calls(reply)]
-    made = [Event(_data(_answer(ask, reply, [part], None, begun)), begun) for part in parts]
-    return [*made, Event(_data(_answer(ask, reply, [{"text": ""}], "STOP", reply.tokens)), reply.tokens)]
+    made = [StreamEvent(_data(_answer(ask, reply, [part], None, begun)), begun) for part in parts]
+    return [*made, StreamEvent(_data(_answer(ask, reply, [{"text": ""}], "STOP", reply.tokens)), reply.tokens)]
 
 
 def failure(status: int, message: str) -> dict[str, Any]:
     return {"error": {"code": status, "message": message, "status": ERRORS.get(status, "UNKNOWN")}}
 
 
-def _answer(ask: Ask, reply: Reply, parts: list[dict[str, Any]], finish: str | None, tokens: Tokens) -> dict[str, Any]:
+def _answer(
+    ask: ModelRequest, reply: ModelReply, parts: list[dict[str, Any]], finish: str | None, tokens: TokenUsage
+) -> dict[str, Any]:
     candidate = {"index": 0, "content": {"role": "model", "parts": parts}}
     return {
         "candidates": [{**candidate, "finishReason": finish} if finish else candidate],
@@ -85,7 +87,7 @@ def _answer(ask: Ask, reply: Reply, parts: list[dict[str, Any]], finish: str | N
     }
 
 
-def _calls(reply: Reply) -> list[dict[str, Any]]:
+def _calls(reply: ModelReply) -> list[dict[str, Any]]:
     return [{"functionCall": {"id": c.id, "name": c.tool.name, "args": c.arguments}} for c in reply.calls]
 
 

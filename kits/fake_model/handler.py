@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from domain.models import Api, Tokens
+from domain.models import Api, TokenUsage
 from kits.fake_model import anthropic, chat, gemini, responses
-from kits.fake_model.ask import Ask, Dialect, estimate
-from kits.fake_model.play import Served
+from kits.fake_model.ask import ModelDialect, ModelRequest, estimate
+from kits.fake_model.play import ServedCall
 
 
 class Route(NamedTuple):
@@ -22,7 +22,7 @@ class Route(NamedTuple):
 
     pattern: str
     api: Api
-    dialect: Dialect
+    dialect: ModelDialect
     counts: str | None = None
 
 
@@ -37,7 +37,7 @@ ROUTES = (
 MAX_BODY = 64_000_000
 
 
-class Handler(BaseHTTPRequestHandler):
+class ModelHandler(BaseHTTPRequestHandler):
     """Made by the server for each connection. `server` has play, key, context, connections and ended."""
 
     protocol_version = "HTTP/1.1"
@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._refuse(route, path, 400, f"not a request of this protocol: {type(err).__name__}: {err}")
         if route.counts is None:
             return self._play(route, path, ask, body)
-        self.server.play.record(Served(api=route.api, path=path, model=ask.model, status=200), body)
+        self.server.play.record(ServedCall(api=route.api, path=path, model=ask.model, status=200), body)
         return self._send(200, {route.counts: estimate(ask.size)})
 
     def _client(self) -> Api:
@@ -116,13 +116,13 @@ class Handler(BaseHTTPRequestHandler):
         return self.server.key is None or self.server.key in given
 
     def _refuse(self, route: Route, path: str, status: int, message: str) -> None:
-        self.server.play.record(Served(api=route.api, path=path, status=status), {})
+        self.server.play.record(ServedCall(api=route.api, path=path, status=status), {})
         self._send(status, route.dialect.failure(status, message))
 
-    def _play(self, route: Route, path: str, ask: Ask, body: dict[str, Any]) -> None:
+    def _play(self, route: Route, path: str, ask: ModelRequest, body: dict[str, Any]) -> None:
         scene = self.server.play.next(ask)
         turn, selected = scene.turn, scene.conversation
-        served = Served(
+        served = ServedCall(
             api=route.api,
             path=path,
             model=ask.model,
@@ -147,15 +147,15 @@ class Handler(BaseHTTPRequestHandler):
         if turn.fails:
             pieces = pieces[: len(pieces) // 2] if turn.text or turn.all_calls or turn.structured else []
             served = served.model_copy(update={"whole": False, "status": 200 if pieces else None})
-        told = pieces[-1][1] if pieces else Tokens()
+        told = pieces[-1][1] if pieces else TokenUsage()
         place = self.server.play.record(served.model_copy(update={"tokens": told}), body)
         self._stream(place, pieces, "text/event-stream" if ask.stream else "application/json", ends=not turn.fails)
         if turn.hang:
             self._hang()
 
-    def _stream(self, place: int, pieces: list[tuple[bytes, Tokens]], kind: str, *, ends: bool) -> None:
+    def _stream(self, place: int, pieces: list[tuple[bytes, TokenUsage]], kind: str, *, ends: bool) -> None:
         """Send the pieces, each as one chunk. Without an end, the connection is closed in the middle of the answer."""
-        told = Tokens()
+        told = TokenUsage()
         self.close_connection = not ends
         packer = zlib.compressobj(wbits=31) if self._takes_gzip() else None
         try:
@@ -224,10 +224,10 @@ class Handler(BaseHTTPRequestHandler):
         return body
 
 
-def _halves(content: bytes, tokens: Tokens) -> list[tuple[bytes, Tokens]]:
+def _halves(content: bytes, tokens: TokenUsage) -> list[tuple[bytes, TokenUsage]]:
     """An answer that is not streamed, in two pieces: its usage is told only by both."""
     middle = len(content) // 2
-    return [(content[:middle], Tokens()), (content[middle:], tokens)]
+    return [(content[:middle], TokenUsage()), (content[middle:], tokens)]
 
 
 def _models(names: tuple[str, ...], path: str, api: Api) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 from pydantic import Field
 
-from domain.models import Api, Tokens
+from domain.models import Api, TokenUsage
 from domain.value import Value, digest_of
-from kits.fake_model.ask import Ask, Reply, estimate
+from kits.fake_model.ask import ModelReply, ModelRequest, estimate
 from kits.fake_model.choose import begun_with, choose
 from kits.fake_model.script import Conversation, Script, Turn
 from kits.fake_model.tools import spoken
 
 
-class Served(Value):
+class ServedCall(Value):
     """One call, as it was answered."""
 
     api: Api
@@ -23,8 +23,9 @@ class Served(Value):
     model: str = ""
     stream: bool = False
     status: int | None = Field(description="None: the connection broke before there was one")
-    tokens: Tokens = Field(
-        Tokens(), description="What it used; of an answer broken off, what its events had told; of an error, nothing"
+    tokens: TokenUsage = Field(
+        TokenUsage(),
+        description="What it used; of an answer broken off, what its events had told; of an error, nothing",
     )
     whole: bool = Field(True, description="False: cut, hung, or the client left before its end")
     side: bool = Field(False, description="A helper call, such as for a title")
@@ -45,12 +46,12 @@ class Play:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self._served: list[Served] = []
+        self._served: list[ServedCall] = []
         self._bodies: list[dict[str, Any]] = []
         self._failed: Counter[tuple[str, int]] = Counter()
         self._changed = threading.Condition()
 
-    def next(self, ask: Ask) -> Scene:
+    def next(self, ask: ModelRequest) -> Scene:
         """The turn after those in the history; before it, the failures that stand before it in the script."""
         conversation, answered = choose(self.script, ask)
         place = digest_of([conversation.match, conversation.side, begun_with(ask), answered])
@@ -68,14 +69,14 @@ class Play:
             self._failed[place] += 1
             return turn.times == 0 or self._failed[place] <= turn.times
 
-    def reply(self, ask: Ask, turn: Turn) -> Reply:
+    def reply(self, ask: ModelRequest, turn: Turn) -> ModelReply:
         """The answer, with its usage."""
         tag = uuid.uuid4().hex[:12]
         text, calls = spoken(turn, ask, tag)
         used = len(text.encode()) + sum(len(call.json.encode()) for call in calls)
-        return Reply(tag, text, calls, turn.usage or Tokens(input=estimate(ask.size), output=estimate(used)))
+        return ModelReply(tag, text, calls, turn.usage or TokenUsage(input=estimate(ask.size), output=estimate(used)))
 
-    def record(self, served: Served, body: dict[str, Any]) -> int:
+    def record(self, served: ServedCall, body: dict[str, Any]) -> int:
         """Put a call and its request's body on record; its place there."""
         with self._changed:
             self._served.append(served)
@@ -83,13 +84,13 @@ class Play:
             self._changed.notify_all()
             return len(self._served) - 1
 
-    def broke_off(self, place: int, told: Tokens) -> None:
+    def broke_off(self, place: int, told: TokenUsage) -> None:
         """The client left before the end."""
         with self._changed:
             self._served[place] = self._served[place].model_copy(update={"whole": False, "tokens": told})
 
     @property
-    def served(self) -> tuple[Served, ...]:
+    def served(self) -> tuple[ServedCall, ...]:
         with self._changed:
             return tuple(self._served)
 
@@ -98,7 +99,7 @@ class Play:
         with self._changed:
             return tuple(self._bodies)
 
-    def wait(self, calls: int, timeout_s: float) -> tuple[Served, ...]:
+    def wait(self, calls: int, timeout_s: float) -> tuple[ServedCall, ...]:
         """What was served, once that is at least so many calls. Raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._served) >= calls, timeout_s):

@@ -4,8 +4,17 @@ import json
 import time
 from typing import Any
 
-from domain.models import Tokens
-from kits.fake_model.ask import Ask, Event, Reply, Said, Tool, ToolCall, pieces, texts
+from domain.models import TokenUsage
+from kits.fake_model.ask import (
+    HistoryPiece,
+    ModelReply,
+    ModelRequest,
+    OfferedTool,
+    StreamEvent,
+    ToolCall,
+    pieces,
+    texts,
+)
 from kits.fake_model.chat import cache_writes, failure
 
 __all__ = ["events", "failure", "read", "whole"]
@@ -13,13 +22,13 @@ __all__ = ["events", "failure", "read", "whole"]
 CALLS = ("function_call", "custom_tool_call", "local_shell_call")
 
 
-def read(body: dict[str, Any], path: str) -> Ask:
+def read(body: dict[str, Any], path: str) -> ModelRequest:
     given = body.get("input", [])
     items: list[dict[str, Any]] = [{"role": "user", "content": given}] if isinstance(given, str) else given
     choice = body.get("tool_choice")
     added = [tool for item in items if item.get("type") == "additional_tools" for tool in item["tools"]]
     told = [item for item in items if item.get("role") in ("system", "developer")]
-    return Ask(
+    return ModelRequest(
         model=str(body.get("model", "")),
         stream=bool(body.get("stream")),
         system="\n".join([str(body.get("instructions") or ""), *(texts(item.get("content")) for item in told)]),
@@ -29,34 +38,34 @@ def read(body: dict[str, Any], path: str) -> Ask:
     )
 
 
-def _said(item: dict[str, Any]) -> Said | None:
+def _said(item: dict[str, Any]) -> HistoryPiece | None:
     kind = item.get("type", "message")
     if kind == "message" and item["role"] in ("user", "assistant"):
-        return Said(item["role"], texts(item.get("content")))
+        return HistoryPiece(item["role"], texts(item.get("content")))
     if kind in CALLS:
-        return Said("assistant", "", (str(item.get("call_id")),))
+        return HistoryPiece("assistant", "", (str(item.get("call_id")),))
     if kind.endswith("_output"):
-        return Said("tool", texts(item.get("output")))
+        return HistoryPiece("tool", texts(item.get("output")))
     return None
 
 
-def _tools(offered: list[dict[str, Any]], namespace: str | None = None) -> list[Tool]:
-    made: list[Tool] = []
+def _tools(offered: list[dict[str, Any]], namespace: str | None = None) -> list[OfferedTool]:
+    made: list[OfferedTool] = []
     for tool in offered:
         if tool["type"] == "namespace":
             made += _tools(tool["tools"], tool["name"])
         else:
             made.append(
-                Tool(str(tool.get("name", tool["type"])), tool.get("parameters") or {}, tool["type"], namespace)
+                OfferedTool(str(tool.get("name", tool["type"])), tool.get("parameters") or {}, tool["type"], namespace)
             )
     return made
 
 
-def whole(ask: Ask, reply: Reply) -> dict[str, Any]:
+def whole(ask: ModelRequest, reply: ModelReply) -> dict[str, Any]:
     return _response(ask, reply, "completed", _items(reply), reply.tokens)
 
 
-def events(ask: Ask, reply: Reply) -> list[Event]:
+def events(ask: ModelRequest, reply: ModelReply) -> list[StreamEvent]:
     begun = _response(ask, reply, "in_progress", [], None)
     made: list[dict[str, Any]] = [
         {"type": "response.created", "response": begun},
@@ -64,10 +73,12 @@ def events(ask: Ask, reply: Reply) -> list[Event]:
     ]
     for index, item in enumerate(_items(reply)):
         made += _item_events(index, item)
-    told = [Tokens()] * len(made) + [reply.tokens]
+    told = [TokenUsage()] * len(made) + [reply.tokens]
     made.append({"type": "response.completed", "response": whole(ask, reply)})
     return [
-        Event(f"event: {event['type']}\ndata: {json.dumps({**event, 'sequence_number': number})}\n\n", told[number])
+        StreamEvent(
+            f"event: {event['type']}\ndata: {json.dumps({**event, 'sequence_number': number})}\n\n", told[number]
+        )
         for number, event in enumerate(made)
     ]
 
@@ -99,7 +110,7 @@ def _item_events(index: int, item: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _items(reply: Reply) -> list[dict[str, Any]]:
+def _items(reply: ModelReply) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     if reply.text:
         part = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
@@ -119,7 +130,7 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _response(
-    ask: Ask, reply: Reply, status: str, output: list[dict[str, Any]], tokens: Tokens | None
+    ask: ModelRequest, reply: ModelReply, status: str, output: list[dict[str, Any]], tokens: TokenUsage | None
 ) -> dict[str, Any]:
     return {
         "id": f"resp_{reply.tag}",
@@ -137,7 +148,7 @@ def _response(
     }
 
 
-def _usage(tokens: Tokens) -> dict[str, Any]:
+def _usage(tokens: TokenUsage) -> dict[str, Any]:
     return {
         "input_tokens": tokens.input,
         "input_tokens_details": {"cached_tokens": tokens.cache_read, **cache_writes(tokens)},

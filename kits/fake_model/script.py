@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from domain.errors import InputError
-from domain.models import Tokens
+from domain.models import TokenUsage
 from domain.value import Value
 
 
-class Call(Value):
+class ScriptedToolCall(Value):
     """One tool call: a shell command, by whatever shell tool the request offers, or a tool by its name."""
 
     shell: str | None = None
@@ -22,7 +22,7 @@ class Call(Value):
     arguments: dict[str, Any] | str = Field({}, description="A text for tools that take free text")
 
     @model_validator(mode="after")
-    def _is_one_of_both(self) -> "Call":
+    def _is_one_of_both(self) -> "ScriptedToolCall":
         if (self.shell is None) == (self.tool is None):
             raise ValueError("a call is either `shell`, or `tool` with `arguments`")
         return self
@@ -33,11 +33,11 @@ class Turn(Value):
 
     text: str = Field("", description="What it says")
     shell: str | None = Field(None, description="One shell command: short for one of `calls`")
-    calls: tuple[Call, ...] = Field((), description="Tool calls, all in one answer")
+    calls: tuple[ScriptedToolCall, ...] = Field((), description="Tool calls, all in one answer")
     structured: dict[str, Any] | None = Field(
         None, description="Structured output: by the tool that the client offers for it, else as JSON text"
     )
-    usage: Tokens | None = Field(None, description="None: a token for each four bytes of request and of answer")
+    usage: TokenUsage | None = Field(None, description="None: a token for each four bytes of request and of answer")
     status: int | None = Field(None, ge=400, le=599, description="An error of the provider's")
     message: str = Field("", description="The error's message")
     retry_after_s: int | None = Field(None, ge=0, description="The error's Retry-After")
@@ -51,8 +51,8 @@ class Turn(Value):
         return self.status is not None or self.cut or self.hang
 
     @property
-    def all_calls(self) -> tuple[Call, ...]:
-        return (*self.calls, *([Call(shell=self.shell)] if self.shell is not None else []))
+    def all_calls(self) -> tuple[ScriptedToolCall, ...]:
+        return (*self.calls, *([ScriptedToolCall(shell=self.shell)] if self.shell is not None else []))
 
     @property
     def essence(self) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 
 from domain.errors import InputError
 from kits import certificate
-from kits.fake_model.handler import Handler
-from kits.fake_model.play import Play, Served
+from kits.fake_model.handler import ModelHandler
+from kits.fake_model.play import Play, ServedCall
 from kits.fake_model.script import Script, read_script
 
 
@@ -57,7 +57,7 @@ class FakeModel:
         return self._ca
 
     @property
-    def served(self) -> tuple[Served, ...]:
+    def served(self) -> tuple[ServedCall, ...]:
         """Every call so far, in the order of their answers; what GET /served says."""
         return self.play.served
 
@@ -66,7 +66,7 @@ class FakeModel:
         """The bodies of the same calls, as they came."""
         return self.play.bodies
 
-    def wait(self, calls: int, timeout_s: float = 60) -> tuple[Served, ...]:
+    def wait(self, calls: int, timeout_s: float = 60) -> tuple[ServedCall, ...]:
         """`served`, once it has so many calls. Raises TimeoutError."""
         return self.play.wait(calls, timeout_s)
 
@@ -101,7 +101,7 @@ class _Server(ThreadingHTTPServer):
         self.play, self.key, self.context = play, key, context
         self.connections: dict[threading.Thread, socket.socket] = {}
         self.ended = threading.Event()
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__(("127.0.0.1", port), ModelHandler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients leave when they like; anything else is an error of ours, and is printed."""

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from kits.fake_model.ask import Ask, Tool, ToolCall
-from kits.fake_model.script import Call, Turn
+from kits.fake_model.ask import ModelRequest, OfferedTool, ToolCall
+from kits.fake_model.script import ScriptedToolCall, Turn
 
 SHELLS = ("Bash", "bash", "shell", "shell_command", "exec_command", "run_shell_command", "local_shell", "exec")
 """In this order. Claude Code; opencode, mini-swe-agent and pi; Codex of several years; gemini-cli."""
@@ -16,13 +16,13 @@ FENCES = {"mswea_bash_command": "mswea_bash_command"}
 """Word in the prompt → the fence of commands, for agents that read commands out of the text; bash for all others."""
 
 
-def spoken(turn: Turn, ask: Ask, tag: str) -> tuple[str, tuple[ToolCall, ...]]:
+def spoken(turn: Turn, ask: ModelRequest, tag: str) -> tuple[str, tuple[ToolCall, ...]]:
     """The text and the calls of an answer made of this turn."""
     text, calls = turn.text, list(turn.all_calls)
     if turn.structured is not None:
         wanted = ask.forced or STRUCTURED
         if any(tool.name == wanted for tool in ask.tools):
-            calls.append(Call(tool=wanted, arguments=turn.structured))
+            calls.append(ScriptedToolCall(tool=wanted, arguments=turn.structured))
         else:
             text = "\n\n".join(filter(None, [text, json.dumps(turn.structured)]))
     made: list[ToolCall] = []
@@ -36,15 +36,15 @@ def spoken(turn: Turn, ask: Ask, tag: str) -> tuple[str, tuple[ToolCall, ...]]:
     return text, tuple(made)
 
 
-def _tool(call: Call, ask: Ask) -> Tool | None:
+def _tool(call: ScriptedToolCall, ask: ModelRequest) -> OfferedTool | None:
     """The offered tool; None for a shell command if there is no shell tool. An unknown name is called as it is."""
     offered = {tool.name: tool for tool in reversed(ask.tools)}
     if call.tool is not None:
-        return offered.get(call.tool) or Tool(call.tool, {})
+        return offered.get(call.tool) or OfferedTool(call.tool, {})
     return next((offered[name] for name in SHELLS if name in offered), None)
 
 
-def shell_arguments(tool: Tool, command: str) -> Any:
+def shell_arguments(tool: OfferedTool, command: str) -> Any:
     """What the tool takes to run a command: by its schema, or the text itself where it takes free text."""
     if tool.kind == "custom" and tool.name == "exec":  # Codex' code mode runs JavaScript
         return f"text(await tools.exec_command({json.dumps({'cmd': command})}));"
@@ -67,7 +67,7 @@ def _kind(schema: dict[str, Any]) -> str:
     return str(schema.get("type", "string")).lower()
 
 
-def _fenced(command: str, ask: Ask) -> str:
+def _fenced(command: str, ask: ModelRequest) -> str:
     prompt = "\n".join([ask.system, *(said.text for said in ask.said)])
     fence = next((fence for word, fence in FENCES.items() if word in prompt), "bash")
     return f"```{fence}\n{command}\n```"

@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 import jsonschema_rs
 
-from kits.fake_trackers.server import Answer, FakeTracker
+from kits.fake_trackers.server import FakeTracker, TrackerReply
 
 NULL = ("from", "fromString", "to", "toString")
 """What a changelog leaves empty is null there, as recorded answers show; the description says it is a text."""
 
 
-class Watch:
+class SchemaWatch:
     """Looks at everything that a fake Jira answers; `problems` is empty as long as all is as described."""
 
     def __init__(self, fake: FakeTracker) -> None:
@@ -24,7 +24,7 @@ class Watch:
         """The operations that were answered with a success."""
         fake.watchers.append(self._look)
 
-    def _look(self, method: str, path: str, template: str | None, query: Any, body: Any, answer: Answer) -> None:
+    def _look(self, method: str, path: str, template: str | None, query: Any, body: Any, answer: TrackerReply) -> None:
         if template is None:
             self.problems.append(f"{method} {path}: the fake knows no such thing")
             return

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from kits.fake_forge.store import Doc
-from kits.fake_trackers.server import Answer, FakeTracker, Operation, Refusal
+from kits.fake_trackers.server import FakeTracker, Operation, TrackerRefusal, TrackerReply
 
 API = "/rest/api/3"
 STATES = {"11": ("To Do", "new"), "21": ("In Progress", "indeterminate"), "31": ("Done", "done")}
@@ -21,7 +21,7 @@ _TERMS = {
     r'comment ~ "([^"]+)"': "word",
     r"statusCategory != Done": "open",
 }
-Call = Callable[["FakeJira", "_Ask"], Answer]
+Call = Callable[["FakeJira", "_Ask"], TrackerReply]
 _CALLS: list[tuple[str, str, Call]] = []
 
 
@@ -38,9 +38,9 @@ class _Ask:
         return self.who
 
 
-def no(status: int, *messages: str, **errors: str) -> Refusal:
+def no(status: int, *messages: str, **errors: str) -> TrackerRefusal:
     """A refusal as Jira words it."""
-    return Refusal(Answer(status, {"errorMessages": list(messages), "errors": errors}))
+    return TrackerRefusal(TrackerReply(status, {"errorMessages": list(messages), "errors": errors}))
 
 
 def call(method: str, template: str) -> Callable[[Call], Call]:
@@ -91,7 +91,7 @@ class FakeJira(FakeTracker):
 
     # what is asked
 
-    def answer(self, who: Doc | None, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+    def answer(self, who: Doc | None, method: str, path: str, query: dict[str, str], body: Any) -> TrackerReply:
         for verb, template, function in _CALLS:
             found = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", template), path)
             if found and verb == method:
@@ -104,8 +104,8 @@ class FakeJira(FakeTracker):
             None,
         )
 
-    def limited(self, seconds: float) -> Answer:
-        return Answer(429, {"errorMessages": ["Rate limit exceeded."]}, (("Retry-After", f"{seconds:.0f}"),))
+    def limited(self, seconds: float) -> TrackerReply:
+        return TrackerReply(429, {"errorMessages": ["Rate limit exceeded."]}, (("Retry-After", f"{seconds:.0f}"),))
 
     # what it knows
 
@@ -250,40 +250,40 @@ def _document(value: Any, name: str) -> Any:
 
 
 @call("GET", "/myself")
-def myself(jira: FakeJira, ask: _Ask) -> Answer:
-    return Answer(200, jira._user(ask.person["key"]))
+def myself(jira: FakeJira, ask: _Ask) -> TrackerReply:
+    return TrackerReply(200, jira._user(ask.person["key"]))
 
 
 @call("GET", "/project/{projectIdOrKey}")
-def project(jira: FakeJira, ask: _Ask) -> Answer:
+def project(jira: FakeJira, ask: _Ask) -> TrackerReply:
     found = jira._project(ask.parts["projectIdOrKey"])
     if not jira.may(ask.who, found, "browse"):
         raise no(404, f"No project could be found with key '{found['key']}'.")
     here = {"id": str(found["id"]), "key": found["key"], "name": found["name"]}
-    return Answer(200, {**here, "projectTypeKey": found["projectTypeKey"], "self": f"{jira.url}{API}/project/1"})
+    return TrackerReply(200, {**here, "projectTypeKey": found["projectTypeKey"], "self": f"{jira.url}{API}/project/1"})
 
 
 @call("GET", "/user")
-def user(jira: FakeJira, ask: _Ask) -> Answer:
+def user(jira: FakeJira, ask: _Ask) -> TrackerReply:
     _ = ask.person
     if jira.store.one("person", key=ask.query["accountId"]) is None:
         raise no(404, "Specified user does not exist or you do not have required permissions")
-    return Answer(200, jira._user(ask.query["accountId"]))
+    return TrackerReply(200, jira._user(ask.query["accountId"]))
 
 
 @call("GET", "/user/permission/search")
-def permitted(jira: FakeJira, ask: _Ask) -> Answer:
+def permitted(jira: FakeJira, ask: _Ask) -> TrackerReply:
     found = jira._project(ask.query["projectKey"])
     if not jira.may(ask.person, found, "admin"):
         raise no(403, "The user does not have the necessary permission to access this resource.")
     if ask.query["permissions"] != "EDIT_ISSUES":
         raise no(400, "Unknown permission")
     who = jira.store.one("person", key=ask.query.get("accountId", ""))
-    return Answer(200, [jira._user(who["key"])] if who and who["active"] and jira.may(who, found, "edit") else [])
+    return TrackerReply(200, [jira._user(who["key"])] if who and who["active"] and jira.may(who, found, "edit") else [])
 
 
 @call("GET", "/search/jql")
-def search(jira: FakeJira, ask: _Ask) -> Answer:
+def search(jira: FakeJira, ask: _Ask) -> TrackerReply:
     terms, _, order = ask.query["jql"].partition(" ORDER BY ")
     asked: dict[str, str] = {}
     for term in terms.split(" AND "):
@@ -296,14 +296,14 @@ def search(jira: FakeJira, ask: _Ask) -> Answer:
         raise no(400, "Unbounded JQL queries are not allowed here. Please add a search restriction to your query.")
     where = jira.store.one("project", key=asked["project"])
     if where is None or not jira.may(ask.who, where, "browse"):
-        return Answer(200, {"issues": [], "isLast": True})  # also to nobody: an anonymous search finds nothing
+        return TrackerReply(200, {"issues": [], "isLast": True})  # also to nobody: an anonymous search finds nothing
     late = jira.stamp(jira.now() - timedelta(seconds=jira.late_s))
     found = [one for one in jira.store.find("issue", project=where["id"]) if _is_found(jira, one, asked, late)]
     found.sort(key=lambda one: (one["updated"], one["id"]))
     start, count = int(ask.query.get("nextPageToken", 0)), min(int(ask.query.get("maxResults", 50)), 100)
     shown = [jira.shown(one, ask.query.get("fields", "id")) for one in found[start : start + count]]
     is_last = start + count >= len(found)
-    return Answer(
+    return TrackerReply(
         200, {"issues": shown, "isLast": is_last, **({} if is_last else {"nextPageToken": str(start + count)})}
     )
 
@@ -326,7 +326,7 @@ def _is_found(jira: FakeJira, issue: Doc, asked: dict[str, str], late: str) -> b
 
 
 @call("POST", "/issue")
-def create(jira: FakeJira, ask: _Ask) -> Answer:
+def create(jira: FakeJira, ask: _Ask) -> TrackerReply:
     fields = ask.body["fields"]
     where = jira._project(fields["project"]["key"])
     if not jira.may(ask.person, where, "edit"):
@@ -334,16 +334,16 @@ def create(jira: FakeJira, ask: _Ask) -> Answer:
     if fields.get("description") is not None:
         _document(fields["description"], "description")
     made = jira._new(where, ask.person["key"], fields)
-    return Answer(201, {"id": str(made["id"]), "key": made["key"], "self": f"{jira.url}{API}/issue/{made['id']}"})
+    return TrackerReply(201, {"id": str(made["id"]), "key": made["key"], "self": f"{jira.url}{API}/issue/{made['id']}"})
 
 
 @call("GET", "/issue/{issueIdOrKey}")
-def issue(jira: FakeJira, ask: _Ask) -> Answer:
-    return Answer(200, jira.shown(jira._issue(ask)[0], ask.query.get("fields", "")))
+def issue(jira: FakeJira, ask: _Ask) -> TrackerReply:
+    return TrackerReply(200, jira.shown(jira._issue(ask)[0], ask.query.get("fields", "")))
 
 
 @call("PUT", "/issue/{issueIdOrKey}")
-def edit(jira: FakeJira, ask: _Ask) -> Answer:
+def edit(jira: FakeJira, ask: _Ask) -> TrackerReply:
     found, _ = jira._issue(ask, "edit")
     new = dict(ask.body.get("fields", {}))
     if new.get("description") is not None:
@@ -358,24 +358,24 @@ def edit(jira: FakeJira, ask: _Ask) -> Answer:
     if any(" " in label for label in labels):
         raise no(400, labels="The label contains spaces which is invalid.")
     jira.change(found, ask.person["key"], {**new, "labels": sorted(labels)})
-    return Answer(204, None)
+    return TrackerReply(204, None)
 
 
 @call("DELETE", "/issue/{issueIdOrKey}")
-def delete(jira: FakeJira, ask: _Ask) -> Answer:
+def delete(jira: FakeJira, ask: _Ask) -> TrackerReply:
     jira.store.remove(jira._issue(ask, "admin")[0])
-    return Answer(204, None)
+    return TrackerReply(204, None)
 
 
 @call("POST", "/issue/{issueIdOrKey}/transitions")
-def transition(jira: FakeJira, ask: _Ask) -> Answer:
+def transition(jira: FakeJira, ask: _Ask) -> TrackerReply:
     found, _ = jira._issue(ask, "edit")
     jira.change(found, ask.person["key"], {"status": ask.body["transition"]["id"]})
-    return Answer(204, None)
+    return TrackerReply(204, None)
 
 
 @call("GET", "/issue/{issueIdOrKey}/changelog")
-def changelog(jira: FakeJira, ask: _Ask) -> Answer:
+def changelog(jira: FakeJira, ask: _Ask) -> TrackerReply:
     found, _ = jira._issue(ask)
     late = jira.stamp(jira.now() - timedelta(seconds=jira.late_s))
     entries = [
@@ -390,30 +390,30 @@ def changelog(jira: FakeJira, ask: _Ask) -> Answer:
     ]
     page = _page(entries, ask.query, "values", 100)
     is_last = page["startAt"] + len(page["values"]) >= page["total"]
-    return Answer(200, {**page, "isLast": is_last, "self": f"{jira.url}{API}/issue/{found['id']}/changelog"})
+    return TrackerReply(200, {**page, "isLast": is_last, "self": f"{jira.url}{API}/issue/{found['id']}/changelog"})
 
 
 @call("GET", "/issue/{issueIdOrKey}/comment")
-def comments(jira: FakeJira, ask: _Ask) -> Answer:
+def comments(jira: FakeJira, ask: _Ask) -> TrackerReply:
     found, _ = jira._issue(ask)
     shown = [jira.comment_shown(one) for one in jira.store.find("comment", number=found["id"])]
     if ask.query.get("orderBy") == "-created":
         shown.reverse()
-    return Answer(200, _page(shown, ask.query, "comments", 100))
+    return TrackerReply(200, _page(shown, ask.query, "comments", 100))
 
 
 @call("POST", "/issue/{issueIdOrKey}/comment")
-def say(jira: FakeJira, ask: _Ask) -> Answer:
+def say(jira: FakeJira, ask: _Ask) -> TrackerReply:
     found, _ = jira._issue(ask)
     now = jira.stamp()
     body = _document(ask.body["body"], "comment")
     made = jira.store.add("comment", number=found["id"], by=ask.person["key"], body=body, created=now, updated=now)
     jira.store.save({**found, "updated": now})
-    return Answer(201, jira.comment_shown(made))
+    return TrackerReply(201, jira.comment_shown(made))
 
 
 @call("PUT", "/issue/{issueIdOrKey}/comment/{id}")
-def say_anew(jira: FakeJira, ask: _Ask) -> Answer:
+def say_anew(jira: FakeJira, ask: _Ask) -> TrackerReply:
     found, where = jira._issue(ask)
     one = jira.store.get("comment", int(ask.parts["id"]))
     if one is None or one["number"] != found["id"]:
@@ -423,7 +423,7 @@ def say_anew(jira: FakeJira, ask: _Ask) -> Answer:
     now = jira.stamp()
     jira.store.save({**one, "body": _document(ask.body["body"], "comment"), "updated": now})
     jira.store.save({**found, "updated": now})
-    return Answer(200, jira.comment_shown(jira.store.get("comment", one["id"]) or {}))
+    return TrackerReply(200, jira.comment_shown(jira.store.get("comment", one["id"]) or {}))
 
 
 OPERATIONS = [Operation(method, template) for method, template, _ in _CALLS]

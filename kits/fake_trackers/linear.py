@@ -10,7 +10,7 @@ from typing import Any
 from graphql import GraphQLError, GraphQLSchema, build_schema, graphql_sync
 
 from kits.fake_forge.store import Doc
-from kits.fake_trackers.server import Answer, FakeTracker, Refusal
+from kits.fake_trackers.server import FakeTracker, TrackerRefusal, TrackerReply
 
 _KEPT = {
     "Query": "viewer team teams issues comments",
@@ -148,29 +148,29 @@ class FakeLinear(FakeTracker):
 
     # what is asked
 
-    def answer(self, who: Doc | None, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+    def answer(self, who: Doc | None, method: str, path: str, query: dict[str, str], body: Any) -> TrackerReply:
         if (method, path) != ("POST", "/graphql"):
-            raise Refusal(Answer(404, {"errors": [{"message": "Not found"}]}))
+            raise TrackerRefusal(TrackerReply(404, {"errors": [{"message": "Not found"}]}))
         if who is None:
             code = {"code": "AUTHENTICATION_ERROR", "type": "authentication error"}
             message = "Authentication required, not authenticated"
-            raise Refusal(Answer(401, {"errors": [{"message": message, "extensions": code}]}))
+            raise TrackerRefusal(TrackerReply(401, {"errors": [{"message": message, "extensions": code}]}))
         root = _Root(self, who)
         done = graphql_sync(schema(), body["query"], root, variable_values=body.get("variables"))
         if done.errors:
             shown = [{"message": one.message, "extensions": {"code": "INPUT_ERROR"}} for one in done.errors]
-            return Answer(400, {"errors": shown, "data": done.data})
-        return Answer(200, {"data": done.data})
+            return TrackerReply(400, {"errors": shown, "data": done.data})
+        return TrackerReply(200, {"data": done.data})
 
     def met_by(self, path: str, body: Any) -> str:
         """There is one path for all: a fault is for a question."""
         return str((body or {}).get("query"))
 
-    def limited(self, seconds: float) -> Answer:
+    def limited(self, seconds: float) -> TrackerReply:
         until = str(int((self.now().timestamp() + seconds) * 1000))
         code = {"code": "RATELIMITED", "type": "ratelimited"}
         body = {"errors": [{"message": "Rate limit exceeded", "extensions": code}]}
-        return Answer(400, body, (("X-RateLimit-Requests-Remaining", "0"), ("X-RateLimit-Requests-Reset", until)))
+        return TrackerReply(400, body, (("X-RateLimit-Requests-Remaining", "0"), ("X-RateLimit-Requests-Reset", until)))
 
     def stamp(self) -> str:
         found = self.now()

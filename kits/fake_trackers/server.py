@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from kits.fake_forge.faults import Fault, Faults
-from kits.fake_forge.store import Doc, Store
+from kits.fake_forge.store import Doc, DocumentStore
 
 LARGEST = 26 * 1024 * 1024
 
 
-class Answer(NamedTuple):
+class TrackerReply(NamedTuple):
     """What is answered."""
 
     status: int
@@ -34,10 +34,10 @@ class Operation(NamedTuple):
     template: str
 
 
-class Refusal(Exception):
+class TrackerRefusal(Exception):
     """It is not done; `answer` says why."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: TrackerReply) -> None:
         super().__init__(str(answer.body))
         self.answer = answer
 
@@ -49,7 +49,7 @@ class FakeTracker:
         self._temporary = tempfile.TemporaryDirectory(prefix="fake-tracker-") if directory is None else None
         place = directory or Path(self._temporary.name if self._temporary else "")
         place.mkdir(parents=True, exist_ok=True)
-        self.store = Store(place / "tracker.db")
+        self.store = DocumentStore(place / "tracker.db")
         self.faults = Faults()
         self.skew_s = 0.0
         self.late_s = 0.0
@@ -58,7 +58,7 @@ class FakeTracker:
         """What was answered, in order: method, path, status."""
         self.asked: list[str] = []
         """What was asked, as JSON, beside each of `calls`."""
-        self.watchers: list[Callable[[str, str, str | None, Any, Any, Answer], None]] = []
+        self.watchers: list[Callable[[str, str, str | None, Any, Any, TrackerReply], None]] = []
         """Called with every request and answer: method, path, template, query, body, answer."""
         handler = type("BoundHandler", (_Handler,), {"fake": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
@@ -104,7 +104,7 @@ class FakeTracker:
 
     # a tracker's own
 
-    def answer(self, who: Doc | None, method: str, path: str, query: dict[str, str], body: Any) -> Answer:
+    def answer(self, who: Doc | None, method: str, path: str, query: dict[str, str], body: Any) -> TrackerReply:
         """`who`: the person that a token is of; None: nobody. Called with the store held."""
         raise NotImplementedError
 
@@ -116,7 +116,7 @@ class FakeTracker:
         """What a fault's `path` is looked for in."""
         return path
 
-    def limited(self, seconds: float) -> Answer:
+    def limited(self, seconds: float) -> TrackerReply:
         """Too many requests."""
         raise NotImplementedError
 
@@ -169,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
             return
         if fault and fault.kind == "status":
-            answer = Answer(fault.status, {"errorMessages": ["it does not work"]})
+            answer = TrackerReply(fault.status, {"errorMessages": ["it does not work"]})
         elif fault and fault.kind == "secondary_limit":
             answer = self.fake.limited(fault.seconds)
         else:
@@ -195,11 +195,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve
 
-    def _done(self, path: str, query: dict[str, str], body: Any) -> Answer:
+    def _done(self, path: str, query: dict[str, str], body: Any) -> TrackerReply:
         try:
             with self.fake.store.transaction():
                 return self.fake.answer(self.fake.who(self._token()), self.command, path, query, body)
-        except Refusal as no:
+        except TrackerRefusal as no:
             return no.answer
 
     def _token(self) -> str:

@@ -18,10 +18,10 @@ from mitmproxy import certs
 
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.secret import Secret
-from blocks.gateway.service import Service
+from blocks.gateway.service import GatewayService
 from blocks.host.sockets import connect
 from blocks.ledger.ledger import Ledger
-from domain.egress import Decision, Decisions, Passport, Rule, SecretScope
+from domain.egress import Decisions, EgressDecision, EgressRule, Passport, SecretScope
 from domain.errors import InputError
 from domain.ports import Egress
 
@@ -77,7 +77,7 @@ def plain_answer(request: Request, line: socket.socket) -> None:
 
 
 @dataclass
-class Upstream:
+class RecordingUpstream:
     """A server that keeps what reached it, and answers as `answer` says."""
 
     context: ssl.SSLContext | None
@@ -144,7 +144,7 @@ class Running:
     addons: Sequence[object] = ()
 
     def start(self) -> None:
-        self.service = Service(
+        self.service = GatewayService(
             self.root,
             record=self.ledger.record,
             secret=self._secret,
@@ -176,7 +176,7 @@ class Running:
     def block(self) -> EgressGateway:
         return EgressGateway(root=self.root)
 
-    def decisions(self, run_id: str) -> list[Decision]:
+    def decisions(self, run_id: str) -> list[EgressDecision]:
         entries = self.ledger.entries(run_id=run_id, kind="egress")
         return [decision for e in entries for decision in Decisions.model_validate(e.body).decisions]
 
@@ -190,7 +190,7 @@ class Running:
         return self.addresses.get(host, ["127.0.0.1"])
 
 
-class Told(NamedTuple):
+class GatewayAnswer(NamedTuple):
     """What the sandbox is answered."""
 
     status: int
@@ -198,15 +198,15 @@ class Told(NamedTuple):
     body: bytes
 
 
-class Refused(Exception):
+class ConnectRefused(Exception):
     """CONNECT was not granted."""
 
-    def __init__(self, told: Told) -> None:
+    def __init__(self, told: GatewayAnswer) -> None:
         super().__init__(told.status, told.body)
         self.told = told
 
 
-class Inside:
+class SandboxedProgram:
     """A program in a sandbox: it has the listener's directory and the environment, nothing else."""
 
     def __init__(self, egress: Egress, port: int) -> None:
@@ -215,7 +215,7 @@ class Inside:
     def line(self) -> socket.socket:
         return connect(self.egress.directory, "gateway.sock", 30)
 
-    def raw(self, sent: bytes) -> Told:
+    def raw(self, sent: bytes) -> GatewayAnswer:
         with self.line() as line:
             line.sendall(sent)
             return told(line)
@@ -233,12 +233,12 @@ class Inside:
         answered = told(line, "CONNECT")
         if answered.status != 200:
             line.close()
-            raise Refused(answered)
+            raise ConnectRefused(answered)
         return line
 
     def ask(
         self, host: str, path: str = "/", method: str = "GET", headers: Sequence[str] = (), body: bytes = b""
-    ) -> Told:
+    ) -> GatewayAnswer:
         with self.tunnel(host) as line:
             line.sendall(head(method, path, f"{host}:{self.port}", *headers, body=body) + body)
             return told(line, method)
@@ -251,20 +251,20 @@ def head(method: str, path: str, host: str, *headers: str, body: bytes = b"") ->
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def told(line: socket.socket, method: str = "GET") -> Told:
+def told(line: socket.socket, method: str = "GET") -> GatewayAnswer:
     answer = http.client.HTTPResponse(line, method=method)
     answer.begin()
     if method == "CONNECT" and answer.status == 200:
-        return Told(200, answer.headers, b"")
+        return GatewayAnswer(200, answer.headers, b"")
     try:
         body = answer.read()
     except http.client.IncompleteRead as err:
         body = err.partial
-    return Told(answer.status, answer.headers, body)
+    return GatewayAnswer(answer.status, answer.headers, body)
 
 
-def rule(port: int, *hosts: str, methods: Sequence[str] = ("GET", "HEAD", "POST"), **more: object) -> Rule:
-    return Rule.model_validate({"hosts": hosts, "methods": tuple(methods), "port": port, "private": True, **more})
+def rule(port: int, *hosts: str, methods: Sequence[str] = ("GET", "HEAD", "POST"), **more: object) -> EgressRule:
+    return EgressRule.model_validate({"hosts": hosts, "methods": tuple(methods), "port": port, "private": True, **more})
 
 
 def secret(name: str = "API_TOKEN", value: str = VALUE, **scope: object) -> Secret:
@@ -272,7 +272,7 @@ def secret(name: str = "API_TOKEN", value: str = VALUE, **scope: object) -> Secr
     return Secret.model_validate({"scope": SecretScope.model_validate(wanted), "value": value})
 
 
-def passport(*rules: Rule, secrets: Sequence[str] = (), run_id: str = "run", **more: object) -> Passport:
+def passport(*rules: EgressRule, secrets: Sequence[str] = (), run_id: str = "run", **more: object) -> Passport:
     wanted = {"run_id": run_id, "phase": "edit", "repository": "/srv/git/shop.git"}
     return Passport.model_validate({**wanted, "rules": rules, "secrets": tuple(secrets), **more})
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from station.door.bodies import MAX_TEXT
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 
 AT = "at:"
 """How a comment's field begins: `at:PATH:LINE`."""
@@ -22,9 +22,9 @@ def answer_of(form: Mapping[str, str]) -> dict[str, str]:
         return {}
     decision, comment = form.get("decision", ""), _comment(form)
     if not decision:
-        raise Denied(400, "choose what your answer is: approve, ask for changes, or reject")
+        raise DoorDenied(400, "choose what your answer is: approve, ask for changes, or reject")
     if decision == "ask for changes" and not comment:
-        raise Denied(400, "say what should change, below the change or at its lines")
+        raise DoorDenied(400, "say what should change, below the change or at its lines")
     return {"decision": decision, "mark": form.get("mark", ""), "comment": comment}
 
 
@@ -36,5 +36,5 @@ def _comment(form: Mapping[str, str]) -> str:
             lines.append(f"{path}:{line}: {' '.join(value.split())}")
     text = "\n".join(filter(None, lines))
     if len(text) > MAX_TEXT:
-        raise Denied(400, f"your comments are longer than {MAX_TEXT:,} characters together")
+        raise DoorDenied(400, f"your comments are longer than {MAX_TEXT:,} characters together")
     return text

@@ -33,7 +33,7 @@ from station.desk.team import Books
 from station.desk.waiting import waiting, with_costs
 from station.door.connections import note_signed
 from station.door.guests import Guests
-from station.door.reading import MAX_BODY, Denied
+from station.door.reading import MAX_BODY, DoorDenied
 from station.door.table import ANSWERS, MAY_HOLD, STARTS
 
 R = TypeVar("R")
@@ -98,8 +98,8 @@ class Desk:
                 return await self._shown(visit, words)
             if request.method == "POST":
                 return await self._done(visit, words, self._form(visit, await body_of(MAX_BODY)))
-            raise Denied(405, "pages are read by GET, and forms are sent by POST")
-        except Denied as no:
+            raise DoorDenied(405, "pages are read by GET, and forms are sent by POST")
+        except DoorDenied as no:
             return self._told(visit, no.status, str(no))
         except InputError as err:
             return self._told(visit, 404, str(err))
@@ -140,7 +140,7 @@ class Desk:
                 return self._page("tasks.html", visit, "/tasks", found=runs)
             case ["team"]:
                 if not visit.token.sees_all_briefs:
-                    raise Denied(403, "the record of agents and reviews is for who reviews or answers")
+                    raise DoorDenied(403, "the record of agents and reviews is for who reviews or answers")
                 team = await asyncio.shield(asyncio.wrap_future(self.books.team()))  # others may wait for it, too
                 bounds = await self._look(scopes.bounds)
                 return await self._look(lambda: self._page("team.html", visit, "/team", of=team, bounds=bounds))
@@ -148,7 +148,7 @@ class Desk:
                 serving = await self._look(environments)
                 may = visit.token.may(MAY_HOLD)
                 return self._page("environments.html", visit, "/environments", found=serving, may=may)
-        raise Denied(404, "there is no such page")
+        raise DoorDenied(404, "there is no such page")
 
     async def _done(self, visit: Visit, words: Sequence[str], form: Mapping[str, str]) -> Response:
         """What a form asks for."""
@@ -187,7 +187,7 @@ class Desk:
             case ["environments", name, ("hold" | "open") as word]:
                 await self._act(visit, ["door", "environments", name, word], {"reason": form.get("reason", "")})
                 return _redirect(visit.desk + "/environments")
-        raise Denied(404, "there is no such form")
+        raise DoorDenied(404, "there is no such form")
 
     async def _moves(self, visit: Visit, run_id: str) -> Response:
         """What tells the page of a task that something moved, for as long as the person is signed in."""
@@ -223,11 +223,11 @@ class Desk:
             return await self._look(lambda: self._review_page(visit, found, may=may))
         form = ANSWERS.get(kind)
         if form is None:
-            raise Denied(404, "this question is not answered at the desk")
+            raise DoorDenied(404, "this question is not answered at the desk")
         asked = await self._look(lambda: reviews.asked_of(run, kind))
         return self._page("asked.html", visit, of=asked, may=visit.token.may(form.role), role=form.role)
 
-    def _review_page(self, visit: Visit, found: reviews.Review, *, may: bool) -> Response:
+    def _review_page(self, visit: Visit, found: reviews.WaitingReview, *, may: bool) -> Response:
         is_split = visit.request.query_params.get("view") == "side-by-side"
         return self._page("review.html", visit, of=found, may=may, is_split=is_split)
 
@@ -243,7 +243,7 @@ class Desk:
         if status >= 400 or (told or {}).get("status") != "ACCEPT":
             reason = ((told or {}).get("details") or {}).get("reason") or f"the server answered {status}"
             late = await self._look(lambda: reviews.last_answer(run_id))
-            raise Denied(409, f"Your answer was not taken: {reason}. {late}".strip())
+            raise DoorDenied(409, f"Your answer was not taken: {reason}. {late}".strip())
         said = given.get("decision", "answered")
         why = f"You said: {said}. The run goes on." + (f"\n\n{given['comment']}" if given.get("comment") else "")
         return self._page("told.html", visit, title="Your answer is given", why=why, links=[("/", "What else waits")])
@@ -269,7 +269,7 @@ class Desk:
         wanted = {"brief": read.brief.model_dump(mode="json")}
         try:
             run_id = await self._started(visit, "agent-task", wanted, form.get("key", ""))
-        except Denied as no:
+        except DoorDenied as no:
             return await self._new_brief(visit, form, {"": [str(no)]})
         return _redirect(visit.desk + f"/task/{run_id}")
 
@@ -284,7 +284,7 @@ class Desk:
             word = "ACCEPT"  # of a suspended run Prefect refuses "being cancelled", for it is cancelled at once
         if status >= 400 or word != "ACCEPT":
             reason = (said.get("details") or {}).get("reason") or said.get("detail") or word
-            raise Denied(status if status >= 400 else 409, f"It was not done: {reason}")
+            raise DoorDenied(status if status >= 400 else 409, f"It was not done: {reason}")
         return said
 
     async def _check_serving(self, name: str, seen: str) -> None:
@@ -292,14 +292,14 @@ class Desk:
         serving = {one.name: one.revision or "" for one in await self._look(environments)}
         if serving.get(name) != seen:
             now = serving.get(name) or "nothing"
-            raise Denied(409, f"{name} serves {now[:12]} now, and not what the page said: look at it again")
+            raise DoorDenied(409, f"{name} serves {now[:12]} now, and not what the page said: look at it again")
 
     async def _started(self, visit: Visit, deployment: str, parameters: dict[str, Any], key: str = "") -> str:
         """The id of a run that was started in the person's name."""
         path = f"/deployments/name/{deployment}/{deployment}"
         found = await self._look(lambda: api.get(path))
         if not found:
-            raise Denied(503, f"the server has no deployment {deployment}: run `lockgate up`")
+            raise DoorDenied(503, f"the server has no deployment {deployment}: run `lockgate up`")
         way = ["api", "deployments", str(found["id"]), "create_flow_run"]
         body = {"parameters": parameters, **({"idempotency_key": key} if key else {})}
         return str((await self._act(visit, way, body))["id"])
@@ -328,7 +328,7 @@ class Desk:
 
     def _to_sign_in(self, request: Request, words: Sequence[str]) -> Response:
         if request.method != "GET":
-            raise Denied(401, "you are not signed in any more: sign in, and send it again")
+            raise DoorDenied(401, "you are not signed in any more: sign in, and send it again")
         place = "/desk/" + "/".join(words)
         return _redirect(f"/desk/sign-in?next={place}" if WITHIN.fullmatch(place) else "/desk/sign-in")
 
@@ -367,7 +367,7 @@ class Desk:
 
 def _static(request: Request, words: Sequence[str]) -> Response:
     if request.method != "GET" or len(words) != 2 or words[1] not in pages.STATIC:
-        raise Denied(404, "there is no such file")
+        raise DoorDenied(404, "there is no such file")
     return pages.static(words[1])
 
 

@@ -10,7 +10,7 @@ from domain.access import STARTED_BY, Token
 from domain.agent_choice import CHEAPEST
 from domain.brief import Brief
 from domain.policy import BRIEF_RULES
-from domain.policy.brief_lint import Asked
+from domain.policy.brief_lint import LintedBrief
 from domain.policy.rule import apply
 from station import api, scopes
 
@@ -79,7 +79,7 @@ def read(form: Mapping[str, str], offered: Choices) -> Read:
             wrong.setdefault(field if field in FIELDS else "", []).append(_said(error["msg"]))
         return Read(None, wrong)
     known = brief.agent in offered.agents
-    for finding in apply(BRIEF_RULES, Asked(brief, offered.environments, known)):
+    for finding in apply(BRIEF_RULES, LintedBrief(brief, offered.environments, known)):
         wrong.setdefault(OF_RULE.get(finding.rule, ""), []).append(f"{finding.message}: {finding.fix}")
     for one in scopes.why_outside(brief) if known else ():
         field = OF_LOCATION.get(tuple(one.field.split(".")), one.field)

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from starlette.datastructures import Headers
 
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 
 MOST_FIELDS = 500
 
@@ -16,17 +16,17 @@ def form_of(headers: Headers, content: bytes) -> dict[str, str]:
     kinds = headers.getlist("content-type")
     kind = kinds[0].partition(";")[0].strip().lower() if len(kinds) == 1 else ""
     if kind != "application/x-www-form-urlencoded" or headers.getlist("content-encoding"):
-        raise Denied(415, "a form of the desk is sent as application/x-www-form-urlencoded")
+        raise DoorDenied(415, "a form of the desk is sent as application/x-www-form-urlencoded")
     try:
         pairs = parse_qsl(
             content.decode("ascii"), keep_blank_values=True, strict_parsing=bool(content), errors="strict",
             max_num_fields=MOST_FIELDS,
         )  # fmt: skip
     except ValueError:
-        raise Denied(400, "the form cannot be read") from None
+        raise DoorDenied(400, "the form cannot be read") from None
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise Denied(400, "a field stands twice in the form")
+        raise DoorDenied(400, "a field stands twice in the form")
     return {name: value.replace("\r\n", "\n") for name, value in found.items()}
 
 
@@ -34,15 +34,15 @@ def check_origin(headers: Headers) -> None:
     """Raises Denied if a browser says that the form is another site's."""
     host, origins = headers.get("host", ""), headers.getlist("origin")
     if any(urlsplit(origin).netloc.lower() != host.lower() for origin in origins):
-        raise Denied(403, "this form came from another site")
+        raise DoorDenied(403, "this form came from another site")
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Denied(403, "this form came from another site")
+        raise DoorDenied(403, "this form came from another site")
 
 
 def check_csrf(form: Mapping[str, str], wanted: str) -> None:
     """Raises Denied if the form does not carry what its page was given."""
     if not wanted or not hmac.compare_digest(form.get("csrf", "").encode(), wanted.encode()):
-        raise Denied(403, "this form is too old, or not from this page: load the page again")
+        raise DoorDenied(403, "this form is too old, or not from this page: load the page again")
 
 
 def cookies_of(headers: Headers) -> dict[str, str]:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from domain.errors import LockgateError
 from station.desk import pages
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 
 EVERY_S = 2.0
 AGAIN_MS = 5000
@@ -54,7 +54,7 @@ class Moves:
         """An answer that goes on: `moved` with the mark of each new stand, and `over` at the end. `seen`: the mark that
         the browser has. Raises Denied if there are too many."""
         if self._of.total() >= MOST or self._of[whose] >= MOST_OF_ONE:
-            raise Denied(429, "too many pages of tasks are open: this one reads itself again by the clock")
+            raise DoorDenied(429, "too many pages of tasks are open: this one reads itself again by the clock")
         headers = {**pages.HEADERS, "content-type": "text/event-stream", "x-accel-buffering": "no"}
         return _Stream(self._events(run_id, whose, seen, look, still_in), headers)
 

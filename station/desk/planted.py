@@ -8,7 +8,7 @@ from blocks.ledger.reading import Reader
 from blocks.ledger.writing import record
 from domain.access import Role, Token
 from domain.entry import Entry
-from domain.planted import OPEN_DAYS, RUN, Fault, Planted, PlantedAnswer, with_fault
+from domain.planted import OPEN_DAYS, RUN, Planted, PlantedAnswer, PlantedFault, with_fault
 from domain.policy.reviewers import canonical_name
 from domain.records import PLANTED, PLANTED_ANSWER, PREPARED
 from domain.task import Prepared
@@ -16,11 +16,11 @@ from station import holding
 from station.desk import reviews, tasks
 from station.desk.answers import answer_of
 from station.desk.reviews import ForgeOf
-from station.desk.waiting import Waits
-from station.door.reading import Denied
+from station.desk.waiting import WaitingRow
+from station.door.reading import DoorDenied
 
 
-class Here(NamedTuple):
+class PlantedReview(NamedTuple):
     """One that waits for the person who looks, or did."""
 
     url: str
@@ -34,7 +34,7 @@ class Here(NamedTuple):
         return self.planted.question[:16]
 
 
-def of(token: Token) -> Iterator[Here]:
+def of(token: Token) -> Iterator[PlantedReview]:
     """Those of one person, oldest first; nothing is read where no workshop has turned it on."""
     if not token.may(Role.REVIEW):
         return
@@ -46,44 +46,44 @@ def of(token: Token) -> Iterator[Here]:
             if entry.kind != PLANTED.kind or canonical_name(str(entry.body["reviewer"])) != canonical_name(token.name):
                 continue
             is_over = entry.key in answered or entry.at < since
-            yield Here(url, entry, Planted.model_validate(entry.body), is_over)
+            yield PlantedReview(url, entry, Planted.model_validate(entry.body), is_over)
 
 
-def find(address: str, token: Token) -> Here | None:
+def find(address: str, token: Token) -> PlantedReview | None:
     """The one at an address, if it is this person's."""
     return next((one for one in of(token) if one.planted.id == address), None)
 
 
-def waits(token: Token) -> list[Waits]:
+def waits(token: Token) -> list[WaitingRow]:
     """As lines of the first screen."""
     return [
-        Waits("review", "review", _prepared(one).brief.title, one.entry.at, f"/review/{one.planted.id}")
+        WaitingRow("review", "review", _prepared(one).brief.title, one.entry.at, f"/review/{one.planted.id}")
         for one in of(token)
         if not one.is_over
     ]
 
 
-def review_of(here: Here, forge_of: ForgeOf) -> reviews.Review:
+def review_of(here: PlantedReview, forge_of: ForgeOf) -> reviews.WaitingReview:
     """The page: that of the change it was made of, when that was asked about, with the line made wrong."""
     if here.is_over:
-        raise Denied(409, "The run does not wait for an answer: it was answered, or is over.")
+        raise DoorDenied(409, "The run does not wait for an answer: it was answered, or is over.")
     planted = here.planted
     run = {"id": planted.run_id, "parameters": {"brief": {"workshop": _prepared(here).brief.workshop}}}
     found = reviews.review_of(run, here.mark, forge_of)
-    fault = Fault(planted.path, planted.line, planted.was, planted.now)
+    fault = PlantedFault(planted.path, planted.line, planted.was, planted.now)
     changed = with_fault([shown.file for shown in found.files], fault)
     if changed is None:
-        raise Denied(409, "The change cannot be shown any more.")
+        raise DoorDenied(409, "The change cannot be shown any more.")
     files = [shown._replace(file=file) for shown, file in zip(found.files, changed, strict=True)]
     text = found.question.text.replace(f"+{fault.was}\n", f"+{fault.now}\n")
     question = found.question.model_copy(update={"text": text, "needs": (), "reviewers": ()})
     return found._replace(run_id=planted.id, files=files, question=question, missing=[], given=[])
 
 
-def task_of(here: Here, token: Token) -> tasks.Task:
+def task_of(here: PlantedReview, token: Token) -> tasks.TaskRow:
     """Its whole story: that of the change it was made of, up to the question."""
     if here.is_over:
-        raise Denied(409, "The run does not wait for an answer: it was answered, or is over.")
+        raise DoorDenied(409, "The run does not wait for an answer: it was answered, or is over.")
     entries = Reader(here.url).entries(here.planted.run_id)
     asked = [entry.number for entry in entries if (entry.kind, entry.key) == ("question", here.planted.question)]
     brief = _prepared(here).brief
@@ -96,11 +96,11 @@ def task_of(here: Here, token: Token) -> tasks.Task:
     )
 
 
-def answered(here: Here, token: Token, form: Mapping[str, str]) -> tuple[str, str]:
+def answered(here: PlantedReview, token: Token, form: Mapping[str, str]) -> tuple[str, str]:
     """Record the answer; (title, what is told). Raises Denied for one that is none, or a second one."""
     given = answer_of(form)
     if here.is_over or given.get("mark") != here.mark:
-        raise Denied(409, "Your answer was not taken: the run does not wait with this question any more.")
+        raise DoorDenied(409, "Your answer was not taken: the run does not wait with this question any more.")
     planted = here.planted
     answer = PlantedAnswer(by=token.name, answer=given["decision"])
     record(here.url, RUN, *PLANTED_ANSWER.at(here.entry.key), answer)
@@ -119,8 +119,8 @@ def _is_on(shop: Mapping[str, object]) -> bool:
     return isinstance(planted, Mapping) and bool(planted.get("per_week"))
 
 
-def _prepared(here: Here) -> Prepared:
+def _prepared(here: PlantedReview) -> Prepared:
     entries = Reader(here.url).entries(here.planted.run_id, (PREPARED.kind,))
     if not entries:
-        raise Denied(409, "The change cannot be shown any more.")
+        raise DoorDenied(409, "The change cannot be shown any more.")
     return Prepared.model_validate(entries[-1].body)

@@ -44,7 +44,7 @@ from domain.task import (
 )
 from domain.value import Value
 from station import api
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 from station.door.table import ANSWERS
 from station.status import ledger_of, read_run
 
@@ -73,7 +73,7 @@ class Shown(NamedTuple):
         return self.file.is_folded and not self.findings
 
 
-class Review(NamedTuple):
+class WaitingReview(NamedTuple):
     """A question that waits, and all that is needed to answer it."""
 
     run_id: str
@@ -114,7 +114,7 @@ class Review(NamedTuple):
         return f"Your approval does not count here. Who may approve: {', '.join(self.question.reviewers) or 'others'}"
 
 
-class Asked(NamedTuple):
+class OpenQuestion(NamedTuple):
     """Anything else that a run waits for, and its text."""
 
     run_id: str
@@ -131,12 +131,12 @@ def known(run_id: str, token: Token, *, to_answer: bool = False) -> dict[str, An
     try:
         run = read_run(str(UUID(run_id)))
     except ValueError:
-        raise Denied(404, "there is no such run") from None
+        raise DoorDenied(404, "there is no such run") from None
     key = str((((run.get("state") or {}).get("state_details")) or {}).get("pause_key") or "")
     form = ANSWERS.get(key.partition("-")[0]) if to_answer and run["state_type"] == "PAUSED" else None
     may_answer = form is not None and token.may(form.role)
     if not (token.sees_all_briefs or may_answer or (run.get("labels") or {}).get(STARTED_BY) == token.name):
-        raise Denied(403, f"{token.name} may look into runs that {token.name} started, and not into this one")
+        raise DoorDenied(403, f"{token.name} may look into runs that {token.name} started, and not into this one")
     return run
 
 
@@ -147,11 +147,11 @@ def waits_for(run: dict[str, Any]) -> tuple[str, str]:
     kind, _, rest = key.partition("-")
     if run["state_type"] != "PAUSED" or not kind:
         late = last_answer(run["id"])
-        raise Denied(409, f"The run does not wait for an answer: it is {run['state_name']}. {late}".strip())
+        raise DoorDenied(409, f"The run does not wait for an answer: it is {run['state_name']}. {late}".strip())
     return kind, rest.partition("-")[0]
 
 
-def asked_of(run: dict[str, Any], kind: str) -> Asked:
+def asked_of(run: dict[str, Any], kind: str) -> OpenQuestion:
     """Questions of the agent, or what the run lacks."""
     from station import answers
 
@@ -162,15 +162,15 @@ def asked_of(run: dict[str, Any], kind: str) -> Asked:
     details = (run["state"] or {}).get("state_details") or {}
     place = (details.get("run_input_keyset") or {}).get("description")
     text = api.get(f"/flow_runs/{run['id']}/input/{place}") if place and not points else ""
-    return Asked(run["id"], kind, run["name"], points, str(text or ""), f"{ACCEPT} {digest}" if digest else "")
+    return OpenQuestion(run["id"], kind, run["name"], points, str(text or ""), f"{ACCEPT} {digest}" if digest else "")
 
 
-def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
+def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> WaitingReview:
     """The review that the run waits for. Raises Denied if it is not on record."""
     entries = ledger_of(run).entries(run["id"], KINDS)
     asked = [e for e in entries if e.kind == QUESTION.kind and str(e.body["fingerprint"]).startswith(mark)]
     if not asked or not mark:
-        raise Denied(
+        raise DoorDenied(
             409, "The ledger does not know this question: it is not shown, for nobody could say what it is about."
         )
     question = Question.model_validate(asked[-1].body)
@@ -191,7 +191,7 @@ def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> Review:
              and a.fingerprint == question.fingerprint]  # fmt: skip
     files, left_out, problem = _change(prepared, question, findings, forge_of)
     placed = {id(finding) for shown in files for finding in shown.findings}
-    return Review(
+    return WaitingReview(
         run_id=str(run["id"]),
         mark=mark,
         question=question,
@@ -219,16 +219,16 @@ def note_look(run_id: str, token: Token, mark: str, what: str) -> None:
     """Put on record that somebody who may review saw the page, or lines of the change, for the first time since it was
     asked. It decides nothing. Safe to repeat. Raises Denied if the run does not wait with this question."""
     if what not in (SHOWN, OPENED) or not token.may(Role.REVIEW):
-        raise Denied(400, "there is nothing to note")
+        raise DoorDenied(400, "there is nothing to note")
     run = known(run_id, token)
     kind, waits = waits_for(run)
     if kind != "review" or not mark or waits != mark:
-        raise Denied(409, "The run does not wait with this question any more.")
+        raise DoorDenied(409, "The run does not wait with this question any more.")
     ledger, run_id = ledger_of(run), str(run["id"])
     entries = ledger.entries(run_id, kinds_of(QUESTION, LOOKED))
     asking = next((e.key for e in reversed(entries) if e.kind == QUESTION.kind and e.key.startswith(mark)), None)
     if asking is None:
-        raise Denied(409, "The ledger does not know this question.")
+        raise DoorDenied(409, "The ledger does not know this question.")
     at = look_at(asking, token.name, what)
     if not any((entry.kind, entry.key) == at for entry in entries):
         record(ledger.url, run_id, *at, Looked(by=token.name, what=what))
@@ -281,7 +281,7 @@ def _counted(kind: str, rows: Sequence[CaseRow]) -> tuple[str, int, int, int]:
 def _newest(entries: Sequence[Entry], kind: str) -> Entry:
     found = next((entry for entry in reversed(entries) if entry.kind == kind), None)
     if found is None:
-        raise Denied(409, "The ledger does not know how this run began: it cannot be shown.")
+        raise DoorDenied(409, "The ledger does not know how this run began: it cannot be shown.")
     return found
 
 

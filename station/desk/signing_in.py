@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from blocks.ledger.identities import Found, Identities
+from blocks.ledger.identities import Identities, KnownPerson
 from blocks.ledger.passwords import Passwords
 from blocks.ledger.tokens import PREFIX, Tokens
 from domain.access import Token
@@ -31,7 +31,7 @@ from station.desk import forms, pages
 from station.desk.sessions import Session, Sessions
 from station.door.guests import MAX_VALUE, Guests
 from station.door.openid import Provider, Who
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 
 log = logging.getLogger("lockgate")
 R = TypeVar("R")
@@ -73,8 +73,8 @@ class SigningIn:
             case ["GET", "openid", "back"]:
                 return await self._from_provider(request)
             case [_]:
-                raise Denied(405, "sign in by the form")
-        raise Denied(404, "there is no such page")
+                raise DoorDenied(405, "sign in by the form")
+        raise DoorDenied(404, "there is no such page")
 
     async def still_in(self, request: Request, session: Session) -> Token | None:
         """Whose session it is. The token is looked up each time; None if it was revoked or has expired, if the person
@@ -117,7 +117,7 @@ class SigningIn:
         browser, way = "", Way.TOKEN
         try:
             if not value or len(value) > MAX_VALUE:
-                raise Denied(401, "give your password or your token")
+                raise DoorDenied(401, "give your password or your token")
             name = form.get("name", "").strip()[: MAX_VALUE + 1]
             if name and not value.startswith(PREFIX):
                 known = cookies.get(BROWSER, "")[:MAX_VALUE]
@@ -126,7 +126,7 @@ class SigningIn:
             else:
                 token = await self._guests.of_value(value, address)
                 version = await self._guests.look(lambda tokens: _version(tokens, token.id, Way.TOKEN))
-        except Denied as no:
+        except DoorDenied as no:
             return self._form(request, form.get("next", ""), str(no), no.status)
         secure = self.is_secure(request)
         answer = self._in(token, version, way, form.get("next", ""), secure=secure)
@@ -159,7 +159,7 @@ class SigningIn:
         host = request.headers.get("host", "").lower()
         if host != urlsplit(openid.address).netloc:
             if "again" in request.query_params:
-                raise Denied(
+                raise DoorDenied(
                     421,
                     f"This browser was sent to {openid.address}, and the door is told that it asks {one_line(host)}. "
                     "The proxy before the door must hand on the header Host; or another address was meant: "
@@ -176,16 +176,16 @@ class SigningIn:
         flow = self._flow_of(forms.cookies_of(request.headers).get(FLOW, ""))
         given = {name: request.query_params.getlist(name) for name in ("state", "code", "error", "iss")}
         if any(len(values) > 1 for values in given.values()):
-            raise Denied(400, "something stands twice in this address")
+            raise DoorDenied(400, "something stands twice in this address")
         said = {name: values[0] for name, values in given.items() if values}
         state, nonce, verifier = self._made_of(flow)
         if not hmac.compare_digest(said.get("state", "").encode(), state.encode()):
-            raise Denied(403, "this is no answer to what this browser asked: begin again at the sign-in page")
+            raise DoorDenied(403, "this is no answer to what this browser asked: begin again at the sign-in page")
         if said.get("iss", openid.issuer) != openid.issuer:
-            raise Denied(403, "this is another provider's answer")
+            raise DoorDenied(403, "this is another provider's answer")
         if "error" in said or not 0 < len(said.get("code", "")) <= MOST_CODE:
             why = one_line(said.get("error", "no code"))[:200]
-            raise Denied(401, f"the identity provider did not let you in: {why}")
+            raise DoorDenied(401, f"the identity provider did not let you in: {why}")
         who = await provider.who(said["code"], nonce, verifier)
         token, version = await self._person(openid, who)
         answer = self._in(
@@ -199,14 +199,16 @@ class SigningIn:
         subject = one_line(who.subject)
         told = f"Who runs this station sets you up: lockgate person identity NAME {subject}"
 
-        def look(tokens: Tokens) -> tuple[Found, str]:
+        def look(tokens: Tokens) -> tuple[KnownPerson, str]:
             found = Identities(tokens.url).of(openid.issuer, who.subject)
             if found.token is None and not found.is_known and openid.new_people:
                 name = openid.name_of_new(who.name) if who.name else ""
                 try:
                     Identities(tokens.url).add(name, openid.new_people, openid.issuer, who.subject)
                 except InputError as err:
-                    raise Denied(401, f"The provider knows you, and does not bring you in here: {err}. {told}") from err
+                    raise DoorDenied(
+                        401, f"The provider knows you, and does not bring you in here: {err}. {told}"
+                    ) from err
                 log.info("%s came in by %s for the first time", name, openid.issuer)
                 found = Identities(tokens.url).of(openid.issuer, who.subject)
             password = Passwords(tokens.url).version(found.token.id) if found.token else ""
@@ -214,13 +216,13 @@ class SigningIn:
 
         found, version = await self._look(look)
         if found.token is None:
-            raise Denied(401, f"The provider knows you as {subject}, and nobody here is set up as that. {told}")
+            raise DoorDenied(401, f"The provider knows you as {subject}, and nobody here is set up as that. {told}")
         return found.token, version
 
     def _openid(self) -> tuple[Provider, OpenId]:
         openid = _settings().openid
         if openid is None:
-            raise Denied(404, "nobody signs in by an identity provider here")
+            raise DoorDenied(404, "nobody signs in by an identity provider here")
         secret = sign_in.openid_secret()
         if self._provider is None or (self._provider.openid, self._provider.secret) != (openid, secret):
             self._provider = Provider(openid, secret)
@@ -240,10 +242,10 @@ class SigningIn:
         """Raises Denied if this door has not given it to a browser in the last minutes."""
         told, _, seal = value.rpartition(".")
         if not told or not hmac.compare_digest(seal.encode(), self._sessions.bound("openid flow", told).encode()):
-            raise Denied(403, "this browser has not begun to sign in here: begin at the sign-in page")
+            raise DoorDenied(403, "this browser has not begun to sign in here: begin at the sign-in page")
         _, at, place = told.split(".")
         if int(at) + FLOW_S < time.time():
-            raise Denied(403, "this took too long: begin again at the sign-in page")
+            raise DoorDenied(403, "this took too long: begin again at the sign-in page")
         return Flow(value, base64.urlsafe_b64decode(place + "=" * (-len(place) % 4)).decode())
 
     def _flow_cookie(self, openid: OpenId, value: str, *, ends: bool = False) -> str:
@@ -286,10 +288,10 @@ class SigningIn:
     async def _look(self, ask: Callable[[Tokens], R]) -> R:
         try:
             return await self._guests.look(ask)
-        except Denied:
+        except DoorDenied:
             raise
         except LockgateError as err:
-            raise Denied(503, f"names cannot be looked up now: {err}") from err
+            raise DoorDenied(503, f"names cannot be looked up now: {err}") from err
 
 
 def _settings() -> SignIn:

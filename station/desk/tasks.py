@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from domain.access import STARTED_BY, Role, Token
 from domain.bill import KINDS as OF_BILL
-from domain.bill import By, Line, bill, dollars
+from domain.bill import By, ChargeSum, bill, dollars
 from domain.entry import Entry
 from domain.records import APPROVAL, ATTEMPT, BILL, METERED, RESERVED, VERDICT, kinds_of, sentence_of
 from domain.task import Answer, Attempt, CaseRow, Decision, Finding, Outcome, Scanned, Tested, Verdict
@@ -41,14 +41,14 @@ MOST_ROWS = 500
 NEWEST = 50
 
 
-class Try(NamedTuple):
+class AttemptRow(NamedTuple):
     """One attempt, and what came of it."""
 
     attempt: Attempt
     verdict: Verdict | None
 
 
-class Task(NamedTuple):
+class TaskRow(NamedTuple):
     """A run."""
 
     run_id: str
@@ -68,11 +68,11 @@ class Task(NamedTuple):
     """False: a rollback, say, which has no loop."""
     outcome: Outcome | None
     story: list[tuple[datetime, str]]
-    tries: list[Try]
+    tries: list[AttemptRow]
     rows: tuple[CaseRow, ...]
     row_count: int
     findings: tuple[Finding, ...]
-    lines: Sequence[Line]
+    lines: Sequence[ChargeSum]
     usd: str
     log: list[tuple[str, str]]
     may_stop: bool
@@ -83,7 +83,7 @@ def newest() -> list[dict[str, Any]]:
     return api.runs({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", NEWEST)
 
 
-def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None = None) -> Task:
+def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None = None) -> TaskRow:
     """Everything on the page, from the ledger and the server; `entries`: what is to be told of it."""
     run_id = str(run["id"])
     if entries is None:
@@ -100,7 +100,7 @@ def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None =
     log = _log(run_id) if run["state_name"] != DELETED else []
     bought = bill([entry for entry in entries if entry.kind in OF_BILL])
     brief = run["parameters"].get("brief") if isinstance(run.get("parameters"), Mapping) else None
-    return Task(
+    return TaskRow(
         run_id=run_id,
         title=str(run["name"]),
         state=str(run["state_name"]),
@@ -114,7 +114,7 @@ def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None =
         is_brief=isinstance(brief, Mapping),
         outcome=_newest(entries, "outcome", Outcome),
         story=[(e.at, line) for e in entries if e.kind not in NOT_OF_STORY and (line := sentence_of(e.kind, e.body))],
-        tries=[Try(attempt, verdicts.get(attempt.commit or "")) for attempt in made],
+        tries=[AttemptRow(attempt, verdicts.get(attempt.commit or "")) for attempt in made],
         rows=tested.rows[:MOST_ROWS] if tested else (),
         row_count=len(tested.rows) if tested else 0,
         findings=(*(scanned.findings if scanned else ()), *(tested.findings if tested else ())),

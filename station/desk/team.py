@@ -6,8 +6,8 @@ from typing import NamedTuple
 from blocks.ledger import history
 from domain.errors import LockgateError
 from domain.history import History
-from domain.review_health import Health, Review, health
-from domain.track_record import Record, records, total
+from domain.review_health import ReviewAnswer, ReviewHealth, health
+from domain.track_record import TrackRecord, records, total
 from station import holding
 
 NEWEST = 30
@@ -17,10 +17,10 @@ NEWEST = 30
 class Team(NamedTuple):
     """Everything on the page."""
 
-    whole: Record | None
-    records: tuple[Record, ...]
-    health: Health
-    newest: tuple[Review, ...]
+    whole: TrackRecord | None
+    records: tuple[TrackRecord, ...]
+    health: ReviewHealth
+    newest: tuple[ReviewAnswer, ...]
     problems: list[str]
 
 

@@ -34,7 +34,7 @@ COSTS = {
 """Kind → what it costs to wait."""
 
 
-class Waits(NamedTuple):
+class WaitingRow(NamedTuple):
     """One line."""
 
     kind: str
@@ -52,10 +52,10 @@ class Waits(NamedTuple):
         return token.may(ANSWERS[self.kind].role if self.kind in ANSWERS else MAY_HOLD)
 
 
-def waiting(tells_why: bool = True) -> tuple[list[Waits], list[str], int]:
+def waiting(tells_why: bool = True) -> tuple[list[WaitingRow], list[str], int]:
     """Oldest first; what could not be looked at; and how many more runs are suspended. `tells_why`: what a run waits
     for at its forge too, for those who may know it."""
-    found: list[Waits] = []
+    found: list[WaitingRow] = []
     problems: list[str] = []
     for look in (_asked, _frozen, _held):
         try:
@@ -69,7 +69,7 @@ def waiting(tells_why: bool = True) -> tuple[list[Waits], list[str], int]:
     return sorted(found, key=lambda one: one.since), list(dict.fromkeys(problems)), more
 
 
-def with_costs(found: list[Waits]) -> list[Waits]:
+def with_costs(found: list[WaitingRow]) -> list[WaitingRow]:
     """The same, each with what it costs to wait."""
     days = _days() if found else ""
     return [one._replace(costs=COSTS[one.kind].format(days=days)) for one in found]
@@ -82,13 +82,13 @@ def _days() -> str:
     return f"{told} day{'' if told == '1' else 's'}"
 
 
-def _asked() -> Iterator[Waits]:
+def _asked() -> Iterator[WaitingRow]:
     for one in inbox.waiting(MOST):
         page = "task" if one.kind == "machine" else "review"  # nobody can answer for a machine
-        yield Waits(one.kind, one.asks, one.title, one.since, f"/{page}/{one.run_id}", one.why)
+        yield WaitingRow(one.kind, one.asks, one.title, one.since, f"/{page}/{one.run_id}", one.why)
 
 
-def _frozen() -> Iterator[Waits]:
+def _frozen() -> Iterator[WaitingRow]:
     since = (datetime.now(UTC) - timedelta(days=FROZEN_DAYS)).isoformat()
     wanted = {
         "tags": {"all_": ["lockgate"]}, "state": {"name": {"any_": ["Frozen"]}}, "end_time": {"after_": since},
@@ -96,14 +96,14 @@ def _frozen() -> Iterator[Waits]:
     for run in api.in_short(wanted, "EXPECTED_START_TIME_DESC", MOST):
         state = run["state"] or {}
         at = datetime.fromisoformat(state["timestamp"].replace("Z", "+00:00"))
-        yield Waits("frozen", "frozen run", run["name"], at, f"/task/{run['id']}", str(state.get("message") or ""))
+        yield WaitingRow("frozen", "frozen run", run["name"], at, f"/task/{run['id']}", str(state.get("message") or ""))
 
 
-def _held() -> Iterator[Waits]:
+def _held() -> Iterator[WaitingRow]:
     for shop in holding.shops():
         ledger = Reader(str(shop["ledger"]["url"]))
         stops = ledger.entries(kinds=STOPS)
         for environment in sorted(shop["targets"]):
             if why_held(environment, stops) and (why := why_held(environment, ledger.entries(kinds=KINDS))):
                 since = max(e.at for e in stops if e.body["environment"] == environment and e.kind != OPENED.kind)
-                yield Waits("held", "held environment", environment, since, "/environments", why)
+                yield WaitingRow("held", "held environment", environment, since, "/environments", why)

@@ -29,7 +29,7 @@ UNTAKEN_MS = 60_000
 """After so long the kernel ends a connection whose other side takes nothing; its accepted sockets inherit that."""
 
 
-class Ledger:
+class TokenLedger:
     """Where tokens are: the ledger of the default workshop, as it was last known while the server does not answer."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ async def serve() -> None:
     listening = bound()
     http, socket_ = protocols(bounds())
     config = uvicorn.Config(
-        Door(upstream, Guests(Ledger().tokens)),
+        Door(upstream, Guests(TokenLedger().tokens)),
         http=http,  # h11 is the strictest of its parsers; what it read is all that is read
         ws=socket_,
         ws_max_size=4_000_000,

@@ -9,7 +9,7 @@ from domain.errors import InputError, LockgateError
 from domain.history import Submitted
 from domain.records import SUBMITTED
 from station import api, cancelling, holding
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 
 R = TypeVar("R")
 
@@ -46,10 +46,10 @@ def _tried(act: Callable[[], R]) -> R:
     try:
         return act()
     except cancelling.Busy as err:
-        raise Denied(409, str(err)) from err
+        raise DoorDenied(409, str(err)) from err
     except InputError as err:
-        raise Denied(404, str(err)) from err
+        raise DoorDenied(404, str(err)) from err
     except holding.HalfDone as err:
-        raise Denied(503, str(err)) from err
+        raise DoorDenied(503, str(err)) from err
     except LockgateError as err:
-        raise Denied(503, f"this cannot be noted now, so it was not done: {err}") from err
+        raise DoorDenied(503, f"this cannot be noted now, so it was not done: {err}") from err

@@ -24,8 +24,8 @@ from station.door.acts import Acts
 from station.door.connections import note_signed
 from station.door.forms import SHOWING, Forms
 from station.door.guests import Guests
-from station.door.reading import MAX_BODY, NOTHING, Denied, body_of, path_of, query_of, segments_of
-from station.door.table import Act, Rule
+from station.door.reading import MAX_BODY, NOTHING, DoorDenied, body_of, path_of, query_of, segments_of
+from station.door.table import Act, RouteRule
 from station.door.upstream import Upstream
 from station.door.webhooks import Webhooks
 
@@ -50,10 +50,10 @@ SAFE = {
 }  # fmt: skip
 
 
-class Asked(NamedTuple):
+class DoorRequest(NamedTuple):
     """A request of somebody who may make it."""
 
-    rule: Rule
+    rule: RouteRule
     token: Token
     segments: list[str]
     path: str
@@ -85,7 +85,7 @@ class Door:
     async def _answer(self, request: Request) -> Response:
         try:
             answer = await self._asked(request)
-        except Denied as no:
+        except DoorDenied as no:
             answer = JSONResponse({"detail": str(no)}, no.status)
             if no.status == 401:
                 answer.headers["www-authenticate"] = 'Bearer realm="Lockgate"'
@@ -101,7 +101,7 @@ class Door:
         segments = segments_of(request.scope["raw_path"])
         method, below = request.method, segments[1:]
         if method not in METHODS:
-            raise Denied(405, f"the door knows {', '.join(METHODS)}")
+            raise DoorDenied(405, f"the door knows {', '.join(METHODS)}")
         if segments == ["door", "health"]:
             return JSONResponse({"status": "pass"})
         if segments == ["metrics"] and method == "GET":
@@ -131,7 +131,7 @@ class Door:
     async def _page(self, request: Request, segments: list[str]) -> Response:
         """The UI's own files, which hold nothing of anybody, and who is signed in."""
         if request.method != "GET" or segments[0] in OUTSIDE:
-            raise Denied(404, "there is no such page")
+            raise DoorDenied(404, "there is no such page")
         if segments == ["door", "me"]:
             token = await self._guest(request)
             return JSONResponse(token.model_dump(mode="json", include={"name", "roles", "expires_at"}))
@@ -143,12 +143,12 @@ class Door:
     async def _measured(self) -> Response:
         try:
             underway = await self._underway()
-        except Denied:
+        except DoorDenied:
             underway = None  # that is among what it tells
         try:
             text = await self.guests.look(lambda tokens: self.metrics.text(tokens.url, underway))
         except LockgateError as err:
-            raise Denied(503, f"the ledger does not answer: {err}") from err
+            raise DoorDenied(503, f"the ledger does not answer: {err}") from err
         return Response(text, headers={"content-type": metrics.CONTENT_TYPE_LATEST})
 
     async def _underway(self) -> metrics.Underway:
@@ -166,9 +166,9 @@ class Door:
         if request.method == "GET" and len(words) == 1:
             return JSONResponse(await _in(self._looking, lambda: self.acts.look(words[0])))
         if request.method != "POST" or len(words) != 2 or words[1] not in table.HOLDING:
-            raise Denied(404, f"the door knows {', '.join(table.HOLDING)} of an environment, by POST")
+            raise DoorDenied(404, f"the door knows {', '.join(table.HOLDING)} of an environment, by POST")
         if not token.may(table.MAY_HOLD):
-            raise Denied(403, _lacks(token, table.MAY_HOLD))
+            raise DoorDenied(403, _lacks(token, table.MAY_HOLD))
         reason = bodies.reason_of(_body(request, content))
         said = await _in(self._acting, lambda: self.acts.hold(words[1], words[0], reason, token))
         log.info("%s (token %s): %s %s: %s", token.name, token.id, words[1], words[0], said)
@@ -184,15 +184,15 @@ class Door:
         method, below = request.method, segments[1:]
         rule = table.find(method, below)
         if rule is None:
-            raise Denied(404, f"the door knows no {method} of this path")
+            raise DoorDenied(404, f"the door knows no {method} of this path")
         if not any(token.may(role) for role in rule.roles):
-            raise Denied(403, _lacks(token, *rule.roles))
+            raise DoorDenied(403, _lacks(token, *rule.roles))
         query = query_of(request.scope["query_string"], rule.query)
         body = _body(request, content)
         if body is not NOTHING and method in ("GET", "DELETE"):
-            raise Denied(400, f"{method} has no body")
+            raise DoorDenied(400, f"{method} has no body")
         path = path_of(segments) + (f"?{query}" if query else "")
-        asked = Asked(rule, token, below, path, body)
+        asked = DoorRequest(rule, token, below, path, body)
         match rule.act:
             case Act.READ:
                 bodies.check_reading(body)
@@ -249,24 +249,24 @@ class Door:
         told = b"".join(parts)
         return answer.status_code, json.loads(told) if told else None
 
-    async def _start(self, asked: Asked) -> Asked:
+    async def _start(self, asked: DoorRequest) -> DoorRequest:
         """With a body that starts the deployment and nothing else."""
         name = await self.upstream.which(asked.segments[1])
         if name is None:
             if asked.token.may(Role.ADMINISTER):
                 return asked
-            raise Denied(403, _lacks(asked.token, Role.ADMINISTER))
+            raise DoorDenied(403, _lacks(asked.token, Role.ADMINISTER))
         if not asked.token.may(table.STARTS[name]):
-            raise Denied(403, _lacks(asked.token, table.STARTS[name]))
+            raise DoorDenied(403, _lacks(asked.token, table.STARTS[name]))
         deployment = await self.upstream.read(f"/api/deployments/{asked.segments[1].lower()}")
         if deployment is None:
-            raise Denied(404, "there is no such deployment any more")
+            raise DoorDenied(404, "there is no such deployment any more")
         body = bodies.start_of(asked.body, deployment, asked.token, table.NAMED.get(name))
         if name == table.BRIEFS:
             await _in(self._looking, lambda: bodies.check_scope(body["parameters"].get("brief")))
         return asked._replace(body=body)
 
-    async def _note_start(self, asked: Asked, answer: Response) -> None:
+    async def _note_start(self, asked: DoorRequest, answer: Response) -> None:
         """Who has asked for a task, or whose name it is that a run has among its parameters: noted once it is there."""
         name = await self.upstream.which(asked.segments[1])
         if name == table.BRIEFS:
@@ -280,29 +280,29 @@ class Door:
         except LockgateError as err:
             log.warning("run %s goes on, and the name of %s will be a claim: %s", run_id, asked.token.name, err)
 
-    async def _note_submitted(self, asked: Asked, answer: Response) -> None:
+    async def _note_submitted(self, asked: DoorRequest, answer: Response) -> None:
         run_id, brief = str(json.loads(bytes(answer.body))["id"]), asked.body["parameters"].get("brief")
         workshop = str(brief.get("workshop") or "default") if isinstance(brief, dict) else "default"
         try:
             noted = _in(self._acting, lambda: self.acts.submitted(run_id, workshop, asked.token))
             await asyncio.wait_for(noted, NOTED_S)
-        except (Denied, TimeoutError) as err:
+        except (DoorDenied, TimeoutError) as err:
             log.warning("run %s goes on, and nobody will know that %s asked for it: %s", run_id, asked.token.name, err)
 
-    async def _prepare_cancel(self, asked: Asked) -> Asked | Response:
+    async def _prepare_cancel(self, asked: DoorRequest) -> DoorRequest | Response:
         """With the state that cancels, after it is noted who does. Nothing is stopped in the middle of a release."""
         run_id, token = asked.segments[1].lower(), asked.token
         wanted = bodies.cancelling(asked.body, token)
         if wanted is None:
             if token.may(Role.ADMINISTER):
                 return asked
-            raise Denied(403, _lacks(token, Role.ADMINISTER))
+            raise DoorDenied(403, _lacks(token, Role.ADMINISTER))
         run = await self._run(run_id)
         if not token.may(Role.ADMINISTER):
             if await self.upstream.which(str(run.get("deployment_id") or "")) is None:
-                raise Denied(403, _lacks(token, Role.ADMINISTER))
+                raise DoorDenied(403, _lacks(token, Role.ADMINISTER))
             if not (token.may(table.MAY_CANCEL_ANY) or (token.may(table.MAY_CANCEL_OWN) and bodies.is_own(run, token))):
-                raise Denied(403, f"{token.name} may cancel runs that {token.name} started, and not this one")
+                raise DoorDenied(403, f"{token.name} may cancel runs that {token.name} started, and not this one")
         state = run.get("state") or {}
         if state.get("type") in FINAL:
             reason = f"the run is over: it is {state.get('name')}"
@@ -320,15 +320,15 @@ class Door:
         form = table.ANSWERS.get(str(details.get("pause_key") or "").partition("-")[0])
         asks_now = form and token.may(form.role) and key in (details.get("run_input_keyset") or {}).values()
         if not (bodies.is_own(run, token) or asks_now):
-            raise Denied(403, f"{token.name} may read what runs ask that {token.name} started, and not this one's")
+            raise DoorDenied(403, f"{token.name} may read what runs ask that {token.name} started, and not this one's")
 
     async def _run(self, run_id: str) -> dict[str, Any]:
         run = await self.upstream.read(f"/api/flow_runs/{run_id}")
         if run is None:
-            raise Denied(404, "there is no such run")
+            raise DoorDenied(404, "there is no such run")
         return dict(run)
 
-    async def _prepare_answer(self, asked: Asked) -> Asked | Response:
+    async def _prepare_answer(self, asked: DoorRequest) -> DoorRequest | Response:
         """With the answer in its name, which is noted before the run can go on."""
         run_id, token = asked.segments[1].lower(), asked.token
         run = await self._run(run_id)
@@ -342,14 +342,14 @@ class Door:
         if form is None:
             if token.may(Role.ADMINISTER):
                 return asked
-            raise Denied(403, _lacks(token, Role.ADMINISTER))
+            raise DoorDenied(403, _lacks(token, Role.ADMINISTER))
         if not token.may(form.role):
-            raise Denied(403, _lacks(token, form.role))
+            raise DoorDenied(403, _lacks(token, form.role))
         answer = bodies.answer_of(asked.body, form, rest.partition("-")[0], token)
         try:
             await self.guests.look(lambda tokens: tokens.sign(run_id, question, answer_digest(answer), token))
         except LockgateError as err:
-            raise Denied(503, f"the answer cannot be noted now, so it was not given: {err}") from err
+            raise DoorDenied(503, f"the answer cannot be noted now, so it was not given: {err}") from err
         return asked._replace(body={"run_input": answer})
 
     async def _passed_on(
@@ -377,7 +377,7 @@ class Door:
         try:
             content = await answer.aread()
         except httpx.HTTPError as err:
-            raise Denied(503, f"the server behind the door broke off: {type(err).__name__}") from err
+            raise DoorDenied(503, f"the server behind the door broke off: {type(err).__name__}") from err
         finally:
             await answer.aclose()
         if shows and answer.status_code == 200:
@@ -415,9 +415,9 @@ async def _content(request: Request, most: int = MAX_BODY) -> bytes:
                 parts.append(part)
                 size += len(part)
                 if size > most:
-                    raise Denied(413, f"a body may have {most:,} bytes at most")
+                    raise DoorDenied(413, f"a body may have {most:,} bytes at most")
     except TimeoutError:
-        raise Denied(408, f"the body did not come within {BODY_S:.0f} s") from None
+        raise DoorDenied(408, f"the body did not come within {BODY_S:.0f} s") from None
     return b"".join(parts)
 
 

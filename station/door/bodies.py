@@ -10,7 +10,7 @@ from domain.brief import Brief
 from domain.errors import LedgerError
 from domain.paths import is_among
 from domain.policy.reviewers import canonical_name
-from station.door.reading import NOTHING, Denied, body_of, inside
+from station.door.reading import NOTHING, DoorDenied, body_of, inside
 from station.door.table import Form
 from station.scopes import why_outside
 
@@ -57,11 +57,11 @@ def check_reading(body: Any) -> None:
     """Raises Denied if a question for reading asks for secrets, or has the server fill something in."""
     for found in _objects(body):
         if found.get("include_secrets", False) is not False:
-            raise Denied(403, "only who administers may read secrets: leave out include_secrets")
+            raise DoorDenied(403, "only who administers may read secrets: leave out include_secrets")
         if found.get("__prefect_kind", "none") not in ("none", "json"):
-            raise Denied(403, "variables and templates are not filled in at the door: give plain values")
+            raise DoorDenied(403, "variables and templates are not filled in at the door: give plain values")
         if "$ref" in found:
-            raise Denied(403, "blocks are not filled in at the door: give plain values")
+            raise DoorDenied(403, "blocks are not filled in at the door: give plain values")
         if found.get("__prefect_kind") == "json":
             _check_json(found.get("value"))
 
@@ -70,7 +70,7 @@ def _check_json(value: Any) -> None:
     """Raises Denied if JSON in a text holds what may not be asked for in the open. The server reads that text once
     more, and a worker fills in the blocks that it names."""
     if isinstance(value, dict):
-        raise Denied(403, "JSON is given as text: what makes that text is not filled in at the door")
+        raise DoorDenied(403, "JSON is given as text: what makes that text is not filled in at the door")
     if isinstance(value, str):
         check_reading(body_of(["application/json"], [], value.encode("utf-8", "surrogatepass")))
 
@@ -83,7 +83,7 @@ def start_of(body: Any, deployment: Json, token: Token, name_parameter: str | No
     parameters = _object(given.pop("parameters", None) or {})
     known = (deployment.get("parameter_openapi_schema") or {}).get("properties") or {}
     if unknown := sorted(set(parameters) - set(known)):
-        raise Denied(
+        raise DoorDenied(
             403, f"{deployment['name']} has no parameter {unknown[0][:60]!r}; it has {', '.join(known) or 'none'}"
         )
     _check_repository(parameters, token)
@@ -96,9 +96,9 @@ def start_of(body: Any, deployment: Json, token: Token, name_parameter: str | No
         made["name"] = _text("name", name)[:200]
     tags = given.pop("tags", None) or []
     if not isinstance(tags, list) or not all(tag in (deployment.get("tags") or []) for tag in tags):
-        raise Denied(403, "tags are those of the deployment: leave them out")
+        raise DoorDenied(403, "tags are those of the deployment: leave them out")
     if given.pop("enforce_parameter_schema", None) not in (None, True):
-        raise Denied(403, "parameters are always checked: leave out enforce_parameter_schema")
+        raise DoorDenied(403, "parameters are always checked: leave out enforce_parameter_schema")
     _check_rest(given, _NEVER, "a token that starts runs may give parameters, and nothing else that matters")
     return {**made, "enforce_parameter_schema": True, "labels": {STARTED_BY: token.name}}
 
@@ -114,7 +114,7 @@ def check_scope(brief: Any) -> None:
     except LedgerError:
         return  # the run itself looks once more
     if wrong:
-        raise Denied(422, "; ".join(one.sentence for one in wrong))
+        raise DoorDenied(422, "; ".join(one.sentence for one in wrong))
 
 
 _NEVER = frozenset(
@@ -135,9 +135,9 @@ def answer_of(body: Any, form: Form, mark: str, token: Token) -> dict[str, str]:
     made |= {name: _text(name, content.pop(name, None) or "", empty=True) for name in form.optional}
     _check_rest(content, frozenset(), f"this question is answered with {', '.join((*form.required, *form.optional))}")
     if made.get("decision", DECISIONS[0]) not in DECISIONS:
-        raise Denied(403, f"decision must be one of: {', '.join(DECISIONS)}")
+        raise DoorDenied(403, f"decision must be one of: {', '.join(DECISIONS)}")
     if made.get("mark", mark) != mark:
-        raise Denied(409, "the change that waits is not the one that you saw: look again, and give its mark")
+        raise DoorDenied(409, "the change that waits is not the one that you saw: look again, and give its mark")
     return {**made, form.name_field: token.name}
 
 
@@ -163,7 +163,7 @@ def reason_of(body: Any) -> str:
 def _own(field: str, said: Any, token: Token) -> str:
     """The token's name. Raises Denied if somebody else's is given."""
     if said and canonical_name(_text(field, said)) != canonical_name(token.name):
-        raise Denied(403, f"you are signed in as {token.name}: leave {field} out, or give that name")
+        raise DoorDenied(403, f"you are signed in as {token.name}: leave {field} out, or give that name")
     return token.name
 
 
@@ -174,9 +174,9 @@ def _check_repository(parameters: Json, token: Token) -> None:
     brief = parameters["brief"]
     repository = brief.get("repository") if isinstance(brief, dict) else None
     if any("__prefect_kind" in found for found in _objects(parameters)) or not isinstance(repository, str):
-        raise Denied(403, f"{token.name} may name some repositories only: give the brief as plain values")
+        raise DoorDenied(403, f"{token.name} may name some repositories only: give the brief as plain values")
     if not is_among(repository, token.repositories):
-        raise Denied(403, f"{token.name} may not name {repository[:100]!r}, but {', '.join(token.repositories)}")
+        raise DoorDenied(403, f"{token.name} may not name {repository[:100]!r}, but {', '.join(token.repositories)}")
 
 
 def _scheduled(state: Any, token: Token) -> Json:
@@ -188,29 +188,29 @@ def _scheduled(state: Any, token: Token) -> Json:
     named = (given.pop("type", "SCHEDULED"), given.pop("name", None) or "Scheduled")
     given.pop("message", None)
     if named != ("SCHEDULED", "Scheduled") or any(given.values()) or any(details.values()):
-        raise Denied(403, "a run begins as scheduled: leave out its state")
+        raise DoorDenied(403, "a run begins as scheduled: leave out its state")
     return made
 
 
 def _check_rest(given: Mapping[str, Any], empty: frozenset[str], why: str) -> None:
     for name, value in given.items():
         if name not in empty or value not in (None, {}, [], ""):
-            raise Denied(403, f"{why}: leave out {name[:60]!r}")
+            raise DoorDenied(403, f"{why}: leave out {name[:60]!r}")
 
 
 def _object(value: Any) -> Json:
     if not isinstance(value, dict):
-        raise Denied(400, f"here must be a JSON object, not {type(value).__name__}")
+        raise DoorDenied(400, f"here must be a JSON object, not {type(value).__name__}")
     return dict(value)
 
 
 def _text(name: str, value: Any, *, empty: bool = False) -> str:
     if not isinstance(value, str) or not (value.strip() or empty) or len(value) > MAX_TEXT:
-        raise Denied(400, f"{name} must be text of 1 to {MAX_TEXT:,} characters")
+        raise DoorDenied(400, f"{name} must be text of 1 to {MAX_TEXT:,} characters")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise Denied(400, f"{name} is not Unicode") from None
+        raise DoorDenied(400, f"{name} is not Unicode") from None
     return value
 
 

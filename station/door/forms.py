@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from domain.value import digest_of
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 
 MAX_FORMS = 5_000
 SHOWING = ("/deployments/{id}", "/deployments/name/{flow_name}/{deployment_name}", "/deployments/filter",
@@ -42,4 +42,4 @@ class Forms:
         """Raises Denied if a schema is none that was shown."""
         schema = body.get("schema") if isinstance(body, dict) else None
         if not isinstance(schema, dict) or digest_of(schema) not in self._shown:
-            raise Denied(403, "only the server's own forms are checked here: load the page again")
+            raise DoorDenied(403, "only the server's own forms are checked here: load the page again")

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from blocks.ledger.passwords import Known, Passwords
+from blocks.ledger.passwords import KnownPassword, Passwords
 from blocks.ledger.tokens import Tokens
 from domain.access import Token
 from domain.errors import LedgerError, LockgateError
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 
 R = TypeVar("R")
 FAILURES, WINDOW_S = 10, 60.0
@@ -44,7 +44,7 @@ class Guests:
     async def known(self, authorizations: list[str], address: str) -> Token:
         """Whose token it is. Raises Denied: 401 for none or a wrong one, 429 after too many, 503 without a ledger."""
         if len(authorizations) != 1:
-            raise Denied(401, UNKNOWN)
+            raise DoorDenied(401, UNKNOWN)
         return await self.of_value(value_of(authorizations[0]), address)
 
     async def of_value(self, value: str, address: str) -> Token:
@@ -52,16 +52,16 @@ class Guests:
         try:
             token = await self.look(lambda tokens: tokens.of(value))
         except LockgateError as err:
-            raise Denied(503, f"tokens cannot be looked up now: {err}") from err
+            raise DoorDenied(503, f"tokens cannot be looked up now: {err}") from err
         why = "is not known here" if token is None else token.why_not(datetime.now(UTC))
         if token is None or why is not None:
             if self._is_slowed(address):
-                raise Denied(429, "too many wrong tokens from your address: wait a minute")
+                raise DoorDenied(429, "too many wrong tokens from your address: wait a minute")
             self._note(address)
-            raise Denied(401, f"this token {why}")
+            raise DoorDenied(401, f"this token {why}")
         return token
 
-    async def of_person(self, name: str, password: str, address: str, browser: str = "") -> Known:
+    async def of_person(self, name: str, password: str, address: str, browser: str = "") -> KnownPassword:
         """Whose name and password these are. Raises Denied in the same words for a wrong password, a name that nobody
         has, and one that is locked. Passwords are guessed: after many wrong ones from an address none is looked at,
         but from a browser that this name has signed in with before, which has a count of its own."""
@@ -69,15 +69,15 @@ class Guests:
             slowed = self._is_slowed(address)
             is_own = slowed and await self.look(lambda tokens: Passwords(tokens.url).knows(name, browser))
             if slowed and not is_own:
-                raise Denied(429, "too many tries from your address: wait a minute")
+                raise DoorDenied(429, "too many tries from your address: wait a minute")
             known = await asyncio.get_running_loop().run_in_executor(
                 self._slow, lambda: Passwords(self.tokens().url).of(name, password, browser)
             )
         except LedgerError as err:
-            raise Denied(503, f"names cannot be looked up now: {err}") from err
+            raise DoorDenied(503, f"names cannot be looked up now: {err}") from err
         if known is None:
             self._note(address)
-            raise Denied(401, WRONG)
+            raise DoorDenied(401, WRONG)
         return known
 
     async def look(self, ask: Callable[[Tokens], R]) -> R:
@@ -109,14 +109,14 @@ def value_of(authorization: str) -> str:
         try:
             value = base64.b64decode(value, validate=True).decode()
         except (binascii.Error, ValueError):
-            raise Denied(401, UNKNOWN) from None
+            raise DoorDenied(401, UNKNOWN) from None
         return _short(value.partition(":")[2] if ":" in value else value)
     if kind.lower() == "bearer":
         return _short(value)
-    raise Denied(401, UNKNOWN)
+    raise DoorDenied(401, UNKNOWN)
 
 
 def _short(value: str) -> str:
     if not value or len(value) > MAX_VALUE:
-        raise Denied(401, UNKNOWN)
+        raise DoorDenied(401, UNKNOWN)
     return value

@@ -23,7 +23,7 @@ from joserfc.jwk import Key, KeySet, RSAKey
 from joserfc.jws import JWSRegistry
 
 from domain.sign_in import OpenId, why_not_safe
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 
 log = logging.getLogger("lockgate")
 TIMEOUT_S = 10.0
@@ -81,7 +81,7 @@ class Provider:
         given = await self._token(described, code, verifier)
         id_token = given.get("id_token")
         if not isinstance(id_token, str):
-            raise Denied(401, NOT_RIGHT)
+            raise DoorDenied(401, NOT_RIGHT)
         try:
             try:
                 token = jwt.decode(id_token, await self.keys(described), registry=SIGNED)
@@ -98,10 +98,10 @@ class Provider:
             )
             claims.validate(leeway=LEEWAY_S)
         except (JoseError, AuthlibBaseError, ValueError, TypeError, KeyError, RecursionError) as err:
-            raise Denied(401, f"{NOT_RIGHT} ({type(err).__name__})") from err
+            raise DoorDenied(401, f"{NOT_RIGHT} ({type(err).__name__})") from err
         subject = claims["sub"]
         if not isinstance(subject, str) or not subject or len(subject) > 255:
-            raise Denied(401, NOT_RIGHT)
+            raise DoorDenied(401, NOT_RIGHT)
         return Who(subject, self._name(claims))
 
     def _name(self, claims: dict[str, Any]) -> str:
@@ -125,10 +125,10 @@ class Provider:
             form["client_secret"] = self.secret
         status, given = await self._asked("POST", described["token_endpoint"], form, auth)
         if status >= 500:
-            raise Denied(503, AWAY)
+            raise DoorDenied(503, AWAY)
         if status != 200:
             log.warning("%s gave nothing for a code: %d, %s", self.openid.issuer, status, given.get("error"))
-            raise Denied(401, f"{NOT_RIGHT}: begin again at the sign-in page")
+            raise DoorDenied(401, f"{NOT_RIGHT}: begin again at the sign-in page")
         return given
 
     async def described(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Provider:
         if found.get("issuer") != self.openid.issuer or not all(
             isinstance(end, str) and not why_not_safe(end, may_ask=True) for end in ends
         ):
-            raise Denied(503, AWAY)
+            raise DoorDenied(503, AWAY)
         self._described = time.monotonic(), found
         return found
 
@@ -156,7 +156,7 @@ class Provider:
     async def _read(self, url: str) -> dict[str, Any]:
         status, told = await self._asked("GET", url)
         if status != 200:
-            raise Denied(503, AWAY)
+            raise DoorDenied(503, AWAY)
         return told
 
     async def _asked(
@@ -174,12 +174,12 @@ class Provider:
                 async for part in answer.aiter_bytes():
                     told += part
                     if len(told) > MOST_BYTES:
-                        raise Denied(503, AWAY)
+                        raise DoorDenied(503, AWAY)
             said = json.loads(told)
         except (httpx.HTTPError, ValueError, TimeoutError, RecursionError) as err:
-            raise Denied(503, AWAY) from err
+            raise DoorDenied(503, AWAY) from err
         if not isinstance(said, dict):
-            raise Denied(503, AWAY)
+            raise DoorDenied(503, AWAY)
         return answer.status_code, said
 
 
@@ -194,7 +194,7 @@ def _rsa_keys(published: dict[str, Any]) -> list[Key]:
             with contextlib.suppress(JoseError, ValueError, KeyError, TypeError):
                 found.append(RSAKey.import_key(each))
     if not found:
-        raise Denied(503, f"{AWAY} (it publishes no RSA key)")
+        raise DoorDenied(503, f"{AWAY} (it publishes no RSA key)")
     return found
 
 
@@ -207,7 +207,7 @@ def why_no_provider(openid: OpenId) -> str | None:
 
     try:
         asyncio.run(ask())
-    except (Denied, JoseError, ValueError, KeyError, TypeError) as err:
+    except (DoorDenied, JoseError, ValueError, KeyError, TypeError) as err:
         where = f"{openid.issuer.rstrip('/')}/.well-known/openid-configuration"
         return f"{openid.issuer} is no OpenID provider that can be asked ({where}): {err}"
     return None

@@ -16,7 +16,7 @@ NOTHING = object()
 """There was no body."""
 
 
-class Denied(InputError):
+class DoorDenied(InputError):
     """The door does not let it through: an HTTP status, and a sentence that says why."""
 
     def __init__(self, status: int, why: str) -> None:
@@ -27,16 +27,18 @@ class Denied(InputError):
 def segments_of(raw_path: bytes) -> list[str]:
     """The decoded segments of a path, `/a/b` → ["a", "b"]. Raises Denied for one that could be read in two ways."""
     if not raw_path.startswith(b"/") or len(raw_path) > MAX_PATH or b"\\" in raw_path:
-        raise Denied(400, "the path must begin with / and hold no backslash")
+        raise DoorDenied(400, "the path must begin with / and hold no backslash")
     try:
         segments = [unquote_to_bytes(part).decode() for part in raw_path[1:].split(b"/")]
     except UnicodeDecodeError:
-        raise Denied(400, "the path is not UTF-8") from None
+        raise DoorDenied(400, "the path is not UTF-8") from None
     for number, segment in enumerate(segments):
         if segment in (".", "..") or any(c in "/\\%" or not c.isprintable() for c in segment):
-            raise Denied(400, "the path holds dots, slashes, percent signs or controls that could be read in two ways")
+            raise DoorDenied(
+                400, "the path holds dots, slashes, percent signs or controls that could be read in two ways"
+            )
         if not segment and number < len(segments) - 1:
-            raise Denied(400, "the path holds two slashes in a row")
+            raise DoorDenied(400, "the path holds two slashes in a row")
     return segments
 
 
@@ -52,12 +54,12 @@ def query_of(raw: bytes, allowed: frozenset[str]) -> str:
             parse_qsl(raw.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict") if raw else []
         )
     except ValueError:
-        raise Denied(400, "the query cannot be read: give name=value pairs") from None
+        raise DoorDenied(400, "the query cannot be read: give name=value pairs") from None
     names = [name for name, _ in pairs]
     if wrong := sorted(set(names) - allowed):
-        raise Denied(403, f"your token may not ask with ?{one_line(wrong[0][:60])}= here")
+        raise DoorDenied(403, f"your token may not ask with ?{one_line(wrong[0][:60])}= here")
     if len(set(names)) != len(names):
-        raise Denied(400, "a name stands twice in the query")
+        raise DoorDenied(400, "a name stands twice in the query")
     return urlencode(pairs)
 
 
@@ -68,16 +70,16 @@ def body_of(content_types: list[str], encodings: list[str], content: bytes) -> A
     kind, _, parameters = (content_types[0] if len(content_types) == 1 else "").partition(";")
     plain = parameters.replace(" ", "").lower() in ("", "charset=utf-8", 'charset="utf-8"')
     if encodings or kind.strip().lower() != "application/json" or not plain:
-        raise Denied(415, "a body must be JSON in UTF-8, and say so: content-type: application/json")
+        raise DoorDenied(415, "a body must be JSON in UTF-8, and say so: content-type: application/json")
     try:
         found = json.loads(content.decode(), object_pairs_hook=_once_each, parse_constant=_no_constant)
         json.dumps(
             found, allow_nan=False, ensure_ascii=False
         ).encode()  # 1e999, half a character: it cannot be passed on
     except RecursionError:
-        raise Denied(400, "the body is nested too deep") from None
+        raise DoorDenied(400, "the body is nested too deep") from None
     except ValueError as err:
-        raise Denied(400, f"the body is not JSON as the door takes it: {err}") from None
+        raise DoorDenied(400, f"the body is not JSON as the door takes it: {err}") from None
     _check_depth(found)
     return found
 
@@ -98,7 +100,7 @@ def _check_depth(found: Any) -> None:
     while level := [inner for each in level for inner in inside(each)]:
         depth += 1
         if depth > MAX_DEPTH:
-            raise Denied(400, "the body is nested too deep")
+            raise DoorDenied(400, "the body is nested too deep")
 
 
 def inside(value: Any) -> Iterable[Any]:

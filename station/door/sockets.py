@@ -14,7 +14,7 @@ from domain.access import Role, Token
 from station.door import bodies, table
 from station.door.connections import note_signed
 from station.door.guests import Guests
-from station.door.reading import MAX_BODY, NOTHING, Denied, body_of, path_of, segments_of
+from station.door.reading import MAX_BODY, NOTHING, DoorDenied, body_of, path_of, segments_of
 from station.door.upstream import Upstream
 
 FIRST_S = 15.0
@@ -30,8 +30,8 @@ async def serve(socket: WebSocket, upstream: Upstream, guests: Guests) -> None:
         segments = segments_of(socket.scope["raw_path"])
         roles = table.SOCKETS.get(path_of(segments[1:])) if segments[0] == "api" else None
         if roles is None or socket.scope["query_string"]:
-            raise Denied(404, "the door knows no socket here")
-    except Denied:
+            raise DoorDenied(404, "the door knows no socket here")
+    except DoorDenied:
         return await socket.close(POLICY)  # before it is accepted: an HTTP 403
     if "prefect" not in socket.scope["subprotocols"]:
         return await socket.close(POLICY)
@@ -41,14 +41,14 @@ async def serve(socket: WebSocket, upstream: Upstream, guests: Guests) -> None:
         async with asyncio.timeout(FIRST_S):
             said = _read(await socket.receive_text())
         if not isinstance(said, dict) or said.get("type") != "auth" or not isinstance(said.get("token"), str):
-            raise Denied(401, "the first message must be of type auth, and hold a token")
+            raise DoorDenied(401, "the first message must be of type auth, and hold a token")
         value = said["token"].partition(":")[2] if ":" in said["token"] else said["token"]
         token = await guests.of_value(value, address)
         note_signed(socket.scope)
         if not any(token.may(role) for role in roles):
-            raise Denied(403, f"{token.name} may not open this socket")
+            raise DoorDenied(403, f"{token.name} may not open this socket")
         await _joined(socket, upstream, guests, token, value, path_of(segments))
-    except Denied as no:
+    except DoorDenied as no:
         await _close(socket, POLICY, str(no))
     except TimeoutError:
         await _close(socket, POLICY, "the first message must hold a token")
@@ -110,7 +110,7 @@ async def _watch(guests: Guests, value: str, address: str) -> None:
 
 def _read(text: str) -> Any:
     if len(text) > MAX_BODY:
-        raise Denied(413, "the message is too long")
+        raise DoorDenied(413, "the message is too long")
     found = body_of(JSON, [], text.encode("utf-8", "surrogatepass"))
     return {} if found is NOTHING else found
 

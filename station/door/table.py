@@ -22,7 +22,7 @@ class Act(StrEnum):
     ADMINISTER = "administer"
 
 
-class Rule(NamedTuple):
+class RouteRule(NamedTuple):
     """A row: one method on one route."""
 
     method: str
@@ -276,20 +276,20 @@ SOCKETS: dict[str, frozenset[Role]] = {"/events/out": EVERYBODY, "/logs/out": EV
 """Routes that speak WebSocket. A worker uses the server's own address and credential, not the door."""
 
 
-def find(method: str, segments: Sequence[str]) -> Rule | None:
+def find(method: str, segments: Sequence[str]) -> RouteRule | None:
     """The row for a request, by the decoded segments of its path below `/api`; None if there is none."""
     return next((rule for rule, parts in _BY_METHOD.get(method, ()) if _fits(parts, segments)), None)
 
 
-def rules() -> tuple[Rule, ...]:
+def rules() -> tuple[RouteRule, ...]:
     """Every row."""
     return _RULES
 
 
-def _rows(text: str, act: Act, roles: frozenset[Role]) -> Iterator[Rule]:
+def _rows(text: str, act: Act, roles: frozenset[Role]) -> Iterator[RouteRule]:
     for line in text.strip().splitlines():
         method, template, *query = line.split()
-        yield Rule(method, template, act, roles, frozenset(name.removeprefix("?") for name in query))
+        yield RouteRule(method, template, act, roles, frozenset(name.removeprefix("?") for name in query))
 
 
 def _fits(parts: Sequence[str], segments: Sequence[str]) -> bool:
@@ -311,9 +311,9 @@ def _part(part: str) -> str:
     return "{uuid}" if name == "id" or (name.endswith("_id") and name != "resource_id") else "{}"
 
 
-def _by_method(rules: Iterable[Rule]) -> dict[str, list[tuple[Rule, tuple[str, ...]]]]:
+def _by_method(rules: Iterable[RouteRule]) -> dict[str, list[tuple[RouteRule, tuple[str, ...]]]]:
     """Routes with fewer placeholders first, so that `/flows/count` is never a flow that is called so."""
-    found: dict[str, list[tuple[Rule, tuple[str, ...]]]] = {}
+    found: dict[str, list[tuple[RouteRule, tuple[str, ...]]]] = {}
     for rule in sorted(rules, key=lambda rule: rule.template.count("{")):
         found.setdefault(rule.method, []).append((rule, _parts(rule.template)))
     return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from station.door.reading import NOTHING, Denied
+from station.door.reading import NOTHING, DoorDenied
 from station.door.table import STARTS
 
 TIMEOUT = httpx.Timeout(60, connect=5)
@@ -64,7 +64,7 @@ class Upstream:
                 await asyncio.sleep(pause_s)
             return await client.send(request, stream=True)
         except httpx.HTTPError as err:
-            raise Denied(503, f"the server behind the door does not answer: {type(err).__name__}") from err
+            raise DoorDenied(503, f"the server behind the door does not answer: {type(err).__name__}") from err
 
     async def read(self, path: str, *, signed: bool = True, body: Any = NOTHING) -> Any:
         """The JSON at a path, or what is answered to a body; None if there is nothing."""
@@ -76,7 +76,7 @@ class Upstream:
             answer.raise_for_status()
             return answer.json()
         except (httpx.HTTPError, ValueError) as err:
-            raise Denied(503, f"the server behind the door does not answer: {type(err).__name__}") from err
+            raise DoorDenied(503, f"the server behind the door does not answer: {type(err).__name__}") from err
         finally:
             await answer.aclose()
 

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from blocks import kept
 from blocks.forges.local import HOSTED
 from station import forge_news
-from station.door.reading import Denied
+from station.door.reading import DoorDenied
 
 LARGEST = 25_000_000
 """Bytes of a body; GitHub sends no larger one."""
@@ -63,17 +63,19 @@ class Webhooks:
         """To `POST …/KIND/NAME`. Raises Denied if it is no delivery, or nobody's who knows the secret."""
         if request.method != "POST" or len(words) != 2 or words[0] not in HOSTED:
             kinds = ", ".join(sorted(HOSTED))
-            raise Denied(404, f"forges are taken at /door/webhooks/KIND/NAME of their block, by POST; KIND: {kinds}")
+            raise DoorDenied(
+                404, f"forges are taken at /door/webhooks/KIND/NAME of their block, by POST; KIND: {kinds}"
+            )
         kind, name = words
         secret = await asyncio.to_thread(self._secret_of, kind, name)
         if secret is None:
-            raise Denied(404, "no block of this name has a webhook_secret")
+            raise DoorDenied(404, "no block of this name has a webhook_secret")
         headers = request.headers
         media = headers.getlist("content-type")
         if [one.partition(";")[0].strip().lower() for one in media] != ["application/json"]:
-            raise Denied(415, "set the webhook's content type to application/json")
+            raise DoorDenied(415, "set the webhook's content type to application/json")
         if headers.getlist("content-encoding"):
-            raise Denied(415, "a delivery is not encoded")
+            raise DoorDenied(415, "a delivery is not encoded")
         delivery, made = await self._believed(request, kind, secret)
         # The id may be unsigned: the same body under another id is the same delivery.
         if self._is_known(f"{kind} {name} {made}") | self._is_known(f"{kind} {name} {delivery}"):
@@ -83,7 +85,7 @@ class Webhooks:
         except OSError as err:
             for what in (made, delivery):  # when the forge sends it again, it is none that came before
                 self._seen.pop(f"{kind} {name} {what}", None)
-            raise Denied(503, f"this cannot be noted now: {err.strerror}") from err
+            raise DoorDenied(503, f"this cannot be noted now: {err.strerror}") from err
         return JSONResponse({"message": "the forge is asked"}, 202)
 
     async def _believed(self, request: Request, kind: str, secret: str) -> tuple[str, str]:
@@ -97,7 +99,7 @@ class Webhooks:
         delivery = _checked(delivery)
         made = (await _signed(request, secret.encode())).hexdigest()
         if not hmac.compare_digest(made, claimed):
-            raise Denied(401, "the signature is not of this body with the secret of the block")
+            raise DoorDenied(401, "the signature is not of this body with the secret of the block")
         return delivery, made
 
     async def _of_gitlab(self, request: Request, secret: str) -> tuple[str, str]:
@@ -114,14 +116,18 @@ class Webhooks:
         if not claimed or not _MOMENT.fullmatch(moment):
             raise _unsigned()
         if abs(self._now() - int(moment)) > SIGNED_S:
-            raise Denied(401, f"the signature is of another time than now: {SIGNED_S:.0f} s before or after at most")
+            raise DoorDenied(
+                401, f"the signature is of another time than now: {SIGNED_S:.0f} s before or after at most"
+            )
         try:
             key = base64.b64decode(secret.removeprefix(SIGNING), validate=True)
         except binascii.Error:
-            raise Denied(401, "the webhook_secret of the block is no signing token of GitLab: save a new one") from None
+            raise DoorDenied(
+                401, "the webhook_secret of the block is no signing token of GitLab: save a new one"
+            ) from None
         made = base64.b64encode((await _signed(request, key, f"{delivery}.{moment}.".encode())).digest()).decode()
         if not any(hmac.compare_digest(made.encode(), one.encode()) for one in claimed):
-            raise Denied(401, "the signature is not of this body with the secret of the block")
+            raise DoorDenied(401, "the signature is not of this body with the secret of the block")
         return delivery, made
 
     def _is_known(self, what: str) -> bool:
@@ -153,13 +159,13 @@ def _one(headers: Headers, name: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def _unsigned() -> Denied:
-    return Denied(401, "a delivery is signed: give the webhook the secret of the block")
+def _unsigned() -> DoorDenied:
+    return DoorDenied(401, "a delivery is signed: give the webhook the secret of the block")
 
 
 def _checked(delivery: str) -> str:
     if not _DELIVERY.fullmatch(delivery):
-        raise Denied(400, "a delivery has an id")
+        raise DoorDenied(400, "a delivery has an id")
     return delivery
 
 
@@ -168,14 +174,14 @@ async def _signed(request: Request, secret: bytes, before: bytes = b"") -> hmac.
     signing, size = hmac.new(secret, before, digestmod=hashlib.sha256), 0
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length) > LARGEST:
-        raise Denied(413, f"a delivery has {LARGEST:,} bytes at most")
+        raise DoorDenied(413, f"a delivery has {LARGEST:,} bytes at most")
     try:
         async with asyncio.timeout(BODY_S):
             async for part in request.stream():
                 size += len(part)
                 if size > LARGEST:
-                    raise Denied(413, f"a delivery has {LARGEST:,} bytes at most")
+                    raise DoorDenied(413, f"a delivery has {LARGEST:,} bytes at most")
                 signing.update(part)
     except TimeoutError:
-        raise Denied(408, f"the delivery did not come within {BODY_S:.0f} s") from None
+        raise DoorDenied(408, f"the delivery did not come within {BODY_S:.0f} s") from None
     return signing

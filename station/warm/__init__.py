@@ -9,4 +9,5 @@ itself (`flow_run.py`), as Prefect would.
                  └────── the kernel kills the run ────────────── └─ run: dies with its keeper
 
 `ahead.py` does the same for the programs of a station, the zygote among them: they begin as forks of its supervisor.
+`on_disk.py` tells whether the code is still what they have imported.
 """

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from station import processes
-from station.keeping import Program
-from station.warm import zygote
+from station.keeping import KeptProgram
+from station.warm import on_disk
 
 IMPORTS: Mapping[str, tuple[str, ...]] = {
     "zygote": (),
@@ -26,11 +26,8 @@ IMPORTS: Mapping[str, tuple[str, ...]] = {
 }
 """Program → what it imports in its fork, while it waits. It is also the order in which they are forked."""
 
-code = ""
-"""Digest of the code that was imported; nothing in a process that is no such fork."""
 
-
-class Waiting:
+class WaitingFork:
     """A program in a fork that waits to be let go. It ends with the supervisor until then."""
 
     def __init__(self, name: str, pipe: int) -> None:
@@ -48,19 +45,19 @@ class Waiting:
 
 
 def import_all(modules: Iterable[str]) -> bool:
-    """Import them; whether what is on disk is still what was imported, so that forks may begin with it."""
-    global code
-    before = zygote.digest()
+    """Import them; whether forks may begin with it: what is on disk is still what was imported, and no import has begun
+    a thread, of which a fork takes along only one."""
+    before = on_disk.digest()
     gc.disable()  # what is imported is no garbage
     for module in modules:
         importlib.import_module(module)
     gc.freeze()
     gc.enable()
-    code = before
-    return zygote.digest() == before
+    on_disk.imported = before
+    return on_disk.digest() == before and len(os.listdir("/proc/self/task")) == 1
 
 
-def fork(program: Program, others: Iterable[Waiting]) -> Waiting | None:
+def fork(program: KeptProgram, others: Iterable[WaitingFork]) -> WaitingFork | None:
     """What waits; None in the fork, once it is let go: there `be` is to be called, at the end of everything else."""
     reads, writes = os.pipe()
     sys.stdout.flush()
@@ -68,19 +65,24 @@ def fork(program: Program, others: Iterable[Waiting]) -> Waiting | None:
     if pid:
         os.close(reads)
         processes.note(program.name, pid)
-        return Waiting(program.name, writes)
-    for pipe in (writes, *(other.pipe for other in others)):
-        os.close(pipe)
-    _become(program)
-    for module in IMPORTS[program.name]:
-        importlib.import_module(module)
-    if os.read(reads, 1) != b"g":
+        return WaitingFork(program.name, writes)
+    try:
+        for pipe in (writes, *(other.pipe for other in others)):
+            os.close(pipe)
+        _become(program)
+        for module in IMPORTS[program.name]:
+            importlib.import_module(module)
+        is_wanted = os.read(reads, 1) == b"g"
+    except BaseException:
+        logging.exception("the fork of the %s ends: it is started anew", program.name)
+        os._exit(1)  # never on into what the supervisor does
+    if not is_wanted:
         os._exit(0)
     os.close(reads)
     return None
 
 
-def be(program: Program) -> None:
+def be(program: KeptProgram) -> None:
     """Run it in this process, as `python -m` does."""
     import runpy
     import warnings
@@ -92,7 +94,7 @@ def be(program: Program) -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def _become(program: Program) -> None:
+def _become(program: KeptProgram) -> None:
     """A session, signals, files, environment and logging of its own, as `processes.start` would give it."""
     os.setsid()
     processes.plain_signals()

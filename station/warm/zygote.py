@@ -6,7 +6,6 @@ code on disk is not what it has imported; the supervisor starts a new one.
 
 import contextlib
 import gc
-import hashlib
 import logging
 import os
 import random
@@ -14,22 +13,20 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from blocks.home import home
 from flows import processes
-from station.warm import lifeline
+from station.warm import lifeline, on_disk
 
 log = logging.getLogger("lockgate")
-PROJECT = Path(__file__).resolve().parents[2]
-PARTS = ("domain", "blocks", "tasks", "flows", "station")
 QUIET_S = 2.0
 """So long a caller may take to say what it wants."""
 
 
-class Job(NamedTuple):
+class ForkJob(NamedTuple):
     """What a fork is to do: be the process that its client was started as."""
 
     connection: socket.socket
@@ -47,7 +44,7 @@ class Job(NamedTuple):
 
 def main(imports: Callable[[], None], act: Callable[[], None], code: str = "") -> None:
     """Serve forks until the code changes; in a fork, be the flow run. `code`: digest of what is imported already."""
-    code = code or digest()
+    code = code or on_disk.digest()
     imports()
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -59,7 +56,7 @@ def main(imports: Callable[[], None], act: Callable[[], None], code: str = "") -
         act()
 
 
-def serve(listener: socket.socket, code: str) -> Job | None:
+def serve(listener: socket.socket, code: str) -> ForkJob | None:
     """Answer callers. Returns in each fork with its job, and in the zygote with None when it is stale."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's zombies
     gc.collect()
@@ -94,19 +91,19 @@ def greet(connection: socket.socket, problem: str | None) -> list[int]:
 
 def why_not(code: str) -> str | None:
     """Why this process must not be forked any more."""
-    if digest() != code:
+    if on_disk.digest() != code:
         return "the code has changed"
     threads = len(os.listdir("/proc/self/task"))
     return f"{threads} threads run, and a fork takes along only one" if threads != 1 else None
 
 
-def kept(connection: socket.socket, files: list[int]) -> Job:
+def kept(connection: socket.socket, files: list[int]) -> ForkJob:
     """The keeper of one run: it forks the run, tells the client how it ended, and ends. Returns in the run alone."""
     os.setsid()  # a zygote that is stopped with its group takes no run along
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     keeper = os.getpid()
     try:
-        job = Job(connection, files, *read_request(connection))
+        job = ForkJob(connection, files, *read_request(connection))
         run = os.fork()
         if run:
             wait_for(run, job)
@@ -120,7 +117,7 @@ def kept(connection: socket.socket, files: list[int]) -> Job:
     return job
 
 
-def wait_for(run: int, job: Job) -> NoReturn:
+def wait_for(run: int, job: ForkJob) -> NoReturn:
     """Tell the client which process it stands for, and how that ended."""
     for file in job.files:
         os.close(file)
@@ -144,7 +141,7 @@ def read_request(connection: socket.socket) -> tuple[bytes, list[bytes]]:
     return folder, environment
 
 
-def become(job: Job) -> None:
+def become(job: ForkJob) -> None:
     """Make this fork what the client would be: its files, folder, environment and signals; all chance anew."""
     job.connection.close()  # the keeper has its own
     for number, file in enumerate(job.files[:3]):
@@ -174,46 +171,6 @@ def listen(folder: Path) -> socket.socket:
     return listener
 
 
-_read: dict[str, tuple[str, str]] = {}
-"""File → how it looked when it was read, and the digest of its content."""
-
-
-def digest() -> str:
-    """Of the code on disk: it differs once a file has another content, came or went, or a package was installed."""
-    whole = hashlib.sha256()
-    for line in sorted(_files()):
-        whole.update(line.encode())
-    return whole.hexdigest()
-
-
-def _files() -> Iterable[str]:
-    folders = [str(PROJECT / part) for part in PARTS]
-    packages = [path for path in sys.path if path.endswith("site-packages")]
-    while folders:
-        for entry in os.scandir(folders.pop()):
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.path)
-            elif entry.name.endswith(".py"):
-                yield _line(entry)
-    for folder in packages:
-        for entry in os.scandir(folder):
-            if entry.name.endswith((".dist-info", ".pth")):
-                yield _line(entry)
-
-
-def _line(entry: os.DirEntry[str]) -> str:
-    """A file that looks as before is not read again. How it looks says nothing else: where uv installs the same package
-    a second time, both have the same files, and each gets a new time of change for its new link."""
-    seen = entry.stat()
-    look = f"{seen.st_size} {seen.st_ino} {seen.st_mtime_ns} {seen.st_ctime_ns}"
-    if entry.is_dir():
-        return f"{entry.path} {look}\n"
-    known = _read.get(entry.path)
-    if known is None or known[0] != look:
-        known = _read[entry.path] = (look, hashlib.sha256(Path(entry.path).read_bytes()).hexdigest())
-    return f"{entry.path} {known[1]}\n"
-
-
 def import_flows() -> None:
     """All that a flow run needs before its first line; without a connection or a thread."""
     from station.warm import flow_run
@@ -230,6 +187,4 @@ def run_flow() -> None:
 
 
 if __name__ == "__main__":
-    from station.warm import ahead
-
-    main(import_flows, run_flow, ahead.code)
+    main(import_flows, run_flow, on_disk.imported)

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
 from blocks.ledger.ledger import Ledger
-from domain.bill import KINDS, Bill, By, Line, bill, calls, dollars, unmetered
+from domain.bill import KINDS, Bill, By, ChargeSum, bill, calls, dollars, unmetered
 from tasks.pages import bill_plot
 from tasks.pages.show import quote
 
@@ -62,18 +62,18 @@ def _picture(made: Bill) -> bytes:
     return bill_plot.bars(names[-MAX_BARS:] if days else names[:MAX_BARS], parts, "US dollars" if paid else "sandbox s")
 
 
-def _sentence(total: Line) -> str:
+def _sentence(total: ChargeSum) -> str:
     said = f"{calls(total.calls, 'model call')} and {total.sandbox_s:,.1f} s of sandbox time."
     return f"{said} {unmetered(total)}" if total.unmetered else said
 
 
-def _table(lines: Sequence[Line], total: Line) -> str:
+def _table(lines: Sequence[ChargeSum], total: ChargeSum) -> str:
     rows = ["| | USD | calls | input | of it cached | output | sandbox s |", "|---|---:|---:|---:|---:|---:|---:|"]
     rows += [f"| {quote(line.name)} {_cells(line)}" for line in lines]
     return "\n".join([*rows, f"| **total** {_cells(total)}"])
 
 
-def _cells(line: Line) -> str:
+def _cells(line: ChargeSum) -> str:
     tokens = line.tokens
     return (
         f"| {line.usd:.4f} | {line.calls:,} | {tokens.input:,} | {tokens.cache_read:,} | {tokens.output:,} "

@@ -3,8 +3,8 @@
 from prefect.artifacts import create_markdown_artifact
 
 from domain.history import History
-from domain.review_health import Group, Health, health
-from domain.track_record import Record, records, total
+from domain.review_health import Group, ReviewHealth, health
+from domain.track_record import TrackRecord, records, total
 from tasks.pages.show import quote
 
 
@@ -56,7 +56,7 @@ REVIEWS = (
 )  # fmt: skip
 
 
-def _agent(one: Record) -> tuple[str, ...]:
+def _agent(one: TrackRecord) -> tuple[str, ...]:
     usd, minutes = one.usd_per_live, one.minutes_per_live
     costs = "–" if usd is None or minutes is None else f"${usd:.2f}, {minutes:.1f} min"
     named = " ".join(quote(part) for part in one.line if part)
@@ -72,7 +72,7 @@ def _group(one: Group) -> tuple[str, ...]:
     return (quote(one.name), f"{one.answers}", f"{one.lines}", minutes, *shares)
 
 
-def _sentence(found: Health) -> str:
+def _sentence(found: ReviewHealth) -> str:
     return (
         f"One approver alone: {found.single.shown}. Of one's own brief: {found.own.shown}. "
         f"Between 22 and 6 h: {found.at_night.shown}."

@@ -8,8 +8,8 @@ from blocks.ledger import history
 from blocks.workshop import Workshop
 from domain.diffs import files_of
 from domain.errors import LockgateError
-from domain.history import Asking, History, Task
-from domain.planted import ACTIVE_DAYS, MOST_TEXT, RUN, Fault, Planted, address_of, faults, seed, slots
+from domain.history import Asking, History, TaskHistory
+from domain.planted import ACTIVE_DAYS, MOST_TEXT, RUN, Planted, PlantedFault, address_of, faults, seed, slots
 from domain.policy.reviewers import canonical_name
 from domain.records import PLANTED, PREPARED
 from domain.task import Prepared
@@ -49,7 +49,7 @@ def _reviewers(read: History, now: datetime) -> list[str]:
 
 def _made(
     shop: Workshop, read: History, reviewer: str, number: int, left: Iterator[int]
-) -> tuple[Task, Asking, Fault] | None:
+) -> tuple[TaskHistory, Asking, PlantedFault] | None:
     """Of a change that was merged and that this reviewer has not seen; `left`: one for each that may be looked at."""
     found = list(_unseen(read, canonical_name(reviewer)))
     for at, _ in zip(range(len(found)), left, strict=False):
@@ -73,7 +73,7 @@ def _text(tree: Tree, path: str) -> str | None:
     return file.content.decode("utf-8", "replace") if file and file.mode != LINK else None
 
 
-def _unseen(read: History, name: str) -> Iterator[tuple[Task, Asking]]:
+def _unseen(read: History, name: str) -> Iterator[tuple[TaskHistory, Asking]]:
     for task in sorted(read.tasks.values(), key=lambda task: task.run_id):
         saw = {who for _, who, _ in task.looks} | {canonical_name(one.by) for one in task.given}
         if task.merged is None or name in saw or name == canonical_name(task.asked_by):

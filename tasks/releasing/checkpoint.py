@@ -12,7 +12,7 @@ from blocks.artifacts import checkpoints
 from blocks.artifacts.signing_key import SigningKey
 from blocks.home import home
 from blocks.workshop import Workshop
-from domain.checkpoint import Checkpoint, Ends, Found, Sealed, differences, is_ours, newest_of
+from domain.checkpoint import Checkpoint, Ends, KeptCheckpoints, Sealed, differences, is_ours, newest_of
 from domain.entry import Entry
 from domain.errors import LedgerError, LockgateError, reason_of
 from domain.records import CHECKPOINT, DOWNGRADED, LIVE, OUTCOME, ROLLED_BACK, kinds_of
@@ -114,7 +114,7 @@ def _check_signed(shop: Workshop, first: str, keys: Iterable[str]) -> None:
     raise LedgerError(what)
 
 
-def _kept(shop: Workshop, keys: Iterable[str]) -> Iterator[Found]:
+def _kept(shop: Workshop, keys: Iterable[str]) -> Iterator[KeptCheckpoints]:
     """What lies in the store as checkpoints, the newest first."""
     known = tuple(keys)
     return (checkpoints.read(data, "in the store", name, known) for name, data in shop.store.sealed())

@@ -18,7 +18,7 @@ from tasks.releasing.build import prepared_for, trial_of
 from tasks.releasing.schema import lived, runs_on
 
 
-class Place(NamedTuple):
+class MigrationPlace(NamedTuple):
     """One commit's migration, in one environment, beside the release that serves there."""
 
     shop: Workshop
@@ -30,7 +30,7 @@ class Place(NamedTuple):
     running: str | None
 
     @classmethod
-    def of(cls, shop: Workshop, prepared: Prepared, revision: str, running: str | None = None) -> "Place":
+    def of(cls, shop: Workshop, prepared: Prepared, revision: str, running: str | None = None) -> "MigrationPlace":
         """Raises InputError if the environment has no database, or the project no migrations."""
         environment = prepared.brief.environment or ""
         database, migrate = shop.database(environment), prepared.settings.migrate

@@ -6,7 +6,7 @@ from blocks.memory import Memory
 from blocks.workshop import Workshop
 from domain import records
 from domain.egress import MODEL_HOSTS, Phase
-from domain.ports import Desk
+from domain.ports import Assignment
 from domain.prompts import HELP, MEMORY, SCRATCHPAD, Material, edit_prompt, plan_prompt, review_prompt
 from domain.records import ATTEMPT, BILL
 from domain.task import Attempt, BillLine, Feedback, Plan, Prepared
@@ -34,7 +34,7 @@ def desk_for(
     stop: Callable[[], str | None] | None = None,
     timeout_s: float | None = None,
     asks: Callable[[Material], str] | None = None,
-) -> Desk:
+) -> Assignment:
     """Lay the task out as files under /lockgate, and say the same as a prompt. `change` is what a reviewer reads,
     `bounds` the globs that the agent may touch; `asks` makes another prompt than the phase's own.
 
@@ -80,7 +80,7 @@ def desk_for(
         if content:
             lay(path, content)
     model = opened.model
-    return Desk(
+    return Assignment(
         brief=brief,
         prompt=prompt,
         attempt=attempt,

@@ -20,7 +20,7 @@ from tasks.room.requirements import installation, names_of, needs_build
 from tasks.room.room import toolchain_of
 
 
-class Own(NamedTuple):
+class OwnPrepared(NamedTuple):
     """The prepared task as a change is run with."""
 
     prepared: Prepared
@@ -28,7 +28,7 @@ class Own(NamedTuple):
     """Why it is base's, though the change wants something else and no rule refuses it."""
 
 
-def with_its_own(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tree, change: Tree) -> Own:
+def with_its_own(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tree, change: Tree) -> OwnPrepared:
     """The prepared task as the change wants it. Base's, where it wants nothing else, where a rule refuses it, or where
     what it wants cannot be read.
 
@@ -36,22 +36,22 @@ def with_its_own(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tre
     """
     is_built_anew = needs_build(prepared.projects, prepared.settings, base, change) if prepared.projects else False
     if is_built_anew and _is_refused(shop, prepared, attempt, base, change):
-        return Own(prepared)  # before its build requirements are fetched
+        return OwnPrepared(prepared)  # before its build requirements are fetched
     base_has = names_of(prepared.requirements, prepared.projects)
     try:
         wanted = installation(shop, prepared.settings, change, () if is_built_anew else prepared.projects, base_has)
     except InputError as err:
         if is_built_anew:
             raise InputError(f"the change cannot be installed: {err}") from err
-        return Own(prepared, "" if _is_refused(shop, prepared, attempt, base, change) else str(err))
+        return OwnPrepared(prepared, "" if _is_refused(shop, prepared, attempt, base, change) else str(err))
     if wanted == (prepared.requirements, prepared.projects):
-        return Own(prepared)
+        return OwnPrepared(prepared)
     if not is_built_anew and _is_refused(shop, prepared, attempt, base, change):
-        return Own(prepared)
+        return OwnPrepared(prepared)
     _refuse_takeovers(shop, prepared, wanted.projects)
     changed = prepared.model_copy(update={"requirements": wanted.requirements, "projects": wanted.projects})
     toolchain_of(shop, changed)
-    return Own(changed)
+    return OwnPrepared(changed)
 
 
 def _is_refused(shop: Workshop, prepared: Prepared, attempt: Attempt, base: Tree, change: Tree) -> bool:

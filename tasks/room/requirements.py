@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from blocks.workshop import Workshop
 from domain.detect import asked as asking
 from domain.detect.build_system import build_system
-from domain.detect.indexes import Index
+from domain.detect.indexes import IndexAddress
 from domain.detect.metadata import Metadata, named_files
 from domain.detect.metadata import read as read_metadata
 from domain.detect.pip_files import Local, is_requirements_file, plain_lines
@@ -107,7 +107,7 @@ def _declared(tree: Tree, place: str) -> set[str]:
     return {_name(line) for line in lines}
 
 
-def _refuse_unknown(shop: Workshop, named: Iterable[Index]) -> None:
+def _refuse_unknown(shop: Workshop, named: Iterable[IndexAddress]) -> None:
     """Nothing is taken from another place than the project says, for another package may have the same name there."""
     unknown = [index for index in named if not shop.toolchains.knows_index(index.url)]
     if unknown:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from blocks.layers import layer
 from blocks.workshop import Workshop
 from domain.commands import argv_of
-from domain.egress import Passport, Phase, Rule
+from domain.egress import EgressRule, Passport, Phase
 from domain.errors import InputError
 from domain.models import model_for
 from domain.paths import matches
@@ -130,7 +130,7 @@ def _passport(
     reference: str = "",
 ) -> Passport:
     brief, settings = prepared.brief, prepared.settings
-    rules: dict[Phase, tuple[Rule, ...]] = {
+    rules: dict[Phase, tuple[EgressRule, ...]] = {
         "setup": (*shop.registries, *settings.egress.setup),
         "plan": settings.egress.plan,
         "edit": (*shop.registries, *settings.egress.edit),

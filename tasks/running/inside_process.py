@@ -58,7 +58,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-class Process:
+class PristineProcess:
     """What the process is made of when this is made: before any conftest, test or product code is loaded."""
 
     def __init__(self, roots: Sequence[str], tests: Sequence[str] = ()) -> None:

@@ -25,7 +25,7 @@ import _pytest.runner
 import pluggy
 import pytest
 from lockgate_collect import tests_of
-from lockgate_process import Process, listed
+from lockgate_process import PristineProcess, listed
 
 if not hasattr(pytest, "version_tuple"):
     sys.exit(f"Lockgate reads tests of pytest 7.0 and newer, and this is {pytest.__version__}: ask for a newer one")
@@ -82,7 +82,7 @@ def unchanged() -> None:
         raise AssertionError(f"replaced: {names}\n")
 
 
-_PROCESS = Process([WORK, *ROOTS], TOLD["tests"])
+_PROCESS = PristineProcess([WORK, *ROOTS], TOLD["tests"])
 
 
 def _is_conftest(plugin: str) -> bool:

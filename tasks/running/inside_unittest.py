@@ -14,7 +14,7 @@ from typing import Any
 from unittest import case, loader, result, runner, suite
 from xml.etree import ElementTree
 
-from lockgate_process import Process, listed
+from lockgate_process import PristineProcess, listed
 
 TOLD: dict[str, Any] = json.loads(Path(__file__).with_name("told.json").read_text())
 NONCE, ROOTS, WORK = TOLD["nonce"], TOLD["roots"], TOLD["work"]
@@ -46,7 +46,7 @@ def replaced() -> list[str]:
     return [*names, *_PROCESS.changes()]
 
 
-_PROCESS = Process([WORK, *ROOTS], TOLD["tests"])
+_PROCESS = PristineProcess([WORK, *ROOTS], TOLD["tests"])
 
 
 class Recorder(runner.TextTestResult):

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from blocks.mutants.python import mutants_of
 from domain.errors import AgentError
 from domain.mutation import (
+    CoveredLines,
     End,
-    Job,
     Made,
-    Plan,
-    Watched,
+    MutantJob,
+    MutationPlan,
     diff_coverage,
     mutation_of,
     plan_of,
@@ -89,7 +89,7 @@ def mutate(bench: Bench, shown: Callable[[str], str] = str) -> Noticed:
             ends = _try(bench, workspace, made, plan, watched, end) if is_time else {}
         except (AgentError, ValueError) as err:
             made, problem = making.result(), f"the mutants could not be tried: {err}"
-            watched, plan, ends = Watched(), Plan(), {}
+            watched, plan, ends = CoveredLines(), MutationPlan(), {}
     mutation = mutation_of(made, plan, ends)
     seconds = round(time.monotonic() - started, 3)
     mutation = Mutation(
@@ -125,7 +125,7 @@ def _why_not(bench: Bench, sources: Mapping[str, object]) -> str:
 # --- watch
 
 
-def _watch(bench: Bench, workspace: Workspace, paths: Sequence[str], end: float) -> Watched:
+def _watch(bench: Bench, workspace: Workspace, paths: Sequence[str], end: float) -> CoveredLines:
     """One run of the tests. Of a long suite only the tests that are likeliest to be about the change.
 
     Raises ValueError if what it wrote is not what it should, AgentError if it cannot be read.
@@ -139,7 +139,7 @@ def _watch(bench: Bench, workspace: Workspace, paths: Sequence[str], end: float)
     if written:
         return read_watched(written.decode(), paths)._replace(is_choice=bool(only))
     if done.timed_out:
-        return Watched()
+        return CoveredLines()
     raise ValueError(f"the tests did not start: {done.output[-400:]}")
 
 
@@ -157,14 +157,16 @@ def _about(bench: Bench, paths: Sequence[str]) -> list[str]:
 # --- try
 
 
-def is_time_to_try(left: float, took: float, plan: Plan, watched: Watched) -> bool:
+def is_time_to_try(left: float, took: float, plan: MutationPlan, watched: CoveredLines) -> bool:
     """Whether what is left may be enough for a mutant, as long as the watched run `took`."""
     needed = {seen.test for job in plan.jobs for seen in job.tests}
     without = sum(seen.seconds for seen in watched.tests if seen.test not in needed)
     return left > max(LEAST_TRY_S, AGAIN * (took - without))
 
 
-def _try(bench: Bench, workspace: Workspace, made: Made, plan: Plan, watched: Watched, end: float) -> dict[int, End]:
+def _try(
+    bench: Bench, workspace: Workspace, made: Made, plan: MutationPlan, watched: CoveredLines, end: float
+) -> dict[int, End]:
     """How the mutants ended that there was time for; each worker has a sandbox of its own. Raises as `_watch`."""
     cpus = len(os.sched_getaffinity(0))
     workers = max(1, min(MOST_WORKERS, cpus, len(plan.jobs) // 2))
@@ -184,7 +186,7 @@ def _try(bench: Bench, workspace: Workspace, made: Made, plan: Plan, watched: Wa
 
 
 def _try_some(
-    bench: Bench, workspace: Workspace, made: Made, jobs: Sequence[Job], watched: Watched, end: float
+    bench: Bench, workspace: Workspace, made: Made, jobs: Sequence[MutantJob], watched: CoveredLines, end: float
 ) -> dict[int, End]:
     left = end - time.monotonic()
     if not jobs or left < LEAST_TRY_S:

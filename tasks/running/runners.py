@@ -44,7 +44,7 @@ _REPORTS = "/lockgate/reports"
 _INSIDE = Path(__file__).with_name("inside_programs")
 
 
-class Run(NamedTuple):
+class RunnerCommand(NamedTuple):
     """One way to run a project's tests. `codes`: exit codes with which the report may be believed."""
 
     name: str
@@ -64,7 +64,7 @@ def run_of(
     only: Sequence[str] = (),
     without: Sequence[str] = (),
     base: Tree | None = None,
-) -> Run:
+) -> RunnerCommand:
     """How the project's tests are run. `beside`: the directory that canaries are put into; `only`, `without`: paths
     of test files, for runners that `can_choose`. `base`: the tree that says how the runner must be guarded, where that
     is not `tree` itself. Raises InputError for a report that the tree brings along.
@@ -75,7 +75,7 @@ def run_of(
 
 def _run_of(
     tree: Tree, settings: ProjectSettings, beside: str, only: Sequence[str], without: Sequence[str], base: Tree
-) -> Run:
+) -> RunnerCommand:
     words = argv_of(settings.test)
     env = environment(tree, settings)
     tests = [path for path in sorted(tree) if tree[path].mode != LINK and matches(path, settings.test_paths)]
@@ -89,14 +89,14 @@ def _run_of(
         guard = dict(_GUARD)
         if _has_early_plugin(base, settings):
             guard["PYTHONPATH"] = ":".join((PLATFORM, *roots(env)))
-        return Run("pytest", (*words, *extra), {**env, **guard}, read, canaries, files, (0, 1, 2, 5))
+        return RunnerCommand("pytest", (*words, *extra), {**env, **guard}, read, canaries, files, (0, 1, 2, 5))
     for at, (flag, module) in enumerate(itertools.pairwise(words)):
         if flag == "-m" and module == "unittest" and re.fullmatch(r"python[\d.]*", Path(words[0]).name):
             canaries = release(UNITTEST)
             files = canaries.files("inside_unittest", beside, roots(env), tests=tests)
             read = _xml(lambda content: read_junit(content, by_id))
             argv = (*words[:at], f"{PLATFORM}/lockgate_inside.py", *words[at + 2 :])
-            return Run("unittest", argv, {**env, **_GUARD}, read, canaries, files, (0, 1, 5))
+            return RunnerCommand("unittest", argv, {**env, **_GUARD}, read, canaries, files, (0, 1, 5))
     return _programs(settings.test, words, env, tree, base)
 
 
@@ -154,21 +154,21 @@ def _has_early_plugin(tree: Tree, settings: ProjectSettings) -> bool:
     return any(f"{place}.py" in tree or f"{place}/__init__.py" in tree for place in places)
 
 
-def _told(kind: str, words: list[str], env: dict[str, str], tree: Tree, directory: str) -> Run:
+def _told(kind: str, words: list[str], env: dict[str, str], tree: Tree, directory: str) -> RunnerCommand:
     """A report that the settings name."""
     if kind == "tap":
-        return Run("tap", tuple(words), env, lambda _, done: read_tap(done.output))
+        return RunnerCommand("tap", tuple(words), env, lambda _, done: read_tap(done.output))
     if kind in ("go", "cargo"):
         printed = read_go if kind == "go" else read_cargo
-        return Run(kind, tuple(words), env, lambda _, done: printed(done.output, tree, directory))
+        return RunnerCommand(kind, tuple(words), env, lambda _, done: printed(done.output, tree, directory))
     path = kind.removeprefix("junit:")
     if path in tree:
         raise InputError(f"the report {path} is a file of the repository: take it out, so that it can be told apart")
     read = _xml(lambda content: read_junit(content, by_file), f"/work/{path}")
-    return Run("junit", tuple(words), env, read)
+    return RunnerCommand("junit", tuple(words), env, read)
 
 
-def _programs(command: str, words: list[str], env: dict[str, str], tree: Tree, base: Tree) -> Run:
+def _programs(command: str, words: list[str], env: dict[str, str], tree: Tree, base: Tree) -> RunnerCommand:
     """Whatever the command starts: Node's runners, `go test` and `cargo test` are each asked for a report, however deep
     they are called. Where none of them is, and where what is around them fails, the exit code is what is known."""
     options = " ".join(filter(None, (env.get("NODE_OPTIONS", ""), f"--require {_PROGRAMS}/node_loaded.cjs")))
@@ -178,7 +178,7 @@ def _programs(command: str, words: list[str], env: dict[str, str], tree: Tree, b
     canaries = program_canaries(tree, base)
     files |= {f"{PLATFORM}/start": start, f"{_REPORTS}/of": command.encode(), **canaries.files}
     argv = ("sh", f"{PLATFORM}/start", *words)
-    return Run(PROGRAMS, argv, env, _read_programs(command, tree, canaries), canaries, files)
+    return RunnerCommand(PROGRAMS, argv, env, _read_programs(command, tree, canaries), canaries, files)
 
 
 def replaced_in(workspace: Workspace) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ from tasks.running.abreast import a_place, abreast
 from tasks.running.canaries import REPORT, WORK, Canaries, canary_problem
 from tasks.running.checks import run_checks
 from tasks.running.program_canaries import ProgramCanaries
-from tasks.running.runners import EXIT_CODE, PROGRAMS, Run, replaced_in, run_of
+from tasks.running.runners import EXIT_CODE, PROGRAMS, RunnerCommand, replaced_in, run_of
 
 
 def locked(tree: Tree, brief: Brief, settings: ProjectSettings) -> Tree:
@@ -237,7 +237,7 @@ def rooms(shop: Workshop, prepared: Prepared, tree: Tree) -> Rooms:
     return opened
 
 
-class Ask(NamedTuple):
+class SuiteRequest(NamedTuple):
     """What of the suite is run, and what is known of it. The default is all, as on base for the first time."""
 
     canaries: Mapping[str, str] = {}
@@ -260,7 +260,7 @@ def run_suite(
     brief: Brief,
     settings: ProjectSettings,
     opened: Rooms,
-    ask: Ask | None = None,
+    ask: SuiteRequest | None = None,
     shown: Callable[[str], str] = str,
 ) -> Suite:
     """Tests, acceptance command, build, lint and types of one tree, each in a workspace of its own: what one of them
@@ -269,7 +269,7 @@ def run_suite(
     Without `ask` this is base: canaries that its set-up keeps from running are no problem, and are told in `canaries`.
     `shown`: what may be kept of a text that the code under test printed.
     """
-    ask, is_base = ask or Ask(), ask is None
+    ask, is_base = ask or SuiteRequest(), ask is None
     beside = _beside(tree, brief, settings)
     run = run_of(tree, settings, beside=beside, only=ask.only, without=ask.without, base=ask.base)
     commands = {
@@ -333,7 +333,7 @@ class _Ran(NamedTuple):
     seconds: float
 
 
-def _run_tests(run: Run, settings: ProjectSettings, opened: Rooms, tree: Tree) -> _Ran:
+def _run_tests(run: RunnerCommand, settings: ProjectSettings, opened: Rooms, tree: Tree) -> _Ran:
     with a_place():
         started = time.monotonic()
         with opened() as workspace:
@@ -356,7 +356,7 @@ def _run_tests(run: Run, settings: ProjectSettings, opened: Rooms, tree: Tree) -
         return _Ran(done, report, seen, problem, rewritten, kind, time.monotonic() - started)
 
 
-def _read(workspace: Workspace, run: Run, done: Completed) -> tuple[Report, dict[str, str], str | None]:
+def _read(workspace: Workspace, run: RunnerCommand, done: Completed) -> tuple[Report, dict[str, str], str | None]:
     """The report, how the canaries in it ended, and why it cannot be believed."""
     problem = done.problem
     try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from blocks.host import processes
-from blocks.targets.releases import Place
+from blocks.targets.releases import ReleaseDirectory
 from tests.chaos.world import ENVIRONMENTS, World
 
 PARTS = ("server", "worker", "zygote", "gateway", "door", "supervisor")
@@ -42,7 +42,7 @@ def kill_release(world: World, dice: random.Random) -> str | None:
     if served is None:
         return None
     world.killed.add(served)
-    place = Place(world.home / "targets" / environment / "releases" / served)
+    place = ReleaseDirectory(world.home / "targets" / environment / "releases" / served)
     killed = [_signal(process.pid, signal.SIGKILL) for process in processes.marked(place.mark)]
     return f"killed the release of {environment}" if any(killed) else None
 

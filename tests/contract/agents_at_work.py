@@ -19,7 +19,7 @@ from domain.brief import Acceptance, Brief
 from domain.egress import MODEL_HOSTS, Passport
 from domain.errors import InputError
 from domain.models import Metered, ModelPolicy
-from domain.ports import Desk, Egress
+from domain.ports import Assignment, Egress
 from domain.trees import Tree, TreeEntry
 from kits.fake_model import FakeModel
 from kits.product.gateway import Running
@@ -92,12 +92,12 @@ class Bench:
         finally:
             workspace.close()
 
-    def desk(self, prompt: str, **more: Any) -> Desk:
+    def desk(self, prompt: str, **more: Any) -> Assignment:
         """A piece of work, as the steps give it."""
         provider = self.agent.model.partition("/")[0]
         url = f"https://{provider}.{MODEL_HOSTS}"
         given: dict[str, Any] = {"timeout_s": 120, "on_output": self.heard.append, **more}
-        return Desk(BRIEF, prompt, model=self.agent.model, model_url=url, token=self.egress.token, **given)
+        return Assignment(BRIEF, prompt, model=self.agent.model, model_url=url, token=self.egress.token, **given)
 
 
 def until(seen: Callable[[], object], reason: str) -> Callable[[], str | None]:

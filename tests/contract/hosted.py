@@ -17,7 +17,7 @@ from blocks.forges.github import GitHub
 from blocks.forges.gitlab import GitLab
 from domain.trees import TreeEntry
 from kits.fake_forge import FakeGitHub
-from kits.fake_forge.description import Watch
+from kits.fake_forge.description import DescriptionWatch
 from kits.fake_forge.forgejo import FakeForgejo
 from kits.fake_forge.gitlab import FakeGitLab
 
@@ -558,7 +558,7 @@ def world(folder: Path, *, as_app: bool = False, checks: bool = False) -> Iterat
 def forgejo_world(folder: Path) -> Iterator[AtForgejo]:
     """The same at a fake Forgejo; all that is asked and answered is held against its swagger."""
     with FakeForgejo(folder / "fake") as fake:
-        watch = Watch(fake, "forgejo-14")
+        watch = DescriptionWatch(fake, "forgejo-14")
         fake.organization("acme", {"owner": "admin"})
         fake.repository(REPOSITORY, private=True, files=FILES)
         fake.user("robot", role="admin", repository=REPOSITORY)

@@ -13,7 +13,7 @@ from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.sandboxes.workspace import BubblewrapWorkspace
 from domain.brief import Acceptance, Brief, Scope
 from domain.errors import AgentError
-from domain.ports import Agent, Desk, Sandbox
+from domain.ports import Agent, Assignment, Sandbox
 from domain.task import Opinion, Plan
 from domain.trees import Tree, TreeEntry
 
@@ -105,9 +105,9 @@ class NoToolchains:
         raise AssertionError(f"nothing was to be installed: {npm}")
 
 
-def desk(attempt: int = 1, timeout_s: float = 30, on_output: Callable[[str], None] | None = None) -> Desk:
+def desk(attempt: int = 1, timeout_s: float = 30, on_output: Callable[[str], None] | None = None) -> Assignment:
     """A piece of work as the steps give it."""
-    return Desk(BRIEF, "Greet the world", attempt, PLAN, timeout_s=timeout_s, on_output=on_output)
+    return Assignment(BRIEF, "Greet the world", attempt, PLAN, timeout_s=timeout_s, on_output=on_output)
 
 
 def opened(sandbox: Bubblewrap, agent: Agent) -> BubblewrapWorkspace:

@@ -9,19 +9,19 @@ import pytest
 from blocks.agents.claude_code import ClaudeCode
 from blocks.agents.codex import Codex
 from blocks.agents.driver import Driver
-from blocks.agents.events import CUT, MAX_LINE, Event, Kind, Repetition, Watch, parse
+from blocks.agents.events import CUT, MAX_LINE, AgentEvent, AgentWatch, EventKind, Repetition, parse
 from blocks.agents.mini_swe import MiniSwe
 from blocks.agents.structured import schema_of, value_of
 from domain.errors import AgentError
 from domain.task import Opinion, Plan
 from domain.value import Value
 
-C, O = Kind.CALL, Kind.OUTPUT  # noqa: E741
+C, O = EventKind.CALL, EventKind.OUTPUT  # noqa: E741
 
 
-def echo(line: dict[str, Any]) -> Iterable[Event]:
+def echo(line: dict[str, Any]) -> Iterable[AgentEvent]:
     """The simplest adapter."""
-    yield Event(Kind(line["kind"]), line["text"], line.get("id", ""))
+    yield AgentEvent(EventKind(line["kind"]), line["text"], line.get("id", ""))
 
 
 def told(kind: str, text: str, number: int = 0) -> str:
@@ -52,12 +52,12 @@ def test_what_is_no_event_is_passed_over(line: str) -> None:
 
 
 def test_characters_that_the_sandbox_escaped_are_read() -> None:
-    assert parse('{"kind": "message", "text": "a\\x7fb\\x9bc"}', echo) == [Event(Kind.MESSAGE, "a\x7fb\x9bc")]
+    assert parse('{"kind": "message", "text": "a\\x7fb\\x9bc"}', echo) == [AgentEvent(EventKind.MESSAGE, "a\x7fb\x9bc")]
 
 
 def test_lines_are_put_together_from_pieces_of_any_size() -> None:
     shown = list[str]()
-    watch = Watch(echo, show=shown.append, max_calls=9, idle_s=9)
+    watch = AgentWatch(echo, show=shown.append, max_calls=9, idle_s=9)
     for character in "noise\n" + told("message", "hello") + called("ls", "a\nb", 1) + told("error", "oh"):
         watch.hear(character)
     assert shown == ["hello\n", "$ ls\n", "  b (2 lines)\n", "error: oh\n"]
@@ -96,21 +96,21 @@ class Clock:
 
 def test_silence_stops_it_unless_its_output_is_no_longer_shown() -> None:
     clock = Clock()
-    watch = Watch(echo, show=None, max_calls=9, idle_s=60, clock=clock)
+    watch = AgentWatch(echo, show=None, max_calls=9, idle_s=60, clock=clock)
     clock.now = 59
     watch.hear("a sign of life\n")
     clock.now = 119
     assert watch.stop() is None
     clock.now = 120
     assert watch.stop() == "it said nothing for 60 s"
-    watch = Watch(echo, show=None, max_calls=9, idle_s=60, clock=clock)
+    watch = AgentWatch(echo, show=None, max_calls=9, idle_s=60, clock=clock)
     watch.hear(CUT + "\n")
     clock.now = 1000
     assert watch.stop() is None
 
 
 def test_outputs_of_calls_that_nobody_made_count_for_nothing() -> None:
-    watch = Watch(echo, show=None, max_calls=9, idle_s=9)
+    watch = AgentWatch(echo, show=None, max_calls=9, idle_s=9)
     for _ in range(20):
         watch.hear(told("output", "same", 7))
     assert watch.stop() is None
@@ -165,31 +165,31 @@ def test_what_is_no_plan_is_the_agents_fault(name: str) -> None:
 
 # --- each program's own lines
 
-READ: dict[str, tuple[Driver, dict[str, Any], list[Event]]] = {
+READ: dict[str, tuple[Driver, dict[str, Any], list[AgentEvent]]] = {
     "claude says success and means an error": (
         ClaudeCode(),
         {"type": "result", "subtype": "success", "is_error": True, "result": "API Error: 401"},
-        [Event(Kind.ERROR, "API Error: 401")],
+        [AgentEvent(EventKind.ERROR, "API Error: 401")],
     ),
     "claude ran out of turns": (
         ClaudeCode(),
         {"type": "result", "subtype": "error_max_turns", "is_error": False, "terminal_reason": "max_turns"},
-        [Event(Kind.ERROR, "max_turns")],
+        [AgentEvent(EventKind.ERROR, "max_turns")],
     ),
     "claude was aborted": (
         ClaudeCode(),
         {"type": "result", "subtype": "success", "is_error": False, "terminal_reason": "aborted_streaming"},
-        [Event(Kind.ERROR, "aborted_streaming")],
+        [AgentEvent(EventKind.ERROR, "aborted_streaming")],
     ),
     "claude is done": (
         ClaudeCode(),
         {"type": "result", "subtype": "success", "is_error": False, "result": "ok", "terminal_reason": "completed"},
-        [Event(Kind.RESULT, "ok")],
+        [AgentEvent(EventKind.RESULT, "ok")],
     ),
     "claude uses another tool": (
         ClaudeCode(),
         {"type": "assistant", "message": {"content": [{"type": "tool_use", "id": "1", "name": "Read", "input": {}}]}},
-        [Event(C, "Read {}", "1")],
+        [AgentEvent(C, "Read {}", "1")],
     ),
     "claude's tool answers in parts": (
         ClaudeCode(),
@@ -199,12 +199,12 @@ READ: dict[str, tuple[Driver, dict[str, Any], list[Event]]] = {
                 "content": [{"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "a"}, {}]}]
             },
         },
-        [Event(O, "a\n", "1")],
+        [AgentEvent(O, "a\n", "1")],
     ),
     "codex failed": (
         Codex(),
         {"type": "turn.failed", "error": {"message": "401 Unauthorized"}},
-        [Event(Kind.ERROR, "401 Unauthorized")],
+        [AgentEvent(EventKind.ERROR, "401 Unauthorized")],
     ),
     "codex warns": (Codex(), {"type": "item.completed", "item": {"type": "error", "message": "a warning"}}, []),
     "codex patches": (
@@ -213,10 +213,10 @@ READ: dict[str, tuple[Driver, dict[str, Any], list[Event]]] = {
             "type": "item.completed",
             "item": {"id": "1", "type": "file_change", "changes": [{"path": "a"}], "status": "completed"},
         },
-        [Event(C, 'apply_patch [{"path": "a"}]', "1"), Event(O, "completed", "1")],
+        [AgentEvent(C, 'apply_patch [{"path": "a"}]', "1"), AgentEvent(O, "completed", "1")],
     ),
-    "codex is done": (Codex(), {"type": "turn.completed", "usage": {}}, [Event(Kind.RESULT)]),
-    "mini-swe is done": (MiniSwe(), {"type": "result", "text": "ok"}, [Event(Kind.RESULT, "ok")]),
+    "codex is done": (Codex(), {"type": "turn.completed", "usage": {}}, [AgentEvent(EventKind.RESULT)]),
+    "mini-swe is done": (MiniSwe(), {"type": "result", "text": "ok"}, [AgentEvent(EventKind.RESULT, "ok")]),
 }
 
 

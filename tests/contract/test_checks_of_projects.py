@@ -8,9 +8,9 @@ import pytest
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from domain.brief import Acceptance
 from domain.policy.rule import apply
-from domain.policy.test_rules import RAN_RULES, Ran
+from domain.policy.test_rules import RAN_RULES, RanSuites
 from domain.task import Suite
-from tasks.running.suite import Ask, locked, under_contract
+from tasks.running.suite import SuiteRequest, locked, under_contract
 from tests.contract.test_contract_of_tests import Bench, brief
 from tests.made_once import toolchains
 from tests.unit.policy_cases import tree
@@ -43,7 +43,7 @@ class Checks(Bench):
     def seen(self, files: Mapping[str, str], command: str | None = None) -> Suite:
         base, head = tree(BASE), tree({**BASE, **files})
         told = brief(acceptance=Acceptance(command=command or "true"))
-        return self.run(under_contract(head, base, locked(base, told, self.settings), told), told, Ask())
+        return self.run(under_contract(head, base, locked(base, told, self.settings), told), told, SuiteRequest())
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_sitecustomize_that_base_has_cannot_be_turned_into_an_answer(sandbox: 
     bench = checks(sandbox, toolchain, lint=COMMANDS["flake8"])
     told = brief(acceptance=Acceptance(command="python -c 'import shop.app; raise SystemExit(3)'"))
     files = tree({**BASE, **BAD, "sitecustomize.py": "import os\nos._exit(0)\n", "usercustomize.py": LIES})
-    seen = bench.run(files, told, Ask())
+    seen = bench.run(files, told, SuiteRequest())
     assert (seen.checks["lint"], seen.checks["acceptance command"]) == (1, 3)
 
 
@@ -125,8 +125,8 @@ def test_an_acceptance_command_tries_the_change_and_not_an_installed_release_of_
 
 
 def compared(base: Suite, head: Suite) -> list[tuple[str, str, object, object]]:
-    return [(f.rule, str(f.severity), f.path, f.line) for f in apply(RAN_RULES, Ran(base, head)) if f.gate == "test"
-            and f.rule not in ("exit-code-only",)]  # fmt: skip
+    return [(f.rule, str(f.severity), f.path, f.line) for f in apply(RAN_RULES, RanSuites(base, head))
+            if f.gate == "test" and f.rule not in ("exit-code-only",)]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["ruff", "flake8", "mypy", "pylint"])
@@ -149,7 +149,7 @@ def test_what_a_checker_says_on_base_too_refuses_nothing_and_what_is_new_does(
 def test_checks_that_nobody_can_compare_go_to_a_person_with_both_outputs(sandbox: Bubblewrap, toolchain: Path) -> None:
     bench = checks(sandbox, toolchain, types="sh -c 'wc -c shop/app.py; exit 1'")
     base, head = bench.seen({}), bench.seen(BAD)
-    (unclear,) = [f for f in apply(RAN_RULES, Ran(base, head)) if f.severity != "note"]
+    (unclear,) = [f for f in apply(RAN_RULES, RanSuites(base, head)) if f.severity != "note"]
     assert (unclear.rule, str(unclear.severity)) == ("check-unclear", "person")
     assert str(len(BASE["shop/app.py"])) in unclear.message
     assert str(len(BAD["shop/app.py"])) in unclear.message

@@ -14,7 +14,7 @@ from blocks.workshop import Workshop
 from domain import task as values
 from domain.brief import Acceptance, AcceptanceFile, Brief
 from domain.policy.rule import apply
-from domain.policy.test_rules import RAN_RULES, Ran
+from domain.policy.test_rules import RAN_RULES, RanSuites
 from domain.ports import Workspace
 from domain.project import ProjectSettings
 from domain.task import Attempt, CaseOutcome, CaseRow, Prepared, Suite
@@ -22,7 +22,7 @@ from domain.trees import Tree
 from tasks import test as step
 from tasks.pages import show
 from tasks.running import canaries
-from tasks.running.suite import Ask, Rooms, locked, own_tests, pack, run_suite, under_contract
+from tasks.running.suite import Rooms, SuiteRequest, locked, own_tests, pack, run_suite, under_contract
 from tests.made_once import toolchains
 from tests.unit.policy_cases import tree
 
@@ -66,7 +66,7 @@ class Bench:
         self.outputs.append(data.decode())
         return str(len(self.outputs))
 
-    def run(self, files: Tree, told: Brief, ask: Ask | None = None) -> Suite:
+    def run(self, files: Tree, told: Brief, ask: SuiteRequest | None = None) -> Suite:
         return run_suite(self.shop, files, told, self.settings, self.opened(files), ask)
 
     def opened(self, files: Tree) -> Rooms:
@@ -90,7 +90,7 @@ class Bench:
         contract = locked(base, told, self.settings)
         own = [path for path in own_tests(head, base, contract, self.settings) if path not in base]
         known = like or Suite(cases={}, exit_code=0)
-        ask = Ask(known.canaries, without=tuple(own), rewritten=known.rewritten)
+        ask = SuiteRequest(known.canaries, without=tuple(own), rewritten=known.rewritten)
         return self.run(under_contract(head, base, contract, told), told, ask)
 
 
@@ -178,7 +178,7 @@ def test_where_the_project_skips_what_it_does_not_know_base_says_so_and_a_good_c
     base = bench.base({**BASE, "tests/conftest.py": picky}, told)
     assert base.problem is None
     assert base.canaries != canaries.PYTEST
-    rules = {finding.rule for finding in apply(RAN_RULES, Ran(base, base))}
+    rules = {finding.rule for finding in apply(RAN_RULES, RanSuites(base, base))}
     assert "canaries-silent" in rules
     assert bench.change({"shop/app.py": GOOD, "tests/conftest.py": picky}, told, base).problem is None
 
@@ -270,7 +270,7 @@ def test_product_code_that_reaches_into_the_test_process_is_not_believed(bench: 
     code, reason = PRODUCT[name]
     suite = bench.change({"shop/app.py": BAD + "\n\n" + code})
     assert suite.problem and re.search(reason, suite.problem), (suite, bench.outputs)
-    assert "tests-did-not-run" in {finding.rule for finding in apply(RAN_RULES, Ran(suite, suite))}
+    assert "tests-did-not-run" in {finding.rule for finding in apply(RAN_RULES, RanSuites(suite, suite))}
 
 
 def test_what_the_tests_of_base_write_anew_is_no_change_of_theirs(
@@ -383,7 +383,7 @@ def test_unittest_is_read_test_by_test_with_canaries(tmp_path: Path, toolchain: 
             "tests/test_broken.py": "",
             "unittest.py": "raise SystemExit\n",
         }
-        seen = bench.run(tree(hostile), told, Ask(suite.canaries))
+        seen = bench.run(tree(hostile), told, SuiteRequest(suite.canaries))
         assert seen.problem and reason in seen.problem, (seen, bench.outputs)
 
 
@@ -403,7 +403,7 @@ def test_nodes_own_runner_is_read_test_by_test_also_below_npm(tmp_path: Path) ->
     }
     for command in ("npm test", "node --test tests/a.test.js tests/b.test.js tests/c.test.js"):
         bench = Bench(sandbox, toolchain, test=command)
-        suite = bench.run(tree(files), brief(acceptance=Acceptance(command="false")), Ask())
+        suite = bench.run(tree(files), brief(acceptance=Acceptance(command="false")), SuiteRequest())
         assert (suite.problem, suite.runner) == (None, "node"), bench.outputs
         assert suite.cases == {
             "tests/a.test.js::fine": PASSED,
@@ -415,7 +415,9 @@ def test_nodes_own_runner_is_read_test_by_test_also_below_npm(tmp_path: Path) ->
         }
         assert "1 == 2" in suite.messages["tests/a.test.js::bad"]
         assert suite.checks == {"acceptance command": 1}
-    assert [finding.rule for finding in apply(RAN_RULES, Ran(suite, suite))] == ["canaries-silent"], "Node has none"
+    assert [finding.rule for finding in apply(RAN_RULES, RanSuites(suite, suite))] == ["canaries-silent"], (
+        "Node has none"
+    )
 
 
 # --- the step: the change's own tests, and flaky ones

@@ -30,8 +30,8 @@ from domain.migration import (
     Migrate,
     MigrationBudget,
     MigrationClass,
+    MigrationEnd,
     Patience,
-    Ran,
     Rehearsal,
     nothing_runs,
 )
@@ -82,7 +82,7 @@ class Alembic:
         )
 
     def to(self, revision: str) -> Migrate:
-        def migrate(url: str) -> Ran:
+        def migrate(url: str) -> MigrationEnd:
             config = Config()
             config.set_main_option("script_location", str(self.folder))
             config.attributes["url"] = url
@@ -91,8 +91,8 @@ class Alembic:
                 with contextlib.redirect_stderr(output):
                     (command.downgrade if revision.startswith("-") else command.upgrade)(config, revision)
             except Exception:
-                return Ran(1, output.getvalue() + traceback.format_exc())
-            return Ran(0, output.getvalue())
+                return MigrationEnd(1, output.getvalue() + traceback.format_exc())
+            return MigrationEnd(0, output.getvalue())
 
         return migrate
 
@@ -150,12 +150,12 @@ def do(url: str, *statements: str) -> list[tuple[object, ...]]:
 def doing(*statements: str) -> Migrate:
     """A migration of these statements, that says so where it got no lock."""
 
-    def migrate(url: str) -> Ran:
+    def migrate(url: str) -> MigrationEnd:
         try:
             do(url, *statements)
         except OperationalError as err:
-            return Ran(1, str(err))
-        return Ran(0)
+            return MigrationEnd(1, str(err))
+        return MigrationEnd(0)
 
     return migrate
 
@@ -375,9 +375,9 @@ def test_no_text_holds_the_password_of_the_copy(postgres_url: str, alembic: Alem
     filled(address(database), alembic)
     urls: list[str] = []
 
-    def up(url: str) -> Ran:
+    def up(url: str) -> MigrationEnd:
         urls.append(url)
-        return Ran(3, f"cannot connect to {url} with {make_url(url).password}")
+        return MigrationEnd(3, f"cannot connect to {url} with {make_url(url).password}")
 
     said: list[str] = []
     seen = database.rehearse(up, None, nothing_runs, say=said.append)
@@ -431,9 +431,9 @@ def test_a_copy_whose_rehearsal_was_killed_is_swept(database: Database) -> None:
 def test_a_copy_that_is_too_old_is_swept_though_it_is_held(database: Database, alembic: Alembic) -> None:
     old = database.model_copy(update={"copy_max_age_s": -1})
 
-    def up(url: str) -> Ran:
+    def up(url: str) -> MigrationEnd:
         assert len(old.sweep()) == 1
-        return Ran(0)
+        return MigrationEnd(0)
 
     with contextlib.suppress(DatabaseError):
         verdict = judged(database.rehearse(up, None, nothing_runs), ROOMY)
@@ -676,7 +676,7 @@ def test_on_the_database_itself_every_try_has_the_lock_timeout(server: PostgresD
     few = server.model_copy(update={"patience": QUICK.model_copy(update={"tries": 3})})
     timeouts: list[object] = []
 
-    def up(url: str) -> Ran:
+    def up(url: str) -> MigrationEnd:
         timeouts.extend(do(url, "SELECT current_setting('lock_timeout')"))
         return alembic.to("head")(url)
 
@@ -693,7 +693,7 @@ def test_it_goes_on_once_the_lock_is_free(server: PostgresDatabase, alembic: Ale
     tried = threading.Event()
     with locked(server, "ACCESS SHARE") as holder:
 
-        def up(url: str) -> Ran:
+        def up(url: str) -> MigrationEnd:
             if tried.is_set() and not holder.closed:
                 holder.rollback()
             ran = alembic.to("head")(url)
@@ -716,7 +716,7 @@ def test_on_the_database_itself_too_a_lock_timeout_of_0_is_cut_off(server: Postg
 def test_what_a_killed_command_left_waiting_is_ended(server: PostgresDatabase, alembic: Alembic) -> None:
     seen = rehearsed(server, alembic, ADD, UNADD)
 
-    def up(url: str) -> Ran:
+    def up(url: str) -> MigrationEnd:
         child = [sys.executable, "-c", "import os, psycopg; c = psycopg.connect(os.environ['U']); "
                  "c.execute('SET lock_timeout = 0'); print('waits', flush=True); "
                  "c.execute('ALTER TABLE orders ADD left_over int')"]  # fmt: skip
@@ -727,7 +727,7 @@ def test_what_a_killed_command_left_waiting_is_ended(server: PostgresDatabase, a
                 if do(address(server), "SELECT 1 FROM pg_locks WHERE NOT granted"):
                     break
             process.kill()
-        return Ran(None, "killed")
+        return MigrationEnd(None, "killed")
 
     slow = server.model_copy(update={"patience": QUICK.model_copy(update={"lock_timeout_s": 30.0})})
     with locked(server, "ACCESS SHARE") as holder:
@@ -749,7 +749,7 @@ def test_a_database_in_use_is_dumped_and_an_idle_one_is_a_template(server: Postg
     assert any("1 sessions use it" in note for note in used.copy_made.notes)
     assert (used.before, used.after) == (idle.before, idle.after)
     large = server.model_copy(update={"template_max_bytes": 0})
-    assert "keep new sessions out" in large.rehearse(lambda url: Ran(0), None, nothing_runs).copy_made.notes[0]
+    assert "keep new sessions out" in large.rehearse(lambda url: MigrationEnd(0), None, nothing_runs).copy_made.notes[0]
 
 
 EVERYTHING = (
@@ -799,7 +799,7 @@ def test_the_role_of_a_copy_can_do_nothing_elsewhere(server: PostgresDatabase, a
     name = str(make_url(url).database)
     tried: list[str] = []
 
-    def up(copy: str) -> Ran:
+    def up(copy: str) -> MigrationEnd:
         for statement in ("SELECT count(*) FROM orders", "CREATE TABLE public.mine (id int)", "CREATE ROLE more",
                           f"ALTER DATABASE {name} SET work_mem = 64", "COPY orders TO PROGRAM 'true'"):  # fmt: skip
             try:
@@ -822,7 +822,7 @@ def test_where_public_has_rights_no_copy_is_made_beside_the_database(
         refused_beside(server, postgres_url)
     finally:
         do(url, f"REVOKE CONNECT ON DATABASE {make_url(url).database} FROM PUBLIC")
-    assert server.rehearse(lambda copy: Ran(0), None, nothing_runs).under_load.problem is None
+    assert server.rehearse(lambda copy: MigrationEnd(0), None, nothing_runs).under_load.problem is None
 
 
 def refused_beside(server: PostgresDatabase, postgres_url: str) -> None:
@@ -830,7 +830,7 @@ def refused_beside(server: PostgresDatabase, postgres_url: str) -> None:
         server.rehearse(lambda copy: pytest.fail("it ran"), None, nothing_runs)
     assert leftovers(server) == []
     elsewhere = server.model_copy(update={"scratch": SecretStr(postgres_url)})
-    assert elsewhere.rehearse(lambda copy: Ran(0), None, nothing_runs).copy_made.method.startswith("pg_dump")
+    assert elsewhere.rehearse(lambda copy: MigrationEnd(0), None, nothing_runs).copy_made.method.startswith("pg_dump")
 
 
 def test_a_role_that_may_make_databases_and_roles_is_enough(postgres_url: str, alembic: Alembic) -> None:
@@ -905,7 +905,7 @@ def file(tmp_path: Path, alembic: Alembic) -> SqliteDatabase:
 def test_a_write_that_takes_long_keeps_others_out(file: SqliteDatabase, alembic: Alembic) -> None:
     held = threading.Event()
 
-    def up(url: str) -> Ran:
+    def up(url: str) -> MigrationEnd:
         path = str(make_url(url).database)
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA busy_timeout = 10000")
@@ -913,7 +913,7 @@ def test_a_write_that_takes_long_keeps_others_out(file: SqliteDatabase, alembic:
             held.wait(0.6)
             connection.execute("CREATE TABLE IF NOT EXISTS new (id integer)")
             connection.execute("COMMIT")
-        return Ran(0)
+        return MigrationEnd(0)
 
     seen = file.rehearse(up, None, nothing_runs)
     assert all(impact.blocked_write_s > 0 for impact in seen.under_load.impacts)
@@ -930,7 +930,7 @@ def test_a_copy_is_right_beside_a_writer(file: SqliteDatabase, alembic: Alembic,
         writer.execute("SELECT * FROM orders").fetchall()
         counts: dict[str, list[tuple[object, ...]]] = {}
 
-        def up(url: str) -> Ran:
+        def up(url: str) -> MigrationEnd:
             counts[url] = do(url, "SELECT count(*) FROM orders")
             return doing("CREATE TABLE new (id integer)")(url)
 
@@ -973,7 +973,7 @@ def test_the_readers_of_a_file_run_confined(file: SqliteDatabase) -> None:
     ((argv, folders),) = asked
     assert argv[0] == sys.executable and argv[1] == "-I" and folders == [file.path.parent]
     asked.clear()
-    file.confined(confine).rehearse(lambda url: Ran(0), None, nothing_runs)  # type: ignore[arg-type]
+    file.confined(confine).rehearse(lambda url: MigrationEnd(0), None, nothing_runs)  # type: ignore[arg-type]
     seen = {folder.relative_to(file.path.parents[1]).parts[0] for _, folders in asked[2:] for folder in folders}
     assert seen == {"copies"}, "the database itself was shown for its schema and to be copied"
     assert file.copies not in [folder for _, folders in asked for folder in folders], "nor other copies"
@@ -999,7 +999,7 @@ def test_a_file_that_is_no_database_is_an_error_with_a_reason(file: SqliteDataba
         assert file.catalog().tables == ()
         return
     with pytest.raises(DatabaseError, match="could not be read"):
-        file.rehearse(lambda url: Ran(0), None, nothing_runs)
+        file.rehearse(lambda url: MigrationEnd(0), None, nothing_runs)
     assert leftovers(file) == []
 
 

@@ -21,7 +21,7 @@ from githubkit import AppAuthStrategy, GitHub
 
 from kits.fake_forge import FakeGitHub
 from kits.fake_forge.ask import ROUTES
-from kits.fake_forge.description import Watch, described
+from kits.fake_forge.description import DescriptionWatch, described
 
 PROJECT = Path(__file__).parents[2]
 
@@ -34,12 +34,12 @@ def fake() -> Iterator[FakeGitHub]:
 
 
 @pytest.fixture(scope="module")
-def watch(fake: FakeGitHub) -> Watch:
-    return Watch(fake)
+def watch(fake: FakeGitHub) -> DescriptionWatch:
+    return DescriptionWatch(fake)
 
 
 @pytest.fixture(autouse=True)
-def all_is_as_github_describes_it(watch: Watch) -> Iterator[None]:
+def all_is_as_github_describes_it(watch: DescriptionWatch) -> Iterator[None]:
     """Every request and answer of every test, and every webhook."""
     watch.problems.clear()
     yield
@@ -711,7 +711,7 @@ def test_githubkit_does_a_whole_round(fake: FakeGitHub, world: World) -> None:
 def test_gh_does_a_whole_round_over_tls(tmp_path: Path) -> None:
     """GitHub's own client against the Enterprise paths, which are held against the Enterprise description."""
     with FakeGitHub(tls_dir=tmp_path, enterprise=True) as fake:
-        watch = Watch(fake)
+        watch = DescriptionWatch(fake)
         fake.repository("octo/shop", files={"README.md": "hello\n"})
         tokens = {who: fake.token(who) for who in ("ann", "bob")}
         for who in tokens:

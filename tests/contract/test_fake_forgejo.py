@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kits.fake_forge.description import Watch, described
+from kits.fake_forge.description import DescriptionWatch, described
 from kits.fake_forge.forgejo import FakeForgejo
 from kits.fake_forge.forgejo.endpoints import ROUTES
 
@@ -55,7 +55,7 @@ class At:
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[At]:
     with FakeForgejo() as fake:
-        watch = Watch(fake, "forgejo-14")
+        watch = DescriptionWatch(fake, "forgejo-14")
         yield At(fake, tmp_path_factory.mktemp("clones"))
         assert watch.problems == []
 

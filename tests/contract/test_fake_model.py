@@ -16,8 +16,8 @@ import pytest
 from genai_prices import extract_usage
 
 from domain.errors import InputError
-from domain.models import Tokens
-from kits.fake_model import Call, Conversation, FakeModel, Script, Served, Turn
+from domain.models import TokenUsage
+from kits.fake_model import Conversation, FakeModel, Script, ScriptedToolCall, ServedCall, Turn
 
 PROJECT = Path(__file__).parents[2]
 EDIT: dict[str, Any] = {
@@ -79,7 +79,7 @@ class Client:
     def results(self, answer: Answer) -> list[dict[str, Any]]:
         raise NotImplementedError
 
-    def used(self, answer: Answer) -> Tokens:
+    def used(self, answer: Answer) -> TokenUsage:
         raise NotImplementedError
 
 
@@ -89,11 +89,11 @@ def events(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data if line != "[DONE]"]
 
 
-def priced(provider: str, flavor: str, usage: dict[str, Any], field: str = "usage", model: str = "model") -> Tokens:
+def priced(provider: str, flavor: str, usage: dict[str, Any], field: str = "usage", model: str = "model") -> TokenUsage:
     """Tokens as the price table's library reads them: a judge that is not of this project."""
     known = {"anthropic": "claude-sonnet-4-5", "openai": "gpt-5", "google": "gemini-2.5-pro"}[provider]
     read = extract_usage({model: known, field: usage}, provider_id=provider, api_flavor=flavor).usage
-    return Tokens(
+    return TokenUsage(
         input=read.input_tokens or 0,
         output=read.output_tokens or 0,
         cache_read=read.cache_read_tokens or 0,
@@ -143,7 +143,7 @@ class Anthropic(Client):
         reminder = {"type": "text", "text": "<system-reminder>Greet the plan</system-reminder>"}
         return [{"role": "user", "content": [*said, reminder]}]
 
-    def used(self, answer: Answer) -> Tokens:
+    def used(self, answer: Answer) -> TokenUsage:
         return priced("anthropic", "default", answer.usage)
 
 
@@ -171,7 +171,7 @@ class Responses(Client):
     def results(self, answer: Answer) -> list[dict[str, Any]]:
         return [{"type": "function_call_output", "call_id": call, "output": "ok"} for call, _ in answer.calls]
 
-    def used(self, answer: Answer) -> Tokens:
+    def used(self, answer: Answer) -> TokenUsage:
         return priced("openai", "responses", answer.usage)
 
 
@@ -215,7 +215,7 @@ class Chat(Client):
     def results(self, answer: Answer) -> list[dict[str, Any]]:
         return [{"role": "tool", "tool_call_id": call, "content": "ok"} for call, _ in answer.calls]
 
-    def used(self, answer: Answer) -> Tokens:
+    def used(self, answer: Answer) -> TokenUsage:
         return priced("openai", "chat", answer.usage)
 
 
@@ -246,7 +246,7 @@ class Gemini(Client):
         said = {"functionResponse": {"name": "run_shell_command", "response": {"output": "ok"}}}
         return [{"role": "user", "parts": [said] * len(answer.calls)}]
 
-    def used(self, answer: Answer) -> Tokens:
+    def used(self, answer: Answer) -> TokenUsage:
         return priced("google", "default", answer.usage, "usageMetadata", "modelVersion")
 
 
@@ -290,7 +290,7 @@ def test_a_client_plays_the_script_to_its_end(client: Make) -> None:
 
 
 def test_what_the_answers_say_of_their_usage_is_what_was_served(client: Make) -> None:
-    usage = Tokens(input=1000, output=50, cache_read=600)
+    usage = TokenUsage(input=1000, output=50, cache_read=600)
     with FakeModel({"turns": [{"text": "one", "usage": usage}, *EDIT["turns"]]}) as fake:
         one = client(fake)
         used = [one.used(answer) for answer in (one.says("Please"), *one.work("More"))]
@@ -303,7 +303,7 @@ def test_what_the_answers_say_of_their_usage_is_what_was_served(client: Make) ->
 @pytest.mark.parametrize("kind", [Anthropic, Responses, Chat])
 @pytest.mark.parametrize("stream", [True, False])
 def test_writes_to_a_cache_are_told(kind: type[Client], stream: bool) -> None:
-    usage = Tokens(input=1000, output=5, cache_read=100, cache_write=300)
+    usage = TokenUsage(input=1000, output=5, cache_read=100, cache_write=300)
     with FakeModel({"turns": [{"text": "one", "usage": usage}]}) as fake:
         one = kind(fake.url, stream=stream)
         assert one.used(one.says("Please")) == usage == fake.served[0].tokens
@@ -389,7 +389,7 @@ def test_a_connection_may_break_before_any_answer(client: Make) -> None:
         with pytest.raises(httpx.RemoteProtocolError):
             one.says("Please")
         assert one.goes_on().text == "one"
-        assert (fake.served[0].status, fake.served[0].tokens) == (None, Tokens())
+        assert (fake.served[0].status, fake.served[0].tokens) == (None, TokenUsage())
 
 
 def test_an_answer_that_hangs_says_nothing_more_until_the_client_leaves(client: Make) -> None:
@@ -548,7 +548,7 @@ def test_without_a_shell_tool_a_command_is_text_and_still_counts_as_a_turn(syste
 
 
 def test_a_tool_by_its_name_gets_its_arguments() -> None:
-    calls = (Call(tool="Write", arguments={"file_path": "a", "content": "b"}), Call(shell="ls"))
+    calls = (ScriptedToolCall(tool="Write", arguments={"file_path": "a", "content": "b"}), ScriptedToolCall(shell="ls"))
     with FakeModel(Script(turns=(Turn(calls=calls),))) as fake:
         tools = [{"name": name, "input_schema": COMMAND} for name in ("Bash", "Write")]
         blocks = post(fake, "/v1/messages", ask("Please", tools=tools)).json()["content"]
@@ -599,7 +599,7 @@ def test_only_the_key_opens(path: str, headers: dict[str, str]) -> None:
             assert (refused.status_code, refused.json()["error"]["message"]) == (401, "wrong key")
         assert httpx.get(f"{fake.url}/v1/models").status_code == 401
         assert [call.status for call in fake.served] == [200, 401, 401]
-        assert [call.tokens for call in fake.served[1:]] == [Tokens()] * 2
+        assert [call.tokens for call in fake.served[1:]] == [TokenUsage()] * 2
 
 
 def test_errors_have_the_shape_of_their_protocol() -> None:
@@ -621,7 +621,7 @@ def test_counting_tokens_and_listing_models_costs_nothing() -> None:
         assert [model["id"] for model in listed["data"]] == ["a", "b"]
         assert httpx.get(f"{fake.url}/v1/models/a").json()["id"] == "a"
         assert httpx.get(f"{fake.url}/v1beta/models").json()["models"][1]["name"] == "models/b"
-        assert [call.tokens for call in fake.served] == [Tokens()] * 2
+        assert [call.tokens for call in fake.served] == [TokenUsage()] * 2
 
 
 def test_what_was_served_can_be_asked_for_over_http() -> None:
@@ -629,7 +629,7 @@ def test_what_was_served_can_be_asked_for_over_http() -> None:
         post(fake, "/v1/messages", ask("Please"), headers={"x-api-key": "tok"})
         post(fake, "/v1/messages", ask("Please"))
         told = httpx.get(f"{fake.url}/served").json()["calls"]
-        assert [Served.model_validate(call) for call in told] == list(fake.served)
+        assert [ServedCall.model_validate(call) for call in told] == list(fake.served)
         assert [call["status"] for call in told] == [200, 401]
         assert [body.get("model") for body in fake.requests] == ["m", None]
 
@@ -732,7 +732,9 @@ def test_scripts_are_files_of_toml_or_json(tmp_path: Path) -> None:
 
 def test_the_page_names_every_field_and_its_scripts_play(tmp_path: Path) -> None:
     page = (PROJECT / "docs" / "fake-model.md").read_text()
-    fields = {field for model in (Script, Conversation, Turn, Call, Served) for field in model.model_fields}
+    fields = {
+        field for model in (Script, Conversation, Turn, ScriptedToolCall, ServedCall) for field in model.model_fields
+    }
     assert {field for field in fields if f"`{field}`" not in page} == set()
     scripts = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     assert scripts

@@ -11,7 +11,7 @@ from graphql import parse, validate
 from blocks.trackers.linear import COMMENTS, HISTORY, ME, MEMBER, QUESTIONS, SAY, SAY_ANEW, TICKETS
 from domain.adf import document_of
 from kits.fake_trackers import FakeJira, FakeLinear
-from kits.fake_trackers.description import Watch
+from kits.fake_trackers.description import SchemaWatch
 from kits.fake_trackers.linear import schema
 
 
@@ -34,7 +34,7 @@ class Desk:
 @pytest.fixture
 def jira(tmp_path: Path) -> Iterator[Desk]:
     with FakeJira(tmp_path) as fake:
-        watch = Watch(fake)
+        watch = SchemaWatch(fake)
         fake.project("SHOP")
         for name, role in (("ann", "edit"), ("carl", "browse"), ("root", "admin")):
             fake.role("SHOP", name, role)

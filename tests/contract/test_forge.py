@@ -14,7 +14,7 @@ import pytest
 
 from blocks.forges import LocalForge
 from blocks.forges.mirror import Mirror
-from blocks.forges.places import Place
+from blocks.forges.places import RepositoryPlace
 from domain.errors import AgentError, ForgeError, InputError
 from domain.ports import Forge
 from domain.trees import Tree, TreeEntry, check_path
@@ -593,7 +593,9 @@ def test_main_moving_right_before_the_push_is_never_overwritten(
     push = LocalForge._push
     raced: list[str] = []
 
-    def late(self: LocalForge, place: Place, mirror: Mirror, branch: str, expected: str, commit: str) -> str | None:
+    def late(
+        self: LocalForge, place: RepositoryPlace, mirror: Mirror, branch: str, expected: str, commit: str
+    ) -> str | None:
         if len(raced) < 2:
             raced.append(ann.commits({f"{len(raced)}.txt": "raced\n"}))
         return push(self, place, mirror, branch, expected, commit)

@@ -34,7 +34,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     run = runner.run
 
-    def watch(argv: Sequence[str], environment: Mapping[str, str], *more: Any) -> runner.Ran:
+    def watch(argv: Sequence[str], environment: Mapping[str, str], *more: Any) -> runner.GitRun:
         ran = run(argv, environment, *more)
         seen.append(f"{argv} {environment} {ran}")
         return ran

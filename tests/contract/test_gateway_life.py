@@ -21,12 +21,23 @@ import pytest
 from blocks.gateway.aws_secret import AwsSecret
 from blocks.gateway.gateway import EgressGateway
 from blocks.gateway.secret import Secret
-from blocks.host.gateway_line import Line, a_directory
+from blocks.host.gateway_line import GatewayLine, a_directory
 from blocks.host.sockets import connect
 from domain.egress import Passport, SecretScope
 from domain.errors import GatewayError, InputError, LedgerError
 from domain.ports import Egress
-from kits.product.gateway import Authority, Inside, Running, Upstream, head, passport, rule, running, secret, told
+from kits.product.gateway import (
+    Authority,
+    RecordingUpstream,
+    Running,
+    SandboxedProgram,
+    head,
+    passport,
+    rule,
+    running,
+    secret,
+    told,
+)
 
 HOST = "api.example.com"
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,8 +49,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def upstream(authority: Authority) -> Iterator[Upstream]:
-    made = Upstream(authority.server_context())
+def upstream(authority: Authority) -> Iterator[RecordingUpstream]:
+    made = RecordingUpstream(authority.server_context())
     yield made
     made.close()
 
@@ -61,10 +72,10 @@ def until(true: object, seconds: float = 30) -> None:
     raise AssertionError("it did not happen")
 
 
-def test_a_listener_lives_as_long_as_its_context(gateway: Running, upstream: Upstream) -> None:
+def test_a_listener_lives_as_long_as_its_context(gateway: Running, upstream: RecordingUpstream) -> None:
     with gateway.block.admit(passport(rule(upstream.port, HOST))) as egress:
         assert egress is not None
-        inside = Inside(egress, upstream.port)
+        inside = SandboxedProgram(egress, upstream.port)
         held = inside.tunnel(HOST)
         held.sendall(head("GET", "/x", f"{HOST}:{upstream.port}"))
         assert told(held).status == 200
@@ -77,7 +88,7 @@ def test_a_listener_lives_as_long_as_its_context(gateway: Running, upstream: Ups
     assert len(upstream.requests) == 1
 
 
-def test_sockets_and_keys_have_the_modes_that_they_need(gateway: Running, upstream: Upstream) -> None:
+def test_sockets_and_keys_have_the_modes_that_they_need(gateway: Running, upstream: RecordingUpstream) -> None:
     def mode(path: Path) -> int:
         return stat.S_IMODE(path.stat().st_mode)
 
@@ -96,14 +107,14 @@ def test_sockets_and_keys_have_the_modes_that_they_need(gateway: Running, upstre
     assert keys and all(mode(path) == 0o600 for path in keys)
 
 
-def test_fifty_listeners_serve_at_once_and_each_knows_who_speaks(gateway: Running, upstream: Upstream) -> None:
+def test_fifty_listeners_serve_at_once_and_each_knows_who_speaks(gateway: Running, upstream: RecordingUpstream) -> None:
     with contextlib.ExitStack() as stack:
         insides = []
         for number in range(50):
             who = passport(rule(upstream.port, HOST, paths=(f"/{number}/**",)), run_id=f"run-{number}")
             egress = stack.enter_context(gateway.block.admit(who))
             assert egress is not None
-            insides.append(Inside(egress, upstream.port))
+            insides.append(SandboxedProgram(egress, upstream.port))
         for number, inside in enumerate(insides):
             assert inside.ask(HOST, f"/{number}/x").status == 200
             assert inside.ask(HOST, f"/{(number + 1) % 50}/x").status == 403
@@ -113,13 +124,13 @@ def test_fifty_listeners_serve_at_once_and_each_knows_who_speaks(gateway: Runnin
 
 
 def test_a_dead_gateway_lets_nothing_out_and_a_new_one_serves_the_same_listener(
-    gateway: Running, upstream: Upstream
+    gateway: Running, upstream: RecordingUpstream
 ) -> None:
     gateway.secrets["API_TOKEN"] = secret()
     who = passport(rule(upstream.port, HOST), secrets=["API_TOKEN"])
     with gateway.block.admit(who) as egress:
         assert egress is not None
-        inside, inode = Inside(egress, upstream.port), egress.directory.stat().st_ino
+        inside, inode = SandboxedProgram(egress, upstream.port), egress.directory.stat().st_ino
         bearer = [f"Authorization: Bearer {egress.environment['API_TOKEN']}"]
         assert inside.ask(HOST, "/v1/x", headers=bearer).status == 200
         gateway.stop()
@@ -133,7 +144,7 @@ def test_a_dead_gateway_lets_nothing_out_and_a_new_one_serves_the_same_listener(
     assert upstream.requests[0].headers == upstream.requests[1].headers
 
 
-def test_who_gave_up_asking_and_asks_again_has_its_listener(gateway: Running, upstream: Upstream) -> None:
+def test_who_gave_up_asking_and_asks_again_has_its_listener(gateway: Running, upstream: RecordingUpstream) -> None:
     """A release has the directory mounted: with another one of that name it would never get out again."""
     going = threading.Event()
 
@@ -145,15 +156,15 @@ def test_who_gave_up_asking_and_asks_again_has_its_listener(gateway: Running, up
         who = passport(rule(upstream.port, HOST)).model_dump(mode="json")
         asked = {"do": "admit", "id": directory.name, "passport": who}
         for _ in range(3):  # each still waits in the gateway when its client is gone
-            line = Line(gateway.root, 0.2)
+            line = GatewayLine(gateway.root, 0.2)
             with pytest.raises(GatewayError, match="broke off"):
                 line.ask(asked)
             line.close()
         going.set()
-        held: list[tuple[Line, dict[str, str]]] = []
+        held: list[tuple[GatewayLine, dict[str, str]]] = []
 
         def is_admitted() -> bool:
-            line = Line(gateway.root, 30)
+            line = GatewayLine(gateway.root, 30)
             try:
                 held.append((line, line.ask(asked)))
             except GatewayError:  # one of those before is being closed
@@ -163,12 +174,12 @@ def test_who_gave_up_asking_and_asks_again_has_its_listener(gateway: Running, up
         until(is_admitted)
         until(lambda: gateway.block.doctor() is None and len(gateway.service._clients) == 1)
         line, told = held[0]
-        inside = Inside(Egress(directory, {}, told["token"]), upstream.port)
+        inside = SandboxedProgram(Egress(directory, {}, told["token"]), upstream.port)
         assert inside.ask(HOST, "/v1/x").status == 200
         line.close()
 
 
-def test_a_client_that_is_killed_leaves_no_listener(gateway: Running, upstream: Upstream) -> None:
+def test_a_client_that_is_killed_leaves_no_listener(gateway: Running, upstream: RecordingUpstream) -> None:
     script = """
         import sys, time
         from pathlib import Path
@@ -195,7 +206,7 @@ def test_a_gateway_that_starts_removes_what_dead_clients_left(tmp_path: Path, au
         assert not left.exists()
 
 
-def test_a_ledger_that_fails_stops_secrets_and_then_everything(gateway: Running, upstream: Upstream) -> None:
+def test_a_ledger_that_fails_stops_secrets_and_then_everything(gateway: Running, upstream: RecordingUpstream) -> None:
     class Failing:
         broken = False
 
@@ -207,7 +218,7 @@ def test_a_ledger_that_fails_stops_secrets_and_then_everything(gateway: Running,
     gateway.service._record = record = Failing()
     with gateway.block.admit(passport(rule(upstream.port, HOST), secrets=["API_TOKEN"])) as egress:
         assert egress is not None
-        inside, token = Inside(egress, upstream.port), egress.environment["API_TOKEN"]
+        inside, token = SandboxedProgram(egress, upstream.port), egress.environment["API_TOKEN"]
         record.broken = True
         assert inside.ask(HOST, "/v1/x", headers=[f"Authorization: {token}"]).status == 503
         assert inside.ask(HOST, "/v1/x").status == 503
@@ -216,10 +227,10 @@ def test_a_ledger_that_fails_stops_secrets_and_then_everything(gateway: Running,
         until(lambda: inside.ask(HOST, "/v1/x").status == 200)
 
 
-def test_decisions_are_in_the_ledger_while_the_listener_is_open(gateway: Running, upstream: Upstream) -> None:
+def test_decisions_are_in_the_ledger_while_the_listener_is_open(gateway: Running, upstream: RecordingUpstream) -> None:
     with gateway.block.admit(passport(rule(upstream.port, HOST))) as egress:
         assert egress is not None
-        Inside(egress, upstream.port).ask(HOST, "/x")
+        SandboxedProgram(egress, upstream.port).ask(HOST, "/x")
         until(lambda: gateway.decisions("run"))
 
 
@@ -239,16 +250,16 @@ def test_nonsense_on_the_control_socket_opens_nothing(gateway: Running, said: by
     assert list((gateway.root / "listeners").iterdir()) == []
 
 
-def test_a_place_with_a_long_name_will_do(tmp_path: Path, authority: Authority, upstream: Upstream) -> None:
+def test_a_place_with_a_long_name_will_do(tmp_path: Path, authority: Authority, upstream: RecordingUpstream) -> None:
     far = tmp_path / ("long" * 20) / ("name" * 20)
     far.mkdir(parents=True)
     with running(far, authority) as made, made.block.admit(passport(rule(upstream.port, HOST))) as egress:
         assert egress is not None
-        assert Inside(egress, upstream.port).ask(HOST, "/x").status == 200
+        assert SandboxedProgram(egress, upstream.port).ask(HOST, "/x").status == 200
 
 
 def test_the_systems_certificates_are_trusted_and_another_file_of_them_is_honoured(
-    tmp_path: Path, authority: Authority, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, authority: Authority, upstream: RecordingUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     with running(tmp_path, authority) as made:
@@ -257,14 +268,14 @@ def test_the_systems_certificates_are_trusted_and_another_file_of_them_is_honour
         made.start()
         with made.block.admit(passport(rule(upstream.port, HOST))) as egress:
             assert egress is not None
-            assert Inside(egress, upstream.port).ask(HOST, "/x").status == 200
+            assert SandboxedProgram(egress, upstream.port).ask(HOST, "/x").status == 200
             made.stop()
             monkeypatch.delenv("SSL_CERT_FILE")
             made.start()
-            until(lambda: Inside(egress, upstream.port).ask(HOST, "/x").status == 502)
+            until(lambda: SandboxedProgram(egress, upstream.port).ask(HOST, "/x").status == 502)
 
 
-def test_a_program_finds_its_way_with_the_environment_alone(gateway: Running, upstream: Upstream) -> None:
+def test_a_program_finds_its_way_with_the_environment_alone(gateway: Running, upstream: RecordingUpstream) -> None:
     with gateway.block.admit(passport(rule(upstream.port, HOST))) as egress:
         assert egress is not None
         ca = str(egress.directory / "ca.pem")

@@ -11,7 +11,7 @@ from blocks.gateway.gateway import EgressGateway
 from domain.egress import Decisions, Passport
 from domain.errors import InputError
 from kits.fake_model import FakeModel
-from kits.product.gateway import Inside, Told, head, told
+from kits.product.gateway import GatewayAnswer, SandboxedProgram, head, told
 from kits.product.station import Station
 from tests.contract.test_gateway_life import until
 from tests.made_once import toolchains
@@ -53,7 +53,7 @@ def model(station: Station, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield made
 
 
-def ask(inside: Inside, token: str, model: str = "small") -> Told:
+def ask(inside: SandboxedProgram, token: str, model: str = "small") -> GatewayAnswer:
     body = json.dumps({"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}).encode()
     with inside.tunnel(HOST, port=443) as line:
         headers = (f"X-API-Key: {token}", "Content-Type: application/json", "anthropic-version: 2023-06-01")
@@ -65,7 +65,7 @@ def test_a_call_is_made_with_a_key_that_the_sandbox_never_sees_and_billed(statio
     who = Passport(run_id="billed", phase="edit", repository="/srv/git/shop.git", models=("fake/*",), usd=1)
     with EgressGateway(root=station.home / "gateway").admit(who) as egress:
         assert egress is not None
-        inside = Inside(egress, 443)
+        inside = SandboxedProgram(egress, 443)
         answered = ask(inside, egress.token)
         assert answered.status == 200, answered.body
         assert CANARY.encode() not in answered.body and b"you sent ***" in answered.body
@@ -109,7 +109,7 @@ def test_a_gateway_that_is_killed_is_started_again_and_serves_on(station: Statio
     who = Passport(run_id="killed", phase="edit", repository="/srv/git/shop.git", models=("fake/*",), usd=1)
     with EgressGateway(root=station.home / "gateway").admit(who) as egress:
         assert egress is not None
-        inside = Inside(egress, 443)
+        inside = SandboxedProgram(egress, 443)
         assert ask(inside, egress.token).status == 200
         os.kill(json.loads((station.home / "run" / "gateway.json").read_text())["pid"], signal.SIGKILL)
         until(lambda: ask(inside, egress.token).status == 200, 60)

@@ -17,9 +17,9 @@ from domain.egress import Passport
 from kits.product.gateway import (
     VALUE,
     Authority,
-    Inside,
+    RecordingUpstream,
     Running,
-    Upstream,
+    SandboxedProgram,
     chunked,
     head,
     passport,
@@ -51,34 +51,34 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> I
 
 
 @pytest.fixture(scope="module")
-def server(authority: Authority) -> Iterator[Upstream]:
-    made = Upstream(authority.server_context())
+def server(authority: Authority) -> Iterator[RecordingUpstream]:
+    made = RecordingUpstream(authority.server_context())
     yield made
     made.close()
 
 
 @pytest.fixture
-def upstream(server: Upstream) -> Upstream:
+def upstream(server: RecordingUpstream) -> RecordingUpstream:
     server.answer = plain_answer
     server.requests.clear()
     return server
 
 
 @pytest.fixture
-def who(upstream: Upstream, request: pytest.FixtureRequest) -> Passport:
+def who(upstream: RecordingUpstream, request: pytest.FixtureRequest) -> Passport:
     names = ("API_TOKEN", "FIELD_TOKEN", "KEY")
     return passport(rule(upstream.port, HOST, OTHER), secrets=names, run_id=request.node.name)
 
 
 @pytest.fixture
-def inside(gateway: Running, upstream: Upstream, who: Passport) -> Iterator[Inside]:
+def inside(gateway: Running, upstream: RecordingUpstream, who: Passport) -> Iterator[SandboxedProgram]:
     with gateway.block.admit(who) as egress:
         assert egress is not None
-        yield Inside(egress, upstream.port)
+        yield SandboxedProgram(egress, upstream.port)
 
 
 @pytest.fixture
-def token(inside: Inside) -> str:
+def token(inside: SandboxedProgram) -> str:
     return inside.egress.environment["API_TOKEN"]
 
 
@@ -89,7 +89,7 @@ def basic(pair: str) -> str:
 # ── in ──
 
 
-def test_no_value_is_where_a_sandbox_can_see_it(inside: Inside) -> None:
+def test_no_value_is_where_a_sandbox_can_see_it(inside: SandboxedProgram) -> None:
     seen = [*inside.egress.environment.values(), inside.egress.token]
     seen += [path.read_text() for path in inside.egress.directory.iterdir() if path.is_file()]
     assert not any(VALUE in text or "PRIVATE KEY" in text for text in seen)
@@ -97,7 +97,9 @@ def test_no_value_is_where_a_sandbox_can_see_it(inside: Inside) -> None:
 
 
 @pytest.mark.parametrize("written", ["Bearer {}", "token {}", "{}"])
-def test_the_header_carries_the_value(inside: Inside, upstream: Upstream, token: str, written: str) -> None:
+def test_the_header_carries_the_value(
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str, written: str
+) -> None:
     assert inside.ask(HOST, "/v1/x", headers=[f"AUTHORIZATION: {written.format(token)}"]).status == 200
     assert upstream.requests[0].headers["authorization"] == written.format(VALUE)
     assert upstream.requests[0].headers["accept-encoding"] == "identity"
@@ -105,13 +107,15 @@ def test_the_header_carries_the_value(inside: Inside, upstream: Upstream, token:
 
 @pytest.mark.parametrize("pair", ["x-access-token:{}", "{}:x-oauth-basic"])
 def test_basic_credentials_are_decoded_and_encoded_again(
-    inside: Inside, upstream: Upstream, token: str, pair: str
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str, pair: str
 ) -> None:
     inside.ask(HOST, "/v1/x", headers=[f"Authorization: {basic(pair.format(token))}"])
     assert upstream.requests[0].headers["authorization"] == basic(pair.format(VALUE))
 
 
-def test_another_header_carries_the_value_where_the_scope_names_it(inside: Inside, upstream: Upstream) -> None:
+def test_another_header_carries_the_value_where_the_scope_names_it(
+    inside: SandboxedProgram, upstream: RecordingUpstream
+) -> None:
     inside.ask(HOST, "/v1/x", headers=[f"X-API-Key: {inside.egress.environment['KEY']}"])
     assert upstream.requests[0].headers["x-api-key"] == VALUE
 
@@ -124,7 +128,7 @@ def test_another_header_carries_the_value_where_the_scope_names_it(inside: Insid
     ],
 )
 def test_a_field_of_the_body_carries_the_value(
-    inside: Inside, upstream: Upstream, kind: str, body: str, sent: str
+    inside: SandboxedProgram, upstream: RecordingUpstream, kind: str, body: str, sent: str
 ) -> None:
     filled = body.replace("TOKEN", inside.egress.environment["FIELD_TOKEN"]).encode()
     assert inside.ask(HOST, "/v1/login", "POST", [f"Content-Type: {kind}"], filled).status == 200
@@ -132,7 +136,7 @@ def test_a_field_of_the_body_carries_the_value(
 
 
 def test_the_use_of_a_secret_is_in_the_ledger_before_the_request_leaves(
-    inside: Inside, upstream: Upstream, token: str, gateway: Running, who: Passport
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str, gateway: Running, who: Passport
 ) -> None:
     known: list[tuple[str, ...]] = []
 
@@ -168,8 +172,8 @@ def test_the_use_of_a_secret_is_in_the_ledger_before_the_request_leaves(
     ],
 )
 def test_a_placeholder_anywhere_else_is_denied_and_audited(
-    inside: Inside, upstream: Upstream, token: str, gateway: Running, who: Passport, host: str, path: str, method: str,
-    header: str, body: str,
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str, gateway: Running, who: Passport,
+    host: str, path: str, method: str, header: str, body: str,
 ) -> None:  # fmt: skip
     header = f"X-Other: {basic(f'a:{token}')}" if "Basic" in header else header.format(token)
     answered = inside.ask(host, path.format(token), method, [header], body.format(token).encode())
@@ -184,13 +188,15 @@ def test_a_placeholder_anywhere_else_is_denied_and_audited(
     ['{"token": "x", "a": "TOKEN"}', '{"token": {"token": "TOKEN"}}', '["TOKEN"]', '{"token": "TOKEN", "TOKEN": 1}',
      '{"token": "TOKEN"', '{"token": "x", "a": "TOKEN", "token": "TOKEN"}'],
 )  # fmt: skip
-def test_a_placeholder_in_another_field_is_denied(inside: Inside, upstream: Upstream, body: str) -> None:
+def test_a_placeholder_in_another_field_is_denied(
+    inside: SandboxedProgram, upstream: RecordingUpstream, body: str
+) -> None:
     filled = body.replace("TOKEN", inside.egress.environment["FIELD_TOKEN"]).encode()
     assert inside.ask(HOST, "/v1/login", "POST", ["Content-Type: application/json"], filled).status == 403
     assert upstream.requests == []
 
 
-def test_a_compressed_body_gets_no_secret(inside: Inside, upstream: Upstream) -> None:
+def test_a_compressed_body_gets_no_secret(inside: SandboxedProgram, upstream: RecordingUpstream) -> None:
     body = json.dumps({"token": inside.egress.environment["FIELD_TOKEN"]}).encode()
     headers = ["Content-Type: application/json", "Content-Encoding: gzip"]
     assert inside.ask(HOST, "/v1/login", "POST", headers, body).status == 415
@@ -199,31 +205,34 @@ def test_a_compressed_body_gets_no_secret(inside: Inside, upstream: Upstream) ->
 
 
 @pytest.mark.parametrize("method", ["POST"])
-def test_a_secret_goes_with_no_other_method(inside: Inside, upstream: Upstream, method: str) -> None:
+def test_a_secret_goes_with_no_other_method(inside: SandboxedProgram, upstream: RecordingUpstream, method: str) -> None:
     key = inside.egress.environment["KEY"]
     assert inside.ask(HOST, "/v1/x", method, [f"X-API-Key: {key}"]).status == 403
     assert upstream.requests == []
 
 
 def test_a_placeholder_of_another_listener_is_worth_nothing(
-    gateway: Running, inside: Inside, upstream: Upstream, token: str, who: Passport
+    gateway: Running, inside: SandboxedProgram, upstream: RecordingUpstream, token: str, who: Passport
 ) -> None:
     with gateway.block.admit(who) as egress:
         assert egress is not None
         assert egress.environment["API_TOKEN"] != token
-        assert Inside(egress, upstream.port).ask(HOST, "/v1/x", headers=[f"Authorization: {token}"]).status == 403
+        assert (
+            SandboxedProgram(egress, upstream.port).ask(HOST, "/v1/x", headers=[f"Authorization: {token}"]).status
+            == 403
+        )
     assert upstream.requests == []
 
 
 def test_a_secret_never_goes_over_plain_http(gateway: Running) -> None:
-    plain = Upstream(None)
+    plain = RecordingUpstream(None)
     try:
         allowed = passport(rule(plain.port, HOST, scheme="http"), secrets=["API_TOKEN"])
         with gateway.block.admit(allowed) as egress:
             assert egress is not None
             at, token = f"{HOST}:{plain.port}", egress.environment["API_TOKEN"]
             sent = head("GET", f"http://{at}/v1/x", at, f"Authorization: Bearer {token}")
-            assert Inside(egress, plain.port).raw(sent).status == 403
+            assert SandboxedProgram(egress, plain.port).raw(sent).status == 403
         assert plain.requests == []
     finally:
         plain.close()
@@ -231,7 +240,7 @@ def test_a_secret_never_goes_over_plain_http(gateway: Running) -> None:
 
 @pytest.mark.parametrize("split", [1, 20, 47])
 def test_a_placeholder_in_a_streamed_body_breaks_the_request_off(
-    inside: Inside, upstream: Upstream, token: str, gateway: Running, who: Passport, split: int
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str, gateway: Running, who: Passport, split: int
 ) -> None:
     at = f"{HOST}:{inside.port}"
     with inside.tunnel(HOST) as line:
@@ -267,7 +276,7 @@ def traces(seen: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("how", ECHOES)
-def test_an_echo_is_redacted(inside: Inside, upstream: Upstream, token: str, how: str) -> None:
+def test_an_echo_is_redacted(inside: SandboxedProgram, upstream: RecordingUpstream, token: str, how: str) -> None:
     echo = b"before " + ECHOES[how] + b" after"
     upstream.answer = lambda _, line: line.sendall(reply(echo))
     answered = inside.ask(HOST, "/v1/x", headers=[f"Authorization: Bearer {token}"])
@@ -276,7 +285,7 @@ def test_an_echo_is_redacted(inside: Inside, upstream: Upstream, token: str, how
     assert answered.body.startswith(b"before ") and answered.body.endswith(b" after")
 
 
-def test_an_echo_in_headers_is_redacted(inside: Inside, upstream: Upstream, token: str) -> None:
+def test_an_echo_in_headers_is_redacted(inside: SandboxedProgram, upstream: RecordingUpstream, token: str) -> None:
     headers = [f"Location: https://x/?t={VALUE}", f"Set-Cookie: a={quote(VALUE, safe='')}", f"X-{VALUE[:6]}: {VALUE}"]
     upstream.answer = lambda _, line: line.sendall(reply(b"", *headers, status=f"302 {VALUE}"))
     answered = inside.ask(HOST, "/v1/x", headers=[f"Authorization: Bearer {token}"])
@@ -284,13 +293,17 @@ def test_an_echo_in_headers_is_redacted(inside: Inside, upstream: Upstream, toke
     assert traces(str(answered.headers).encode()) == []
 
 
-def test_an_echo_to_a_later_request_without_the_secret_is_redacted(inside: Inside, upstream: Upstream) -> None:
+def test_an_echo_to_a_later_request_without_the_secret_is_redacted(
+    inside: SandboxedProgram, upstream: RecordingUpstream
+) -> None:
     upstream.answer = lambda _, line: line.sendall(reply(VALUE.encode()))
     assert traces(inside.ask(HOST, "/elsewhere").body) == []
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
-def test_an_echo_split_over_events_is_redacted(inside: Inside, upstream: Upstream, token: str, size: int) -> None:
+def test_an_echo_split_over_events_is_redacted(
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str, size: int
+) -> None:
     text = f"data: {VALUE}\n\ndata: {base64.b64encode(VALUE.encode()).decode()}\n\n".encode()
     pieces = chunked(*(text[at : at + size] for at in range(0, len(text), size)))
 
@@ -304,7 +317,7 @@ def test_an_echo_split_over_events_is_redacted(inside: Inside, upstream: Upstrea
     assert answered.body.startswith(b"data: ***") and len(answered.body) == len(text)
 
 
-def test_events_pass_as_they_come(inside: Inside, upstream: Upstream, token: str) -> None:
+def test_events_pass_as_they_come(inside: SandboxedProgram, upstream: RecordingUpstream, token: str) -> None:
     seen = threading.Event()
 
     def in_turn(_: object, line: socket.socket) -> None:
@@ -326,7 +339,9 @@ def test_events_pass_as_they_come(inside: Inside, upstream: Upstream, token: str
 
 
 @pytest.mark.parametrize("how", ["length", "chunked"])
-def test_an_echo_in_gzip_is_redacted(inside: Inside, upstream: Upstream, token: str, how: str) -> None:
+def test_an_echo_in_gzip_is_redacted(
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str, how: str
+) -> None:
     body = gzip.compress(f"before {VALUE} after".encode())
     whole = reply(body, "Content-Encoding: gzip")
     parts = b"".join(chunked(body[:9], body[9:], headers="content-encoding: gzip\r\n"))
@@ -336,7 +351,9 @@ def test_an_echo_in_gzip_is_redacted(inside: Inside, upstream: Upstream, token: 
     assert "content-encoding" not in answered.headers
 
 
-def test_an_answer_that_cannot_be_looked_into_is_withheld(inside: Inside, upstream: Upstream, token: str) -> None:
+def test_an_answer_that_cannot_be_looked_into_is_withheld(
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str
+) -> None:
     for encoding in ("br", "zstd", "gzip, gzip", "rot13"):
         upstream.answer = lambda _, line, e=encoding: line.sendall(reply(b"opaque", f"Content-Encoding: {e}"))  # type: ignore[misc]
         answered = inside.ask(HOST, "/v1/x", headers=[f"Authorization: Bearer {token}"])
@@ -353,7 +370,7 @@ def test_an_answer_that_cannot_be_looked_into_is_withheld(inside: Inside, upstre
 
 
 def test_an_abort_in_the_middle_of_an_echo_withholds_what_was_held_back(
-    inside: Inside, upstream: Upstream, token: str
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str
 ) -> None:
     def abort(_: object, line: socket.socket) -> None:
         half = f"before\n{VALUE[:20]}".encode()
@@ -370,7 +387,9 @@ def test_an_abort_in_the_middle_of_an_echo_withholds_what_was_held_back(
     assert VALUE[:8].encode() not in got
 
 
-def test_a_head_request_and_an_empty_answer_pass(inside: Inside, upstream: Upstream, token: str) -> None:
+def test_a_head_request_and_an_empty_answer_pass(
+    inside: SandboxedProgram, upstream: RecordingUpstream, token: str
+) -> None:
     headers = [f"Authorization: Bearer {token}"]
     upstream.answer = lambda _, line: line.sendall(
         b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-encoding: br\r\n\r\n"
@@ -380,7 +399,7 @@ def test_a_head_request_and_an_empty_answer_pass(inside: Inside, upstream: Upstr
     assert inside.ask(HOST, "/v1/x", headers=headers).status == 204
 
 
-def test_what_belongs_to_no_secret_comes_back_as_it_is(inside: Inside, upstream: Upstream) -> None:
+def test_what_belongs_to_no_secret_comes_back_as_it_is(inside: SandboxedProgram, upstream: RecordingUpstream) -> None:
     body = gzip.compress(b"any bytes at all")
     upstream.answer = lambda _, line: line.sendall(reply(body, "Content-Encoding: gzip"))
     assert inside.ask(OTHER, "/x").body == body
@@ -412,7 +431,7 @@ def test_websocket_messages_are_redacted_and_watched(
     who = passport(rule(sockets, HOST), secrets=["API_TOKEN"], run_id=request.node.name)
     with gateway.block.admit(who) as egress:
         assert egress is not None
-        inside, token = Inside(egress, sockets), egress.environment["API_TOKEN"]
+        inside, token = SandboxedProgram(egress, sockets), egress.environment["API_TOKEN"]
         with (
             inside.tunnel(HOST) as line,
             websockets.sync.client.unix_connect(

@@ -32,7 +32,7 @@ class Station:
         lease.give_back(self.ledger, "shop", str(lease.holder(self.ledger, "shop")))
         self.target = self.environment.target
         self.said: list[str] = []
-        self.watch = serving.Watch("shop", self.said.append)
+        self.watch = serving.EnvironmentWatch("shop", self.said.append)
         self.shop: Any = SimpleNamespace(
             ledger=self.ledger,
             store=LocalStore(root=folder / "store"),
@@ -159,7 +159,7 @@ def test_a_supervisor_that_is_killed_once_the_traffic_is_back_leaves_that_to_the
             station.dies(station.second)
     assert station.target.current() == station.first.revision and pages == []
     assert lease.holder(station.ledger, "shop")
-    station.watch = serving.Watch("shop", station.said.append)
+    station.watch = serving.EnvironmentWatch("shop", station.said.append)
     for _ in range(2):
         station.looks()
     (page,) = pages

@@ -15,8 +15,8 @@ from blocks.forges.gitlab import GitLab, Version, _head_at
 from blocks.forges.gitlab import ready as titled
 from domain.errors import ForgeError, InputError
 from domain.pull_request import DeploymentState, Person, PullRequest, PullState, ReviewState, Status, StatusState
-from kits.fake_forge.answers import Answer
-from kits.fake_forge.ask import Ask
+from kits.fake_forge.answers import ForgeAnswer
+from kits.fake_forge.ask import ForgeRequest
 from kits.fake_forge.gitlab import endpoints
 from tests.contract.hosted import REPOSITORY, WORLDS, AtForgejo, AtGitLab, World, forgejo_world, gitlab_world
 
@@ -243,7 +243,7 @@ def test_its_token_is_in_no_command_no_environment_no_address_and_no_error(
     seen: list[str] = []
     run = runner.run
 
-    def watch(argv: object, environment: object, *more: object) -> runner.Ran:
+    def watch(argv: object, environment: object, *more: object) -> runner.GitRun:
         ran = run(argv, environment, *more)  # type: ignore[arg-type]
         seen.append(f"{argv} {environment} {ran}")
         return ran
@@ -538,7 +538,7 @@ def test_next_pages_are_read_where_gitlab_has_another_name_for_itself_and_a_shor
         at.say("ann", pull.number, text)
     real = endpoints.paged
 
-    def less(ask: Ask, items: list[Any]) -> Answer:
+    def less(ask: ForgeRequest, items: list[Any]) -> ForgeAnswer:
         answer = real(ask, items)
         return answer._replace(body=[one for one in answer.body if one.get("body") != "hidden"])
 

@@ -16,7 +16,7 @@ from blocks.ledger.ledger import Ledger
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.toolchains.wheels import WheelToolchains
 from blocks.workshop import Workshop
-from domain.egress import Rule
+from domain.egress import EgressRule
 from domain.errors import InputError
 from domain.models import ModelPolicy
 from domain.project import ProjectSettings
@@ -43,7 +43,7 @@ class Runs:
     """Runs the example of a section with its own settings, with a workshop that reaches the npm registry."""
 
     def __init__(self, folder: Path, way_out: Running | None) -> None:
-        rules = (Rule(hosts=NPM.hosts, private=True),)  # a registry of one's own may stand for the public one
+        rules = (EgressRule(hosts=NPM.hosts, private=True),)  # a registry of one's own may stand for the public one
         self.sandbox = Bubblewrap(root=folder / "sandboxes")
         block = way_out.block if way_out else SimpleNamespace(admit=lambda passport: contextlib.nullcontext(None))
         self.shop = cast(

@@ -23,7 +23,7 @@ from blocks.ledger.ledger import Ledger
 from domain.errors import InputError, LedgerError, Superseded
 from kits.servers import Postgres, ServerMissing
 from kits.users import until
-from station.turn import Turn
+from station.turn import ServicesTurn
 from tests.contract.test_acting import ACTS, PROJECT, Note
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -183,7 +183,7 @@ def test_one_machine_has_the_services_and_another_takes_them_over_when_it_is_gon
 ) -> None:
     def first(there: Connection) -> None:
         os.environ["LOCKGATE_MACHINE"] = "first"
-        turn = Turn(server.url)
+        turn = ServicesTurn(server.url)
         there.send((turn.take(), turn.take()))
         there.recv()
 
@@ -204,7 +204,7 @@ def test_one_machine_has_the_services_and_another_takes_them_over_when_it_is_gon
     assert "machine first" in told.read_text() and "--role server" in told.read_text(), printed
     assert "starting the" not in printed and second.returncode == 0, "it has waited, and started nothing"
     monkeypatch.setenv("LOCKGATE_MACHINE", "third")
-    third = Turn(server.url)
+    third = ServicesTurn(server.url)
     assert str(third.take()).startswith("first (")
     holder.go()
     holder.ends()
@@ -213,7 +213,7 @@ def test_one_machine_has_the_services_and_another_takes_them_over_when_it_is_gon
     with pytest.raises(InputError, match="does not answer"):
         third.take()
     server.start()
-    assert third.take() is None and str(Turn(server.url).take()).startswith("third (")
+    assert third.take() is None and str(ServicesTurn(server.url).take()).startswith("third (")
     third.give_back()
 
 

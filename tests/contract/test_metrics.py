@@ -11,8 +11,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from blocks.ledger.writing import record
 from domain.access import Role
-from domain.egress import Decision as Passed
 from domain.egress import Decisions
+from domain.egress import EgressDecision as Passed
 from domain.task import Attempt, BillLine, Decision, End, Outcome, Release, Verdict
 from station.door.metrics import waited_s
 from tests.contract.door import FakeDoor

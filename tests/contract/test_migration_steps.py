@@ -31,7 +31,7 @@ from kits.briefs import repository
 from tasks.deploy import deploy, first_release
 from tasks.rehearse import rehearse
 from tasks.releasing import lease
-from tasks.releasing.migration import Place
+from tasks.releasing.migration import MigrationPlace
 from tasks.releasing.schema import copies_swept, runs_on, why_not_back
 from tasks.review_gate import fingerprint
 from tests.contract.by_steps import WORKSHOP, a_workshop, brief, commit_of, entry, in_a_run, prepared_by
@@ -304,7 +304,7 @@ def test_a_schema_that_somebody_changed_meanwhile_is_rehearsed_again(there: Ther
 def test_a_worker_that_is_killed_is_followed_by_another_and_it_runs_once(there: There, when: str) -> None:
     attempt = changed(there, *EXPAND)
     in_a_run(lambda: rehearse(there.ready, attempt))
-    place = Place.of(there.shop, there.ready, attempt.commit or "", there.base.revision)
+    place = MigrationPlace.of(there.shop, there.ready, attempt.commit or "", there.base.revision)
     run, record = PostgresDatabase.apply, Ledger.record
 
     def dying(*_: Any, **__: Any) -> Any:

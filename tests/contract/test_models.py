@@ -14,7 +14,7 @@ import httpx
 import pytest
 from genai_prices import Usage, calc_price
 
-from domain.models import Price, Tokens
+from domain.models import Price, TokenUsage
 from kits.fake_model import FakeModel
 from tests.contract.gateway_of_models import (
     KEY,
@@ -28,8 +28,8 @@ from tests.contract.gateway_of_models import (
     providers,
 )
 
-USED = Tokens(input=1200, output=34, cache_read=800, cache_write=200)
-UNCACHED = Tokens(input=1200, output=34, cache_read=800)
+USED = TokenUsage(input=1200, output=34, cache_read=800, cache_write=200)
+UNCACHED = TokenUsage(input=1200, output=34, cache_read=800)
 
 
 class Ask(NamedTuple):
@@ -39,7 +39,7 @@ class Ask(NamedTuple):
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
-    used: Tokens = USED
+    used: TokenUsage = USED
 
     @property
     def url(self) -> str:
@@ -71,7 +71,7 @@ ASKS = {
 SCRIPT = {"turns": [{"text": "Hello to you, too.", "usage": USED.model_dump(), "times": 1}]}
 
 
-def usd(tokens: Tokens, price: Price = PRICE) -> float:
+def usd(tokens: TokenUsage, price: Price = PRICE) -> float:
     """By hand, from the list price."""
     plain = tokens.input - tokens.cache_read - tokens.cache_write
     return (

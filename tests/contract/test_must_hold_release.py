@@ -33,11 +33,11 @@ from blocks.targets.machine.docker_host import DockerHostTarget
 from blocks.targets.machine.process import ProcessTarget
 from blocks.targets.machine.proxied import ProxiedTarget
 from blocks.targets.releases import Releases
-from blocks.targets.secrets import Redactor
+from blocks.targets.secrets import ReleaseRedactor
 from blocks.workshop import Workshop
 from domain.brief import Acceptance, Brief
 from domain.errors import InputError, LedgerError, TargetError
-from domain.health import Answers, HealthCheck, HttpAnswer, read_health
+from domain.health import HealthCheck, HttpAnswer, LastAnswers, read_health
 from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.task import Health, Release, RolledBack
@@ -697,11 +697,11 @@ def test_a_run_that_rolled_nothing_back_has_no_bundle(target: ProcessTarget) -> 
 
 
 def test_of_many_answers_the_last_few_different_ones_are_kept_and_none_shows_half_a_secret() -> None:
-    answers, now = Answers(), datetime.now(UTC)
+    answers, now = LastAnswers(), datetime.now(UTC)
     for number in range(40):
         body = json.dumps({"status": "fail", "output": "x" * (1935 + number) + CANARY, "number": number // 2})
         read = functools.partial(read_health, check=HealthCheck(), revision=ONE)
-        answers.add("in public", read(HttpAnswer(503, body.encode()), clean=Redactor({"TOKEN": CANARY})), now)
+        answers.add("in public", read(HttpAnswer(503, body.encode()), clean=ReleaseRedactor({"TOKEN": CANARY})), now)
         answers.add("in public", read(HttpAnswer(503, b"no")), now)
 
     assert len(answers.kept) == 8

@@ -161,7 +161,7 @@ def test_a_session_of_a_password_that_was_shown_before_it_changed_ends(
 ) -> None:
     real = Passwords.of
 
-    def late(self: Passwords, *given: str) -> passwords.Known | None:
+    def late(self: Passwords, *given: str) -> passwords.KnownPassword | None:
         found = real(self, *given)
         monkeypatch.setattr(Passwords, "of", real)
         self._replace(clock=lambda: 0.0).set("ann", OTHER)  # on a machine whose clock is behind

@@ -24,20 +24,20 @@ print(json.dumps([
 SUPERVISOR = f"""
 import logging, os, signal, sys
 sys.path.insert(0, {str(PROJECT)!r})
-from station.keeping import Program
-from station.warm import ahead
+from station.keeping import KeptProgram
+from station.warm import ahead, on_disk
 
 home, tells = sys.argv[1:]
 signal.signal(signal.SIGTERM, lambda *_: None)
 logging.basicConfig()
 ahead.IMPORTS = {{"first": ("tells_more",), "second": ()}}
-assert ahead.import_all(("prefect.context", "blocks.workshop")) and ahead.code
+assert ahead.import_all(("prefect.context", "blocks.workshop")) and on_disk.imported
 os.chdir("/")
 waiting = {{}}
 for name in ahead.IMPORTS:
     argv = [sys.executable, "-m", "tells", name, "--port", "1"]
     env = {{name: os.environ[name] for name in ("LOCKGATE_HOME", "PATH", "LANG")}}
-    program = Program(name, argv, lambda: {{**env, "TMPDIR": home}}, tells, lambda: None)
+    program = KeptProgram(name, argv, lambda: {{**env, "TMPDIR": home}}, tells, lambda: None)
     forked = ahead.fork(program, waiting.values())
     if forked is None:
         ahead.be(program)
@@ -50,9 +50,9 @@ signal.pause()
 WRITES = f"""
 import pathlib, sys
 sys.path.insert(0, {str(PROJECT)!r})
-from station.warm import ahead, zygote
+from station.warm import ahead, on_disk
 
-zygote.PROJECT = pathlib.Path(sys.argv[1])
+on_disk.PROJECT = pathlib.Path(sys.argv[1])
 print(ahead.import_all(["json"]), ahead.import_all(["writes"]))
 """
 

@@ -10,7 +10,7 @@ from blocks.sandboxes.bubblewrap import Bubblewrap
 from blocks.toolchains.wheels import WheelToolchains
 from domain.brief import Acceptance, AcceptanceFile
 from tasks.running import canaries
-from tasks.running.suite import Ask
+from tasks.running.suite import SuiteRequest
 from tests.contract.test_contract_of_tests import BAD, ERROR, FAILED, PASSED, PRODUCT, Bench, brief
 from tests.unit.policy_cases import tree
 
@@ -71,10 +71,12 @@ def test_a_project_with_this_pytest_is_run_whole_and_what_lies_is_not_believed(v
         suite = bench.base(files, told)
         assert (suite.problem, suite.cases, suite.canaries) == (None, cases, canaries.PYTEST), (command, bench.outputs)
     bench = Bench(sandbox, toolchain, test="python -m pytest tests")
-    own = bench.run(tree(files), told, Ask(canaries.PYTEST, only=("tests/test_more.py",)))
+    own = bench.run(tree(files), told, SuiteRequest(canaries.PYTEST, only=("tests/test_more.py",)))
     assert (own.problem, list(own.cases)) == (None, ["tests/test_more.py::TestMore::test_none"])
     for name in HOSTILE:
-        seen = bench.run(tree({**files, "shop/app.py": f"{BAD}\n\n{PRODUCT[name][0]}"}), told, Ask(canaries.PYTEST))
+        seen = bench.run(
+            tree({**files, "shop/app.py": f"{BAD}\n\n{PRODUCT[name][0]}"}), told, SuiteRequest(canaries.PYTEST)
+        )
         assert seen.problem, (name, bench.outputs)
 
 

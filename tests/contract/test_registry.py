@@ -28,7 +28,7 @@ from pydantic import SecretStr
 
 from blocks.artifacts.builder import ReleaseBuilder
 from blocks.artifacts.ecr import login_of, region_of
-from blocks.artifacts.registry import Login, Repository
+from blocks.artifacts.registry import RegistryLogin, Repository
 from blocks.ledger.ledger import Ledger
 from blocks.stores import LocalStore
 from blocks.targets.ecs.target import EcsTarget
@@ -109,7 +109,7 @@ def forget(engine: Any, image: str) -> None:
 
 
 def shop(registry: DockerRegistry, password: str = PASSWORD, **more: Any) -> Repository:
-    login = Login("lockgate", SecretStr(password))
+    login = RegistryLogin("lockgate", SecretStr(password))
     return Repository(f"{registry.host}/team/shop", lambda: login, engine_socket(), **more)
 
 
@@ -201,9 +201,9 @@ def test_the_engine_keeps_an_environments_newest_name_and_all_names_of_others(
 def test_a_push_that_was_killed_is_done_again(registry: DockerRegistry, engine: Any) -> None:
     large = image_of(engine, os.urandom(64 << 20))
     script = (
-        "import sys; from pydantic import SecretStr; from blocks.artifacts.registry import Login, Repository\n"
+        "import sys; from pydantic import SecretStr; from blocks.artifacts.registry import RegistryLogin, Repository\n"
         "name, socket, password, image = sys.argv[1:]\n"
-        "Repository(name, lambda: Login('lockgate', SecretStr(password)), socket).push(image, '1' * 40)\n"
+        "Repository(name, lambda: RegistryLogin('lockgate', SecretStr(password)), socket).push(image, '1' * 40)\n"
     )
     arguments = [f"{registry.host}/team/shop", engine_socket(), PASSWORD, large]
     try:

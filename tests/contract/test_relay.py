@@ -70,7 +70,7 @@ def test_a_name_that_is_looked_up_for_long_keeps_only_itself_waiting(monkeypatch
     with socket.create_server(("127.0.0.1", 0)) as server, tie, end:
         port = server.getsockname()[1]
         dials = [f"slow.example:{port}", f"nowhere.example:{port}", f"127.0.0.1:{port}", f"{'x' * 64}.invalid:{port}"]
-        ways = [relay.Way(socket.create_server(("127.0.0.1", 0)), dial) for dial in dials]
+        ways = [relay.RelayWay(socket.create_server(("127.0.0.1", 0)), dial) for dial in dials]
         at = [way.listener.getsockname() for way in ways]
         monkeypatch.setattr(relay, "_descriptors", lambda: 200)
         thread = threading.Thread(target=relay.Relay(ways, [tie.fileno()]).serve)

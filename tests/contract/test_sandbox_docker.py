@@ -159,13 +159,13 @@ def test_a_container_that_isolates_less_is_refused(
     sandbox: Docker, monkeypatch: pytest.MonkeyPatch, weaker: dict[str, object]
 ) -> None:
     names = {"privileged": "Privileged", "network_mode": "NetworkMode", "cap_add": "CapAdd"}
-    original = docker_containers.Containers._host_config
+    original = docker_containers.WorkspaceContainers._host_config
 
     def weak(*args: object, **options: object) -> dict[str, object]:
         config = original(*args, **options)  # type: ignore[arg-type]
         return {**config, **{names[name]: value for name, value in weaker.items()}}
 
-    monkeypatch.setattr(docker_containers.Containers, "_host_config", weak)
+    monkeypatch.setattr(docker_containers.WorkspaceContainers, "_host_config", weak)
     monkeypatch.setattr("blocks.sandboxes.docker._proved", {})
     with pytest.raises(SandboxError):
         sandbox.open(TREE, label="test")

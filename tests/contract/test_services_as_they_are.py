@@ -16,7 +16,7 @@ import pytest
 
 from blocks.targets.health_probe import UPSTREAM
 from blocks.targets.machine.process import ProcessTarget
-from domain.health import HealthCheck, HealthState, Identity
+from domain.health import HealthCheck, HealthState, IdentitySource
 from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.trees import TreeEntry
@@ -120,7 +120,7 @@ def test_each_goes_live_and_who_answered_is_on_record(target: ProcessTarget) -> 
         revision = f"{number + 1:040x}"
         # time enough if nothing is said of the start: this machine may be busy
         roomy = target if kind == "slow" else target.model_copy(update={"start_timeout_s": 30})
-        wanted = Identity.SAID if kind == "own word" else Identity.SEEN
+        wanted = IdentitySource.SAID if kind == "own word" else IdentitySource.SEEN
         if kind in BY_THE_ENGINE:
             made = release(roomy, revision, before, built(kind, health))
             assert made.problem is None, (kind, health, made.problem)

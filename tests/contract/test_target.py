@@ -424,7 +424,7 @@ import os, pickle, signal, sys
 from blocks.targets.machine.caddy import Caddy
 from blocks.targets.machine.confinement import start
 from blocks.targets.machine.migration import Migration
-from blocks.targets.releases import Place
+from blocks.targets.releases import ReleaseDirectory
 from blocks.targets.machine.process import ProcessTarget
 from prefect.blocks.fields import SecretDict
 from tests.contract.shipping import release

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from blocks.host.run import is_group_alive
 from blocks.targets.asking import connection_to
-from blocks.targets.command.calls import Ran, mark_of
+from blocks.targets.command.calls import CommandRun, mark_of
 from blocks.targets.command.target import CommandTarget
 from blocks.targets.command.words import Commands
 from blocks.targets.health_probe import probe_by
@@ -393,7 +393,7 @@ def test_its_block_can_be_saved_and_shows_no_secret(target: CommandTarget) -> No
 
 
 def test_an_answer_says_no_more_than_it_may() -> None:
-    ran = Ran(("x",), 0, '{"ok": true, "revision": "../../etc"}\n', "", 0.1)
+    ran = CommandRun(("x",), 0, '{"ok": true, "revision": "../../etc"}\n', "", 0.1)
     with pytest.raises(TargetError, match="revision: String should match pattern"):
         ran.answer(str)
 

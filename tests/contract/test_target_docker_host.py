@@ -382,7 +382,7 @@ WORKER = """
 import os, pickle, signal, sys
 from prefect.blocks.fields import SecretDict
 import blocks.targets.machine.container, blocks.targets.machine.release_image
-from blocks.targets.machine.containers import Containers
+from blocks.targets.machine.containers import ReleaseContainers
 from blocks.host.docker import Engine
 from blocks.targets.machine.docker_host import DockerHostTarget
 from blocks.targets.releases import Releases
@@ -401,11 +401,11 @@ def die_after(owner, name, times=1):
 match moment:
     case "before the image": blocks.targets.machine.release_image._load = die
     case "after the image": die_after(blocks.targets.machine.release_image, "_load")
-    case "within the migration": die_after(Containers, "_started_task", 2)  # the first copies the data
-    case "between create and start": die_after(Containers, "_create")
-    case "after the start": die_after(Containers, "start")
-    case "before it is kept": Containers.keep = die
-    case "after it is kept": die_after(Containers, "keep")
+    case "within the migration": die_after(ReleaseContainers, "_started_task", 2)  # the first copies the data
+    case "between create and start": die_after(ReleaseContainers, "_create")
+    case "after the start": die_after(ReleaseContainers, "start")
+    case "before it is kept": ReleaseContainers.keep = die
+    case "after it is kept": die_after(ReleaseContainers, "keep")
 target.prepare(revision, build)
 target.migrate(revision)
 target.start(revision)

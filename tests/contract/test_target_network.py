@@ -21,7 +21,7 @@ from domain.health import HealthCheck
 from domain.ports import ReleaseBuild
 from domain.rollout import Rollout
 from domain.trees import TreeEntry
-from kits.product.gateway import Authority, Running, Upstream, rule, running
+from kits.product.gateway import Authority, RecordingUpstream, Running, rule, running
 from kits.servers import free_port
 from kits.tiny_service import toolchain
 from kits.users import until
@@ -334,7 +334,7 @@ def test_an_address_of_another_machine_wants_a_name_before_anything_is_done(tmp_
 
 def test_what_leaves_goes_through_the_gateway_whenever_one_is_there(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    upstream = Upstream(authority.server_context())
+    upstream = RecordingUpstream(authority.server_context())
     with running(tmp_path, authority) as gateway:
         allowed = rule(upstream.port, HOST)
         target = made(tmp_path / "targets", egress=(allowed,)).through(gateway.root, "default")

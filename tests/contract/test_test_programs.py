@@ -12,7 +12,7 @@ import pytest
 from blocks.sandboxes.bubblewrap import Bubblewrap
 from domain.ports import Workspace
 from domain.task import CaseOutcome, Suite
-from tasks.running.suite import Ask, Rooms
+from tasks.running.suite import Rooms, SuiteRequest
 from tests.contract.test_contract_of_tests import Bench, brief
 from tests.unit.policy_cases import tree
 
@@ -37,7 +37,7 @@ class Alone(Bench):
 
         opened: Rooms = room
         self.opened = lambda files: opened  # type: ignore[method-assign]
-        return self.run(laid, brief(), Ask())
+        return self.run(laid, brief(), SuiteRequest())
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from blocks.databases.postgres import PostgresDatabase
 from blocks.databases.sqlite import SqliteDatabase
 from blocks.host import processes
 from blocks.host.files import owned
-from blocks.targets.releases import Place
+from blocks.targets.releases import ReleaseDirectory
 from blocks.targets.trial import run as trial_run
 from blocks.targets.trial.database import place_of
 from blocks.targets.trial.trial import Trial, confined, sweep, tried
@@ -641,7 +641,9 @@ def test_what_a_killed_worker_left_is_swept(
     case = [type(empty).__name__, fields, str(tmp_path / "trials"), str(toolchain), run, command]
     child = subprocess.Popen([sys.executable, "-c", CHILD], cwd=PROJECT, env={**os.environ, "CASE": json.dumps(case)})
     try:
-        mark = until(lambda: next((Place(path).mark for path in (tmp_path / "trials").glob("lockgate_trial_*")), None))
+        mark = until(
+            lambda: next((ReleaseDirectory(path).mark for path in (tmp_path / "trials").glob("lockgate_trial_*")), None)
+        )
         until(lambda: sleepers(mark))
         assert sweep(tmp_path / "trials") == () and empty.sweep() == (), "somebody works on it"
     finally:
@@ -669,7 +671,7 @@ def until(look: Callable[[], Any]) -> Any:
 
 def test_a_trial_that_was_killed_before_it_dies_with_us_is_swept(tmp_path: Path) -> None:
     """One that has not yet asked the kernel to die with its parent."""
-    place = Place(tmp_path / "trials" / "lockgate_trial_0123456789abcdef")
+    place = ReleaseDirectory(tmp_path / "trials" / "lockgate_trial_0123456789abcdef")
     place.folder.mkdir(parents=True)
     argv = [sys.executable, "-c", "import time; time.sleep(600)", "unshare", place.mark]
     with subprocess.Popen(argv, start_new_session=True) as left:

@@ -18,9 +18,9 @@ PROJECT = Path(__file__).resolve().parents[2]
 ZYGOTE = f"""
 import json, os, pathlib, random, signal, sys, tempfile, threading, time
 sys.path.insert(0, {str(PROJECT)!r})
-from station.warm import zygote
+from station.warm import on_disk, zygote
 
-zygote.PROJECT = pathlib.Path(sys.argv[1])  # the code that it looks at
+on_disk.PROJECT = pathlib.Path(sys.argv[1])  # the code that it looks at
 
 def act():
     if os.environ.get("WRITES"):

@@ -15,7 +15,7 @@ from blocks.trackers.jira import Jira
 from blocks.trackers.linear import Linear
 from domain.adf import document_of, markdown_of
 from kits.fake_trackers import FakeJira, FakeLinear
-from kits.fake_trackers.description import Watch
+from kits.fake_trackers.description import SchemaWatch
 
 PEOPLE = ("ann", "bob", "carl", "eve", "robot")
 
@@ -130,7 +130,7 @@ class AtJira(TrackerWorld):
     def __init__(self, folder: Path) -> None:
         super().__init__()
         self.fake = FakeJira(folder / "jira").__enter__()
-        self.watch = Watch(self.fake)
+        self.watch = SchemaWatch(self.fake)
         self.fake.project("SHOP", components=("backend", "web"))
         for who in PEOPLE:
             self.fake.person(who)

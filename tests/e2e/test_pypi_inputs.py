@@ -15,14 +15,14 @@ import pytest
 from domain.brief import Brief
 from domain.task import Plan
 from kits import sdists
-from kits.pypi_projects import PROJECTS, Project, brief, change, fetch, recorded, repository
+from kits.pypi_projects import PROJECTS, ReleasePair, brief, change, fetch, recorded, repository
 
 CONFIGURES_TESTS = ("conftest.py", "pytest.ini", "setup.cfg", "tox.ini", "pyproject.toml", "noxfile.py")
 
 
 @pytest.fixture(params=PROJECTS, ids=lambda project: project.name)
-def project(request: pytest.FixtureRequest) -> Project:
-    found: Project = request.param
+def project(request: pytest.FixtureRequest) -> ReleasePair:
+    found: ReleasePair = request.param
     try:
         fetch(found)
     except HTTPError:
@@ -42,7 +42,7 @@ def git(bare: Path, *arguments: str, index: Path | None = None, stdin: bytes = b
     return ran.stdout.decode()
 
 
-def test_the_repository_is_the_older_release_as_one_commit(project: Project, tmp_path: Path) -> None:
+def test_the_repository_is_the_older_release_as_one_commit(project: ReleasePair, tmp_path: Path) -> None:
     bare = repository(project, tmp_path / "upstream.git")
     older, _ = fetch(project)
     paths = git(bare, "ls-tree", "-r", "--name-only", "-z", "main").rstrip("\0").split("\0")
@@ -52,12 +52,12 @@ def test_the_repository_is_the_older_release_as_one_commit(project: Project, tmp
     assert all(git(bare, "show", f"main:{path}").encode() == older[path] for path in paths if path.endswith(".py"))
 
 
-def test_the_same_project_gives_the_same_commit(project: Project, tmp_path: Path) -> None:
+def test_the_same_project_gives_the_same_commit(project: ReleasePair, tmp_path: Path) -> None:
     once, again = (repository(project, tmp_path / name) for name in ("once.git", "again.git"))
     assert git(once, "rev-parse", "main") == git(again, "rev-parse", "main")
 
 
-def test_the_recorded_patch_makes_the_newer_source_of_the_older_one(project: Project, tmp_path: Path) -> None:
+def test_the_recorded_patch_makes_the_newer_source_of_the_older_one(project: ReleasePair, tmp_path: Path) -> None:
     bare, index = repository(project, tmp_path / "upstream.git"), tmp_path / "index"
     patch = (recorded(project, tmp_path / "recording") / "attempt-1.patch").read_bytes()
     git(bare, "read-tree", "main", index=index)
@@ -69,7 +69,7 @@ def test_the_recorded_patch_makes_the_newer_source_of_the_older_one(project: Pro
     assert touched == list(change(project))
 
 
-def test_the_change_holds_no_test_and_no_test_configuration(project: Project) -> None:
+def test_the_change_holds_no_test_and_no_test_configuration(project: ReleasePair) -> None:
     names = [path.rsplit("/", 1)[-1] for path in change(project)]
     assert not [path for path in change(project) if path.startswith(f"{project.tests}/")]
     assert not [
@@ -78,13 +78,15 @@ def test_the_change_holds_no_test_and_no_test_configuration(project: Project) ->
     assert [name for name in names if name.endswith(".py")], "a fix changes source, not only words"
 
 
-def test_the_change_is_text_and_fits_its_scope(project: Project, tmp_path: Path) -> None:
+def test_the_change_is_text_and_fits_its_scope(project: ReleasePair, tmp_path: Path) -> None:
     lines = (recorded(project, tmp_path / "recording") / "attempt-1.patch").read_text().splitlines()
     changed = [line for line in lines if line[:1] in "+-" and line[:4] not in ("+++ ", "--- ") and line]
     assert 0 < len(changed) <= brief(project, tmp_path).scope.max_changed_lines
 
 
-def test_the_acceptance_is_the_newer_release_and_not_what_is_there_already(project: Project, tmp_path: Path) -> None:
+def test_the_acceptance_is_the_newer_release_and_not_what_is_there_already(
+    project: ReleasePair, tmp_path: Path
+) -> None:
     older, newer = fetch(project)
     for file in brief(project, tmp_path).acceptance.files:
         assert file.content.encode() == newer[file.path] != older.get(file.path)
@@ -94,13 +96,13 @@ def test_the_acceptance_is_the_newer_release_and_not_what_is_there_already(proje
         assert f"def {name}(".encode() in newer[path]
 
 
-def test_the_brief_survives_the_way_through_the_api(project: Project, tmp_path: Path) -> None:
+def test_the_brief_survives_the_way_through_the_api(project: ReleasePair, tmp_path: Path) -> None:
     asked = brief(project, tmp_path / "upstream.git")
     assert Brief.model_validate_json(asked.model_dump_json()) == asked
     assert (asked.environment, asked.budget.attempts, asked.goal.count("`") % 2) == (None, 1, 0)
 
 
-def test_the_recording_says_that_it_is_one(project: Project, tmp_path: Path) -> None:
+def test_the_recording_says_that_it_is_one(project: ReleasePair, tmp_path: Path) -> None:
     at = recorded(project, tmp_path / project.name)
     plan = Plan.model_validate(json.loads((at / "plan.json").read_text()))
     assert plan.paths == tuple(change(project))
@@ -109,7 +111,7 @@ def test_the_recording_says_that_it_is_one(project: Project, tmp_path: Path) -> 
 
 
 def test_an_archive_in_the_cache_that_was_tampered_with_is_not_used(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: ReleasePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / f"{project.name}-{project.older_sha256}.tar.gz").write_bytes(b"something else")
     monkeypatch.setenv("LOCKGATE_TEST_CACHE", str(tmp_path))

@@ -7,14 +7,14 @@ import pytest
 from domain import task
 from domain.task import CaseOutcome, End
 from kits.product.station import Station
-from kits.pypi_projects import PROJECTS, Project, brief, recorded, repository
+from kits.pypi_projects import PROJECTS, ReleasePair, brief, recorded, repository
 
 CHOSEN = [project for project in PROJECTS if project.name in ("h11", "sqlparse")]
 """Two go through a station; that all of them are read and judged is in test_pypi_inputs.py and bench/gates.py."""
 
 
 @pytest.mark.parametrize("project", CHOSEN, ids=lambda project: project.name)
-def test_a_real_fix_of_a_real_project_is_merged(station: Station, project: Project, tmp_path: Path) -> None:
+def test_a_real_fix_of_a_real_project_is_merged(station: Station, project: ReleasePair, tmp_path: Path) -> None:
     at = repository(project, tmp_path / "repository.git")
     station.replay(project.name, recorded(project, tmp_path / "recording"))
     run_id = station.submit(brief(project, at).model_dump(mode="json"))

@@ -7,7 +7,7 @@ import pytest
 
 from domain.policy.judge import judge
 from domain.policy.rule import apply
-from domain.policy.test_rules import RAN_RULES, Again, Ran
+from domain.policy.test_rules import RAN_RULES, Again, RanSuites
 from domain.project import ProjectSettings
 from domain.suppressions import Quarantine
 from domain.task import CaseOutcome, Decision, Severity, Suite
@@ -100,7 +100,9 @@ def test_an_acceptance_that_two_runs_do_not_agree_about_is_no_refusal() -> None:
     assert judge(prepared(), evidence(rows=unsure)).decision is Decision.ACCEPTED
     sure = tuple(one.model_copy(update={"is_flaky": False}) for one in unsure)
     assert judge(prepared(), evidence(rows=sure)).decision is Decision.REFUSED
-    (said,) = apply(RAN_RULES, Ran(suite({}), suite({}), again=Again(unsteady={"make check": "failed and passed"})))
+    (said,) = apply(
+        RAN_RULES, RanSuites(suite({}), suite({}), again=Again(unsteady={"make check": "failed and passed"}))
+    )
     assert said.severity is Severity.PERSON and said.path is None
 
 

@@ -15,7 +15,7 @@ from blocks.ledger.ledger import Ledger
 from blocks.ledger.reading import Reader
 from blocks.ledger.rows import Entry
 from domain.errors import InputError
-from domain.models import Metered, Reserved, Tokens
+from domain.models import Metered, Reserved, TokenUsage
 from domain.task import BillLine, End, Outcome
 from domain.value import Value
 from station import bill as station_bill
@@ -49,7 +49,7 @@ def entries(*told: tuple[str, str, Value]) -> list[Entry]:
     ]  # fmt: skip
 
 
-TOKENS = Tokens(input=1000, output=100, cache_read=800, cache_write=50)
+TOKENS = TokenUsage(input=1000, output=100, cache_read=800, cache_write=50)
 ENTRIES = entries(
     ("01", "bill", sandbox("prepare", 3.0)),
     ("01", "reserved", Reserved(**call("a", step="plan", usd=2.0, model=HAIKU))),
@@ -73,7 +73,7 @@ def sums(column: By, made: Bill = MADE) -> dict[str, tuple[float, int, float]]:
 def test_the_total_is_metered_calls_lost_calls_in_full_and_sandbox_seconds() -> None:
     total = MADE.total
     assert (total.usd, total.calls, total.unmetered, total.sandbox_s) == (0.25 + 0.5 + 2.0 + 0.125, 4, 1, 73.5)
-    assert total.tokens == Tokens(input=3000, output=300, cache_read=2400, cache_write=150)
+    assert total.tokens == TokenUsage(input=3000, output=300, cache_read=2400, cache_write=150)
 
 
 BROKEN_DOWN = {

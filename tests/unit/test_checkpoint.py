@@ -4,14 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain.checkpoint import Checkpoint, Ends, Found, Sealed, differences
+from domain.checkpoint import Checkpoint, Ends, KeptCheckpoints, Sealed, differences
 
 AT = datetime(2026, 11, 1, 12, 30, tzinfo=UTC)
 
 
-def signed(number: int, head: str = "", ledger: str = "first", place: str = "here", **fields: object) -> Found:
+def signed(
+    number: int, head: str = "", ledger: str = "first", place: str = "here", **fields: object
+) -> KeptCheckpoints:
     made = Checkpoint(ledger=ledger, place=place, number=number, head=head or f"hash {number}", at=AT, key="PEM")
-    return Found.model_validate({"where": "in the store", "name": made.name, "checkpoint": made, **fields})
+    return KeptCheckpoints.model_validate({"where": "in the store", "name": made.name, "checkpoint": made, **fields})
 
 
 def ledger(last: int, first: str | None = "first", place: str = "here", **changed: str) -> Ends:
@@ -39,7 +41,11 @@ OF_ANOTHER = {"ledger": "another", "place": "elsewhere"}
         (ledger(30, "forged", at_10="x", at_20="x"), [signed(20), signed(10)], ["between entry 1 and entry 10"]),
         (ledger(20), [signed(20), signed(99, **OF_ANOTHER)], []),  # type: ignore[arg-type]
         (ledger(20), [signed(20), signed(99, unknown_key="abcd")], ["--trust abcd"]),
-        (ledger(20), [signed(20), Found(where="in the store", name="odd", checkpoint=None)], ["odd is no checkpoint"]),
+        (
+            ledger(20),
+            [signed(20), KeptCheckpoints(where="in the store", name="odd", checkpoint=None)],
+            ["odd is no checkpoint"],
+        ),
         (
             ledger(15, at_10="x"),
             [signed(20), signed(10)],
@@ -47,7 +53,7 @@ OF_ANOTHER = {"ledger": "another", "place": "elsewhere"}
         ),
     ],
 )
-def test_a_ledger_beside_what_was_signed_about_it(ends: Ends, found: list[Found], says: list[str]) -> None:
+def test_a_ledger_beside_what_was_signed_about_it(ends: Ends, found: list[KeptCheckpoints], says: list[str]) -> None:
     problems = differences(ends, found, [], has_signed=False)
     assert len(problems) == len(says), problems
     for problem, words in zip(problems, says, strict=True):

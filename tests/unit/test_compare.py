@@ -8,7 +8,7 @@ from domain.brief import Acceptance, AcceptanceFile
 from domain.checks import read_problems
 from domain.policy import judge
 from domain.policy.rule import apply
-from domain.policy.test_rules import RAN_RULES, Again, Ran
+from domain.policy.test_rules import RAN_RULES, Again, RanSuites
 from domain.task import CaseOutcome, CaseRow, Decision, Finding, Prepared, Severity, Suite
 from tasks.running.suite import ACCEPTANCE_COMMAND
 from tasks.test import compare
@@ -36,7 +36,7 @@ def task(*tests: str, file: bool = True, command: str | None = None) -> Prepared
 
 
 def findings_of(base: Suite, head: Suite, **ran: Any) -> tuple[Finding, ...]:
-    return apply(RAN_RULES, Ran(base, head, **ran))
+    return apply(RAN_RULES, RanSuites(base, head, **ran))
 
 
 def short(rows: tuple[CaseRow, ...]) -> list[tuple[str, str, str, str]]:

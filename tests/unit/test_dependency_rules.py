@@ -13,7 +13,15 @@ from blocks.scanners.dependencies import semver
 from blocks.scanners.dependencies.near_names import distance, near
 from blocks.scanners.dependencies.pyproject import pep440
 from blocks.scanners.dependencies.python_imports import distributions, imports
-from domain.dependencies import Advisory, Asked, Declaration, DependencyChange, Ecosystem, Release, Sight
+from domain.dependencies import (
+    Advisory,
+    CheckedDependency,
+    Declaration,
+    DependencyChange,
+    DependencySight,
+    Ecosystem,
+    RegistryRelease,
+)
 from domain.policy.dependency_rules import DEPENDENCY_RULES
 from domain.policy.rule import apply
 from domain.task import Severity
@@ -21,14 +29,14 @@ from domain.task import Severity
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PLACE = Declaration(Ecosystem.PYPI, "thing", "pyproject.toml", 4, spec=">=1")
 OLD = NOW - timedelta(days=400)
-SOUND = Asked(
+SOUND = CheckedDependency(
     ecosystem=Ecosystem.PYPI, name="thing", version="1.2", places=(PLACE,), is_new=True, exists=True, releases=5,
     first=OLD,
-    release=Release(released=NOW - timedelta(days=30), hashes=frozenset(("sha256:aa",)), has_source=True),
+    release=RegistryRelease(released=NOW - timedelta(days=30), hashes=frozenset(("sha256:aa",)), has_source=True),
 )  # fmt: skip
 
 
-def found(asked: Asked | None = None, *sights: Sight) -> dict[str, Severity]:
+def found(asked: CheckedDependency | None = None, *sights: DependencySight) -> dict[str, Severity]:
     """Rule → weight, without the note that any new dependency gets."""
     change = DependencyChange((asked,) if asked else (), sights, NOW, frozenset(("asked-for",)))
     said = {f.rule.removeprefix("dependencies/"): f.severity for f in apply(DEPENDENCY_RULES, change)}
@@ -36,16 +44,16 @@ def found(asked: Asked | None = None, *sights: Sight) -> dict[str, Severity]:
     return said
 
 
-def but(**facts: Any) -> Asked:
+def but(**facts: Any) -> CheckedDependency:
     return dataclasses.replace(SOUND, **facts)
 
 
-def released(**facts: Any) -> Asked:
+def released(**facts: Any) -> CheckedDependency:
     assert SOUND.release
     return but(release=SOUND.release.model_copy(update=facts))
 
 
-def locked(*hashes: str, known: tuple[str, ...] = ()) -> Asked:
+def locked(*hashes: str, known: tuple[str, ...] = ()) -> CheckedDependency:
     place = PLACE._replace(path="uv.lock", is_locked=True, hashes=frozenset(hashes))
     return but(places=(place,), known_hashes={"uv.lock": frozenset(known)} if known else None)
 
@@ -53,7 +61,7 @@ def locked(*hashes: str, known: tuple[str, ...] = ()) -> Asked:
 PYPI, NPM = Ecosystem
 ADVISORY = Advisory(id="GHSA-1", names=frozenset(("GHSA-1",)))
 
-CASES: dict[str, tuple[Asked, list[str]]] = {
+CASES: dict[str, tuple[CheckedDependency, list[str]]] = {
     "sound": (SOUND, []),
     "no such name": (but(exists=False, release=None, releases=0, version=None), ["missing"]),
     "no such version": (but(release=None, version=None), ["missing"]),
@@ -63,7 +71,7 @@ CASES: dict[str, tuple[Asked, list[str]]] = {
         ["unknown"],
     ),
     "taken back": (released(yanked=""), ["yanked"]),
-    "taken back, and base has it": (but(had=True, release=Release(yanked="x", has_source=True)), []),
+    "taken back, and base has it": (but(had=True, release=RegistryRelease(yanked="x", has_source=True)), []),
     "first release 89 days ago": (but(first=NOW - timedelta(days=89)), ["young"]),
     "first release 90 days ago": (but(first=NOW - timedelta(days=90)), []),
     "not new, first release 89 days ago": (but(first=NOW - timedelta(days=89), is_new=False), []),
@@ -110,7 +118,7 @@ def test_every_rule_has_a_case_or_a_sight() -> None:
     for rule in DEPENDENCY_RULES:
         name = rule.name.removeprefix("dependencies/")
         if name not in shown and name != "new":
-            assert found(None, Sight(rule.name, "key", "message", "path", 1)) == {name: rule.severity}
+            assert found(None, DependencySight(rule.name, "key", "message", "path", 1)) == {name: rule.severity}
 
 
 def test_rules_are_written_like_all_others() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from domain.detect import detect
-from domain.detect.asked import Asked, asked, uv_words
+from domain.detect.asked import AskedRequirements, asked, uv_words
 from domain.detect.metadata import read
 from domain.detect.pip_files import Local
 from domain.detect.reading import View
@@ -281,51 +281,53 @@ http = ["httpx ; python_version >= '3.9'"]
 test = ["shop[http]", "shop[more] ; sys_platform == 'linux'", "hypothesis"]
 more = ["attrs"]
 """
-ASKED: dict[str, tuple[dict[str, str], dict[str, Any], Asked]] = {
+ASKED: dict[str, tuple[dict[str, str], dict[str, Any], AskedRequirements]] = {
     "poetry": (
         {"poetry.lock": POETRY, "pyproject.toml": POETRY_PROJECT}, {"lock": "poetry.lock"},
-        Asked((f"flask==3.0 --hash={HASH}", "win==1 ; sys_platform == 'win32'", "pytest==9"), is_whole=True),
+        AskedRequirements((f"flask==3.0 --hash={HASH}", "win==1 ; sys_platform == 'win32'", "pytest==9"),
+                          is_whole=True),
     ),
     "poetry with a group and an extra": (
         {"poetry.lock": POETRY, "pyproject.toml": POETRY_PROJECT},
         {"lock": "poetry.lock", "groups": ("docs",), "extras": ("cache",)},
-        Asked((f"flask==3.0 --hash={HASH}", "win==1 ; sys_platform == 'win32'", "pytest==9", "sphinx==8", "redis==5"),
-              is_whole=True),
+        AskedRequirements((f"flask==3.0 --hash={HASH}", "win==1 ; sys_platform == 'win32'", "pytest==9", "sphinx==8",
+                           "redis==5"), is_whole=True),
     ),
     "an old poetry": (
         {"poetry.lock": OLD_POETRY, "pyproject.toml": '[tool.poetry]\nname = "shop"'}, {"lock": "poetry.lock"},
-        Asked((f"flask==3.0 --hash={HASH}",), is_whole=True),
+        AskedRequirements((f"flask==3.0 --hash={HASH}",), is_whole=True),
     ),
     "pdm": (
         {"pdm.lock": PDM, "pyproject.toml": SHOP}, {"lock": "pdm.lock", "groups": ("test",)},
-        Asked((f"flask==3.0 --hash={HASH}", "pytest==9 ; python_version >= '3.9'"), is_whole=True),
+        AskedRequirements((f"flask==3.0 --hash={HASH}", "pytest==9 ; python_version >= '3.9'"), is_whole=True),
     ),
     "pylock": (
         {"pylock.toml": PYLOCK}, {"lock": "pylock.toml"},
-        Asked((f"flask==3.0 --hash={HASH}", "pytest==9"), is_whole=True),
+        AskedRequirements((f"flask==3.0 --hash={HASH}", "pytest==9"), is_whole=True),
     ),
     "Pipfile": (
         {"Pipfile.lock": PIPFILE}, {"lock": "Pipfile.lock"},
-        Asked(("pytest==9 ; python_version >= '3.9'", f"flask==3.0 --hash={HASH}"), is_whole=True),
+        AskedRequirements(("pytest==9 ; python_version >= '3.9'", f"flask==3.0 --hash={HASH}"), is_whole=True),
     ),
     "requirements that include others": (
         {"requirements/dev.txt": "-r base.txt\n-c ../limits.txt\n--no-binary :all:\n-e .\n./lib[x]\nb>=1 # why\n",
          "requirements/base.txt": "a==1", "limits.txt": "b<2", "setup.py": "", "lib/setup.py": ""},
         {"requirement_files": ("requirements/dev.txt",)},
-        Asked(("a==1", "b>=1"), ("b<2",), (Local("."), Local("lib", ("x",)))),
+        AskedRequirements(("a==1", "b>=1"), ("b<2",), (Local("."), Local("lib", ("x",)))),
     ),
     "extras that name the project, and groups that include others": (
         {"pyproject.toml": SHOP + GROUPS}, {"extras": ("test",), "groups": ("test",)},
-        Asked(("httpx ; python_version >= '3.9'", 'attrs ; sys_platform == "linux"', "hypothesis", "pytest", "mypy")),
+        AskedRequirements(("httpx ; python_version >= '3.9'", 'attrs ; sys_platform == "linux"', "hypothesis", "pytest",
+                           "mypy")),
     ),
     "groups of poetry without a lock": (
         {"pyproject.toml": '[tool.poetry.dependencies]\npython = "^3.9"\na = "~1.2"\n'
          'b = {version = "^0.3.1", extras = ["x"]}\n'
          '[tool.poetry.group.test.dependencies]\nc = "1.*"\nd = "*"\n'},
         {"groups": ("test",)},
-        Asked(("a>=1.2,<1.3", "b[x]>=0.3.1,<0.4", "c==1.*", "d")),
+        AskedRequirements(("a>=1.2,<1.3", "b[x]>=0.3.1,<0.4", "c==1.*", "d")),
     ),
-    "the project itself": ({"pyproject.toml": SHOP + BUILD}, {"install": True}, Asked(local=(Local("."),))),
+    "the project itself": ({"pyproject.toml": SHOP + BUILD}, {"install": True}, AskedRequirements(local=(Local("."),))),
 }  # fmt: skip
 
 

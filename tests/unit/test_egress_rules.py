@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.egress import Passport, Rule, SecretScope
+from domain.egress import EgressRule, Passport, SecretScope
 from domain.egress_rules import (
     explain,
     forbidden_host,
@@ -15,10 +15,10 @@ from domain.egress_rules import (
     readings,
 )
 
-NPM = Rule(hosts=("registry.npmjs.org",))
-API = Rule(hosts=("api.example.com", "*.cdn.example.com"), methods=("GET", "POST"), paths=("/v1/**", "/health"))
-PLAIN = Rule(hosts=("deb.debian.org",), scheme="http")
-OWN = Rule(hosts=("gitea",), port=3000, private=True)
+NPM = EgressRule(hosts=("registry.npmjs.org",))
+API = EgressRule(hosts=("api.example.com", "*.cdn.example.com"), methods=("GET", "POST"), paths=("/v1/**", "/health"))
+PLAIN = EgressRule(hosts=("deb.debian.org",), scheme="http")
+OWN = EgressRule(hosts=("gitea",), port=3000, private=True)
 RULES = (NPM, API, PLAIN, OWN)
 
 
@@ -56,7 +56,7 @@ def test_what_is_no_host_is_refused(written: str) -> None:
      "ip6-localhost", "metadata.google.internal", "metadata", "instance-data.ec2.internal"],
 )  # fmt: skip
 def test_no_rule_can_allow_addresses_localhost_or_metadata(host: str) -> None:
-    anything = Rule(hosts=(host, "*.localhost"), private=True)
+    anything = EgressRule(hosts=(host, "*.localhost"), private=True)
     assert forbidden_host(normal_host(host))
     assert not judge((anything,), "https", "GET", normal_host(host), 443, "/").allowed
 
@@ -130,7 +130,7 @@ def test_only_what_a_rule_allows_may_leave(
 
 
 def test_a_bare_name_needs_a_rule_that_says_private() -> None:
-    assert not judge((Rule(hosts=("intranet",)),), "https", "GET", "intranet", 443, "/").allowed
+    assert not judge((EgressRule(hosts=("intranet",)),), "https", "GET", "intranet", 443, "/").allowed
 
 
 def test_a_star_alone_names_no_host() -> None:

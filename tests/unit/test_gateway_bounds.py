@@ -5,7 +5,7 @@ import pytest
 from blocks.gateway import audit
 from blocks.gateway.audit import Audit, Note
 from blocks.gateway.redaction import Redactor, forms
-from domain.egress import Decision, Decisions, Passport
+from domain.egress import Decisions, EgressDecision, Passport
 from domain.value import Value
 
 SECRET = b"sk-live-4f9Qx7Lm2Zt8"
@@ -38,7 +38,7 @@ def test_a_line_that_has_ended_is_given_out_at_once() -> None:
 
 
 def test_a_decision_has_its_answer_where_that_came_before_it_was_written() -> None:
-    written: list[Decision] = []
+    written: list[EgressDecision] = []
 
     def record(run: str, kind: str, key: str, value: Value) -> None:
         assert isinstance(value, Decisions)
@@ -56,7 +56,7 @@ def test_a_decision_has_its_answer_where_that_came_before_it_was_written() -> No
 
 def test_no_decision_is_dropped_whatever_is_piled_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "MOST", 10)
-    written: list[Decision] = []
+    written: list[EgressDecision] = []
 
     def record(run: str, kind: str, key: str, value: Value) -> None:
         assert isinstance(value, Decisions)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from domain.health import HealthCheck, HealthState, HttpAnswer, Identity, Sight, read_health, said_release
+from domain.health import HealthCheck, HealthState, HttpAnswer, IdentitySource, Sight, read_health, said_release
 
 REVISION = "a" * 40
 UNSEEN = ", but it does not say its releaseId, and nobody can see which release answered here"
@@ -136,7 +136,7 @@ def test_an_answer_is_judged_by_what_was_asked_for(
     reading = read_health(HttpAnswer(*answer), HealthCheck.model_validate(check), REVISION, sight=sight)
 
     assert (reading.state, reason in reading.reason) == (state, True), reading
-    wanted = Identity.SAID if reading.release == REVISION else Identity.SEEN
+    wanted = IdentitySource.SAID if reading.release == REVISION else IdentitySource.SEEN
     assert reading.identity is (None if state is ANOTHER else wanted)
 
 

@@ -140,3 +140,21 @@ def test_what_is_imported_from_a_module_of_ours_stands_there() -> None:
 def test_what_is_missing_is_seen(source: str, found: list[str]) -> None:
     a = "class B: ...\nif True:\n    C = 1\n"
     assert missing_in({"here": source, "p": "", "p.a": a}) == found
+
+
+MAY_SHARE = {
+    "Mutant": "one is known where the project's own code runs, which imports nothing of ours",
+    "Service": "ECS calls its services so, and Lockgate those that tests need",
+}
+"""Names that two classes have, and why."""
+
+
+def test_the_name_of_a_class_means_one_thing_in_the_whole_house() -> None:
+    places: dict[str, list[str]] = {}
+    for package in set(PACKAGES) - {"bench"}:
+        for file in (PROJECT / package).rglob("*.py"):
+            for node in ast.parse(file.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(module_of(file))
+    twice = {name: there for name, there in places.items() if len(there) > 1 and name not in MAY_SHARE}
+    assert not twice, twice

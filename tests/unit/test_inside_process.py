@@ -12,7 +12,7 @@ import pytest
 from domain.reports import Report
 from domain.task import CaseOutcome
 from tasks.running.canaries import FILE, UNITTEST, release
-from tasks.running.inside_process import EQUAL, PUT, Process, listed
+from tasks.running.inside_process import EQUAL, PUT, PristineProcess, listed
 
 PRODUCT = """
 import functools
@@ -115,7 +115,7 @@ def product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_what_a_product_changes_of_others_and_what_is_equal_to_anything_is_seen(product: Path) -> None:
-    process = Process([str(product)])
+    process = PristineProcess([str(product)])
     assert process.changes() == []
     importlib.import_module("some_product")
     assert process.changes() == [
@@ -137,7 +137,7 @@ def test_code_of_the_tests_is_never_written_and_their_data_may_be_touched(tmp_pa
     code, data, golden = (tmp_path / name for name in ("test_a.py", "a.db", "golden.txt"))
     for path in (code, data, golden):
         path.write_text("as it was")
-    process = Process([], [str(path) for path in (code, data, golden)])
+    process = PristineProcess([], [str(path) for path in (code, data, golden)])
     (tmp_path / "copy.db").hardlink_to(data)
     data.chmod(0o600)
     with data.open("r+b"):

@@ -23,7 +23,7 @@ from domain.errors import InputError, TargetError
 from flows import serving
 from flows.resume import take_free_slots
 from station import api, processes, settings
-from station.keeping import Keeper, Program
+from station.keeping import Keeper, KeptProgram
 from station.supervisor import Supervisor
 from tasks.people.pager import page
 
@@ -44,7 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def keeper(clock: Clock, ask: Callable[[], str | None] = lambda: None, argv: str = "/bin/sleep 300") -> Keeper:
-    program = Program("nap", argv.split(), lambda: {"PATH": "/usr/bin:/bin"}, Path("/"), ask, 240, 60)
+    program = KeptProgram("nap", argv.split(), lambda: {"PATH": "/usr/bin:/bin"}, Path("/"), ask, 240, 60)
     return Keeper(program, clock)
 
 
@@ -144,7 +144,7 @@ def test_a_log_is_cut_and_its_writer_goes_on(home: Path) -> None:
     assert (home / "run" / "nap.log.1").stat().st_size == 2001
 
 
-class Watch(serving.Watch):
+class Watch(serving.EnvironmentWatch):
     """One whose pages are sent before the test looks at them."""
 
     def look(self, shop: Any) -> float:
@@ -232,7 +232,7 @@ def test_a_page_that_could_not_be_sent_is_tried_again_and_one_that_hangs_holds_n
 
     monkeypatch.setattr(serving, "page", page)
     shop = shop_of(Ledger(url=f"sqlite:///{tmp_path}/ledger.db"), Place(*[TargetError("the port is taken")] * 9))
-    one = serving.Watch("shop", said.append)
+    one = serving.EnvironmentWatch("shop", said.append)
     for _ in range(4):
         one.look(shop)
     assert tried == ["Lockgate: shop does not serve"], "the watch has gone on, and does not send it twice"

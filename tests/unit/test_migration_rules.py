@@ -13,7 +13,17 @@ from domain.migration import (
     Rehearsal,
     TableImpact,
 )
-from domain.schema import Change, Column, Constraint, Index, Kind, Schema, Table, changes, widens
+from domain.schema import (
+    Column,
+    Constraint,
+    Schema,
+    SchemaChange,
+    SchemaChangeKind,
+    SchemaIndex,
+    Table,
+    changes,
+    widens,
+)
 from domain.task import Decision
 from tests.unit.policy_cases import judged
 
@@ -37,7 +47,7 @@ def constraint(definition: str, *columns: str, unique: bool = False) -> Constrai
     return Constraint(name="k", definition=definition, columns=columns, unique=unique)
 
 
-EXPAND, CONTRACT = Kind.EXPAND, Kind.CONTRACT
+EXPAND, CONTRACT = SchemaChangeKind.EXPAND, SchemaChangeKind.CONTRACT
 PLAIN = schema(table())
 
 
@@ -70,8 +80,8 @@ PLAIN = schema(table())
          "constraint k of t is dropped"),
         (schema(table(constraints=(constraint("FOREIGN KEY", "name"),))), PLAIN, EXPAND,
          "constraint k of t is dropped"),
-        (PLAIN, schema(table(indexes=(Index(name="i", definition="i"),))), EXPAND, "index i of t is new"),
-        (schema(table(indexes=(Index(name="i", definition="i"),))), PLAIN, EXPAND, "index i of t is dropped"),
+        (PLAIN, schema(table(indexes=(SchemaIndex(name="i", definition="i"),))), EXPAND, "index i of t is new"),
+        (schema(table(indexes=(SchemaIndex(name="i", definition="i"),))), PLAIN, EXPAND, "index i of t is dropped"),
         (PLAIN, schema(table(), view_v="SELECT 1"), EXPAND, "view v is new"),
         (PLAIN, schema(table(), trigger_g="BEFORE"), CONTRACT, "trigger g is new"),
         (PLAIN, schema(table(), policy_p="USING"), CONTRACT, "policy p is new"),
@@ -82,7 +92,7 @@ PLAIN = schema(table())
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
-def test_a_change_of_the_schema(before: Schema, after: Schema, kind: Kind, sentence: str) -> None:
+def test_a_change_of_the_schema(before: Schema, after: Schema, kind: SchemaChangeKind, sentence: str) -> None:
     (change,) = changes(before, after)
     assert (change.kind, change.sentence) == (kind, sentence)
     assert change.breaks == ("INSERT" in sentence)
@@ -122,8 +132,8 @@ def test_a_type_is_wider_where_every_value_stays_itself(old: str, new: str, is_w
 
 WELL = MigrationRun(tries=1, seconds=1, longest_try_s=1)
 PROVEN = Downgrade()
-ADDED = Change(kind=EXPAND, sentence="column t.x is new")
-DROPPED = Change(kind=CONTRACT, sentence="column t.name is dropped")
+ADDED = SchemaChange(kind=EXPAND, sentence="column t.x is new")
+DROPPED = SchemaChange(kind=CONTRACT, sentence="column t.name is dropped")
 GOOD = Rehearsal(
     engine="postgresql",
     copy_made=CopyMade(method="a template database", seconds=1, size_bytes=10),
@@ -178,7 +188,11 @@ CASES = [
     (but(under_load=run(longest_try_s=601)), REFUSED, "migration-over-budget"),
     (but(bytes_after=100 + 20_000_000_001), REFUSED, "migration-over-budget"),
     (but(broken=("no such column",)), REFUSED, "migration-breaks-running"),
-    (but(changes=(Change(kind=CONTRACT, sentence="NOT NULL", breaks=True),)), REFUSED, "migration-breaks-running"),
+    (
+        but(changes=(SchemaChange(kind=CONTRACT, sentence="NOT NULL", breaks=True),)),
+        REFUSED,
+        "migration-breaks-running",
+    ),
     (but(invalid_indexes=("public.i",)), REFUSED, "migration-invalid-index"),
     (but(lost=("table t had 3 rows and is gone",)), PERSON, "migration-lossy"),
     (but(downgrade=None), PERSON, "migration-forward-only"),

@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from blocks.gateway.models import anthropic, gemini, openai
 from blocks.gateway.models.account import Account
-from blocks.gateway.models.ask import Ask, Denied
+from blocks.gateway.models.ask import ModelCallDenied, ProviderRequest
 from blocks.gateway.models.doctor import checks
 from blocks.gateway.models.meter import Meter
 from blocks.gateway.models.pricing import OwnRates, Rates, rates, tokens_of, unread, usage_of
@@ -23,7 +23,7 @@ from blocks.gateway.models.provider import ModelProvider
 from blocks.gateway.models.request import json_of
 from domain.brief import Acceptance, Brief, Scope
 from domain.errors import InputError, LedgerError
-from domain.models import Api, Metered, ModelPolicy, Price, Reserved, Tokens, model_for
+from domain.models import Api, Metered, ModelPolicy, Price, Reserved, TokenUsage, model_for
 from domain.records import METERED, RESERVED
 from domain.value import Value
 
@@ -244,26 +244,26 @@ def test_a_price_of_the_teams_goes_before_the_tables_and_an_unknown_one_is_none(
         assert rates("p", TABLED["gpt-5.4"], unknown, OWN) is None
 
 
-USAGES: dict[str, tuple[str, str, dict[str, Any], Tokens]] = {
+USAGES: dict[str, tuple[str, str, dict[str, Any], TokenUsage]] = {
     "anthropic": (
         "anthropic", "default",
         {"input_tokens": 10, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 30, "output_tokens": 4},
-        Tokens(input=60, output=4, cache_read=30, cache_write=20),
+        TokenUsage(input=60, output=4, cache_read=30, cache_write=20),
     ),
     "chat": (
         "openai", "chat",
         {"prompt_tokens": 60, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 30}},
-        Tokens(input=60, output=4, cache_read=30),
+        TokenUsage(input=60, output=4, cache_read=30),
     ),
     "responses": (
         "openai", "responses",
         {"input_tokens": 60, "output_tokens": 4, "input_tokens_details": {"cached_tokens": 30}},
-        Tokens(input=60, output=4, cache_read=30),
+        TokenUsage(input=60, output=4, cache_read=30),
     ),
     "gemini, thoughts are output": (
         "google", "default",
         {"promptTokenCount": 60, "candidatesTokenCount": 4, "thoughtsTokenCount": 6, "cachedContentTokenCount": 30},
-        Tokens(input=60, output=10, cache_read=30),
+        TokenUsage(input=60, output=10, cache_read=30),
     ),
 }  # fmt: skip
 
@@ -340,24 +340,24 @@ def test_tokens_of_an_unknown_kind_count_as_the_dearest(name: str) -> None:
 HI: list[dict[str, Any]] = [{"role": "user", "content": "hi"}]
 
 
-def messages(*blocks: dict[str, Any], **more: Any) -> Ask:
+def messages(*blocks: dict[str, Any], **more: Any) -> ProviderRequest:
     return anthropic.ask({"model": "m", "messages": [{"role": "user", "content": list(blocks)}]} | more, 100)
 
 
-def chat(*parts: dict[str, Any], **more: Any) -> Ask:
+def chat(*parts: dict[str, Any], **more: Any) -> ProviderRequest:
     body = {"model": "m", "messages": [{"role": "user", "content": list(parts)}]} | more
     return openai.chat(body, 100, "max_completion_tokens")
 
 
-def responses(*items: dict[str, Any], **more: Any) -> Ask:
+def responses(*items: dict[str, Any], **more: Any) -> ProviderRequest:
     return openai.responses({"model": "m", "input": list(items)} | more, 100)
 
 
-def generate(*parts: dict[str, Any], **more: Any) -> Ask:
+def generate(*parts: dict[str, Any], **more: Any) -> ProviderRequest:
     return gemini.ask({"contents": [{"role": "user", "parts": list(parts)}]} | more, "m", 100)
 
 
-WAYS_OUT: dict[str, Callable[[], Ask]] = {
+WAYS_OUT: dict[str, Callable[[], ProviderRequest]] = {
     "anthropic image by url": lambda: messages(
         {"type": "image", "source": {"type": "url", "url": "https://e.example"}}
     ),
@@ -397,12 +397,12 @@ WAYS_OUT: dict[str, Callable[[], Ask]] = {
 
 @pytest.mark.parametrize("name", WAYS_OUT)
 def test_content_that_the_provider_would_fetch_or_that_nobody_here_sees_is_denied(name: str) -> None:
-    with pytest.raises(Denied) as denied:
+    with pytest.raises(ModelCallDenied) as denied:
         WAYS_OUT[name]()
     assert denied.value.status in (400, 403)
 
 
-LEFT_OUT: dict[str, tuple[Callable[[], Ask], str]] = {
+LEFT_OUT: dict[str, tuple[Callable[[], ProviderRequest], str]] = {
     "anthropic search": (lambda: messages(tools=[{"type": "web_search_20250305"}]), "tool web_search_20250305"),
     "anthropic fetch": (lambda: messages(tools=[{"type": "web_fetch_20250910"}]), "tool web_fetch_20250910"),
     "anthropic code": (lambda: messages(tools=[{"type": "code_execution_20250825"}]), "tool code_execution_20250825"),
@@ -604,14 +604,14 @@ def test_a_key_is_in_no_text_of_its_block() -> None:
 
 
 def test_an_item_that_names_what_lies_at_the_provider_is_denied() -> None:
-    with pytest.raises(Denied, match="item_reference"):
+    with pytest.raises(ModelCallDenied, match="item_reference"):
         openai.responses({"model": "m", "input": [{"id": "msg_1"}]}, 100)
     assert openai.responses({"model": "m", "input": "hi", "store": True}, 100).body["store"] is False
 
 
 def test_a_body_of_endless_parts_is_not_read() -> None:
     many = Request.make("POST", "https://x/v1/messages", b'{"a": [' + b"[]," * 1_000_001 + b"[]]}")
-    with pytest.raises(Denied, match="too many parts"):
+    with pytest.raises(ModelCallDenied, match="too many parts"):
         json_of(many)
 
 

@@ -9,12 +9,12 @@ from blocks.mutants.python_worker import PER_LINE, changed_lines, mutants
 from domain import task as values
 from domain.mutation import (
     MAX_MUTANTS,
+    CoveredLines,
+    LinesRun,
     Made,
     MadeOf,
     Mutant,
-    Plan,
-    Seen,
-    Watched,
+    MutationPlan,
     diff_coverage,
     made_of,
     mutation_of,
@@ -188,14 +188,14 @@ def test_the_first_answer_about_a_mutant_counts() -> None:
 # --- coverage and plan
 
 
-def watched(*tests: Seen, loaded: set[int] | None = None, whole: bool = True) -> Watched:
+def watched(*tests: LinesRun, loaded: set[int] | None = None, whole: bool = True) -> CoveredLines:
     collected = len(tests) if whole else len(tests) + 1
     spans = {"a.py": [(1, 1), (3, 5), (7, 7), (9, 9)]}
-    return Watched(tests, collected, {"a.py": frozenset(loaded or set())}, spans)
+    return CoveredLines(tests, collected, {"a.py": frozenset(loaded or set())}, spans)
 
 
-def one(test: str, lines: set[int], seconds: float = 0.1, passed: bool = True) -> Seen:
-    return Seen(test, test.split("::")[0], seconds, passed, {"a.py": frozenset(lines)})
+def one(test: str, lines: set[int], seconds: float = 0.1, passed: bool = True) -> LinesRun:
+    return LinesRun(test, test.split("::")[0], seconds, passed, {"a.py": frozenset(lines)})
 
 
 def test_a_changed_line_is_covered_with_its_statement_and_comments_do_not_count() -> None:
@@ -213,7 +213,7 @@ def mutant(line: int, path: str = "a.py") -> Mutant:
     return Mutant(path, line, 0, 1, "", "before", "after")
 
 
-def chosen(line: int, run: Watched, first: tuple[str, ...] = ()) -> list[str] | str:
+def chosen(line: int, run: CoveredLines, first: tuple[str, ...] = ()) -> list[str] | str:
     plan = plan_of([mutant(line)], run, first)
     return [seen.test for seen in plan.jobs[0].tests] if plan.jobs else "untouched" if plan.untouched else "not known"
 
@@ -257,7 +257,7 @@ def test_a_mutant_is_begun_with_where_its_tests_could_run_in_the_time_that_is_le
 def test_the_end_counts_survivors_and_leaves_out_what_does_not_compile() -> None:
     every = tuple(mutant(line) for line in (9, 3, 1, 1, 7, 7))
     ends = {1: "killed", 2: "survived", 3: "invalid", 4: "unclear"}
-    got = mutation_of(Made(mutants=every), Plan(untouched=frozenset({0})), ends)
+    got = mutation_of(Made(mutants=every), MutationPlan(untouched=frozenset({0})), ends)
     assert (got.made, got.tried) == (5, 3)
     assert [(s.line, s.is_run) for s in got.survivors] == [(1, True), (9, False)]
     assert got.sentence == (

@@ -6,7 +6,7 @@ import pytest
 
 from domain.brief import Brief, Roles, Scope
 from domain.policy import judge
-from domain.policy.by_record import Standing
+from domain.policy.by_record import RecordStanding
 from domain.policy.change import Change
 from domain.policy.passing import AGENT_REVIEW, AGENT_RULES, ALONE, ALONE_RULES, PASS_RULES, passes
 from domain.policy.reviewers import needs, owners_of
@@ -48,7 +48,7 @@ def tried(
     suppressed: tuple[str, ...] = (),
     policy: dict[str, Any] | None = None,
     mutation: Mutation | None = MUTATION,
-    standing: Standing | None = None,
+    standing: RecordStanding | None = None,
     **settings: Any,
 ) -> tuple[str | None, set[str]]:
     """(way or None, rules that hold it back)."""
@@ -133,8 +133,8 @@ def test_alone_needs_no_reviewing_agent_and_the_other_way_does() -> None:
 @pytest.mark.parametrize("way", [AGENT_REVIEW, ALONE])
 def test_what_passes_goes_with_the_record_and_a_record_that_nobody_knows_is_no(way: str) -> None:
     asks = {"record": RecordBar(window=30, rollbacks=0)}
-    assert tried(way, policy=asks, standing=Standing(True, "none of 30")) == (way, set())
-    assert tried(way, policy=asks, standing=Standing(False, "1 of 30")) == (None, {"hold-record"})
+    assert tried(way, policy=asks, standing=RecordStanding(True, "none of 30")) == (way, set())
+    assert tried(way, policy=asks, standing=RecordStanding(False, "1 of 30")) == (None, {"hold-record"})
     assert tried(way, policy=asks) == (None, {"hold-record"})
 
 
@@ -142,14 +142,15 @@ def test_review_policy_never_relaxes_because_a_change_was_made_by_an_agent() -> 
     """Whoever made it, an agent with a record however good or nobody knows who: what let it pass is what lets a change
     pass at all, and the bar can only hold it back. Whose approval it needs is asked of paths, and of no author."""
     bar = {"record": RecordBar()}
-    good = Standing(True, "none of 1000 was rolled back")
+    good = RecordStanding(True, "none of 1000 was rolled back")
     for way in (AGENT_REVIEW, ALONE, "neither"):
         for case in ({}, *(case for case, _ in HELD.values()), {"opinion": Opinion(summary="Hm", concerns=("x",))}):
             without = tried(way, **case)
             assert tried(way, **case, standing=good) == without
             told = {**case.get("policy", {}), **bar}
             trusted, doubted = (
-                tried(way, **{**case, "policy": told}, standing=stands) for stands in (good, Standing(False, "no"))
+                tried(way, **{**case, "policy": told}, standing=stands)
+                for stands in (good, RecordStanding(False, "no"))
             )
             assert trusted == without
             assert doubted[0] is None

@@ -16,7 +16,7 @@ from domain.ports import Completed
 from domain.project import ProjectSettings
 from domain.trees import Tree
 from tasks.running.program_canaries import program_canaries
-from tasks.running.suite import Ask, run_suite
+from tasks.running.suite import SuiteRequest, run_suite
 from tests.unit.policy_cases import prepared, tree
 
 LIB = '[package]\nname = "a-b"\n'
@@ -107,7 +107,7 @@ def test_a_crate_that_is_taken_out_has_no_canaries_to_miss_and_one_that_stays_ha
 
         settings = ProjectSettings(test="cargo test")
         shop: Any = SimpleNamespace(store=_Store())
-        return run_suite(shop, head, prepared().brief, settings, opened, Ask(wanted, base=both)).problem
+        return run_suite(shop, head, prepared().brief, settings, opened, SuiteRequest(wanted, base=both)).problem
 
     assert problem(both, 2) is None
     assert problem(less, 1) is None

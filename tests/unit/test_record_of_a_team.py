@@ -8,10 +8,10 @@ import pytest
 from domain.bill import bill
 from domain.entry import Entry
 from domain.history import KINDS, History, look_at, words_of
-from domain.review_health import Health, health
+from domain.review_health import ReviewHealth, health
 from domain.share import Share, could_be_equal
 from domain.task import asking_key
-from domain.track_record import Line, Record, by_agent, records, total
+from domain.track_record import RecordLine, TrackRecord, by_agent, records, total
 
 BEGIN = datetime(2026, 11, 30, 9, 0, tzinfo=UTC)
 DIFF = "# Review\n\n```diff\n--- a/x.py\n+++ b/x.py\n@@ -1 +1 @@\n-old line here\n+{}\n same\n```\n\nYour answer"
@@ -123,7 +123,7 @@ def test_nothing_is_called_better_below_twenty_or_while_intervals_meet(
     assert could_be_equal(Share(*one), Share(*other)) is equal is could_be_equal(Share(*other), Share(*one))
 
 
-def only(told: Told) -> Record:
+def only(told: Told) -> TrackRecord:
     (record,) = records([told.history])
     return record
 
@@ -139,8 +139,8 @@ def test_what_an_agent_did_is_counted_by_tasks() -> None:
     told.task("e")
     told.back("b", by_run="rollback", revert="r", number=2).back("d", by_run="d")
     assert [(each.line, each.asked) for each in records([told.history])] == [
-        (Line("codex/mine", "none called", "1.2", "/srv/a.git"), 4),
-        (Line("codex/mine", "none called", "not on record", "/srv/a.git"), 1),
+        (RecordLine("codex/mine", "none called", "1.2", "/srv/a.git"), 4),
+        (RecordLine("codex/mine", "none called", "not on record", "/srv/a.git"), 1),
     ]
     everything = total([told.history])
     assert everything is not None
@@ -295,7 +295,7 @@ def test_a_history_that_comes_in_parts_or_twice_is_the_same_and_what_cannot_be_r
 # ── reviews ──
 
 
-def checked(told: Told) -> Health:
+def checked(told: Told) -> ReviewHealth:
     return health([told.history], UTC)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from domain.policy.change_text import TEXT_PERSON_RULES
 from domain.redaction import REPLACEMENT, Redaction
-from domain.spots import WIDE, Everywhere, Secret, Spot, Spotted, contents_digest, located
+from domain.spots import WIDE, Everywhere, SecretSpot, Spot, Spotted, contents_digest, located
 from domain.trees import Tree, TreeEntry
 from tests.unit.policy_cases import found as findings_of
 from tests.unit.policy_cases import tree
@@ -19,12 +19,12 @@ KEY = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7d\nq9Zp0Ls3Xk8Vn2Bt5Yw1\n-----END K
 SHORT = "pg4ever1"
 
 
-def found(files: Tree, path: str, value: str | bytes, line: int = 1, kind: str = "api-key", **more: bool) -> Secret:
+def found(files: Tree, path: str, value: str | bytes, line: int = 1, kind: str = "api-key", **more: bool) -> SecretSpot:
     whole = value if isinstance(value, bytes) else value.encode()
-    return Secret(path, kind, line, line + whole.count(b"\n"), whole, **more)
+    return SecretSpot(path, kind, line, line + whole.count(b"\n"), whole, **more)
 
 
-def hidden(files: Tree, *secrets: Secret, key: str = "run-1") -> Redaction:
+def hidden(files: Tree, *secrets: SecretSpot, key: str = "run-1") -> Redaction:
     return Redaction(files, [(files, located(files, secrets))], key=key)
 
 
@@ -91,9 +91,9 @@ def test_an_encoded_value_is_not_mistaken_for_the_plain_one_beside_it() -> None:
 
 
 INSIDE = {
-    "an archive": Secret("a.zip", "api-key", 0, 0, TOKEN.encode()),
-    "another place than was said": Secret("a.zip", "api-key", 7, 7, b"elsewhere-elsewhere"),
-    "an encoding that is not Base64": Secret("a.zip", "api-key", 1, 1, TOKEN.encode(), is_encoded=True),
+    "an archive": SecretSpot("a.zip", "api-key", 0, 0, TOKEN.encode()),
+    "another place than was said": SecretSpot("a.zip", "api-key", 7, 7, b"elsewhere-elsewhere"),
+    "an encoding that is not Base64": SecretSpot("a.zip", "api-key", 1, 1, TOKEN.encode(), is_encoded=True),
 }
 
 
@@ -175,7 +175,7 @@ def test_texts_show_neither_values_nor_the_lines_of_long_ones() -> None:
 
 def test_a_patch_leaves_out_files_that_are_withheld() -> None:
     files = tree({"d/a.zip": b"PK", "b.txt": "b\n"})
-    seen = hidden(files, Secret("d/a.zip", "api-key", 0, 0, b"x"))
+    seen = hidden(files, SecretSpot("d/a.zip", "api-key", 0, 0, b"x"))
     one = "diff --git a/d/a.zip b/d/a.zip\ndeleted file\n-inside\n"
     two = "diff --git a/b.txt b/b.txt\n-b\n+diff --git a/d/a.zip b/d/a.zip\n"
     odd = 'diff --git "a/\\303\\244" "b/\\303\\244"\n-inside\n'

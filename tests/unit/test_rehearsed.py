@@ -5,7 +5,7 @@ import pytest
 from domain.migration import MIGRATION_RULES, MigrationBudget, MigrationClass, Rehearsal, TableImpact
 from domain.policy import judge
 from domain.rehearsed import GATE, Migrated, RanOn, findings_of, proven_on, reasons_of
-from domain.schema import Change, Kind
+from domain.schema import SchemaChange, SchemaChangeKind
 from domain.task import Decision, Rehearsed, Severity
 from tests.unit.policy_cases import evidence, prepared
 from tests.unit.test_migration_rules import CASES, GOOD, WELL, but, run
@@ -16,7 +16,8 @@ TALKS = but(
     under_load=run(problem=f"exit code 1; it said: {CANARY}", unmeasured=(f"no load on {CANARY}",), impacts=(
         TableImpact(table=CANARY, blocked_read_s=99, blocked_write_s=99, locks=(CANARY,)),)),
     broken=(CANARY,), lost=(CANARY,), invalid_indexes=(CANARY,), downgrade=None, timeline=(CANARY,),
-    changes=(Change(kind=Kind.CONTRACT, sentence=CANARY, breaks=True), Change(kind=Kind.CONTRACT, sentence=CANARY)),
+    changes=(SchemaChange(kind=SchemaChangeKind.CONTRACT, sentence=CANARY, breaks=True),
+             SchemaChange(kind=SchemaChangeKind.CONTRACT, sentence=CANARY)),
 )  # fmt: skip
 
 

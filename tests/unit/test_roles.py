@@ -9,10 +9,10 @@ from blocks.home import JOINED, STATION, machine, places
 from domain.errors import InputError
 from station import cli, credentials, processes, settings, supervisor
 from station.credentials import Shared
-from station.roles import ALL, Role, roles, take
+from station.roles import ALL, StationRole, roles, take
 
 SHARED = Shared("postgresql://lockgate:s3cret@db.internal/prefect", "redis://redis.internal:6379")
-SERVER, SERVICES, WORKER = Role.SERVER, Role.SERVICES, Role.WORKER
+SERVER, SERVICES, WORKER = StationRole.SERVER, StationRole.SERVICES, StationRole.WORKER
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ PARTS = {
 
 @pytest.mark.parametrize(("where", "given"), PARTS)
 def test_a_machine_runs_what_its_roles_need_and_takes_their_runs(
-    where: str, given: tuple[Role, ...], home: Path
+    where: str, given: tuple[StationRole, ...], home: Path
 ) -> None:
     credentials.share(SHARED)
     if where == "joined":

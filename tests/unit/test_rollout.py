@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from domain.health import HealthState, Identity, Reading
-from domain.rollout import LEAST_LOOKS, Look, Next, Numbers, Rollout, State, Window, judge_numbers
+from domain.health import HealthReading, HealthState, IdentitySource
+from domain.rollout import LEAST_LOOKS, Look, Next, Numbers, Rollout, RolloutState, Window, judge_numbers
 
 R = Rollout(least_sample=20, error_excess=0.05, latency_factor=2, latency_floor_ms=100)
 
@@ -19,23 +19,33 @@ def numbers(requests: int, errors: int = 0, p95_ms: float | None = 10.0) -> Numb
 @pytest.mark.parametrize(
     ("new", "old", "state", "said"),
     [
-        (None, None, State.INCONCLUSIVE, "no numbers"),
-        (numbers(19, 19), numbers(1000), State.INCONCLUSIVE, "19 requests of users, 20 say something"),
-        (numbers(20), None, State.GOOD, "0 of 20 requests failed, 95 % within 10 ms"),
-        (numbers(20, 1), None, State.GOOD, "1 of 20"),
-        (numbers(20, 2), None, State.SICK, "2 of 20 requests of users ended in HTTP 5xx (10%, 5% are allowed; nothing"),
-        (numbers(100, 12), numbers(100, 10), State.GOOD, "12 of 100"),
-        (numbers(100, 16), numbers(100, 10), State.SICK, "16%, 15% are allowed; the release before: 10 of 100"),
-        (numbers(100, 12), numbers(19, 10), State.SICK, "nothing to compare it with"),
-        (numbers(100, 0, 120.0), numbers(100, 0, 10.0), State.GOOD, "0 of 100"),
-        (numbers(100, 0, 121.0), numbers(100, 0, 10.0), State.SICK, "within 121 ms, 120 ms are allowed beside 10 ms"),
-        (numbers(100, 0, 5000.0), numbers(100, 0, 4000.0), State.GOOD, "0 of 100"),
-        (numbers(100, 0, 5000.0), None, State.GOOD, "0 of 100"),
-        (numbers(100, 0, None), numbers(100, 0, 1.0), State.GOOD, "0 of 100 requests failed"),
+        (None, None, RolloutState.INCONCLUSIVE, "no numbers"),
+        (numbers(19, 19), numbers(1000), RolloutState.INCONCLUSIVE, "19 requests of users, 20 say something"),
+        (numbers(20), None, RolloutState.GOOD, "0 of 20 requests failed, 95 % within 10 ms"),
+        (numbers(20, 1), None, RolloutState.GOOD, "1 of 20"),
+        (
+            numbers(20, 2),
+            None,
+            RolloutState.SICK,
+            "2 of 20 requests of users ended in HTTP 5xx (10%, 5% are allowed; nothing",
+        ),
+        (numbers(100, 12), numbers(100, 10), RolloutState.GOOD, "12 of 100"),
+        (numbers(100, 16), numbers(100, 10), RolloutState.SICK, "16%, 15% are allowed; the release before: 10 of 100"),
+        (numbers(100, 12), numbers(19, 10), RolloutState.SICK, "nothing to compare it with"),
+        (numbers(100, 0, 120.0), numbers(100, 0, 10.0), RolloutState.GOOD, "0 of 100"),
+        (
+            numbers(100, 0, 121.0),
+            numbers(100, 0, 10.0),
+            RolloutState.SICK,
+            "within 121 ms, 120 ms are allowed beside 10 ms",
+        ),
+        (numbers(100, 0, 5000.0), numbers(100, 0, 4000.0), RolloutState.GOOD, "0 of 100"),
+        (numbers(100, 0, 5000.0), None, RolloutState.GOOD, "0 of 100"),
+        (numbers(100, 0, None), numbers(100, 0, 1.0), RolloutState.GOOD, "0 of 100 requests failed"),
     ],
 )
 def test_a_release_is_judged_beside_the_one_before(
-    new: Numbers | None, old: Numbers | None, state: State, said: str
+    new: Numbers | None, old: Numbers | None, state: RolloutState, said: str
 ) -> None:
     found, why = judge_numbers(new, old, R)
     assert found is state
@@ -49,13 +59,13 @@ def test_shares_rise_and_are_those_that_a_proxy_is_made_ready_for(shares: tuple[
 
 
 AT = datetime(2026, 11, 30, tzinfo=UTC)
-WELL = Reading(state=HealthState.HEALTHY, reason="status pass", identity=Identity.SAID)
-SICK = Reading(state=HealthState.SICK, reason="status fail")
-ANOTHER = Reading(state=HealthState.ANOTHER, reason="the release before answered")
+WELL = HealthReading(state=HealthState.HEALTHY, reason="status pass", identity=IdentitySource.SAID)
+SICK = HealthReading(state=HealthState.SICK, reason="status fail")
+ANOTHER = HealthReading(state=HealthState.ANOTHER, reason="the release before answered")
 FEW, ENOUGH, FAILING = numbers(5), numbers(50), numbers(50, 25)
 
 
-def look(public: Reading = WELL, new: Numbers | None = ENOUGH, **more: Any) -> Look:
+def look(public: HealthReading = WELL, new: Numbers | None = ENOUGH, **more: Any) -> Look:
     return Look(public=public, new=new, **more)
 
 
@@ -102,7 +112,7 @@ def test_a_sick_window_says_why_and_a_person_hears_each_change_once() -> None:
         window.add(one, AT, 0)
         said.append(window.news)
     assert said == ["in public: status pass", None, "in public: status fail", "in public: status pass"]
-    assert window.so_far.identity is Identity.SAID and [one.times for one in window.so_far.answers] == [1, 3]
+    assert window.so_far.identity is IdentitySource.SAID and [one.times for one in window.so_far.answers] == [1, 3]
 
 
 def test_with_all_of_the_traffic_the_old_numbers_are_those_of_the_share_before() -> None:

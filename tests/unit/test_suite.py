@@ -27,8 +27,8 @@ from tasks.running import canaries
 from tasks.running.canaries import REPORT
 from tasks.running.runners import environment
 from tasks.running.suite import (
-    Ask,
     Rooms,
+    SuiteRequest,
     locked,
     own_tests,
     pack,
@@ -151,7 +151,7 @@ def run(
     workspace: FakeWorkspace,
     told: Brief | None = None,
     files: Tree | None = None,
-    ask: Ask | None = None,
+    ask: SuiteRequest | None = None,
     **settings: Any,
 ) -> tuple[Suite, FakeStore]:
     store = FakeStore()
@@ -341,12 +341,12 @@ def test_a_report_without_its_seal_or_its_canaries_is_not_believed() -> None:
     unsealed, _ = run(FakeWorkspace({}, report(case("a")), sealed=False))
     assert "did not come to its end" in (unsealed.problem or "")
     bare = report(case("a", FAILING)).replace(b"<!-- canaries -->", b"")
-    suite, _ = run(FakeWorkspace({}, bare), ask=Ask())
+    suite, _ = run(FakeWorkspace({}, bare), ask=SuiteRequest())
     assert "a test of the platform's that must be failed is missing" in (suite.problem or "")
     on_base, _ = run(FakeWorkspace({}, bare))
     assert on_base.problem is None, "base is trusted; what does not run there is told"
     assert set(on_base.canaries.values()) == {"missing"}
-    again, _ = run(FakeWorkspace({}, bare), ask=Ask(on_base.canaries))
+    again, _ = run(FakeWorkspace({}, bare), ask=SuiteRequest(on_base.canaries))
     assert again.problem is None
 
 

@@ -19,7 +19,7 @@ ROUNDING_USD = 1e-9
 log = logging.getLogger(__name__)
 
 
-class Line(Protocol):
+class LedgerLine(Protocol):
     """What the account reads of a ledger entry."""
 
     @property
@@ -33,7 +33,7 @@ class Line(Protocol):
 class Entries(Protocol):
     """`Ledger.entries`."""
 
-    def __call__(self, *, kind: str, after: int) -> Iterable[Line]: ...
+    def __call__(self, *, kind: str, after: int) -> Iterable[LedgerLine]: ...
 
 
 class Account:
@@ -148,7 +148,7 @@ class Account:
         for line in self._new(METERED.kind):
             self._close(Metered.model_validate(line.body))
 
-    def _new(self, kind: str) -> Iterator[Line]:
+    def _new(self, kind: str) -> Iterator[LedgerLine]:
         for line in self._entries(kind=kind, after=self._seen[kind]):
             yield line
             self._seen[kind] = line.number

@@ -18,7 +18,7 @@ from blocks.gateway.exchange import Sent, exchange_of
 from blocks.gateway.models import trust
 from blocks.gateway.models.account import Account
 from blocks.gateway.models.apis import error_body, route_of
-from blocks.gateway.models.ask import Ask, Denied
+from blocks.gateway.models.ask import ModelCallDenied, ProviderRequest
 from blocks.gateway.models.call import Call, is_good
 from blocks.gateway.models.meter import Meter
 from blocks.gateway.models.pricing import HIDDEN_TOKENS, IMAGE_TOKENS, Rates, rates
@@ -65,7 +65,7 @@ class Models:
             return
         try:
             await asyncio.to_thread(self._let_through, flow, name)
-        except Denied as denied:
+        except ModelCallDenied as denied:
             _answer(flow, denied.status, denied.sentence)
         except (InputError, Superseded) as err:
             _answer(flow, 403, str(err))
@@ -78,7 +78,7 @@ class Models:
     def _let_through(self, flow: HTTPFlow, name: str) -> None:
         passport = passport_of(flow)
         if not any(matches(name, [glob.partition("/")[0]]) for glob in passport.models):
-            raise Denied(403, f"this sandbox may call no model of provider {name!r}")
+            raise ModelCallDenied(403, f"this sandbox may call no model of provider {name!r}")
         provider = self._provider(name)
         exchange = exchange_of(flow)
         exchange.api = provider.api
@@ -93,7 +93,7 @@ class Models:
             if route.bills:
                 price = rates(name, provider, ask.model, policy)
                 if price is None:
-                    raise Denied(
+                    raise ModelCallDenied(
                         403,
                         f"nobody knows the price of {name}/{ask.model}, so it may not be called: "
                         "a person can write one into the model policy, under prices",
@@ -106,7 +106,7 @@ class Models:
                 body = _as_bytes(ask)
                 reserved = wanted.model_copy(update={"usd": price.worst(most, ask.output_tokens)})
                 if refusal := self._account.reserve(reserved, *bounds, passport.token):
-                    raise Denied(402, refusal)
+                    raise ModelCallDenied(402, refusal)
                 call = Call(reserved, price, route, ask)
         exchange.sent = Sent(name, provider.api, call)
         upstream = exchange.upstream = (provider.upstream.host, provider.upstream.port)
@@ -181,11 +181,11 @@ def _take_sent(flow: HTTPFlow) -> Sent | None:
     return sent
 
 
-def _as_bytes(ask: Ask) -> bytes:
+def _as_bytes(ask: ProviderRequest) -> bytes:
     return json.dumps(ask.body, separators=(",", ":")).encode()
 
 
-def _affordable(ask: Ask, price: Rates, most: int, left: float) -> Ask:
+def _affordable(ask: ProviderRequest, price: Rates, most: int, left: float) -> ProviderRequest:
     """The request with as much output as one call may reserve: a long limit must not make a small budget useless.
 
     Half of what is left at most, so that a call beside it has something too; never below the least that makes sense.

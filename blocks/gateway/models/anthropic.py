@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from blocks.gateway.models.ask import LEAST_OUTPUT, Ask, Json, Reading, limit, mapping, model_name, sequence, unknown
+from blocks.gateway.models.ask import (
+    LEAST_OUTPUT,
+    Json,
+    ProviderRequest,
+    RequestReading,
+    limit,
+    mapping,
+    model_name,
+    sequence,
+    unknown,
+)
 
 COUNTED = frozenset({
     "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "output_format",
@@ -16,9 +26,9 @@ EDITS = "clear_"
 """Context edits that only take away. A compaction is a further call to the model, billed beside the usage."""
 
 
-def ask(body: Json, default_output: int, *, counts_only: bool = False) -> Ask:
+def ask(body: Json, default_output: int, *, counts_only: bool = False) -> ProviderRequest:
     """A request of /v1/messages, or of /v1/messages/count_tokens. Raises Denied."""
-    reading = Reading()
+    reading = RequestReading()
     body = reading.only(body, COUNTED if counts_only else FIELDS, "field")
     for message in sequence(body.get("messages"), "messages"):
         _content(mapping(message, "a message").get("content"), reading)
@@ -40,7 +50,7 @@ def _thought(body: Json) -> int:
     return budget if isinstance(budget, int) and budget > 0 else 0
 
 
-def _content(content: object, reading: Reading) -> None:
+def _content(content: object, reading: RequestReading) -> None:
     if content is None or isinstance(content, str):
         return
     for block in sequence(content, "content"):
@@ -60,7 +70,7 @@ def _content(content: object, reading: Reading) -> None:
             raise unknown("content", kind)
 
 
-def _tools(tools: list[Any], reading: Reading) -> list[Any]:
+def _tools(tools: list[Any], reading: RequestReading) -> list[Any]:
     kept = []
     for tool in tools:
         kind = mapping(tool, "a tool").get("type") or "custom"
@@ -71,7 +81,7 @@ def _tools(tools: list[Any], reading: Reading) -> list[Any]:
     return kept
 
 
-def _edits(management: object, reading: Reading) -> Json:
+def _edits(management: object, reading: RequestReading) -> Json:
     known = reading.only(mapping(management, "context_management"), {"edits"}, "context_management")
     edits = sequence(known.get("edits", []), "edits")
     kept = []

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from blocks.gateway.models import anthropic, gemini, openai
-from blocks.gateway.models.ask import Ask, Denied, Json
+from blocks.gateway.models.ask import Json, ModelCallDenied, ProviderRequest
 from blocks.gateway.models.provider import ModelProvider
 from domain.models import Api
 
@@ -14,34 +14,36 @@ QUERY = frozenset({"alt", "beta", "limit", "after_id", "before_id", "pageSize", 
 """Query fields that go to the provider. Keys do not travel in a query."""
 
 
-class Route(NamedTuple):
+class ModelRoute(NamedTuple):
     """One known call. `bills`: it calls a model and costs money; `read` is None if there is no body to read."""
 
     method: Literal["GET", "POST"]
     path: re.Pattern[str]
     bills: bool = False
-    read: Callable[[Json, str, ModelProvider, int], Ask] | None = None
+    read: Callable[[Json, str, ModelProvider, int], ProviderRequest] | None = None
     told: Callable[[Json, Json], bool] = lambda event, usage: False
     table: tuple[str, str] = ("", "")
     """Maker and flavor of the usage, as genai-prices names them."""
 
 
-def _anthropic(counts_only: bool) -> Callable[[Json, str, ModelProvider, int], Ask]:
+def _anthropic(counts_only: bool) -> Callable[[Json, str, ModelProvider, int], ProviderRequest]:
     return lambda body, model, provider, most: anthropic.ask(body, most, counts_only=counts_only)
 
 
-def _gemini(counts_only: bool) -> Callable[[Json, str, ModelProvider, int], Ask]:
+def _gemini(counts_only: bool) -> Callable[[Json, str, ModelProvider, int], ProviderRequest]:
     return lambda body, model, provider, most: gemini.ask(body, model, most, counts_only=counts_only)
 
 
-ROUTES: dict[Api, tuple[Route, ...]] = {
+ROUTES: dict[Api, tuple[ModelRoute, ...]] = {
     Api.ANTHROPIC: (
-        Route("POST", re.compile("/v1/messages"), True, _anthropic(False), anthropic.told, ("anthropic", "default")),
-        Route("POST", re.compile("/v1/messages/count_tokens"), read=_anthropic(True)),
-        Route("GET", re.compile(f"/v1/models(/{MODEL})?")),
+        ModelRoute(
+            "POST", re.compile("/v1/messages"), True, _anthropic(False), anthropic.told, ("anthropic", "default")
+        ),
+        ModelRoute("POST", re.compile("/v1/messages/count_tokens"), read=_anthropic(True)),
+        ModelRoute("GET", re.compile(f"/v1/models(/{MODEL})?")),
     ),
     Api.OPENAI: (
-        Route(
+        ModelRoute(
             "POST",
             re.compile("/v1/responses"),
             True,
@@ -49,7 +51,7 @@ ROUTES: dict[Api, tuple[Route, ...]] = {
             openai.told_by_responses,
             ("openai", "responses"),
         ),
-        Route(
+        ModelRoute(
             "POST",
             re.compile("/v1/chat/completions"),
             True,
@@ -57,10 +59,10 @@ ROUTES: dict[Api, tuple[Route, ...]] = {
             openai.told_by_chat,
             ("openai", "chat"),
         ),
-        Route("GET", re.compile(f"/v1/models(/{MODEL})?")),
+        ModelRoute("GET", re.compile(f"/v1/models(/{MODEL})?")),
     ),
     Api.GEMINI: (
-        Route(
+        ModelRoute(
             "POST",
             re.compile(f"/v1(?:beta)?/models/(?P<model>{MODEL}):(?:generateContent|streamGenerateContent)"),
             True,
@@ -68,18 +70,18 @@ ROUTES: dict[Api, tuple[Route, ...]] = {
             gemini.told,
             ("google", "default"),
         ),
-        Route("POST", re.compile(f"/v1(?:beta)?/models/(?P<model>{MODEL}):countTokens"), read=_gemini(True)),
-        Route("GET", re.compile(f"/v1(?:beta)?/models(/{MODEL})?")),
+        ModelRoute("POST", re.compile(f"/v1(?:beta)?/models/(?P<model>{MODEL}):countTokens"), read=_gemini(True)),
+        ModelRoute("GET", re.compile(f"/v1(?:beta)?/models(/{MODEL})?")),
     ),
 }
 
 
-def route_of(api: Api, method: str, path: str) -> tuple[Route, str]:
+def route_of(api: Api, method: str, path: str) -> tuple[ModelRoute, str]:
     """The known call, and the model where its path names one. Raises Denied."""
     for route in ROUTES[api]:
         if method == route.method and (found := route.path.fullmatch(path)) and ".." not in path:
             return route, found.groupdict().get("model", "")
-    raise Denied(403, f"{method} {path[:200]} is not one of the calls that may be made to models")
+    raise ModelCallDenied(403, f"{method} {path[:200]} is not one of the calls that may be made to models")
 
 
 ERRORS = {

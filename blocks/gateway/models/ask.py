@@ -15,7 +15,7 @@ LEAST_OUTPUT = 1024
 """Tokens. With less a model cannot finish a thought and a tool call."""
 
 
-class Denied(Exception):
+class ModelCallDenied(Exception):
     """A request that goes no further: the HTTP status, and a sentence for the agent."""
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -23,7 +23,7 @@ class Denied(Exception):
         self.status, self.sentence = status, sentence
 
 
-class Ask(NamedTuple):
+class ProviderRequest(NamedTuple):
     """What goes to the provider, and what bounds its cost. `model` is the provider's own name."""
 
     model: str
@@ -38,7 +38,7 @@ class Ask(NamedTuple):
     least_output: int = LEAST_OUTPUT
     """A limit below this would make the call useless, or wrong."""
 
-    def limited(self, tokens: int) -> "Ask":
+    def limited(self, tokens: int) -> "ProviderRequest":
         """The same request with a lower limit of output tokens."""
         inner = self.body
         for name in self.limit_at[:-1]:
@@ -48,7 +48,7 @@ class Ask(NamedTuple):
         return self._replace(output_tokens=tokens, left_out=(*self.left_out, note))
 
 
-class Reading:
+class RequestReading:
     """What was seen while a request was read."""
 
     def __init__(self) -> None:
@@ -64,44 +64,48 @@ class Reading:
     def image(self, data: object) -> None:
         """Count an image that came with the request, as base64."""
         if not isinstance(data, str):
-            raise Denied(400, "an image has no data")
+            raise ModelCallDenied(400, "an image has no data")
         self.images += 1
         self.image_bytes += len(data)
 
     def data_url(self, url: object) -> None:
         """Count an image in a data: URL. The provider would fetch any other."""
         if not isinstance(url, str) or not url.startswith("data:image/"):
-            raise Denied(403, "an image by its address is not allowed: the provider would fetch it; send its data")
+            raise ModelCallDenied(
+                403, "an image by its address is not allowed: the provider would fetch it; send its data"
+            )
         self.image(url)
 
     def ask(
         self, model: str, body: Json, output_tokens: int, limit_at: tuple[str, ...] = (), least: int = LEAST_OUTPUT
-    ) -> Ask:
+    ) -> ProviderRequest:
         left_out = tuple(sorted(self.left_out))
-        return Ask(model, body, output_tokens, self.images, self.image_bytes, left_out, limit_at, least)
+        return ProviderRequest(model, body, output_tokens, self.images, self.image_bytes, left_out, limit_at, least)
 
 
-def unknown(what: str, name: object) -> Denied:
+def unknown(what: str, name: object) -> ModelCallDenied:
     """A piece of content that no list has."""
-    return Denied(403, f"{what} of type {str(name)[:60]!r} is not allowed through the gateway: send text or images")
+    return ModelCallDenied(
+        403, f"{what} of type {str(name)[:60]!r} is not allowed through the gateway: send text or images"
+    )
 
 
 def mapping(value: object, what: str) -> Json:
     if not isinstance(value, dict):
-        raise Denied(400, f"{what} is not an object")
+        raise ModelCallDenied(400, f"{what} is not an object")
     return value
 
 
 def sequence(value: object, what: str) -> list[Any]:
     if not isinstance(value, list):
-        raise Denied(400, f"{what} is not a list")
+        raise ModelCallDenied(400, f"{what} is not a list")
     return value
 
 
 def model_name(body: Mapping[str, Any]) -> str:
     model = body.get("model")
     if not isinstance(model, str):
-        raise Denied(400, "the request names no model")
+        raise ModelCallDenied(400, "the request names no model")
     return model
 
 
@@ -110,5 +114,5 @@ def limit(value: object, default: int) -> int:
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Denied(400, "the limit of output tokens is not a whole number above 0")
+        raise ModelCallDenied(400, "the limit of output tokens is not a whole number above 0")
     return value

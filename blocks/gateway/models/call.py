@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from genai_prices import Usage
 
-from blocks.gateway.models.apis import Route
-from blocks.gateway.models.ask import Ask
+from blocks.gateway.models.apis import ModelRoute
+from blocks.gateway.models.ask import ProviderRequest
 from blocks.gateway.models.meter import Meter
 from blocks.gateway.models.pricing import Rates, Unread, tokens_of, unread, usage_of
-from domain.models import Metered, Reserved, Tokens
+from domain.models import Metered, Reserved, TokenUsage
 
 
 @dataclass
@@ -17,8 +17,8 @@ class Call:
 
     reserved: Reserved
     rates: Rates
-    route: Route
-    ask: Ask
+    route: ModelRoute
+    ask: ProviderRequest
     meter: Meter | None = None
     """Reads the answer; None until one has begun that costs something."""
 
@@ -29,10 +29,12 @@ class Call:
         says, and a sandbox that hangs up just before the end must not have had it for nothing.
         """
         if not reached or (status is not None and not is_good(status)):
-            return self._line(status, Tokens(), 0.0, note)
+            return self._line(status, TokenUsage(), 0.0, note)
         usage = self._usage()
         if usage is None:
-            return self._line(status, Tokens(), self.reserved.usd, note or "no usage was told: charged its worst case")
+            return self._line(
+                status, TokenUsage(), self.reserved.usd, note or "no usage was told: charged its worst case"
+            )
         if self.meter is None or not self.meter.ended:
             usage.output_tokens = max(int(usage.output_tokens), self.ask.output_tokens)
             note = "it broke off: output charged at its limit"
@@ -42,13 +44,13 @@ class Call:
         try:
             return self._line(status, tokens_of(usage), self.rates.usd_of_all(usage, odd), note)
         except ValueError as err:
-            return self._line(status, Tokens(), self.reserved.usd, f"{err}: charged its worst case")
+            return self._line(status, TokenUsage(), self.reserved.usd, f"{err}: charged its worst case")
 
     def _usage(self) -> Usage | None:
         told = self.meter.usage if self.meter else None
         return usage_of(*self.route.table, told) if told else None
 
-    def _line(self, status: int | None, tokens: Tokens, usd: float, note: str) -> Metered:
+    def _line(self, status: int | None, tokens: TokenUsage, usd: float, note: str) -> Metered:
         left_out = f"left out: {', '.join(self.ask.left_out)}"[:300] if self.ask.left_out else ""
         who = self.reserved.model_dump(exclude={"usd"})
         return Metered(**who, tokens=tokens, usd=usd, status=status, note="; ".join(filter(None, (note, left_out))))

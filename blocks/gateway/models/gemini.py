@@ -3,7 +3,16 @@
 import re
 from typing import Any
 
-from blocks.gateway.models.ask import Ask, Denied, Json, Reading, limit, mapping, sequence, unknown
+from blocks.gateway.models.ask import (
+    Json,
+    ModelCallDenied,
+    ProviderRequest,
+    RequestReading,
+    limit,
+    mapping,
+    sequence,
+    unknown,
+)
 
 FIELDS = frozenset({"contents", "systemInstruction", "generationConfig", "safetySettings", "tools", "toolConfig"})
 CONFIG_FIELDS = frozenset({
@@ -13,12 +22,12 @@ CONFIG_FIELDS = frozenset({
 PLAIN_PARTS = frozenset({"text", "thought", "thoughtSignature", "functionCall"})
 
 
-def ask(body: Json, model: str, default_output: int, *, counts_only: bool = False) -> Ask:
+def ask(body: Json, model: str, default_output: int, *, counts_only: bool = False) -> ProviderRequest:
     """A request of :generateContent, :streamGenerateContent or :countTokens. Raises Denied."""
     body = _camel(body)
     if body.get("cachedContent") is not None:
-        raise Denied(403, "cachedContent is not allowed: the gateway must see all of the input; send it whole")
-    reading = Reading()
+        raise ModelCallDenied(403, "cachedContent is not allowed: the gateway must see all of the input; send it whole")
+    reading = RequestReading()
     body = reading.only(body, {"contents"} if counts_only else FIELDS, "field")
     contents = body.get("contents")
     body["contents"] = [_content(content, reading) for content in _listed(contents)]
@@ -34,12 +43,12 @@ def ask(body: Json, model: str, default_output: int, *, counts_only: bool = Fals
     return reading.ask(model, body, output, ("generationConfig", "maxOutputTokens"))
 
 
-def _content(content: object, reading: Reading) -> Json:
+def _content(content: object, reading: RequestReading) -> Json:
     content = _camel(mapping(content, "a content"))
     return {**content, "parts": [_part(part, reading) for part in _listed(content.get("parts"))]}
 
 
-def _part(part: object, reading: Reading) -> Json:
+def _part(part: object, reading: RequestReading) -> Json:
     part = _camel(mapping(part, "a part"))
     for name, value in part.items():
         if name == "inlineData":
@@ -56,7 +65,7 @@ def _part(part: object, reading: Reading) -> Json:
     return part
 
 
-def _tools(tools: object, reading: Reading) -> list[Json]:
+def _tools(tools: object, reading: RequestReading) -> list[Json]:
     """Functions of the agent's. Searches, pages and code are the provider's."""
     kept = (reading.only(_camel(mapping(tool, "a tool")), {"functionDeclarations"}, "tool") for tool in _listed(tools))
     return [tool for tool in kept if tool]
@@ -71,7 +80,7 @@ def _camel(data: Json) -> Json:
     """The fields of one object by the names that Google's JSON gives out. Raises Denied for one that is there twice."""
     renamed = {re.sub(r"(?<=[a-zA-Z])_([a-z0-9])", lambda found: found[1].upper(), name): name for name in data}
     if len(renamed) < len(data):
-        raise Denied(400, "a field is there twice, in camelCase and in snake_case")
+        raise ModelCallDenied(400, "a field is there twice, in camelCase and in snake_case")
     return {camel: data[name] for camel, name in renamed.items()}
 
 

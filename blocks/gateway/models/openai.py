@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from blocks.gateway.models.ask import Ask, Denied, Json, Reading, limit, mapping, model_name, sequence, unknown
+from blocks.gateway.models.ask import (
+    Json,
+    ModelCallDenied,
+    ProviderRequest,
+    RequestReading,
+    limit,
+    mapping,
+    model_name,
+    sequence,
+    unknown,
+)
 
 CHAT_FIELDS = frozenset({
     "model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "temperature", "top_p",
@@ -31,9 +41,9 @@ OUTPUTS = frozenset({
 TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text", "reasoning_text", "thinking"})
 
 
-def chat(body: Json, default_output: int, limit_field: str) -> Ask:
+def chat(body: Json, default_output: int, limit_field: str) -> ProviderRequest:
     """A request of /v1/chat/completions; streams are made to tell their usage. Raises Denied."""
-    reading = Reading()
+    reading = RequestReading()
     body = reading.only(body, CHAT_FIELDS, "field")
     for message in sequence(body.get("messages"), "messages"):
         _parts(mapping(message, "a message").get("content"), reading)
@@ -50,14 +60,16 @@ def chat(body: Json, default_output: int, limit_field: str) -> Ask:
     return reading.ask(model_name(body), body, output, (limit_field,))
 
 
-def responses(body: Json, default_output: int) -> Ask:
+def responses(body: Json, default_output: int) -> ProviderRequest:
     """A request of /v1/responses. Raises Denied."""
     for name in UNSEEN:
         if body.get(name) is not None:
-            raise Denied(403, f"{name} is not allowed: the gateway must see all of the input; send it whole")
+            raise ModelCallDenied(403, f"{name} is not allowed: the gateway must see all of the input; send it whole")
     if body.get("background"):
-        raise Denied(403, "background responses are not allowed: their usage comes when nobody is there to meter it")
-    reading = Reading()
+        raise ModelCallDenied(
+            403, "background responses are not allowed: their usage comes when nobody is there to meter it"
+        )
+    reading = RequestReading()
     body = reading.only(body, RESPONSES_FIELDS, "field")
     items = body.get("input")
     if not isinstance(items, str):
@@ -70,7 +82,7 @@ def responses(body: Json, default_output: int) -> Ask:
     return reading.ask(model_name(body), body, output, ("max_output_tokens",))
 
 
-def _item(item: Json, reading: Reading) -> None:
+def _item(item: Json, reading: RequestReading) -> None:
     kind = item.get("type") or "message"
     if kind == "message":
         if not isinstance(item.get("role"), str) or item.get("content") is None:
@@ -85,7 +97,7 @@ def _item(item: Json, reading: Reading) -> None:
         raise unknown("an input item", kind)
 
 
-def _parts(content: object, reading: Reading) -> None:
+def _parts(content: object, reading: RequestReading) -> None:
     if content is None or isinstance(content, str):
         return
     for part in sequence(content, "content"):
@@ -101,7 +113,7 @@ def _parts(content: object, reading: Reading) -> None:
             raise unknown("content", kind)
 
 
-def _tools(tools: list[Any], reading: Reading) -> list[Any]:
+def _tools(tools: list[Any], reading: RequestReading) -> list[Any]:
     kept = []
     for tool in tools:
         kind = mapping(tool, "a tool").get("type")

@@ -12,7 +12,7 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import ModelInfo, Provider
 
 from blocks.gateway.models.provider import ModelProvider
-from domain.models import ModelPolicy, Price, Tokens
+from domain.models import ModelPolicy, Price, TokenUsage
 
 MTOK = 1_000_000
 HIDDEN_TOKENS = 5_000
@@ -188,9 +188,9 @@ def _sum(usage: Usage, kinds: tuple[str, ...]) -> int:
     return sum(int(getattr(usage, kind)) for kind in kinds)
 
 
-def tokens_of(usage: Usage) -> Tokens:
+def tokens_of(usage: Usage) -> TokenUsage:
     """The four counts that are kept."""
-    return Tokens(
+    return TokenUsage(
         input=int(usage.input_tokens),
         output=int(usage.output_tokens),
         cache_read=int(usage.cache_read_tokens),

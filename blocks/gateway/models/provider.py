@@ -18,7 +18,7 @@ PRICE_TABLES = {Api.ANTHROPIC: "anthropic", Api.OPENAI: "openai", Api.GEMINI: "g
 """What genai-prices calls the makers of the APIs."""
 
 
-class Upstream:
+class ProviderAddress:
     """A provider's address, taken apart. `path` goes before the path of every call."""
 
     def __init__(self, url: str) -> None:
@@ -82,8 +82,8 @@ class ModelProvider(LockgateBlock):
         return name
 
     @property
-    def upstream(self) -> Upstream:
-        return Upstream(self.base_url or BASE_URLS[self.api])
+    def upstream(self) -> ProviderAddress:
+        return ProviderAddress(self.base_url or BASE_URLS[self.api])
 
     @property
     def price_table(self) -> str:

@@ -10,7 +10,7 @@ from mitmproxy.http import Headers, HTTPFlow, Request
 
 from blocks.gateway.exchange import exchange_of
 from blocks.gateway.models.apis import MODEL, QUERY
-from blocks.gateway.models.ask import Denied, Json
+from blocks.gateway.models.ask import Json, ModelCallDenied
 from blocks.gateway.models.provider import ModelProvider
 from blocks.gateway.parts import has_too_many_parts
 from domain.egress import Passport
@@ -28,7 +28,9 @@ def passport_of(flow: HTTPFlow) -> Passport:
     passport, token = exchange.passport, exchange.token
     shown = [flow.request.headers.get(name, "").removeprefix("Bearer ") for name in TOKEN_HEADERS]
     if not (passport and token and any(hmac.compare_digest(value.encode(), token.encode()) for value in shown)):
-        raise Denied(401, "the run token is missing or is not this sandbox's: send it where the API key would be")
+        raise ModelCallDenied(
+            401, "the run token is missing or is not this sandbox's: send it where the API key would be"
+        )
     return passport
 
 
@@ -37,23 +39,23 @@ def path_and_query(request: Request) -> tuple[str, str]:
     path, _, query = request.path.partition("?")
     fields = [(name, value) for name, value in parse_qsl(query) if name in QUERY]
     if path.endswith(":streamGenerateContent") and dict(fields).get("alt") != "sse":
-        raise Denied(403, "a stream of Gemini's is metered as server-sent events only: add ?alt=sse")
+        raise ModelCallDenied(403, "a stream of Gemini's is metered as server-sent events only: add ?alt=sse")
     return path, urlencode(fields)
 
 
 def json_of(request: Request) -> Json:
     """The body. It is written anew for the provider, so that both read the same of it. Raises Denied."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Denied(400, "the request's body is compressed: send it as it is")
+        raise ModelCallDenied(400, "the request's body is compressed: send it as it is")
     raw = request.raw_content or b""
     if has_too_many_parts(raw):
-        raise Denied(400, "the request's body has too many parts")
+        raise ModelCallDenied(400, "the request's body has too many parts")
     try:
         body = json.loads(raw, parse_constant=_no_constant)
     except ValueError as err:
-        raise Denied(400, "the request's body is not JSON") from err
+        raise ModelCallDenied(400, "the request's body is not JSON") from err
     if not isinstance(body, dict):
-        raise Denied(400, "the request's body is not a JSON object")
+        raise ModelCallDenied(400, "the request's body is not a JSON object")
     return body
 
 
@@ -65,10 +67,12 @@ def check_model(provider: str, model: str, passport: Passport, policy: ModelPoli
     """Raises Denied for a model outside what the listener and, by now, the policy allow."""
     name = f"{provider}/{model}"
     if re.fullmatch(MODEL, model) is None:
-        raise Denied(400, "the model's name has characters that no name has")
+        raise ModelCallDenied(400, "the model's name has characters that no name has")
     if not matches(name, passport.models) or not matches(name, policy.allowed(passport.phase)):
         allowed = ", ".join(passport.models) or "none"
-        raise Denied(403, f"the model {name} may not be called for the {passport.phase} step (allowed: {allowed})")
+        raise ModelCallDenied(
+            403, f"the model {name} may not be called for the {passport.phase} step (allowed: {allowed})"
+        )
 
 
 def send_to(flow: HTTPFlow, provider: ModelProvider, path: str, query: str, body: bytes) -> None:

@@ -20,7 +20,7 @@ MAX_ADVISORIES = 20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{2,79}")
 
 
-class Wanted(NamedTuple):
+class AdvisoryQuery(NamedTuple):
     """One version to ask about."""
 
     ecosystem: Ecosystem
@@ -72,15 +72,15 @@ class Advisories:
     def __init__(self, web: Web, cache: Cache) -> None:
         self.web, self.cache = web, cache
 
-    def of(self, wanted: Iterable[Wanted]) -> Mapping[Wanted, tuple[Advisory, ...]]:
+    def of(self, wanted: Iterable[AdvisoryQuery]) -> Mapping[AdvisoryQuery, tuple[Advisory, ...]]:
         """What is known of each version; those that are known by several names once. Raises Unknown."""
         asked = list(dict.fromkeys(wanted))
-        ids: dict[Wanted, list[str]] = {}
+        ids: dict[AdvisoryQuery, list[str]] = {}
         for start in range(0, len(asked), BATCH):
             ids |= self._ids(asked[start : start + BATCH])
         return {one: self._told(one, ids[one]) for one in asked}
 
-    def _ids(self, asked: Sequence[Wanted]) -> dict[Wanted, list[str]]:
+    def _ids(self, asked: Sequence[AdvisoryQuery]) -> dict[AdvisoryQuery, list[str]]:
         question = [
             {"package": {"name": one.name, "ecosystem": str(one.ecosystem)}, "version": one.version} for one in asked
         ]
@@ -92,7 +92,7 @@ class Advisories:
             raise Unknown(f"{self.web.base.host} answers with something that cannot be read")
         return found
 
-    def _told(self, one: Wanted, ids: Sequence[str]) -> tuple[Advisory, ...]:
+    def _told(self, one: AdvisoryQuery, ids: Sequence[str]) -> tuple[Advisory, ...]:
         found: list[Advisory] = []
         for id in ids[:MAX_ADVISORIES]:
             said = self.cache.get(f"{self.web.base} {id}", _Vulnerability, lambda id=id: self._ask(id))  # type: ignore[misc]
@@ -108,7 +108,7 @@ class Advisories:
         return self.web.get(f"v1/vulns/{id}", _Vulnerability, MAX_BYTES)
 
 
-def _fixed(one: Wanted, said: _Vulnerability) -> str | None:
+def _fixed(one: AdvisoryQuery, said: _Vulnerability) -> str | None:
     """The lowest later version that has the fix; None if there is none."""
     versions = [
         event.fixed
@@ -122,7 +122,7 @@ def _fixed(one: Wanted, said: _Vulnerability) -> str | None:
     return min(later)[1] if later else None
 
 
-def _later(one: Wanted, text: str) -> Any | None:
+def _later(one: AdvisoryQuery, text: str) -> Any | None:
     """`text` in its order, where it comes after the version; None otherwise, and for a commit."""
     if one.ecosystem is Ecosystem.NPM:
         this, that = semver.parse(one.version), semver.parse(text)

@@ -5,27 +5,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from blocks.scanners.dependencies.advisories import Advisories, Wanted
+from blocks.scanners.dependencies.advisories import Advisories, AdvisoryQuery
 from blocks.scanners.dependencies.near_names import is_popular, near
-from blocks.scanners.dependencies.reading import Reading
-from blocks.scanners.dependencies.registries import Npm, Page, Pypi, normal
+from blocks.scanners.dependencies.reading import TreeReading
+from blocks.scanners.dependencies.registries import Npm, Pypi, RegistryPage, normal
 from blocks.scanners.dependencies.web import Cache, Unknown
 from blocks.scanners.dependencies.wheels import modules
-from domain.dependencies import Asked, Declaration, Ecosystem, Sight
+from domain.dependencies import CheckedDependency, Declaration, DependencySight, Ecosystem
 
 MAX_NAMES = 1000
 """Names that one change may bring and be asked about; the rest are unknown."""
 MAX_WHEELS = 100
 
 Key = tuple[Ecosystem, str]
-Answer = Page | Unknown | None
+Answer = RegistryPage | Unknown | None
 """What a registry says of a name; None: it does not have it."""
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
-class Outside(NamedTuple):
+class OutsideServices(NamedTuple):
     """All services that are asked."""
 
     pypi: Pypi
@@ -46,7 +46,7 @@ class Outside(NamedTuple):
         with ThreadPoolExecutor(self.at_once, thread_name_prefix="dependencies") as pool:
             return list(pool.map(answer, questions))
 
-    def page(self, key: Key) -> Page | None:
+    def page(self, key: Key) -> RegistryPage | None:
         """Raises Unknown."""
         ecosystem, name = key
         return self.npm.page(name) if ecosystem is Ecosystem.NPM else self.pypi.page(name)
@@ -77,14 +77,16 @@ class Outside(NamedTuple):
         return True if True in answers else None if any(isinstance(one, Unknown) for one in answers) else False
 
 
-def ask(base: Reading, head: Reading, changed: Sequence[str], outside: Outside) -> tuple[list[Asked], list[Sight]]:
+def ask(
+    base: TreeReading, head: TreeReading, changed: Sequence[str], outside: OutsideServices
+) -> tuple[list[CheckedDependency], list[DependencySight]]:
     """One for each name and version that the change brings or alters, in the order of the files; and what is unknown
     of all of them."""
     news = _news(base, head, set(changed))
     keys = sorted(news)
     asked_keys = [key for key in keys if key not in head.elsewhere][:MAX_NAMES]
     pages: dict[Key, Answer] = dict(zip(asked_keys, outside.each(outside.page, asked_keys), strict=True))
-    found: list[Asked] = []
+    found: list[CheckedDependency] = []
     for key in keys:
         page = pages.get(key, Unknown("it comes from another index, or is one of too many, and was not asked about"))
         if page is None and any(one.kind == "dependencies/index" for one in head.sights):
@@ -94,7 +96,7 @@ def ask(base: Reading, head: Reading, changed: Sequence[str], outside: Outside) 
     return _with_advisories(_with_sources(found, outside), outside)
 
 
-def _news(base: Reading, head: Reading, changed: set[str]) -> dict[Key, list[Declaration]]:
+def _news(base: TreeReading, head: TreeReading, changed: set[str]) -> dict[Key, list[Declaration]]:
     """What the head declares and base does not, by name. A line that only moved is not new."""
     known = {_what(one) for one in base.declared}
     scripted = head.scripted - base.scripted
@@ -110,7 +112,9 @@ def _what(one: Declaration) -> tuple[object, ...]:
     return one.ecosystem, one.name, one.spec, one.version, one.hashes, one.is_locked
 
 
-def _of_name(key: Key, places: list[Declaration], page: Answer, base: Reading, head: Reading) -> list[Asked]:
+def _of_name(
+    key: Key, places: list[Declaration], page: Answer, base: TreeReading, head: TreeReading
+) -> list[CheckedDependency]:
     ecosystem, name = key
     before = [one for one in base.declared if one.key == key]
     now = [one for one in head.declared if one.key == key]
@@ -132,16 +136,17 @@ def _version(place: Declaration, page: Answer, all_of_it: Sequence[Declaration])
     """The version that a place means: its own, or the locked one, or the newest that fits; None if none fits."""
     if place.version is not None:
         exact = normal(place.ecosystem, place.version)
-        return exact if not isinstance(page, Page) or exact in page.releases else None
+        return exact if not isinstance(page, RegistryPage) or exact in page.releases else None
     locked = [normal(one.ecosystem, one.version) for one in all_of_it if one.is_locked and one.version]
     if locked:
-        return next((one for one in locked if not isinstance(page, Page) or one in page.releases), None)
-    return page.newest(place.ecosystem, place.spec) if isinstance(page, Page) else None
+        return next((one for one in locked if not isinstance(page, RegistryPage) or one in page.releases), None)
+    return page.newest(place.ecosystem, place.spec) if isinstance(page, RegistryPage) else None
 
 
 def _asked(ecosystem: Ecosystem, name: str, version: str | None, places: tuple[Declaration, ...], is_new: bool,
-           replaced: Sequence[str], page: Answer, base: Reading, head: Reading) -> Asked:  # fmt: skip
-    known = page if isinstance(page, Page) else None
+           replaced: Sequence[str], page: Answer, base: TreeReading,
+           head: TreeReading) -> CheckedDependency:  # fmt: skip
+    known = page if isinstance(page, RegistryPage) else None
     release = known.releases.get(version) if known and version else None
     times = [one.released for one in known.releases.values() if one.released] if known else []
     unknown = [str(page)] if isinstance(page, Unknown) else []
@@ -150,7 +155,7 @@ def _asked(ecosystem: Ecosystem, name: str, version: str | None, places: tuple[D
     flagged = () if (name, version) not in head.scripted else ("install scripts, as the lock says",)
     ran = {old for old in replaced if known and (one := known.releases.get(old)) and one.scripts}
     ran |= {old for old in replaced if (name, old) in base.scripted}
-    return Asked(
+    return CheckedDependency(
         ecosystem=ecosystem,
         name=name,
         version=version,
@@ -170,7 +175,7 @@ def _asked(ecosystem: Ecosystem, name: str, version: str | None, places: tuple[D
     )
 
 
-def _known_hashes(base: Reading, places: Iterable[Declaration]) -> Mapping[str, frozenset[str]]:
+def _known_hashes(base: TreeReading, places: Iterable[Declaration]) -> Mapping[str, frozenset[str]]:
     """Path → the hashes that base has there for the same name and version."""
     found: dict[str, frozenset[str]] = {}
     for place in places:
@@ -180,7 +185,7 @@ def _known_hashes(base: Reading, places: Iterable[Declaration]) -> Mapping[str, 
     return found
 
 
-def _with_sources(found: list[Asked], outside: Outside) -> list[Asked]:
+def _with_sources(found: list[CheckedDependency], outside: OutsideServices) -> list[CheckedDependency]:
     """New names of PyPI with whether they link to their source; npm's pages say that already."""
     names = sorted({one.name for one in found if one.is_new and one.release and one.release.has_source is None})
     said = dict(zip(names, outside.each(outside.pypi.has_source, names), strict=True))
@@ -195,7 +200,9 @@ def _with_sources(found: list[Asked], outside: Outside) -> list[Asked]:
     return told
 
 
-def _with_advisories(found: list[Asked], outside: Outside) -> tuple[list[Asked], list[Sight]]:
+def _with_advisories(
+    found: list[CheckedDependency], outside: OutsideServices
+) -> tuple[list[CheckedDependency], list[DependencySight]]:
     """What is known of the new versions, less what the versions had that they replace."""
     asked = [
         one
@@ -203,7 +210,10 @@ def _with_advisories(found: list[Asked], outside: Outside) -> tuple[list[Asked],
         if one.version and one.exists is not False and not one.had and not outside.is_private(one.ecosystem, one.name)
     ]
     wanted = [
-        Wanted(one.ecosystem, one.name, version) for one in asked for version in (one.version, *one.replaced) if version
+        AdvisoryQuery(one.ecosystem, one.name, version)
+        for one in asked
+        for version in (one.version, *one.replaced)
+        if version
     ]
     if not wanted:
         return found, []
@@ -213,13 +223,14 @@ def _with_advisories(found: list[Asked], outside: Outside) -> tuple[list[Asked],
         place = asked[0].places[0]
         message = f"known vulnerabilities of {asked[0].told}" + (f" and {len(asked) - 1} more" if asked[1:] else "")
         message += f" could not be looked up: {err}"
-        return found, [Sight("dependencies/unknown", message, message, place.path, place.line)]
+        return found, [DependencySight("dependencies/unknown", message, message, place.path, place.line)]
     told = []
     for one in found:
         if one in asked and one.version:
             before = {name for version in one.replaced
-                      for old in known[Wanted(one.ecosystem, one.name, version)] for name in old.names}  # fmt: skip
-            fresh = [new for new in known[Wanted(one.ecosystem, one.name, one.version)]
+                      for old in known[AdvisoryQuery(one.ecosystem, one.name, version)]
+                      for name in old.names}  # fmt: skip
+            fresh = [new for new in known[AdvisoryQuery(one.ecosystem, one.name, one.version)]
                      if new.is_malware or not new.names & before]  # fmt: skip
             one = dataclasses.replace(one, advisories=tuple(fresh))
         told.append(one)

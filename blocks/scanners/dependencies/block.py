@@ -11,15 +11,15 @@ from pydantic import Field, SecretStr
 
 from blocks.base import LockgateBlock
 from blocks.package_index import indexes
-from blocks.scanners.dependencies.advisories import Advisories, Wanted
-from blocks.scanners.dependencies.asking import Outside, ask
+from blocks.scanners.dependencies.advisories import Advisories, AdvisoryQuery
+from blocks.scanners.dependencies.asking import OutsideServices, ask
 from blocks.scanners.dependencies.files import read_tree, removed_locks
 from blocks.scanners.dependencies.imports import undeclared
-from blocks.scanners.dependencies.reading import Reading, address
+from blocks.scanners.dependencies.reading import TreeReading, address
 from blocks.scanners.dependencies.registries import Npm, Pypi
 from blocks.scanners.dependencies.web import Cache, Unknown, Web
 from blocks.scanners.tool import FAILED
-from domain.dependencies import DependencyChange, Ecosystem, Sight
+from domain.dependencies import DependencyChange, DependencySight, Ecosystem
 from domain.policy.dependency_rules import DEPENDENCY_RULES
 from domain.policy.rule import Hit, apply
 from domain.task import Finding
@@ -89,7 +89,7 @@ class Dependencies(LockgateBlock):
             for ask_one in (
                 lambda: outside.pypi.page("pip"),
                 lambda: outside.npm.page("semver"),
-                lambda: outside.advisories.of([Wanted(Ecosystem.PYPI, "pip", "1.0")]),
+                lambda: outside.advisories.of([AdvisoryQuery(Ecosystem.PYPI, "pip", "1.0")]),
             ):
                 try:
                     ask_one()
@@ -106,7 +106,7 @@ class Dependencies(LockgateBlock):
         ours = frozenset(address(one) for one in (*PUBLIC, *self._registries(), *private))
         after = read_tree(head, ours, self.skip)
         has_files = not after.files.isdisjoint(changed)
-        before = read_tree(base, ours, self.skip) if has_files else Reading(base, ours)
+        before = read_tree(base, ours, self.skip) if has_files else TreeReading(base, ours)
         with self._outside() as outside:
             asked, unknown = ask(before, after, changed, outside) if has_files else ([], [])
             sights = _new(before, after, changed) if has_files else []
@@ -119,7 +119,7 @@ class Dependencies(LockgateBlock):
         return self.index_url.get_secret_value(), self.npm_registry.get_secret_value()
 
     @contextmanager
-    def _outside(self) -> Iterator[Outside]:
+    def _outside(self) -> Iterator[OutsideServices]:
         deadline, cache = time.monotonic() + self.scan_timeout_s, Cache(self.cache_s)
         webs = [
             Web(one, timeout_s=self.timeout_s, deadline=deadline) for one in (*self._registries(), self.vulnerabilities)
@@ -129,13 +129,13 @@ class Dependencies(LockgateBlock):
         ]
         try:
             pypi = Pypi(webs[0], cache, [Pypi(web, cache, may_be_html=True) for web in webs[3:]])
-            yield Outside(pypi, Npm(webs[1], cache), Advisories(webs[2], cache), cache, self.at_once)
+            yield OutsideServices(pypi, Npm(webs[1], cache), Advisories(webs[2], cache), cache, self.at_once)
         finally:
             for web in webs:
                 web.close()
 
 
-def _new(base: Reading, head: Reading, changed: Sequence[str]) -> list[Sight]:
+def _new(base: TreeReading, head: TreeReading, changed: Sequence[str]) -> list[DependencySight]:
     known, altered = {(one.kind, one.key) for one in base.sights}, set(changed)
     return [
         one for one in head.sights

@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 from blocks.scanners.dependencies.npm_files import read_npmrc, read_package, read_package_lock
 from blocks.scanners.dependencies.pyproject import read_lockgate, read_pyproject, read_script, read_uv_toml
 from blocks.scanners.dependencies.python_locks import read_poetry_lock, read_uv_lock
-from blocks.scanners.dependencies.reading import SHOWN, Reading, Unreadable, strings
+from blocks.scanners.dependencies.reading import SHOWN, TreeReading, Unreadable, strings
 from blocks.scanners.dependencies.requirements import read_requirements
 from blocks.scanners.dependencies.setup_files import read_setup_cfg, read_setup_py
-from domain.dependencies import Ecosystem, Sight
+from domain.dependencies import DependencySight, Ecosystem
 from domain.detect.metadata import named_files
 from domain.detect.pip_files import is_requirements_file
 from domain.detect.reading import View
@@ -19,7 +19,7 @@ from domain.policy.change import is_python
 from domain.trees import Tree
 from domain.value import digest_of
 
-Reader = Callable[[Reading, str], None]
+Reader = Callable[[TreeReading, str], None]
 
 MANIFESTS: dict[str, Reader] = {
     "pyproject.toml": read_pyproject,
@@ -55,9 +55,9 @@ _ADDRESS = re.compile(
 )
 
 
-def read_tree(tree: Tree, own_indexes: frozenset[str], skip: Iterable[str]) -> Reading:
+def read_tree(tree: Tree, own_indexes: frozenset[str], skip: Iterable[str]) -> TreeReading:
     """All that the files of a tree say of dependencies. What cannot be read is among the sights."""
-    reading = Reading(tree, own_indexes)
+    reading = TreeReading(tree, own_indexes)
     globs = tuple(skip)
     wanted = [path for path in sorted(tree) if _is_of_interest(path, tree) and not matches(path, globs)]
     for path, reader in _readers(reading, wanted):
@@ -77,16 +77,16 @@ def _is_of_interest(path: str, tree: Tree) -> bool:
     return is_known or is_requirements_file(path) or (is_python(path) and _SCRIPT_MARK in tree[path].content)
 
 
-def removed_locks(base: Tree, head: Tree) -> Iterable[Sight]:
+def removed_locks(base: Tree, head: Tree) -> Iterable[DependencySight]:
     """A lock that goes away: from then on every installation takes what is newest."""
     for path in sorted(base.keys() - head.keys()):
         if PurePosixPath(path).name in LOCKS:
-            yield Sight(
+            yield DependencySight(
                 "dependencies/lock-removed", path, "the lock file is gone, and with it versions and hashes", path
             )
 
 
-def _readers(reading: Reading, wanted: list[str]) -> Iterable[tuple[str, Reader]]:
+def _readers(reading: TreeReading, wanted: list[str]) -> Iterable[tuple[str, Reader]]:
     """(path, how it is read), each file once, also those that another one includes."""
     plain = {path for path in wanted if is_requirements_file(path)} | set(_named(reading, wanted))
     for path in wanted:
@@ -109,7 +109,7 @@ def _readers(reading: Reading, wanted: list[str]) -> Iterable[tuple[str, Reader]
     yield from ((path, LOCKS[PurePosixPath(path).name]) for path in wanted if PurePosixPath(path).name in LOCKS)
 
 
-def _named(reading: Reading, wanted: list[str]) -> Iterable[str]:
+def _named(reading: TreeReading, wanted: list[str]) -> Iterable[str]:
     """Requirements files that lockgate.toml, pyproject.toml and setup.cfg name, whatever they are called."""
     for path in wanted:
         above, _, name = path.rpartition("/")
@@ -126,7 +126,7 @@ def _named(reading: Reading, wanted: list[str]) -> Iterable[str]:
         yield from (one for one in named if one in reading.tree and PurePosixPath(one).name not in {*MANIFESTS, *LOCKS})
 
 
-def _read_settings(reading: Reading, path: str) -> None:
+def _read_settings(reading: TreeReading, path: str) -> None:
     if PurePosixPath(path).name == "binding.gyp":
         reading.section(
             "build", reading.text(path), "binding.gyp is new or changed: npm builds it when it installs", path
@@ -141,7 +141,7 @@ def _read_settings(reading: Reading, path: str) -> None:
             reading.see("settings", f"{path} {text}", f"{key[:SHOWN]!r} is set", path, number)
 
 
-def _read_not(reading: Reading, path: str) -> None:
+def _read_not(reading: TreeReading, path: str) -> None:
     if ecosystem := _UNREAD[PurePosixPath(path).name]:
         reading.is_whole[ecosystem] = False
     message = f"{PurePosixPath(path).name} is of a kind that is not read here"

@@ -6,8 +6,8 @@ from packaging.utils import canonicalize_name
 
 from blocks.scanners.dependencies import js_imports, python_imports
 from blocks.scanners.dependencies.npm_files import workspace
-from blocks.scanners.dependencies.reading import SHOWN, Reading
-from domain.dependencies import Ecosystem, Sight
+from blocks.scanners.dependencies.reading import SHOWN, TreeReading
+from domain.dependencies import DependencySight, Ecosystem
 from domain.trees import LINK, Tree
 
 MAX_BYTES = 2_000_000
@@ -17,7 +17,9 @@ Provides = Callable[[Iterable[str], str], bool | None]
 """Whether the wheel of one of these distributions brings a module; None if nobody can say."""
 
 
-def undeclared(base: Reading, head: Reading, changed: Sequence[str], provides: Provides) -> Iterator[Sight]:
+def undeclared(
+    base: TreeReading, head: TreeReading, changed: Sequence[str], provides: Provides
+) -> Iterator[DependencySight]:
     """Sights of imports in changed files that base has nowhere and that no declaration is known to bring."""
     python, script = _Python(base.tree, head, provides), _JavaScript(base.tree, head)
     for path in changed:
@@ -47,27 +49,27 @@ def _is_example(path: str) -> bool:
     return not _EXAMPLES.isdisjoint(path.split("/")[:-1])
 
 
-def _of_example(sight: Sight) -> Sight:
+def _of_example(sight: DependencySight) -> DependencySight:
     if sight.kind != "dependencies/undeclared-import":
         return sight
     return sight._replace(kind="dependencies/import-unknown", message=f"{sight.message}; it is an example")
 
 
-def _sight(kind: str, path: str, line: int | None, message: str) -> Sight:
-    return Sight(f"dependencies/{kind}", f"{path} {message}", message, path, line)
+def _sight(kind: str, path: str, line: int | None, message: str) -> DependencySight:
+    return DependencySight(f"dependencies/{kind}", f"{path} {message}", message, path, line)
 
 
 class _Python:
-    def __init__(self, base: Tree, head: Reading, provides: Provides) -> None:
+    def __init__(self, base: Tree, head: TreeReading, provides: Provides) -> None:
         self._base, self._head, self._provides = base, head, provides
-        self._locals = python_imports.Locals(head.tree)
+        self._locals = python_imports.PythonLocals(head.tree)
         self._known = python_imports.distributions()
         own = [one for one in head.declared if one.ecosystem is Ecosystem.PYPI]
         self._declared = {one.name for one in own if not one.is_locked} | _outside(head, Ecosystem.PYPI)
         self._locked = {one.name for one in own if one.is_locked}
         self._is_whole = head.is_whole[Ecosystem.PYPI] and bool(self._declared)
 
-    def of(self, path: str, content: bytes) -> Iterator[Sight]:
+    def of(self, path: str, content: bytes) -> Iterator[DependencySight]:
         for one in python_imports.imports(content):
             if one.module in python_imports.STANDARD or self._locals.has(one.module, path):
                 continue
@@ -79,7 +81,7 @@ class _Python:
             if sight := self._judged(path, one, names):
                 yield sight
 
-    def _judged(self, path: str, one: python_imports.Import, names: set[str]) -> Sight | None:
+    def _judged(self, path: str, one: python_imports.PythonImport, names: set[str]) -> DependencySight | None:
         said = f"imports {one.module[:SHOWN]}"
         locked = {name for name in self._locked if _is_like(name, one.module)}
         if _any(names, self._locked) or (locked and self._provides(sorted(locked), one.module)):
@@ -112,16 +114,16 @@ _RUNNER = frozenset(("pytest", "_pytest"))
 
 
 class _JavaScript:
-    def __init__(self, base: Tree, head: Reading) -> None:
+    def __init__(self, base: Tree, head: TreeReading) -> None:
         self._base, self._head = base, head
-        self._locals = js_imports.Locals(head.tree)
+        self._locals = js_imports.JsLocals(head.tree)
         own = [one for one in head.declared if one.ecosystem is Ecosystem.NPM]
         members = workspace(head)
         self._declared = {one.name for one in own if not one.is_locked} | _outside(head, Ecosystem.NPM) | members.keys()
         self._locked = {one.name for one in own if one.is_locked}
         self._is_whole = head.is_whole[Ecosystem.NPM] and any(path.endswith("package.json") for path in head.tree)
 
-    def of(self, path: str, content: bytes) -> Iterator[Sight]:
+    def of(self, path: str, content: bytes) -> Iterator[DependencySight]:
         for one in js_imports.imports(content):
             types = f"@types/{one.package.removeprefix('@').replace('/', '__')}"
             if {one.package, types} & self._declared or self._locals.has(one.specifier) or self._base_has(one.package):
@@ -152,7 +154,7 @@ def _is_like(name: str, module: str) -> bool:
     return other in one or (len(one) > 3 and one in other)
 
 
-def _outside(head: Reading, ecosystem: Ecosystem) -> set[str]:
+def _outside(head: TreeReading, ecosystem: Ecosystem) -> set[str]:
     return {name for kind, name in head.outside if kind is ecosystem}
 
 

@@ -34,7 +34,7 @@ _IMPORT = re.compile(
 _CONFIGURATION = re.compile(r"(?:.*/)?[tj]sconfig(?:\.[\w-]+)*\.json")
 
 
-class Import(NamedTuple):
+class JsImport(NamedTuple):
     """A bare specifier's package, or a whole address."""
 
     package: str
@@ -42,7 +42,7 @@ class Import(NamedTuple):
     line: int
 
 
-def imports(content: bytes) -> list[Import]:
+def imports(content: bytes) -> list[JsImport]:
     """Imports of something else than a file of its own: each package once, where it is imported first."""
     strings: list[str] = []
 
@@ -54,13 +54,13 @@ def imports(content: bytes) -> list[Import]:
         return f'"{len(strings) - 1}"{lines}'
 
     source = _TOKEN.sub(number, content.decode("utf-8", "replace"))
-    found: dict[str, Import] = {}
+    found: dict[str, JsImport] = {}
     for one in _IMPORT.finditer(source):
         if len(one[1]) > 9 or int(one[1]) >= len(strings):
             continue  # a quote that nothing closes stood before the number of another string
         said = strings[int(one[1])]
         if package := _package(said):
-            found.setdefault(package, Import(package, said, source.count("\n", 0, one.start(1)) + 1))
+            found.setdefault(package, JsImport(package, said, source.count("\n", 0, one.start(1)) + 1))
     return list(found.values())
 
 
@@ -76,7 +76,7 @@ def _package(said: str) -> str | None:
     return name if NPM_NAME.fullmatch(name) and name not in BUILTIN else None
 
 
-class Locals:
+class JsLocals:
     """What a tree's own names may stand for: paths of its TypeScript configuration, and packages that are committed."""
 
     def __init__(self, tree: Tree) -> None:

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from blocks.scanners.dependencies import semver
-from blocks.scanners.dependencies.reading import NPM_NAME, SHOWN, Lines, Reading, Unreadable, below, table
+from blocks.scanners.dependencies.reading import NPM_NAME, SHOWN, NameLines, TreeReading, Unreadable, below, table
 from blocks.scanners.dependencies.registries import INSTALL_SCRIPTS
 from domain.dependencies import Declaration, Ecosystem
 
@@ -16,7 +16,7 @@ _PREPARE = ("prepare", "preprepare", "postprepare", "prepublish", "prepublishOnl
 """https://docs.npmjs.com/cli/using-npm/scripts#life-cycle-scripts: what npm runs for the project itself."""
 
 
-def read_json(reading: Reading, path: str) -> dict[str, Any]:
+def read_json(reading: TreeReading, path: str) -> dict[str, Any]:
     """Raises Unreadable."""
     if path not in reading.tables:
         try:
@@ -29,9 +29,9 @@ def read_json(reading: Reading, path: str) -> dict[str, Any]:
     return content
 
 
-def read_package(reading: Reading, path: str) -> None:
+def read_package(reading: TreeReading, path: str) -> None:
     content = read_json(reading, path)
-    lines = Lines(reading.text(path), _KEY)
+    lines = NameLines(reading.text(path), _KEY)
     for group in _GROUPS:
         for name, said in table(content, group).items():
             _depend(reading, path, lines.of(name), name, said)
@@ -53,7 +53,7 @@ def read_package(reading: Reading, path: str) -> None:
             reading.index(str(said), path, lines.of(key))
 
 
-def _overrides(reading: Reading, path: str, lines: Lines, said: dict[str, Any], depth: int = 0) -> None:
+def _overrides(reading: TreeReading, path: str, lines: NameLines, said: dict[str, Any], depth: int = 0) -> None:
     """Overrides nest: https://docs.npmjs.com/cli/configuring-npm/package-json#overrides."""
     for key, value in said.items():
         name = re.sub(r"(?<=.)@[^/]*$", "", key.rpartition(">")[2].rpartition("**/")[2].strip())
@@ -65,7 +65,7 @@ def _overrides(reading: Reading, path: str, lines: Lines, said: dict[str, Any], 
             _depend(reading, path, lines.of(key), name, value, group="override")
 
 
-def _depend(reading: Reading, path: str, line: int | None, name: str, said: object, group: str = "") -> None:
+def _depend(reading: TreeReading, path: str, line: int | None, name: str, said: object, group: str = "") -> None:
     """One dependency of package.json: a range, a tag, an alias, a member of the workspace, or something else."""
     spec = said.strip() if isinstance(said, str) else ""
     alias = re.fullmatch(r"npm:((?:@[^@/]+/)?[^@/]+)(?:@(.*))?", spec)
@@ -88,12 +88,12 @@ def _depend(reading: Reading, path: str, line: int | None, name: str, said: obje
         reading.outside.add((Ecosystem.NPM, name))
 
 
-def _is_here(reading: Reading, path: str, spec: str) -> bool:
+def _is_here(reading: TreeReading, path: str, spec: str) -> bool:
     at = below(path, spec.partition(":")[2])
     return at is not None and f"{at}/package.json".lstrip("/") in reading.tree
 
 
-def workspace(reading: Reading) -> dict[str, str]:
+def workspace(reading: TreeReading) -> dict[str, str]:
     """Names of the packages that the tree itself has → their directories."""
     found = {}
     for path in reading.tree:
@@ -107,13 +107,13 @@ def workspace(reading: Reading) -> dict[str, str]:
     return found
 
 
-def read_package_lock(reading: Reading, path: str) -> None:
+def read_package_lock(reading: TreeReading, path: str) -> None:
     """Versions 2 and 3: https://docs.npmjs.com/cli/configuring-npm/package-lock-json."""
     content = read_json(reading, path)
     if not isinstance(content.get("packages"), dict):
         reading.section("unread-kind", content, "a lock of npm 6 or older is not read here", path)
         return
-    lines = Lines(reading.text(path), _KEY)
+    lines = NameLines(reading.text(path), _KEY)
     packages = {key: one for key, one in content["packages"].items() if isinstance(one, dict)}
     specs = [(name, spec) for one in packages.values() for group in _GROUPS for name, spec in table(one, group).items()]
     aliases = {name for name, spec in specs if str(spec).startswith("npm:")}
@@ -141,7 +141,9 @@ def read_package_lock(reading: Reading, path: str) -> None:
     _agree(reading, path, packages, lines)
 
 
-def _locked(reading: Reading, path: str, line: int | None, place: str, one: dict[str, Any], aliases: set[str]) -> None:
+def _locked(
+    reading: TreeReading, path: str, line: int | None, place: str, one: dict[str, Any], aliases: set[str]
+) -> None:
     name, version = str(one.get("name") or place), str(one.get("version"))
     if name != place and place not in aliases:
         message = f"{place} is locked to another package, {name[:SHOWN]}"
@@ -167,7 +169,7 @@ def _locked(reading: Reading, path: str, line: int | None, place: str, one: dict
     )  # fmt: skip
 
 
-def _agree(reading: Reading, path: str, packages: dict[str, dict[str, Any]], lines: Lines) -> None:
+def _agree(reading: TreeReading, path: str, packages: dict[str, dict[str, Any]], lines: NameLines) -> None:
     """The lock repeats its manifests word for word, and has for each of their dependencies a version that fits."""
     for key, one in packages.items():
         manifest = f"{below(path, key)}/package.json".lstrip("/")
@@ -214,7 +216,7 @@ def _installed(packages: dict[str, dict[str, Any]], key: str, name: str) -> dict
         key = key.rpartition("/")[0]
 
 
-def read_npmrc(reading: Reading, path: str) -> None:
+def read_npmrc(reading: TreeReading, path: str) -> None:
     for number, line in enumerate(reading.text(path).splitlines(), start=1):
         key, _, value = (part.strip() for part in line.partition("="))
         if not key or key.startswith(("#", ";")):

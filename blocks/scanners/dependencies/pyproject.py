@@ -9,8 +9,8 @@ from packaging.utils import canonicalize_name
 
 from blocks.scanners.dependencies.reading import (
     WORD,
-    Lines,
-    Reading,
+    NameLines,
+    TreeReading,
     Unreadable,
     address,
     first_word,
@@ -26,16 +26,16 @@ _SCRIPT = re.compile(r"(?m)^# /// script\s*$\n((?:^#(?: .*)?$\n?)+?)^# ///\s*$")
 """https://peps.python.org/pep-0723/#specification"""
 
 
-def read_lockgate(reading: Reading, path: str) -> None:
+def read_lockgate(reading: TreeReading, path: str) -> None:
     content = reading.toml(path)
-    lines = Lines(reading.text(path), WORD)
+    lines = NameLines(reading.text(path), WORD)
     for line in strings(content.get("requirements")):
         reading.require(line, path, lines.of(first_word(line)))
 
 
-def read_pyproject(reading: Reading, path: str) -> None:
+def read_pyproject(reading: TreeReading, path: str) -> None:
     content = reading.toml(path)
-    lines = Lines(reading.text(path), WORD)
+    lines = NameLines(reading.text(path), WORD)
     own = workspace_names(reading, path)
     for group, line in _pyproject_lines(content):
         reading.require(line, path, lines.of(first_word(line)), group=group, workspace=own)
@@ -72,7 +72,7 @@ def _at(content: dict[str, Any], where: str) -> Any:
     return table(content, *above).get(last)
 
 
-def workspace_names(reading: Reading, path: str) -> frozenset[str]:
+def workspace_names(reading: TreeReading, path: str) -> frozenset[str]:
     """The project's own name, and those that uv takes from its workspace and that the tree has a project of."""
     content = reading.toml(path)
     own = {table(content, "project").get("name"), table(content, "tool", "poetry").get("name")}
@@ -81,7 +81,7 @@ def workspace_names(reading: Reading, path: str) -> frozenset[str]:
     return frozenset(canonicalize_name(name) for name in own if isinstance(name, str)) | (members & _projects(reading))
 
 
-def _projects(reading: Reading) -> frozenset[str]:
+def _projects(reading: TreeReading) -> frozenset[str]:
     names = set()
     for path in reading.tree:
         if path.endswith("pyproject.toml"):
@@ -112,7 +112,7 @@ def _pyproject_lines(content: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield from (("tool", line) for lines in others for line in strings(lines) if "{" not in line)
 
 
-def _uv(reading: Reading, path: str, content: dict[str, Any], lines: Lines, own: frozenset[str]) -> None:
+def _uv(reading: TreeReading, path: str, content: dict[str, Any], lines: NameLines, own: frozenset[str]) -> None:
     uv = table(content, "tool", "uv")
     _uv_settings(reading, path, uv, lines)
     for name, said in table(uv, "sources").items():
@@ -125,19 +125,19 @@ def _uv(reading: Reading, path: str, content: dict[str, Any], lines: Lines, own:
                 reading.elsewhere.add((Ecosystem.PYPI, canonicalize_name(name)))
 
 
-def _is_ours(reading: Reading, indexes: object, name: object) -> bool:
+def _is_ours(reading: TreeReading, indexes: object, name: object) -> bool:
     """Whether the index of that name is one of ours; Poetry knows PyPI without being told."""
     found = [address(str(one.get("url"))) for one in tables(indexes) if one.get("name") == name and one.get("url")]
     return set(found) <= reading.own_indexes and (bool(found) or str(name).lower() == "pypi")
 
 
-def read_uv_toml(reading: Reading, path: str) -> None:
+def read_uv_toml(reading: TreeReading, path: str) -> None:
     """uv.toml has what [tool.uv] has."""
-    lines = Lines(reading.text(path), WORD)
+    lines = NameLines(reading.text(path), WORD)
     _uv(reading, path, {"tool": {"uv": reading.toml(path)}}, lines, frozenset())
 
 
-def _uv_settings(reading: Reading, path: str, uv: dict[str, Any], lines: Lines) -> None:
+def _uv_settings(reading: TreeReading, path: str, uv: dict[str, Any], lines: NameLines) -> None:
     for place in (uv, table(uv, "pip")):
         for index in tables(place.get("index")):
             reading.index(str(index.get("url")), path, lines.of("index"))
@@ -149,7 +149,7 @@ def _uv_settings(reading: Reading, path: str, uv: dict[str, Any], lines: Lines) 
                 reading.section("settings", [key, place[key]], f"{key} is set", path, lines.of(key))
 
 
-def _poetry(reading: Reading, path: str, content: dict[str, Any], lines: Lines) -> None:
+def _poetry(reading: TreeReading, path: str, content: dict[str, Any], lines: NameLines) -> None:
     for name, said in _poetry_dependencies(content):
         for one in said if isinstance(said, list) else [said]:
             place = table(one)
@@ -196,7 +196,7 @@ def pep440(text: str) -> str:
     return ",".join(parts)
 
 
-def read_script(reading: Reading, path: str) -> None:
+def read_script(reading: TreeReading, path: str) -> None:
     """The metadata in a single Python file, which uv and pipx install before they run it."""
     found = _SCRIPT.search(reading.text(path))
     if not found:
@@ -209,5 +209,5 @@ def read_script(reading: Reading, path: str) -> None:
         return
     for line in strings(content.get("dependencies")):
         reading.require(line, path, first)
-    lines = Lines("", WORD)
+    lines = NameLines("", WORD)
     _uv(reading, path, content, lines, frozenset())

@@ -28,7 +28,7 @@ _COMPILED = (".py", ".pyi", ".pyx", ".so", ".pyd", ".c", ".cc", ".cpp", ".rs")
 """What a module of the repository's own may be made of."""
 
 
-class Import(NamedTuple):
+class PythonImport(NamedTuple):
     """A top-level module that a file imports."""
 
     module: str
@@ -41,7 +41,7 @@ def is_source(tree: Tree, path: str) -> bool:
     return is_python(path) or ("." not in PurePosixPath(path).name and _SHEBANG.match(tree[path].content) is not None)
 
 
-def imports(content: bytes) -> list[Import]:
+def imports(content: bytes) -> list[PythonImport]:
     """Absolute imports, by hand for what does not parse: each module once, as it is imported first."""
     source = content.decode("utf-8", "replace").removeprefix("\ufeff")
     try:
@@ -49,22 +49,24 @@ def imports(content: bytes) -> list[Import]:
             warnings.simplefilter("ignore")
             found = list(_walk(ast.parse(source), False))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        found = [Import(one[1], source.count("\n", 0, one.start(1)) + 1, False) for one in _IMPORT.finditer(source)]
-    first: dict[str, Import] = {}
+        found = [
+            PythonImport(one[1], source.count("\n", 0, one.start(1)) + 1, False) for one in _IMPORT.finditer(source)
+        ]
+    first: dict[str, PythonImport] = {}
     for one in sorted(found, key=lambda one: (one.is_optional, one.line)):
         first.setdefault(one.module, one)
     return list(first.values())
 
 
-def _walk(node: ast.AST, is_optional: bool) -> Iterator[Import]:
+def _walk(node: ast.AST, is_optional: bool) -> Iterator[PythonImport]:
     if isinstance(node, ast.Import):
-        yield from (Import(alias.name.split(".")[0], node.lineno, is_optional) for alias in node.names)
+        yield from (PythonImport(alias.name.split(".")[0], node.lineno, is_optional) for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        yield Import(node.module.split(".")[0], node.lineno, is_optional)
+        yield PythonImport(node.module.split(".")[0], node.lineno, is_optional)
     elif isinstance(node, ast.Call) and _name(node.func) in ("__import__", "import_module", "importlib.import_module"):
         said = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
         if isinstance(said, str) and re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)*", said):
-            yield Import(said.split(".")[0], node.lineno, is_optional)
+            yield PythonImport(said.split(".")[0], node.lineno, is_optional)
     parts: list[tuple[ast.AST, bool]]
     if isinstance(node, ast.Try):
         guarded = is_optional or any(_takes_import_error(handler) for handler in node.handlers)
@@ -89,7 +91,7 @@ def _name(node: ast.AST | None) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-class Locals:
+class PythonLocals:
     """The modules that a tree has itself."""
 
     def __init__(self, tree: Tree) -> None:

@@ -7,15 +7,15 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
-from blocks.scanners.dependencies.reading import Lines, Reading, below, table, tables
+from blocks.scanners.dependencies.reading import NameLines, TreeReading, below, table, tables
 from domain.dependencies import Declaration, Ecosystem
 
 _NAME = r'(?m)^name = "([^"]*)"'
 
 
-def read_uv_lock(reading: Reading, path: str) -> None:
+def read_uv_lock(reading: TreeReading, path: str) -> None:
     content = reading.toml(path)
-    lines = Lines(reading.text(path), _NAME)
+    lines = NameLines(reading.text(path), _NAME)
     members = []
     for package in tables(content.get("package")):
         name, source = canonicalize_name(str(package.get("name"))), table(package, "source")
@@ -34,7 +34,7 @@ def read_uv_lock(reading: Reading, path: str) -> None:
     _agree_uv(reading, path, content, members, lines)
 
 
-def _locked(reading: Reading, path: str, line: int | None, package: dict[str, Any], name: str,
+def _locked(reading: TreeReading, path: str, line: int | None, package: dict[str, Any], name: str,
             files: list[dict[str, Any]]) -> None:  # fmt: skip
     marks = frozenset(str(file["hash"]) for file in files if file.get("hash"))
     for file in files:
@@ -46,7 +46,7 @@ def _locked(reading: Reading, path: str, line: int | None, package: dict[str, An
     )
 
 
-def _is_member(reading: Reading, path: str, inside: object) -> bool:
+def _is_member(reading: TreeReading, path: str, inside: object) -> bool:
     return _manifest(path, str(inside)) in reading.tree
 
 
@@ -55,8 +55,8 @@ def _manifest(path: str, inside: str) -> str:
     return "" if at is None else f"{at}/pyproject.toml".lstrip("/")
 
 
-def _agree_uv(reading: Reading, path: str, content: dict[str, Any], members: list[dict[str, Any]],
-              lines: Lines) -> None:  # fmt: skip
+def _agree_uv(reading: TreeReading, path: str, content: dict[str, Any], members: list[dict[str, Any]],
+              lines: NameLines) -> None:  # fmt: skip
     packages, root = tables(content.get("package")), table(content, "manifest")
     wanted = {name for package in packages for name in _names_in(package)}
     listed = [root.get(key) for key in ("requirements", "overrides", "constraints", "build-constraints")]
@@ -75,9 +75,9 @@ def _names(groups: Iterable[object]) -> set[str]:
     return {canonicalize_name(str(one.get("name"))) for group in groups for one in tables(group)}
 
 
-def read_poetry_lock(reading: Reading, path: str) -> None:
+def read_poetry_lock(reading: TreeReading, path: str) -> None:
     content = reading.toml(path)
-    lines = Lines(reading.text(path), _NAME)
+    lines = NameLines(reading.text(path), _NAME)
     packages = tables(content.get("package"))
     wanted: set[str] = {canonicalize_name(one) for package in packages for one in table(package, "dependencies")}
     for package in packages:
@@ -94,8 +94,8 @@ def read_poetry_lock(reading: Reading, path: str) -> None:
     _agree(reading, path, {_manifest(path, ".")}, packages, wanted, set(), ("", "poetry"), lines)
 
 
-def _agree(reading: Reading, path: str, manifests: Iterable[str], packages: list[dict[str, Any]], wanted: set[str],
-           own: set[str], groups: tuple[str, ...], lines: Lines) -> None:  # fmt: skip
+def _agree(reading: TreeReading, path: str, manifests: Iterable[str], packages: list[dict[str, Any]], wanted: set[str],
+           own: set[str], groups: tuple[str, ...], lines: NameLines) -> None:  # fmt: skip
     """All that a manifest asks for is locked in a version that fits; all that is locked is asked for."""
     locked: dict[str, list[str]] = {}
     for package in packages:

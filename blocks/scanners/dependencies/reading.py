@@ -10,7 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from domain import text as shown
-from domain.dependencies import Declaration, Ecosystem, Sight
+from domain.dependencies import Declaration, DependencySight, Ecosystem
 from domain.trees import LINK, Tree
 from domain.value import digest_of
 
@@ -27,14 +27,14 @@ class Unreadable(Exception):
 
 
 @dataclass
-class Reading:
+class TreeReading:
     """What was read of a tree so far, and the settings that it is read with."""
 
     tree: Tree
     own_indexes: frozenset[str]
     """Addresses that are the registries of this installation, or the public ones; see `address`."""
     declared: list[Declaration] = field(default_factory=list)
-    sights: list[Sight] = field(default_factory=list)
+    sights: list[DependencySight] = field(default_factory=list)
     is_whole: dict[Ecosystem, bool] = field(default_factory=lambda: dict.fromkeys(Ecosystem, True))
     """False if some declarations could not be read."""
     scripted: set[tuple[str, str]] = field(default_factory=set)
@@ -51,7 +51,7 @@ class Reading:
     """Parsed TOML and JSON files by path."""
 
     def see(self, kind: str, key: str, message: str, path: str, line: int | None = None) -> None:
-        self.sights.append(Sight(f"dependencies/{kind}", key, one_line(message), path, line))
+        self.sights.append(DependencySight(f"dependencies/{kind}", key, one_line(message), path, line))
 
     def text(self, path: str) -> str:
         """Raises Unreadable."""
@@ -167,7 +167,7 @@ def _without_login(said: str) -> str:
     return re.sub(r"(?<=//)[^/@]*@", "", said)
 
 
-class Lines:
+class NameLines:
     """Where names stand in a text: the first line of each, counted from 1."""
 
     def __init__(self, text: str, pattern: str) -> None:

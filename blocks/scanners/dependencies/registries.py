@@ -21,7 +21,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, Validatio
 from blocks.scanners.dependencies import semver
 from blocks.scanners.dependencies.reading import one_line
 from blocks.scanners.dependencies.web import Cache, Unknown, Web
-from domain.dependencies import Ecosystem, Release
+from domain.dependencies import Ecosystem, RegistryRelease
 from domain.value import Value
 
 SIMPLE = "application/vnd.pypi.simple.v1+json"
@@ -37,10 +37,10 @@ FORGES = re.compile(
 """Hosts where source is developed, and what such hosts are called."""
 
 
-class Page(Value):
+class RegistryPage(Value):
     """All that a registry says of one name. Keys of `releases` are versions in their normal form."""
 
-    releases: dict[str, Release]
+    releases: dict[str, RegistryRelease]
     tags: dict[str, str] = Field({})
 
     def newest(self, ecosystem: Ecosystem, spec: str) -> str | None:
@@ -63,7 +63,7 @@ def normal(ecosystem: Ecosystem, version: str) -> str:
         return version
 
 
-def _newest_npm(page: Page, versions: Iterable[str], spec: str) -> str | None:
+def _newest_npm(page: RegistryPage, versions: Iterable[str], spec: str) -> str | None:
     known = list(versions)
     if not semver.is_range(spec):
         tagged = page.tags.get(spec)
@@ -133,11 +133,11 @@ class Pypi:
         """`private`: indexes that are asked first. A name that one of them has, or may have, is asked of no other."""
         self.web, self.cache, self.private, self.may_be_html = web, cache, private, may_be_html
 
-    def page(self, name: str) -> Page | None:
+    def page(self, name: str) -> RegistryPage | None:
         """None if the index does not have the name. Raises Unknown."""
         if owner := self.owner(name):
             return owner.page(name)
-        return self.cache.get(f"{self.web.base} pypi page {name}", Page, lambda: self._page(name))
+        return self.cache.get(f"{self.web.base} pypi page {name}", RegistryPage, lambda: self._page(name))
 
     def owner(self, name: str) -> "Pypi | None":
         """The private index that has a name. Raises Unknown."""
@@ -151,7 +151,7 @@ class Pypi:
         links = self.cache.get(key, _Links, lambda: self._links(name))
         return links is not None and links.found
 
-    def _page(self, name: str) -> Page | None:
+    def _page(self, name: str) -> RegistryPage | None:
         address = self.web.base.join(f"{quote(name, safe='')}/")
         accept = f"{SIMPLE}, text/html;q=0.1" if self.may_be_html else SIMPLE
         body = self.web.fetch("GET", address, MAX_PAGE_BYTES, headers={"Accept": accept})
@@ -160,7 +160,7 @@ class Pypi:
         is_html = self.may_be_html and body.lstrip()[:1] == b"<"
         simple = _of_html(name, str(address), body) if is_html else self.web.read(body, _Simple)
         _check_name(self.web, canonicalize_name(simple.name), name)
-        releases: dict[str, Release] = {}
+        releases: dict[str, RegistryRelease] = {}
         files: dict[str, list[_File]] = {}
         for file in simple.files:
             if version := _version_of(file.filename):
@@ -169,15 +169,15 @@ class Pypi:
             releases[version] = self._release(name, of_it)
             if simple.project_status.status == "quarantined":
                 releases[version] = releases[version].model_copy(update={"yanked": "the index has it in quarantine"})
-        return Page(releases=releases)
+        return RegistryPage(releases=releases)
 
-    def _release(self, name: str, files: list[_File]) -> Release:
+    def _release(self, name: str, files: list[_File]) -> RegistryRelease:
         times = [file.upload_time for file in files if file.upload_time]
         reasons = [file.yanked for file in files if isinstance(file.yanked, str)]
         wheels = sorted(
             (not file.filename.endswith("-none-any.whl"), file.url) for file in files if file.filename.endswith(".whl")
         )
-        return Release(
+        return RegistryRelease(
             released=min(times) if times else None,
             yanked=one_line("".join(reasons[:1])) if all(file.yanked is not False for file in files) else None,
             hashes=frozenset(f"{kind}:{value}" for file in files for kind, value in file.hashes.items()),
@@ -281,11 +281,11 @@ class Npm:
     def __init__(self, web: Web, cache: Cache) -> None:
         self.web, self.cache = web, cache
 
-    def page(self, name: str) -> Page | None:
+    def page(self, name: str) -> RegistryPage | None:
         """None if the registry does not have the name. Raises Unknown."""
-        return self.cache.get(f"{self.web.base} npm page {name}", Page, lambda: self._page(name))
+        return self.cache.get(f"{self.web.base} npm page {name}", RegistryPage, lambda: self._page(name))
 
-    def _page(self, name: str) -> Page | None:
+    def _page(self, name: str) -> RegistryPage | None:
         packument = self.web.get(quote(name, safe="@"), _Packument, MAX_PAGE_BYTES)
         if packument is None:
             return None
@@ -295,10 +295,10 @@ class Npm:
             for version, one in packument.versions.items()
             if semver.parse(version)
         }
-        return Page(releases=releases, tags=packument.dist_tags)
+        return RegistryPage(releases=releases, tags=packument.dist_tags)
 
 
-def _npm_release(one: _NpmVersion, at: Any) -> Release:
+def _npm_release(one: _NpmVersion, at: Any) -> RegistryRelease:
     marks = set(one.dist.integrity.split())
     if re.fullmatch(r"[0-9a-f]{40}", one.dist.shasum):
         marks.add("sha1-" + base64.b64encode(bytes.fromhex(one.dist.shasum)).decode())
@@ -310,7 +310,7 @@ def _npm_release(one: _NpmVersion, at: Any) -> Release:
         released = _Moment(at=at).at
     except ValidationError:
         released = None
-    return Release(
+    return RegistryRelease(
         released=released,
         hashes=frozenset(marks),
         scripts=tuple(scripts),

@@ -4,14 +4,14 @@ import re
 import shlex
 from collections.abc import Iterator
 
-from blocks.scanners.dependencies.reading import SHOWN, Reading, Unreadable, below
+from blocks.scanners.dependencies.reading import SHOWN, TreeReading, Unreadable, below
 from domain.dependencies import Ecosystem
 
 _HASH = re.compile(r"--hash[= ]((?:sha256|sha384|sha512|md5|sha1|sha224):[0-9a-f]{32,128})")
 _UTF8 = ("utf-8", "utf8", "utf-8-sig", "us-ascii", "ascii")
 
 
-def read_requirements(reading: Reading, path: str) -> None:
+def read_requirements(reading: TreeReading, path: str) -> None:
     for number, text in _lines(reading, path):
         bare, *options = re.split(r"(?:^|(?<=\s))(?=--?[A-Za-z])", text, maxsplit=1)
         if bare.strip():
@@ -20,7 +20,7 @@ def read_requirements(reading: Reading, path: str) -> None:
             _options(reading, path, number, options[0])
 
 
-def _lines(reading: Reading, path: str) -> Iterator[tuple[int, str]]:
+def _lines(reading: TreeReading, path: str) -> Iterator[tuple[int, str]]:
     """(number, text) of logical lines, split, joined and stripped of comments as pip does it."""
     lines = reading.text(path).splitlines()
     for line in lines[:2]:
@@ -40,14 +40,14 @@ def _lines(reading: Reading, path: str) -> Iterator[tuple[int, str]]:
             yield start, text
 
 
-def _requirement(reading: Reading, path: str, number: int, bare: str, text: str) -> None:
+def _requirement(reading: TreeReading, path: str, number: int, bare: str, text: str) -> None:
     if re.match(r"[./~]|[A-Za-z][A-Za-z0-9+.-]*:", bare) or bare.endswith((".whl", ".zip", ".tar.gz")):
         _path(reading, path, number, bare)
     else:
         reading.require(bare, path, number, hashes=_HASH.findall(text))
 
 
-def _options(reading: Reading, path: str, number: int, text: str) -> None:
+def _options(reading: TreeReading, path: str, number: int, text: str) -> None:
     """Every option of a line; a long one may be cut short as long as it is clear, so the shortest forms count too."""
     try:
         words = shlex.split(text)
@@ -64,7 +64,7 @@ def _options(reading: Reading, path: str, number: int, text: str) -> None:
         _option(reading, path, number, name, value or following)
 
 
-def _option(reading: Reading, path: str, number: int, name: str, value: str) -> None:
+def _option(reading: TreeReading, path: str, number: int, name: str, value: str) -> None:
     def is_one(*options: str) -> bool:
         return name in options or (len(name) > 3 and any(one.startswith(name) for one in options))
 
@@ -87,7 +87,7 @@ def _option(reading: Reading, path: str, number: int, name: str, value: str) -> 
         reading.section("settings", [name, value], f"{name[:SHOWN]} is set", path, number)
 
 
-def _path(reading: Reading, path: str, number: int, said: str) -> None:
+def _path(reading: TreeReading, path: str, number: int, said: str) -> None:
     """A path is free where it is the repository's own project."""
     inner = below(path, re.sub(r"\[[\w,.\s-]*\]$", "", said)) if said.startswith(".") else None
     at = f"{inner}/" if inner else ""

@@ -4,18 +4,27 @@ import ast
 import configparser
 from typing import Any
 
-from blocks.scanners.dependencies.reading import SHOWN, WORD, Lines, Reading, Unreadable, below, first_word, strings
+from blocks.scanners.dependencies.reading import (
+    SHOWN,
+    WORD,
+    NameLines,
+    TreeReading,
+    Unreadable,
+    below,
+    first_word,
+    strings,
+)
 from domain.dependencies import Ecosystem
 from domain.detect.metadata import cfg_files, cfg_lines, literal, literals
 
 
-def read_setup_cfg(reading: Reading, path: str) -> None:
+def read_setup_cfg(reading: TreeReading, path: str) -> None:
     parser = configparser.RawConfigParser(strict=False)
     try:
         parser.read_string(reading.text(path))
     except configparser.Error as err:
         raise Unreadable(f"it is no ini file: {str(err).splitlines()[0][:SHOWN]}") from err
-    lines = Lines(reading.text(path), WORD)
+    lines = NameLines(reading.text(path), WORD)
     options = dict(parser["options"]) if parser.has_section("options") else {}
     said = [options.get(key, "") for key in ("install_requires", "setup_requires", "tests_require")]
     for section in ("options.extras_require", "extras"):  # the second is pbr's
@@ -36,7 +45,7 @@ def read_setup_cfg(reading: Reading, path: str) -> None:
                 reading.index(parser["easy_install"][key], path, lines.of(key))
 
 
-def read_setup_py(reading: Reading, path: str) -> None:
+def read_setup_py(reading: TreeReading, path: str) -> None:
     source = reading.text(path)
     reading.section("build", source, "setup.py is new or changed: it runs when the project is built", path)
     try:
@@ -61,7 +70,7 @@ def _called(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def _require(reading: Reading, path: str, said: Any, number: int) -> None:
+def _require(reading: TreeReading, path: str, said: Any, number: int) -> None:
     """Requirements as a value of setup.py; what is none of them, or is not known, makes it not whole."""
     for group in said.values() if isinstance(said, dict) else [said]:
         lines = strings(group)

@@ -45,7 +45,7 @@ class Totals(Value):
         return Numbers(requests=self.requests, errors=self.errors, p95_ms=self.p95_ms)
 
 
-class Answer(Value):
+class CommandAnswer(Value):
     """The last line that a command prints on stdout, as one JSON object."""
 
     ok: bool = Field(strict=True, description="Whether it was done; exit code 0 says the same")
@@ -57,13 +57,13 @@ class Answer(Value):
     old: Totals | None = Field(None, description="numbers: of the one before it")
 
     @model_validator(mode="after")
-    def _a_problem_is_said(self) -> "Answer":
+    def _a_problem_is_said(self) -> "CommandAnswer":
         if self.ok == bool(self.problem):
             raise ValueError("ok true comes without a problem, ok false with one")
         return self
 
 
-class Ran(NamedTuple):
+class CommandRun(NamedTuple):
     """One command that ended. `exit_code` None: it took too long and was killed."""
 
     argv: Sequence[str]
@@ -72,14 +72,14 @@ class Ran(NamedTuple):
     err: str
     seconds: float
 
-    def answer(self, clean: Clean) -> Answer:
+    def answer(self, clean: Clean) -> CommandAnswer:
         """What it says. Raises TargetError if exit code and JSON do not say the same, or nothing is said."""
         name = Path(self.argv[0]).name
         if self.exit_code is None:
             raise TargetError(f"{name} did not end within {self.seconds:.0f} s and was killed{self._tail(clean)}")
         line = next((line for line in reversed(self.out.splitlines()) if line.strip()), "")
         try:
-            answer = Answer.model_validate(json.loads(line))
+            answer = CommandAnswer.model_validate(json.loads(line))
         except (ValueError, RecursionError) as err:
             why = _why(err) if isinstance(err, ValidationError) else "it is not one JSON object"
             shown = clean(line)[:_SHOWN_CHARACTERS]
@@ -104,7 +104,7 @@ def mark_of(folder: Path) -> str:
     return "lockgate-command-" + sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
 
 
-def run(argv: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float, mark: str) -> Ran:
+def run(argv: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float, mark: str) -> CommandRun:
     """Run a command in `folder` to its end. What it leaves in the background goes on, and is not waited for.
 
     Raises TargetError if it cannot be started. It is found by `mark` should its worker be killed.
@@ -129,7 +129,7 @@ def run(argv: Sequence[str], environment: Mapping[str, str], folder: Path, timeo
         else:
             end_group(process.pid, _GRACE_S)
             process.wait()
-    return Ran(argv, process.returncode if in_time else None, *pipes.texts, time.monotonic() - begun)
+    return CommandRun(argv, process.returncode if in_time else None, *pipes.texts, time.monotonic() - begun)
 
 
 def wait_for_older(mark: str, timeout_s: float) -> bool:

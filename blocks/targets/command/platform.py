@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blocks.host.files import write_atomically
-from blocks.targets.command.calls import Answer, Ran, mark_of, run, wait_for_older
+from blocks.targets.command.calls import CommandAnswer, CommandRun, mark_of, run, wait_for_older
 from blocks.targets.command.words import LOOKS, PLACEHOLDERS, Commands
-from blocks.targets.releases import Place
+from blocks.targets.releases import ReleaseDirectory
 from blocks.targets.timeline import Say
 from domain.errors import TargetError
 from domain.health import Clean
@@ -40,23 +40,23 @@ class Platform:
     def has(self, verb: str) -> bool:
         return bool(self.commands.of(verb))
 
-    def ask(self, verb: str, place: Place | None = None, **more: str) -> Answer:
+    def ask(self, verb: str, place: ReleaseDirectory | None = None, **more: str) -> CommandAnswer:
         """What a command that only looks answers. Raises TargetError if that is nothing, or a problem."""
         if not self.has(verb):
             raise TargetError(f"{self.name}: {NO_CURRENT}" if verb == "current" else f"there is no `{verb}` command")
         return self._good(verb, self._run(verb, place, **more).answer(self.clean))
 
-    def text(self, verb: str, place: Place) -> str:
+    def text(self, verb: str, place: ReleaseDirectory) -> str:
         """What a command prints as plain text; empty if it fails."""
         ran = self._run(verb, place)
         return self.clean(ran.out if ran.exit_code == 0 else "")
 
-    def do(self, verb: str, place: Place | None, **more: str) -> Answer:
+    def do(self, verb: str, place: ReleaseDirectory | None, **more: str) -> CommandAnswer:
         """Run a command that changes something; without one it is done. Raises TargetError if nobody knows whether
         it did. The caller has the target locked.
         """
         if not self.has(verb):
-            return Answer(ok=True)
+            return CommandAnswer(ok=True)
         if wait_for_older(mark_of(self.folder), self.timeout_s):
             self.say("waited for a command whose worker was killed")
         ran = self._run(verb, place, **more)
@@ -66,7 +66,7 @@ class Platform:
             self._note(place, f"== {verb}: {ended}\n{ran.err}{ran.out}")
         return ran.answer(self.clean)
 
-    def must(self, verb: str, place: Place | None, **more: str) -> Answer:
+    def must(self, verb: str, place: ReleaseDirectory | None, **more: str) -> CommandAnswer:
         """The same, and it was done. Raises TargetError if it was not."""
         return self._good(verb, self.do(verb, place, **more))
 
@@ -75,12 +75,12 @@ class Platform:
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **kept, **self.settings}
 
-    def _good(self, verb: str, answer: Answer) -> Answer:
+    def _good(self, verb: str, answer: CommandAnswer) -> CommandAnswer:
         if answer.problem:
             raise TargetError(f"`{verb}`: {answer.problem}")
         return answer
 
-    def _run(self, verb: str, place: Place | None, **more: str) -> Ran:
+    def _run(self, verb: str, place: ReleaseDirectory | None, **more: str) -> CommandRun:
         deployment = place.load() if place else None
         revision = place.revision if place else ""
         values = {
@@ -103,20 +103,20 @@ class Platform:
         here.mkdir(parents=True, exist_ok=True)
         return run(self.commands.filled(verb, values), {**self.environment, **variables}, here, timeout_s, mark)
 
-    def _note(self, place: Place, text: str) -> None:
+    def _note(self, place: ReleaseDirectory, text: str) -> None:
         place.folder.mkdir(parents=True, exist_ok=True)
         with open(os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "a") as log:
             log.write(self.clean(text).rstrip() + "\n")
 
 
-def called(place: Place) -> str | None:
+def called(place: ReleaseDirectory) -> str | None:
     """What the platform calls a release's artifact."""
     with contextlib.suppress(FileNotFoundError):
         return (place.folder / "artifact").read_text()
     return None
 
 
-def call(place: Place, artifact: str | None) -> None:
+def call(place: ReleaseDirectory, artifact: str | None) -> None:
     if artifact is None:
         (place.folder / "artifact").unlink(missing_ok=True)
     else:

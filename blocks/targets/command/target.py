@@ -21,11 +21,11 @@ from blocks.targets.command.platform import NO_CURRENT, Platform, call, called
 from blocks.targets.command.words import Commands
 from blocks.targets.fencing import fenced
 from blocks.targets.health_probe import probe_by, serving_by
-from blocks.targets.releases import Deployment, Place, Releases
-from blocks.targets.secrets import Redactor
+from blocks.targets.releases import ReleaseDirectory, ReleaseRecord, Releases
+from blocks.targets.secrets import ReleaseRedactor
 from blocks.targets.timeline import Say, quietly
 from domain.errors import TargetError
-from domain.health import HealthCheck, HealthState, Reading, Sight
+from domain.health import HealthCheck, HealthReading, HealthState, Sight
 from domain.ports import ReleaseBuild
 from domain.rollout import Look, Numbers, Rollout
 
@@ -101,7 +101,7 @@ class CommandTarget(LockgateBlock):
                 place.folder.mkdir(parents=True, exist_ok=True)
                 write_tree(build.tree, place.tree)
             place.save(
-                Deployment(
+                ReleaseRecord(
                     revision=revision,
                     artifact=artifact,
                     run=build.run,
@@ -134,14 +134,14 @@ class CommandTarget(LockgateBlock):
                 self._clean(place)
             return problem
 
-    def probe(self, revision: str) -> Reading:
+    def probe(self, revision: str) -> HealthReading:
         place = self._releases.place(revision)
         try:
             address = self._platform.ask("address", place).address
         except TargetError as err:
-            return Reading(state=HealthState.SICK, reason=str(err))
+            return HealthReading(state=HealthState.SICK, reason=str(err))
         if address is None:
-            return Reading(state=HealthState.SICK, reason="`address` printed no address")
+            return HealthReading(state=HealthState.SICK, reason="`address` printed no address")
         sight = Sight(is_it=True, how=f"from {address}, which `address` names")
         return probe_by(_to(address), address, place.get().health, revision, self._redactor, lambda _: sight)
 
@@ -236,7 +236,7 @@ class CommandTarget(LockgateBlock):
                 self._serve_nothing(pointed)
             return pointed is not None
 
-    def public(self, revision: str, pointed: str | None) -> Reading:
+    def public(self, revision: str, pointed: str | None) -> HealthReading:
         """What the public address says, asked for a release. Whose answer it is says `current`, where no other has a
         share of the traffic."""
         sight = Sight(is_it=True, how="while `current` named it") if pointed == revision else None
@@ -257,13 +257,13 @@ class CommandTarget(LockgateBlock):
     def _starts_within_s(self, revision: str) -> float:
         return self.health_of(revision).starts_within_s(self.start_timeout_s)
 
-    def _bring_back(self, place: Place, left: str) -> None:
+    def _bring_back(self, place: ReleaseDirectory, left: str) -> None:
         place.get()
         self._platform.must("rollback", place, previous=left)
         self._see(place.revision, "rollback")
         within_s, interval_s = self._starts_within_s(place.revision), self.rollout.interval_s
 
-        def ask() -> Reading:
+        def ask() -> HealthReading:
             return self.public(place.revision, self.pointed())
 
         if said := settle_by(ask, _SEEN_BACK, within_s, interval_s):
@@ -299,7 +299,7 @@ class CommandTarget(LockgateBlock):
             time.sleep(self.rollout.interval_s)
         self._say(f"`current` says {revision or 'none'}")
 
-    def _clean(self, place: Place) -> None:
+    def _clean(self, place: ReleaseDirectory) -> None:
         if self._platform.has("cleanup") and place.load() and not _cleaned(place).exists():
             self._platform.must("cleanup", place)
             write_atomically(_cleaned(place), b"")
@@ -340,8 +340,8 @@ class CommandTarget(LockgateBlock):
         return {name: str(value) for name, value in self.secrets.get_secret_value().items()}
 
     @property
-    def _redactor(self) -> Redactor:
-        return Redactor(self._secrets)
+    def _redactor(self) -> ReleaseRedactor:
+        return ReleaseRedactor(self._secrets)
 
 
 class CommandWatch:
@@ -381,6 +381,6 @@ def _to(address: str) -> Callable[[], http.client.HTTPConnection]:
     return functools.partial(connection_to, address)
 
 
-def _cleaned(place: Place) -> Path:
+def _cleaned(place: ReleaseDirectory) -> Path:
     """There once `cleanup` was done for a release."""
     return place.folder / "cleaned"

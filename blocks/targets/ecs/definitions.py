@@ -49,7 +49,7 @@ class Definition(NamedTuple):
         return found[1] if found else None
 
 
-class Definitions:
+class DefinitionFamily:
     """One family of them. They never change, so each is read once."""
 
     def __init__(self, ecs: Any, family: str, container: str) -> None:
@@ -84,7 +84,7 @@ class Definitions:
         return found
 
     def make(
-        self, template: Definition, revision: str, image: str, build: ReleaseBuild, settings: "Settings"
+        self, template: Definition, revision: str, image: str, build: ReleaseBuild, settings: "ReleaseSettings"
     ) -> tuple[Definition, bool]:
         """The release's task definition, registered unless one of the same content is there; and whether it was."""
         shape = self._shape(template, revision, image, build, settings)
@@ -111,7 +111,7 @@ class Definitions:
         return [one.name for one in old]
 
     def _shape(
-        self, template: Definition, revision: str, image: str, build: ReleaseBuild, settings: "Settings"
+        self, template: Definition, revision: str, image: str, build: ReleaseBuild, settings: "ReleaseSettings"
     ) -> dict[str, Any]:
         """What RegisterTaskDefinition takes. Only the release's own container differs from the template."""
         shape = {name: template.shape[name] for name in _COPIED if template.shape.get(name)}
@@ -164,7 +164,7 @@ class Definitions:
         raise TargetError(f"{shape['taskDefinitionArn']} has no container {self._container!r}, but {names}")
 
 
-class Settings(NamedTuple):
+class ReleaseSettings(NamedTuple):
     """What the target adds to a release."""
 
     environment: Mapping[str, str]

@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 from pydantic import Field, SecretStr
 
 from blocks.artifacts.ecr import login_of, region_of
-from blocks.artifacts.registry import Login, Repository
+from blocks.artifacts.registry import RegistryLogin, Repository
 from blocks.base import LockgateBlock
 from blocks.targets.ecs.api import Access
-from blocks.targets.ecs.definitions import Definitions
+from blocks.targets.ecs.definitions import DefinitionFamily
 from blocks.targets.ecs.service import EcsService
 from blocks.targets.ecs.tasks import EcsTasks
 from domain.errors import TargetError
@@ -76,11 +76,11 @@ class EcsSettings(LockgateBlock):
             raise TargetError(f"the ECS target {self.name} has no `repository`: say where its images are pushed to")
         return Repository(self.repository, self._login, socket, self.push_timeout_s)
 
-    def _login(self) -> Login | None:
+    def _login(self) -> RegistryLogin | None:
         if (self.registry_username is None) != (self.registry_password is None):
             raise TargetError("registry_username and registry_password belong together: give both, or neither")
         if self.registry_username is not None and self.registry_password is not None:
-            return Login(self.registry_username, self.registry_password)
+            return RegistryLogin(self.registry_username, self.registry_password)
         region = region_of(self.repository or "")
         if region or self.ecr_endpoint_url:
             access = self._access._replace(endpoint_url=self.ecr_endpoint_url, region=region or self.region)
@@ -92,7 +92,7 @@ class EcsSettings(LockgateBlock):
         return self._parts.service
 
     @property
-    def _definitions(self) -> Definitions:
+    def _definitions(self) -> DefinitionFamily:
         return self._parts.definitions
 
     @property
@@ -112,7 +112,7 @@ class EcsSettings(LockgateBlock):
 
 class _Parts(NamedTuple):
     service: EcsService
-    definitions: Definitions
+    definitions: DefinitionFamily
     tasks: EcsTasks
 
 
@@ -122,6 +122,6 @@ def _parts(pid: int, access: Access, cluster: str, service: str, container: str,
     ecs = access.client("ecs")
     return _Parts(
         EcsService(ecs, cluster, service, poll_s),
-        Definitions(ecs, family, container),
+        DefinitionFamily(ecs, family, container),
         EcsTasks(access, cluster, service, container),
     )

@@ -9,14 +9,14 @@ from pydantic import PrivateAttr
 
 from blocks.targets.asking import connection_to, settle_by
 from blocks.targets.ecs import rollout as ecs_rollout
-from blocks.targets.ecs.definitions import Definition, Settings, digest_in
+from blocks.targets.ecs.definitions import Definition, ReleaseSettings, digest_in
 from blocks.targets.ecs.drive import Drive
 from blocks.targets.ecs.service import Progress
 from blocks.targets.ecs.settings import EcsSettings
 from blocks.targets.health_probe import probe_by, serving_by
 from blocks.targets.timeline import Say, quietly
 from domain.errors import TargetError
-from domain.health import Reading, Sight
+from domain.health import HealthReading, Sight
 from domain.ports import ReleaseBuild
 from domain.rollout import Look
 
@@ -94,7 +94,7 @@ class EcsTarget(EcsSettings):
                     f"{revision} serves now as {served.name}, and was built as {image}: release another one"
                 )
             return digest_in(image)
-        settings = Settings(self.environment, self.secrets, self.runs_command)
+        settings = ReleaseSettings(self.environment, self.secrets, self.runs_command)
         definition, is_new = self._definitions.make(self._template(), revision, image, build, settings)
         if is_new:
             self._say(f"registered {definition.name} with {image}")
@@ -132,7 +132,7 @@ class EcsTarget(EcsSettings):
         self._say(f"ECS deploys {definition.name} ({configuration['strategy']})")
         return self._started(definition, begun)
 
-    def probe(self, revision: str) -> Reading:
+    def probe(self, revision: str) -> HealthReading:
         definition = self._definitions.of(revision)
         if self.asks_tasks:
             return self._tasks.ask(definition, revision, str, self._tasks.addresses(definition))
@@ -244,7 +244,7 @@ class EcsTarget(EcsSettings):
             self._service.scale(0)
         return count > 0
 
-    def public_of(self, definition: Definition, has_all: bool) -> Reading:
+    def public_of(self, definition: Definition, has_all: bool) -> HealthReading:
         """What the public address says, asked for a release. Who answered is seen where ECS sends all to that one."""
         how = f"by way of the load balancer, whose traffic ECS sends to {definition.name} alone"
         sight = Sight(is_it=True, how=how) if has_all else None
@@ -307,7 +307,7 @@ class EcsTarget(EcsSettings):
         return self._service.wait(progress.arn, lambda now: not now.is_ongoing, self.back_timeout_s)
 
     def _see(self, revision: str, definition: Definition) -> None:
-        def ask() -> Reading:
+        def ask() -> HealthReading:
             return self.public_of(definition, self.has_all(definition))
 
         if said := settle_by(ask, _SEEN, self.back_timeout_s, 0.1):

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from blocks.targets.ecs.api import Access, aws_errors
 from blocks.targets.ecs.definitions import Definition
 from blocks.targets.health_probe import probe
-from domain.health import Clean, HealthState, HttpAnswer, Identity, Reading, Sight
+from domain.health import Clean, HealthReading, HealthState, HttpAnswer, IdentitySource, Sight
 
 _LOG_EVENTS = 400
 _LOG_CHARACTERS = 64_000
@@ -98,7 +98,7 @@ class EcsTasks:
         running = [one for one in self.of(definition, "RUNNING") if one.get("lastStatus") == "RUNNING"]
         return tuple(f"{address}:{definition.port}" for task in running if (address := _address(task)))
 
-    def ask(self, definition: Definition, revision: str, clean: Clean, addresses: Sequence[str]) -> Reading:
+    def ask(self, definition: Definition, revision: str, clean: Clean, addresses: Sequence[str]) -> HealthReading:
         """What its tasks say there; the first that is not well, if one is not."""
 
         def see(_: HttpAnswer) -> Sight:
@@ -107,16 +107,16 @@ class EcsTasks:
         readings = [probe(address, definition.health, revision, clean, see) for address in addresses]
         if not readings:
             reason = f"no task of {definition.name} runs: {self.why(definition)}"
-            return Reading(state=HealthState.SICK, reason=reason)
+            return HealthReading(state=HealthState.SICK, reason=reason)
         return next((one for one in readings if not one.is_healthy), readings[0])
 
-    def said_by_ecs(self, definition: Definition) -> Reading:
+    def said_by_ecs(self, definition: Definition) -> HealthReading:
         """What ECS says of its tasks, for who cannot reach their addresses. It does not say whose answers it saw."""
         words = [(t.get("lastStatus"), t.get("healthStatus")) for t in self.of(definition, "RUNNING")]
         is_well = bool(words) and all(word in (("RUNNING", "HEALTHY"), ("RUNNING", "UNKNOWN")) for word in words)
         said = ", ".join(f"{status} {health}" for status, health in words) or f"no task runs: {self.why(definition)}"
         state = HealthState.HEALTHY if is_well else HealthState.SICK
-        return Reading(state=state, identity=Identity.SEEN, reason=f"ECS says of {definition.name}: {said}")
+        return HealthReading(state=state, identity=IdentitySource.SEEN, reason=f"ECS says of {definition.name}: {said}")
 
     def why(self, definition: Definition) -> str:
         """Why its newest task stopped."""

@@ -7,19 +7,23 @@ from typing import Any
 
 from blocks.host.files import write_atomically
 from blocks.targets.asking import settle_by
-from blocks.targets.releases import Place
-from domain.health import Answers, Reading
+from blocks.targets.releases import ReleaseDirectory
+from domain.health import HealthReading, LastAnswers
 
 _FILE = "answers.json"
 
 
 def started(
-    place: Place, ask: Callable[[], Reading], within_s: float, interval_s: float, is_running: Callable[[], bool]
+    place: ReleaseDirectory,
+    ask: Callable[[], HealthReading],
+    within_s: float,
+    interval_s: float,
+    is_running: Callable[[], bool],
 ) -> str | None:
     """None when a release that was started is healthy, else what it said last."""
-    answers = Answers()
+    answers = LastAnswers()
 
-    def asked() -> Reading:
+    def asked() -> HealthReading:
         reading = ask()
         answers.add("in private", reading, datetime.now(UTC))
         return reading
@@ -33,7 +37,7 @@ def started(
     return said
 
 
-def answers_of(place: Place) -> Any:
+def answers_of(place: ReleaseDirectory) -> Any:
     """The last few different answers when it was last started; empty if it never was."""
     try:
         return json.loads((place.folder / _FILE).read_bytes())

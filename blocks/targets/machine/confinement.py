@@ -29,14 +29,14 @@ _BEGINS_WITHIN_S = 30.0
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-class Sealed(NamedTuple):
+class ConfinedFiles(NamedTuple):
     """Descriptors of a confined program: its environment, and the filter of its system calls."""
 
     environment: int
     calls: int
 
 
-class Ended(NamedTuple):
+class ConfinedEnd(NamedTuple):
     """One command that ended. `output`: the last 64 kB of stdout and stderr; `exit_code` None: it took too long."""
 
     exit_code: int | None
@@ -52,7 +52,7 @@ def run(
     timeout_s: float,
     descriptors: Sequence[int] = (),
     files: Mapping[str, str] = NOTHING,
-) -> Ended:
+) -> ConfinedEnd:
     """Run a command to its end; it dies with us. Raises TargetError if it cannot be started."""
     with attached(command, binds, environment, network=network, descriptors=descriptors, files=files) as process:
         return ended(process, time.monotonic() + timeout_s)
@@ -98,7 +98,7 @@ def attached(
                     os.killpg(process.pid, signal.SIGKILL)
 
 
-def ended(process: subprocess.Popen[bytes], deadline: float) -> Ended:
+def ended(process: subprocess.Popen[bytes], deadline: float) -> ConfinedEnd:
     """How a command ended; it is killed at the deadline, in seconds of the monotonic clock."""
     assert process.stdout is not None  # noqa: S101
     tail, pipe = b"", process.stdout.fileno()
@@ -111,7 +111,7 @@ def ended(process: subprocess.Popen[bytes], deadline: float) -> Ended:
             tail = (tail + chunk)[-OUTPUT_BYTES:]
     if late := process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
-    return Ended(None if late else process.wait(), tail.decode(errors="replace"))
+    return ConfinedEnd(None if late else process.wait(), tail.decode(errors="replace"))
 
 
 def wrapped(command: Sequence[str], binds: Sequence[Bind]) -> list[str]:
@@ -167,7 +167,7 @@ def _options(written: Mapping[str, int]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _sealed(environment: Mapping[str, str]) -> Iterator[Sealed]:
+def _sealed(environment: Mapping[str, str]) -> Iterator[ConfinedFiles]:
     """What bwrap reads from descriptors. The environment: in no command line, in no file, and not in force for the
     programs before bwrap, where LD_PRELOAD would run on the host. The system call filter: that of sandboxes."""
     for name, value in environment.items():
@@ -180,7 +180,7 @@ def _sealed(environment: Mapping[str, str]) -> Iterator[Sealed]:
         raise TargetError(str(err)) from err
     options = b"".join(word.encode(errors="surrogateescape") + b"\0" for word in words)
     with _held(options) as arguments, _held(program) as calls:
-        yield Sealed(arguments, calls)
+        yield ConfinedFiles(arguments, calls)
 
 
 @contextlib.contextmanager
@@ -195,7 +195,7 @@ def _held(content: bytes) -> Iterator[int]:
 def _argv(
     command: Sequence[str],
     binds: Sequence[Bind],
-    sealed: Sealed | None,
+    sealed: ConfinedFiles | None,
     *,
     network: bool,
     options: Sequence[str] = (),

@@ -11,14 +11,14 @@ from blocks.host.listeners import connections
 from blocks.targets.health_probe import probe
 from blocks.targets.machine import confinement, sealed
 from blocks.targets.machine.answers import answers_of, started
-from blocks.targets.machine.confinement import DATA, Ended
-from blocks.targets.machine.containers import LABEL, PORT, Containers, PortTaken
+from blocks.targets.machine.confinement import DATA, ConfinedEnd
+from blocks.targets.machine.containers import LABEL, PORT, PortTaken, ReleaseContainers
 from blocks.targets.machine.migration import Migration
 from blocks.targets.machine.reach import out_of_reach
-from blocks.targets.releases import Deployment, Place, Releases
+from blocks.targets.releases import ReleaseDirectory, ReleaseRecord, Releases
 from blocks.targets.timeline import Say
 from domain.errors import TargetError
-from domain.health import Clean, HttpAnswer, Reading, Sight
+from domain.health import Clean, HealthReading, HttpAnswer, Sight
 from domain.ports import ReleaseBuild
 
 _LOG_LINES, _LINE_CHARACTERS = 20, 500
@@ -32,8 +32,8 @@ class ContainerService:
     """One release of a target. Which of its containers are there is seen, not remembered."""
 
     releases: Releases
-    place: Place
-    containers: Containers
+    place: ReleaseDirectory
+    containers: ReleaseContainers
     image_of: Callable[[str, ReleaseBuild, bool], str]
     """The ID of a build's image, made unless it is there, with a name for as long as the release is kept. True: the one
     that has the name is kept where it is of that build."""
@@ -44,7 +44,7 @@ class ContainerService:
     grace_s: float
     clean: Clean
 
-    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
+    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> ReleaseRecord:
         known = self.place.load()
         artifact = self.image_of(self.tag, build, serves)
         asked = self.place.asked(build)
@@ -62,7 +62,7 @@ class ContainerService:
         if known and known.artifact != artifact:
             self.containers.engine.discard(known.artifact)
         say(f"image {_short(artifact)} is there")
-        new = Deployment(
+        new = ReleaseRecord(
             revision=self.place.revision, artifact=artifact, run=build.run, toolchain=build.toolchain, **asked
         )
         return self.place.save(new)
@@ -70,7 +70,7 @@ class ContainerService:
     def migrate(self, say: Say) -> str | None:
         deployment = self.place.get()
 
-        def run(argv: Sequence[str], mounts: Sequence[Bind], *, network: bool, timeout_s: float) -> Ended:
+        def run(argv: Sequence[str], mounts: Sequence[Bind], *, network: bool, timeout_s: float) -> ConfinedEnd:
             environment = self._environment(deployment)
             return self.containers.run(
                 deployment.artifact, argv, environment, mounts, network=network, timeout_s=timeout_s
@@ -198,10 +198,10 @@ class ContainerService:
             self.containers.keep(container["Id"])
         say("healthy in private")
 
-    def _wait(self, deployment: Deployment) -> str | None:
+    def _wait(self, deployment: ReleaseRecord) -> str | None:
         return started(self.place, self.probe, self._starts_within_s, 0.05, self.is_running)
 
-    def probe(self) -> Reading:
+    def probe(self) -> HealthReading:
         deployment = self.place.get()
         return probe(deployment.upstream, deployment.health, deployment.revision, self.clean, self._see)
 
@@ -219,7 +219,7 @@ class ContainerService:
     def _starts_within_s(self) -> float:
         return self.place.get().health.starts_within_s(self.start_timeout_s)
 
-    def _spawn(self, deployment: Deployment) -> Deployment:
+    def _spawn(self, deployment: ReleaseRecord) -> ReleaseRecord:
         """A new container in the place of any old one, at the port it had before where that is free."""
         self._remove()
         command = deployment.run.replace("{port}", str(PORT)).replace("{host}", _HOST)
@@ -235,7 +235,7 @@ class ContainerService:
                 deployment = deployment.model_copy(update={"port": None})
         raise TargetError(f"{_PORT_TRIES} loopback ports in a row were taken by other programs when they were needed")
 
-    def _environment(self, deployment: Deployment) -> dict[str, str]:
+    def _environment(self, deployment: ReleaseRecord) -> dict[str, str]:
         """From scratch. What the platform says of the release, nobody says otherwise."""
         return {
             **confinement.base_environment(deployment.toolchain),

@@ -18,7 +18,7 @@ from blocks.host.confine import Bind
 from blocks.host.docker import Engine
 from blocks.host.processes import RELEASE_UID
 from blocks.targets.machine import sealed
-from blocks.targets.machine.confinement import APP, DATA, Ended
+from blocks.targets.machine.confinement import APP, DATA, ConfinedEnd
 
 if TYPE_CHECKING:
     from docker.types import Mount as EngineMount
@@ -59,7 +59,7 @@ exec 3<&-
 """Runs one command; at the end of its stdin, which is the worker's connection, all of it is killed."""
 
 
-class Limits(NamedTuple):
+class ContainerLimits(NamedTuple):
     """What one container may use."""
 
     memory_mb: int
@@ -73,7 +73,7 @@ class PortTaken(Exception):
 
 
 @dataclass(frozen=True)
-class Containers:
+class ReleaseContainers:
     """The containers of one release. `mark`: the word of its directory; `labels`: what a person wants to know of it."""
 
     engine: Engine
@@ -81,7 +81,7 @@ class Containers:
     name: str
     labels: Mapping[str, str]
     network: str
-    limits: Limits
+    limits: ContainerLimits
 
     def service(self) -> dict[str, Any] | None:
         """What is known of the service's container, running or not."""
@@ -129,7 +129,7 @@ class Containers:
         *,
         network: bool,
         timeout_s: float,
-    ) -> Ended:
+    ) -> ConfinedEnd:
         """Run one command to its end, in a container of its own; it dies with us, and nothing of it is left."""
         import requests
 
@@ -153,7 +153,7 @@ class Containers:
                 output = self.engine.tail(container, _SHOWN_BYTES)
         finally:
             self.end_tasks()
-        return Ended(code, output.decode(errors="replace"))
+        return ConfinedEnd(code, output.decode(errors="replace"))
 
     def _started_task(self, container: str) -> None:
         self.engine.api.start(container)

@@ -4,7 +4,7 @@ from pydantic import Field, PrivateAttr
 
 from blocks.host.docker import Engine
 from blocks.targets.machine.container import ContainerService
-from blocks.targets.machine.containers import Containers, Limits
+from blocks.targets.machine.containers import ContainerLimits, ReleaseContainers
 from blocks.targets.machine.proxied import ProxiedTarget, ProxiedWatch
 from blocks.targets.machine.release_image import FIX, image_of
 from domain.errors import TargetError
@@ -66,13 +66,13 @@ class DockerHostTarget(ProxiedTarget):
     def _service(self, revision: str) -> ContainerService:
         engine, place = Engine.at(self.socket), self._releases.place(revision)
         one = f"lockgate-{self.name}-{digest_of(str(self._folder))[:8]}"
-        containers = Containers(
+        containers = ReleaseContainers(
             engine=engine,
             mark=place.mark,
             name=f"{one}-{revision[:12]}",
             labels={"lockgate.environment": self.name, "lockgate.revision": revision},
             network=self.network or one,
-            limits=Limits(self.memory_mb, self.cpus, self.processes, self.tmp_mb),
+            limits=ContainerLimits(self.memory_mb, self.cpus, self.processes, self.tmp_mb),
         )
 
         def made(tag: str, build: ReleaseBuild, keep: bool) -> str:

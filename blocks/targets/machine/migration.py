@@ -10,8 +10,8 @@ from typing import Protocol
 
 from blocks.host.confine import Bind
 from blocks.host.files import owned
-from blocks.targets.machine.confinement import DATA, Ended
-from blocks.targets.releases import Deployment, Place
+from blocks.targets.machine.confinement import DATA, ConfinedEnd
+from blocks.targets.releases import ReleaseDirectory, ReleaseRecord
 from domain.errors import TargetError
 from domain.health import Clean
 
@@ -54,20 +54,22 @@ SQLite files by SQLite's own backup, which is right beside writers, in one trans
 https://www.sqlite.org/backup.html"""
 
 
-class Run(Protocol):
+class ReleaseRunner(Protocol):
     """Runs a command as the release would run: confined, with its files, its environment, and these mounts beside."""
 
-    def __call__(self, argv: Sequence[str], mounts: Sequence[Bind], *, network: bool, timeout_s: float) -> Ended: ...
+    def __call__(
+        self, argv: Sequence[str], mounts: Sequence[Bind], *, network: bool, timeout_s: float
+    ) -> ConfinedEnd: ...
 
 
 @dataclass(frozen=True)
 class Migration:
     """One release's migration of the data in `data`."""
 
-    place: Place
-    deployment: Deployment
+    place: ReleaseDirectory
+    deployment: ReleaseRecord
     data: Path
-    run: Run
+    run: ReleaseRunner
     timeout_s: float
     clean: Clean
 
@@ -128,7 +130,7 @@ class Migration:
         ended = self.run(argv, mounts, network=False, timeout_s=_COPY_TIMEOUT_S)
         return self._why(ended, _COPY_TIMEOUT_S)
 
-    def _why(self, ended: Ended, timeout_s: float) -> str | None:
+    def _why(self, ended: ConfinedEnd, timeout_s: float) -> str | None:
         if ended.exit_code == 0:
             return None
         how = f"exit code {ended.exit_code}" if ended.exit_code is not None else f"it took over {timeout_s:g} s"

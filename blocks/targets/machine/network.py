@@ -52,7 +52,7 @@ class Address(NamedTuple):
     port: int
 
 
-class Own(NamedTuple):
+class OwnNetwork(NamedTuple):
     """What a confined program needs of its network, to be given to `confinement`."""
 
     launcher: tuple[str, ...]
@@ -90,7 +90,7 @@ class Ways(NamedTuple):
 
 
 @contextlib.contextmanager
-def own(folder: Path, python: Path, ways: Ways, mark: str | None) -> Iterator[Own]:
+def own(folder: Path, python: Path, ways: Ways, mark: str | None) -> Iterator[OwnNetwork]:
     """A network for what is started within the context; afterwards only that holds it. `folder`: the release's; `mark`:
     the word by which a service is found, None for what serves nobody.
 
@@ -111,7 +111,7 @@ def requests(pids: Sequence[int], port: int) -> int:
     return 0
 
 
-def _made(stack: contextlib.ExitStack, folder: Path, python: Path, ways: Ways, mark: str | None) -> Own:
+def _made(stack: contextlib.ExitStack, folder: Path, python: Path, ways: Ways, mark: str | None) -> OwnNetwork:
     words, mounts, held = [], [], []
     door = None
     if mark:
@@ -163,7 +163,7 @@ def _made(stack: contextlib.ExitStack, folder: Path, python: Path, ways: Ways, m
         words.append(f"--tie={ours.fileno()}")
     launcher = (str(python), "-I", "-S", _RELAY, "--above", *words, "--")
     files = {_RELAY: inspect.getsource(relay), "/etc/hosts": "".join(f"{line}\n" for line in hosts)}
-    return Own(launcher, tuple(mounts), files, tuple(held), environment, door)
+    return OwnNetwork(launcher, tuple(mounts), files, tuple(held), environment, door)
 
 
 @contextlib.contextmanager

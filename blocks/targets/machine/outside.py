@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from blocks.host.gateway_line import Line
+from blocks.host.gateway_line import GatewayLine
 from blocks.host.relay import Relay, way_of
 from domain.errors import GatewayError, InputError
 
@@ -36,7 +36,7 @@ def _hold(gateway: Mapping[str, Any]) -> None:
     said = ""
     while True:
         try:
-            line = Line(Path(gateway["root"]), _ANSWERS_WITHIN_S)
+            line = GatewayLine(Path(gateway["root"]), _ANSWERS_WITHIN_S)
             line.ask(asked)
             said = ""
             line.wait_for_end()

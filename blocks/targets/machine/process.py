@@ -11,7 +11,7 @@ from blocks.targets.machine import confinement
 from blocks.targets.machine.network import Ways, addresses_of
 from blocks.targets.machine.proxied import ProxiedTarget
 from blocks.targets.machine.service import ProcessService
-from domain.egress import Passport, Rule
+from domain.egress import EgressRule, Passport
 from domain.errors import InputError, TargetError
 
 
@@ -25,7 +25,7 @@ class ProcessTarget(ProxiedTarget):
     network: Literal["own", "host"] = Field(
         "own", description="host: releases reach all that this machine reaches, its loopback too"
     )
-    egress: tuple[Rule, ...] = Field((), description="What releases reach over HTTP, through the egress gateway")
+    egress: tuple[EgressRule, ...] = Field((), description="What releases reach over HTTP, through the egress gateway")
     reach: tuple[str, ...] = Field(
         (),
         description="HOST:PORT that releases reach as they are, beside those in URLs of databases, queues and mail "

@@ -1,4 +1,4 @@
-"""A target on one machine behind one Caddy: everything but how a release runs, which is a `Service`."""
+"""A target on one machine behind one Caddy: everything but how a release runs, which is a `ProxiedService`."""
 
 import contextlib
 import shutil
@@ -19,11 +19,11 @@ from blocks.targets.fencing import fenced
 from blocks.targets.health_probe import UPSTREAM, probe, serving
 from blocks.targets.machine.access_log import Follow
 from blocks.targets.machine.caddy import IDLE_S, LOOPBACK, Caddy, caddy_binary
-from blocks.targets.releases import FOLDER, Deployment, Place, Releases
-from blocks.targets.secrets import Redactor
+from blocks.targets.releases import FOLDER, ReleaseDirectory, ReleaseRecord, Releases
+from blocks.targets.secrets import ReleaseRedactor
 from blocks.targets.timeline import Say, quietly
 from domain.errors import Fenced, NotServing, TargetError
-from domain.health import HttpAnswer, Reading, Sight
+from domain.health import HealthReading, HttpAnswer, Sight
 from domain.ports import ReleaseBuild
 from domain.rollout import Look, Rollout
 
@@ -34,13 +34,13 @@ _SEEN_SOON_S = 3.0
 """One that ran all the time is seen within this, or started anew."""
 
 
-class Service(Protocol):
+class ProxiedService(Protocol):
     """One release on this machine. Which of it runs is seen, not remembered."""
 
     @property
-    def place(self) -> Place: ...
+    def place(self) -> ReleaseDirectory: ...
 
-    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
+    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> ReleaseRecord:
         """Its files or image, and its record. Safe to repeat; a build that is not the one on record takes its place.
 
         Raises TargetError if that one serves now.
@@ -54,7 +54,7 @@ class Service(Protocol):
 
     def is_running(self) -> bool: ...
 
-    def probe(self) -> Reading:
+    def probe(self) -> HealthReading:
         """What it says in private."""
 
     def requests(self) -> int | None:
@@ -106,7 +106,7 @@ class ProxiedTarget(LockgateBlock):
     _say: Say = PrivateAttr(default_factory=lambda: quietly)
 
     @abstractmethod
-    def _service(self, revision: str) -> Service: ...
+    def _service(self, revision: str) -> ProxiedService: ...
 
     @abstractmethod
     def _missing(self) -> str | None:
@@ -156,10 +156,10 @@ class ProxiedTarget(LockgateBlock):
                 self._drain([place.revision for place in self._releases.all() if place.revision != self._serving()])
             return self._service(revision).start(self._say)
 
-    def probe(self, revision: str) -> Reading:
+    def probe(self, revision: str) -> HealthReading:
         return self._service(revision).probe()
 
-    def public(self, deployment: Deployment) -> Reading:
+    def public(self, deployment: ReleaseRecord) -> HealthReading:
         """What the public address says, asked for a release."""
 
         def see(answer: HttpAnswer) -> Sight | None:
@@ -168,7 +168,7 @@ class ProxiedTarget(LockgateBlock):
 
         return probe(self.address, deployment.health, deployment.revision, self._redactor, see, **self._caddy.as_probe)
 
-    def public_by_a_proxy(self, deployment: Deployment) -> Reading:
+    def public_by_a_proxy(self, deployment: ReleaseRecord) -> HealthReading:
         """The same, but a proxy that had ended says nothing of the release: it is brought back, and asked again."""
         at = time.clock_gettime(time.CLOCK_BOOTTIME)
         reading = self.public(deployment)
@@ -308,10 +308,10 @@ class ProxiedTarget(LockgateBlock):
         if said := self._is_seen(deployment, deployment.health.starts_within_s(self.start_timeout_s)):
             raise NotServing(f"{revision} is not seen serving at {self.address}: {said}")
 
-    def _is_seen(self, deployment: Deployment, within_s: float) -> str | None:
+    def _is_seen(self, deployment: ReleaseRecord, within_s: float) -> str | None:
         interval_s = min(self.rollout.interval_s, 0.1)
 
-        def ask() -> Reading:
+        def ask() -> HealthReading:
             self._with_proxy()  # nobody else can start it while we hold the lock
             return self.public(deployment)
 
@@ -320,7 +320,7 @@ class ProxiedTarget(LockgateBlock):
             self._say(f"{deployment.revision} seen serving in {_SEEN_BACK} public answers in a row")
         return said
 
-    def _point(self, revision: str) -> Deployment:
+    def _point(self, revision: str) -> ReleaseRecord:
         deployment = self._releases.place(revision).get()
         if self._caddy.pointed() != deployment.upstream or self._caddy.split() != (None, 0):
             self._caddy.point(deployment.upstream)
@@ -367,7 +367,7 @@ class ProxiedTarget(LockgateBlock):
         if self._caddy.ensure():
             self._say(f"proxy started at {self.host}:{self.port}")
 
-    def _pointed(self) -> Deployment | None:
+    def _pointed(self) -> ReleaseRecord | None:
         """Who has the traffic, as the pointer says."""
         return self._releases.at(self._caddy.pointed())
 
@@ -403,8 +403,8 @@ class ProxiedTarget(LockgateBlock):
         return {name: str(value) for name, value in self.secrets.get_secret_value().items()}
 
     @property
-    def _redactor(self) -> Redactor:
-        return Redactor(self._secrets)
+    def _redactor(self) -> ReleaseRedactor:
+        return ReleaseRedactor(self._secrets)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -420,7 +420,7 @@ def _counted(requests: int, one: str, more: str) -> str:
 class ProxiedWatch:
     """A release beside the one that had the traffic when this began, in probes and in the access log."""
 
-    def __init__(self, target: ProxiedTarget, new: Deployment, before: Deployment | None, log: Follow) -> None:
+    def __init__(self, target: ProxiedTarget, new: ReleaseRecord, before: ReleaseRecord | None, log: Follow) -> None:
         self._target, self._new, self._log = target, new, log
         self._old = before if before and before.revision != new.revision else None
 

@@ -16,14 +16,14 @@ from blocks.targets.asking import UnixConnection
 from blocks.targets.health_probe import probe, probe_by
 from blocks.targets.machine import confinement
 from blocks.targets.machine.answers import answers_of, started
-from blocks.targets.machine.confinement import APP, DATA, Ended
+from blocks.targets.machine.confinement import APP, DATA, ConfinedEnd
 from blocks.targets.machine.migration import Migration
 from blocks.targets.machine.network import Ways, requests
 from blocks.targets.machine.network import own as own_network
-from blocks.targets.releases import DOOR, Deployment, Place, Releases
+from blocks.targets.releases import DOOR, ReleaseDirectory, ReleaseRecord, Releases
 from blocks.targets.timeline import Say
 from domain.errors import TargetError
-from domain.health import Clean, HttpAnswer, Reading, Sight
+from domain.health import Clean, HealthReading, HttpAnswer, Sight
 from domain.ports import ReleaseBuild
 
 _LOG_LINES, _LINE_CHARACTERS = 20, 500
@@ -53,7 +53,7 @@ class ProcessService:
     """One release of a target. Which of its processes are there is seen, not remembered."""
 
     releases: Releases
-    place: Place
+    place: ReleaseDirectory
     data: Path
     keep_out: Path
     settings: Mapping[str, str]
@@ -64,7 +64,7 @@ class ProcessService:
     may_reach: Callable[[], Ways | None]
     """From a network of its own; None: it has the host's. Raises TargetError for what cannot be reached from one."""
 
-    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
+    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> ReleaseRecord:
         artifact, known = artifact_of(build), self.place.load()
         asked = self.place.asked(build)
         if known and known.artifact == artifact == self.place.artifact(known):
@@ -77,7 +77,7 @@ class ProcessService:
                 f"and was built as {artifact[:12]}: release another revision first"
             )
         self.stop()
-        new = Deployment(
+        new = ReleaseRecord(
             revision=self.place.revision, artifact=artifact, run=build.run, toolchain=build.toolchain, **asked
         )
         try:
@@ -92,7 +92,7 @@ class ProcessService:
         deployment, data = self.place.get(), owned(self.data)
         own = [*confinement.toolchain_mounts(deployment.toolchain, self.keep_out), Bind(self.place.tree, APP)]
 
-        def run(argv: Sequence[str], mounts: Sequence[Bind], *, network: bool, timeout_s: float) -> Ended:
+        def run(argv: Sequence[str], mounts: Sequence[Bind], *, network: bool, timeout_s: float) -> ConfinedEnd:
             ways = self.may_reach() if network else None
             environment = self._environment(deployment, ways)
             if ways is None:
@@ -134,7 +134,7 @@ class ProcessService:
             return self._why(reason, alive, say)
         return self._start_in_hosts(deployment, say)
 
-    def _start_in_hosts(self, deployment: Deployment, say: Say) -> str | None:
+    def _start_in_hosts(self, deployment: ReleaseRecord, say: Say) -> str | None:
         for _ in range(_PORT_TRIES):
             port = self.releases.free_port()
             deployment = self.place.save(deployment.model_copy(update={"port": port, "door": None}))
@@ -185,10 +185,10 @@ class ProcessService:
             "answers_at_start": answers_of(self.place),
         }
 
-    def probe(self) -> Reading:
+    def probe(self) -> HealthReading:
         return self._ask(self.place.get())
 
-    def _ask(self, deployment: Deployment) -> Reading:
+    def _ask(self, deployment: ReleaseRecord) -> HealthReading:
         check, revision = deployment.health, deployment.revision
         if deployment.door:
             door, host = self.place.folder / DOOR, f"127.0.0.1:{deployment.port}"
@@ -208,7 +208,7 @@ class ProcessService:
     def _starts_within_s(self) -> float:
         return self.place.get().health.starts_within_s(self.start_timeout_s)
 
-    def _wait(self, deployment: Deployment) -> str | None:
+    def _wait(self, deployment: ReleaseRecord) -> str | None:
         return started(self.place, lambda: self._ask(deployment), self._starts_within_s, 0.1, self.is_running)
 
     def _why(self, reason: str, alive: bool, say: Say) -> str:
@@ -218,12 +218,12 @@ class ProcessService:
         lines = [line[:_LINE_CHARACTERS] for line in self.clean(self.place.tail()).splitlines()[-_LOG_LINES:]]
         return "\n".join([f"{how}: {reason}", *(["the end of its log:", *lines] if lines else [])])
 
-    def _spawn(self, deployment: Deployment) -> None:
+    def _spawn(self, deployment: ReleaseRecord) -> None:
         """In the host's network."""
         argv, mounts, environment = self._program(deployment, deployment.port or 0, None)
         confinement.start(argv, mounts, environment, network=True, mark=self.place.mark, log=self.place.log)
 
-    def _spawn_in_own(self, deployment: Deployment, ways: Ways) -> Deployment:
+    def _spawn_in_own(self, deployment: ReleaseRecord, ways: Ways) -> ReleaseRecord:
         argv, mounts, environment = self._program(deployment, ways.port, ways)
         python = deployment.toolchain / "bin" / "python"
         with own_network(self.place.folder, python, ways, self.place.mark) as net:
@@ -241,7 +241,7 @@ class ProcessService:
         return deployment
 
     def _program(
-        self, deployment: Deployment, port: int, ways: Ways | None
+        self, deployment: ReleaseRecord, port: int, ways: Ways | None
     ) -> tuple[list[str], list[Bind], dict[str, str]]:
         """Command line, mounts and environment of the service that listens on a port."""
         command = deployment.run.replace("{port}", str(port)).replace("{host}", "127.0.0.1")
@@ -254,7 +254,7 @@ class ProcessService:
         environment = {**self._environment(deployment, ways), "PORT": str(port)}
         return ["/bin/sh", "-c", _SERVE, "release", command], mounts, environment
 
-    def _environment(self, deployment: Deployment, ways: Ways | None) -> dict[str, str]:
+    def _environment(self, deployment: ReleaseRecord, ways: Ways | None) -> dict[str, str]:
         """From scratch. What the platform says of the release, nobody says otherwise."""
         return {
             **confinement.base_environment(deployment.toolchain),

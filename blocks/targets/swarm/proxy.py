@@ -23,7 +23,7 @@ from blocks.targets.health_probe import probe_by
 from blocks.targets.machine.caddy import Caddy, caddy_binary
 from blocks.targets.swarm.engine import Swarm
 from domain.errors import TargetError
-from domain.health import Clean, HealthCheck, HttpAnswer, Reading, Sight
+from domain.health import Clean, HealthCheck, HealthReading, HttpAnswer, Sight
 from domain.value import digest_of
 
 _INSIDE = Path("/target")
@@ -83,7 +83,7 @@ class SwarmProxy(Caddy):
         self.engine.remove(container["Id"])
         return True
 
-    def ask(self, upstream: str, check: HealthCheck, revision: str, clean: Clean) -> Reading:
+    def ask(self, upstream: str, check: HealthCheck, revision: str, clean: Clean) -> HealthReading:
         """What a release says when it is asked past the public address. Only who may open the socket can ask so."""
 
         def see(_: HttpAnswer) -> Sight:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from blocks.targets.machine.containers import PORT
-from blocks.targets.releases import Deployment, Place, Releases
+from blocks.targets.releases import ReleaseDirectory, ReleaseRecord, Releases
 from domain.errors import TargetError
 
 
-class SwarmDeployment(Deployment):
+class SwarmDeployment(ReleaseRecord):
     """What is known of one release in a Swarm."""
 
     service: str
@@ -21,7 +21,7 @@ class SwarmDeployment(Deployment):
 
 
 @dataclass(frozen=True)
-class SwarmPlace(Place):
+class SwarmPlace(ReleaseDirectory):
     def load(self) -> SwarmDeployment | None:
         try:
             return SwarmDeployment.model_validate_json((self.folder / "release.json").read_bytes())
@@ -41,5 +41,5 @@ class SwarmReleases(Releases):
     def place(self, revision: str) -> SwarmPlace:
         return SwarmPlace(super().place(revision).folder)
 
-    def all(self) -> list[Place]:
+    def all(self) -> list[ReleaseDirectory]:
         return [SwarmPlace(place.folder) for place in super().all()]

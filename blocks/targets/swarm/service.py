@@ -11,13 +11,13 @@ from blocks.host.files import write_atomically
 from blocks.targets.asking import settle_by
 from blocks.targets.machine import confinement
 from blocks.targets.machine.containers import PORT
-from blocks.targets.releases import Deployment
+from blocks.targets.releases import ReleaseRecord
 from blocks.targets.swarm.engine import Swarm
 from blocks.targets.swarm.releases import SwarmDeployment, SwarmPlace
 from blocks.targets.swarm.spec import ANYWHERE, ServiceOptions, exports, spec_of
 from blocks.targets.timeline import Say
 from domain.errors import TargetError
-from domain.health import Clean, Reading
+from domain.health import Clean, HealthReading
 from domain.ports import ReleaseBuild
 
 _LOG_LINES, _LINE_CHARACTERS, _LOG_BYTES = 20, 500, 64_000
@@ -36,14 +36,14 @@ class SwarmService:
     options: ServiceOptions
     image_of: Callable[[str, ReleaseBuild], tuple[str, str]]
     """The ID of a build's image, and what a service is to call it. Made unless it is there."""
-    ask: Callable[[SwarmDeployment], Reading]
+    ask: Callable[[SwarmDeployment], HealthReading]
     requests_at: Callable[[Collection[tuple[str, int]]], int | None]
     settings: Mapping[str, str]
     start_timeout_s: float
     grace_s: float
     clean: Clean
 
-    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> Deployment:
+    def prepare(self, build: ReleaseBuild, serves: bool, say: Say) -> ReleaseRecord:
         known = self.place.load()
         artifact, image = self.image_of(self.tag, build)
         asked = {
@@ -103,7 +103,7 @@ class SwarmService:
     def is_running(self) -> bool:
         return any(_runs(task) for task in self.swarm.tasks(self.name))
 
-    def probe(self) -> Reading:
+    def probe(self) -> HealthReading:
         return self.ask(self.place.get())
 
     def requests(self) -> int | None:

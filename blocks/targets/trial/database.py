@@ -14,7 +14,7 @@ from blocks.host.confine import Bind
 from blocks.host.files import owned
 from blocks.host.processes import RELEASE_UID
 from blocks.targets.machine.confinement import DATA
-from blocks.targets.secrets import Redactor
+from blocks.targets.secrets import ReleaseRedactor
 from domain.errors import DatabaseError
 from domain.health import Clean
 
@@ -43,7 +43,7 @@ _WITHOUT = {
 
 
 @dataclass(frozen=True, repr=False)  # it may hold secrets
-class Server:
+class TrialServer:
     """One database of one PostgreSQL server, and the only role that may ask for it."""
 
     host: str
@@ -60,16 +60,16 @@ class Server:
 
 
 @dataclass(frozen=True, repr=False)
-class Place:
+class TrialDatabase:
     """A database as a trial finds it."""
 
     url: str
     clean: Clean
     mounts: tuple[Bind, ...] = ()
-    server: Server | None = field(default=None)
+    server: TrialServer | None = field(default=None)
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str) -> TrialDatabase:
     """What a URL is inside. Raises DatabaseError for one that cannot be brought there."""
     scheme, mark, rest = url.partition("://")
     kind = scheme.partition("+")[0]
@@ -80,7 +80,7 @@ def place_of(url: str) -> Place:
     raise DatabaseError("only sqlite:/// and postgresql:// databases can be brought to a trial")
 
 
-def _file(url: str, scheme: str, rest: str) -> Place:
+def _file(url: str, scheme: str, rest: str) -> TrialDatabase:
     name, mark, query = rest.partition("?")
     path = Path(name.removeprefix("/"))
     if not path.is_absolute():
@@ -89,10 +89,10 @@ def _file(url: str, scheme: str, rest: str) -> Place:
     for each in (folder, path):
         if os.geteuid() == 0 and each.exists() and each.stat().st_uid != RELEASE_UID:
             raise DatabaseError(f"releases run as user {RELEASE_UID} here, and may not write {each}: give it to them")
-    return Place(f"{scheme}:///{DATA}/{path.name}{mark}{query}", str, (Bind(folder, DATA, writable=True),))
+    return TrialDatabase(f"{scheme}:///{DATA}/{path.name}{mark}{query}", str, (Bind(folder, DATA, writable=True),))
 
 
-def _server(url: str, scheme: str, rest: str) -> Place:
+def _server(url: str, scheme: str, rest: str) -> TrialDatabase:
     try:
         told = {name: str(value) for name, value in conninfo_to_dict(f"postgresql://{rest}").items() if value}
     except psycopg.Error:
@@ -110,7 +110,7 @@ def _server(url: str, scheme: str, rest: str) -> Place:
     mode = told.get("sslmode", "prefer")
     if mode not in _WAYS:
         raise DatabaseError(f"sslmode={mode} is unknown: use one of {', '.join(_WAYS)}")
-    server = Server(
+    server = TrialServer(
         host=host or told["hostaddr"],
         address=told.get("hostaddr") or host,
         port=int(port),
@@ -122,7 +122,7 @@ def _server(url: str, scheme: str, rest: str) -> Place:
     account = quote(told["user"], safe="") + (f":{quote(told['password'], safe='')}" if "password" in told else "")
     query = urlencode({name: value for name, value in told.items() if name not in _OURS}, quote_via=quote)
     inside = f"{scheme}://{account}@127.0.0.1:{PORT}/{quote(told['dbname'], safe='')}{'?' if query else ''}{query}"
-    return Place(inside, _redactor(told.get("password", "")), server=server)
+    return TrialDatabase(inside, _redactor(told.get("password", "")), server=server)
 
 
 def _context(mode: str, told: Mapping[str, str]) -> ssl.SSLContext:
@@ -152,5 +152,5 @@ def _context(mode: str, told: Mapping[str, str]) -> ssl.SSLContext:
 
 def _redactor(password: str) -> Clean:
     """Takes the password out of a text, as it is and as a URL writes it."""
-    written, plain = (Redactor({"secret": form}) for form in (quote(password, safe=""), password))
+    written, plain = (ReleaseRedactor({"secret": form}) for form in (quote(password, safe=""), password))
     return lambda text: plain(written(text))

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from typing import Self
 
-from blocks.targets.trial.database import Server
+from blocks.targets.trial.database import TrialServer
 
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL = 80877103, 80877104, 80877102
 _SASL = (10).to_bytes(4)
@@ -32,7 +32,7 @@ class _Refused(Exception):
 class TrialDoor:
     """Serves until it is closed, each session in a thread of its own."""
 
-    def __init__(self, listener: socket.socket, server: Server) -> None:
+    def __init__(self, listener: socket.socket, server: TrialServer) -> None:
         self._listener, self._server = listener, server
         self._open: set[socket.socket] = set()
         self._lock, self._closed = threading.Lock(), False
@@ -137,7 +137,7 @@ class TrialDoor:
                 sock.close()
 
 
-def _greeting(client: socket.socket, server: Server) -> bytes:
+def _greeting(client: socket.socket, server: TrialServer) -> bytes:
     """The first message of a session, once it is one that may pass."""
     for _ in range(3):  # encryption of either kind may be asked for before it
         size = int.from_bytes(head := _exactly(client, 4))
@@ -154,7 +154,7 @@ def _greeting(client: socket.socket, server: Server) -> bytes:
     raise _Refused("this is no session of PostgreSQL")
 
 
-def _may_pass(code: int, body: bytes, server: Server) -> bool:
+def _may_pass(code: int, body: bytes, server: TrialServer) -> bool:
     """Names and values, each ended by a zero byte, then one more: read as the server reads it, or not at all."""
     words = body.split(b"\0")
     if code >> 16 != 3 or len(words) % 2 or words[-2:] != [b"", b""]:

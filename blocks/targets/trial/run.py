@@ -18,7 +18,7 @@ from blocks.targets.health_probe import PROBE_TIMEOUT_S
 from blocks.targets.machine import confinement
 from blocks.targets.machine.confinement import DATA
 from blocks.targets.trial import inside
-from blocks.targets.trial.database import PORT, Place
+from blocks.targets.trial.database import PORT, TrialDatabase
 from blocks.targets.trial.door import TrialDoor
 from domain.errors import TargetError
 
@@ -28,12 +28,12 @@ _PROCESSES, _MEMORY_BYTES = 512, 4 << 30
 _LOOK_S = 0.5
 
 
-class Inside(NamedTuple):
+class TrialCommand(NamedTuple):
     """A command of the release at work, the sockets through which its service can be asked, and its limits."""
 
     process: subprocess.Popen[bytes]
     lines: list[socket.socket]
-    memory: "Memory"
+    memory: "MemoryWatch"
 
 
 @contextlib.contextmanager
@@ -42,11 +42,11 @@ def begun(
     command: str,
     mounts: Sequence[Bind],
     environment: Mapping[str, str],
-    database: Place,
+    database: TrialDatabase,
     *,
     mark: str,
     lines: int,
-) -> Iterator[Inside]:
+) -> Iterator[TrialCommand]:
     """The command at work on one database; when the context ends, all that it started is gone."""
     port = PORT if database.server else 0
     options = ["--setenv", "LOCKGATE_TRIAL", mark]
@@ -85,10 +85,10 @@ def begun(
             stack.enter_context(each)
         if database.server:
             stack.enter_context(TrialDoor(sockets.pop(0), database.server))
-        yield Inside(process, sockets, stack.enter_context(Memory(process.pid, mark)))
+        yield TrialCommand(process, sockets, stack.enter_context(MemoryWatch(process.pid, mark)))
 
 
-class Memory(threading.Thread):
+class MemoryWatch(threading.Thread):
     """Looks at what a trial takes, and ends it where that is too much. For the time of a `with`."""
 
     def __init__(self, first: int, mark: str) -> None:
@@ -98,7 +98,7 @@ class Memory(threading.Thread):
         self.said: str | None = None
         """Why it was ended; None: it was not."""
 
-    def __enter__(self) -> "Memory":
+    def __enter__(self) -> "MemoryWatch":
         self.start()
         return self
 
@@ -114,7 +114,7 @@ class Memory(threading.Thread):
                     processes.end(self._mark, grace_s=0)
 
 
-class Line(http.client.HTTPConnection):
+class SocketConnection(http.client.HTTPConnection):
     """A connection to the service over the last of these sockets, which is used up once somebody listened."""
 
     def __init__(self, lines: list[socket.socket], port: int) -> None:

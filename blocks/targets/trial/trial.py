@@ -23,13 +23,13 @@ from blocks.targets.asking import settle_by
 from blocks.targets.health_probe import probe_by
 from blocks.targets.machine import confinement
 from blocks.targets.machine.confinement import APP, DATA
-from blocks.targets.releases import Place
-from blocks.targets.trial.database import Place as Database
+from blocks.targets.releases import ReleaseDirectory
+from blocks.targets.trial.database import TrialDatabase as Database
 from blocks.targets.trial.database import place_of
-from blocks.targets.trial.run import Inside, Line, Tail, begun
+from blocks.targets.trial.run import SocketConnection, Tail, TrialCommand, begun
 from domain.errors import TargetError
-from domain.health import HealthState, HttpAnswer, Reading, Sight
-from domain.migration import Migrate, Ran
+from domain.health import HealthReading, HealthState, HttpAnswer, Sight
+from domain.migration import Migrate, MigrationEnd
 from domain.ports import ReleaseBuild
 
 _PREFIX = "lockgate_trial_"
@@ -58,7 +58,7 @@ def tried(
     """
     artifact_of(build)
     with locked(folder):  # so that no sweep comes between a directory and its lock
-        place = Place(folder / f"{_PREFIX}{secrets.token_hex(8)}")
+        place = ReleaseDirectory(folder / f"{_PREFIX}{secrets.token_hex(8)}")
         place.folder.mkdir(mode=0o700)
         lock = open(place.folder / "lock", "ab")  # noqa: SIM115  # held for longer than the lock of the folder
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -79,7 +79,7 @@ def sweep(folder: Path) -> tuple[str, ...]:
         return ()
     removed = []
     with locked(folder):
-        for place in map(Place, sorted(folder.glob(f"{_PREFIX}*"))):
+        for place in map(ReleaseDirectory, sorted(folder.glob(f"{_PREFIX}*"))):
             at_work = contextlib.suppress(FileNotFoundError, BlockingIOError)  # or it has ended by itself just now
             with at_work, open(place.folder / "lock", "ab") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,7 +111,7 @@ class Trial:
 
     def __init__(
         self,
-        place: Place,
+        place: ReleaseDirectory,
         build: ReleaseBuild,
         revision: str,
         mounts: Sequence[Bind],
@@ -134,14 +134,14 @@ class Trial:
     def migrate(self, command: str) -> Migrate:
         """Runs a command of the release on the database at a URL. What it started is gone when it has ended."""
 
-        def run(url: str) -> Ran:
+        def run(url: str) -> MigrationEnd:
             database = place_of(url)
             with self._inside(command, database, {}, lines=0) as inside:
                 ended = confinement.ended(inside.process, time.monotonic() + self._command_timeout_s)
             said = "\n".join(filter(None, (database.clean(ended.output), inside.memory.said)))
             if ended.exit_code is None:
                 said += f"\nit took over {self._command_timeout_s:g} s"
-            return Ran(ended.exit_code, said)
+            return MigrationEnd(ended.exit_code, said)
 
         return run
 
@@ -153,7 +153,7 @@ class Trial:
         with self._inside(command, database, {"PORT": str(_SERVICE_PORT)}, lines=_LINES) as inside:
             log = Tail(inside.process)
 
-            def ask() -> Reading:
+            def ask() -> HealthReading:
                 return self._ask(database, inside.lines)
 
             def gone() -> str | None:
@@ -170,7 +170,7 @@ class Trial:
 
     def _inside(
         self, command: str, database: Database, more: Mapping[str, str], lines: int
-    ) -> contextlib.AbstractContextManager[Inside]:
+    ) -> contextlib.AbstractContextManager[TrialCommand]:
         environment = {
             **confinement.base_environment(self._build.toolchain),
             **self._build.environment,
@@ -182,12 +182,17 @@ class Trial:
         python = self._build.toolchain / "bin" / "python"
         return begun(python, command, self._mounts, environment, database, mark=self.mark, lines=lines)
 
-    def _ask(self, database: Database, lines: list[socket.socket]) -> Reading:
+    def _ask(self, database: Database, lines: list[socket.socket]) -> HealthReading:
         if not lines:
-            return Reading(state=HealthState.SICK, reason=f"none of {_LINES} answers in a row was healthy")
+            return HealthReading(state=HealthState.SICK, reason=f"none of {_LINES} answers in a row was healthy")
         before, where = len(lines), f"127.0.0.1:{_SERVICE_PORT}"
         reading = probe_by(
-            lambda: Line(lines, _SERVICE_PORT), where, self._build.health, self._revision, database.clean, _in_there
+            lambda: SocketConnection(lines, _SERVICE_PORT),
+            where,
+            self._build.health,
+            self._revision,
+            database.clean,
+            _in_there,
         )
         if not reading.is_healthy and len(lines) < before:
             time.sleep(self._start_timeout_s / _LINES)  # so that they last for the whole time
@@ -198,7 +203,7 @@ def _in_there(_: HttpAnswer) -> Sight:
     return Sight(is_it=True, how="from a network in which nothing but the release runs")
 
 
-def _remove(place: Place) -> None:
+def _remove(place: ReleaseDirectory) -> None:
     if processes.is_running(place.mark):  # which looks twice: it may be between two programs on its way into the trial
         processes.end(place.mark, grace_s=0)
     shutil.rmtree(place.folder, ignore_errors=True)

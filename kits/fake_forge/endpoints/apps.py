@@ -3,38 +3,38 @@
 import datetime
 
 from kits.fake_forge import access
-from kits.fake_forge.answers import Answer, Refusal, not_found
-from kits.fake_forge.ask import Ask, route
+from kits.fake_forge.answers import ForgeAnswer, Refusal, not_found
+from kits.fake_forge.ask import ForgeRequest, route
 from kits.fake_forge.store import Doc
 
 LIFE = datetime.timedelta(hours=1)
 
 
 @route("GET", "/app", kind="app")
-def show_app(ask: Ask) -> Answer:
-    return Answer(200, ask.views.app(ask.actor.app))
+def show_app(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.app(ask.actor.app))
 
 
 @route("GET", "/app/installations", kind="app")
-def list_installations(ask: Ask) -> Answer:
-    return Answer(200, ask.page(ask.store.find("installation", app=_app(ask)["id"]), ask.views.installation))
+def list_installations(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.page(ask.store.find("installation", app=_app(ask)["id"]), ask.views.installation))
 
 
 @route("GET", "/app/installations/{installation_id}", kind="app")
-def show_installation(ask: Ask) -> Answer:
-    return Answer(200, ask.views.installation(_installation(ask)))
+def show_installation(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.installation(_installation(ask)))
 
 
 @route("GET", "/repos/{owner}/{repo}/installation", kind="app")
-def find_installation(ask: Ask) -> Answer:
+def find_installation(ask: ForgeRequest) -> ForgeAnswer:
     for installation in ask.store.find("installation", app=_app(ask)["id"], key=ask.repo["owner"]):
         if installation["repositories"] is None or ask.repo["id"] in installation["repositories"]:
-            return Answer(200, ask.views.installation(installation))
+            return ForgeAnswer(200, ask.views.installation(installation))
     raise not_found()
 
 
 @route("POST", "/app/installations/{installation_id}/access_tokens", kind="app")
-def create_token(ask: Ask) -> Answer:
+def create_token(ask: ForgeRequest) -> ForgeAnswer:
     """An hour of what the installation may, or less of it."""
     installation = _installation(ask)
     if installation.get("suspended_at"):
@@ -59,38 +59,38 @@ def create_token(ask: Ask) -> Answer:
     body["repository_selection"] = "all" if chosen is None and installation["repositories"] is None else "selected"
     if chosen is not None:
         body["repositories"] = [ask.views.repo(ask.store.get("repository", one)) for one in chosen]
-    return Answer(201, body)
+    return ForgeAnswer(201, body)
 
 
 @route("GET", "/installation/repositories", kind="installation")
-def list_repositories(ask: Ask) -> Answer:
+def list_repositories(ask: ForgeRequest) -> ForgeAnswer:
     installation = ask.actor.installation
     assert installation
     owned = ask.store.find("repository", owner=installation["account"])
     mine = [repo for repo in owned if access.reaches(ask.actor, repo)]
     shown = ask.page(mine, ask.views.repo)
-    return Answer(200, {"total_count": len(mine), "repository_selection": "selected", "repositories": shown})
+    return ForgeAnswer(200, {"total_count": len(mine), "repository_selection": "selected", "repositories": shown})
 
 
 @route("DELETE", "/installation/token", kind="installation")
-def revoke_token(ask: Ask) -> Answer:
+def revoke_token(ask: ForgeRequest) -> ForgeAnswer:
     ask.store.remove(ask.actor.token)
-    return Answer(204)
+    return ForgeAnswer(204)
 
 
-def _app(ask: Ask) -> Doc:
+def _app(ask: ForgeRequest) -> Doc:
     assert ask.actor.app
     return ask.actor.app
 
 
-def _installation(ask: Ask) -> Doc:
+def _installation(ask: ForgeRequest) -> Doc:
     found: Doc | None = ask.store.get("installation", ask.number("installation_id"))
     if found is None or found["app"] != _app(ask)["id"]:
         raise not_found()
     return found
 
 
-def _chosen(ask: Ask, installation: Doc) -> list[int] | None:
+def _chosen(ask: ForgeRequest, installation: Doc) -> list[int] | None:
     """The repositories that a token is narrowed to; None: all of the installation's."""
     names, ids = ask.body.get("repositories"), ask.body.get("repository_ids")
     if names is None and ids is None:

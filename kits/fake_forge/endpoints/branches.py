@@ -4,8 +4,8 @@ import re
 import subprocess
 from urllib.parse import quote
 
-from kits.fake_forge.answers import Answer, Refusal, not_found
-from kits.fake_forge.ask import Ask, route
+from kits.fake_forge.answers import ForgeAnswer, Refusal, not_found
+from kits.fake_forge.ask import ForgeRequest, route
 from kits.fake_forge.git import ZERO
 from kits.fake_forge.store import Doc
 
@@ -13,21 +13,21 @@ _STRICT_NAME = re.compile(r"refs/(heads|tags)/(?!.*(\.\.|//|@\{|\.lock$|/$|\.$))
 
 
 @route("GET", "/repos/{owner}/{repo}/branches", grant="contents:read")
-def list_branches(ask: Ask) -> Answer:
+def list_branches(ask: ForgeRequest) -> ForgeAnswer:
     heads = [name.removeprefix("refs/heads/") for name in ask.git.refs() if name.startswith("refs/heads/")]
-    return Answer(200, ask.page(sorted(heads), lambda name: _short(ask, name)))
+    return ForgeAnswer(200, ask.page(sorted(heads), lambda name: _short(ask, name)))
 
 
 @route("GET", "/repos/{owner}/{repo}/branches/{branch*}/protection", role="admin", grant="administration:read")
-def show_protection(ask: Ask) -> Answer:
+def show_protection(ask: ForgeRequest) -> ForgeAnswer:
     rule = ask.forge.protection(ask.repo, ask.values["branch"])
     if rule is None:
         raise Refusal(404, "Branch not protected")
-    return Answer(200, _protection(ask, ask.values["branch"], rule))
+    return ForgeAnswer(200, _protection(ask, ask.values["branch"], rule))
 
 
 @route("PUT", "/repos/{owner}/{repo}/branches/{branch*}/protection", role="admin", grant="administration:write")
-def protect(ask: Ask) -> Answer:
+def protect(ask: ForgeRequest) -> ForgeAnswer:
     branch = ask.values["branch"]
     if ask.git.branch(branch) is None:
         raise Refusal(404, "Branch not found")
@@ -40,20 +40,20 @@ def protect(ask: Ask) -> Answer:
     ask.store.add("protection", repo=ask.repo["id"], key=branch, rule=ask.body)
     for pull in ask.store.find("pull", repo=ask.repo["id"], base_ref=branch):
         ask.store.save({**pull, "looked": False})
-    return Answer(200, _protection(ask, branch, ask.body))
+    return ForgeAnswer(200, _protection(ask, branch, ask.body))
 
 
 @route("DELETE", "/repos/{owner}/{repo}/branches/{branch*}/protection", role="admin", grant="administration:write")
-def unprotect(ask: Ask) -> Answer:
+def unprotect(ask: ForgeRequest) -> ForgeAnswer:
     rule = ask.store.one("protection", repo=ask.repo["id"], key=ask.values["branch"])
     if rule is None:
         raise Refusal(404, "Branch not protected")
     ask.store.remove(rule)
-    return Answer(204)
+    return ForgeAnswer(204)
 
 
 @route("GET", "/repos/{owner}/{repo}/branches/{branch*}", grant="contents:read")
-def show_branch(ask: Ask) -> Answer:
+def show_branch(ask: ForgeRequest) -> ForgeAnswer:
     name = ask.values["branch"]
     sha = ask.git.branch(name)
     if sha is None:
@@ -62,7 +62,7 @@ def show_branch(ask: Ask) -> Answer:
     at = f"{ask.views.at(ask.repo)}/branches/{quote(name)}"
     checks = (rule or {}).get("required_status_checks") or {}
     contexts = checks.get("contexts") or [check["context"] for check in checks.get("checks", [])]
-    return Answer(
+    return ForgeAnswer(
         200,
         {
             "name": name,
@@ -83,23 +83,23 @@ def show_branch(ask: Ask) -> Answer:
 
 
 @route("GET", "/repos/{owner}/{repo}/git/ref/{ref*}", grant="contents:read")
-def show_ref(ask: Ask) -> Answer:
+def show_ref(ask: ForgeRequest) -> ForgeAnswer:
     name = "refs/" + ask.values["ref"]
     sha = ask.git.refs().get(name)
     if sha is None:
         raise not_found()
-    return Answer(200, ask.views.ref(ask.repo, name, sha))
+    return ForgeAnswer(200, ask.views.ref(ask.repo, name, sha))
 
 
 @route("GET", "/repos/{owner}/{repo}/git/matching-refs/{ref*}", grant="contents:read")
-def list_matching_refs(ask: Ask) -> Answer:
+def list_matching_refs(ask: ForgeRequest) -> ForgeAnswer:
     start = "refs/" + ask.values["ref"]
     found = sorted((name, sha) for name, sha in ask.git.refs().items() if name.startswith(start))
-    return Answer(200, ask.page(found, lambda item: ask.views.ref(ask.repo, *item)))
+    return ForgeAnswer(200, ask.page(found, lambda item: ask.views.ref(ask.repo, *item)))
 
 
 @route("POST", "/repos/{owner}/{repo}/git/refs", role="write", grant="contents:write")
-def create_ref(ask: Ask) -> Answer:
+def create_ref(ask: ForgeRequest) -> ForgeAnswer:
     name, sha = ask.text("ref", "Reference"), ask.text("sha", "Reference")
     if not _STRICT_NAME.fullmatch(name):
         raise Refusal(422, f"{name} is not a valid ref name.")
@@ -108,11 +108,11 @@ def create_ref(ask: Ask) -> Answer:
     if name in ask.git.refs():
         raise Refusal(422, "Reference already exists")
     _move(ask, name, sha, ZERO)
-    return Answer(201, ask.views.ref(ask.repo, name, sha))
+    return ForgeAnswer(201, ask.views.ref(ask.repo, name, sha))
 
 
 @route("PATCH", "/repos/{owner}/{repo}/git/refs/{ref*}", role="write", grant="contents:write")
-def move_ref(ask: Ask) -> Answer:
+def move_ref(ask: ForgeRequest) -> ForgeAnswer:
     """Without `force` only forward."""
     name, sha = "refs/" + ask.values["ref"], ask.text("sha", "Reference")
     old = ask.git.refs().get(name)
@@ -128,11 +128,11 @@ def move_ref(ask: Ask) -> Answer:
     if rule and rule.get("required_pull_request_reviews") is not None:
         raise Refusal(422, "Changes must be made through a pull request.")
     _move(ask, name, sha, old)
-    return Answer(200, ask.views.ref(ask.repo, name, sha))
+    return ForgeAnswer(200, ask.views.ref(ask.repo, name, sha))
 
 
 @route("DELETE", "/repos/{owner}/{repo}/git/refs/{ref*}", role="write", grant="contents:write")
-def delete_ref(ask: Ask) -> Answer:
+def delete_ref(ask: ForgeRequest) -> ForgeAnswer:
     name = "refs/" + ask.values["ref"]
     before = ask.git.refs()
     if name not in before:
@@ -142,10 +142,10 @@ def delete_ref(ask: Ask) -> Answer:
         raise Refusal(422, "Cannot delete this protected branch")
     ask.git.delete(name)
     ask.forge.after_push(ask.repo, before, ask.git.refs(), ask.actor)
-    return Answer(204)
+    return ForgeAnswer(204)
 
 
-def _move(ask: Ask, name: str, sha: str, old: str) -> None:
+def _move(ask: ForgeRequest, name: str, sha: str, old: str) -> None:
     before = ask.git.refs()
     try:
         ask.git.set(name, sha, old)
@@ -154,14 +154,14 @@ def _move(ask: Ask, name: str, sha: str, old: str) -> None:
     ask.forge.after_push(ask.repo, before, ask.git.refs(), ask.actor)
 
 
-def _short(ask: Ask, name: str) -> Doc:
+def _short(ask: ForgeRequest, name: str) -> Doc:
     sha = ask.git.branch(name)
     protected = ask.forge.protection(ask.repo, name) is not None
     commit = {"sha": sha, "url": f"{ask.views.at(ask.repo)}/commits/{sha}"}
     return {"name": name, "commit": commit, "protected": protected}
 
 
-def _protection(ask: Ask, branch: str, rule: Doc) -> Doc:
+def _protection(ask: ForgeRequest, branch: str, rule: Doc) -> Doc:
     at = f"{ask.views.at(ask.repo)}/branches/{quote(branch)}/protection"
     shown: Doc = {"url": at, "enforce_admins": {"url": at + "/enforce_admins", "enabled": bool(rule["enforce_admins"])}}
     checks = rule.get("required_status_checks")

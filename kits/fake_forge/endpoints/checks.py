@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
-from kits.fake_forge.ask import Ask, route
+from kits.fake_forge.answers import ForgeAnswer, Refusal, invalid, not_found
+from kits.fake_forge.ask import ForgeRequest, route
 from kits.fake_forge.endpoints.repositories import known_commit
 from kits.fake_forge.store import Doc
 
@@ -13,7 +13,7 @@ MOST_ANNOTATIONS = 50
 
 
 @route("POST", "/repos/{owner}/{repo}/statuses/{sha}", role="write", grant="statuses:write")
-def create_status(ask: Ask) -> Answer:
+def create_status(ask: ForgeRequest) -> ForgeAnswer:
     sha = ask.values["sha"]
     if ask.git.resolve(sha) != sha:
         raise Refusal(422, f"No commit found for SHA: {sha}")
@@ -64,26 +64,26 @@ def create_status(ask: Ask) -> Answer:
         created_at=status["created_at"],
         updated_at=status["created_at"],
     )
-    return Answer(201, ask.views.status(ask.repo, status), {"Location": f"{at}/statuses/{sha}"})
+    return ForgeAnswer(201, ask.views.status(ask.repo, status), {"Location": f"{at}/statuses/{sha}"})
 
 
 @route("GET", "/repos/{owner}/{repo}/commits/{ref*}/statuses", grant="statuses:read")
-def list_statuses(ask: Ask) -> Answer:
+def list_statuses(ask: ForgeRequest) -> ForgeAnswer:
     """Every one, the newest first."""
     sha = known_commit(ask, ask.values["ref"])
     found = ask.store.find("status", repo=ask.repo["id"], sha=sha)[::-1]
-    return Answer(200, ask.page(found, lambda status: ask.views.status(ask.repo, status)))
+    return ForgeAnswer(200, ask.page(found, lambda status: ask.views.status(ask.repo, status)))
 
 
 @route("GET", "/repos/{owner}/{repo}/commits/{ref*}/status", grant="statuses:read")
-def combine_statuses(ask: Ask) -> Answer:
+def combine_statuses(ask: ForgeRequest) -> ForgeAnswer:
     """The latest of each context: failure if one is, pending while one is or where there is none."""
     sha = known_commit(ask, ask.values["ref"])
     latest = {status["context"]: status for status in ask.store.find("status", repo=ask.repo["id"], sha=sha)}
     states = {status["state"] for status in latest.values()}
     word = "failure" if states & {"failure", "error"} else "success" if states == {"success"} else "pending"
     at = ask.views.at(ask.repo)
-    return Answer(
+    return ForgeAnswer(
         200,
         {
             "state": word,
@@ -98,7 +98,7 @@ def combine_statuses(ask: Ask) -> Answer:
 
 
 @route("POST", "/repos/{owner}/{repo}/check-runs", role="write", grant="checks:write")
-def create_check_run(ask: Ask) -> Answer:
+def create_check_run(ask: ForgeRequest) -> ForgeAnswer:
     """Apps only."""
     app = _app(ask)
     name, sha = ask.text("name", "CheckRun"), ask.text("head_sha", "CheckRun")
@@ -123,11 +123,11 @@ def create_check_run(ask: Ask) -> Answer:
     _tell(ask, run, "created")
     if run["status"] == "completed":
         _tell(ask, run, "completed")
-    return Answer(201, shown, {"Location": shown["url"]})
+    return ForgeAnswer(201, shown, {"Location": shown["url"]})
 
 
 @route("PATCH", "/repos/{owner}/{repo}/check-runs/{check_run_id}", role="write", grant="checks:write")
-def change_check_run(ask: Ask) -> Answer:
+def change_check_run(ask: ForgeRequest) -> ForgeAnswer:
     run = _run(ask)
     if run["app"] != _app(ask):
         raise Refusal(
@@ -141,16 +141,16 @@ def change_check_run(ask: Ask) -> Answer:
     _look_again(ask, run["sha"])
     if run["status"] == "completed" != was:
         _tell(ask, run, "completed")
-    return Answer(200, ask.views.check_run(ask.repo, run))
+    return ForgeAnswer(200, ask.views.check_run(ask.repo, run))
 
 
 @route("GET", "/repos/{owner}/{repo}/check-runs/{check_run_id}", grant="checks:read")
-def show_check_run(ask: Ask) -> Answer:
-    return Answer(200, ask.views.check_run(ask.repo, _run(ask)))
+def show_check_run(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.check_run(ask.repo, _run(ask)))
 
 
 @route("GET", "/repos/{owner}/{repo}/check-runs/{check_run_id}/annotations", grant="checks:read")
-def list_annotations(ask: Ask) -> Answer:
+def list_annotations(ask: ForgeRequest) -> ForgeAnswer:
     run = _run(ask)
     names = ("path", "start_line", "end_line", "annotation_level", "message")
     maybe = ("start_column", "end_column", "title", "raw_details")
@@ -159,11 +159,11 @@ def list_annotations(ask: Ask) -> Answer:
         blob = f"{ask.views.html(ask.repo)}/blob/{run['sha']}/{annotation['path']}"
         return {**{n: annotation[n] for n in names}, **{n: annotation.get(n) for n in maybe}, "blob_href": blob}
 
-    return Answer(200, ask.page(run["annotations"], show))
+    return ForgeAnswer(200, ask.page(run["annotations"], show))
 
 
 @route("GET", "/repos/{owner}/{repo}/commits/{ref*}/check-runs", grant="checks:read")
-def list_check_runs(ask: Ask) -> Answer:
+def list_check_runs(ask: ForgeRequest) -> ForgeAnswer:
     """The latest of each name and app, unless `filter=all`."""
     sha = known_commit(ask, ask.values["ref"])
     found = ask.store.find("check_run", repo=ask.repo["id"], sha=sha)
@@ -177,33 +177,33 @@ def list_check_runs(ask: Ask) -> Answer:
         and ask.query.get("app_id", str(run["app"])) == str(run["app"])
     ]
     shown = ask.page(found, lambda run: ask.views.check_run(ask.repo, run))
-    return Answer(200, {"total_count": len(found), "check_runs": shown})
+    return ForgeAnswer(200, {"total_count": len(found), "check_runs": shown})
 
 
 @route("POST", "/repos/{owner}/{repo}/code-scanning/sarifs", role="write", grant="security_events:write")
-def upload_sarif(ask: Ask) -> Answer:
+def upload_sarif(ask: ForgeRequest) -> ForgeAnswer:
     """Taken and kept; no alerts come of it here."""
     for name in ("commit_sha", "ref", "sarif"):
         ask.text(name, "Sarif")
     upload = ask.store.add("sarif", repo=ask.repo["id"], sha=ask.body["commit_sha"], sarif=ask.body["sarif"])
     at = f"{ask.views.at(ask.repo)}/code-scanning/sarifs/{upload['id']}"
-    return Answer(202, {"id": str(upload["id"]), "url": at})
+    return ForgeAnswer(202, {"id": str(upload["id"]), "url": at})
 
 
-def _app(ask: Ask) -> int:
+def _app(ask: ForgeRequest) -> int:
     if ask.actor.kind != "installation" or ask.actor.app is None:
         raise Refusal(403, "You must authenticate via a GitHub App.")
     return int(ask.actor.app["id"])
 
 
-def _run(ask: Ask) -> Doc:
+def _run(ask: ForgeRequest) -> Doc:
     found: Doc | None = ask.store.get("check_run", ask.number("check_run_id"))
     if found is None or found["repo"] != ask.repo["id"]:
         raise not_found()
     return found
 
 
-def _change(ask: Ask, run: Doc) -> None:
+def _change(ask: ForgeRequest, run: Doc) -> None:
     """A conclusion completes it; annotations are added, 50 a call at most."""
     body, output = ask.body, ask.body.get("output") or {}
     status, conclusion = body.get("status"), body.get("conclusion")
@@ -239,18 +239,18 @@ def _change(ask: Ask, run: Doc) -> None:
     ask.store.save(run)
 
 
-def _look_again(ask: Ask, sha: str) -> None:
+def _look_again(ask: ForgeRequest, sha: str) -> None:
     for pull in ask.store.find("pull", repo=ask.repo["id"], head_sha=sha):
         issue = ask.store.one("issue", repo=ask.repo["id"], number=pull["number"])
         issue["updated_at"] = ask.forge.stamp()
         ask.store.save(issue)
 
 
-def _hook_commit(ask: Ask, sha: str) -> Doc:
+def _hook_commit(ask: ForgeRequest, sha: str) -> Doc:
     return ask.views.commit(ask.repo, ask.git.commit(sha))
 
 
-def _tell(ask: Ask, run: Doc, action: str) -> None:
+def _tell(ask: ForgeRequest, run: Doc, action: str) -> None:
     shown = ask.views.check_run(ask.repo, run)
     at = f"{ask.views.at(ask.repo)}/check-suites/{run['suite']}"
     shown["check_suite"] = {

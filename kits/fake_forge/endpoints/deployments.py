@@ -1,7 +1,7 @@
 """Deployments, their statuses, and environments."""
 
-from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
-from kits.fake_forge.ask import Ask, route
+from kits.fake_forge.answers import ForgeAnswer, Refusal, invalid, not_found
+from kits.fake_forge.ask import ForgeRequest, route
 from kits.fake_forge.endpoints.pulls import results
 from kits.fake_forge.store import Doc
 
@@ -9,7 +9,7 @@ STATES = ("error", "failure", "inactive", "in_progress", "queued", "pending", "s
 
 
 @route("GET", "/repos/{owner}/{repo}/deployments", grant="deployments:read")
-def list_deployments(ask: Ask) -> Answer:
+def list_deployments(ask: ForgeRequest) -> ForgeAnswer:
     """The newest first; by sha, ref, task and environment."""
     found = [
         deployment
@@ -18,11 +18,11 @@ def list_deployments(ask: Ask) -> Answer:
             ask.query.get(name, deployment[name]) == deployment[name] for name in ("sha", "ref", "task", "environment")
         )
     ]
-    return Answer(200, ask.page(found, lambda deployment: ask.views.deployment(ask.repo, deployment)))
+    return ForgeAnswer(200, ask.page(found, lambda deployment: ask.views.deployment(ask.repo, deployment)))
 
 
 @route("POST", "/repos/{owner}/{repo}/deployments", role="write", grant="deployments:write")
-def create_deployment(ask: Ask) -> Answer:
+def create_deployment(ask: ForgeRequest) -> ForgeAnswer:
     """409 if the commit's statuses are not all a success, unless `required_contexts` says which count."""
     ref = ask.text("ref", "Deployment")
     sha = ask.git.resolve(ref)
@@ -68,23 +68,23 @@ def create_deployment(ask: Ask) -> Answer:
         ask.store.add("environment", repo=ask.repo["id"], key=environment, created_at=now)
     shown = ask.views.deployment(ask.repo, deployment)
     ask.forge.emit(ask.repo, "deployment", ask.actor, "created", deployment=shown, workflow=None, workflow_run=None)
-    return Answer(201, shown, {"Location": shown["url"]})
+    return ForgeAnswer(201, shown, {"Location": shown["url"]})
 
 
 @route("GET", "/repos/{owner}/{repo}/deployments/{deployment_id}", grant="deployments:read")
-def show_deployment(ask: Ask) -> Answer:
-    return Answer(200, ask.views.deployment(ask.repo, _deployment(ask)))
+def show_deployment(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.deployment(ask.repo, _deployment(ask)))
 
 
 @route("GET", "/repos/{owner}/{repo}/deployments/{deployment_id}/statuses", grant="deployments:read")
-def list_statuses(ask: Ask) -> Answer:
+def list_statuses(ask: ForgeRequest) -> ForgeAnswer:
     """The newest first."""
     found = ask.store.find("deployment_status", repo=ask.repo["id"], deployment=_deployment(ask)["id"])[::-1]
-    return Answer(200, ask.page(found, lambda status: ask.views.deployment_status(ask.repo, status)))
+    return ForgeAnswer(200, ask.page(found, lambda status: ask.views.deployment_status(ask.repo, status)))
 
 
 @route("POST", "/repos/{owner}/{repo}/deployments/{deployment_id}/statuses", role="write", grant="deployments:write")
-def create_status(ask: Ask) -> Answer:
+def create_status(ask: ForgeRequest) -> ForgeAnswer:
     """A success makes the environment's earlier ones inactive, unless `auto_inactive` is false."""
     deployment = _deployment(ask)
     state = ask.body.get("state")
@@ -112,19 +112,19 @@ def create_status(ask: Ask) -> Answer:
         deployment_status=shown,
         deployment=ask.views.deployment(ask.repo, deployment),
     )
-    return Answer(201, shown, {"Location": shown["url"]})
+    return ForgeAnswer(201, shown, {"Location": shown["url"]})
 
 
 @route("GET", "/repos/{owner}/{repo}/deployments/{deployment_id}/statuses/{status_id}", grant="deployments:read")
-def show_status(ask: Ask) -> Answer:
+def show_status(ask: ForgeRequest) -> ForgeAnswer:
     found = ask.store.get("deployment_status", ask.number("status_id"))
     if found is None or found["deployment"] != _deployment(ask)["id"]:
         raise not_found()
-    return Answer(200, ask.views.deployment_status(ask.repo, found))
+    return ForgeAnswer(200, ask.views.deployment_status(ask.repo, found))
 
 
 @route("GET", "/repos/{owner}/{repo}/environments", grant="actions:read|deployments:read")
-def list_environments(ask: Ask) -> Answer:
+def list_environments(ask: ForgeRequest) -> ForgeAnswer:
     found = ask.store.find("environment", repo=ask.repo["id"])
     from kits.fake_forge.views import node_id
 
@@ -142,22 +142,22 @@ def list_environments(ask: Ask) -> Answer:
             "deployment_branch_policy": None,
         }
 
-    return Answer(200, {"total_count": len(found), "environments": ask.page(found, show)})
+    return ForgeAnswer(200, {"total_count": len(found), "environments": ask.page(found, show)})
 
 
-def _deployment(ask: Ask) -> Doc:
+def _deployment(ask: ForgeRequest) -> Doc:
     found: Doc | None = ask.store.get("deployment", ask.number("deployment_id"))
     if found is None or found["repo"] != ask.repo["id"]:
         raise not_found()
     return found
 
 
-def _state(ask: Ask, deployment: Doc) -> str | None:
+def _state(ask: ForgeRequest, deployment: Doc) -> str | None:
     statuses = ask.store.find("deployment_status", repo=ask.repo["id"], deployment=deployment["id"])
     return statuses[-1]["state"] if statuses else None
 
 
-def _add_status(ask: Ask, deployment: Doc, state: str, body: Doc) -> Doc:
+def _add_status(ask: ForgeRequest, deployment: Doc, state: str, body: Doc) -> Doc:
     deployment["updated_at"] = ask.forge.stamp()
     ask.store.save(deployment)
     status: Doc = ask.store.add(

@@ -3,20 +3,20 @@
 import ipaddress
 from urllib.parse import urlsplit
 
-from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
-from kits.fake_forge.ask import Ask, route
+from kits.fake_forge.answers import ForgeAnswer, Refusal, invalid, not_found
+from kits.fake_forge.ask import ForgeRequest, route
 from kits.fake_forge.store import Doc
 
 READ, WRITE = "repository_hooks:read", "repository_hooks:write"
 
 
 @route("GET", "/repos/{owner}/{repo}/hooks", role="admin", grant=READ)
-def list_hooks(ask: Ask) -> Answer:
-    return Answer(200, ask.page(ask.store.find("hook", repo=ask.repo["id"]), ask.views.hook))
+def list_hooks(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.page(ask.store.find("hook", repo=ask.repo["id"]), ask.views.hook))
 
 
 @route("POST", "/repos/{owner}/{repo}/hooks", role="admin", grant=WRITE)
-def create_hook(ask: Ask) -> Answer:
+def create_hook(ask: ForgeRequest) -> ForgeAnswer:
     """Addresses of this machine alone are taken. A ping is sent at once."""
     config = ask.body.get("config") or {}
     url = _checked_url(config)
@@ -36,16 +36,16 @@ def create_hook(ask: Ask) -> Answer:
     )
     ping(ask, hook)
     shown = ask.views.hook(hook)
-    return Answer(201, shown, {"Location": shown["url"]})
+    return ForgeAnswer(201, shown, {"Location": shown["url"]})
 
 
 @route("GET", "/repos/{owner}/{repo}/hooks/{hook_id}", role="admin", grant=READ)
-def show_hook(ask: Ask) -> Answer:
-    return Answer(200, ask.views.hook(_hook(ask)))
+def show_hook(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.hook(_hook(ask)))
 
 
 @route("PATCH", "/repos/{owner}/{repo}/hooks/{hook_id}", role="admin", grant=WRITE)
-def change_hook(ask: Ask) -> Answer:
+def change_hook(ask: ForgeRequest) -> ForgeAnswer:
     hook = _hook(ask)
     config = ask.body.get("config")
     if config:
@@ -55,85 +55,85 @@ def change_hook(ask: Ask) -> Answer:
             hook[name] = ask.body[name]
     hook["updated_at"] = ask.forge.stamp()
     ask.store.save(hook)
-    return Answer(200, ask.views.hook(hook))
+    return ForgeAnswer(200, ask.views.hook(hook))
 
 
 @route("DELETE", "/repos/{owner}/{repo}/hooks/{hook_id}", role="admin", grant=WRITE)
-def delete_hook(ask: Ask) -> Answer:
+def delete_hook(ask: ForgeRequest) -> ForgeAnswer:
     ask.store.remove(_hook(ask))
-    return Answer(204)
+    return ForgeAnswer(204)
 
 
 @route("POST", "/repos/{owner}/{repo}/hooks/{hook_id}/pings", role="admin", grant=WRITE)
-def ping_hook(ask: Ask) -> Answer:
+def ping_hook(ask: ForgeRequest) -> ForgeAnswer:
     ping(ask, _hook(ask))
-    return Answer(204)
+    return ForgeAnswer(204)
 
 
 @route("GET", "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries", role="admin", grant=READ)
-def list_deliveries(ask: Ask) -> Answer:
+def list_deliveries(ask: ForgeRequest) -> ForgeAnswer:
     return _list(ask, f"hook {_hook(ask)['id']}")
 
 
 @route("GET", "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}", role="admin", grant=READ)
-def show_delivery(ask: Ask) -> Answer:
-    return Answer(200, ask.views.delivery(_delivery(ask, f"hook {_hook(ask)['id']}"), whole=True))
+def show_delivery(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.delivery(_delivery(ask, f"hook {_hook(ask)['id']}"), whole=True))
 
 
 @route("POST", "/repos/{owner}/{repo}/hooks/{hook_id}/deliveries/{delivery_id}/attempts", role="admin", grant=WRITE)
-def redeliver(ask: Ask) -> Answer:
+def redeliver(ask: ForgeRequest) -> ForgeAnswer:
     hook = _hook(ask)
     old = _delivery(ask, f"hook {hook['id']}")
     ask.forge.queue(old["request"]["payload"], old["event"], old["action"], hook=hook, guid=old["guid"])
-    return Answer(202, {})
+    return ForgeAnswer(202, {})
 
 
 @route("GET", "/app/hook/config", kind="app")
-def show_app_hook(ask: Ask) -> Answer:
+def show_app_hook(ask: ForgeRequest) -> ForgeAnswer:
     assert ask.actor.app
     app = ask.actor.app
-    return Answer(200, ask.views.hook_config({"url": app["hook_url"] or "", "secret": app["hook_secret"]}))
+    return ForgeAnswer(200, ask.views.hook_config({"url": app["hook_url"] or "", "secret": app["hook_secret"]}))
 
 
 @route("PATCH", "/app/hook/config", kind="app")
-def change_app_hook(ask: Ask) -> Answer:
+def change_app_hook(ask: ForgeRequest) -> ForgeAnswer:
     assert ask.actor.app
     app = ask.actor.app
     app |= {"hook_url": _checked_url(ask.body), "hook_secret": ask.body.get("secret") or app["hook_secret"]}
     ask.store.save(app)
-    return Answer(200, ask.views.hook_config({"url": app["hook_url"], "secret": app["hook_secret"]}))
+    return ForgeAnswer(200, ask.views.hook_config({"url": app["hook_url"], "secret": app["hook_secret"]}))
 
 
 @route("GET", "/app/hook/deliveries", kind="app")
-def list_app_deliveries(ask: Ask) -> Answer:
+def list_app_deliveries(ask: ForgeRequest) -> ForgeAnswer:
     assert ask.actor.app
     return _list(ask, f"app {ask.actor.app['id']}")
 
 
 @route("GET", "/app/hook/deliveries/{delivery_id}", kind="app")
-def show_app_delivery(ask: Ask) -> Answer:
+def show_app_delivery(ask: ForgeRequest) -> ForgeAnswer:
     assert ask.actor.app
-    return Answer(200, ask.views.delivery(_delivery(ask, f"app {ask.actor.app['id']}"), whole=True))
+    return ForgeAnswer(200, ask.views.delivery(_delivery(ask, f"app {ask.actor.app['id']}"), whole=True))
 
 
 @route("POST", "/app/hook/deliveries/{delivery_id}/attempts", kind="app")
-def redeliver_to_app(ask: Ask) -> Answer:
+def redeliver_to_app(ask: ForgeRequest) -> ForgeAnswer:
     app = ask.actor.app
     assert app
     old = _delivery(ask, f"app {app['id']}")
     more = {"repo": old["repo"], "installation": old["installation"], "guid": old["guid"]}
     ask.forge.queue(old["request"]["payload"], old["event"], old["action"], app=app, **more)
-    return Answer(202, {})
+    return ForgeAnswer(202, {})
 
 
-def ping(ask: Ask, hook: Doc) -> None:
+def ping(ask: ForgeRequest, hook: Doc) -> None:
     views = ask.views
     payload = {"zen": "Keep it logically awesome.", "hook_id": hook["id"], "hook": views.hook(hook)}
     payload |= {"repository": views.repo(ask.repo), "sender": views.user(ask.login)}
     ask.forge.queue(payload, "ping", None, hook=hook)
 
 
-def _list(ask: Ask, key: str) -> Answer:
+def _list(ask: ForgeRequest, key: str) -> ForgeAnswer:
     """The newest first; by a cursor, as GitHub does."""
     sent = [delivery for delivery in ask.store.find("delivery", key=key)[::-1] if delivery["status"] != "queued"]
     size = max(1, min(100, int(ask.query.get("per_page", "30"))))
@@ -141,17 +141,17 @@ def _list(ask: Ask, key: str) -> Answer:
     rest = [delivery for delivery in sent if before is None or delivery["id"] < before]
     if len(rest) > size:
         ask.links["next"] = ask.views.again(ask.path, {**ask.query, "cursor": f"v1_{rest[size - 1]['id']}"})
-    return Answer(200, [ask.views.delivery(delivery, whole=False) for delivery in rest[:size]])
+    return ForgeAnswer(200, [ask.views.delivery(delivery, whole=False) for delivery in rest[:size]])
 
 
-def _hook(ask: Ask) -> Doc:
+def _hook(ask: ForgeRequest) -> Doc:
     found: Doc | None = ask.store.get("hook", ask.number("hook_id"))
     if found is None or found["repo"] != ask.repo["id"]:
         raise not_found()
     return found
 
 
-def _delivery(ask: Ask, key: str) -> Doc:
+def _delivery(ask: ForgeRequest, key: str) -> Doc:
     found: Doc | None = ask.store.get("delivery", ask.number("delivery_id"))
     if found is None or found["key"] != key:
         raise not_found()

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pathspec
 
 from kits.fake_forge import access
-from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
-from kits.fake_forge.ask import Ask, route
+from kits.fake_forge.answers import ForgeAnswer, Refusal, invalid, not_found
+from kits.fake_forge.ask import ForgeRequest, route
 from kits.fake_forge.endpoints import issues
 from kits.fake_forge.endpoints.repositories import move_branch
 from kits.fake_forge.forge import MERGE_METHODS
@@ -19,7 +19,7 @@ _IS_NONE = "you specified is not a collaborator of the repository."
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls", grant=READ)
-def list_pulls(ask: Ask) -> Answer:
+def list_pulls(ask: ForgeRequest) -> ForgeAnswer:
     """By state, base, and head as `owner:branch`; the newest first."""
     state = ask.query.get("state", "open")
     where = {name: ask.query[query] for name, query in (("base_ref", "base"),) if query in ask.query}
@@ -36,11 +36,11 @@ def list_pulls(ask: Ask) -> Answer:
         pulls.append(pull)
     newest = ask.query.get("direction", "desc" if ask.query.get("sort", "created") == "created" else "asc") == "desc"
     pulls.sort(key=lambda pull: pull["number"], reverse=newest)
-    return Answer(200, ask.page(pulls, lambda pull: ask.views.pull_simple(ask.repo, pull)))
+    return ForgeAnswer(200, ask.page(pulls, lambda pull: ask.views.pull_simple(ask.repo, pull)))
 
 
 @route("POST", "/repos/{owner}/{repo}/pulls", grant=WRITE)
-def create_pull(ask: Ask) -> Answer:
+def create_pull(ask: ForgeRequest) -> ForgeAnswer:
     title, base = ask.text("title", "PullRequest"), ask.text("base", "PullRequest")
     head_repo, branch = _head(ask)
     head = ask.forge.git(head_repo).branch(branch)
@@ -88,30 +88,32 @@ def create_pull(ask: Ask) -> Answer:
     if not pull["draft"]:
         ask_code_owners(ask, pull)
     shown = ask.views.pull(ask.repo, pull, None, "unknown")
-    return Answer(201, shown, {"Location": shown["url"]})
+    return ForgeAnswer(201, shown, {"Location": shown["url"]})
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}", grant=READ)
-def show_pull(ask: Ask) -> Answer:
+def show_pull(ask: ForgeRequest) -> ForgeAnswer:
     """The first look after a change starts the test merge, and does not know its end yet."""
     pull = the_pull(ask)
     wanted = ask.headers.get("accept", "")
     if "diff" in wanted or "patch" in wanted:
         base = ask.git.merge_base(pull["base_sha"], pull["head_sha"]) or pull["base_sha"]
-        return Answer(200, ask.git.run("diff", "-M", "--no-ext-diff", "--no-textconv", base, pull["head_sha"], "--"))
+        return ForgeAnswer(
+            200, ask.git.run("diff", "-M", "--no-ext-diff", "--no-textconv", base, pull["head_sha"], "--")
+        )
     if not pull["looked"] and not pull["merged_at"]:
         state = mergeable_state(ask, pull)
         pull["looked"], pull["mergeable"] = True, state.mergeable
         ask.store.save(pull)
-        return Answer(200, ask.views.pull(ask.repo, pull, None, "unknown"))
+        return ForgeAnswer(200, ask.views.pull(ask.repo, pull, None, "unknown"))
     if pull["merged_at"]:
-        return Answer(200, ask.views.pull(ask.repo, pull, None, "unknown"))
+        return ForgeAnswer(200, ask.views.pull(ask.repo, pull, None, "unknown"))
     state = mergeable_state(ask, pull)
-    return Answer(200, ask.views.pull(ask.repo, pull, state.mergeable, state.word))
+    return ForgeAnswer(200, ask.views.pull(ask.repo, pull, state.mergeable, state.word))
 
 
 @route("PATCH", "/repos/{owner}/{repo}/pulls/{pull_number}", grant=WRITE)
-def change_pull(ask: Ask) -> Answer:
+def change_pull(ask: ForgeRequest) -> ForgeAnswer:
     pull = the_pull(ask)
     issue = ask.store.one("issue", repo=ask.repo["id"], number=pull["number"])
     trusted = access.may(ask.store, ask.actor, ask.repo, "write", WRITE)
@@ -131,35 +133,35 @@ def change_pull(ask: Ask) -> Answer:
         _refuse_reopening(ask, pull)
     issues.change_state(ask, issue, trusted=trusted or issue["user"] == ask.login)
     pull = the_pull(ask)
-    return Answer(200, ask.views.pull(ask.repo, pull, pull["mergeable"], "unknown"))
+    return ForgeAnswer(200, ask.views.pull(ask.repo, pull, pull["mergeable"], "unknown"))
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}/files", grant=READ)
-def list_files(ask: Ask) -> Answer:
+def list_files(ask: ForgeRequest) -> ForgeAnswer:
     pull = the_pull(ask)
     base = ask.git.merge_base(pull["base_sha"], pull["head_sha"]) or pull["base_sha"]
     changes = ask.git.changes(base, pull["head_sha"])
-    return Answer(200, ask.page(changes, lambda change: ask.views.file(ask.repo, pull["head_sha"], change)))
+    return ForgeAnswer(200, ask.page(changes, lambda change: ask.views.file(ask.repo, pull["head_sha"], change)))
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}/commits", grant=READ)
-def list_commits(ask: Ask) -> Answer:
+def list_commits(ask: ForgeRequest) -> ForgeAnswer:
     pull = the_pull(ask)
     base = ask.git.merge_base(pull["base_sha"], pull["head_sha"]) or pull["base_sha"]
     commits = ask.git.commits("--reverse", f"{base}..{pull['head_sha']}")
-    return Answer(200, ask.page(commits, lambda commit: ask.views.commit(ask.repo, commit)))
+    return ForgeAnswer(200, ask.page(commits, lambda commit: ask.views.commit(ask.repo, commit)))
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}/requested_reviewers", grant=READ)
-def list_requested(ask: Ask) -> Answer:
+def list_requested(ask: ForgeRequest) -> ForgeAnswer:
     pull = the_pull(ask)
     teams = [ask.store.get("team", identity) for identity in pull["requested_teams"]]
     users = [ask.views.user(login) for login in pull["requested_reviewers"]]
-    return Answer(200, {"users": users, "teams": [ask.views.team(team) for team in teams if team]})
+    return ForgeAnswer(200, {"users": users, "teams": [ask.views.team(team) for team in teams if team]})
 
 
 @route("POST", "/repos/{owner}/{repo}/pulls/{pull_number}/requested_reviewers", role="triage", grant=WRITE)
-def request_reviewers(ask: Ask) -> Answer:
+def request_reviewers(ask: ForgeRequest) -> ForgeAnswer:
     pull = the_pull(ask)
     teams = []
     for login in ask.body.get("reviewers", []):
@@ -173,11 +175,11 @@ def request_reviewers(ask: Ask) -> Answer:
             raise Refusal(422, f"{_COLLABORATORS} teams {_IS_NONE}")
         teams.append(team)
     _request(ask, pull, ask.body.get("reviewers", []), teams)
-    return Answer(201, ask.views.pull_simple(ask.repo, pull))
+    return ForgeAnswer(201, ask.views.pull_simple(ask.repo, pull))
 
 
 @route("DELETE", "/repos/{owner}/{repo}/pulls/{pull_number}/requested_reviewers", role="triage", grant=WRITE)
-def remove_requested(ask: Ask) -> Answer:
+def remove_requested(ask: ForgeRequest) -> ForgeAnswer:
     pull = the_pull(ask)
     gone = ask.body.get("reviewers", [])
     slugs = ask.body.get("team_reviewers", [])
@@ -185,18 +187,18 @@ def remove_requested(ask: Ask) -> Answer:
     teams = [ask.store.get("team", identity) for identity in pull["requested_teams"]]
     pull["requested_teams"] = [team["id"] for team in teams if team and team["slug"] not in slugs]
     ask.store.save(pull)
-    return Answer(200, ask.views.pull_simple(ask.repo, pull))
+    return ForgeAnswer(200, ask.views.pull_simple(ask.repo, pull))
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}/merge", grant=READ)
-def is_merged(ask: Ask) -> Answer:
+def is_merged(ask: ForgeRequest) -> ForgeAnswer:
     if not the_pull(ask)["merged_at"]:
         raise not_found()
-    return Answer(204)
+    return ForgeAnswer(204)
 
 
 @route("PUT", "/repos/{owner}/{repo}/pulls/{pull_number}/merge", role="write", grant="contents:write")
-def merge_pull(ask: Ask) -> Answer:
+def merge_pull(ask: ForgeRequest) -> ForgeAnswer:
     """By an exact head if `sha` is given; what base rules forbid is 405, whoever asks."""
     pull = the_pull(ask)
     issue = ask.store.one("issue", repo=ask.repo["id"], number=pull["number"])
@@ -229,11 +231,11 @@ def merge_pull(ask: Ask) -> Answer:
         before = ask.git.refs()
         ask.git.delete(f"refs/heads/{pull['head_ref']}")
         ask.forge.after_push(ask.repo, before, ask.git.refs(), ask.actor)
-    return Answer(200, {"sha": merged, "merged": True, "message": "Pull Request successfully merged"})
+    return ForgeAnswer(200, {"sha": merged, "merged": True, "message": "Pull Request successfully merged"})
 
 
 @route("PUT", "/repos/{owner}/{repo}/pulls/{pull_number}/update-branch", role="write", grant=WRITE)
-def update_branch(ask: Ask) -> Answer:
+def update_branch(ask: ForgeRequest) -> ForgeAnswer:
     """Merge the base into the head. At once; GitHub does it in the background."""
     pull = the_pull(ask)
     if ask.body.get("expected_head_sha", pull["head_sha"]) != pull["head_sha"]:
@@ -253,7 +255,7 @@ def update_branch(ask: Ask) -> Answer:
     before = git.refs()
     git.set(f"refs/heads/{pull['head_ref']}", sha)
     ask.forge.after_push(head, before, git.refs(), ask.actor)
-    return Answer(
+    return ForgeAnswer(
         202, {"message": "Updating pull request branch.", "url": ask.views.pull_simple(ask.repo, pull)["url"]}
     )
 
@@ -266,7 +268,7 @@ class Mergeable(NamedTuple):
     word: str
 
 
-def mergeable_state(ask: Ask, pull: Doc) -> Mergeable:
+def mergeable_state(ask: ForgeRequest, pull: Doc) -> Mergeable:
     """As a pull request shows it: dirty, draft, blocked, behind, unstable or clean."""
     if ask.git.merge_trees(pull["base_sha"], pull["head_sha"]) is None:
         return Mergeable(False, "dirty")
@@ -281,7 +283,7 @@ def mergeable_state(ask: Ask, pull: Doc) -> Mergeable:
     return Mergeable(True, "unstable" if set(states) - {"success", "neutral", "skipped"} else "clean")
 
 
-def unmet_rules(ask: Ask, pull: Doc) -> list[str]:
+def unmet_rules(ask: ForgeRequest, pull: Doc) -> list[str]:
     """What the base branch's rule still asks, in the forge's own words."""
     rule = ask.forge.protection(ask.repo, pull["base_ref"])
     if not rule:
@@ -324,7 +326,7 @@ def unmet_rules(ask: Ask, pull: Doc) -> list[str]:
     return missing
 
 
-def results(ask: Ask, sha: str) -> dict[str, str]:
+def results(ask: ForgeRequest, sha: str) -> dict[str, str]:
     """Context or check name → its latest state or conclusion; `pending` while it runs."""
     known = {status["context"]: status["state"] for status in ask.store.find("status", repo=ask.repo["id"], sha=sha)}
     for run in ask.store.find("check_run", repo=ask.repo["id"], sha=sha):
@@ -332,7 +334,7 @@ def results(ask: Ask, sha: str) -> dict[str, str]:
     return known
 
 
-def latest_reviews(ask: Ask, pull: Doc) -> dict[str, str]:
+def latest_reviews(ask: ForgeRequest, pull: Doc) -> dict[str, str]:
     """Reviewer with write access → their latest approval or refusal that was not dismissed."""
     latest: dict[str, str] = {}
     for review in ask.store.find("review", repo=ask.repo["id"], number=pull["number"]):
@@ -344,7 +346,7 @@ def latest_reviews(ask: Ask, pull: Doc) -> dict[str, str]:
     return latest
 
 
-def code_owners(ask: Ask, pull: Doc) -> tuple[set[str], list[Doc]]:
+def code_owners(ask: ForgeRequest, pull: Doc) -> tuple[set[str], list[Doc]]:
     """(people, teams) that the base's CODEOWNERS names for the changed files; the last line that fits a file counts.
 
     https://docs.github.com/repositories/managing-your-repositorys-settings-and-features/customizing-your-repository/about-code-owners
@@ -378,13 +380,13 @@ def code_owners(ask: Ask, pull: Doc) -> tuple[set[str], list[Doc]]:
     return people, teams
 
 
-def ask_code_owners(ask: Ask, pull: Doc) -> None:
+def ask_code_owners(ask: ForgeRequest, pull: Doc) -> None:
     """Ask those whose files are changed for a review, the author not."""
     people, teams = code_owners(ask, pull)
     _request(ask, pull, sorted(people - {pull["user"]}), teams)
 
 
-def set_draft(ask: Ask, pull: Doc, draft: bool) -> None:
+def set_draft(ask: ForgeRequest, pull: Doc, draft: bool) -> None:
     """Only GraphQL does it: REST has no call for it."""
     if pull["draft"] == draft:
         return
@@ -395,7 +397,7 @@ def set_draft(ask: Ask, pull: Doc, draft: bool) -> None:
         ask_code_owners(ask, pull)
 
 
-def the_pull(ask: Ask) -> Doc:
+def the_pull(ask: ForgeRequest) -> Doc:
     """The pull request of the path."""
     found: Doc | None = ask.store.one("pull", repo=ask.repo["id"], number=ask.number("pull_number"))
     if found is None:
@@ -403,12 +405,12 @@ def the_pull(ask: Ask) -> Doc:
     return found
 
 
-def tell(ask: Ask, pull: Doc, action: str, **more: object) -> None:
+def tell(ask: ForgeRequest, pull: Doc, action: str, **more: object) -> None:
     shown = ask.views.pull(ask.repo, pull, pull["mergeable"], "unknown")
     ask.forge.emit(ask.repo, "pull_request", ask.actor, action, number=pull["number"], pull_request=shown, **more)
 
 
-def _head(ask: Ask) -> tuple[Doc, str]:
+def _head(ask: ForgeRequest) -> tuple[Doc, str]:
     """`branch`, or `owner:branch` of a fork."""
     head = ask.text("head", "PullRequest")
     owner, colon, branch = head.partition(":")
@@ -422,12 +424,12 @@ def _head(ask: Ask) -> tuple[Doc, str]:
     raise invalid("PullRequest", field="head", code="invalid")
 
 
-def _is_member(ask: Ask, login: str) -> bool:
+def _is_member(ask: ForgeRequest, login: str) -> bool:
     """Whether somebody was given the repository: a public one can be read by all, who are no collaborators."""
     return access.role_of(ask.store, login, {**ask.repo, "private": True}) != "none"
 
 
-def _request(ask: Ask, pull: Doc, logins: list[str], teams: list[Doc]) -> None:
+def _request(ask: ForgeRequest, pull: Doc, logins: list[str], teams: list[Doc]) -> None:
     for login in logins:
         if login not in pull["requested_reviewers"]:
             pull["requested_reviewers"].append(login)
@@ -440,13 +442,13 @@ def _request(ask: Ask, pull: Doc, logins: list[str], teams: list[Doc]) -> None:
             tell(ask, pull, "review_requested", requested_team=ask.views.team(team))
 
 
-def _bypasses(ask: Ask, pull: Doc) -> bool:
+def _bypasses(ask: ForgeRequest, pull: Doc) -> bool:
     """Administrators, where the rule does not hold for them."""
     rule = ask.forge.protection(ask.repo, pull["base_ref"]) or {}
     return not rule.get("enforce_admins") and access.role_of(ask.store, ask.login, ask.repo) == "admin"
 
 
-def _merge(ask: Ask, pull: Doc, issue: Doc, method: str) -> str | None:
+def _merge(ask: ForgeRequest, pull: Doc, issue: Doc, method: str) -> str | None:
     """The commit that the base branch shall stand at; None if they conflict."""
     base, head, who = pull["base_sha"], pull["head_sha"], ask.forge.who(ask.login)
     if method == "rebase":
@@ -465,7 +467,7 @@ def _merge(ask: Ask, pull: Doc, issue: Doc, method: str) -> str | None:
     return ask.git.write_commit(tree, [base, head] if method == "merge" else [base], message, who)
 
 
-def _close_named_issues(ask: Ask, issue: Doc, pull: Doc) -> None:
+def _close_named_issues(ask: ForgeRequest, issue: Doc, pull: Doc) -> None:
     """`Fixes #1` in the text of what was merged to the default branch closes issue 1."""
 
     if pull["base_ref"] != ask.repo["default_branch"]:
@@ -476,7 +478,7 @@ def _close_named_issues(ask: Ask, issue: Doc, pull: Doc) -> None:
             ask.forge.close(ask.repo, named, ask.actor)
 
 
-def _refuse_reopening(ask: Ask, pull: Doc) -> None:
+def _refuse_reopening(ask: ForgeRequest, pull: Doc) -> None:
     head = ask.store.get("repository", pull["head_repo"])
     tip = ask.forge.git(head).branch(pull["head_ref"]) if head else None
     if pull["merged_at"] or tip is None:

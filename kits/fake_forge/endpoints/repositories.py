@@ -6,19 +6,19 @@ import subprocess
 from typing import Any
 
 from kits.fake_forge import access
-from kits.fake_forge.answers import Answer, Refusal, invalid, not_found
-from kits.fake_forge.ask import Ask, route
+from kits.fake_forge.answers import ForgeAnswer, Refusal, invalid, not_found
+from kits.fake_forge.ask import ForgeRequest, route
 from kits.fake_forge.git import Git
 from kits.fake_forge.store import Doc
 
 
 @route("GET", "/repos/{owner}/{repo}")
-def show_repository(ask: Ask) -> Answer:
-    return Answer(200, ask.views.repo_full(ask.repo))
+def show_repository(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.repo_full(ask.repo))
 
 
 @route("PATCH", "/repos/{owner}/{repo}", role="admin", grant="administration:write")
-def change_repository(ask: Ask) -> Answer:
+def change_repository(ask: ForgeRequest) -> ForgeAnswer:
     """Rename, archive, and what may be merged how; the old name still leads here."""
     repo = ask.repo
     if repo["archived"] and ask.body.get("archived") is not False:
@@ -34,16 +34,16 @@ def change_repository(ask: Ask) -> Answer:
             repo[field] = ask.body[field]
     repo["updated_at"] = ask.forge.stamp()
     ask.store.save(repo)
-    return Answer(200, ask.views.repo_full(repo))
+    return ForgeAnswer(200, ask.views.repo_full(repo))
 
 
 @route("POST", "/user/repos", grant="administration:write")
-def create_repository(ask: Ask) -> Answer:
+def create_repository(ask: ForgeRequest) -> ForgeAnswer:
     return _create(ask, ask.login)
 
 
 @route("POST", "/orgs/{org}/repos", grant="administration:write")
-def create_organization_repository(ask: Ask) -> Answer:
+def create_organization_repository(ask: ForgeRequest) -> ForgeAnswer:
     member = ask.store.one("membership", org=ask.values["org"], key=ask.login)
     if member is None:
         raise not_found()
@@ -51,7 +51,7 @@ def create_organization_repository(ask: Ask) -> Answer:
 
 
 @route("POST", "/repos/{owner}/{repo}/forks")
-def create_fork(ask: Ask) -> Answer:
+def create_fork(ask: ForgeRequest) -> ForgeAnswer:
     """At once; GitHub makes it in the background."""
     if ask.actor.kind == "installation":
         raise Refusal(403, "Resource not accessible by integration")
@@ -62,22 +62,22 @@ def create_fork(ask: Ask) -> Answer:
             ask.login, name, private=ask.repo["private"], branch=ask.repo["default_branch"], fork_of=ask.repo
         )
     shown = ask.views.repo_full(fork)
-    return Answer(202, {**shown, "parent": ask.views.repo(ask.repo), "source": ask.views.repo(ask.repo)})
+    return ForgeAnswer(202, {**shown, "parent": ask.views.repo(ask.repo), "source": ask.views.repo(ask.repo)})
 
 
 @route("GET", "/repos/{owner}/{repo}/commits", grant="contents:read")
-def list_commits(ask: Ask) -> Answer:
+def list_commits(ask: ForgeRequest) -> ForgeAnswer:
     start = ask.query.get("sha") or ask.repo["default_branch"]
     tip = ask.git.resolve(start)
     if tip is None:
         if not ask.git.refs():
             raise Refusal(409, "Git Repository is empty.")
         raise not_found()
-    return Answer(200, ask.page(ask.git.commits(tip), lambda commit: ask.views.commit(ask.repo, commit)))
+    return ForgeAnswer(200, ask.page(ask.git.commits(tip), lambda commit: ask.views.commit(ask.repo, commit)))
 
 
 @route("GET", "/repos/{owner}/{repo}/commits/{ref}/pulls", grant="pull_requests:read")
-def list_pulls_of_commit(ask: Ask) -> Answer:
+def list_pulls_of_commit(ask: ForgeRequest) -> ForgeAnswer:
     sha = known_commit(ask, ask.values["ref"])
     pulls = [
         pull
@@ -85,16 +85,16 @@ def list_pulls_of_commit(ask: Ask) -> Answer:
         if pull["merge_sha"] == sha
         or (ask.git.is_ancestor(sha, pull["head_sha"]) and not ask.git.is_ancestor(sha, pull["base_sha"]))
     ]
-    return Answer(200, ask.page(pulls, lambda pull: ask.views.pull_simple(ask.repo, pull)))
+    return ForgeAnswer(200, ask.page(pulls, lambda pull: ask.views.pull_simple(ask.repo, pull)))
 
 
 @route("GET", "/repos/{owner}/{repo}/commits/{ref*}", grant="contents:read")
-def show_commit(ask: Ask) -> Answer:
+def show_commit(ask: ForgeRequest) -> ForgeAnswer:
     sha = known_commit(ask, ask.values["ref"])
     commit = ask.git.commit(sha)
     changes = ask.git.changes(commit.parents[0] if commit.parents else _empty_tree(ask.git), sha)
     additions, deletions = sum(c.additions for c in changes), sum(c.deletions for c in changes)
-    return Answer(
+    return ForgeAnswer(
         200,
         {
             **ask.views.commit(ask.repo, commit),
@@ -105,12 +105,12 @@ def show_commit(ask: Ask) -> Answer:
 
 
 @route("GET", "/repos/{owner}/{repo}/git/commits/{commit_sha}", grant="contents:read")
-def show_git_commit(ask: Ask) -> Answer:
-    return Answer(200, ask.views.git_commit(ask.repo, ask.git.commit(known_commit(ask, ask.values["commit_sha"]))))
+def show_git_commit(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.git_commit(ask.repo, ask.git.commit(known_commit(ask, ask.values["commit_sha"]))))
 
 
 @route("GET", "/repos/{owner}/{repo}/compare/{basehead*}", grant="contents:read")
-def compare(ask: Ask) -> Answer:
+def compare(ask: ForgeRequest) -> ForgeAnswer:
     base_name, _, head_name = ask.values["basehead"].partition("...")
     base, head = known_commit(ask, base_name, 404), known_commit(ask, head_name, 404)
     middle = ask.git.merge_base(base, head)
@@ -121,7 +121,7 @@ def compare(ask: Ask) -> Answer:
     state = "identical" if base == head else "ahead" if not behind else "behind" if not commits else "diverged"
     html, at = ask.views.html(ask.repo), f"{ask.views.at(ask.repo)}/compare/{ask.values['basehead']}"
     web = f"{html}/compare/{ask.values['basehead']}"
-    return Answer(
+    return ForgeAnswer(
         200,
         {
             "url": at,
@@ -142,17 +142,17 @@ def compare(ask: Ask) -> Answer:
 
 
 @route("GET", "/repos/{owner}/{repo}/contents/{path*}", grant="contents:read")
-def show_content(ask: Ask) -> Answer:
+def show_content(ask: ForgeRequest) -> ForgeAnswer:
     path = ask.values["path"].strip("/")
     commit = known_commit(ask, ask.query.get("ref") or ask.repo["default_branch"], 404)
     content = ask.git.read(commit, path)
     if content is None:
         raise not_found()
-    return Answer(200, _file(ask, path, commit, content, whole=True))
+    return ForgeAnswer(200, _file(ask, path, commit, content, whole=True))
 
 
 @route("PUT", "/repos/{owner}/{repo}/contents/{path*}", role="write", grant="contents:write")
-def write_content(ask: Ask) -> Answer:
+def write_content(ask: ForgeRequest) -> ForgeAnswer:
     """One file, one commit on a branch; 409 if the file is not what the caller has seen."""
     path = ask.values["path"].strip("/")
     branch, tip, blob = _writes_to(ask, path)
@@ -165,23 +165,23 @@ def write_content(ask: Ask) -> Answer:
     sha = ask.git.write_file(tip, path, content, ask.text("message", "Content"), _who(ask))
     move_branch(ask, branch, sha)
     shown = _file(ask, path, sha, content, whole=False)
-    return Answer(
+    return ForgeAnswer(
         200 if blob else 201, {"content": shown, "commit": ask.views.git_commit(ask.repo, ask.git.commit(sha))}
     )
 
 
 @route("DELETE", "/repos/{owner}/{repo}/contents/{path*}", role="write", grant="contents:write")
-def delete_content(ask: Ask) -> Answer:
+def delete_content(ask: ForgeRequest) -> ForgeAnswer:
     path = ask.values["path"].strip("/")
     branch, tip, blob = _writes_to(ask, path)
     if not blob:
         raise not_found()
     sha = ask.git.write_file(tip, path, None, ask.text("message", "Content"), _who(ask))
     move_branch(ask, branch, sha)
-    return Answer(200, {"content": None, "commit": ask.views.git_commit(ask.repo, ask.git.commit(sha))})
+    return ForgeAnswer(200, {"content": None, "commit": ask.views.git_commit(ask.repo, ask.git.commit(sha))})
 
 
-def known_commit(ask: Ask, name: str, status: int = 422) -> str:
+def known_commit(ask: ForgeRequest, name: str, status: int = 422) -> str:
     """A commit by id, branch or tag; `status` if there is none."""
     sha = ask.git.resolve(name)
     if sha is None:
@@ -189,14 +189,14 @@ def known_commit(ask: Ask, name: str, status: int = 422) -> str:
     return sha
 
 
-def move_branch(ask: Ask, branch: str, sha: str) -> None:
+def move_branch(ask: ForgeRequest, branch: str, sha: str) -> None:
     """As a push does."""
     before = ask.git.refs()
     ask.git.set(f"refs/heads/{branch}", sha)
     ask.forge.after_push(ask.repo, before, ask.git.refs(), ask.actor)
 
 
-def _create(ask: Ask, owner: str) -> Answer:
+def _create(ask: ForgeRequest, owner: str) -> ForgeAnswer:
     if ask.actor.kind == "installation" and owner == ask.login:
         raise Refusal(403, "Resource not accessible by integration")
     name = ask.text("name", "Repository")
@@ -211,13 +211,13 @@ def _create(ask: Ask, owner: str) -> Answer:
         git = ask.forge.git(repo)
         readme = f"# {name}\n".encode()
         git.set("refs/heads/main", git.write_file(None, "README.md", readme, "Initial commit", _who(ask)))
-    return Answer(201, ask.views.repo_full(repo), {"Location": ask.views.at(repo)})
+    return ForgeAnswer(201, ask.views.repo_full(repo), {"Location": ask.views.at(repo)})
 
 
 _SETTINGS = ("allow_merge_commit", "allow_squash_merge", "allow_rebase_merge", "delete_branch_on_merge")
 
 
-def _writes_to(ask: Ask, path: str) -> tuple[str, str | None, str | None]:
+def _writes_to(ask: ForgeRequest, path: str) -> tuple[str, str | None, str | None]:
     """(branch, its tip, the file's blob there); refused if the caller has seen another one, or may not."""
     branch = ask.body.get("branch") or ask.repo["default_branch"]
     tip = ask.git.branch(branch)
@@ -244,7 +244,7 @@ def _blob(git: Git, tip: str, path: str) -> str | None:
         return None
 
 
-def _file(ask: Ask, path: str, commit: str, content: bytes, *, whole: bool) -> dict[str, Any]:
+def _file(ask: ForgeRequest, path: str, commit: str, content: bytes, *, whole: bool) -> dict[str, Any]:
     blob = _blob(ask.git, commit, path)
     at, html = (
         f"{ask.views.at(ask.repo)}/contents/{path}?ref={commit}",
@@ -268,7 +268,7 @@ def _file(ask: Ask, path: str, commit: str, content: bytes, *, whole: bool) -> d
     return shown
 
 
-def _who(ask: Ask) -> dict[str, str]:
+def _who(ask: ForgeRequest) -> dict[str, str]:
     return ask.forge.who(ask.login)
 
 

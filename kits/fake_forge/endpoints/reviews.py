@@ -3,8 +3,8 @@
 from typing import Any
 
 from kits.fake_forge import access
-from kits.fake_forge.answers import Answer, Refusal, not_found, unprocessable
-from kits.fake_forge.ask import Ask, route
+from kits.fake_forge.answers import ForgeAnswer, Refusal, not_found, unprocessable
+from kits.fake_forge.ask import ForgeRequest, route
 from kits.fake_forge.endpoints.issues import checked_body
 from kits.fake_forge.endpoints.pulls import READ, WRITE, the_pull
 from kits.fake_forge.forge import hook_review
@@ -15,16 +15,16 @@ EVENTS = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMEN
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}/reviews", grant=READ)
-def list_reviews(ask: Ask) -> Answer:
+def list_reviews(ask: ForgeRequest) -> ForgeAnswer:
     """The oldest first; somebody's pending review is their own to see."""
     pull = the_pull(ask)
     found = ask.store.find("review", repo=ask.repo["id"], number=pull["number"])
     mine = [review for review in found if review["state"] != "PENDING" or review["user"] == ask.login]
-    return Answer(200, ask.page(mine, lambda review: ask.views.review(ask.repo, review)))
+    return ForgeAnswer(200, ask.page(mine, lambda review: ask.views.review(ask.repo, review)))
 
 
 @route("POST", "/repos/{owner}/{repo}/pulls/{pull_number}/reviews", grant=WRITE)
-def create_review(ask: Ask) -> Answer:
+def create_review(ask: ForgeRequest) -> ForgeAnswer:
     """Without an event it is pending. Nobody approves or refuses their own."""
     pull = the_pull(ask)
     event = ask.body.get("event")
@@ -41,24 +41,24 @@ def create_review(ask: Ask) -> Answer:
         _add_comment(ask, pull, review, comment)
     if event:
         _submit(ask, pull, review)
-    return Answer(200, ask.views.review(ask.repo, review))
+    return ForgeAnswer(200, ask.views.review(ask.repo, review))
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}/reviews/{review_id}", grant=READ)
-def show_review(ask: Ask) -> Answer:
-    return Answer(200, ask.views.review(ask.repo, _review(ask)))
+def show_review(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.review(ask.repo, _review(ask)))
 
 
 @route("PUT", "/repos/{owner}/{repo}/pulls/{pull_number}/reviews/{review_id}", grant=WRITE)
-def change_review(ask: Ask) -> Answer:
+def change_review(ask: ForgeRequest) -> ForgeAnswer:
     review = _mine(ask, _review(ask))
     review["body"] = checked_body(ask, "PullRequestReview")
     ask.store.save(review)
-    return Answer(200, ask.views.review(ask.repo, review))
+    return ForgeAnswer(200, ask.views.review(ask.repo, review))
 
 
 @route("POST", "/repos/{owner}/{repo}/pulls/{pull_number}/reviews/{review_id}/events", grant=WRITE)
-def submit_review(ask: Ask) -> Answer:
+def submit_review(ask: ForgeRequest) -> ForgeAnswer:
     pull, review = the_pull(ask), _mine(ask, _review(ask))
     event = ask.body.get("event")
     if review["state"] != "PENDING" or event not in EVENTS:
@@ -66,11 +66,11 @@ def submit_review(ask: Ask) -> Answer:
     _refuse_event(ask, pull, event, ask.body.get("body") or review["body"], ["it may have comments"])
     review |= {"state": EVENTS[event], "body": ask.body.get("body") or review["body"]}
     _submit(ask, pull, review)
-    return Answer(200, ask.views.review(ask.repo, review))
+    return ForgeAnswer(200, ask.views.review(ask.repo, review))
 
 
 @route("PUT", "/repos/{owner}/{repo}/pulls/{pull_number}/reviews/{review_id}/dismissals", role="write", grant=WRITE)
-def dismiss_review(ask: Ask) -> Answer:
+def dismiss_review(ask: ForgeRequest) -> ForgeAnswer:
     review = _review(ask)
     ask.text("message", "PullRequestReview")
     if review["state"] not in ("APPROVED", "CHANGES_REQUESTED"):
@@ -78,18 +78,18 @@ def dismiss_review(ask: Ask) -> Answer:
     review["state"] = "DISMISSED"
     ask.store.save(review)
     _tell(ask, the_pull(ask), review, "dismissed")
-    return Answer(200, ask.views.review(ask.repo, review))
+    return ForgeAnswer(200, ask.views.review(ask.repo, review))
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}/reviews/{review_id}/comments", grant=READ)
-def list_comments_of_review(ask: Ask) -> Answer:
+def list_comments_of_review(ask: ForgeRequest) -> ForgeAnswer:
     review = _review(ask)
     found = ask.store.find("review_comment", repo=ask.repo["id"], review=review["id"])
-    return Answer(200, ask.page(found, lambda comment: _as_review_comment(ask, comment)))
+    return ForgeAnswer(200, ask.page(found, lambda comment: _as_review_comment(ask, comment)))
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/{pull_number}/comments", grant=READ)
-def list_review_comments(ask: Ask) -> Answer:
+def list_review_comments(ask: ForgeRequest) -> ForgeAnswer:
     pull = the_pull(ask)
     since = ask.query.get("since", "")
     found = [
@@ -97,11 +97,11 @@ def list_review_comments(ask: Ask) -> Answer:
         for comment in ask.store.find("review_comment", repo=ask.repo["id"], number=pull["number"])
         if comment["updated_at"] >= since and not comment.get("pending")
     ]
-    return Answer(200, ask.page(found, lambda comment: ask.views.review_comment(ask.repo, comment)))
+    return ForgeAnswer(200, ask.page(found, lambda comment: ask.views.review_comment(ask.repo, comment)))
 
 
 @route("POST", "/repos/{owner}/{repo}/pulls/{pull_number}/comments", grant=WRITE)
-def create_review_comment(ask: Ask) -> Answer:
+def create_review_comment(ask: ForgeRequest) -> ForgeAnswer:
     """A comment at a line; a reply with `in_reply_to`."""
     pull = the_pull(ask)
     body = checked_body(ask, "PullRequestReviewComment")
@@ -114,38 +114,38 @@ def create_review_comment(ask: Ask) -> Answer:
     comment = _add_comment(ask, pull, review, ask.body)
     _submit(ask, pull, review)
     shown = ask.views.review_comment(ask.repo, comment)
-    return Answer(201, shown, {"Location": shown["url"]})
+    return ForgeAnswer(201, shown, {"Location": shown["url"]})
 
 
 @route("POST", "/repos/{owner}/{repo}/pulls/{pull_number}/comments/{comment_id}/replies", grant=WRITE)
-def reply(ask: Ask) -> Answer:
+def reply(ask: ForgeRequest) -> ForgeAnswer:
     return _reply(ask, the_pull(ask), ask.number("comment_id"), checked_body(ask, "PullRequestReviewComment"))
 
 
 @route("GET", "/repos/{owner}/{repo}/pulls/comments/{comment_id}", grant=READ)
-def show_review_comment(ask: Ask) -> Answer:
-    return Answer(200, ask.views.review_comment(ask.repo, _comment(ask, ask.number("comment_id"))))
+def show_review_comment(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, ask.views.review_comment(ask.repo, _comment(ask, ask.number("comment_id"))))
 
 
 @route("PATCH", "/repos/{owner}/{repo}/pulls/comments/{comment_id}", grant=WRITE)
-def edit_review_comment(ask: Ask) -> Answer:
+def edit_review_comment(ask: ForgeRequest) -> ForgeAnswer:
     comment = _mine(ask, _comment(ask, ask.number("comment_id")))
     before = comment["body"]
     comment |= {"body": checked_body(ask, "PullRequestReviewComment"), "updated_at": ask.forge.stamp()}
     ask.store.save(comment)
     _tell_comment(ask, comment, "edited", changes={"body": {"from": before}})
-    return Answer(200, ask.views.review_comment(ask.repo, comment))
+    return ForgeAnswer(200, ask.views.review_comment(ask.repo, comment))
 
 
 @route("DELETE", "/repos/{owner}/{repo}/pulls/comments/{comment_id}", grant=WRITE)
-def delete_review_comment(ask: Ask) -> Answer:
+def delete_review_comment(ask: ForgeRequest) -> ForgeAnswer:
     comment = _mine(ask, _comment(ask, ask.number("comment_id")))
     _tell_comment(ask, comment, "deleted")
     ask.store.remove(comment)
-    return Answer(204)
+    return ForgeAnswer(204)
 
 
-def resolve_thread(ask: Ask, root: Doc, resolved: bool) -> None:
+def resolve_thread(ask: ForgeRequest, root: Doc, resolved: bool) -> None:
     """Only GraphQL does it. The author of the pull request, and who may write."""
     pull = ask.store.one("pull", repo=ask.repo["id"], number=root["number"])
     if pull["user"] != ask.login and not access.may(ask.store, ask.actor, ask.repo, "write", WRITE):
@@ -169,7 +169,7 @@ def resolve_thread(ask: Ask, root: Doc, resolved: bool) -> None:
     )
 
 
-def comments_of(ask: Ask, root: Doc) -> list[Doc]:
+def comments_of(ask: ForgeRequest, root: Doc) -> list[Doc]:
     """A thread's comments, the first one first."""
     return [root, *ask.store.find("review_comment", repo=ask.repo["id"], reply_to=root["id"])]
 
@@ -180,7 +180,7 @@ def thread_id(root: Doc) -> str:
     return node("thread", root["id"])
 
 
-def _refuse_event(ask: Ask, pull: Doc, event: str | None, body: str | None, comments: Any) -> None:
+def _refuse_event(ask: ForgeRequest, pull: Doc, event: str | None, body: str | None, comments: Any) -> None:
     if event is not None and event not in EVENTS:
         raise unprocessable("Variable $event of type PullRequestReviewEvent was provided invalid value")
     if event == "APPROVE" and pull["user"] == ask.login:
@@ -191,7 +191,7 @@ def _refuse_event(ask: Ask, pull: Doc, event: str | None, body: str | None, comm
         raise unprocessable("Body can't be blank" if event == "COMMENT" else "Review body can't be blank")
 
 
-def _add_review(ask: Ask, pull: Doc, event: str | None, body: str, commit: str) -> Doc:
+def _add_review(ask: ForgeRequest, pull: Doc, event: str | None, body: str, commit: str) -> Doc:
     review: Doc = ask.store.add(
         "review",
         repo=ask.repo["id"],
@@ -205,7 +205,7 @@ def _add_review(ask: Ask, pull: Doc, event: str | None, body: str, commit: str) 
     return review
 
 
-def _submit(ask: Ask, pull: Doc, review: Doc) -> None:
+def _submit(ask: ForgeRequest, pull: Doc, review: Doc) -> None:
     review["submitted_at"] = ask.forge.stamp()
     ask.store.save(review)
     if ask.login in pull["requested_reviewers"]:
@@ -218,7 +218,7 @@ def _submit(ask: Ask, pull: Doc, review: Doc) -> None:
         _tell_comment(ask, comment, "created")
 
 
-def _add_comment(ask: Ask, pull: Doc, review: Doc, asked: Doc) -> Doc:
+def _add_comment(ask: ForgeRequest, pull: Doc, review: Doc, asked: Doc) -> Doc:
     path, side = asked.get("path"), asked.get("side", "RIGHT")
     base = ask.git.merge_base(pull["base_sha"], pull["head_sha"]) or pull["base_sha"]
     change: Changed | None = next((c for c in ask.git.changes(base, pull["head_sha"]) if c.path == path), None)
@@ -274,7 +274,7 @@ def _hunk(patch: str, position: int) -> str:
     return "\n".join(lines[start:])
 
 
-def _reply(ask: Ask, pull: Doc, to: int, body: str) -> Answer:
+def _reply(ask: ForgeRequest, pull: Doc, to: int, body: str) -> ForgeAnswer:
     root = _comment(ask, to)
     if root["number"] != pull["number"] or root.get("reply_to"):
         raise not_found()
@@ -285,16 +285,16 @@ def _reply(ask: Ask, pull: Doc, to: int, body: str) -> Answer:
     comment = ask.store.add("review_comment", **{**inherited, "created_at": now, "updated_at": now})
     _submit(ask, pull, review)
     shown = ask.views.review_comment(ask.repo, comment)
-    return Answer(201, shown, {"Location": shown["url"]})
+    return ForgeAnswer(201, shown, {"Location": shown["url"]})
 
 
-def _as_review_comment(ask: Ask, comment: Doc) -> Doc:
+def _as_review_comment(ask: ForgeRequest, comment: Doc) -> Doc:
     """The list of one review leaves out what the others have."""
     shown = ask.views.review_comment(ask.repo, comment)
     return {name: value for name, value in shown.items() if name != "subject_type"}
 
 
-def _review(ask: Ask) -> Doc:
+def _review(ask: ForgeRequest) -> Doc:
     pull = the_pull(ask)
     found: Doc | None = ask.store.get("review", ask.number("review_id"))
     if found is None or (found["repo"], found["number"]) != (ask.repo["id"], pull["number"]):
@@ -302,20 +302,20 @@ def _review(ask: Ask) -> Doc:
     return found
 
 
-def _comment(ask: Ask, identity: int) -> Doc:
+def _comment(ask: ForgeRequest, identity: int) -> Doc:
     found: Doc | None = ask.store.get("review_comment", identity)
     if found is None or found["repo"] != ask.repo["id"]:
         raise not_found()
     return found
 
 
-def _mine(ask: Ask, doc: Doc) -> Doc:
+def _mine(ask: ForgeRequest, doc: Doc) -> Doc:
     if doc["user"] != ask.login and not access.may(ask.store, ask.actor, ask.repo, "admin", WRITE):
         raise Refusal(403, "Must have admin rights to Repository.")
     return doc
 
 
-def _tell(ask: Ask, pull: Doc, review: Doc, action: str) -> None:
+def _tell(ask: ForgeRequest, pull: Doc, review: Doc, action: str) -> None:
     shown = ask.views.pull_simple(ask.repo, pull)
     ask.forge.emit(
         ask.repo,
@@ -327,7 +327,7 @@ def _tell(ask: Ask, pull: Doc, review: Doc, action: str) -> None:
     )
 
 
-def _tell_comment(ask: Ask, comment: Doc, action: str, **more: Any) -> None:
+def _tell_comment(ask: ForgeRequest, comment: Doc, action: str, **more: Any) -> None:
     pull = ask.store.one("pull", repo=ask.repo["id"], number=comment["number"])
     ask.forge.emit(
         ask.repo,

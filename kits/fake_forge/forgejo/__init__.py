@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kits.fake_forge import access
-from kits.fake_forge.answers import Refusal, Route, not_found
+from kits.fake_forge.answers import ForgeRoute, Refusal, not_found
 from kits.fake_forge.dialect import OtherForge
 from kits.fake_forge.forgejo import issues  # noqa: F401 fills the table of routes
 from kits.fake_forge.forgejo.endpoints import ROUTES
@@ -41,7 +41,7 @@ class FakeForgejo(OtherForge):
         at = f"{self.prefix}/repos/{repo['owner']}/{repo['name']}" + "".join(f"/{part}" for part in path.split("/")[4:])
         raise Refusal(307, "Temporary Redirect", None, Location=at)
 
-    def admit(self, actor: access.Actor, route: Route, repo: Doc | None) -> None:
+    def admit(self, actor: access.Actor, route: ForgeRoute, repo: Doc | None) -> None:
         if repo is None:
             return
         scope, _, level = str(route.grant).partition(":")

@@ -7,8 +7,8 @@ from typing import Any
 
 from kits.fake_forge import access
 from kits.fake_forge import ask as table
-from kits.fake_forge.answers import Answer, Refusal, Route, not_found
-from kits.fake_forge.ask import Ask
+from kits.fake_forge.answers import ForgeAnswer, ForgeRoute, Refusal, not_found
+from kits.fake_forge.ask import ForgeRequest
 from kits.fake_forge.endpoints import issues
 from kits.fake_forge.endpoints.pulls import latest_reviews
 from kits.fake_forge.endpoints.repositories import move_branch
@@ -16,7 +16,7 @@ from kits.fake_forge.forgejo import shapes
 from kits.fake_forge.git import lines_of, position_of
 from kits.fake_forge.store import Doc
 
-ROUTES: list[Route] = []
+ROUTES: list[ForgeRoute] = []
 route = partial(table.route, into=ROUTES)
 REPO = "/repos/{owner}/{repo}"
 PULL = REPO + "/pulls/{index}"
@@ -29,14 +29,14 @@ MOST = 50
 
 
 @route("GET", "/user", grant="user:read")
-def show_me(ask: Ask) -> Answer:
+def show_me(ask: ForgeRequest) -> ForgeAnswer:
     if not access.grants(ask.actor, "user:read") and ask.actor.kind == "fine":
         raise Refusal(403, "token does not have at least one of required scope(s): [read:user]")
-    return Answer(200, shapes.user(ask, ask.login))
+    return ForgeAnswer(200, shapes.user(ask, ask.login))
 
 
 @route("POST", REPO + "/forks", grant=WRITE)
-def create_fork(ask: Ask) -> Answer:
+def create_fork(ask: ForgeRequest) -> ForgeAnswer:
     """Of whoever asks, under the same name."""
     fork = ask.forge.find_repository(ask.login, ask.repo["name"])
     if fork is not None:
@@ -44,16 +44,16 @@ def create_fork(ask: Ask) -> Answer:
     fork = ask.forge.add_repository(
         ask.login, ask.repo["name"], private=ask.repo["private"], branch=ask.repo["default_branch"], fork_of=ask.repo
     )
-    return Answer(202, shapes.repository(ask, fork))
+    return ForgeAnswer(202, shapes.repository(ask, fork))
 
 
 @route("GET", REPO, grant=READ)
-def show_repository(ask: Ask) -> Answer:
-    return Answer(200, shapes.repository(ask, ask.repo))
+def show_repository(ask: ForgeRequest) -> ForgeAnswer:
+    return ForgeAnswer(200, shapes.repository(ask, ask.repo))
 
 
 @route("PATCH", REPO, role="admin", grant=WRITE)
-def change_repository(ask: Ask) -> Answer:
+def change_repository(ask: ForgeRequest) -> ForgeAnswer:
     """Rename, archive, and what may be merged how; the old name still leads here."""
     repo = ask.repo
     name = ask.given("name", repo["name"])
@@ -66,14 +66,14 @@ def change_repository(ask: Ask) -> Answer:
         if field in ask.body:
             repo[f"allow_{setting}" if setting else field] = ask.body[field]
     ask.store.save(repo)
-    return Answer(200, shapes.repository(ask, repo))
+    return ForgeAnswer(200, shapes.repository(ask, repo))
 
 
 # pull requests
 
 
 @route("GET", REPO + "/pulls", grant=READ)
-def list_pulls(ask: Ask) -> Answer:
+def list_pulls(ask: ForgeRequest) -> ForgeAnswer:
     """By state and poster; `head` is no filter here, and is ignored."""
     state, poster = ask.query.get("state", "open"), ask.query.get("poster")
     if poster and ask.store.one("user", key=poster) is None:
@@ -87,7 +87,7 @@ def list_pulls(ask: Ask) -> Answer:
 
 
 @route("POST", REPO + "/pulls", grant=WRITE)
-def create_pull(ask: Ask) -> Answer:
+def create_pull(ask: ForgeRequest) -> ForgeAnswer:
     owner, _, head = ask.given("head", "").rpartition(":")
     base, head_repo = ask.given("base", ""), ask.repo
     if owner and owner != ask.repo["owner"]:
@@ -118,21 +118,21 @@ def create_pull(ask: Ask) -> Answer:
     people: Doc = {"user": ask.login, "requested_reviewers": [], "requested_teams": [], "draft": False}
     pull = ask.store.add("pull", repo=ask.repo["id"], number=issue["number"], **ends, **state, **people)
     ask.git.set(ask.forge.pull_ref.format(pull["number"]), pull["head_sha"])
-    return Answer(201, shapes.pull(ask, pull, False))
+    return ForgeAnswer(201, shapes.pull(ask, pull, False))
 
 
 @route("GET", PULL, grant=READ)
-def show_pull(ask: Ask) -> Answer:
+def show_pull(ask: ForgeRequest) -> ForgeAnswer:
     """The first look after a change begins the check for conflicts; as long as that runs, it is not mergeable."""
     pull = ask.pull("index")
     shown = shapes.pull(ask, pull, _mergeable(ask, pull))
     if not pull["looked"]:
         ask.store.save({**pull, "looked": True})
-    return Answer(200, shown)
+    return ForgeAnswer(200, shown)
 
 
 @route("PATCH", PULL, grant=WRITE)
-def change_pull(ask: Ask) -> Answer:
+def change_pull(ask: ForgeRequest) -> ForgeAnswer:
     pull = ask.pull("index")
     issue = ask.issue_of(pull)
     if issue["user"] != ask.login and not ask.writes:
@@ -154,11 +154,11 @@ def change_pull(ask: Ask) -> Answer:
         if tip is None:
             raise Refusal(404, f"new base '{base}' not exist")
         ask.store.save({**pull, "base_ref": base, "base_sha": tip, "looked": False})
-    return Answer(201, shapes.pull(ask, pull := ask.pull("index"), _mergeable(ask, pull)))
+    return ForgeAnswer(201, shapes.pull(ask, pull := ask.pull("index"), _mergeable(ask, pull)))
 
 
 @route("POST", PULL + "/requested_reviewers", role="write", grant=WRITE)
-def ask_reviewers(ask: Ask) -> Answer:
+def ask_reviewers(ask: ForgeRequest) -> ForgeAnswer:
     pull = ask.pull("index")
     for login in ask.body.get("reviewers") or []:
         if ask.store.one("user", key=login) is None:
@@ -168,11 +168,11 @@ def ask_reviewers(ask: Ask) -> Answer:
             raise Refusal(422, f"{reason} [user_id: 0, repo_id: {ask.repo['id']}]")
         pull["requested_reviewers"] = list(dict.fromkeys([*pull["requested_reviewers"], login]))
         ask.store.save(pull)
-    return Answer(201, [])
+    return ForgeAnswer(201, [])
 
 
 @route("POST", PULL + "/merge", grant=WRITE)
-def merge_pull(ask: Ask) -> Answer:
+def merge_pull(ask: ForgeRequest) -> ForgeAnswer:
     """By an exact head if `head_commit_id` is given; the answer is empty."""
     pull = ask.pull("index")
     issue, style = ask.issue_of(pull), ask.body.get("Do")
@@ -197,10 +197,10 @@ def merge_pull(ask: Ask) -> Answer:
     ask.forge.note(ask.repo, issue, ask.actor, "merged")
     ask.forge.close(ask.repo, issue, ask.actor)
     move_branch(ask, pull["base_ref"], merged)
-    return Answer(200)
+    return ForgeAnswer(200)
 
 
-def _merged(ask: Ask, pull: Doc, issue: Doc, style: str) -> str:
+def _merged(ask: ForgeRequest, pull: Doc, issue: Doc, style: str) -> str:
     base, head, who = ask.git.branch(pull["base_ref"]) or "", pull["head_sha"], ask.forge.who(ask.login)
     rebased = ask.git.rebase(base, head, who) if style == "rebase" else None
     if rebased:
@@ -214,14 +214,14 @@ def _merged(ask: Ask, pull: Doc, issue: Doc, style: str) -> str:
     return ask.git.write_commit(tree, [base, head] if style == "merge" else [base], message, who)
 
 
-def _mergeable(ask: Ask, pull: Doc) -> bool:
+def _mergeable(ask: ForgeRequest, pull: Doc) -> bool:
     issue = ask.issue_of(pull)
     if not pull["looked"] or issue["state"] != "open" or shapes.WIP.match(issue["title"]):
         return False
     return ask.git.merge_trees(pull["base_sha"], pull["head_sha"]) is not None
 
 
-def _unmet(ask: Ask, pull: Doc) -> str | None:
+def _unmet(ask: ForgeRequest, pull: Doc) -> str | None:
     """What the branch's rule still asks, in the forge's own words."""
     rule = shapes.rule_of(ask, pull["base_ref"])
     if rule is None:
@@ -238,7 +238,7 @@ def _unmet(ask: Ask, pull: Doc) -> str | None:
     return None
 
 
-def _checks_pass(ask: Ask, pull: Doc, patterns: list[str]) -> bool:
+def _checks_pass(ask: ForgeRequest, pull: Doc, patterns: list[str]) -> bool:
     known = {
         one["context"]: one["state"] for one in ask.store.find("status", repo=ask.repo["id"], sha=pull["head_sha"])
     }
@@ -253,13 +253,13 @@ def _checks_pass(ask: Ask, pull: Doc, patterns: list[str]) -> bool:
 
 
 @route("GET", PULL + "/reviews", grant=READ)
-def list_reviews(ask: Ask) -> Answer:
+def list_reviews(ask: ForgeRequest) -> ForgeAnswer:
     found = ask.store.find("review", repo=ask.repo["id"], number=ask.pull("index")["number"])
     return paged(ask, found, lambda review: shapes.review(ask, review))
 
 
 @route("POST", PULL + "/reviews", grant=WRITE)
-def create_review(ask: Ask) -> Answer:
+def create_review(ask: ForgeRequest) -> ForgeAnswer:
     """Nobody approves or refuses their own; who may read may review."""
     pull = ask.pull("index")
     event, body, comments = ask.body.get("event"), ask.given("body", "").strip(), ask.body.get("comments") or []
@@ -279,10 +279,10 @@ def create_review(ask: Ask) -> Answer:
     for one in comments:
         _add_comment(ask, pull, review, one)
     ask.store.save({**pull, "requested_reviewers": [one for one in pull["requested_reviewers"] if one != ask.login]})
-    return Answer(200, shapes.review(ask, review))
+    return ForgeAnswer(200, shapes.review(ask, review))
 
 
-def _add_comment(ask: Ask, pull: Doc, review: Doc, asked: Doc) -> None:
+def _add_comment(ask: ForgeRequest, pull: Doc, review: Doc, asked: Doc) -> None:
     base = ask.git.merge_base(pull["base_sha"], pull["head_sha"]) or pull["base_sha"]
     change = next((one for one in ask.git.changes(base, pull["head_sha"]) if one.path == asked.get("path")), None)
     old, new = int(asked.get("old_position") or 0), int(asked.get("new_position") or 0)
@@ -297,34 +297,34 @@ def _add_comment(ask: Ask, pull: Doc, review: Doc, asked: Doc) -> None:
 
 
 @route("GET", PULL + "/reviews/{id}/comments", grant=READ)
-def list_review_comments(ask: Ask) -> Answer:
+def list_review_comments(ask: ForgeRequest) -> ForgeAnswer:
     """All of them: this list has no pages."""
     found = ask.store.find("review_comment", repo=ask.repo["id"], review=_review(ask)["id"])
-    return Answer(200, [shapes.review_comment(ask, one) for one in found])
+    return ForgeAnswer(200, [shapes.review_comment(ask, one) for one in found])
 
 
 @route("POST", PULL + "/reviews/{id}/dismissals", role="admin", grant=WRITE)
-def dismiss_review(ask: Ask) -> Answer:
+def dismiss_review(ask: ForgeRequest) -> ForgeAnswer:
     review = _review(ask)
     if review["state"] not in ("APPROVED", "CHANGES_REQUESTED"):
         raise Refusal(403, "not need to dismiss this review because it's type is not Approve or change request")
     review |= {"was": review["state"], "state": "DISMISSED"}
     ask.store.save(review)
-    return Answer(200, shapes.review(ask, review))
+    return ForgeAnswer(200, shapes.review(ask, review))
 
 
 # what gates say
 
 
 @route("GET", REPO + "/statuses/{sha}", grant=READ)
-def list_statuses(ask: Ask) -> Answer:
+def list_statuses(ask: ForgeRequest) -> ForgeAnswer:
     found = ask.store.find("status", repo=ask.repo["id"], sha=ask.values["sha"])
     numbered = list(enumerate(found, 1))[::-1]
     return paged(ask, numbered, lambda one: shapes.status(ask, one[1], one[0]))
 
 
 @route("POST", REPO + "/statuses/{sha}", role="write", grant=WRITE)
-def create_status(ask: Ask) -> Answer:
+def create_status(ask: ForgeRequest) -> ForgeAnswer:
     sha = ask.values["sha"]
     if ask.git.resolve(sha) != sha:
         raise not_found()
@@ -335,22 +335,22 @@ def create_status(ask: Ask) -> Answer:
     status = ask.store.add(
         "status", repo=ask.repo["id"], sha=sha, context=context, user=ask.login, created_at=now, **said
     )
-    return Answer(201, shapes.status(ask, status, len(ask.store.find("status", repo=ask.repo["id"], sha=sha))))
+    return ForgeAnswer(201, shapes.status(ask, status, len(ask.store.find("status", repo=ask.repo["id"], sha=sha))))
 
 
 # branches and people
 
 
 @route("GET", REPO + "/branches/{branch*}", grant=READ)
-def show_branch(ask: Ask) -> Answer:
+def show_branch(ask: ForgeRequest) -> ForgeAnswer:
     name = ask.values["branch"]
     if (tip := ask.git.branch(name)) is None:
         raise not_found()
-    return Answer(200, shapes.branch(ask, name, tip))
+    return ForgeAnswer(200, shapes.branch(ask, name, tip))
 
 
 @route("POST", REPO + "/branches", role="write", grant=WRITE)
-def create_branch(ask: Ask) -> Answer:
+def create_branch(ask: ForgeRequest) -> ForgeAnswer:
     name = ask.given("new_branch_name", "")
     tip = ask.git.resolve(ask.given("old_ref_name", "") or ask.repo["default_branch"])
     if tip is None:
@@ -358,22 +358,22 @@ def create_branch(ask: Ask) -> Answer:
     if ask.git.branch(name):
         raise Refusal(409, "The branch already exists.")
     move_branch(ask, name, tip)
-    return Answer(201, shapes.branch(ask, name, tip))
+    return ForgeAnswer(201, shapes.branch(ask, name, tip))
 
 
 @route("DELETE", REPO + "/branches/{branch*}", role="write", grant=WRITE)
-def delete_branch(ask: Ask) -> Answer:
+def delete_branch(ask: ForgeRequest) -> ForgeAnswer:
     """Its open pull requests are closed."""
     if ask.git.branch(ask.values["branch"]) is None:
         raise not_found()
     before = ask.git.refs()
     ask.git.delete(f"refs/heads/{ask.values['branch']}")
     ask.forge.after_push(ask.repo, before, ask.git.refs(), ask.actor)
-    return Answer(204)
+    return ForgeAnswer(204)
 
 
 @route("POST", REPO + "/branch_protections", role="admin", grant=WRITE)
-def create_protection(ask: Ask) -> Answer:
+def create_protection(ask: ForgeRequest) -> ForgeAnswer:
     """Rules for one branch by its name; patterns are not built."""
     name = ask.given("rule_name", "") or ask.given("branch_name", "")
     if ask.store.one("protection", repo=ask.repo["id"], key=name):
@@ -383,20 +383,20 @@ def create_protection(ask: Ask) -> Answer:
     rule: Doc = {"enforce_admins": True, "required_pull_request_reviews": None if push else dismisses}
     made: dict[str, Any] = {"rule": rule, "forgejo": {**ask.body, "rule_name": name, "branch_name": name}}
     ask.store.add("protection", repo=ask.repo["id"], key=name, **made)
-    return Answer(201, made["forgejo"])
+    return ForgeAnswer(201, made["forgejo"])
 
 
 @route("DELETE", REPO + "/branch_protections/{name*}", role="admin", grant=WRITE)
-def delete_protection(ask: Ask) -> Answer:
+def delete_protection(ask: ForgeRequest) -> ForgeAnswer:
     found = ask.store.one("protection", repo=ask.repo["id"], key=ask.values["name"])
     if found is None:
         raise not_found()
     ask.store.remove(found)
-    return Answer(204)
+    return ForgeAnswer(204)
 
 
 @route("GET", REPO + "/collaborators/{collaborator}/permission", grant=READ)
-def show_permission(ask: Ask) -> Answer:
+def show_permission(ask: ForgeRequest) -> ForgeAnswer:
     login = ask.values["collaborator"]
     if login != ask.login and not is_admin(ask):
         raise Refusal(
@@ -407,26 +407,26 @@ def show_permission(ask: Ask) -> Answer:
     if ask.store.one("user", key=login) is None:
         raise Refusal(404, f"user does not exist [uid: 0, name: {login}]")
     word = shapes.permission(ask, login)
-    return Answer(200, {"permission": word, "role_name": word, "user": shapes.user(ask, login)})
+    return ForgeAnswer(200, {"permission": word, "role_name": word, "user": shapes.user(ask, login)})
 
 
 # parts
 
 
-def _review(ask: Ask) -> Doc:
+def _review(ask: ForgeRequest) -> Doc:
     found: Doc | None = ask.store.get("review", ask.number("id"))
     if found is None or (found["repo"], found["number"]) != (ask.repo["id"], ask.pull("index")["number"]):
         raise not_found()
     return found
 
 
-def is_admin(ask: Ask) -> bool:
+def is_admin(ask: ForgeRequest) -> bool:
     return access.has_role(access.role_of(ask.store, ask.login, ask.repo), "admin")
 
 
-def paged(ask: Ask, items: list[Any], show: Any) -> Answer:
+def paged(ask: ForgeRequest, items: list[Any], show: Any) -> ForgeAnswer:
     """`limit` and `page`; `X-Total-Count` has how many there are in all."""
     given = {name: int(text) for name in ("limit", "page") if (text := ask.query.get(name, "")).isdigit()}
     size, page = min(MOST, given.get("limit") or 30), max(1, given.get("page", 1))
     chosen = items[(page - 1) * size : page * size]
-    return Answer(200, [show(one) for one in chosen], {"X-Total-Count": str(len(items))})
+    return ForgeAnswer(200, [show(one) for one in chosen], {"X-Total-Count": str(len(items))})

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from kits.fake_forge import access
-from kits.fake_forge.ask import Ask
+from kits.fake_forge.ask import ForgeRequest
 from kits.fake_forge.store import Doc
 
 WIP = re.compile(r"(?i)(?:WIP:|\[WIP\])")
@@ -14,7 +14,7 @@ PERMISSIONS = {"none": "none", "read": "read", "triage": "read", "write": "write
 MERGES = {"allow_merge_commits": "merge_commit", "allow_rebase": "rebase_merge", "allow_squash_merge": "squash_merge"}
 
 
-def user(ask: Ask, login: str | None) -> Doc | None:
+def user(ask: ForgeRequest, login: str | None) -> Doc | None:
     found = ask.store.one("user", key=login) if login else None
     if found is None:
         return None
@@ -27,14 +27,14 @@ def user(ask: Ask, login: str | None) -> Doc | None:
     return shown | {"created": found["created_at"], "last_login": "0001-01-01T00:00:00Z"}
 
 
-def permission(ask: Ask, login: str) -> str:
+def permission(ask: ForgeRequest, login: str) -> str:
     """none, read, write, admin or owner: https://forgejo.org/docs/latest/user/repo-permissions/"""
     if login == ask.repo["owner"]:
         return "owner"
     return PERMISSIONS.get(role := access.role_of(ask.store, login, ask.repo), role)
 
 
-def repository(ask: Ask, repo: Doc) -> Doc:
+def repository(ask: ForgeRequest, repo: Doc) -> Doc:
     full, site = f"{repo['owner']}/{repo['name']}", ask.views.site
     role = access.role_of(ask.store, ask.login, repo)
     shown = {"id": repo["id"], "name": repo["name"], "full_name": full, "owner": user(ask, repo["owner"])}
@@ -48,7 +48,7 @@ def repository(ask: Ask, repo: Doc) -> Doc:
     return shown | {"permissions": {name: access.has_role(role, level) for name, level in levels.items()}}
 
 
-def pull(ask: Ask, one: Doc, mergeable: bool) -> Doc:
+def pull(ask: ForgeRequest, one: Doc, mergeable: bool) -> Doc:
     issue = ask.store.one("issue", repo=ask.repo["id"], number=one["number"])
     at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/pulls/{one['number']}"
     head_repo = ask.store.get("repository", one["head_repo"]) or ask.repo
@@ -70,7 +70,7 @@ def pull(ask: Ask, one: Doc, mergeable: bool) -> Doc:
     return shown | {"closed_at": issue.get("closed_at"), "due_date": None, "pin_order": 0}
 
 
-def review(ask: Ask, one: Doc) -> Doc:
+def review(ask: ForgeRequest, one: Doc) -> Doc:
     comments = ask.store.find("review_comment", repo=ask.repo["id"], review=one["id"])
     head = ask.store.one("pull", repo=ask.repo["id"], number=one["number"])["head_sha"]
     was = one.get("was") or "APPROVED"
@@ -86,11 +86,11 @@ def review(ask: Ask, one: Doc) -> Doc:
     return shown | {"updated_at": one["at"], "pull_request_url": at, "html_url": f"{at}#issuecomment-{one['id']}"}
 
 
-def is_official(ask: Ask, one: Doc) -> bool:
+def is_official(ask: ForgeRequest, one: Doc) -> bool:
     return bool(access.has_role(access.role_of(ask.store, one["user"], ask.repo), "write"))
 
 
-def review_comment(ask: Ask, one: Doc) -> Doc:
+def review_comment(ask: ForgeRequest, one: Doc) -> Doc:
     at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/pulls/{one['number']}"
     new = one["side"] == "RIGHT"
     shown = {"id": one["id"], "body": one["body"], "user": user(ask, one["user"]), "path": one["path"]}
@@ -101,7 +101,7 @@ def review_comment(ask: Ask, one: Doc) -> Doc:
     return shown | {"updated_at": one["updated_at"]}
 
 
-def issue(ask: Ask, one: Doc) -> Doc:
+def issue(ask: ForgeRequest, one: Doc) -> Doc:
     """A pull request is one, too."""
     what = "pulls" if one["pull"] else "issues"
     full = f"{ask.repo['owner']}/{ask.repo['name']}"
@@ -122,18 +122,18 @@ def issue(ask: Ask, one: Doc) -> Doc:
     return shown
 
 
-def labels(ask: Ask, one: Doc) -> list[Doc]:
+def labels(ask: ForgeRequest, one: Doc) -> list[Doc]:
     found = [ask.store.get("label", identity) for identity in one["labels"]]
     return [label(ask, each) for each in found if each]
 
 
-def label(ask: Ask, one: Doc) -> Doc:
+def label(ask: ForgeRequest, one: Doc) -> Doc:
     at = f"{ask.views.api}/repos/{ask.repo['owner']}/{ask.repo['name']}/labels/{one['id']}"
     shown = {"id": one["id"], "name": one["name"], "color": one["color"], "description": one["description"] or ""}
     return shown | {"url": at, "exclusive": False, "is_archived": False}
 
 
-def comment(ask: Ask, one: Doc) -> Doc:
+def comment(ask: ForgeRequest, one: Doc) -> Doc:
     about = ask.store.one("issue", repo=ask.repo["id"], number=one["number"])
     what, name = ("pulls", "pull_request_url") if about["pull"] else ("issues", "issue_url")
     at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/{what}/{one['number']}"
@@ -149,7 +149,7 @@ KINDS = {
 }  # fmt: skip
 
 
-def event(ask: Ask, one: Doc) -> Doc:
+def event(ask: ForgeRequest, one: Doc) -> Doc:
     """One entry of a timeline; a comment is one, too. That a text was edited is not told."""
     if one["kind"] == "comment":
         shown, more = {"type": "comment", "body": one["body"]}, Doc()
@@ -164,7 +164,7 @@ def event(ask: Ask, one: Doc) -> Doc:
     return shown | {"created_at": one["created_at"], "updated_at": one["created_at"], "pull_request_url": ""}
 
 
-def status(ask: Ask, one: Doc, number: int) -> Doc:
+def status(ask: ForgeRequest, one: Doc, number: int) -> Doc:
     """`number`: counted for each commit."""
     at = f"{ask.views.api}/repos/{ask.repo['owner']}/{ask.repo['name']}/statuses/{one['sha']}"
     shown = {"id": number, "context": one["context"], "status": one["state"], "description": one["description"] or ""}
@@ -172,7 +172,7 @@ def status(ask: Ask, one: Doc, number: int) -> Doc:
     return shown | {"created_at": one["created_at"], "updated_at": one["created_at"]}
 
 
-def branch(ask: Ask, name: str, sha: str) -> Doc:
+def branch(ask: ForgeRequest, name: str, sha: str) -> Doc:
     commit, rule = ask.git.commit(sha), rule_of(ask, name)
     author = {"name": commit.author, "email": commit.author_email, "username": ""}
     shown: Doc = {"id": sha, "message": commit.message, "url": "", "author": author, "committer": author}
@@ -186,6 +186,6 @@ def branch(ask: Ask, name: str, sha: str) -> Doc:
     return told | {"enable_status_check": rule.get("enable_status_check", False), "status_check_contexts": contexts}
 
 
-def rule_of(ask: Ask, name: str) -> Doc | None:
+def rule_of(ask: ForgeRequest, name: str) -> Doc | None:
     found = ask.store.one("protection", repo=ask.repo["id"], key=name)
     return found["forgejo"] if found else None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kits.fake_forge import access
-from kits.fake_forge.answers import Refusal, Route, not_found
+from kits.fake_forge.answers import ForgeRoute, Refusal, not_found
 from kits.fake_forge.dialect import OtherForge
 from kits.fake_forge.gitlab.endpoints import ROUTES
 from kits.fake_forge.gitlab.shapes import ISSUES
@@ -52,7 +52,7 @@ class FakeGitLab(OtherForge):
         at = f"{self.api_url}/projects/{moved['to']}" + "".join(f"/{part}" for part in path.split("/")[3:])
         raise Refusal(302, "Found", None, Location=at)
 
-    def admit(self, actor: access.Actor, route: Route, repo: Doc | None) -> None:
+    def admit(self, actor: access.Actor, route: ForgeRoute, repo: Doc | None) -> None:
         if actor.kind == "fine" and not access.grants(actor, route.grant):
             raise Refusal(403, SCOPE)
         if repo is None:

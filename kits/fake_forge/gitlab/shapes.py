@@ -3,7 +3,7 @@
 from typing import Any
 
 from kits.fake_forge import access
-from kits.fake_forge.ask import Ask
+from kits.fake_forge.ask import ForgeRequest
 from kits.fake_forge.endpoints.pulls import results
 from kits.fake_forge.store import Doc
 
@@ -12,12 +12,12 @@ LEVELS = {"none": 0, "read": 20, "triage": 20, "write": 30, "maintain": 40, "adm
 DRAFTS = ("draft:", "[draft]", "(draft)")
 
 
-def moment(ask: Ask) -> str:
+def moment(ask: ForgeRequest) -> str:
     """Now, to the millisecond."""
     return ask.forge.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def user(ask: Ask, login: str | None) -> Doc | None:
+def user(ask: ForgeRequest, login: str | None) -> Doc | None:
     found = ask.store.one("user", key=login) if login else None
     if found is None:
         return None
@@ -26,11 +26,11 @@ def user(ask: Ask, login: str | None) -> Doc | None:
     return shown | {"avatar_url": None, "web_url": f"{ask.views.site}/{name}"}
 
 
-def level(ask: Ask, login: str) -> int:
+def level(ask: ForgeRequest, login: str) -> int:
     return LEVELS[access.role_of(ask.store, login, ask.repo)]
 
 
-def project(ask: Ask, repo: Doc) -> Doc:
+def project(ask: ForgeRequest, repo: Doc) -> Doc:
     full = f"{repo['owner']}/{repo['name']}"
     shown = {"id": repo["id"], "name": repo["name"], "path": repo["name"], "path_with_namespace": full}
     shown |= {"default_branch": repo["default_branch"], "archived": repo["archived"], "visibility": "private"}
@@ -50,12 +50,12 @@ ISSUES = 1_000_000
 """Issues have numbers of their own: what is remembered of them has theirs and so much."""
 
 
-def labels(ask: Ask, one: Doc) -> list[str]:
+def labels(ask: ForgeRequest, one: Doc) -> list[str]:
     known = {each["id"]: each["name"] for each in ask.store.find("label", repo=ask.repo["id"])}
     return [known[identity] for identity in one["labels"] if identity in known]
 
 
-def issue(ask: Ask, one: Doc) -> Doc:
+def issue(ask: ForgeRequest, one: Doc) -> Doc:
     number = one["number"] - ISSUES
     at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/-/issues/{number}"
     people = [user(ask, login) for login in one["assignees"]]
@@ -74,7 +74,7 @@ def issue(ask: Ask, one: Doc) -> Doc:
 LABELLED = {"labeled": "add", "unlabeled": "remove"}
 
 
-def label_event(ask: Ask, one: Doc) -> Doc:
+def label_event(ask: ForgeRequest, one: Doc) -> Doc:
     named = ask.store.one("label", repo=ask.repo["id"], name=one["more"]["label"]["name"])
     label = {name: named[name] for name in ("id", "name", "color", "description")} if named else None
     shown = {"id": one["id"], "user": user(ask, one["user"]), "created_at": one["created_at"], "label": label}
@@ -82,7 +82,7 @@ def label_event(ask: Ask, one: Doc) -> Doc:
     return shown | {"resource_type": "Issue" if is_issue else "MergeRequest", "action": LABELLED[one["event"]]}
 
 
-def said(ask: Ask, one: Doc) -> Doc:
+def said(ask: ForgeRequest, one: Doc) -> Doc:
     """An entry of what happened in a project. The note in it has no time of its last edit."""
     told = {name: value for name, value in note(ask, one).items() if name != "updated_at"}
     shown = {"id": one["id"], "project_id": ask.repo["id"], "action_name": "commented on", "target_type": "Note"}
@@ -94,7 +94,7 @@ def is_draft(title: str) -> bool:
     return title.lstrip().casefold().startswith(DRAFTS)
 
 
-def merge_request(ask: Ask, one: Doc, status: str) -> Doc:
+def merge_request(ask: ForgeRequest, one: Doc, status: str) -> Doc:
     issue = ask.store.one("issue", repo=ask.repo["id"], number=one["number"])
     state = "merged" if one["merged_at"] else {"open": "opened"}.get(issue["state"], issue["state"])
     at = f"{ask.views.site}/{ask.repo['owner']}/{ask.repo['name']}/-/merge_requests/{one['number']}"
@@ -119,7 +119,7 @@ def merge_request(ask: Ask, one: Doc, status: str) -> Doc:
     return shown | {"created_at": issue["created_at"], "updated_at": issue["updated_at"]}
 
 
-def merge_status(ask: Ask, one: Doc) -> str:
+def merge_status(ask: ForgeRequest, one: Doc) -> str:
     """https://docs.gitlab.com/api/merge_requests/#merge-status"""
     issue = ask.store.one("issue", repo=ask.repo["id"], number=one["number"])
     if issue["state"] != "open":
@@ -147,7 +147,7 @@ def merge_status(ask: Ask, one: Doc) -> str:
     return "mergeable"
 
 
-def discussions(ask: Ask, one: Doc) -> list[list[Doc]]:
+def discussions(ask: ForgeRequest, one: Doc) -> list[list[Doc]]:
     found: dict[str, list[Doc]] = {}
     for note in ask.store.find("note", repo=ask.repo["id"], number=one["number"]):
         found.setdefault(note["discussion"], []).append(note)
@@ -158,7 +158,7 @@ def is_resolved(notes: list[Doc]) -> bool:
     return all(note.get("resolved_by") for note in notes if note["place"])
 
 
-def note(ask: Ask, one: Doc) -> Doc:
+def note(ask: ForgeRequest, one: Doc) -> Doc:
     shown = {"id": one["id"], "body": one["body"], "author": user(ask, one["user"]), "system": one["system"]}
     is_issue = one["number"] > ISSUES
     shown |= {"noteable_type": "Issue" if is_issue else "MergeRequest", "noteable_iid": one["number"] % ISSUES}
@@ -171,13 +171,13 @@ def note(ask: Ask, one: Doc) -> Doc:
     return shown | {"created_at": one["created_at"], "updated_at": one["updated_at"]}
 
 
-def status(ask: Ask, one: Doc) -> Doc:
+def status(ask: ForgeRequest, one: Doc) -> Doc:
     shown = {"id": one["id"], "sha": one["sha"], "ref": one.get("ref"), "status": one["state"], "name": one["context"]}
     shown |= {"description": one["description"], "target_url": one["target_url"], "author": user(ask, one["user"])}
     return shown | {"created_at": one["created_at"], "allow_failure": False, "coverage": None}
 
 
-def deployment(ask: Ask, one: Doc) -> Doc:
+def deployment(ask: ForgeRequest, one: Doc) -> Doc:
     shown: dict[str, Any] = {
         "id": one["id"],
         "iid": one["id"],
