@@ -12,6 +12,8 @@ log = logging.getLogger("lockgate")
 LONG_S = 60.0
 """A process that ran for so long ended for a reason of its own: it is started again at once."""
 MAX_PAUSE_S = 60.0
+MAX_PATIENCE = 4
+"""Times `silent_for_s`. A machine that is too busy to answer in time is not helped by one that begins anew."""
 
 
 class KeptProgram(NamedTuple):
@@ -41,6 +43,7 @@ class Keeper:
         self._watched = clock()
         self._started = self._watched - processes.age_s(program.name)  # an earlier supervisor may have started it
         self._heard: float | None = None
+        self._patience_s = program.silent_for_s
         self._pause_s = 0.0
         self._not_before = clock()
 
@@ -57,7 +60,10 @@ class Keeper:
         self._heard, self._not_before = None, now + self._pause_s
 
     def question(self) -> None:
-        """Ask whether it is well; kill it when it has been silent for too long, so that it is started anew."""
+        """Ask whether it is well; kill it when it has been silent for too long, so that it is started anew.
+
+        After each kill the next one is waited for twice as long, until one has been well for a while.
+        """
         program = self.program
         if not processes.running(program.name):
             return
@@ -68,8 +74,11 @@ class Keeper:
             return  # another one by now
         if problem is None:
             self._heard = now
+            if now - started > LONG_S + self._patience_s:
+                self._patience_s = program.silent_for_s
             return
         is_starting = self._heard is None and now - started <= program.starts_within_s
-        if now - (self._heard or self._watched) > program.silent_for_s and not is_starting:
+        if now - (self._heard or self._watched) > self._patience_s and not is_starting:
+            self._patience_s = min(2 * self._patience_s, MAX_PATIENCE * program.silent_for_s)
             log.warning("the %s hangs (%s): it is killed and started anew", program.name, problem)
             processes.kill(program.name, alone=program.alone)

@@ -131,6 +131,29 @@ def test_what_hangs_is_replaced_once_it_was_silent_for_too_long(home: Path) -> N
     assert processes.running("nap") is None
 
 
+def test_what_hangs_again_and_again_is_waited_for_longer_until_it_was_well_for_a_while(home: Path) -> None:
+    clock, said = Clock(), [None]  # type: tuple[Clock, list[str | None]]
+    nap = keeper(clock, lambda: said[0])
+
+    def silent_until_killed() -> int:
+        said[0] = None
+        nap.keep()
+        nap.question()
+        said[0], silent_s = "timed out", 0
+        while processes.running("nap"):
+            silent_s, clock.now = silent_s + 10, clock.now + 10
+            nap.question()
+        clock.now += 60
+        return silent_s
+
+    assert [silent_until_killed() for _ in range(4)] == [70, 130, 250, 250]
+    said[0] = None
+    nap.keep()
+    clock.now += 400
+    nap.question()
+    assert silent_until_killed() == 70
+
+
 def test_a_log_is_cut_and_its_writer_goes_on(home: Path) -> None:
     processes.start("nap", ["/bin/sh", "-c", "while read -r line; do :; done; cat"], {"PATH": "/bin"}, Path("/"))
     with processes.log_of("nap").open("a") as writer:
