@@ -1,10 +1,12 @@
 """Atlassian's document format, in which Jira keeps descriptions and comments: read as Markdown, and written from ours.
 
 https://developer.atlassian.com/cloud/jira/platform/apis/document/structure/. What is not read stands in the text as
-`[its type]`, so that people see in our comment what an agent does not get.
+`[its type]`, so that people see in our comment what an agent does not get. So does what a page draws in another way
+than its text says: that text is chosen freely by whoever writes by the API.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +15,14 @@ MOST_DEPTH = 40
 _INLINE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)|\*\*(.+?)\*\*|\[([^\[\]]*)\]\((https?://[^\s()]+)\)", re.DOTALL)
 _SHUT = re.compile(r"<details><summary>(.*)</summary>")
 _FENCE = re.compile(r"(`{3,})(\S*)")
-_BOXES = ("panel", "expand", "nestedExpand", "layoutSection", "layoutColumn", "bodiedExtension", "doc")
+_BOXES = ("panel", "expand", "nestedExpand", "layoutSection", "layoutColumn")
+_ADDRESS = re.compile(r"https?://[^\s()<>\[\]`\"']{1,500}")
+_LANGUAGE = re.compile(r"[\w.+#-]{1,30}")
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_INK, _GROUNDS = "#172b4d", ("#ffffff", "#1f1f21")
+"""Of Jira: its text, which a dark theme turns round, and what a text of another colour stands on in either theme."""
+LEAST_CONTRAST = 1.5
+"""By https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio; the palest ink of Jira's own palette on white has 1.6."""
 
 
 def markdown_of(document: Any) -> str:
@@ -60,7 +69,8 @@ def _block(node: Mapping[str, Any], depth: int) -> str:
         case "codeBlock":
             code = "".join(str(one.get("text", "")) for one in _children(node))
             ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", code)), default=0))
-            language = re.sub(r"[^\w.+#/-]", "", str(told.get("language") or ""))
+            said = str(told.get("language") or "")
+            language = said if _LANGUAGE.fullmatch(said) else ""
             return f"{ticks}{language}\n{code}\n{ticks}"
         case "bulletList" | "orderedList" | "taskList" | "decisionList":
             return "\n".join(_items(node, depth))
@@ -74,11 +84,11 @@ def _block(node: Mapping[str, Any], depth: int) -> str:
                 for row in _children(node)
             )
         case "blockCard" | "embedCard":
-            return str(told.get("url") or f"[{kind}]")
+            return _address(told.get("url")) or f"[{kind}]"
         case "mediaSingle" | "mediaGroup" | "media":
             return "[an attachment]"
     if kind in _BOXES:
-        title = str(told.get("title") or "")
+        title = str(told.get("title") or "") if kind in ("expand", "nestedExpand") else ""
         return "\n\n".join([*([title] if title else []), *_blocks(node, depth)])
     return f"[{_word(kind)}]"
 
@@ -124,32 +134,99 @@ def _inline(node: Mapping[str, Any]) -> str:
             return _marked(str(node.get("text", "")), node)
         case "hardBreak":
             return "\n"
-        case "mention" | "status":
-            return str(told.get("text") or f"[{node['type']}]")
+        case "status":
+            return str(told.get("text") or "[status]")
         case "emoji":
-            return str(told.get("text") or told.get("shortName") or "")
+            drawn = str(told.get("text"))
+            return drawn if len(drawn) <= 12 and all(map(_is_of_a_picture, drawn)) else "[emoji]"
         case "inlineCard":
-            return str(told.get("url") or "[inlineCard]")
-        case "date":
-            return f"[date {told.get('timestamp', '')}]"
+            return _address(told.get("url")) or "[inlineCard]"
+        case "date" if re.fullmatch(r"-?[0-9]{1,15}", str(told.get("timestamp"))):
+            return f"[date {told['timestamp']}]"
         case "placeholder":
             return ""  # what an editor shows where nobody wrote anything
     return f"[{_word(node.get('type'))}]"
 
 
+def _is_of_a_picture(char: str) -> bool:
+    return char in "\u200d\ufe0f" or (not char.isascii() and unicodedata.category(char) in ("So", "Sk", "Sm"))
+
+
+def _address(said: object) -> str:
+    """Of a page; empty: it is none."""
+    return str(said) if _ADDRESS.fullmatch(str(said)) else ""
+
+
 def _marked(text: str, node: Mapping[str, Any]) -> str:
-    """Code and links as Markdown has them; how else a text looks says nothing."""
-    found = node.get("marks")
-    marks = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    """Code, links and what is struck out as Markdown has them; how else a text looks says nothing."""
+    marks = _marks(node)
     for mark in marks:
         if mark.get("type") == "code":
             ticks = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
             text = f"{ticks} {text} {ticks}" if "`" in text else f"`{text}`"
     for mark in marks:
         if mark.get("type") == "link":
-            address = str(_told(mark).get("href") or "")
+            address = _address(_told(mark).get("href"))
             text = text if not address or address == text else f"[{text}]({address})"
-    return text
+    return f"~~{text}~~" if text.strip() and any(mark.get("type") == "strike" for mark in marks) else text
+
+
+# ── what nobody sees of it ──
+
+
+def is_unseen_in_part(document: Any) -> bool:
+    """Whether some of its text has the colour of what it stands on, or one that is not understood."""
+    rest: list[tuple[Any, str]] = [(document, "")]
+    while rest:
+        node, ground = rest.pop()
+        if not isinstance(node, dict):
+            continue
+        told = _told(node)
+        ground = _colour(told.get("background")) or _colour(told.get("panelColor")) or ground
+        ink = ""
+        for mark in _marks(node):
+            if mark.get("type") == "backgroundColor":
+                ground = _colour(_told(mark).get("color")) or "?"
+            elif mark.get("type") == "textColor":
+                ink = _colour(_told(mark).get("color")) or "?"
+        is_text = node.get("type") == "text" and str(node.get("text", "")).strip()
+        if is_text and not _is_read(ink, ground):
+            return True
+        rest += [(child, ground) for child in _children(node)]
+    return False
+
+
+def _is_read(ink: str, ground: str) -> bool:
+    if ink in ("", _INK) and not ground:
+        return True
+    if not all(_COLOUR.fullmatch(one) for one in (ink, ground) if one):
+        return False
+    return all(_contrast(ink or _INK, one) >= LEAST_CONTRAST for one in ((ground,) if ground else _GROUNDS))
+
+
+def _colour(said: object) -> str:
+    """Empty: none is said. What is no #rrggbb stays as it is."""
+    found = str(said or "").lower()
+    return "#" + "".join(2 * one for one in found[1:]) if re.fullmatch("#[0-9a-f]{3}", found) else found
+
+
+def _contrast(one: str, other: str) -> float:
+    dark, light = sorted((_luminance(one), _luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+
+
+# ── its nodes ──
+
+
+def _marks(node: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found = node.get("marks")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _line(node: Mapping[str, Any]) -> str:

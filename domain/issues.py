@@ -182,6 +182,7 @@ class IssueText(Value):
     edited_at: datetime | None = Field(None, description="Of the body; None: never, or an event tells it")
     is_edit_told: bool = Field(True, description="The forge says when a text was edited")
     is_confidential: bool = Field(False, description="Not all may see it who may see the repository")
+    is_unseen_in_part: bool = Field(False, description="Some of it has a colour in which nobody reads it")
     changed_at: datetime | None = Field(None, description="When anything of the issue changed last, its text or not")
     read_at: datetime | None = Field(None, description="Now, by the forge's clock, where edits are noted late")
     noted_until: datetime | None = Field(
@@ -343,6 +344,9 @@ def read_issue(
         return ReadIssue(None, (f"its text has {len(text.body):,} characters, and {LONGEST:,} are read",), ())
     if _DISGUISED.search(text.title) or _DISGUISED.search(text.body):
         why = "it holds characters that hide text or turn its order around: write it without them"
+        return ReadIssue(None, (why,), ())
+    if text.is_unseen_in_part:
+        why = "some of its text has a colour, or stands on one, in which it is not read: take the colour away"
         return ReadIssue(None, (why,), ())
     hidden: list[str] = []
     lines = list(_lines(text.body.replace("\r\n", "\n").replace("\r", "\n"), hidden))

@@ -23,7 +23,7 @@ from blocks.trackers.tracker import (
     shown,
     understood,
 )
-from domain.adf import document_of, markdown_of
+from domain.adf import document_of, is_unseen_in_part, markdown_of
 from domain.errors import ForgeError, InputError, NotYet
 from domain.issues import COMMAND, EVERYBODY, Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import Person
@@ -158,6 +158,7 @@ class Jira(TrackerBlock):
                 title=fields["summary"],
                 body=markdown_of(fields.get("description")),
                 is_confidential=fields.get("security") is not None,
+                is_unseen_in_part=is_unseen_in_part(fields.get("description")),
                 changed_at=fields["updated"],
                 read_at=now,
                 noted_until=now - NOTED_AFTER,
