@@ -33,6 +33,8 @@ _BUILT_IN_FIXTURES = frozenset(
 )
 _ASKS_NOTHING = frozenset(vars(builtins)) - {"open", "__import__", "exec", "eval", "compile"}
 _FAILS = ("fail", "exit", "_exit", "abort")
+_MOST_NODES, _MOST_NESTED, _MOST_ROUNDS = 6_000, 50, 20
+"""Of what is judged. Names are followed in rounds over all nodes; a node is looked at as often as it is nested."""
 _OF_IMPORT = re.compile(
     r"(?:No module named|from) '([\w.]+)'|cannot import name '[^']+' from (?:partially initialized module )?'([\w.]+)'"
 )
@@ -90,12 +92,16 @@ def _wrong_place(path: str, tree: Tree, settings: ProjectSettings) -> Iterator[s
 def _wrong_text(proposal: Proposal, tree: Tree, settings: ProjectSettings) -> Iterator[str]:
     try:
         read = _Read(proposal.content, products(tree, settings))
+        found = [*read.problems()]
+    except _TooMuch as err:
+        yield f"it cannot be judged: {err}"
+        return
     except (SyntaxError, ValueError, RecursionError, MemoryError) as err:
         yield f"it cannot be read as Python: {one_line(str(err)) or type(err).__name__}"
         return
     if not read.tests:
         yield "there is no test in it: a function whose name begins with test"
-    yield from read.problems()
+    yield from found
 
 
 # ── what is the product ──
@@ -119,12 +125,20 @@ def products(tree: Tree, settings: ProjectSettings) -> frozenset[str]:
     return frozenset(found)
 
 
+class _TooMuch(Exception):
+    """More than is read in a second."""
+
+
 class _Read:
-    """A test file, read as data. Raises SyntaxError and the like if it is none."""
+    """A test file, read as data. Raises SyntaxError and the like if it is none, _TooMuch if it is too intricate."""
 
     def __init__(self, content: str, product: frozenset[str]) -> None:
         self.product = product
         self.module = ast.parse(content)
+        _check_size(self.module)
+        self.named: dict[ast.AST, bool] = {}
+        """Nodes → whether they name the product themselves, whatever leads to it."""
+        self.called_back: set[ast.AST] = set()
         self.asking: set[str] = set()
         """Names that lead to the product, and `self.name` of classes."""
         self.modules: set[str] = set()
@@ -144,11 +158,13 @@ class _Read:
                 self.asking |= {one.asname or one.name for one in node.names}
         self.asking |= self.modules
         self._fixtures()
-        before = -1
-        while before != len(self.asking):
+        for _ in range(_MOST_ROUNDS):
             before = len(self.asking)
             for node in ast.walk(self.module):
                 self._follow(node)
+            if before == len(self.asking):
+                return
+        raise _TooMuch("too many names lead from one to the next: write it shorter")
 
     def _is_product(self, module: str, level: int = 0) -> bool:
         return level > 0 or module.partition(".")[0] in self.product
@@ -188,13 +204,18 @@ class _Read:
                 return True
             if isinstance(one, ast.Attribute) and _dotted(one) in self.asking:
                 return True
-            if isinstance(one, ast.Call) and self._names_it(one):
+            if one not in self.named:
+                self.named[one] = self._names_product(one)
+            if self.named[one]:
                 return True
-            if isinstance(one, ast.List | ast.Tuple) and any(map(self._is_named, one.elts)):
-                return True  # a command line that is put together
-            if self._is_named(one) and re.search(r"[/.]", _strings(one)[0]):
-                return True  # a file's path
         return False
+
+    def _names_product(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Call):
+            return self._names_it(node)
+        if isinstance(node, ast.List | ast.Tuple):
+            return any(map(self._is_named, node.elts))  # a command line that is put together
+        return self._is_named(node) and bool(re.search(r"[/.]", _strings(node)[0]))  # a file's path
 
     def _names_it(self, call: ast.Call) -> bool:
         """A call that is told the product's name: a command line, a module to import, a file to read."""
@@ -223,7 +244,7 @@ class _Read:
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             if node not in self.tests and any(map(self.asks, node.body)):
                 self.asking |= {node.name, f"self.{node.name}"}
-            if any(self.asks(one) and isinstance(one, ast.Call) for part in node.body for one in ast.walk(part)):
+            if any(isinstance(one, ast.Call) and self.asks(one) for part in node.body for one in ast.walk(part)):
                 self.asking |= {one.arg for one in node.args.args if one.arg in _BUILT_IN_FIXTURES}
         elif isinstance(node, ast.ClassDef):
             if any(self.asks(base) for base in node.bases) or any(
@@ -237,7 +258,10 @@ class _Read:
                 self._add([node.func.value])
             given = [self.functions.get(one.id) if isinstance(one, ast.Name) else one for one in node.args]
             for called in given:  # what the product calls back may fill something, too
+                if called in self.called_back:
+                    continue
                 if isinstance(called, ast.Lambda | ast.FunctionDef | ast.AsyncFunctionDef):
+                    self.called_back.add(called)
                     self._add([one.value for one in ast.walk(called) if isinstance(one, ast.Attribute)])
 
     def _add(self, targets: Iterable[ast.expr | None]) -> None:
@@ -385,6 +409,17 @@ def _called(node: ast.expr) -> ast.expr:
 
 def _last(node: ast.AST) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _check_size(module: ast.Module) -> None:
+    """Raises _TooMuch. A line of `a.b.c…` or `not not …` is as deep as it is long."""
+    level, nodes = [*ast.iter_child_nodes(module)], 0
+    for _ in range(_MOST_NESTED):
+        if (nodes := nodes + len(level)) > _MOST_NODES:
+            raise _TooMuch("there is too much in it: write fewer cases, or shorter ones")
+        level = [below for one in level for below in ast.iter_child_nodes(one)]
+    if level:
+        raise _TooMuch(f"it is nested in more than {_MOST_NESTED} levels: take it apart")
 
 
 def _dotted(node: ast.AST) -> str:

@@ -1,5 +1,7 @@
 """Acceptance tests that agents propose: which are believed, which are red by themselves, and what approves one."""
 
+import time
+
 import pytest
 
 from domain.brief import Brief
@@ -109,6 +111,22 @@ BAD = {
 def test_a_test_that_is_red_by_itself_is_unfit(name: str) -> None:
     content, why = BAD[name]
     assert why in " ".join(why_unfit(of(content), TREE, SETTINGS))
+
+
+BODY = "import app\n\ndef test_it():\n"
+INTRICATE = {
+    "a long chain of attributes": BODY + "    assert app" + ".a" * 900,
+    "not not": BODY + "    assert " + "not " * 900 + "app.x",
+    "names that lead backwards": BODY + "".join(f"    a{n} = a{n + 1}\n" for n in range(1000)) + "    a1000 = app.x",
+    "many nodes": BODY + "    app.x\n    assert " + "f(" * 40 + "1," * 9_000 + ")" * 40,
+}
+
+
+@pytest.mark.parametrize("name", INTRICATE)
+def test_a_test_that_would_take_long_to_judge_is_refused_at_once(name: str) -> None:
+    began = time.process_time()
+    assert "it cannot be judged" in " ".join(why_unfit(of(INTRICATE[name]), TREE, SETTINGS))
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(
