@@ -103,7 +103,8 @@ def propose_prompt(material: Material) -> str:
         "is false, a name that is not there, an import of what is neither installed nor of the product.\n"
         "- Skips and expected failures, fixtures of your own in a conftest, a file that is there already.\n"
         "- Another language than Python, a network, a clock, chance, more characters than "
-        f"{MOST_CHARS:,}: a person reads all of it.",
+        f"{MOST_CHARS:,}, lines of more than 200, characters that are not drawn (write their escapes): a person reads "
+        "all of it.",
         DATA,
         _refused("proposals", material.feedback),
         _conventions(material.tree),

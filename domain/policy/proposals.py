@@ -19,10 +19,18 @@ from domain.project import ProjectSettings
 from domain.proposal import MOST_CHARS, Proposal
 from domain.reports import BAD
 from domain.task import Suite
+from domain.text import block
 from domain.trees import Tree, check_path
 
 _NAME = re.compile(r"test_[\w.-]*\.py|[\w.-]+_test\.py")
-_HIDES = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f\0]")
+_DRAWN_AS_NOTHING = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
+)
+"""Letters and marks without a shape. Python takes some of them for letters of a name:
+https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt, Default_Ignorable_Code_Point"""
+_LINE, _BLANK, _EMPTY_LINES = 200, 40, 8
+"""Columns of a line and of blanks in it, and empty lines in a row: what is behind more of them may not be on the
+screen."""
 _SKIPS = ("skip", "skipif", "skipIf", "skipUnless", "skipTest", "xfail", "importorskip", "expectedFailure", "SkipTest")
 _BUILT_IN_FIXTURES = frozenset(
     re.findall(
@@ -45,8 +53,8 @@ def why_unfit(proposal: Proposal, tree: Tree, settings: ProjectSettings) -> tupl
     wrong = [*_wrong_place(proposal.path, tree, settings)]
     if len(proposal.content) > MOST_CHARS:
         wrong.append(f"it has {len(proposal.content):,} characters, and people read all of it: {MOST_CHARS:,} at most")
-    elif _HIDES.search(proposal.content) or _HIDES.search(proposal.path):
-        wrong.append("it holds characters that hide text or turn its order around")
+    elif hidden := [*_hidden(proposal.content)]:
+        wrong += hidden
     else:
         wrong += _wrong_text(proposal, tree, settings)
     return tuple(wrong)
@@ -87,6 +95,27 @@ def _wrong_place(path: str, tree: Tree, settings: ProjectSettings) -> Iterator[s
         yield f"{path} is there already: a proposal adds a file, and alters none"
     if above := next((str(one) for one in pure.parents if str(one).lower() in lower), None):
         yield f"{above} is a file, so nothing can be below it"
+
+
+def _hidden(content: str) -> Iterator[str]:
+    """Why a person might approve another text than they see. The first place of each kind is told."""
+    told = set[str]()
+    for number, line in enumerate(content.split("\n"), 1):
+        wide = line.expandtabs(8)
+        unseen = next((c for c in line if block(c) != c or _DRAWN_AS_NOTHING.match(c)), None)
+        kinds = {
+            "hide text": unseen and f"holds U+{ord(unseen):04X}: characters that hide text, are not drawn or look "
+            "like a blank are written as escapes",
+            "long": len(wide) > _LINE and f"has {len(wide)} columns, and {_LINE} are shown: break it",
+            "blank": " " * (_BLANK + 1) in wide and f"has more than {_BLANK} blanks in a row, and people may not "
+            "see what is behind them",
+        }  # fmt: skip
+        for kind, why in kinds.items():
+            if why and kind not in told:
+                told.add(kind)
+                yield f"line {number} {why}"
+    if re.search(rf"(?:\n[ \t]*){{{_EMPTY_LINES + 2}}}", content):
+        yield f"it has more than {_EMPTY_LINES} empty lines in a row, and people may not see what is behind them"
 
 
 def _wrong_text(proposal: Proposal, tree: Tree, settings: ProjectSettings) -> Iterator[str]:

@@ -88,7 +88,7 @@ BAD = {
     "the standard library": ("import json\n\ndef test_it():\n    assert json.loads('1') == 2\n", "nothing of"),
     "what is not there": ("import nowhere\n\ndef test_it():\n    assert nowhere.x() == 2\n", "nothing of the product"),
     "no parse": ("def test_it(:\n    pass\n", "cannot be read"),
-    "too deep": ("(" * 5000, "cannot be read"),
+    "too deep": ("(\n" * 5000, "cannot be read"),
     "a null": ("def test_it():\n    pass\0\n", "hide text"),
     "hidden": ("import app\n\ndef test_it():\n    assert app.run() # \u202e\n", "hide text"),
     "no test": ("import app\n\ndef it():\n    assert app.run()\n", "no test in it"),
@@ -113,12 +113,39 @@ def test_a_test_that_is_red_by_itself_is_unfit(name: str) -> None:
     assert why in " ".join(why_unfit(of(content), TREE, SETTINGS))
 
 
+LOOKS_OTHERWISE = {
+    "behind many blanks": ("    assert app.f() == 3" + " " * 100 + "or True", "line 4 has more than 40 blanks"),
+    "behind tabs": ("    assert app.f() == 3" + "\t" * 12 + "or True", "line 4 has more than 40 blanks"),
+    "far to the right": ("    assert app.f() == 3 or (" + "- " * 100 + "1)", "columns, and 200 are shown"),
+    "far below": ("    assert app.f() == 3 or (" + "\n" * 30 + "1)", "empty lines in a row"),
+    "far below lines of blanks": ("    assert app.f() == 3 or (" + "\n    " * 30 + "1)", "empty lines in a row"),
+    **{
+        f"U+{code:04X}": (f"    ok = ok{chr(code)} or app.f()", f"line 4 holds U+{code:04X}")
+        for code in (
+            0x1B, 0x0D, 0x0C, 0x85, 0xA0, 0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x180E, 0x200B, 0x2028, 0x2029, 0x202E,
+            0x2064, 0x3000, 0x3164, 0xFE0F, 0xFEFF, 0xFFA0, 0xE0041, 0xE0100,
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOKS_OTHERWISE)
+def test_what_a_person_may_see_otherwise_than_it_is_is_unfit(name: str) -> None:
+    line, why = LOOKS_OTHERWISE[name]
+    assert why in " ".join(why_unfit(of(f"import app\n\ndef test_it():\n{line}\n"), TREE, SETTINGS))
+
+
+def test_words_of_any_language_and_spaced_code_are_fit() -> None:
+    content = "import app\n\n\n\n\ndef test_it():\n" + " " * 36 + "assert app.f('größer 日本語 Ελλάδα हिन्दी 🙂')\n"
+    assert why_unfit(of(content), TREE, SETTINGS) == ()
+
+
 BODY = "import app\n\ndef test_it():\n"
 INTRICATE = {
-    "a long chain of attributes": BODY + "    assert app" + ".a" * 900,
-    "not not": BODY + "    assert " + "not " * 900 + "app.x",
+    "a long chain of attributes": BODY + "    assert (app" + "\n.a" * 900 + ")",
+    "not not": BODY + "    assert (" + "not\n" * 900 + "app.x)",
     "names that lead backwards": BODY + "".join(f"    a{n} = a{n + 1}\n" for n in range(1000)) + "    a1000 = app.x",
-    "many nodes": BODY + "    app.x\n    assert " + "f(" * 40 + "1," * 9_000 + ")" * 40,
+    "many nodes": BODY + "    app.x\n    assert " + "f(" * 40 + ("1," * 60 + "\n") * 130 + ")" * 40,
 }
 
 
