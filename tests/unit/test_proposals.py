@@ -145,7 +145,7 @@ INTRICATE = {
     "a long chain of attributes": BODY + "    assert (app" + "\n.a" * 900 + ")",
     "not not": BODY + "    assert (" + "not\n" * 900 + "app.x)",
     "names that lead backwards": BODY + "".join(f"    a{n} = a{n + 1}\n" for n in range(1000)) + "    a1000 = app.x",
-    "many nodes": BODY + "    app.x\n    assert " + "f(" * 40 + ("1," * 60 + "\n") * 130 + ")" * 40,
+    "many nodes": BODY + "    app.x\n    assert " + "f(" * 40 + ("\n" + "1," * 60) * 130 + ")" * 40,
 }
 
 
