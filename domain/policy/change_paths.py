@@ -329,7 +329,7 @@ _TOLD_TO_RUN = re.compile(
     r"(?:curl|wget|iwr|irm)\b[^|\n]{0,300}\|\s*(?:sudo\s+)?(?:[bz]a?|da)?sh\b|\b(?:iex|Invoke-Expression)\b"
     r"|(?:curl|wget)\b[^\n]{0,300}(?:&&|;)\s*(?:sudo\s+)?[bz]?a?sh\b"
     r"|\b(?:pip3?|pipx|uv|uvx|npm|npx|pnpm|yarn|brew|cargo|gem|conda|go)\s+(?:tool\s+|pip\s+|global\s+)?(?:install|add|i|get|run|dlx|exec)\s+"
-    r"(?:-[\w-]+(?:[= ][\w.:/+-]+)?\s+)*(?P<name>(?:git\+)?[@A-Za-z][\w./@:+-]*)"
+    r"(?:-[\w-]+(?:[= ](?!-)[\w.:/+-]+)?\s+)*(?P<name>(?:git\+)?[@A-Za-z][\w./@:+-]*)"
 )
 
 

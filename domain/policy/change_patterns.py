@@ -1,6 +1,7 @@
 """Regular expressions that take a time which grows with the power of a text's length: one repetition in another one,
 where a text can be shared out among the two in many ways. https://owasp.org/www-community/attacks/Regular_expression_Denial_of_Service_-_ReDoS"""
 
+import functools
 import re
 import warnings
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ _SAMPLE = [chr(number) for number in range(9, 127)] + ["é", "я", "中"]
 _Item = tuple[Any, Any]
 
 
+@functools.lru_cache(maxsize=2_000)
 def is_slow(pattern: str) -> bool:
     """Whether a repetition without a bound holds another one, and nothing says where a turn of it begins."""
     if not 4 <= len(pattern) <= _MOST or not re.search(r"[+*}]", pattern):
@@ -24,7 +26,10 @@ def is_slow(pattern: str) -> bool:
             tree = parser.parse(pattern)
     except (re.error, OverflowError, RecursionError, ValueError):
         return False
-    return _is_slow(tree)
+    try:
+        return _is_slow(tree)
+    except RecursionError:
+        return True
 
 
 def _is_slow(items: Iterable[_Item]) -> bool:
@@ -64,14 +69,13 @@ def _ways(flat: list[_Item]) -> list[list[_Item]]:
 
 def _is_shared(flat: list[_Item]) -> bool:
     """Whether what is repeated has a repetition in it, and all else of it may be empty or reads the same characters."""
-    pieces = [one for one in flat if one[0] is not codes.AT]
-    for at, (code, value) in enumerate(pieces):
-        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT) and value[1] == codes.MAXREPEAT:
-            chars = _chars(list(value[2]))
-            rest = pieces[:at] + pieces[at + 1 :]
-            if chars and all(_may_be_empty(one) or _chars([one]) & chars for one in rest):
-                return True
-    return False
+    repeated = {
+        _chars(list(value[2]))
+        for code, value in flat
+        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT) and value[1] == codes.MAXREPEAT
+    } - {frozenset()}
+    has_to_be = {_chars([one]) for one in flat if not _may_be_empty(one)} if repeated else set()
+    return any(all(chars & one for one in has_to_be) for chars in repeated)
 
 
 def _may_be_empty(item: _Item) -> bool:
@@ -101,23 +105,25 @@ def _chars(items: list[_Item]) -> frozenset[str]:
         return frozenset((chr(value),))
     if code is codes.NOT_LITERAL:
         return frozenset(_SAMPLE) - {chr(value)}
-    return frozenset(char for char in _SAMPLE if _is_in(char, value)) if code is codes.IN else frozenset()
+    return _chars_in(value) if code is codes.IN else frozenset()
 
 
 _CATEGORIES = {
     codes.CATEGORY_DIGIT: r"\d", codes.CATEGORY_NOT_DIGIT: r"\D", codes.CATEGORY_SPACE: r"\s",
     codes.CATEGORY_NOT_SPACE: r"\S", codes.CATEGORY_WORD: r"\w", codes.CATEGORY_NOT_WORD: r"\W",
 }  # fmt: skip
+_OF_CATEGORY = {code: frozenset(re.findall(pattern, "".join(_SAMPLE))) for code, pattern in _CATEGORIES.items()}
 
 
-def _is_in(char: str, parts: list[_Item]) -> bool:
-    is_not, found = False, False
+def _chars_in(parts: list[_Item]) -> frozenset[str]:
+    is_not, found = False, set[str]()
     for code, value in parts:
-        is_not = is_not or code is codes.NEGATE
-        found = (
-            found
-            or (code is codes.LITERAL and value == ord(char))
-            or (code is codes.RANGE and value[0] <= ord(char) <= value[1])
-            or (code is codes.CATEGORY and bool(re.match(_CATEGORIES.get(value, r"(?!)"), char)))
-        )
-    return found is not is_not
+        if code is codes.NEGATE:
+            is_not = True
+        elif code is codes.LITERAL:
+            found.add(chr(value))
+        elif code is codes.RANGE:
+            found.update(char for char in _SAMPLE if value[0] <= ord(char) <= value[1])
+        elif code is codes.CATEGORY:
+            found |= _OF_CATEGORY.get(value, frozenset())
+    return frozenset(_SAMPLE) - found if is_not else frozenset(found).intersection(_SAMPLE)

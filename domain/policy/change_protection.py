@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 from domain.policy.change import Change, is_python
@@ -106,12 +107,21 @@ def _unreached(files: _Files) -> Iterator[Hit]:
         after = functions_by_name(file.head)
         for name, functions in functions_by_name(file.base).items():
             standing = after.get(name, [])
+            if not any(map(_refuses, functions)) or [*map(ast.dump, functions)] == [*map(ast.dump, standing)]:
+                continue
             known = conditions_of(functions)
             before, now = (_places(some) for some in (functions, standing))
             for test in before.keys() & now.keys():
-                why = next((why for place in now[test] if (why := _why_not(place, before[test], known))), None)
-                if why and len(now[test]) <= len(before[test]):
+                if len(now[test]) > len(before[test]):
+                    continue
+                later = frozenset[str]().union(*(one.calls(later=True) for one in before[test]))
+                why = next((why for place in now[test] if (why := _why_not(place, before[test], later, known))), None)
+                if why:
                     yield Hit(f"{name} still refuses, and {why}", file.path, now[test][0].line)
+
+
+def _refuses(function: Function) -> bool:
+    return next(refusals_of(function), None) is not None
 
 
 _OF_ACCESS = re.compile(
@@ -124,24 +134,28 @@ _OF_ACCESS = re.compile(
 
 
 class _Place(NamedTuple):
-    """Where a refusal stands: conditions around it that have to hold, and calls that were made before it."""
+    """Where a refusal stands: conditions around it that have to hold, and calls that are made beside it."""
 
     around: tuple[str, ...]
-    after: frozenset[str]
-    before: frozenset[str]
+    beside: tuple[tuple[list[str], int], ...]
+    """(what the statements of a block call, which of them it stands in), of each block around it."""
     is_dead: bool
     is_of_access: bool
     line: int
 
+    def calls(self, *, later: bool) -> frozenset[str]:
+        parts = (work[at + 1 :] if later else work[:at] for work, at in self.beside)
+        return frozenset(chain.from_iterable(parts)) - {""}
 
-def _why_not(place: _Place, old: list[_Place], known: Mapping[str, int]) -> str | None:
+
+def _why_not(place: _Place, old: list[_Place], later: frozenset[str], known: Mapping[str, int]) -> str | None:
     if place.is_dead and not any(one.is_dead for one in old):
         return "nothing comes there"
     if not place.is_of_access:
         return None
     if all(any(one not in before.around and not known[one] for one in place.around) for before in old):
         return "only if something more is so"
-    if any(before.after & place.before for before in old):
+    if later & place.calls(later=False):
         return "after the work is done"
     return None
 
@@ -150,23 +164,23 @@ def _places(functions: list[Function]) -> dict[str, list[_Place]]:
     found: dict[str, list[_Place]] = {}
     for function in functions:
         tests = {id(test) for test in refusals_of(function)}
-        _visit(function.body, (), frozenset(), frozenset(), False, tests, found)
+        _visit(function.body, (), (), False, tests, found)
     return found
 
 
 def _visit(
-    block: list[ast.stmt], around: tuple[str, ...], before: frozenset[str], after: frozenset[str], is_dead: bool,
+    block: list[ast.stmt], around: tuple[str, ...], beside: tuple[tuple[list[str], int], ...], is_dead: bool,
     tests: set[int], found: dict[str, list[_Place]],
 ) -> None:  # fmt: skip
+    work = [_work(node) for node in block]
     for at, node in enumerate(block):
-        later = after.union(*map(_work, block[at + 1 :])) if block[at + 1 :] else after
+        here = (*beside, (work, at))
         if isinstance(node, ast.If) and id(node.test) in tests:
-            place = _Place(around, later, before, is_dead, bool(_OF_ACCESS.search(ast.unparse(node))), node.lineno)
+            place = _Place(around, here, is_dead, bool(_OF_ACCESS.search(ast.unparse(node))), node.lineno)
             found.setdefault(ast.dump(node.test), []).append(place)
         for inner, more in _blocks(node):
             dead = is_dead or "never" in more
-            _visit(inner, (*around, *more), before, later, dead, tests, found)
-        before |= _work(node)
+            _visit(inner, (*around, *more), here, dead, tests, found)
         is_dead = is_dead or isinstance(node, (ast.Return, ast.Raise, ast.Continue, ast.Break))
 
 
@@ -192,12 +206,12 @@ def _is_never(test: ast.expr) -> bool:
     return isinstance(test, ast.Constant) and not test.value
 
 
-def _work(node: ast.stmt) -> frozenset[str]:
-    """Calls that are statements, or that a statement's value is."""
+def _work(node: ast.stmt) -> str:
+    """The call that a statement is, or that its value is; empty: it is none."""
     value = (
         getattr(node, "value", None) if isinstance(node, (ast.Expr, ast.Assign, ast.Return, ast.AnnAssign)) else None
     )
-    return frozenset((ast.dump(value),)) if isinstance(value, ast.Call) else frozenset()
+    return ast.dump(value) if isinstance(value, ast.Call) else ""
 
 
 # --- marks of secret fields

@@ -252,7 +252,7 @@ _SCRIPT = (
     (re.compile(r"\bcatch\s*(?:\([^)]*\))?\s*\{\s*return\s+true\b"), "whatever fails in here is taken for a yes"),
     (re.compile(r"\bNODE_TLS_REJECT_UNAUTHORIZED\b"), "TLS certificates are no longer verified"),
     (
-        re.compile(r"\b\w+\[\s*\w*[kK](?:ey)?\w*\s*\]\[\s*\w+\s*\]\s*=[^=]"),
+        re.compile(r"\b\w+\[\s*(?=\w*[kK])\w+\s*\]\[\s*\w+\s*\]\s*=[^=]"),
         "names that somebody gives are written into an object, `__proto__` too",
     ),
 )

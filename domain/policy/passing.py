@@ -203,11 +203,27 @@ def _gone(case: Passing) -> Iterator[Hit]:
         before, after = text_of(case.change.base, path), text_of(case.change.head, path)
         if not is_python(path) or case.change.is_test(path) or before is None or after is None:
             continue
-        old, new = before.splitlines(), after.splitlines()
+        old, new, first = _apart(before.splitlines(), after.splitlines())
+        if max(len(old), len(new)) > _COMPARED:
+            yield Hit(f"more than {_COMPARED:,} lines lie between its first change and its last", path)
+            continue
         for kind, start, end, at, to in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
             if kind in ("delete", "replace") and _lines_of(old[start:end]) > _lines_of(new[at:to]):
-                yield Hit("code is taken out, and no mutant stands for it", path, min(at + 1, len(new)) or None)
+                yield Hit("code is taken out, and no mutant stands for it", path, first + min(at + 1, len(new)) or None)
                 break
+
+
+_COMPARED = 4_000
+"""Lines that are compared one by one: four times as long for twice as many."""
+
+
+def _apart(old: list[str], new: list[str]) -> tuple[list[str], list[str], int]:
+    """(old, new) without the lines that both begin and end with, and how many lines come before."""
+    most = min(len(old), len(new))
+    first = next((at for at in range(most) if old[at] != new[at]), most)
+    most -= first
+    last = next((at for at in range(most) if old[-1 - at] != new[-1 - at]), most)
+    return old[first : len(old) - last], new[first : len(new) - last], first
 
 
 def _lines_of(code: Sequence[str]) -> int:

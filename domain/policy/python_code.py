@@ -24,6 +24,8 @@ def parsed(tree: Tree, path: str) -> ast.Module | None:
 
 MAX_DEPTH = 120
 """Levels of a syntax tree: more than people write, and few enough to walk down with Python's 1000 calls."""
+_MAX_BITS = 14_000
+"""Of a number: `ast.dump` and `ast.unparse` fail at 4,300 digits."""
 _MAX_PARTS, _MAX_CHARS = 100, 10_000
 """Of a text that is put together."""
 
@@ -34,7 +36,8 @@ _KEPT = 400
 
 @functools.lru_cache(maxsize=_KEPT)
 def parsed_source(content: bytes) -> ast.Module | None:
-    """None too where it is nested more than MAX_DEPTH levels deep. Nobody alters what is given: it is kept."""
+    """None too if it is nested more than MAX_DEPTH levels deep, or has a number that Python does not write down
+    (https://docs.python.org/3/library/stdtypes.html#int-max-str-digits). Nobody alters what is given: it is kept."""
     source = content.decode("utf-8", "replace").removeprefix("\ufeff")
     try:
         with warnings.catch_warnings():
@@ -42,7 +45,12 @@ def parsed_source(content: bytes) -> ast.Module | None:
             module = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return None if _is_deep(module) else module
+    return None if _is_deep(module) or _is_huge(module) else module
+
+
+def _is_huge(module: ast.Module) -> bool:
+    numbers = (node.value for node in ast.walk(module) if isinstance(node, ast.Constant))
+    return any(isinstance(one, int) and one.bit_length() > _MAX_BITS for one in numbers)
 
 
 def _is_deep(module: ast.Module) -> bool:

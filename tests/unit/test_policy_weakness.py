@@ -1,10 +1,13 @@
 """New code that is right under test and lets strangers in, tells too much or installs something else: what a person is
 asked to look at, and what beside it asks nobody."""
 
+import time
+
 import pytest
 
 from domain.policy import change_findings
 from domain.policy.change_patterns import is_slow
+from domain.policy.passing import _apart
 from domain.trees import Tree
 from tests.unit.policy_cases import PROJECT, attempt, prepared, tree
 
@@ -86,6 +89,12 @@ FOUND = {"weakness", "protection", "surroundings", "reaches", "guards", "depende
 def rules(path: str, content: str) -> set[str]:
     head: Tree = {**BASE, **tree({path: content})}
     return {finding.rule for finding in change_findings(prepared(), attempt(head), BASE, head)} & FOUND
+
+
+def all_rules(path: str, content: str, base: dict[str, str]) -> set[str]:
+    before = {**BASE, **tree(base)}
+    head = {**before, **tree({path: content})}
+    return {finding.rule for finding in change_findings(prepared(), attempt(head), before, head)}
 
 
 PROTECTED = {
@@ -312,3 +321,29 @@ def test_settings_of_pytest_where_nobody_starts_it_refuse_nothing() -> None:
     assert refused("recipes/pytest.toml", {"recipes/check_a.py": ""})
     assert refused("pytest.toml", {})
     assert refused("tests/pytest.ini", {})
+
+
+def test_odd_input_is_answered_and_in_seconds() -> None:
+    """Each of these took minutes or for ever, or ended the rules with an error."""
+    calls = "\n".join(f"    add({number})" for number in range(1_200))
+    register = f"def register(user):\n    if not user.may:\n        raise ValueError\n{calls}\n"
+    begun = time.process_time()
+    assert "build-files" in rules("README.md", "pip install " + "-a " * 300 + "!\npip install -U --pre shoop !\n")
+    patterns = "".join(f"A = re.compile(r'({a}{w})+')\n" for a in range(20) for w in [r"\w+" * 240 + "-"])
+    assert rules("shop/code.py", f"{CODE}\nimport re\n{patterns}") == set()
+    assert rules("conf/app.yaml", "".join(f"{'a_' * 990}{number}: 1\n" for number in range(100))) == set()
+    assert "weakness" not in rules("src/index.js", "".join(f"x[{'k' * 3_900}{number}]\n" for number in range(20)))
+    for number in ("0x" + "f" * 5_000, "-0x" + "f" * 5_000):
+        code = f"{CODE}\n\ndef f(a):\n    if a == {number}:\n        raise ValueError\n    g({number})\n"
+        assert set(all_rules("shop/code.py", code, {})) & {"unparsed", "syntax"}
+        assert all_rules("shop/code.py", CODE, {"shop/code.py": code}) is not None
+    worse = register.replace("    if not", "    add(1199)\n    if not")
+    assert "protection" in all_rules("shop/code.py", worse, {"shop/code.py": register})
+    assert time.process_time() - begun < 20
+
+
+def test_a_file_of_thousands_of_other_lines_has_no_comparison_line_by_line() -> None:
+    same = ["import os"] * 9_000
+    assert _apart([*same, "a", "b", *same], [*same, "a", *same]) == (["b"], [], 9_001)
+    assert _apart(["a"], ["a"]) == ([], [], 1)
+    assert _apart(["a", "a"], ["a"]) == (["a"], [], 1)
