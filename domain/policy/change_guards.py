@@ -477,10 +477,10 @@ def _opened_elsewhere(change: Change) -> Iterator[Hit]:
 
 _SETTINGS_IN = re.compile(r".*\.(?:ya?ml|toml|ini|cfg|json|properties)|(?:.*/)?\.env[\w.]*")
 _LOOSE = re.compile(
-    r"(?:allow\w*|trusted\w*|cors\w*|origins?|hosts)[\"']?\s*[:=]\s*\[?\s*[\"']?\*"
+    r"(?:trusted\w*|cors\w*|origins?|hosts)[\"']?\s*[:=]\s*\[?\s*[\"']?\*|allow\w*[\"']?\s*[:=]\s*\[?\s*[\"']?\*(?!\.\w)"
     r"|(?:verify|secure|csrf|auth|authentication|ssl|tls|https|rate_?limit\w*)(?:[_-]\w+)?[\"']?\s*[:=]"
-    r"\s*[\"']?(?:false|off|no|none|disabled)\b"
-    r"|(?:debug|insecure|anonymous|skip_verify)(?:[_-]\w+)?[\"']?\s*[:=]\s*[\"']?(?:true|on|yes|enabled)\b",
+    r"\s*[\"']?(?:false|off|no|none|disabled)[\"']?\s*(?:[,;#/}\]]|$)"
+    r"|(?:debug|insecure|anonymous|skip_verify)(?:[_-]\w+)?[\"']?\s*[:=]\s*[\"']?(?:true|on|yes|enabled)[\"']?\s*(?:[,;#/}\]]|$)",
     re.IGNORECASE,
 )
 

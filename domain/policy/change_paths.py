@@ -323,8 +323,14 @@ def _other_tools(change: Change) -> Iterator[Hit]:
 
 _DEPLOYS = re.compile(r"(?:.*/)?[^/]*\.(?:ya?ml|json|hcl|nomad|tpl)")
 _IMAGE = re.compile(
-    r"^[\s\"'-]*(?:image|repository|registry|chart|uses|container)[\"']?\s*[:=]\s*[\"']?[\w./@${}:-]{3,}"
+    r"^[\s\"'-]*(?:image|repository|registry|chart|uses|container)[\"']?\s*[:=]\s*[\"']?"
+    r"(?!(?:string|object|array|boolean|number|integer)[\"',\s]*$)[\w./@${}:-]{3,}"
 )
+_IMAGE_IN_JSON = re.compile(
+    _IMAGE.pattern.rpartition("(?!")[0]
+    + r"(?![./]|https?:[^\s\"']*\.(?:png|jpe?g|gif|svg|webp|ico)[\"'?#])(?=[^\s\"']*(?:[/@]|:\w))[\w./@${}:-]{3,}"
+)
+"""Much data of JSON has an image or a container that is none of a deployment: a word, or a path of a picture."""
 _TOLD_TO_RUN = re.compile(
     r"(?:curl|wget|iwr|irm)\b[^|\n]{0,300}\|\s*(?:sudo\s+)?(?:[bz]a?|da)?sh\b|\b(?:iex|Invoke-Expression)\b"
     r"|(?:curl|wget)\b[^\n]{0,300}(?:&&|;)\s*(?:sudo\s+)?[bz]?a?sh\b"
@@ -342,7 +348,8 @@ def _others_programs(change: Change) -> Iterator[Hit]:
     for path in change.present:
         if change.is_test(path):
             continue
-        pattern = _IMAGE if _DEPLOYS.fullmatch(path) else _TOLD_TO_RUN if matches(path, DOCUMENTATION) else None
+        image = _IMAGE_IN_JSON if path.endswith(".json") else _IMAGE
+        pattern = image if _DEPLOYS.fullmatch(path) else _TOLD_TO_RUN if matches(path, DOCUMENTATION) else None
         for number, line in change.added(path) if pattern else ():
             found = pattern.search(line[:2_000]) if pattern else None
             named = (found.groupdict().get("name") or found[0].strip()) if found else ""
@@ -387,13 +394,17 @@ def _dependencies(change: Change) -> Iterator[Hit]:
 
 
 _LICENCE = re.compile(r"(?:LICEN[CS]E|COPYING|NOTICE|METADATA|PKG-INFO)(?:[.-][\w.-]+)?", re.IGNORECASE)
-_MANIFESTS = ("pyproject.toml", "setup.py", "setup.cfg", "package.json", "go.mod", "Cargo.toml")
+_MANIFEST = re.compile(
+    r"pyproject\.toml|setup\.(?:py|cfg)|package\.json|go\.mod|Cargo\.toml|pom\.xml|build\.gradle(?:\.kts)?|composer\.json"
+    r"|Package\.swift|[^/]+\.(?:gemspec|csproj)"
+)
 
 
 def _copied(change: Change) -> Iterator[Hit]:
     """Code in a directory that has a licence of its own, and is no package of the repository's: somebody else's."""
-    places = {str(PurePosixPath(path).parent) for path in change.base if _LICENCE.fullmatch(PurePosixPath(path).name)}
-    foreign = {one for one in places - {"."} if not any(f"{one}/{name}" in change.base for name in _MANIFESTS)}
+    files = [(PurePosixPath(path), not _CODE.fullmatch(path)) for path in change.base]
+    places = {str(path.parent) for path, is_text in files if is_text and _LICENCE.fullmatch(path.name)}
+    foreign = places - {".", *(str(path.parent) for path, _ in files if _MANIFEST.fullmatch(path.name))}
     for path in change.changed:
         above = next((str(one) for one in PurePosixPath(path).parents if str(one) in foreign), None)
         if above and path in change.base and _CODE.fullmatch(path) and not matches(path, DEPENDENCY_FILES):

@@ -526,13 +526,25 @@ def _base_reaches(change: Change, names: frozenset[str]) -> bool:
 
 def _addresses(change: Change) -> Iterator[Hit]:
     """Hosts in texts that no file of base names."""
+    of_base = functools.cache(lambda: _modules(change.base))
+    modules = functools.cache(lambda: of_base() | _modules(change.head))
+
+    def bare_host(node: ast.expr) -> str:
+        host = _bare_host(node)
+        return "" if _A_WORD.search(host) and host in modules() else host
+
+    def is_own(name: str) -> bool:
+        """Whether a logger has the name of a package of base."""
+        return name.partition(".")[0] in of_base()
 
     def find(module: ast.Module) -> Found:
         waiting: list[ast.AST] = [module]
         while waiting:
             node = waiting.pop()
-            if isinstance(node, ast.expr) and (host := _host(_begin(node)) or _bare_host(node)):
+            if isinstance(node, ast.expr) and (host := _host(_begin(node)) or bare_host(node)):
                 yield node, f"it names {host}, which base does not"
+            elif _names_logger(node) and isinstance(node, ast.Call) and is_own(text_in(node.args[0]) or ""):
+                waiting += node.args[1:]
             elif not isinstance(node, ast.Raise) and not _is_said_only(node):
                 waiting += ast.iter_child_nodes(node)
 
@@ -575,6 +587,26 @@ _LOCAL = re.compile(
 _BARE = re.compile(
     r"\.?((?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)+(?:com|net|org|ru|cn|xyz|top|dev|cloud|site|online))(?::\d+)?"
 )
+
+
+_A_WORD = re.compile(r"\.(?:top|dev|cloud|site|online)$")
+"""Ends of hosts that are names of modules, too: `config.settings.dev`."""
+
+
+def _names_logger(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and bool(node.args) and dotted(node.func).rpartition(".")[2] == "getLogger"
+
+
+def _modules(tree: Tree) -> frozenset[str]:
+    """Names of the packages and modules of a tree, also of one below `src`."""
+    names = {
+        path.removesuffix(".py").removesuffix("/__init__").removeprefix("src/").replace("/", ".")
+        for path in tree
+        if path.endswith(".py")
+    }
+    return frozenset(
+        ".".join(parts[:end]) for parts in (one.split(".") for one in names) for end in range(1, len(parts) + 1)
+    )
 
 
 def _bare_host(node: ast.expr) -> str:

@@ -77,7 +77,9 @@ BASE = {
             "shop/six/LICENSE": "MIT", "shop/six/core.py": "X = 1\n", "deploy/app.yaml": "image: shop:1\n",
             "deploy/nginx.conf": "deny all;\n", "db/views.sql": "select 1;\n", "src/index.js": "exports.x = 1\n",
             "examples/run.js": "require('child_process')\n", "packages/a/examples/run.py": "import subprocess\n",
-            "README-dev.md": "isatty\n",
+            "README-dev.md": "isatty\n", "shop/core/metadata.py": "X = 1\n", "shop/core/kept.py": "X = 1\n",
+            "backend/LICENSE": "MIT", "backend/pom.xml": "<project/>", "backend/app.py": "X = 1\n",
+            "config/settings/dev.py": "DEBUG = True\n",
         }
     ),
 }  # fmt: skip
@@ -248,6 +250,11 @@ ELSEWHERE = {
     "told to install": ("README.md", "pip install shoop\n", "build-files"),
     "told of another index": ("README.md", "pip install --index-url https://example.org/i shop\n", "build-files"),
     "settings that verify nothing": ("conf/app.toml", "verify_tls = false\n", "guards"),
+    "settings that verify nothing, in JSON": ("conf/app.json", '{"verify_tls": false}\n', "guards"),
+    "settings that verify nothing, with a remark": ("conf/app.yaml", "csrf: off  # for now\n", "guards"),
+    "all hosts of a kind": ("conf/app.yaml", 'allowed_hosts: "*.com"\n', "guards"),
+    "image in JSON": ("deploy/app.json", '{\n"image": "somebody/shop"\n}\n', "build-files"),
+    "image by its tag": ("deploy/app.json", '{\n"image": "shoop:1"\n}\n', "build-files"),
     "settings that let all in": ("conf/app.yaml", 'allowed_hosts: ["*"]\n', "guards"),
     "told to run": ("README.md", "curl -s https://example.org/x | sh\n", "build-files"),
     "command": ("pyproject.toml", PYPROJECT.replace("shop.app", "shop.other"), "dependencies"),
@@ -258,6 +265,8 @@ ELSEWHERE = {
     "no encryption": ("shop/code.py", CODE.replace("https://api", "http://api"), "reaches"),
     "a host alone": ("shop/code.py", f"{CODE}\nMAIL = 'mail.somebody.ru'\n", "reaches"),
     "programs, as an example does": ("shop/code.py", f"{CODE}\nimport subprocess\n", "reaches"),
+    "a host by a word": ("shop/code.py", f"{CODE}\nMAIL = 'mail.somebody.dev'\n", "reaches"),
+    "a host as a logger": ("shop/code.py", f"{CODE}\nLOG = logging.getLogger('mail.somebody.dev')\n", "reaches"),
     "algorithms of the token": ("shop/code.py", CODE.replace('["HS256"]', "[head(text)]"), "guards"),
 }
 
@@ -278,6 +287,16 @@ def test_what_else_is_installed_shown_or_opened_is_looked_at(name: str) -> None:
         ("conf/app.yaml", "hosts: [a.example.org]\nverify: true\ndebug: false\n"),
         ("notes/a.ipynb", '{"cells": [{"cell_type": "code", "source": ["x = 2"]}]}'),
         ("shop/a.html", "<form>{% csrf_token %}<b>{{ name }}</b></form>\n"),
+        ("shop/core/kept.py", "X = 2\n"),
+        ("backend/app.py", "X = 2\n"),
+        (
+            "shop/locale/en.json",
+            '{\n  "image": "Picture",\n  "auth_failed": "No such user",\n  "container": "main"\n}\n',
+        ),
+        ("shop/data.json", '{\n  "image": "/img/cat.png"\n}\n'),
+        ("conf/app.yaml", 'allowed_files: "*.md"\nimage: string\n'),
+        ("shop/code.py", f"{CODE}\nDJANGO_SETTINGS_MODULE = 'config.settings.dev'\n"),
+        ("shop/code.py", f"{CODE}\nimport logging\nLOG = logging.getLogger('shop.site')\n"),
         ("shop/code.py", f"{CODE}\nSEE = 'http://example.org/x', 'scipy.io', 'setup.py'\n"),
     ],
 )
