@@ -123,7 +123,7 @@ class OpenQuestion(NamedTuple):
     points: tuple[str, ...]
     text: str
     approval: str = ""
-    """The answer that approves the acceptance test which is proposed; empty: none is."""
+    """The answer that approves the acceptance test that `text` shows; empty: it shows none."""
 
 
 def known(run_id: str, token: Token, *, to_answer: bool = False) -> dict[str, Any]:
@@ -161,8 +161,14 @@ def asked_of(run: dict[str, Any], kind: str) -> OpenQuestion:
         points = answers.questions(run["id"])
     details = (run["state"] or {}).get("state_details") or {}
     place = (details.get("run_input_keyset") or {}).get("description")
-    text = api.get(f"/flow_runs/{run['id']}/input/{place}") if place and not points else ""
-    return OpenQuestion(run["id"], kind, run["name"], points, str(text or ""), f"{ACCEPT} {digest}" if digest else "")
+    text = str((api.get(f"/flow_runs/{run['id']}/input/{place}") if place and not points else "") or "")
+    approval = f"{ACCEPT} {digest}" if digest else ""
+    if approval not in text:  # nobody approves what is not on the page
+        approval, text = (
+            "",
+            "The proposed test cannot be shown now, so it cannot be approved here: load the page again.",
+        )
+    return OpenQuestion(run["id"], kind, run["name"], points, text, approval)
 
 
 def review_of(run: dict[str, Any], mark: str, forge_of: ForgeOf) -> WaitingReview:

@@ -693,8 +693,12 @@ def test_a_proposed_acceptance_test_is_shown_as_it_is_and_approved_by_its_digits
     run = paused("questions", "A search")
     details = {"pause_key": f"questions-acceptance-{digest}-0", "run_input_keyset": {"description": "shown"}}
     desk.runs[id_] = run | {"state": run["state"] | {"state_details": details}}
-    desk.texts["shown"] = f"assert search('x')  # {EVIL}"
     bob, sam = Browser(desk, Role.ANSWER), Browser(desk, Role.SUBMIT)
+    for shown in ({}, {"shown": "assert search('x'), accept 1123456789abcdef"}):
+        desk.texts |= shown
+        assert bob.get(f"/desk/review/{id_}").status == 200
+        assert "cannot be shown now" in bob.page and "Approve this test" not in bob.page, "nobody approves unseen"
+    desk.texts["shown"] = f"assert search('x')  # {EVIL}\n\n    accept {digest}"
     assert bob.get(f"/desk/review/{id_}").status == 200
     assert (
         "assert search(&#39;x&#39;)" in bob.page
