@@ -33,12 +33,12 @@ def agent_task(brief: Brief) -> State:
 def _turns(run: str, brief: Brief) -> State:
     feedback, earlier = list[Feedback](), list[Attempt]()
     intent: Plan | None = None
-    brief, refusals = agreed_acceptance(run, brief)
+    brief, refusals = agreed_acceptance(run, brief)  # refusals: those of attempt 0
     for turn in range(1, brief.budget.attempts + 1):
         until_pushed(run, brief, earlier, feedback)
-        brief = (prepared := prepare(run, brief, turn)).asked  # now it names its branch
-        if refusals := refusals or prepared.refusals:
-            return end(run, brief, End.REFUSED, refusals)
+        brief = (prepared := prepare(run, brief, 0 if refusals else turn)).asked  # now it names its branch
+        if prepared.refusals:
+            return end(run, brief, End.REFUSED, prepared.refusals)
         if why := stuck(prepared, earlier, feedback):
             return end(run, brief, End.GAVE_UP, (why, *feedback[-1].points))
         if intent is None and not prepared.unfit:

@@ -39,7 +39,7 @@ def agreed_acceptance(run: str, brief: Brief) -> tuple[Brief, tuple[str, ...]]:
     ledger = workshop_of(brief).ledger
     prepared = prepare(run, brief, 0)
     if prepared.refusals:
-        return brief, prepared.refusals
+        return prepared.asked, prepared.refusals
     told: tuple[Feedback, ...] = ()
     for number in range(1, MOST_PROPOSALS + 1):
         if known := ledger.find(run, *AGREED.at(), AgreedAcceptance):

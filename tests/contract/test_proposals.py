@@ -184,6 +184,7 @@ def test_a_brief_that_cannot_be_worked_on_is_refused_before_an_agent_is_asked(
     loop = Loop(monkeypatch, repository(tmp_path / "sums.git"), FITS)
     outcome = loop.goes(shop, goal="Improve everything")
     assert outcome and outcome.end == "refused" and not loop.proposals()
+    assert [e.key for e in loop.entries("prepared")] == ["0"], "nothing is prepared for work that is refused"
 
 
 def test_killed_around_question_and_answer_it_is_asked_once_and_used_once(
