@@ -29,7 +29,7 @@ _HARDENED_BY = re.compile(
 _WHOSE = re.compile(
     r"\b(?:\w+_)?(?:owner|user|tenant|account|organi[sz]ation|org|team|created_by|author|customer|workspace)(?:_id)?\b"
 )
-_FINDS = frozenset(("filter", "filter_by", "where", "get_object_or_404", "get_or_404", "exclude", "find", "find_one"))
+FINDS = frozenset(("filter", "filter_by", "where", "get_object_or_404", "get_or_404", "exclude", "find", "find_one"))
 _MARKS = {"repr": False, "exclude": True, "write_only": True, "load_only": True, "hidden": True}
 """Keywords of a field that keep it out of what is shown."""
 _KEPT_SECRET = re.compile(r"\bSecret(?:Str|Bytes|\b)")
@@ -55,6 +55,17 @@ class _Files:
         """How often base and head have each of what protects, in all files that differ: it may have been moved."""
         return _all_that_protects(file.base for file in self.all), _all_that_protects(file.head for file in self.all)
 
+    @cached_property
+    def new_functions(self) -> dict[str, list[Function]]:
+        """Functions of a name that base has in none of these files."""
+        old = {name.rpartition(".")[2] for file in self.all for name in functions_by_name(file.base)}
+        found: dict[str, list[Function]] = {}
+        for file in self.all:
+            for name, functions in functions_by_name(file.head).items():
+                if (last := name.rpartition(".")[2]) not in old:
+                    found.setdefault(last, []).extend(functions)
+        return found
+
 
 def _protects(node: ast.AST) -> Iterator[str]:
     """What a call does for safety, as a text that two calls of the same kind share."""
@@ -66,13 +77,19 @@ def _protects(node: ast.AST) -> Iterator[str]:
         yield f"{last}()"
         yield from (f"{last}({one.arg}=False)" for one in node.keywords if _is(one.value, False))
     if _HARDENED_BY.search(name):
-        given = [*node.args, *(one.value for one in node.keywords)]
+        given = _mode_of(node) if last == "open" else [*node.args, *(one.value for one in node.keywords)]
         numbers = [one.value for one in given if isinstance(one, ast.Constant) and type(one.value) is int]
         yield from (f"{last}({number:#o})" for number in numbers if number > 1)
-    if last in _FINDS:
+    if last in FINDS:
         given = [*node.args, *(one.value for one in node.keywords)]
         said = " ".join([*(one.arg or "" for one in node.keywords), *map(ast.unparse, given)])
         yield from (f"{last}(… {found} …)" for found in sorted(set(_WHOSE.findall(said))))
+
+
+def _mode_of(node: ast.Call) -> list[ast.expr]:
+    """Who may read what `os.open(path, flags, mode)` makes. After `"w"` comes a buffer's size."""
+    is_of_text = any(isinstance(one, ast.Constant) and isinstance(one.value, str) for one in node.args[1:2])
+    return [] if is_of_text else [*node.args[2:3], *(one.value for one in node.keywords if one.arg == "mode")]
 
 
 def _is(node: ast.AST, value: object) -> bool:
@@ -92,11 +109,23 @@ def _calls(files: _Files) -> Iterator[Hit]:
             if not standing:
                 continue
             old, new = _all_that_protects(functions), _all_that_protects(standing)
-            lost = [said for said in old - new if now[said] < before[said] and not said.endswith("=False)")]
+            kept = _all_that_protects(_new_helpers(files, standing))
+            lost = [s for s in old - new if now[s] < before[s] and not s.endswith("=False)") and not kept[s]]
             weaker = [said for said in new - old if said.endswith("=False)") and now[said] > before[said]]
             for said in [*lost, *weaker][:1]:
                 what = "calls" if said in weaker else "no more calls"
                 yield Hit(f"{name} {what} {said}, which protects", file.path, standing[0].lineno)
+
+
+def _new_helpers(files: _Files, functions: list[Function]) -> Iterator[Function]:
+    """Functions that these call, and that no changed file had."""
+    called = {_last(node.func) for one in functions for node in ast.walk(one) if isinstance(node, ast.Call)}
+    for name in called & files.new_functions.keys():
+        yield from files.new_functions[name]
+
+
+def _last(node: ast.AST) -> str:
+    return getattr(node, "attr", getattr(node, "id", ""))
 
 
 # --- refusals that are there, and are reached no more
@@ -131,6 +160,16 @@ _OF_ACCESS = re.compile(
     re.IGNORECASE,
 )
 """A refusal of somebody, and not of a text that cannot be parsed."""
+
+
+_OF_A_TEXT = re.compile(r"(?:^|\.)\w*(?:Syntax|Pars(?:e|er|ing)|Lexer?|Tokeni[sz]e)(?:Error|Exception)?$")
+
+
+def _is_of_access(refusal: ast.If) -> bool:
+    words = {found[0].lower() for found in _OF_ACCESS.finditer(ast.unparse(refusal))}
+    raised = [one.exc for one in refusal.body if isinstance(one, ast.Raise)]
+    is_of_a_text = all(_OF_A_TEXT.search(dotted(one.func if isinstance(one, ast.Call) else one)) for one in raised)
+    return bool(words) and not (is_of_a_text and words <= {"token", "tokens", "next_token"})
 
 
 class _Place(NamedTuple):
@@ -176,7 +215,7 @@ def _visit(
     for at, node in enumerate(block):
         here = (*beside, (work, at))
         if isinstance(node, ast.If) and id(node.test) in tests:
-            place = _Place(around, here, is_dead, bool(_OF_ACCESS.search(ast.unparse(node))), node.lineno)
+            place = _Place(around, here, is_dead, _is_of_access(node), node.lineno)
             found.setdefault(ast.dump(node.test), []).append(place)
         for inner, more in _blocks(node):
             dead = is_dead or "never" in more
@@ -206,12 +245,18 @@ def _is_never(test: ast.expr) -> bool:
     return isinstance(test, ast.Constant) and not test.value
 
 
+_WRITES_A_LOG = re.compile(
+    r"(?:^|\.)_?log(?:ger|ging)?\.(?:debug|info|warn(?:ing)?|error|exception|critical|log)$|^print$", re.IGNORECASE
+)
+
+
 def _work(node: ast.stmt) -> str:
     """The call that a statement is, or that its value is; empty: it is none."""
     value = (
         getattr(node, "value", None) if isinstance(node, (ast.Expr, ast.Assign, ast.Return, ast.AnnAssign)) else None
     )
-    return ast.dump(value) if isinstance(value, ast.Call) else ""
+    is_work = isinstance(value, ast.Call) and not _WRITES_A_LOG.search(dotted(value.func))
+    return ast.dump(value) if is_work and value is not None else ""
 
 
 # --- marks of secret fields

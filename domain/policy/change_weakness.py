@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from domain.policy.change import Change, base_names, text_of
 from domain.policy.change_other_code import new_script_lines
 from domain.policy.change_patterns import is_slow
+from domain.policy.change_protection import FINDS
 from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, text_in
 from domain.policy.python_names import assigned, names_of
 from domain.policy.rule import Hit, Rule
@@ -38,6 +39,8 @@ def _compared(module: ast.Module) -> Found:
     full = names_of(module)
     computed = Nodes(module).holding(lambda node: isinstance(node, ast.Call) and full(node.func).startswith("hmac."))
     macs = assigned(module, lambda node: id(node) in computed)
+    words = _words_of(module)
+    is_of_a_text = bool(_ABOUT_GRAMMAR.search(words)) and not _ABOUT_ACCESS.search(words)
     for node in nodes_of(module):
         is_in_part = isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("startswith", "__eq__")
         if is_in_part and isinstance(node, ast.Call) and any(map(_is_secret, node.args)):
@@ -49,6 +52,9 @@ def _compared(module: ast.Module) -> Found:
         texts = [one.value for one in sides if isinstance(one, ast.Constant)]
         if not any(is_secret) or not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
             continue
+        names = [dotted(one).rpartition(".")[2] or _key_of(one) for one in sides]
+        if _are_typed_twice(names) or (is_of_a_text and any(one.endswith("id_token") for one in names)):
+            continue
         if not texts and not any(isinstance(one, ast.Call) and full(one.func) == "len" for one in sides):
             yield node, "a secret is compared by ==, which tells by its time how much of a guess is right"
         elif any(isinstance(text, (str, bytes)) and len(text) > 3 for text in texts):
@@ -56,10 +62,35 @@ def _compared(module: ast.Module) -> Found:
 
 
 def _is_secret(node: ast.AST) -> bool:
-    said = text_in(node.slice) if isinstance(node, ast.Subscript) else dotted(node).rpartition(".")[2]
+    return bool(_SECRET.search(_key_of(node) or dotted(node).rpartition(".")[2]))
+
+
+def _key_of(node: ast.AST) -> str:
+    """`a` of `x["a"]` and of `x.get("a")`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
-        said = text_in(node.args[0])
-    return bool(said and _SECRET.search(said))
+        return text_in(node.args[0]) or ""
+    return text_in(node.slice) or "" if isinstance(node, ast.Subscript) else ""
+
+
+def _are_typed_twice(names: list[str]) -> bool:
+    """A form's password and its confirmation, or the old one and the new one."""
+    one, two = names
+    if not re.search(r"(?i)passw(?:or)?d|passphrase", one) or not re.search(
+        r"(?i)passw(?:or)?d|passphrase|confirm", two
+    ):
+        return bool(re.search(r"(?i)^confirm", one) and re.search(r"(?i)passw(?:or)?d$", two))
+    is_again = re.compile(r"(?i)(?:^|_)(?:confirm\w*|repeat\w*|again|retyped?)(?:_|$)")
+    is_old, is_new = re.compile(r"(?i)(?:^|_)(?:old|current|previous)_"), re.compile(r"(?i)(?:^|_)new_")
+    return (
+        bool(is_again.search(one)) is not bool(is_again.search(two))
+        or bool(is_old.search(one) and is_new.search(two))
+        or bool(is_new.search(one) and is_old.search(two))
+    )
+
+
+def _words_of(module: ast.Module) -> str:
+    said = " ".join(str(getattr(node, field, "")) for node in nodes_of(module) for field in ("id", "name", "arg"))
+    return said.replace("_", " ")
 
 
 def _errors_are_yes(module: ast.Module) -> Found:
@@ -91,8 +122,7 @@ def _errors_are_yes(module: ast.Module) -> Found:
 def _told(module: ast.Module) -> Found:
     """Secrets in the text of an error, what a request brings in a log, and where an error was in an answer."""
     full = names_of(module)
-    said = " ".join(str(getattr(node, field, "")) for node in nodes_of(module) for field in ("id", "name", "arg"))
-    words = said.replace("_", " ")
+    words = _words_of(module)
     is_about_access = bool(_ABOUT_ACCESS.search(words)) and not _ABOUT_GRAMMAR.search(words)
     traces = Nodes(module).holding(
         lambda node: (
@@ -134,6 +164,8 @@ def _said_in(node: ast.AST) -> Iterator[ast.AST]:
 
 
 _FALLS_BACK = frozenset(("get", "getenv", "setdefault", "getattr"))
+_OF_SETTINGS = re.compile(r"env|setting|conf|cfg|option|args|param|secret|vault", re.IGNORECASE)
+_NONE = frozenset(("none", "null", "unset"))
 
 
 def _fallbacks(module: ast.Module) -> Found:
@@ -144,7 +176,10 @@ def _fallbacks(module: ast.Module) -> Found:
             given = node.args[-2:] if len(node.args) > 1 else []
         elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) and len(node.values) == 2:
             given = node.values
-        if len(given) == 2 and len(text_in(given[1]) or "") > 3:
+        where, _, last = dotted(node.func).rpartition(".") if isinstance(node, ast.Call) else ("", "", "")
+        is_label = last == "get" and not _OF_SETTINGS.search(where)
+        text = text_in(given[1]) or "" if len(given) == 2 else ""
+        if len(text) > 3 and not is_label and text.lower() not in _NONE:
             named = text_in(given[0]) or ""
             if (_SECRET.search(named) and " " not in named) or _is_secret(given[0]):
                 yield node, "a secret has a value that everybody knows, if none is set"
@@ -158,11 +193,24 @@ _CACHES = re.compile(r"(?:^|\.)(?:lru_cache|cache|cached|cached_property|memoize
 _OF_SOMEBODY = frozenset(("request", "session", "current_user", "g", "tenant"))
 
 
+def _is_made_here(value: ast.AST) -> bool:
+    """A constant, or an object of a class: `requests.Session()`."""
+    made = dotted(value.func).rpartition(".")[2] if isinstance(value, ast.Call) else ""
+    return isinstance(value, ast.Constant) or made[:1].isupper()
+
+
 def _given_away(module: ast.Module) -> Found:
     """Powers that are there unless somebody takes them away, and what is kept for all though it is one user's."""
+    asked = {
+        id(one)
+        for node in nodes_of(module)
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in FINDS
+        for one in node.keywords
+    }
+    is_about_access = bool(_ABOUT_ACCESS.search(_words_of(module)))
     for node in nodes_of(module):
         named: list[tuple[str, ast.expr | None]] = []
-        if isinstance(node, ast.keyword):
+        if isinstance(node, ast.keyword) and id(node) not in asked and (node.arg != "is_root" or is_about_access):
             named = [(node.arg or "", node.value)]
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             every = [*node.args.posonlyargs, *node.args.args]
@@ -173,6 +221,7 @@ def _given_away(module: ast.Module) -> Found:
                 _CACHES.search(dotted(one.func if isinstance(one, ast.Call) else one)) for one in node.decorator_list
             )
             names = {part.id for one in node.body for part in ast.walk(one) if isinstance(part, ast.Name)}
+            names -= {name for one in node.body for name in assigned(module, _is_made_here, ast.walk(one))}
             if is_cached and names & _OF_SOMEBODY and not names & _OF_SOMEBODY & {one.arg for one in every}:
                 yield node, "what is somebody's is kept, and given to everybody"
         elif isinstance(node, ast.Assign):
@@ -226,15 +275,19 @@ def _patterns(module: ast.Module) -> frozenset[int]:
 
 # --- JavaScript
 
+_PROPS = r"(?:prev|next)(?:Props|State)\."
+"""What a component of a page is given before or after: it is compared with what it has."""
 _S = (
-    r"[\w.]*(?:[sS]ignature|[hH]mac|secret|Secret|[aA]pi_?[kK]ey|[pP]assword|authorization"
+    rf"(?!{_PROPS})[\w.]*(?:[sS]ignature|[hH]mac|secret|Secret|[aA]pi_?[kK]ey|[pP]assword|authorization"
     r"|(?:csrf|access|auth|session|refresh|bearer|reset)_?[tT]oken)"
 )
 _SCRIPT = (
     (
         re.compile(
-            rf"(?:(?<![\w.]){_S}\b\s*[!=]==?\s*(?!['\"`\d]|null\b|undefined\b|true\b|false\b|\w*[cC]onfirm)[\w.]"
-            rf"|(?<!typeof )(?<![\w.'\"`])(?!null|undefined|true|false|\w*[cC]onfirm)[\w.]+\s*[!=]==?\s*{_S}\b)"
+            rf"(?:(?<![\w.]){_S}\b\s*[!=]==?\s*"
+            rf"(?!['\"`\d]|null\b|undefined\b|true\b|false\b|\w*[cC]onfirm|{_PROPS})[\w.]"
+            rf"|(?<!typeof )(?<![\w.'\"`])"
+            rf"(?!null|undefined|true|false|\w*[cC]onfirm|{_PROPS})[\w.]+\s*[!=]==?\s*{_S}\b)"
         ),
         "a secret is compared by ===, which tells by its time how much of a guess is right",
     ),
@@ -245,17 +298,21 @@ _SCRIPT = (
         "a secret has a value that everybody knows, if none is set",
     ),
     (
-        re.compile(r"\b(?:console|log(?:ger)?)\.\w+\([^)]*\b(?:req|request)\.(?:headers|cookies|body|rawHeaders)\b"),
+        re.compile(
+            r"\b(?:console|log(?:ger)?)\.\w+\([^)]*\b(?:req|request)\."
+            r"(?:headers(?!\s*\[\s*['\"`](?![\w-]*(?i:auth|cookie|token|secret|pass|key|session))[\w-]+['\"`])|cookies|body|rawHeaders)\b"
+        ),
         "what a request brings, with its secrets, is written down",
     ),
     (re.compile(r"\bres(?:ponse)?\.(?:send|json|end|write)\([^)]*\b\w+\.stack\b"), "where an error was is answered"),
     (re.compile(r"\bcatch\s*(?:\([^)]*\))?\s*\{\s*return\s+true\b"), "whatever fails in here is taken for a yes"),
     (re.compile(r"\bNODE_TLS_REJECT_UNAUTHORIZED\b"), "TLS certificates are no longer verified"),
-    (
-        re.compile(r"\b\w+\[\s*(?=\w*[kK])\w+\s*\]\[\s*\w+\s*\]\s*=[^=]"),
-        "names that somebody gives are written into an object, `__proto__` too",
-    ),
 )
+_NAMED_TWICE = re.compile(r"\b\w+\[\s*(?=\w*[kK])\w+\s*\]\[\s*\w+\s*\]\s*=[^=]")
+_GIVEN_NAMES = re.compile(
+    r"\bfor\s*\([^)]{0,200}\b(?:in|of)\b|\bObject\.(?:keys|entries)\b|\b(?:req|request)\.|\bJSON\.parse\b"
+)
+"""Where a file of JavaScript may have names of keys from somebody else."""
 _LITERAL = re.compile(
     r"(?<![\w)\]/*])/((?:[^/\\\n\[*]|\\.|\[(?:[^\]\\\n]|\\.)*\])(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.)*\])*)/"
 )
@@ -270,6 +327,9 @@ def _scripts(change: Change) -> Iterator[Hit]:
         for pattern, why in _SCRIPT:
             if pattern.search(said):
                 yield Hit(f"{why}: {said.strip()[:100]!r}", path, number)
+        if _NAMED_TWICE.search(said) and _GIVEN_NAMES.search(text_of(change.head, path) or ""):
+            why = "names that somebody gives are written into an object, `__proto__` too"
+            yield Hit(f"{why}: {said.strip()[:100]!r}", path, number)
         slow = [*_LITERAL.findall(said), *(text.replace("\\\\", "\\") for _, text in _MADE.findall(said))]
         if any(map(is_slow, slow)):
             yield Hit(

@@ -132,6 +132,7 @@ def test_what_protects_and_is_gone_weaker_or_unreached_is_looked_at(name: str) -
         ('    return "<p>"', '    text = text.strip()\n    return "<p>"'),
         ("def page(text):", "def page(text, more=None):"),
         (REFUSAL, f"    shop = shop or default\n{REFUSAL}"),
+        ("(ROOT / name).resolve()", "(ROOT / name).resolve(strict=True)"),
         ("    return secrets.token_hex(32)", "    sid = secrets.token_hex(32)\n    return sid"),
         (CODE[CODE.index("def new_sid") : CODE.index("def context")], ""),
         ("0o600", "mode=0o600"),
@@ -140,6 +141,31 @@ def test_what_protects_and_is_gone_weaker_or_unreached_is_looked_at(name: str) -
 def test_what_still_protects_asks_nobody(old: str, new: str) -> None:
     assert old in CODE
     assert rules("shop/code.py", CODE.replace(old, new)) == set()
+
+
+def protection(old: str, new: str) -> bool:
+    return "protection" in all_rules("shop/a.py", new, {"shop/a.py": old})
+
+
+def test_what_is_another_wording_of_the_same_protects_as_before() -> None:
+    twice = "def f(n):\n    return Path(n).resolve()\n\n\ndef g(n):\n    return Path(n).resolve()\n"
+    once = (
+        "def _p(n):\n    return Path(n).resolve()\n\n\ndef f(n):\n    return _p(n)\n\n\ndef g(n):\n    return _p(n)\n"
+    )
+    assert not protection(twice, once)
+    assert protection(twice, once.replace("_p(n):\n    return Path(n).resolve()", "_p(n):\n    return Path(n)"))
+    assert protection(twice, twice.replace("g(n):\n    return Path(n).resolve()", "g(n):\n    return f"))
+    buffered = 'def f(n):\n    return open(n, "w", 4096)\n'
+    assert not protection(buffered, buffered.replace("4096", "8192"))
+    parser = "def f(tokens):\n    if tokens.next is None:\n        raise SyntaxError\n    return 1\n"
+    moved = parser.replace(
+        "    if tokens.next is None:\n    ", "    if tokens:\n        if tokens.next is None:\n        "
+    )
+    assert not protection(parser, moved)
+    assert protection(parser.replace("SyntaxError", "ValueError"), moved.replace("SyntaxError", "ValueError"))
+    order = "def f(user):\n    if not user.may:\n        raise ValueError\n    log.info('x')\n    sell(user)\n"
+    assert not protection(order, order.replace("    if not", "    log.info('x')\n    if not"))
+    assert protection(order, order.replace("    if not", "    sell(user)\n    if not"))
 
 
 WEAK = {
@@ -156,6 +182,12 @@ WEAK = {
     "in an answer": 'import traceback\ndef ok():\n    return {"error": traceback.format_exc()}',
     "fallback": 'def ok():\n    return os.environ.get("API_KEY", "change-me")',
     "header": 'def ok(request):\n    if request.headers.get("X-Internal"):\n        return 1',
+    "the kept one": "def ok(user, password):\n    return user.password == password",
+    "the kept one, as the old one": "def ok(user, old_password):\n    return user.password == old_password",
+    "token of a file that parses": "def ok(parser, api_token, given):\n    return api_token == given",
+    "known, in a setting": "def ok(config):\n    return config.get('secret_key', 'changeme')",
+    "kept session": "import functools\n@functools.cache\ndef ok():\n    session = flask.session\n    return session",
+    "given power": "def ok(items):\n    return items.create(is_staff=True)",
     "power": "def ok(user, is_admin=True):\n    return user",
     "cache": "import functools\n@functools.cache\ndef ok():\n    return request.user",
 }  # fmt: skip
@@ -171,6 +203,14 @@ def test_new_code_that_lets_strangers_in_or_tells_too_much_is_looked_at(name: st
     [
         "def ok(parser, token):\n    raise SyntaxError(f'unexpected {token}')",
         "def ok(token, other):\n    return token == other",
+        "def ok(password, password_confirm):\n    return password != password_confirm",
+        "def ok(self):\n    return self.old_password != self.new_password",
+        "def ok(form):\n    return form['password'] != form['confirm_password']",
+        "import functools\n@functools.cache\ndef ok():\n    session = requests.Session()\n    return session",
+        "import functools\n@functools.cache\ndef ok():\n    g = 9.81\n    return g",
+        "def ok(items):\n    return items.filter(is_staff=True)",
+        "def ok(e):\n    return e.get('password', 'Password')",
+        "def ok():\n    return os.environ.get('API_KEY', 'none')",
         "def ok(password):\n    return len(password) == 8 or password is None or password == ''",
         "def ok():\n    try:\n        return load()\n    except Exception:\n        return False",
         "def ok():\n    try:\n        return load()\n    except KeyError:\n        return True",
@@ -184,6 +224,13 @@ def test_new_code_that_lets_strangers_in_or_tells_too_much_is_looked_at(name: st
 )
 def test_honest_code_of_such_words_asks_nobody(code: str) -> None:
     assert rules("shop/code.py", f"{CODE}\n\n{code}\n") == set()
+
+
+def test_a_token_of_a_grammar_is_no_secret() -> None:
+    lexer = "class Lexer:\n    def ok(self, t):\n        return t.id_token == self.next\n"
+    assert rules("shop/lexer.py", lexer) == set()
+    assert rules("shop/lexer.py", lexer.replace("id_token", "api_token")) == {"weakness"}
+    assert rules("shop/lexer.py", lexer.replace("Lexer", "Shop")) == {"weakness"}
 
 
 ASKS = {
@@ -230,6 +277,23 @@ SCRIPTS = {
 @pytest.mark.parametrize("line", SCRIPTS)
 def test_the_same_in_javascript(line: str) -> None:
     assert SCRIPTS[line] in rules("src/index.js", f"exports.x = 1\nexports.y = (t, e, req, res) => {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_weak"),
+    [
+        ("(g, key, x) => { g[key][x] = 1 }", False),
+        ("(g, o) => { for (const key in o) for (const x in o[key]) g[key][x] = 1 }", True),
+        ("(prevProps, props) => prevProps.password === props.password", False),
+        ("(a, user) => a.password === user.password", True),
+        ("req => { log.info('x', req.headers['x-id']) }", False),
+        ("req => { log.info('x', req.headers['authorization']) }", True),
+        ("req => { log.info('x', req.headers.authorization) }", True),
+        ("req => { log.info('x', req.headers) }", True),
+    ],
+)
+def test_javascript_is_weak_where_strangers_come_in(line: str, is_weak: bool) -> None:
+    assert ("weakness" in rules("src/index.js", f"exports.x = 1\nexports.y = {line}\n")) is is_weak
 
 
 def test_assertions_by_another_name_and_an_except_of_two_lines_are_seen() -> None:
