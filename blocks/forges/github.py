@@ -548,7 +548,7 @@ class GitHub(HostedBlock):
     def _token(self, repository: str) -> str:
         if self.token:
             return self.token.get_secret_value()
-        key = (self._api, self.app_id, _path(repository))
+        key = self._place(repository)
         with _tokens_lock:
             known = _tokens.get(key, NONE)
             if time.time() >= known.until - RENEW_S:
@@ -561,7 +561,7 @@ class GitHub(HostedBlock):
             return False
         self._token(repository)
         with _tokens_lock:
-            return _tokens.get((self._api, self.app_id, _path(repository)), NONE).may_check
+            return _tokens.get(self._place(repository), NONE).may_check
 
     def forget_token(self, repository: str, token: str | None = None) -> bool:
         """The token of an installation was not taken: the next call asks for a new one. Whether there can be one.
@@ -570,11 +570,14 @@ class GitHub(HostedBlock):
         """
         if self.token:
             return False
-        key = (self._api, self.app_id, _path(repository))
+        key = self._place(repository)
         with _tokens_lock:
             if token is None or _tokens.get(key, NONE).value == token:
                 _tokens.pop(key, None)
         return True
+
+    def _place(self, repository: str) -> "TokenPlace":
+        return self._api, self.app_id, _path(repository), self.code_scanning
 
     def _installation_token(self, path: str) -> "InstallationToken":
         """For this repository alone, with what we need and no more."""
@@ -617,7 +620,9 @@ class InstallationToken(NamedTuple):
 
 
 NONE = InstallationToken("", 0.0, False)
-_tokens: dict[tuple[str, str, str], InstallationToken] = {}
+TokenPlace = tuple[str, str, str, bool]
+"""API, App, repository, and whether it asks for code scanning, too."""
+_tokens: dict[TokenPlace, InstallationToken] = {}
 _tokens_lock = threading.RLock()
 
 

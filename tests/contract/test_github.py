@@ -251,8 +251,9 @@ def test_an_app_asks_for_security_events_only_where_findings_are_to_go_there(tmp
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(GitHub, "_as_app", seen)
-            at.host._installation_token(REPOSITORY)
-            at.host.model_copy(update={"code_scanning": True})._installation_token(REPOSITORY)
+            at.host.forget_token(at.address)
+            for host in (at.host, at.host.model_copy(update={"code_scanning": True})):
+                assert host._token(at.address) == host._token(at.address), "kept, each for itself"
     plain, wants = [body["permissions"] for body in given if body]
     assert "security_events" not in plain and wants["security_events"] == "write"
 
