@@ -16,6 +16,7 @@ from domain.reports import BAD
 from domain.task import Attempt, BillLine, CaseOutcome, CaseRow, Prepared, Suite, Tested
 from domain.trees import Tree
 from tasks.pages import show
+from tasks.room.desk import time_left_s
 from tasks.room.own_requirements import with_its_own
 from tasks.room.redaction import printable
 from tasks.running.abreast import abreast
@@ -52,7 +53,9 @@ def test(prepared: Prepared, attempt: Attempt) -> Tested:
             baseline, suite = by_function(baseline, suite, changing)
             rows, brought = compare(prepared, baseline, suite), tuple(path for path in own if path not in base)
             command = brief.acceptance.command
-            again = seen_again(bench, prepared.settings, rows, datetime.now(UTC).date(), brought, command, chooses)
+            left = (time_left_s(shop, prepared) - bench.seconds) / max(suite.seconds, 0.001)
+            today = datetime.now(UTC).date()
+            again = seen_again(bench, prepared.settings, rows, today, brought, command, chooses, left)
             again = again._replace(unstable=changing)
     except InputError as err:  # a file where the contract has a directory; or setup does not work with the change
         suite = Suite(cases={}, exit_code=-1, problem=f"the change cannot be tested: {bench.shown(str(err))}")

@@ -15,6 +15,8 @@ from tasks.running.abreast import abreast
 
 MAX_RERUN = 20
 """Of more failures than this only those that pass when the change runs again are looked at any further."""
+MOST_SUITES = 3
+"""So often the whole suite runs again where the runner cannot choose files: once on base, twice on the change."""
 MISSED = (*BAD, CaseOutcome.SKIPPED)
 """A test may also skip itself by chance, where what it needs is not there in time."""
 
@@ -102,11 +104,13 @@ def seen_again(
     brought: tuple[str, ...] = (),
     command: str | None = None,
     can_choose: bool = True,
+    suites_left: float = MOST_SUITES,
 ) -> Again:
     """What is known of existing tests that pass on base and not on the change, and of the acceptance where it fails.
 
     `brought`: test files of the change's own, which the contract's run leaves out. `command`: that of the acceptance.
-    Where the runner cannot choose files, all tests run again.
+    Where the runner cannot choose files, all tests run again; if the brief's minutes are enough for so many runs of
+    them: `suites_left`.
     """
     fails = [row.test for row in rows if row.kind == "existing" and _is_lost(row)]
     fails = [test for test in fails if not is_named_alone(test, settings.known_failures)]
@@ -117,6 +121,8 @@ def seen_again(
         if is_named(test, (one.test,))
     }
     fails = [test for test in fails if test not in quarantined]
+    if not can_choose and suites_left < MOST_SUITES:
+        return Again(quarantined=quarantined)
     asked = [row.test for row in rows if row.kind == "acceptance" and row.head in BAD]
     accepted = [test for test in asked if test == command and any(runs.accepts() for _ in range(2))]
     asked = [test for test in asked if test != command]
@@ -132,6 +138,8 @@ def _in_other_runs(
     def files_of(tests: Sequence[str]) -> tuple[str, ...]:
         return _files(tests, runs.base) if can_choose else ()
 
+    if can_choose and not files_of((*fails, *asked)):
+        return {}, []
     if len(fails) > MAX_RERUN:
         again = runs.run(only=files_of(fails))
         fails = [test for test in fails if not again.problem and again.cases.get(test) is CaseOutcome.PASSED]

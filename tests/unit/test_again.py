@@ -92,6 +92,27 @@ def test_what_may_fail_by_chance_is_more_than_one_existing_test_of_pytest(name: 
     assert list(runs.rest()) == [], "it ran less often than it should"
 
 
+def test_a_runner_that_cannot_choose_runs_nothing_again_that_would_use_up_the_minutes() -> None:
+    quarantine = Quarantine.model_validate(
+        {"test": "a.py::q", "reason": "a race", "owner": "ann", "until": "2026-05-01"}
+    )
+    settings, rows = ProjectSettings(quarantine=(quarantine,)), (*LOST, row("a.py::q", "passed", "failed"), COMMAND)
+
+    def uncounted(runs: Runs, left: float, can_choose: bool) -> set[str]:
+        made = seen_again(runs, settings, rows, TODAY, command="make check", can_choose=can_choose, suites_left=left)
+        assert list(runs.rest()) == []
+        return set(made.uncounted)
+
+    assert uncounted(Runs(), 2.9, can_choose=False) == {"a.py::q"}, "a quarantine costs nothing"
+    assert uncounted(Runs("P", whole="P", command="P"), 3, can_choose=False) == {"a.py::q", "a.py::t", "make check"}
+    assert uncounted(Runs("P", "P", "P", "P"), 0, can_choose=True) == {"a.py::q", "a.py::t", "make check"}
+
+
+def test_a_runner_that_can_choose_runs_nothing_again_if_no_file_is_known() -> None:
+    rows = (row("suite.case", "passed", "failed"),)
+    assert seen_again(Runs(), ProjectSettings(), rows, TODAY).uncounted == set()
+
+
 def test_an_acceptance_that_two_runs_do_not_agree_about_is_no_refusal() -> None:
     unsure = tuple(one.model_copy(update={"is_flaky": True}) if one.kind == "acceptance" else one for one in GOOD_ROWS)
     unsure = tuple(
