@@ -199,7 +199,10 @@ class IssueEvent(Value):
     """Something that happened to an issue. `id` grows."""
 
     id: int
-    kind: str = Field(description="labeled, unlabeled, assigned, unassigned, renamed, edited, closed and others")
+    kind: str = Field(
+        description="labeled, unlabeled, assigned, unassigned, renamed, edited, moved (to another project), "
+        "sorted (into a part), closed and others"
+    )
     by: Person | None = Field(description="None: a user who is gone")
     at: datetime
     label: str = ""

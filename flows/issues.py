@@ -347,7 +347,7 @@ class _Work:
         text, shown = self.host.issue_text(self.at, issue.number, is_pull=issue.is_pull), ""
         why = CONFIDENTIAL if text.is_confidential and not self.intake.confidential else None
         why = why or why_changed(newest, text, self.host.issue_events(self.at, issue.number, is_pull=issue.is_pull))
-        if why is None and not newest.version and not self._is_noted(issue, newest, text):
+        if why is None and not self._is_noted(issue, newest, text):
             return False
         for one in allowed[:-1]:
             self._record(issue, one, TriggerOutcome.OVERTAKEN)

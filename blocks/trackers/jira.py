@@ -170,7 +170,7 @@ class Jira(TrackerBlock):
         entries = list(self._paged(f"/issue/{number}/changelog", "values"))
         with understood(self.host):
             fields = self._there(found)["fields"]
-            events = [event for entry in entries for event in _events(entry)]
+            events = [event for entry in entries for event in _events(entry, has_part="/" in at)]
             made = self._made_with(fields, entries, _said(found, self.host))
             return tuple(sorted([*made, *events], key=lambda one: (one.id, one.kind)))
 
@@ -330,7 +330,7 @@ def _field(item: Mapping[str, Any]) -> str:
     return str(item.get("fieldId") or item.get("field"))
 
 
-def _events(entry: Mapping[str, Any]) -> Iterator[IssueEvent]:
+def _events(entry: Mapping[str, Any], *, has_part: bool) -> Iterator[IssueEvent]:
     """Of one entry. An edit comes behind what somebody else did in the same moment: it counts as a later one."""
     items = {_field(item): item for item in entry["items"]}
     at, by = datetime.fromisoformat(entry["created"]), _person(entry.get("author"))
@@ -350,3 +350,7 @@ def _events(entry: Mapping[str, Any]) -> Iterator[IssueEvent]:
         elif name in ("summary", "description"):
             kind = "renamed" if name == "summary" else "edited"
             yield IssueEvent(id=number, kind=kind, by=by, at=at)
+        elif name.casefold() in ("project", "key"):
+            yield IssueEvent(id=number, kind="moved", by=by, at=at)
+        elif name == "components" and has_part:
+            yield IssueEvent(id=number, kind="sorted", by=by, at=at)

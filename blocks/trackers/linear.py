@@ -63,7 +63,7 @@ HISTORY = f"""query($filter: IssueFilter!, $first: Int!, $after: String) {{
       nodes {{
         id createdAt updatedAt actor {{ {_USER} }} botActor {{ id }}
         addedLabels {{ name }} removedLabels {{ name }} fromAssignee {{ id }} toAssignee {{ id }}
-        fromTitle toTitle updatedDescription
+        fromTitle toTitle updatedDescription fromTeamId toTeamId
       }}
       pageInfo {{ hasNextPage endCursor }}
     }} }}
@@ -205,7 +205,8 @@ class Linear(TrackerBlock):
                 goes_on, following = page["pageInfo"]["hasNextPage"], page["pageInfo"]["endCursor"]
             if not goes_on:
                 with understood(self.host):
-                    events = [event for entry in entries for event in _events(entry)]
+                    part = at.partition("/")[2]
+                    events = [event for entry in entries for event in _events(entry, part)]
                     made = _made_with(found, entries, self._now(answer), self.host)
                     return tuple(sorted([*made, *events], key=lambda one: (one.id, one.kind)))
             if not following or following == after:
@@ -359,7 +360,7 @@ def _comment(one: Mapping[str, Any]) -> IssueComment:
     )
 
 
-def _events(entry: Mapping[str, Any]) -> Iterator[IssueEvent]:
+def _events(entry: Mapping[str, Any], part: str) -> Iterator[IssueEvent]:
     """Of one entry. Who did several things in a row is the same person: their own edit asks for nothing anew."""
     made, last = _moment(entry["createdAt"]), _moment(entry["updatedAt"])
     by, is_by_app = _person(entry["actor"]), entry["botActor"] is not None
@@ -381,6 +382,10 @@ def _events(entry: Mapping[str, Any]) -> Iterator[IssueEvent]:
         yield event(edits, "renamed", last)
     if entry["updatedDescription"]:
         yield event(edits, "edited", last)
+    if entry["fromTeamId"] or entry["toTeamId"]:
+        yield event(edits, "moved", last)
+    if part and part.casefold() in {label["name"].casefold() for label in entry["addedLabels"] or ()}:
+        yield event(edits, "sorted", last)
 
 
 def _made_with(

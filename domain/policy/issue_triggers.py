@@ -55,22 +55,29 @@ def is_a_person(trigger: Trigger, me: str) -> bool:
 
 
 def why_changed(trigger: Trigger, text: IssueText, events: Iterable[IssueEvent]) -> str | None:
-    """Why the text may be another one than whoever asked has read; None if it is the same.
+    """Why the text, or the repository, may be another one than whoever asked meant; None if it is the same.
 
     The forge's clock counts seconds: an edit in the same one is a later one. `events` were read after `text`.
     """
+    later = [one for one in events if (one.at >= trigger.at if trigger.is_comment else one.id > trigger.id)]
+    if any(one.kind == "moved" or (one.kind == "sorted" and not _is_by_same(one, trigger)) for one in later):
+        return (
+            "it came here after that, from another project or part: nobody has asked for a run in this repository. "
+            f"Take the label off and put it on again, or write `{COMMAND}` in a new comment"
+        )
     if trigger.version:
         return None  # it says itself which text it means
-    is_changed = any(
-        one.kind in ("renamed", "edited") and (one.at >= trigger.at if trigger.is_comment else one.id > trigger.id)
-        for one in events
-    )
+    is_changed = any(one.kind in ("renamed", "edited") for one in later)
     if is_changed or (text.edited_at is not None and text.edited_at >= trigger.at):
         return (
             "its text was edited after that: nobody has asked for what it says now. Read it, take the label off and "
             f"put it on again, or write `{COMMAND}` in a new comment"
         )
     return None
+
+
+def _is_by_same(event: IssueEvent, trigger: Trigger) -> bool:
+    return event.by is not None and event.by.id == trigger.by.id and not event.is_by_app
 
 
 def why_unsure(trigger: Trigger, text: IssueText, *, is_by_writers: bool) -> str | None:

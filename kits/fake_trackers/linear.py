@@ -31,7 +31,7 @@ _KEPT = {
     "DocumentContent": "createdAt updatedAt",
     "IssueHistory": (
         "id createdAt updatedAt actor botActor addedLabels removedLabels fromAssignee toAssignee fromTitle toTitle "
-        "updatedDescription"
+        "updatedDescription fromTeamId toTeamId"
     ),
     "IssueHistoryConnection": "nodes pageInfo",
     "Comment": "id body createdAt editedAt user botActor issue",
@@ -112,6 +112,8 @@ class FakeLinear(FakeTracker):
                 entry |= {"from": issue["assignee"], "to": new["assignee"]}
             if new.get("title", issue["title"]) != issue["title"]:
                 entry |= {"from_title": issue["title"], "to_title": new["title"]}
+            if new.get("team", issue["team"]) != issue["team"]:
+                entry |= {"from_team": issue["team"], "to_team": new["team"]}
             if new.get("body", issue["body"]) != issue["body"]:
                 entry["described"] = True
                 new["written"] = now
@@ -291,7 +293,11 @@ class _Root:
             "fromTitle": one.get("from_title"),
             "toTitle": one.get("to_title"),
             "updatedDescription": one.get("described"),
+            **{f"{side}TeamId": self._team_id(one.get(f"{side}_team")) for side in ("from", "to")},
         }
+
+    def _team_id(self, key: str | None) -> str | None:
+        return str((self.fake.store.one("team", key=key) or {})["uuid"]) if key else None
 
     def _comment(self, one: Doc) -> Doc:
         issue = self.fake.store.one("issue", uuid=one["issue"])

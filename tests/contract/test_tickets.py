@@ -312,6 +312,38 @@ def test_a_text_that_was_edited_after_the_label_waits_for_a_new_one(tickets: Tic
     assert run.parameters["brief"]["title"] == fields.get("title", "Search by name")
 
 
+@pytest.mark.parametrize("asks", ["label", "command"])
+def test_a_ticket_that_is_moved_after_the_label_asks_for_nothing_in_its_new_place(tickets: Tickets, asks: str) -> None:
+    number = tickets.ticket()
+    tickets.at.label(number, "ann") if asks == "label" else tickets.at.say(number, "ann", "/lockgate run")
+    tickets.at.move(number)
+    tickets.at.move(number, back=True)
+    assert tickets.looks() == []
+    assert "from another project or part" in tickets.told(number)
+    tickets.at.label(number, "eve", off=True)
+    tickets.at.later(1)
+    tickets.at.label(number, "ann")
+    assert len(tickets.looks()) == 1, "who may ask has asked here"
+
+
+def test_a_ticket_that_others_put_into_a_part_after_the_label_asks_for_nothing_there(tickets: Tickets) -> None:
+    part = tickets.at.parts()[0]
+    tickets.set(part=part)
+    tickets.looks()
+    tickets.at.later(5)
+    by_eve, by_ann, before = tickets.ticket(), tickets.ticket(), tickets.ticket()
+    tickets.at.put_into(part, before, "eve")
+    for number in (by_eve, by_ann, before):
+        tickets.at.label(number, "ann")
+    tickets.at.later(1)
+    tickets.at.put_into(part, by_eve, "eve")
+    tickets.at.put_into(part, by_ann, "ann")
+    tickets.looks()
+    assert "from another project or part" in tickets.told(by_eve)
+    assert "not started" not in tickets.told(by_ann).lower() and tickets.told(by_ann) and tickets.told(before)
+    assert len(tickets.looks()) == 2
+
+
 def test_an_edit_that_the_history_tells_late_is_not_missed(tickets: Tickets) -> None:
     """The text is there before the entry that says who changed it."""
     number = tickets.ticket()

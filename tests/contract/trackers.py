@@ -99,7 +99,11 @@ class TrackerWorld(ABC):
     def delete(self, number: int) -> None: ...
 
     @abstractmethod
-    def move(self, number: int) -> None: ...
+    def move(self, number: int, *, back: bool = False) -> None:
+        """To another project, or from there."""
+
+    @abstractmethod
+    def put_into(self, part: str, number: int, by: str) -> None: ...
 
     @abstractmethod
     def short_pages(self, monkeypatch: pytest.MonkeyPatch) -> None: ...
@@ -206,13 +210,17 @@ class AtJira(TrackerWorld):
     def delete(self, number: int) -> None:
         self.as_("robot", "DELETE", f"/issue/{number}")
 
-    def move(self, number: int) -> None:
+    def move(self, number: int, *, back: bool = False) -> None:
         if self.fake.store.one("project", key="OTHER") is None:
             self.fake.project("OTHER")
             self.fake.role("OTHER", "robot", "admin")
-        other = self.fake.store.one("project", key="OTHER")["id"]
+        key = "SHOP" if back else "OTHER"
+        where = self.fake.store.one("project", key=key)["id"]
         issue = self.fake.store.get("issue", number)
-        self.fake.change(issue, "eve", {"project": other, "key": f"OTHER-{number}"})
+        self.fake.change(issue, "eve", {"project": where, "key": f"{key}-{number}"})
+
+    def put_into(self, part: str, number: int, by: str) -> None:
+        self.as_(by, "PUT", f"/issue/{number}", {"fields": {"components": [{"name": part}]}})
 
     def short_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("blocks.trackers.jira.PER_PAGE", 2)
@@ -327,8 +335,12 @@ class AtLinear(TrackerWorld):
     def delete(self, number: int) -> None:
         self.fake.change("SHOP", number, "ann", trashed=True)
 
-    def move(self, number: int) -> None:
-        self.fake.change("SHOP", number, "eve", team="OTHER")
+    def move(self, number: int, *, back: bool = False) -> None:
+        here, there = ("OTHER", "SHOP") if back else ("SHOP", "OTHER")
+        self.fake.change(here, number, "eve", team=there)
+
+    def put_into(self, part: str, number: int, by: str) -> None:
+        self.label(number, by, part.lower())
 
     def short_pages(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("blocks.trackers.linear.PER_PAGE", 2)
