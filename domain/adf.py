@@ -106,6 +106,9 @@ def _is_title(node: Mapping[str, Any]) -> bool:
 
 
 def _items(node: Mapping[str, Any], depth: int) -> Iterator[str]:
+    if depth > MOST_DEPTH:
+        yield "[more, too deep to be read]"
+        return
     first = _told(node).get("order")
     number = first if isinstance(first, int) and 0 <= first < 10**6 else 1
     for item in _children(node):

@@ -322,7 +322,7 @@ def _text(document: Any) -> str:
     """What is no document says nothing, and keeps no other comment from being read."""
     try:
         return markdown_of(document)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
 
 

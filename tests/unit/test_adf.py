@@ -179,6 +179,11 @@ def test_a_document_that_is_deep_or_broken_ends() -> None:
     for _ in range(300):
         deep = node("panel", deep)
     assert markdown_of(doc(deep)) == "[more, too deep to be read]"
+    tasks: Any = node("taskItem", text("in there"))
+    for _ in range(2000):
+        tasks = node("taskList", tasks)
+    assert markdown_of(doc(tasks)).strip() == "[more, too deep to be read]"
+    assert not is_unseen_in_part(doc(tasks))
     assert markdown_of({"type": "doc", "content": [7, None, {"type": None}, {"content": "x"}]}) == "[None]\n\n[None]"
     assert markdown_of(None) == "" and markdown_of("plain") == "plain"
     wrong: tuple[Any, ...] = (7, [], {"type": "paragraph"})
