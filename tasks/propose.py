@@ -19,7 +19,6 @@ from tasks.running.baseline import measured
 from tasks.running.suite import locked, pack
 from tasks.step import step
 
-STEPS = ("propose", "prove")
 NONE = Proposal(path="", content="", why="")
 
 
@@ -111,6 +110,7 @@ def _with_less(prepared: Prepared) -> Prepared:
 
 
 def _left_s(shop: Workshop, prepared: Prepared) -> float:
-    """Seconds of sandbox time that proposals may still take."""
+    """Seconds of sandbox time that agents may still take to propose. What proves a proposal is of the whole budget: a
+    suite that takes long leaves no fewer proposals."""
     lines = [BillLine.model_validate(e.body) for e in shop.ledger.entries(run_id=prepared.run_id, kind=BILL.kind)]
-    return prepared.brief.budget.minutes * 60 * SHARE - sum(line.sandbox_s for line in lines if line.step in STEPS)
+    return prepared.brief.budget.minutes * 60 * SHARE - sum(line.sandbox_s for line in lines if line.step == "propose")

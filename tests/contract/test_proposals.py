@@ -17,8 +17,8 @@ from blocks.agents.command import Command
 from blocks.workshop import Workshop
 from domain.brief import Brief
 from domain.proposal import AgreedAcceptance, Proposal, ProvenProposal, digest_for
-from domain.records import PROPOSAL
-from domain.task import Outcome, Prepared, Verdict
+from domain.records import BILL, PROPOSAL
+from domain.task import BillLine, Outcome, Prepared, Verdict
 from flows.agent_task import _turns
 from flows.forge_watch import wake_decided
 from flows.report import ended
@@ -28,6 +28,7 @@ from tasks.people import acceptance as asking
 from tasks.people.acceptance import LOOK, heard_at_issue
 from tasks.people.asking import A_CLAIM
 from tasks.people.questions import Answers
+from tasks.propose import _left_s
 from tasks.review_gate import Review
 from tests.contract.by_steps import WORKSHOP, a_workshop, in_a_run
 from tests.contract.hosted import WORLDS, World
@@ -176,6 +177,14 @@ def test_the_proposals_have_a_budget_of_their_own(
     outcome = loop.goes(shop, budget={"attempts": 1, "minutes": 0.001})
     assert outcome and outcome.end == "gave_up" and "20% of the brief's budget" in outcome.sentence
     assert not loop.proposals() and not loop.keys, "what base's own tests took is more than that"
+
+
+def test_a_suite_that_takes_long_leaves_as_much_time_for_the_next_proposal(shop: Workshop) -> None:
+    ready = a_prepared().model_copy(update={"run_id": "long"})
+    for step, seconds in (("propose", 100.0), ("prove", 2000.0)):
+        shop.ledger.record("long", *BILL.at(step, 1), BillLine(run_id="long", step=step, attempt=1, sandbox_s=seconds))
+    minutes = ready.brief.budget.minutes
+    assert minutes == 60 and _left_s(shop, ready) == 12 * 60 - 100
 
 
 def test_a_brief_that_cannot_be_worked_on_is_refused_before_an_agent_is_asked(
