@@ -148,7 +148,7 @@ class TicketIntake(Intake):
 
     @property
     def place(self) -> str:
-        return f"{self.tracker}: {self.project}"
+        return f"{self.tracker}: {self.project}" + (f", {self.part}" if self.part else "")
 
     @property
     def only(self) -> tuple[str, ...]:

@@ -108,9 +108,9 @@ class IssueWatch:
         self._holder, self._say, self._usable = holder, say, usable
         self._places: dict[tuple[str, Intake], WatchedRepository] = {}
         self._books: dict[str, IssueBook] = {}
-        self._troubles: dict[str, str] = {}
-        self._late: dict[str, tuple[float, str]] = {}
-        """Place → since when each round failed by what passes, and what was told of that."""
+        self._troubles: dict[tuple[str, Intake], str] = {}
+        self._late: dict[tuple[str, Intake], tuple[float, str]] = {}
+        """(workshop, intake) → since when each round failed by what passes, and what was told of that."""
 
     def look(self, client: SyncPrefectClient, shops: Mapping[str, Workshop]) -> None:
         """One round over what workshops name under `issues` and `tickets`. One that fails keeps no other waiting."""
@@ -122,18 +122,18 @@ class IssueWatch:
                     self._look_at(client, name, shop, intake)
                 except NotYet as err:
                     log.info("issues of %s: %s", intake.place, err)
-                    self._wait(shop, intake.place, str(err))
+                    self._wait(shop, (name, intake), str(err))
                 except Exception as err:
-                    self._note(shop, intake.place, reason_of(err))
+                    self._note(shop, (name, intake), reason_of(err))
                 else:
-                    self._note(shop, intake.place, "")
-                    self._late.pop(intake.place, None)
+                    self._note(shop, (name, intake), "")
+                    self._late.pop((name, intake), None)
 
     def _has_lease(self, shop: Workshop) -> bool:
         """It ends with this process, so that after a crash the next one goes on at once."""
         return shop.ledger.lease(LEASE, self._holder, LEASE_S, mark_of_this()) is not None
 
-    def _wait(self, shop: Workshop, place: str, why: str) -> None:
+    def _wait(self, shop: Workshop, place: tuple[str, Intake], why: str) -> None:
         """What passes by itself is told as soon as it has lasted."""
         since, last = self._late.get(place, (monotonic(), ""))
         is_long = monotonic() - since > PASSES_S
@@ -141,11 +141,11 @@ class IssueWatch:
         if is_long:
             self._note(shop, place, self._late[place][1])
 
-    def _note(self, shop: Workshop, place: str, trouble: str) -> None:
+    def _note(self, shop: Workshop, place: tuple[str, Intake], trouble: str) -> None:
         """A person is told once of what is wrong, and not at each round."""
         if trouble and self._troubles.get(place) != trouble:
-            log.warning("issues of %s are not looked at: %s", place, trouble)
-            page(shop.pager, f"Lockgate: issues of {place} are not looked at", trouble)
+            log.warning("issues of %s are not looked at: %s", place[1].place, trouble)
+            page(shop.pager, f"Lockgate: issues of {place[1].place} are not looked at", trouble)
         self._troubles[place] = trouble
 
     def _look_at(self, client: SyncPrefectClient, name: str, shop: Workshop, intake: Intake) -> None:

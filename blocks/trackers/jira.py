@@ -78,7 +78,7 @@ class Jira(TrackerBlock):
         found = self._project(at)
         if found["projectTypeKey"] == "service_desk":
             raise InputError(f"{at} of {self.host} is a service project: its customers would read our comments")
-        return f"jira-{found['id']}"
+        return f"jira-{self.host}-{found['id']}"  # each site counts from the same number
 
     def moment(self, at: str) -> datetime:
         """What its clock says."""

@@ -704,6 +704,29 @@ def test_a_component_sends_a_ticket_to_its_repository_and_one_label_is_one_run(t
     assert run.state.type.value == "CANCELLING"
 
 
+def test_two_entries_of_one_project_hide_no_trouble_of_each_other(
+    tickets: Tickets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, real = tickets.intake, IssueWatch._look_at
+
+    def looks_at(watch: IssueWatch, client: Any, name: str, shop: Any, intake: TicketIntake) -> None:
+        if intake.part:
+            raise InputError("there is no such part")
+        real(watch, client, name, shop, intake)
+
+    monkeypatch.setattr(IssueWatch, "_look_at", looks_at)
+    tickets.shop.tickets = (ours.model_copy(update={"part": "gone"}), ours)
+    for _ in range(3):
+        tickets.looks()
+    told = [one.getMessage() for one in caplog.records if "are not looked at" in one.getMessage()]
+    assert len(told) == 1 and "SHOP, gone" in told[0]
+
+
+def test_a_place_of_jira_names_its_site_for_each_counts_from_the_same_number(tickets: Tickets) -> None:
+    if isinstance(tickets.at.host, Jira):
+        assert tickets.at.host.place_id("SHOP").startswith(f"jira-{tickets.at.host.host}-")
+
+
 def test_a_ticket_with_a_security_level_starts_nothing_unless_it_may(tickets: Tickets) -> None:
     if not _only(tickets, "jira"):
         return  # Linear has none
