@@ -392,11 +392,13 @@ def _made_with(
     ticket: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], now: datetime, host: str
 ) -> Iterator[IssueEvent]:
     """A label that nobody put on since was there from the start, and its creator's; an assignee the same."""
-    if ticket["labels"]["pageInfo"]["hasNextPage"]:
-        raise NotYet(f"{host}: a ticket with more than 50 labels")
     added = {label["name"] for entry in entries for label in entry["addedLabels"] or ()}
     taken = {label["name"] for entry in entries for label in entry["removedLabels"] or ()}
     labels = ({label["name"] for label in ticket["labels"]["nodes"]} | taken) - added
+    if ticket["labels"]["pageInfo"]["hasNextPage"]:
+        labels = (
+            set()
+        )  # not all are known: who wants a run puts the label on, and other tickets do not wait for this one
     moves = [entry for entry in entries if entry["fromAssignee"] or entry["toAssignee"]]
     first = min(moves, key=lambda one: one["createdAt"])["fromAssignee"] if moves else ticket["assignee"]
     if _moment(ticket["updatedAt"]) > now - NOTED_AFTER and (labels or (first and not moves)):

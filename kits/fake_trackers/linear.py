@@ -317,8 +317,8 @@ class _Labels(list[Any]):
 
     def __init__(self, names: list[str]) -> None:
         super().__init__({"name": name} for name in names)
-        self.nodes = list(self)
-        self.pageInfo = {"hasNextPage": False, "endCursor": None}
+        self.nodes = self[:50]
+        self.pageInfo = {"hasNextPage": len(self) > 50, "endCursor": None}
 
 
 def _page(items: list[Any], first: int, after: str | None) -> Doc:

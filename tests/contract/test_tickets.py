@@ -727,6 +727,18 @@ def test_a_place_of_jira_names_its_site_for_each_counts_from_the_same_number(tic
         assert tickets.at.host.place_id("SHOP").startswith(f"jira-{tickets.at.host.host}-")
 
 
+def test_a_ticket_with_very_many_labels_holds_up_no_other(tickets: Tickets) -> None:
+    if not _only(tickets, "linear"):
+        return
+    many = [f"a{n}" for n in range(60)]
+    tickets.ticket("ann", labels=[*many, "lockgate"])
+    labelled, other = tickets.ticket(labels=many), tickets.ticket()
+    tickets.at.label(labelled, "ann")
+    tickets.at.label(other, "ann")
+    assert len(tickets.looks()) == 2, "of the first one it is not known what it was made with"
+    assert not any(tickets.watch._late.values())
+
+
 def test_a_ticket_with_a_security_level_starts_nothing_unless_it_may(tickets: Tickets) -> None:
     if not _only(tickets, "jira"):
         return  # Linear has none
