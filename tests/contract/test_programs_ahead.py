@@ -77,7 +77,8 @@ def test_a_fork_is_what_a_start_would_make_it_and_one_that_waits_ends_with_its_s
     )  # fmt: skip
     try:
         assert supervisor.stdout and supervisor.stdout.readline() == "forked\n"
-        wait_for(lambda: (home / "run" / "first.log").read_text().endswith("\n"))
+        log = home / "run" / "first.log"
+        wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
         second = json.loads((home / "run" / "second.json").read_text())
         assert started(second["pid"]) == second["started"]
     finally:
@@ -88,7 +89,7 @@ def test_a_fork_is_what_a_start_would_make_it_and_one_that_waits_ends_with_its_s
         [sys.executable, "-m", "tells", "first", "--port", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         cwd=code, env={**env, "TMPDIR": str(home)}, start_new_session=True, check=True,
     )  # fmt: skip
-    assert json.loads((home / "run" / "first.log").read_text()) == json.loads(plain.stdout)
+    assert json.loads(log.read_text()) == json.loads(plain.stdout)
     wait_for(lambda: started(second["pid"]) != second["started"])
     assert (home / "run" / "second.log").read_text() == "", "it waited, and never began"
 
