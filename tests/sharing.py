@@ -29,6 +29,8 @@ FIRST = (
     "station of inputs",
     "station of crashes",
     "station of agents",
+    "tests/contract/test_made_elsewhere.py",
+    "tests/contract/test_proposals.py",
     "tests/contract/test_target.py",
     "tests/contract/test_sandbox.py",
     "swarm",
@@ -42,6 +44,7 @@ FIRST = (
     "tests/contract/test_databases.py",
     "tests/contract/test_target_docker_host.py",
     "tests/contract/test_must_hold.py",
+    "tests/contract/test_tickets.py",
     "tests/contract/test_models.py",
     "tests/contract/test_gate_bench.py",
     "tests/contract/test_contract_of_tests.py",
@@ -89,6 +92,9 @@ REST = {
     "take tickets of one tracker more": r"test_tickets\.py.*\[linear",
     "go through whole loops with a proposed acceptance test, or its issue at two more kinds of forges": (
         r"test_proposals\.py.*(three|budget|cannot|killed|\[(gitlab|forgejo))"
+    ),
+    "put a change that was made elsewhere through whole loops of two more kinds": (
+        r"test_made_elsewhere\.py.*(mends_a_branch|its_acceptance)"
     ),
     "drive agents with their real programs": r"agents_(real|more)",
     "release by commands of another platform": r"_command\.py|test_targets\.py.*\[command",
