@@ -38,7 +38,7 @@ LEASE_S = 12
 REVIEWER = "ann"
 ONCE = kinds_of(PACKED, TESTED, VERDICT, QUESTION, APPROVAL, MERGED, OUTCOME)
 """What is on record once, however many machines worked on it."""
-STARTS_WITHIN_S, LONGEST_S, LOOK_S = 240.0, 300.0, 0.3
+STARTS_WITHIN_S, LONGEST_S, LOOK_S = 480.0, 900.0, 0.3
 
 
 class Machine:
