@@ -1,6 +1,7 @@
 """The block of a target's SQLite database."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -33,6 +34,19 @@ from domain.migration import (
 from domain.schema import Schema
 
 _NAME = re.compile(r"^lockgate_copy_(\d+)_[0-9a-f]{8}$")
+_REMOVALS = 10
+
+
+def _remove(folder: Path) -> None:
+    """Who still works on a copy may make a journal in it between the look and the leap: then once more."""
+    for left in reversed(range(_REMOVALS)):
+        try:
+            shutil.rmtree(folder)
+        except OSError as err:
+            if err.errno != errno.ENOTEMPTY or not left:
+                raise
+        else:
+            return
 
 
 class SqliteDatabase(LockgateBlock):
@@ -147,7 +161,7 @@ class SqliteDatabase(LockgateBlock):
                         continue
                 finally:
                     os.close(descriptor)
-                shutil.rmtree(folder)
+                _remove(folder)
                 removed.append(folder.name)
         return tuple(removed)
 

@@ -438,6 +438,9 @@ class Ledger:
     def find(self, *_: Any) -> None:
         return None
 
+    def entries(self, **_: Any) -> list[Any]:
+        return []
+
 
 class Store:
     def __init__(self) -> None:

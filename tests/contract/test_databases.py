@@ -580,7 +580,8 @@ def test_who_follows_the_advice_passes(server: PostgresDatabase, alembic: Alembi
     assert verdict.decision is not Decision.REFUSED and "migration-lock-queue" not in verdict.rules, (seen, verdict)
     assert seen.behind_transaction is not None and seen.behind_transaction.problem is None, seen
     builds = "CONCURRENTLY" in name.upper() or "of an index" in name
-    assert seen.under_load.concurrent == seen.behind_transaction.concurrent == builds
+    assert seen.behind_transaction.concurrent == builds
+    assert builds or not seen.under_load.concurrent, "where nobody is in its way it may be too short to be seen"
     assert seen.invalid_indexes == ()
 
 

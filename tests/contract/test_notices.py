@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from datetime import time as clock
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -278,19 +278,21 @@ def test_a_review_that_waits_is_reminded_and_escalated_once(blocks: Any, ledger:
 def test_quiet_hours_hold_back_what_is_not_urgent_and_end_with_a_digest(blocks: Any, ledger: Ledger) -> None:
     with mail_server() as (inbox, mail):
         blocks({"lockgate-email/x": mail})
+        night, hour = datetime.now(UTC), timedelta(hours=1)
+        there = night.astimezone(ZoneInfo("Europe/Berlin"))
         policy = Notices(
-            otherwise=("lockgate-email/x",), quiet_from=clock(22), quiet_until=clock(7), zone="Europe/Berlin"
-        )
+            otherwise=("lockgate-email/x",), zone="Europe/Berlin",
+            quiet_from=(there - 8 * hour).time(), quiet_until=(there + hour).time(),
+        )  # fmt: skip
         shops: Any = {"default": Shop(ledger, policy)}
         for number in range(5):
             ask(ledger, f"run-{number}")
         freeze(ledger, "run-9")
         one = Notifier(print, "http://desk/")
-        night = datetime.now(UTC).replace(hour=2, minute=0) + timedelta(days=0)
         one.look(shops, night)
         assert len(inbox.mails) == 1 and "frozen" in inbox.mails[0]
-        one.look(shops, night.replace(hour=7))
-        one.look(shops, night.replace(hour=8))
+        one.look(shops, night + 2.5 * hour)
+        one.look(shops, night + 3 * hour)  # before the first reminder
     assert len(inbox.mails) == 2 and "Subject: Lockgate: 5 things to hear of" in inbox.mails[1]
 
 
