@@ -12,12 +12,14 @@ from typing import Any
 _MOST = 2_000
 """Characters of a pattern that is looked at; nobody reads a longer one."""
 _SAMPLE = [chr(number) for number in range(9, 127)] + ["é", "я", "中"]
+_MANY = 10
+"""Turns of a repetition with a bound: the time grows with that power of the text's length."""
 _Item = tuple[Any, Any]
 
 
 @functools.lru_cache(maxsize=2_000)
 def is_slow(pattern: str) -> bool:
-    """Whether a repetition without a bound holds another one, and nothing says where a turn of it begins."""
+    """Whether a repetition holds a piece of no fixed length, and nothing says where a turn of it begins."""
     if not 4 <= len(pattern) <= _MOST or not re.search(r"[+*}]", pattern):
         return False
     try:
@@ -36,7 +38,9 @@ def _is_slow(items: Iterable[_Item]) -> bool:
     for code, value in items:
         if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
             _, most, inner = value
-            if most == codes.MAXREPEAT and any(map(_is_shared, _ways(_flat(list(inner))))):
+            is_endless = most == codes.MAXREPEAT
+            ways = _ways(_flat(list(inner))) if is_endless or most >= _MANY else []
+            if any(_is_shared(way, is_endless) for way in ways):
                 return True
         if any(_is_slow(inner) for inner in _within(code, value)):
             return True
@@ -67,15 +71,32 @@ def _ways(flat: list[_Item]) -> list[list[_Item]]:
     return [_flat(list(branch)) for branch in flat[0][1][1]] if is_branches else [flat]
 
 
-def _is_shared(flat: list[_Item]) -> bool:
-    """Whether what is repeated has a repetition in it, and all else of it may be empty or reads the same characters."""
+def _is_shared(flat: list[_Item], is_endless: bool) -> bool:
+    """Whether a text can be shared out among the turns of what is repeated in many ways: a piece of it has no fixed
+    length, and all else may be empty or reads the same characters."""
+    pieces = [(_chars([one]), *_turns(one)) for one in flat]
+    if any(code is codes.BRANCH and sum(not branch for branch in value[1]) > 1 for code, value in flat):
+        return is_endless  # `a|a`: the parser takes out what branches begin with
     repeated = {
-        _chars(list(value[2]))
-        for code, value in flat
-        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT) and value[1] == codes.MAXREPEAT
-    } - {frozenset()}
+        chars
+        for at, (chars, least, most) in enumerate(pieces)
+        if chars and (most == codes.MAXREPEAT or (is_endless and most > least and (most > 1 or _shares(pieces, at))))
+    }
     has_to_be = {_chars([one]) for one in flat if not _may_be_empty(one)} if repeated else set()
     return any(all(chars & one for one in has_to_be) for chars in repeated)
+
+
+def _turns(item: _Item) -> tuple[int, int]:
+    """How often a piece has to be there, and how often it may."""
+    code, value = item
+    if code in (codes.MAX_REPEAT, codes.MIN_REPEAT):
+        return value[0], value[1]
+    return (0 if _may_be_empty(item) else 1), 1
+
+
+def _shares(pieces: list[tuple[frozenset[str], int, int]], at: int) -> bool:
+    """Whether another piece reads the same characters as the one at `at`, which may be left out."""
+    return any(pieces[at][0] & chars for other, (chars, _, _) in enumerate(pieces) if other != at)
 
 
 def _may_be_empty(item: _Item) -> bool:

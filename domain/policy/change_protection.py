@@ -71,7 +71,7 @@ def _protects(node: ast.AST) -> Iterator[str]:
     """What a call does for safety, as a text that two calls of the same kind share."""
     if not isinstance(node, ast.Call):
         return
-    name = dotted(node.func) or getattr(node.func, "attr", "")
+    name = _called(node)
     last = name.rpartition(".")[2]
     if _CLEANS.search(name):
         yield f"{last}()"
@@ -81,9 +81,19 @@ def _protects(node: ast.AST) -> Iterator[str]:
         numbers = [one.value for one in given if isinstance(one, ast.Constant) and type(one.value) is int]
         yield from (f"{last}({number:#o})" for number in numbers if number > 1)
     if last in FINDS:
-        given = [*node.args, *(one.value for one in node.keywords)]
-        said = " ".join([*(one.arg or "" for one in node.keywords), *map(ast.unparse, given)])
-        yield from (f"{last}(… {found} …)" for found in sorted(set(_WHOSE.findall(said))))
+        for one in (*node.args, *node.keywords):
+            said = f"{one.arg} {ast.unparse(one.value)}" if isinstance(one, ast.keyword) else ast.unparse(one)
+            how = "others than " if _asks_for_more(one) else ""
+            yield from (f"{last}(… {how}{found} …)" for found in sorted(set(_WHOSE.findall(said))))
+
+
+def _asks_for_more(question: ast.AST) -> bool:
+    """Whether something else may be so as well: `or_(owner == user, True)`, `owner != user`, `~Q(owner=user)`."""
+    return any(
+        isinstance(part, (ast.NotEq, ast.Invert, ast.BitOr, ast.Or, ast.Not))
+        or (isinstance(part, ast.Call) and _called(part).rpartition(".")[2] in ("or_", "not_"))
+        for part in ast.walk(question)
+    )
 
 
 def _mode_of(node: ast.Call) -> list[ast.expr]:
@@ -97,7 +107,38 @@ def _is(node: ast.AST, value: object) -> bool:
 
 
 def _all_that_protects(places: Iterable[ast.AST]) -> Counter[str]:
-    return Counter(said for place in places for node in ast.walk(place) for said in _protects(node))
+    found: Counter[str] = Counter()
+    for place in places:
+        nodes = [*ast.walk(place)]
+        undone = _undone(nodes)
+        found.update(said for node in nodes if id(node) not in undone for said in _protects(node))
+    return found
+
+
+_UNDOES = re.compile(r"(?:^|\.)_?(?:html_?)?(?:unescape|unquote(?:_plus)?)$")
+
+
+def _undone(nodes: list[ast.AST]) -> set[int]:
+    """Ids of calls that clean something, and nobody has it: the result is thrown away, cut short or undone."""
+    used = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    found: set[int] = set()
+    for node in nodes:
+        given: list[ast.AST] = []
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+            given = [node.value]
+        elif isinstance(node, ast.Call) and _UNDOES.search(dotted(node.func)):
+            given = list(ast.walk(node))
+        elif isinstance(node, ast.Expr) or (
+            isinstance(node, ast.Assign)
+            and all(isinstance(one, ast.Name) and one.id not in used for one in node.targets)
+        ):
+            given = [node.value]
+        found.update(id(one) for one in given if isinstance(one, ast.Call) and _CLEANS.search(_called(one)))
+    return found
+
+
+def _called(call: ast.Call) -> str:
+    return dotted(call.func) or str(getattr(call.func, "attr", ""))
 
 
 def _calls(files: _Files) -> Iterator[Hit]:

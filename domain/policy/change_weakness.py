@@ -1,9 +1,10 @@
 """Change rules over new code of kinds that let strangers in, or tell them too much."""
 
 import ast
+import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from domain.policy.change import Change, base_names, text_of
 from domain.policy.change_other_code import new_script_lines
@@ -24,7 +25,11 @@ _ABOUT_GRAMMAR = re.compile(r"\b(?:lexer|parser|tokeni[sz]e\w*|grammar|syntax)\b
 _SHOWS = frozenset(("write", "debug", "info", "warn", "warning", "error", "exception", "critical", "log", "print"))
 _OF_A_REQUEST = re.compile(r"(?:^|\.)_?(?:request|req)\.(?:headers|cookies|META|environ|form|json|data|body|POST)$")
 _ANSWERS = re.compile(r"(?:^|\.)(?:jsonify|make_response|\w*Response|HTTPException|send|write|abort)$")
-_BROAD = frozenset(("", "Exception", "BaseException"))
+_BROAD = frozenset(("Exception", "BaseException"))
+_A_NO = re.compile(
+    r"(?i)err|exc|fail|den(?:y|ied)|forbid|invalid|unauth|anonym|default|empty|no(?:ne|t|body)?_|response|result"
+)
+"""Names of what a failed check is answered with."""
 _VERIFIES = re.compile(
     r"(?:^|\.)_?(?:verify|authenticate|authorize|check_(?:password|permission|auth|csrf|access|signature|token)|require_"
     r"|ensure_|assert_may)\w*$"
@@ -41,24 +46,57 @@ def _compared(module: ast.Module) -> Found:
     macs = assigned(module, lambda node: id(node) in computed)
     words = _words_of(module)
     is_of_a_text = bool(_ABOUT_GRAMMAR.search(words)) and not _ABOUT_ACCESS.search(words)
+    secrets = _standing_for(module, _is_secret)
     for node in nodes_of(module):
         is_in_part = isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("startswith", "__eq__")
         if is_in_part and isinstance(node, ast.Call) and any(map(_is_secret, node.args)):
             yield node, "a secret is compared in part, or in a time that tells how much of a guess is right"
-        if not isinstance(node, ast.Compare) or len(node.ops) != 1:
-            continue
+        for sides in _pairs(node):
+            is_secret = [
+                _is_secret(one) or dotted(one) in macs or id(one) in computed or id(one) in secrets for one in sides
+            ]
+            texts = [one.value for one in sides if isinstance(one, ast.Constant)]
+            names = [secrets.get(id(one)) or _name_of(one) for one in sides]
+            is_of_grammar = is_of_a_text and any(one.endswith("id_token") for one in names)
+            if not any(is_secret) or _are_typed_twice(names) or is_of_grammar:
+                continue
+            if not texts and not any(isinstance(one, ast.Call) and full(one.func) == "len" for one in sides):
+                yield node, "a secret is compared by ==, which tells by its time how much of a guess is right"
+                break
+            if any(isinstance(text, (str, bytes)) and len(text) > 3 for text in texts):
+                yield node, "a secret is compared with one that is written down"
+                break
+
+
+def _pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """What is compared for being equal: also of `a == b == c`, and of `a in (b, c)`."""
+    if isinstance(node, ast.Compare):
         sides = [node.left, *node.comparators]
-        is_secret = [_is_secret(one) or dotted(one) in macs or id(one) in computed for one in sides]
-        texts = [one.value for one in sides if isinstance(one, ast.Constant)]
-        if not any(is_secret) or not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
-            continue
-        names = [dotted(one).rpartition(".")[2] or _key_of(one) for one in sides]
-        if _are_typed_twice(names) or (is_of_a_text and any(one.endswith("id_token") for one in names)):
-            continue
-        if not texts and not any(isinstance(one, ast.Call) and full(one.func) == "len" for one in sides):
-            yield node, "a secret is compared by ==, which tells by its time how much of a guess is right"
-        elif any(isinstance(text, (str, bytes)) and len(text) > 3 for text in texts):
-            yield node, "a secret is compared with one that is written down"
+        for one, how, two in zip(sides, node.ops, node.comparators, strict=False):
+            if isinstance(how, (ast.Eq, ast.NotEq)):
+                yield one, two
+            elif isinstance(how, (ast.In, ast.NotIn)) and isinstance(two, (ast.Tuple, ast.List, ast.Set)):
+                yield from ((one, inner) for inner in two.elts)
+
+
+def _name_of(node: ast.AST) -> str:
+    return dotted(node).rpartition(".")[2] or _key_of(node)
+
+
+def _standing_for(module: ast.Module, is_meant: Callable[[ast.AST], bool]) -> dict[int, str]:
+    """Ids of names that were given a value which is meant, in the same function or at the top of the file → that
+    value's own name."""
+    places: list[tuple[ast.AST, Iterable[ast.AST]]] = [(module, module.body)]
+    places += [
+        (one, ast.walk(one)) for one in nodes_of(module) if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    found: dict[int, str] = {}
+    for place, nodes in places:
+        if given := assigned(module, is_meant, nodes):
+            every = nodes_of(module) if place is module else ast.walk(place)
+            used = (one for one in every if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load))
+            found.update({id(one): _name_of(given[one.id]) for one in used if one.id in given})
+    return found
 
 
 def _is_secret(node: ast.AST) -> bool:
@@ -66,8 +104,13 @@ def _is_secret(node: ast.AST) -> bool:
 
 
 def _key_of(node: ast.AST) -> str:
-    """`a` of `x["a"]` and of `x.get("a")`."""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get" and node.args:
+    """`a` of `x["a"]`, `x.get("a")` and `os.getenv("a")`."""
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("get", "getenv")
+        and node.args
+    ):
         return text_in(node.args[0]) or ""
     return text_in(node.slice) or "" if isinstance(node, ast.Subscript) else ""
 
@@ -96,27 +139,53 @@ def _words_of(module: ast.Module) -> str:
 def _errors_are_yes(module: ast.Module) -> Found:
     """A check that fails, and is taken for a yes or for nothing."""
     for node in nodes_of(module):
+        if isinstance(node, (ast.With, ast.AsyncWith)) and _verifies(node.body):
+            calls = [one.context_expr for one in node.items if isinstance(one.context_expr, ast.Call)]
+            if any(dotted(one.func).endswith("suppress") and any(map(_is_broad, one.args)) for one in calls):
+                yield node, "what a check in here raises is suppressed, and it goes on"
         if not isinstance(node, ast.Try):
             continue
-        checks = any(isinstance(one, ast.If) and any(isinstance(x, ast.Raise) for x in one.body) for one in node.body)
-        checks = checks or any(
-            isinstance(call, ast.Call) and _VERIFIES.search(dotted(call.func))
-            for one in node.body
-            for call in ast.walk(one)
+        verifies = _verifies(node.body)
+        checks = verifies or any(
+            isinstance(one, ast.If) and any(isinstance(x, ast.Raise) for x in one.body) for one in node.body
         )
+        if checks and any(isinstance(one, ast.Return) and _is_a_yes(one.value) for one in node.finalbody):
+            yield node, "whatever fails in here is taken for a yes"
         for handler in node.handlers:
-            if dotted(handler.type) not in _BROAD or (handler.type is not None and not dotted(handler.type)):
-                continue
             last = handler.body[-1]
-            says_yes = (
-                isinstance(last, ast.Return) and isinstance(last.value, ast.Constant) and last.value.value is True
-            )
+            says_yes = isinstance(last, ast.Return) and _is_true(last.value)
+            if not _is_broad(handler.type):
+                if verifies and says_yes:
+                    yield handler, "a check that fails in here is taken for a yes"
+                continue
+            says_yes = says_yes or (verifies and isinstance(last, ast.Return) and _is_a_yes(last.value))
             ends = any(isinstance(part, (ast.Raise, ast.Return)) for one in handler.body for part in ast.walk(one))
             set_to = [getattr(one.value, "value", None) for one in handler.body if isinstance(one, ast.Assign)]
             if says_yes or (checks and True in set_to):
                 yield handler, "whatever fails in here is taken for a yes"
             elif checks and not ends and not set_to:
                 yield handler, "what a check in here raises is caught, and it goes on"
+
+
+def _verifies(body: list[ast.stmt]) -> bool:
+    calls = (call for one in body for call in ast.walk(one) if isinstance(call, ast.Call))
+    return any(_VERIFIES.search(dotted(call.func)) for call in calls)
+
+
+def _is_broad(kind: ast.expr | None) -> bool:
+    """Whether an `except` of it catches everything."""
+    if isinstance(kind, ast.Tuple):
+        return any(map(_is_broad, kind.elts))
+    return kind is None or (bool(dotted(kind)) and dotted(kind).rpartition(".")[2] in _BROAD)
+
+
+def _is_true(value: ast.expr | None) -> bool:
+    return isinstance(value, ast.Constant) and value.value is True
+
+
+def _is_a_yes(value: ast.expr | None) -> bool:
+    """True, or something that was there before and does not say by its name that it is a no."""
+    return _is_true(value) or (isinstance(value, (ast.Name, ast.Attribute)) and not _A_NO.search(dotted(value)))
 
 
 def _told(module: ast.Module) -> Found:
@@ -170,19 +239,43 @@ _NONE = frozenset(("none", "null", "unset"))
 
 def _fallbacks(module: ast.Module) -> Found:
     """A secret of which there is one that everybody knows, if nobody sets it."""
+    secrets = _standing_for(module, _is_secret)
     for node in nodes_of(module):
         given: list[ast.expr] = []
+        for target, value in _set_if_missing(node):
+            text = text_in(value) or ""
+            is_secret = _is_secret(target) or any(dotted(target) == name for name in _named_in(node, secrets))
+            if is_secret and len(text) > 3 and text.lower() not in _NONE:
+                yield value, "a secret has a value that everybody knows, if none is set"
         if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in _FALLS_BACK:
             given = node.args[-2:] if len(node.args) > 1 else []
         elif isinstance(node, ast.BoolOp) and isinstance(node.op, ast.Or) and len(node.values) == 2:
             given = node.values
+        elif isinstance(node, ast.IfExp):
+            given = sorted((node.body, node.orelse), key=lambda one: isinstance(one, ast.Constant))
         where, _, last = dotted(node.func).rpartition(".") if isinstance(node, ast.Call) else ("", "", "")
         is_label = last == "get" and not _OF_SETTINGS.search(where)
         text = text_in(given[1]) or "" if len(given) == 2 else ""
         if len(text) > 3 and not is_label and text.lower() not in _NONE:
             named = text_in(given[0]) or ""
-            if (_SECRET.search(named) and " " not in named) or _is_secret(given[0]):
+            if (_SECRET.search(named) and " " not in named) or _is_secret(given[0]) or id(given[0]) in secrets:
                 yield node, "a secret has a value that everybody knows, if none is set"
+
+
+def _set_if_missing(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """(target, value) of what an `if` that asks for the target sets, or an `except`."""
+    asked = {dotted(part) for part in ast.walk(node.test)} if isinstance(node, ast.If) else None
+    for one in node.body if isinstance(node, (ast.If, ast.ExceptHandler)) else ():
+        if isinstance(one, ast.Assign):
+            for target in one.targets:
+                if asked is None or dotted(target) in asked - {""} or isinstance(target, ast.Subscript):
+                    yield target, one.value
+
+
+def _named_in(node: ast.AST, secrets: dict[int, str]) -> set[str]:
+    return {
+        part.id for part in ast.walk(getattr(node, "test", node)) if isinstance(part, ast.Name) and id(part) in secrets
+    }
 
 
 _POWERFUL = re.compile(
@@ -230,23 +323,48 @@ def _given_away(module: ast.Module) -> Found:
             yield node, "a power by such a name is given, or there unless somebody takes it away"
 
 
+_OF_THE_STANDARD = re.compile(
+    r"(?i)(?:accept|content|if|access-control|sec|origin|cache|upgrade|user|hx|www|proxy|te)(?:-[\w-]+)?"
+    r"|(?:authorization|connection|cookie|date|expect|forwarded|from|host|pragma|range|referer|transfer-encoding|via|etag"
+    r"|last-modified|location|retry-after|server|set-cookie|vary|link|age|allow|warning|prefer|traceparent|tracestate)"
+)
+"""Names of headers that every client sends, or every server: https://www.iana.org/assignments/http-fields/."""
+_BEHIND_THE_DOOR = re.compile(
+    r"(?i)(?:^|[_-])(?:debug|admin|internal|bypass|backdoor|skip|sudo|root|god|master|override|trusted?|no_?auth|unlock)(?:$|[_-])"
+)
+
+
+def _decides(node: ast.AST) -> ast.expr | None:
+    """What is asked, or what a function answers by comparing."""
+    if isinstance(node, (ast.If, ast.IfExp, ast.While)):
+        return node.test
+    answer = node.value if isinstance(node, ast.Return) else None
+    return answer if isinstance(answer, (ast.Compare, ast.BoolOp)) else None
+
+
+def _brought(part: ast.AST) -> str | None:
+    """The name of what a request has to bring, if it is none that every client sends."""
+    where, name = "", ""
+    if isinstance(part, ast.Call) and getattr(part.func, "attr", "") == "get" and part.args:
+        where, name = dotted(part.func).rpartition(".")[0], text_in(part.args[0]) or ""
+    elif isinstance(part, ast.Subscript):
+        where, name = dotted(part.value), text_in(part.slice) or ""
+    elif isinstance(part, ast.Compare) and isinstance(part.ops[0], (ast.In, ast.NotIn)):
+        where, name = dotted(part.comparators[0]), text_in(part.left) or ""
+    is_header = where.endswith("headers") and bool(name) and not _OF_THE_STANDARD.fullmatch(name)
+    is_word = re.search(r"(?:^|\.)(?:args|GET|query|query_params|params)$", where) and _BEHIND_THE_DOOR.search(name)
+    return name if is_header or is_word or where.endswith("cookies") else None
+
+
 def _special(change: Change) -> Iterator[Hit]:
-    """A header or a cookie that nothing of base names, on which something is let through."""
+    """A header, a cookie or a word of the address that nothing of base names, on which something is let through."""
 
     def find(module: ast.Module) -> Found:
+        brought = _standing_for(module, lambda node: _brought(node) is not None)
         for node in nodes_of(module):
-            test = node.test if isinstance(node, (ast.If, ast.IfExp)) else None
-            for part in ast.walk(test) if test is not None else ():
-                where, name = "", ""
-                if isinstance(part, ast.Call) and getattr(part.func, "attr", "") == "get" and part.args:
-                    where, name = dotted(part.func).rpartition(".")[0], text_in(part.args[0]) or ""
-                elif isinstance(part, ast.Subscript):
-                    where, name = dotted(part.value), text_in(part.slice) or ""
-                elif isinstance(part, ast.Compare) and isinstance(part.ops[0], (ast.In, ast.NotIn)):
-                    where, name = dotted(part.comparators[0]), text_in(part.left) or ""
-                if (re.search(r"headers$", where) and re.match(r"x-", name, re.IGNORECASE)) or where.endswith(
-                    "cookies"
-                ):
+            for part in ast.walk(test) if (test := _decides(node)) is not None else ():
+                name = brought[id(part)] if id(part) in brought else _brought(part)
+                if name is not None:
                     yield part, f"who sends {name!r} is treated otherwise, which nothing of base asks for"
 
     is_named = base_names(change)
@@ -265,11 +383,16 @@ def _patterns(module: ast.Module) -> frozenset[int]:
     """Ids of what is given to `re`, or has the name of a pattern."""
     full = names_of(module)
     found: set[int] = set()
+    texts = assigned(module, lambda node: text_in(node) is not None)
     for node in nodes_of(module):
         if isinstance(node, ast.Call) and re.match(r"(?:re|regex)\.", full(node.func)):
-            found.update(id(part) for one in node.args[:1] for part in ast.walk(one))
-        elif isinstance(node, ast.Assign) and re.search(r"(?i)re$|regex|pattern", dotted(node.targets[0])):
-            found.update(id(part) for part in ast.walk(node.value))
+            given = [part for one in node.args[:1] for part in ast.walk(one)]
+            found.update(map(id, given))
+            found.update(id(texts[one.id]) for one in given if isinstance(one, ast.Name) and one.id in texts)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if re.search(r"(?i)re$|regex|pattern", dotted(target)):
+                found.update(id(part) for part in ast.walk(node.value))
     return frozenset(found)
 
 
@@ -308,6 +431,8 @@ _SCRIPT = (
     (re.compile(r"\bcatch\s*(?:\([^)]*\))?\s*\{\s*return\s+true\b"), "whatever fails in here is taken for a yes"),
     (re.compile(r"\bNODE_TLS_REJECT_UNAUTHORIZED\b"), "TLS certificates are no longer verified"),
 )
+_ANOTHER = r"(?!['\"`\d]|null\b|undefined\b|true\b|false\b|\w*[cC]onfirm)[\w]"
+_ANOTHER_NAME = re.compile(rf"\b(?:const|let|var)\s+(\w+)\s*=\s*{_S}\s*;?\s*$", re.MULTILINE)
 _NAMED_TWICE = re.compile(r"\b\w+\[\s*(?=\w*[kK])\w+\s*\]\[\s*\w+\s*\]\s*=[^=]")
 _GIVEN_NAMES = re.compile(
     r"\bfor\s*\([^)]{0,200}\b(?:in|of)\b|\bObject\.(?:keys|entries)\b|\b(?:req|request)\.|\bJSON\.parse\b"
@@ -322,11 +447,25 @@ _CATCH_YES = re.compile(r"\bcatch\s*(?:\([^)]*\))?\s*\{\s*return\s+true\b")
 
 def _scripts(change: Change) -> Iterator[Hit]:
     before: dict[str, int] = {}
+
+    @functools.lru_cache(maxsize=1)
+    def is_compared(path: str) -> re.Pattern[str]:
+        """Another name of a secret that is compared, in this file."""
+        names = {
+            one for one in _ANOTHER_NAME.findall(text_of(change.head, path) or "") if not re.search(f"^{_S}$", one)
+        }
+        either = "|".join(sorted(names)) or r"(?!)"
+        return re.compile(
+            rf"(?<![\w.])(?:{either})\s*[!=]==?\s*{_ANOTHER}|(?<![\w.'\"`]){_ANOTHER}[\w.]*\s*[!=]==?\s*(?:{either})\b"
+        )
+
     for path, number, line in new_script_lines(change):
         said = line[:4_000]
         for pattern, why in _SCRIPT:
             if pattern.search(said):
                 yield Hit(f"{why}: {said.strip()[:100]!r}", path, number)
+        if is_compared(path).search(said):
+            yield Hit(f"{_SCRIPT[0][1]}: {said.strip()[:100]!r}", path, number)
         if _NAMED_TWICE.search(said) and _GIVEN_NAMES.search(text_of(change.head, path) or ""):
             why = "names that somebody gives are written into an object, `__proto__` too"
             yield Hit(f"{why}: {said.strip()[:100]!r}", path, number)

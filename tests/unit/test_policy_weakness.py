@@ -113,6 +113,15 @@ PROTECTED = {
     "sometimes": (REFUSAL, "    if request.args:\n" + REFUSAL.replace("    ", "        ")),
     "unreached": (REFUSAL, f"    return shop.order(request.json)\n{REFUSAL}"),
     "afterwards": (ORDER, f"    done = shop.order(request.json)\n{REFUSAL}    return done\n"),
+    "thrown away": ('return "<p>" + html.escape(text)', 'html.escape(text)\n    return "<p>" + text'),
+    "kept by nobody": ('return "<p>" + html.escape(text)', 'safe = html.escape(text)\n    return "<p>" + text'),
+    "looked at alone": ("target = (ROOT / name).resolve()", "target = ROOT / name\n    target.resolve()"),
+    "undone": ("html.escape(text)", "html.unescape(html.escape(text))"),
+    "cut short": ("secrets.token_hex(32)", "secrets.token_hex(32)[:4]"),
+    "or anybody": ("Item.owner == request.user", "or_(Item.owner == request.user, True)"),
+    "or |": ("Item.owner == request.user", "(Item.owner == request.user) | True"),
+    "others": ("Item.owner == request.user", "Item.owner != request.user"),
+    "not the owner": ("Item.owner == request.user", "~(Item.owner == request.user)"),
     "in a function": (REFUSAL, "    def refuse():\n" + REFUSAL.replace("    ", "        ")),
 }
 
@@ -136,6 +145,8 @@ def test_what_protects_and_is_gone_weaker_or_unreached_is_looked_at(name: str) -
         ("    return secrets.token_hex(32)", "    sid = secrets.token_hex(32)\n    return sid"),
         (CODE[CODE.index("def new_sid") : CODE.index("def context")], ""),
         ("0o600", "mode=0o600"),
+        ('return "<p>" + html.escape(text)', 'safe = html.escape(text)\n    return "<p>" + safe'),
+        ("Item.owner == request.user", "Item.owner == request.user, Item.is_new"),
     ],
 )
 def test_what_still_protects_asks_nobody(old: str, new: str) -> None:
@@ -189,6 +200,23 @@ WEAK = {
     "kept session": "import functools\n@functools.cache\ndef ok():\n    session = flask.session\n    return session",
     "given power": "def ok(items):\n    return items.create(is_staff=True)",
     "power": "def ok(user, is_admin=True):\n    return user",
+    "header by its name": 'def ok(request):\n    open = request.headers.get("X-Open")\n    if open:\n        return 1',
+    "header that answers": 'def ok(request):\n    return request.headers.get("X-Open") == "1"',
+    "header without X": 'def ok(request):\n    if request.headers.get("Debug-Key"):\n        return 1',
+    "word of the address": 'def ok(request):\n    if request.args.get("debug"):\n        return 1',
+    "another name": "def ok(a, given):\n    sig = a.signature\n    return sig == given",
+    "in a tuple": "def ok(a, given):\n    return a.signature in (given,)",
+    "in a chain": "def ok(a, given):\n    return a.password == given == given",
+    "of a tuple": "def ok(a):\n    try:\n        return a()\n    except (Exception,):\n        return True",
+    "in the end": "def ok(a):\n    try:\n        verify(a)\n    finally:\n        return True",
+    "suppressed": "import contextlib\ndef ok(a):\n    with contextlib.suppress(Exception):\n        verify(a)",
+    "of one kind": "def ok(a):\n    try:\n        check_token(a)\n    except ValueError:\n        return True",
+    "somebody": "def ok(a):\n    try:\n        return verify(a)\n    except Exception:\n        return a.user",
+    "slow by its name": 'import re\nX = "^(a+)+$"\ndef ok(a):\n    return re.match(X, a)',
+    "slow with its type": 'NAME_RE: str = r"^(a+)+$"',
+    "set if missing": 'def ok():\n    key = os.getenv("SECRET_KEY")\n    if not key:\n        key = "changeme"',
+    "if there is one": 'def ok():\n    return os.environ["SECRET_KEY"] if "SECRET_KEY" in os.environ else "changeme"',
+    "set if it fails": 'def ok():\n    try:\n        api_key = a()\n    except OSError:\n        api_key = "changeme"',
     "cache": "import functools\n@functools.cache\ndef ok():\n    return request.user",
 }  # fmt: skip
 
@@ -217,6 +245,16 @@ def test_new_code_that_lets_strangers_in_or_tells_too_much_is_looked_at(name: st
         "import re\nA = re.compile(r'(?:\\w+\\.)*\\w+'), re.compile(r'(?:\\s+\\w+)*'), re.compile(r'\\s*#.*$')",
         "def ok():\n    return os.environ.get('SHOP_COLOUR', 'blue')",
         "def ok(request):\n    return request.headers.get('X-Request-Id')",
+        "def ok(request):\n    kind = request.headers.get('Accept')\n    return kind == 'text/html'",
+        "def ok(request):\n    if request.args.get('page'):\n        return 1",
+        "def ok(a, password):\n    confirmed = a.password_confirm\n    return confirmed != password",
+        "def ok(a):\n    sig = a.colour\n    return sig == 'blue'",
+        "def ok(a, api_key):\n    return api_key in (None, '')",
+        "def ok(a):\n    try:\n        return verify(a)\n    except Exception:\n        return default",
+        "def ok(a):\n    try:\n        return a.asks()\n    except (KeyError, ValueError):\n        return True",
+        "def ok(a):\n    try:\n        return verify(a)\n    finally:\n        a.close()",
+        "import contextlib\ndef ok(a):\n    with contextlib.suppress(Exception):\n        a.close()",
+        "def ok():\n    name = os.environ.get('SHOP')\n    if not name:\n        name = 'shop'\n    return name",
         "import functools\n@functools.cache\ndef ok(name):\n    return name.upper()",
         "def ok(a, b):\n    return zip(a, b, strict=False)",
         "def ok():\n    return int(time.time()) - started > 30",
@@ -290,6 +328,10 @@ def test_the_same_in_javascript(line: str) -> None:
         ("req => { log.info('x', req.headers['authorization']) }", True),
         ("req => { log.info('x', req.headers.authorization) }", True),
         ("req => { log.info('x', req.headers) }", True),
+        ("1\nconst s = h.secret;\nexports.z = given => s === given", True),
+        ("1\nconst s = h.secret;\nexports.z = given => given === s", True),
+        ("1\nconst s = h.secret;\nexports.z = () => s === null || s === undefined", False),
+        ("1\nconst s = h.colour;\nexports.z = given => s === given", False),
     ],
 )
 def test_javascript_is_weak_where_strangers_come_in(line: str, is_weak: bool) -> None:
@@ -368,13 +410,42 @@ def test_honest_changes_beside_ask_nobody(path: str, content: str) -> None:
     assert rules(path, content) <= {"guards"} if path.endswith("html") else rules(path, content) == set()
 
 
-@pytest.mark.parametrize("pattern", [r"^(\w+\s?)*$", r"(a+)+", r"(.*,)*", r"(?:\s*\w+)*", r"(?:[^'\\]+|\\.)*"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^(\w+\s?)*$",
+        r"(a+)+",
+        r"(.*,)*",
+        r"(?:\s*\w+)*",
+        r"(?:[^'\\]+|\\.)*",
+        r"^(a|a)*$",
+        r"^(a?a?)+$",
+        r"^(a+){50}$",
+        r"(?:aa|a)*",
+        r"(\d{1,3})+",
+    ],
+)
 def test_patterns_that_may_take_for_ever_are_known(pattern: str) -> None:
     assert is_slow(pattern)
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"(?:\w+\.)*x", r"(?:[a-z]+-)*[a-z]+", r"(?:[^\\\"]|\\.)*", r"(?:\d{3})+", r"\s*#.*", r"(", r"(?:a|b)+"]
+    "pattern",
+    [
+        r"(?:\w+\.)*x",
+        r"(?:[a-z]+-)*[a-z]+",
+        r"(?:[^\\\"]|\\.)*",
+        r"(?:\d{3})+",
+        r"\s*#.*",
+        r"(",
+        r"(?:a|b)+",
+        r"(?:\d{1,3}\.)*",
+        r"(?:a|ab|b)*",
+        r"(?:-?\d)*",
+        r"(a?)+",
+        r"(?:[A-Z][a-z]?)+",
+        r"(\w+ ){2,5}",
+    ],
 )
 def test_other_patterns_are_not(pattern: str) -> None:
     assert not is_slow(pattern)
