@@ -152,12 +152,11 @@ def _tried() -> dict[str, Any]:
                 importlib.import_module(name)
     control, *jobs = TOLD["jobs"]
     started = time.monotonic()
-    if _ended_by_itself(control, (END - started) / 2) is None:
+    if _ended_by_itself(control, (END - started) / 2, patience=1) is None:
         return dict(control)
     passes, limit = set(_answer().get("passed", ())), 0.5 + 2 * (time.monotonic() - started)
     for job in jobs:
-        left = END - time.monotonic()
-        if left < 0.1:
+        if END - time.monotonic() < 0.1:
             break
         source, known = Path(job["path"]).read_bytes(), [test for test in job["tests"] if test in passes]
         mutated = _mutated(source, job)
@@ -165,14 +164,19 @@ def _tried() -> dict[str, Any]:
             say([job["id"], "unclear" if mutated else "invalid"])
             continue
         _put(job["path"], mutated)
-        is_over = _ended_by_itself(job, min(left, limit))
+        is_over = _ended_by_itself(job, limit)
         if is_over is None:
             return {**job, "tests": known}
         _put(job["path"], source)
-        if is_over or limit < left:
+        if is_over or time.monotonic() < END:
             survives = is_over and set(known) <= set(_answer().get("passed", ()))
             say([job["id"], "killed" if not survives else "survived" if known == job["tests"] else "unclear"])
     os._exit(0)
+
+
+PATIENCE = 5
+"""A mutant that never ends keeps a processor busy. One that only waits, for a processor on a busy machine or for
+nothing, is given up after so many times as long."""
 
 
 def _mutated(source: bytes, job: dict[str, Any]) -> bytes | None:
@@ -192,8 +196,8 @@ def _put(path: str, content: bytes) -> None:
     os.utime(path, (stamp, stamp))
 
 
-def _ended_by_itself(job: dict[str, Any], limit: float) -> bool | None:
-    """Forks, and waits. None in the fork; False if it took too long."""
+def _ended_by_itself(job: dict[str, Any], limit: float, patience: float = PATIENCE) -> bool | None:
+    """Forks, and waits. None in the fork; False if it took so many seconds of a processor, or many times as long."""
     _ANSWER.unlink(missing_ok=True)
     pid = os.fork()
     if pid == 0:
@@ -204,14 +208,22 @@ def _ended_by_itself(job: dict[str, Any], limit: float) -> bool | None:
             environment = {**ENVIRONMENT, "LOCKGATE_JOB": json.dumps(job)}
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
         return None
-    end = time.monotonic() + limit
-    while not (is_over := os.waitpid(pid, os.WNOHANG)[0] == pid) and time.monotonic() < end:
+    end = min(END, time.monotonic() + patience * limit)
+    while not (is_over := os.waitpid(pid, os.WNOHANG)[0] == pid):
+        if time.monotonic() > end or _processor_s(pid) > limit:
+            break
         time.sleep(0.003)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     if not is_over:
         os.waitpid(pid, 0)
     return is_over
+
+
+def _processor_s(pid: int) -> float:
+    """What a process that is not yet waited for has used. The number of its clock: `man 3 clock_getcpuclockid`, and
+    https://github.com/torvalds/linux/blob/master/include/linux/posix-timers_types.h"""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def _answer() -> dict[str, Any]:

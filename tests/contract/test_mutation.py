@@ -142,6 +142,13 @@ def test_a_mutant_that_never_ends_is_noticed(noticed: Noticing) -> None:
     assert seen.mutation.tried == seen.mutation.made > 3
 
 
+def test_a_mutant_that_waits_as_on_a_busy_machine_is_not_taken_for_one_that_never_ends(noticed: Noticing) -> None:
+    code = "\n\nimport time\n\n\ndef rebate(n, member):\n    time.sleep(0 * n)\n"
+    acceptance = "from shop.price import rebate\n\n\ndef test_rebate():\n    assert rebate(3, True) is None\n"
+    seen = noticed({"shop/price.py": BASE["shop/price.py"] + code}, acceptance=acceptance)
+    assert (9, "time.sleep(1 * n)") in survivors(seen)
+
+
 def test_each_mutant_is_tried_by_itself_also_where_the_file_keeps_its_size(noticed: Noticing) -> None:
     code = "\n\ndef rebate(n, member):\n    unused = n - 2\n    due = n - 1\n    return due\n"
     acceptance = "from shop.price import rebate\n\n\ndef test_rebate():\n    assert rebate(10, True) == 9\n"
