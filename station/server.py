@@ -117,7 +117,8 @@ MIGRATING = 0x10C4_6A7E
 
 
 def migrate(database: str) -> None:
-    """Bring a shared database to this Prefect's tables; one machine at a time, the others wait. Safe to repeat.
+    """Bring a shared database to this Prefect's tables, and give a new one Prefect's own block types: of two servers
+    that both write these as they start, one ends. One machine at a time, the others wait. Safe to repeat.
 
     They wait here and not in the database: a statement that waits for the lock is one that `CREATE INDEX CONCURRENTLY`
     of a migration waits for, and PostgreSQL sees no deadlock in that.
@@ -129,6 +130,16 @@ def migrate(database: str) -> None:
         while connection.execute("SELECT pg_try_advisory_lock(%s)", (MIGRATING,)).fetchone() != (True,):
             time.sleep(0.5)
         asyncio.run(provide_database_interface().create_db())
+        if connection.execute("SELECT EXISTS (SELECT FROM block_type)").fetchone() == (False,):
+            asyncio.run(_register_block_types())
+
+
+async def _register_block_types() -> None:
+    from prefect.server.database import provide_database_interface
+    from prefect.server.models.block_registration import run_block_auto_registration
+
+    async with await provide_database_interface().session() as session:
+        await run_block_auto_registration(session=session)
 
 
 if __name__ == "__main__":
