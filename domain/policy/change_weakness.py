@@ -10,6 +10,7 @@ from domain.policy.change import Change, base_names, text_of
 from domain.policy.change_other_code import new_script_lines
 from domain.policy.change_patterns import is_slow
 from domain.policy.change_protection import FINDS
+from domain.policy.change_strangers import chosen_by_strangers, guessable, powers_of_one
 from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, text_in
 from domain.policy.python_names import assigned, names_of
 from domain.policy.rule import Hit, Rule
@@ -527,7 +528,8 @@ def _cell_lines(text: str) -> list[str]:
 
 
 def _weakness(change: Change) -> Iterator[Hit]:
-    for find in (_compared, _errors_are_yes, _told, _fallbacks, _slow, _given_away):
+    finders = (_compared, _errors_are_yes, _told, _fallbacks, _slow, _given_away)
+    for find in (*finders, chosen_by_strangers, guessable, powers_of_one):
         yield from newly(find)(change)
     yield from _special(change)
     yield from _scripts(change)
@@ -542,7 +544,9 @@ WEAKNESS_RULES: tuple[Rule[Change], ...] = (
         "with a written one, or has a known value if none is set; an `except` of everything that says yes, or goes on "
         "after a check; a secret's name in the text of an error, a request's headers in a log, a traceback in an "
         "answer; a header or a cookie that decides and that base does not know; a regular expression that may take "
-        "for ever; a power such as is_admin that is there by default, a cache of what is one user's; text of a "
+        "for ever; a power such as is_admin that is there by default, or of somebody whose name is in the code; a "
+        "cache of what is one user's; an address, a template or fields that a request chooses; a token made by "
+        "`random`; text of a "
         "template that is not escaped, or a script of another site; a cell of a notebook that runs programs or "
         "reaches others. Python, JavaScript, templates and notebooks.",
         "Tests try what must work; these are right until somebody looks for them.",
