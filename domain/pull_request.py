@@ -101,6 +101,16 @@ class Annotation(Value):
     message: str
 
 
+class LineRemark(Value):
+    """What the gates say of one line, as Markdown in which nothing of others' text has an effect."""
+
+    path: str
+    line: int = Field(ge=1)
+    where: str = Field(description="Path and line, as that Markdown")
+    text: str
+    is_as_judged: bool = Field(True, description="The file at the head is the judged one, so its lines are the same")
+
+
 class Status(Value):
     """What one gate says of a commit."""
 

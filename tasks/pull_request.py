@@ -17,7 +17,7 @@ from pydantic import Field
 
 from blocks.workshop import Workshop, workshop_of
 from domain.brief import Brief
-from domain.errors import ForgeError, NotYet, Protected, Unapproved, reason_of
+from domain.errors import ForgeError, InputError, NotYet, Protected, Unapproved, reason_of
 from domain.issues import AskedFor
 from domain.policy.pull_review import Heard, hear
 from domain.policy.reviewers import needs, owners_of
@@ -27,6 +27,7 @@ from domain.pull_request import (
     Annotation,
     DeploymentState,
     Level,
+    LineRemark,
     Proposed,
     PullRequest,
     PullState,
@@ -76,6 +77,8 @@ from tasks.step import step
 SUMMARY = "lockgate"
 """The status that tells of all gates and the review: the one to require on a branch."""
 MOST_ROWS, MOST_FINDINGS, MOST_ANNOTATIONS, MOST_CHARS = 40, 30, 200, 5_000
+MOST_AT_A_LINE, MOST_BYTES = 5, 2_000_000
+"""Findings of one line, and bytes of a file at whose lines something is said."""
 LEVELS = {Severity.REFUSE: Level.FAILURE, Severity.PERSON: Level.WARNING, Severity.NOTE: Level.NOTICE}
 PATIENT = 5
 """How often a run looks, a second apart, while its forge computes whether it can merge; then it is suspended."""
@@ -122,6 +125,8 @@ def propose(prepared: Prepared, evidence: Evidence, verdict: Verdict, mark: str)
     host.report(brief.repository, commit, statuses(evidence))
     host.report(brief.repository, commit, (_summary(StatusState.PENDING, "no gate refuses it; waits for a review"),))
     _list_findings(host, brief.repository, pull.number, commit, evidence)
+    if evidence.attempt.source:
+        _say_at_lines(shop, host, brief.repository, pull.number, commit, evidence)
     if pull.state is PullState.OPEN:
         if not before:  # later on it is a draft because somebody made it one: that stands
             host.mark_ready(brief.repository, pull)
@@ -152,6 +157,7 @@ def _at_their_own(
     host.report(brief.repository, head, statuses(evidence))
     host.report(brief.repository, head, (_summary(StatusState.PENDING, "no gate refuses it; waits for a review"),))
     _list_findings(host, brief.repository, number, head, evidence)
+    _say_at_lines(shop, host, brief.repository, number, head, evidence)
     if pull.state is PullState.OPEN:
         owners = owners_of(shop.forge.tree(brief.repository, prepared.base))
         asked = needs(prepared, owners, attempt.changed_paths)
@@ -187,6 +193,7 @@ def tell_refused(run: str, brief: Brief, attempt: Attempt, why: Feedback) -> Non
         evidence = Evidence(attempt=attempt, tested=tested, scanned=scanned)
         host.report(brief.repository, attempt.source, statuses(evidence))
         _list_findings(host, brief.repository, brief.pull, attempt.source, evidence)
+        _say_at_lines(shop, host, brief.repository, brief.pull, attempt.source, evidence)
     first = why.points[0] if why.points else why.source
     state = _summary(StatusState.FAILURE, f"waits for a push: {one_line(' '.join(first.split()))}")
     host.report(brief.repository, attempt.source, (state,))
@@ -216,6 +223,48 @@ def _list_findings(host: HostedForge, repository: str, number: int, commit: str,
 
 
 _not_listed: set[str] = set()
+
+
+def _say_at_lines(
+    shop: Workshop, host: HostedForge, repository: str, number: int, head: str, evidence: Evidence
+) -> None:
+    """What the gates say of lines of a change that was made elsewhere, at those lines, once a head; the worst first.
+    Our comment has it all, so a forge that takes none fails no run."""
+    rehearsed = evidence.rehearsed.findings if evidence.rehearsed else ()
+    found: dict[tuple[str, int], list[Finding]] = {}
+    for one in sorted((*rehearsed, *evidence.scanned.findings, *evidence.tested.findings), key=_rank):
+        if one.path and one.line and one.line > 0:
+            found.setdefault((one.path, one.line), []).append(one)
+    if not found or evidence.attempt.commit is None:
+        return
+    try:
+        paths = {path for path, _ in found}
+        theirs = shop.forge.files(repository, head, paths, MOST_BYTES)
+        judged = shop.forge.files(repository, evidence.attempt.commit, paths, MOST_BYTES)
+        remarks = [
+            LineRemark(
+                path=path,
+                line=line,
+                where=inert(f"{path}:{line}"),
+                text=" · ".join(_remark(one) for one in dict.fromkeys(some[:MOST_AT_A_LINE])),
+                is_as_judged=path in theirs and theirs[path] == judged.get(path),
+            )
+            for (path, line), some in found.items()
+        ]
+        host.remark(repository, number, head, remarks)
+    except NotYet:
+        raise  # the step is tried again
+    except (ForgeError, InputError) as err:
+        _log_that(err)
+
+
+def _rank(finding: Finding) -> int:
+    return list(LEVELS).index(finding.severity)
+
+
+def _remark(finding: Finding) -> str:
+    fix = f" ({inert(finding.fix)})" if finding.fix else ""
+    return f"{inert(finding.gate)} {inert(finding.rule)}: {inert(finding.message)}{fix}"
 
 
 def branch_of(shop: Workshop, run: str) -> str:

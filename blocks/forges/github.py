@@ -31,10 +31,12 @@ from blocks.forges.hosted import (
     without_merge,
 )
 from domain.brief import Repository
+from domain.diffs import files_of
 from domain.errors import ForgeError, InputError
 from domain.issues import Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import (
     DeploymentState,
+    LineRemark,
     MergeAnswer,
     Person,
     PullRequest,
@@ -73,6 +75,8 @@ CHECK_STATES: dict[StatusState, dict[str, str]] = {
 }
 MOST_ANNOTATIONS = 50
 """A request: https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
+MOST_REMARKS = 30
+"""At lines, and as many besides in the summary: people get a mail with all of them."""
 MERGEABLE = ("clean", "unstable", "has_hooks", "behind", "dirty")
 WRITERS = ("write", "maintain", "admin")
 OLDEST_FIRST = "sort=updated&direction=asc"
@@ -316,6 +320,37 @@ class GitHub(HostedBlock):
         except (NotAtForge, ForgeRefusal) as err:
             return str(err)
         return None
+
+    def remark(self, repository: str, number: int, head: str, remarks: Sequence[LineRemark]) -> None:
+        """One review that comments and decides nothing. It is found again by its hidden mark: one is made a head.
+
+        https://docs.github.com/en/rest/pulls/reviews#create-a-review-for-a-pull-request
+        """
+        where, mark = f"/repos/{_path(repository)}/pulls/{number}", f"<!-- lockgate:lines/{head} -->"
+        me = self.me(repository).casefold()
+        said = self.reviews(repository, number) if remarks else ()
+        if not remarks or any(one.by.login.casefold() == me and one.text.startswith(mark) for one in said):
+            return
+        lines = self._lines(repository, where)
+        if self._get(repository, where)["head"]["sha"] != head:  # asked last: those may be the lines of another head
+            return
+        fits = [one for one in remarks if one.is_as_judged and one.line in lines.get(one.path, ())]
+        shown = fits[:MOST_REMARKS]
+        if not shown:
+            return
+        rest = [one for one in remarks if one not in shown]
+        notes = [{"path": one.path, "line": one.line, "side": "RIGHT", "body": bounded(one.text)} for one in shown]
+        body = bounded(f"{mark}\n{_summary_of(len(shown), rest)}")
+        asked = {"commit_id": head, "event": "COMMENT", "body": body, "comments": notes}
+        self._send(repository, "POST", f"{where}/reviews", asked)
+
+    def _lines(self, repository: str, where: str) -> dict[str, set[int]]:
+        """The lines of each changed file at which something can be said. Of a large file none is given."""
+        found: dict[str, set[int]] = {}
+        for one in self._all(repository, f"{where}/files"):
+            files, _ = files_of(f"diff --git a/x b/x\n{one.get('patch') or ''}")
+            found[one["filename"]] = {line.new for file in files for line in file.lines if line.new is not None}
+        return found
 
     def reviews(self, repository: str, number: int) -> tuple[PullReview, ...]:
         """All of them, the oldest first; those of users who are gone are left out."""
@@ -658,6 +693,14 @@ def _issue(one: Mapping[str, Any]) -> Issue:
 def _author(author: Mapping[str, Any]) -> Person:
     kind = author.get("__typename")
     return Person(login=author["login"], id=author.get("databaseId") or 0, is_bot=kind != "User")
+
+
+def _summary_of(shown: int, rest: Sequence[LineRemark]) -> str:
+    """What stands above the remarks at lines, with those that have no place there."""
+    listed = "".join(f"\n- {one.where}: {one.text}" for one in rest[:MOST_REMARKS])
+    more = f"\n- … and {len(rest) - MOST_REMARKS} more" if len(rest) > MOST_REMARKS else ""
+    besides = f"\n\nBesides:\n{listed}{more}" if rest else ""
+    return f"What the gates say at {shown} lines. This decides nothing.{besides}"
 
 
 def _encoded(data: bytes) -> bytes:

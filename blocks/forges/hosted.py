@@ -21,7 +21,7 @@ from blocks.base import THIS_MACHINE, LockgateBlock
 from blocks.forges.credential import RepositoryCredential
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError, NotYet
-from domain.pull_request import MergeAnswer, Person, PullRequest, PullState, Status
+from domain.pull_request import LineRemark, MergeAnswer, Person, PullRequest, PullState, Status
 
 MAX_BODY = 65_000
 """Characters of a body or comment; GitHub takes 65,536, and others more."""
@@ -173,6 +173,9 @@ class HostedBlock(LockgateBlock):
     def scan_results(self, repository: str, commit: str, ref: str, sarif: bytes) -> str | None:
         """There is no list of findings here."""
         return None
+
+    def remark(self, repository: str, number: int, head: str, remarks: Sequence[LineRemark]) -> None:
+        """Nothing is said at lines here."""
 
     def comment(self, repository: str, number: int, marker: str, body: str, *, is_issue: bool = False) -> None:
         """The one comment of ours that begins with the hidden marker; others' comments are never touched."""

@@ -5,7 +5,16 @@ from datetime import datetime
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from domain.issues import Issue, IssueComment, IssueEvent, IssueText
-from domain.pull_request import DeploymentState, MergeAnswer, Person, PullRequest, PullReview, Status, Thread
+from domain.pull_request import (
+    DeploymentState,
+    LineRemark,
+    MergeAnswer,
+    Person,
+    PullRequest,
+    PullReview,
+    Status,
+    Thread,
+)
 from domain.trees import Tree
 
 
@@ -145,6 +154,10 @@ class HostedForge(Protocol):
 
     def comment(self, repository: str, number: int, marker: str, body: str, /, *, is_issue: bool = False) -> None:
         """The one comment of ours with this marker says `body` now. `is_issue`: at an issue, and no pull request."""
+
+    def remark(self, repository: str, number: int, head: str, remarks: Sequence[LineRemark], /) -> None:
+        """Remarks at lines of the change, once a head, as a comment that decides nothing. Those at no line of
+        the change are told in its summary. Nothing where the forge takes none, the head moved, or none is at a line."""
 
     def reviews(self, repository: str, number: int) -> tuple[PullReview, ...]:
         """All of them, the oldest first."""

@@ -18,7 +18,8 @@ from blocks.ledger.ledger import Ledger
 from domain.brief import Brief
 from domain.errors import ForgeError, InputError, NotYet
 from domain.policy.elsewhere import Unfit
-from domain.task import Answer, End, Feedback, Outcome
+from domain.pull_request import LineRemark
+from domain.task import Answer, End, Feedback, Finding, Outcome, Severity
 from flows.forge_watch import waits_for_a_push, wake_decided
 from tasks import merge as merging
 from tasks import prepare as preparing
@@ -389,6 +390,56 @@ def test_what_is_refused_is_told_at_its_head_in_one_comment_and_waits_for_a_push
     run.stays()
     (comment,) = run.comments()
     assert "**Refused**" not in comment and second in comment, "one comment, of the newest attempt"
+
+
+def test_findings_stand_at_their_lines_once_a_head_as_a_review_that_decides_nothing(run: TheirRun) -> None:
+    """Those at no line of the change are in its summary. What is cut off, before or after it is done, is made once."""
+    mine, head = f"search_of-{run.name}.py", run.theirs.heads[-1]
+    places = [(mine, 1), (mine, 2), (mine, 99), ("app.py", 1), (mine, 2), (mine, None), (None, None)]
+    found = tuple(
+        Finding(
+            gate="security", rule=f"r{n}", severity=list(Severity)[n % 3], message=f"{n} {HOSTILE}", path=p, line=at
+        )
+        for n, (p, at) in enumerate(places)
+    )
+    scanned = run.evidence.scanned.model_copy(update={"findings": found})
+    run.evidence = run.evidence.model_copy(update={"scanned": scanned})
+    ways = {"number": run.theirs.number, "head": head, "evidence": run.evidence}
+    at = f"/pulls/{run.theirs.number}"
+    for kind in ("cut_before", "cut_after_write"):
+        run.at.fake.fault(kind, method="POST", path=f"{at}/reviews$")
+        with pytest.raises(NotYet):
+            pulls._say_at_lines(cast("Any", run.shop), run.at.host, run.at.address, **cast("Any", ways))
+    pulls._say_at_lines(cast("Any", run.shop), run.at.host, run.at.address, **cast("Any", ways))
+    run.at.fake.mend()
+    (review,) = run.at.as_("ann", "GET", f"{at}/reviews")
+    assert (review["state"], review["commit_id"], review["user"]["login"]) == ("COMMENTED", head, "robot")
+    comments = run.at.as_("ann", "GET", f"{at}/comments")
+    assert {(one["path"], one["line"]) for one in comments} == {(mine, 1), (mine, 2)}
+    assert {f"{mine}:99", "app.py:1"} <= set(re.findall(r"^- `(.+?)`: ", review["body"], re.MULTILINE))
+    for text in [review["body"], *(one["body"] for one in comments)]:
+        outside = "".join(part for n, part in enumerate(text.replace("``", "`").split("`")) if n % 2 == 0)
+        assert "@acme" not in outside and "closes" not in outside and "<script" not in outside
+    approval = run.at_the_gate(run.approves("ann"))
+    assert approval.is_approved and len(run.at.as_("ann", "GET", f"{at}/comments")) == 2, "ours is nobody's answer"
+
+
+def test_many_findings_make_one_review_of_thirty_and_a_head_that_moved_gets_none(run: TheirRun) -> None:
+    head = run.theirs.push("".join(f"LINE_{n} = {n}\n" for n in range(100)))
+    at, mine = f"/pulls/{run.theirs.number}", f"search_of-{run.name}.py"
+    remarks = [LineRemark(path=mine, line=n, where=f"`{mine}:{n}`", text=f"`{n}`") for n in range(1, 101)]
+    run.at.host.remark(run.at.address, run.theirs.number, run.theirs.heads[0], remarks)
+    other = [one.model_copy(update={"is_as_judged": False}) for one in remarks]
+    run.at.host.remark(run.at.address, run.theirs.number, head, other)
+    assert run.at.as_("ann", "GET", f"{at}/reviews") == []
+    fake = f"<!-- lockgate:lines/{head} -->"
+    run.at.as_("ann", "POST", f"{at}/reviews", {"event": "COMMENT", "body": fake})
+    for _ in range(2):
+        run.at.host.remark(run.at.address, run.theirs.number, head, remarks)
+    theirs, ours = run.at.as_("ann", "GET", f"{at}/reviews")
+    assert (theirs["body"], ours["user"]["login"]) == (fake, "robot"), "another's mark is none"
+    assert len(run.at.as_("ann", "GET", f"{at}/comments?per_page=100")) == 30
+    assert "… and 40 more" in ours["body"]
 
 
 class Watched:
