@@ -64,6 +64,12 @@ def wait_for(truth: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def as_by_hand() -> None:
+    """Who runs these tests in the background, or below `nohup`, ignores signals, and so would what they start."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def test_a_fork_is_what_a_start_would_make_it_and_one_that_waits_ends_with_its_supervisor(tmp_path: Path) -> None:
     home, code = tmp_path / "home", tmp_path / "code"
     home.mkdir()
@@ -87,7 +93,7 @@ def test_a_fork_is_what_a_start_would_make_it_and_one_that_waits_ends_with_its_s
         supervisor.stdout and supervisor.stdout.close()
     plain = subprocess.run(
         [sys.executable, "-m", "tells", "first", "--port", "1"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        cwd=code, env={**env, "TMPDIR": str(home)}, start_new_session=True, check=True,
+        cwd=code, env={**env, "TMPDIR": str(home)}, start_new_session=True, check=True, preexec_fn=as_by_hand,
     )  # fmt: skip
     assert json.loads(log.read_text()) == json.loads(plain.stdout)
     wait_for(lambda: started(second["pid"]) != second["started"])
