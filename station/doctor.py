@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from blocks.home import home
 from blocks.host import accounts
@@ -16,6 +16,10 @@ from blocks.targets.machine.caddy import caddy_binary
 from domain.errors import LockgateError
 from station import api, moved, processes, settings, sign_in
 from station.supervisor import ask_zygote
+
+if TYPE_CHECKING:
+    from blocks.trackers.tracker import TrackerBlock
+    from blocks.workshop import Workshop
 
 
 class Check(NamedTuple):
@@ -46,8 +50,12 @@ def checks() -> Iterator[Check]:
     problem = _api()
     yield Check("API", problem)
     if problem is None:
+        from blocks.workshop import Workshop
+
         yield Check("ledger, beside what was signed about it", _ledger())
         yield from _databases()
+        for name in sorted(api.ledger_urls()):
+            yield from of_trackers(name, Workshop.saved(name))
     yield from of_sign_in()
 
 
@@ -67,6 +75,16 @@ def of_sign_in() -> Iterator[Check]:
         why = f"every program of this machine can claim any name at the desk, since {', '.join(here)} is its own"
         name = f"the header {found.proxy.header} is believed of a proxy alone"
         yield Check(name, f"{why}: name an address that only the proxy has" if here else None, needed=False)
+
+
+def of_trackers(name: str, shop: "Workshop") -> Iterator[Check]:
+    """Each project whose tickets become runs, once: whether its tracker answers, takes the token and knows it."""
+    for reference, project in dict.fromkeys((one.tracker, one.project) for one in shop.tickets):
+        try:
+            problem = cast("TrackerBlock", shop.tracker(reference)).doctor(project)
+        except LockgateError as err:
+            problem = str(err)
+        yield Check(f"workshop {name}: tickets of {project} at {reference}", problem)
 
 
 def page() -> Iterator[Check]:

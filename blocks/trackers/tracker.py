@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 
 from blocks.base import THIS_MACHINE, LockgateBlock
 from domain.errors import ForgeError, InputError, NotYet
+from domain.text import one_line
 
 MOST_BYTES = 20_000_000
 MOST_PAGES = 200
@@ -69,6 +70,36 @@ class TrackerBlock(LockgateBlock):
     def name_of(self, number: int, *, is_pull: bool) -> str:
         """Its number."""
         return str(number)
+
+    def doctor(self, at: str) -> str | None:
+        """None if it answers, takes the token and knows the project or team; else what is wrong, and what to do. What
+        it answered never shows the token, also where a wrong host sends it back."""
+        try:
+            self.me(at)
+        except InputError as err:
+            return self._told(err)
+        except ForgeError as err:
+            return self._told(err, f"look whether {self._api} is its address, and what the token may")
+        try:
+            self.place_id(at)
+        except (InputError, ForgeError) as err:
+            key = at.partition("/")[0]
+            return self._told(err, f"the token is taken; look whether {key} is its key, and let our user in there")
+        return None
+
+    def _told(self, err: Exception, then: str = "") -> str:
+        text = str(err)
+        for secret in (self.token.get_secret_value(), self._headers()["Authorization"].rpartition(" ")[2]):
+            text = text.replace(secret, "…")
+        return one_line(f"{text}: {then}" if then else text, 500)
+
+    def me(self, at: str, /) -> str:
+        """The login that the platform writes as."""
+        raise NotImplementedError
+
+    def place_id(self, at: str, /) -> int | str:
+        """What stays where it is renamed."""
+        raise NotImplementedError
 
     @property
     def _api(self) -> str:

@@ -27,6 +27,7 @@ from domain.pull_request import Proposed
 from domain.task import End, Outcome
 from flows import issues as module
 from flows.issues import IssueWatch
+from station import doctor
 from tasks.pull_request import asked_for
 from tests.contract.test_issues import BODY, GOAL, HOSTILE, Server
 from tests.contract.trackers import WORLDS, TrackerWorld
@@ -803,3 +804,61 @@ def test_a_name_cannot_leave_its_place_in_a_question(tickets: Tickets) -> None:
     for evil in ('x" OR project = "SHOP', 'x\\" OR project = "SHOP', "a\nb"):
         with pytest.raises((ForgeError, InputError)):
             tickets.at.host.issues(f"SHOP/{evil}", "lockgate", since)
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Another program at that address: it answers with what it was sent."""
+
+    def do_GET(self) -> None:
+        said = f'{{"errorMessages": ["no such page", "{self.headers["Authorization"]}"], "data": null}}'.encode()
+        self.send_response(int(self.server.code))  # type: ignore[attr-defined]
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_doctor_says_of_a_tracker_what_is_wrong_and_what_to_do_and_never_the_token(
+    at: TrackerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracker, "sleep", lambda seconds: None)
+    secret = at.host.token.get_secret_value()
+    echo = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    echo.code = 403  # type: ignore[attr-defined]
+    threading.Thread(target=echo.serve_forever, daemon=True).start()
+    other = f"http://127.0.0.1:{echo.server_address[1]}"
+
+    def told(project: str = "SHOP", **block: Any) -> str | None:
+        host = at.host.model_copy(update=block)
+        entry = SimpleNamespace(tracker=f"{at.KIND}/acme", project=project)
+        shop = SimpleNamespace(tickets=(entry, entry), tracker=lambda reference: host)
+        (check,) = doctor.of_trackers("default", cast("Any", shop))
+        assert check.name == f"workshop default: tickets of {project} at {at.KIND}/acme" and check.needed
+        words = host._headers()["Authorization"].rpartition(" ")[2]
+        assert not {secret, host.token.get_secret_value(), words} & set(re.split(r"[^\w=+/.-]+", check.problem or ""))
+        return check.problem
+
+    try:
+        assert told() is None
+        assert "save a new one in the block" in str(told(token=SecretStr("wrong-token-of-nobody")))
+        assert "the token is taken; look whether NONE is its key" in str(told("NONE"))
+        for code in (200, 403, 404, 503):
+            echo.code = code  # type: ignore[attr-defined]
+            assert f"look whether {other} is its address" in str(told(url=other)), code
+    finally:
+        echo.shutdown()
+        echo.server_close()
+    assert "does not answer" in str(said := told(url=other)) and f"look whether {other} is its address" in str(said)
+
+
+def test_doctor_says_that_nobody_set_up_a_tracker() -> None:
+    def tracker_of(reference: str) -> Any:
+        raise InputError(f"there is no block {reference}: make it")
+
+    shop = SimpleNamespace(tickets=(SimpleNamespace(tracker="jira/a", project="SHOP"),), tracker=tracker_of)
+    (check,) = doctor.of_trackers("default", cast("Any", shop))
+    assert check.problem == "there is no block jira/a: make it"
