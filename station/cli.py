@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from blocks.home import home
 from domain.errors import InputError, LockgateError
 from station import settings
 from station.roles import StationRole, named, roles, take
-
-if TYPE_CHECKING:
-    from blocks.workshop import Workshop
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="A canal lock for code by agents.")
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EEXIST)
@@ -99,7 +96,7 @@ def up(
     redis: Annotated[Path | None, typer.Option(help="File with the URL of a Redis for it; kept in the home")] = None,
 ) -> None:
     """Start server, gateway, zygote, worker and supervisor; prints where they are."""
-    from station import credentials, moved, supervisor
+    from station import credentials, first_look, moved, supervisor
 
     if problem := moved.problem():
         raise InputError(problem)
@@ -127,12 +124,6 @@ def up(
         print(f"Prefect UI   {settings.url()}  ({'started' if started else 'was running'})")
         print(f"door         {settings.door_url()}  (and the desk)")
         return
-    from blocks.workshop import workshop
-
-    shop = workshop("default")
-    with contextlib.suppress(LockgateError):
-        shop.claim_store()  # so that another machine can tell that it has the same
-    no_docker = shop.docker.doctor() if shop.sandboxes == "auto" and shop.sandbox.kind != "docker" else None
     told = f"{'started' if started else 'was running'}; listens on {settings.server_host()} only"
     print(f"Prefect UI   {settings.url()}  ({told})")
     print(f"desk         {settings.desk_url()}  (what waits for a person; sign in with a token)")
@@ -140,19 +131,8 @@ def up(
     print(f"credential   {credentials.folder() / 'api-credential'}  (user:password, mode 600)")
     print(f"block key    {credentials.folder() / 'encryption-key'}  (mode 600; keep a copy: it decrypts the blocks)")
     print(f"inbox        {home() / 'inbox'}  (briefs dropped here are run)")
-    print(f"sandboxes    {shop.sandbox.kind}{f'  (docker is not used: {no_docker})' if no_docker else ''}")
-    for problem in _problems_of_ledger(shop):
-        print(f"LEDGER       {problem}")
-
-
-def _problems_of_ledger(shop: "Workshop") -> tuple[str, ...]:
-    """Such as that an older copy was put back."""
-    from tasks.releasing import checkpoint
-
-    try:
-        return checkpoint.compare(shop).problems
-    except LockgateError as err:
-        return (str(err),)
+    for line in first_look.taken() if started else first_look.take():
+        print(line)
 
 
 @app.command()

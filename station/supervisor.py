@@ -21,7 +21,7 @@ from blocks import kept
 from blocks.home import home, joined, machine
 from blocks.host.alive import mark_of_this
 from domain.errors import InputError
-from station import credentials, first_database, forge_news, processes, registered, settings
+from station import credentials, first_database, first_look, forge_news, processes, registered, settings
 from station.keeping import Keeper, KeptProgram
 from station.roles import StationRole, roles
 from station.warm import ahead
@@ -199,6 +199,8 @@ class Supervisor:
         keep_blocks()
         for name in self.keepers:
             self._keep(name)
+        if {StationRole.SERVER, StationRole.SERVICES} <= self.roles:
+            first_look.keep()
         self._tell_ready()
         _tell_init("READY=1")
         for keeper in self.keepers.values():

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from blocks.ledger.ledger import Ledger
+from domain.errors import LedgerError
 from domain.task import Plan, Question
+from station import first_look
 from tasks.pull_request import WaitsForForge
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -218,3 +220,33 @@ def test_a_busy_server_is_asked_again_and_one_that_says_no_is_not(desk: Desk) ->
     done = desk.lockgate("status", IDS[0])
     assert done.returncode != 0
     assert "answered 409" in done.stderr
+
+
+def test_up_says_what_the_supervisor_saw_of_the_workshop_and_imports_no_workshop_for_it(tmp_path: Path) -> None:
+    lines = ["sandboxes    bubblewrap", "LEDGER       an older copy was put back"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "first-look").write_text(json.dumps(lines))
+    code = (
+        "import json, sys\nfrom station import first_look, supervisor\nprint(json.dumps(first_look.taken()))\n"
+        "assert not {'prefect', 'blocks.workshop'} & set(sys.modules)"
+    )
+    env = {**os.environ, "LOCKGATE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == lines
+
+
+def test_a_supervisor_that_sees_no_workshop_keeps_nothing_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "first-look").write_text('["of an earlier start"]')
+
+    def take() -> list[str]:
+        raise LedgerError("the ledger does not answer")
+
+    monkeypatch.setattr(first_look, "take", take)
+    first_look.keep()
+    with pytest.raises(LedgerError):
+        first_look.taken()
