@@ -430,6 +430,27 @@ _SCRIPT = (
     ),
     (re.compile(r"\bres(?:ponse)?\.(?:send|json|end|write)\([^)]*\b\w+\.stack\b"), "where an error was is answered"),
     (re.compile(r"\bcatch\s*(?:\([^)]*\))?\s*\{\s*return\s+true\b"), "whatever fails in here is taken for a yes"),
+    (
+        re.compile(r"\.redirect\([^)]{0,300}\b(?:req|request)\.(?:query|body|params|headers|cookies)\b"),
+        "a request chooses where somebody is sent to",
+    ),
+    (
+        re.compile(
+            r"\bObject\.assign\(\s*[\w.]+,\s*(?:req|request)\.(?:body|query)\b"
+            r"|\bnew\s+[A-Z]\w*\(\s*(?:req|request)\.body\s*\)|\.(?:create|update)\(\s*(?:req|request)\.body\s*\)"
+        ),
+        "a request chooses which fields are set",
+    ),
+    (
+        re.compile(
+            r"(?i:token|secret|password|otp|nonce|session_?id)\w{0,40}\s{0,9}(?:=(?![=>])|=>|\()[^;]{0,200}\bMath\.random\("
+        ),
+        "a secret is made by `Math.random`, whose numbers can be foretold",
+    ),
+    (
+        re.compile(r"\b(?:\w*[uU]ser|account)\.(?:id|email|login|username)\s*===?\s*(?:['\"`][^'\"`]{3}|\d\d)"),
+        "somebody is written down here by name, and may do what others may not",
+    ),
     (re.compile(r"\bNODE_TLS_REJECT_UNAUTHORIZED\b"), "TLS certificates are no longer verified"),
 )
 _ANOTHER = r"(?!['\"`\d]|null\b|undefined\b|true\b|false\b|\w*[cC]onfirm)[\w]"
