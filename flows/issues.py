@@ -49,6 +49,7 @@ from domain.policy.issue_triggers import is_a_person, triggers, why_changed, why
 from domain.policy.reviewers import canonical_name
 from domain.ports import IssueForge, Tracker
 from domain.records import ASKED_FOR, CANCELLED, ISSUE_MARK, ISSUE_RUN, ISSUE_TOLD, ISSUE_TRIGGER, MERGED, NOT_CANCELLED
+from domain.value import digest_of
 from flows.issue_comment import FINAL, comment_of
 from tasks.people.pager import page
 
@@ -330,7 +331,7 @@ class _Work:
         asked = triggers(events, commands, self.intake.label, since, self.me, assigned)
         decided = self.shop.ledger.entries(run_id=self._of(self._name(issue)), kind=ISSUE_TRIGGER.kind)
         known = {entry.key for entry in decided}
-        fresh = [one for one in asked if one.key not in known]
+        fresh = [one for one in asked if known.isdisjoint((one.key, self._nobody(one)))]
         allowed = [one for one in fresh if self._may_ask(one)]
         for one in fresh:
             if not one.is_comment and one not in allowed:
@@ -421,7 +422,12 @@ class _Work:
             hidden=hidden,
             shown=shown,
         )
-        self.shop.ledger.record(self._of(self._name(issue)), *ISSUE_TRIGGER.at(one.key), decided)
+        key = self._nobody(one) if answer is TriggerOutcome.NOBODY else one.key
+        self.shop.ledger.record(self._of(self._name(issue)), *ISSUE_TRIGGER.at(key), decided)
+
+    def _nobody(self, one: Trigger) -> str:
+        """Under which it is noted that whoever asked may not ask this entry: another one may name them."""
+        return f"{one.key}-nobody-{digest_of([self.name, self.intake.part_of_it.casefold()])[:16]}"
 
     # ── what is under way ──
 

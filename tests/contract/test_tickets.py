@@ -705,6 +705,29 @@ def test_a_component_sends_a_ticket_to_its_repository_and_one_label_is_one_run(t
     assert run.state.type.value == "CANCELLING"
 
 
+def test_who_is_named_by_the_second_entry_of_a_project_is_not_silenced_by_the_first(tickets: Tickets) -> None:
+    part, other = tickets.at.parts()
+    given = tickets.intake.model_dump()
+    web = "https://github.com/acme/web.git"
+    entries = [
+        TicketIntake.model_validate({**given, "part": name, "repository": where, "people": [tickets.at.id_of(who)]})
+        for name, where, who in ((part, REPOSITORY, "bob"), (other, web, "ann"))
+    ]
+    tickets.shop.tickets = tuple(entries)
+    tickets.looks()
+    tickets.at.later(5)
+    number = tickets.ticket(**tickets.at.in_parts(part, other))
+    tickets.at.label(number, "ann")
+    tickets.at.label(tickets.ticket(**tickets.at.in_parts(part)), "ann")
+    tickets.looks()
+    runs = tickets.looks()
+    assert [run.parameters["brief"]["repository"] for run in runs] == [web], "one label is one run, of who may"
+    tickets.shop.tickets = tuple(
+        one.model_copy(update={"people": tuple(tickets.at.id_of(who) for who in PEOPLE)}) for one in entries
+    )
+    assert tickets.looks() == runs, "an old label starts nothing when its giver is named later"
+
+
 def test_two_entries_of_one_project_hide_no_trouble_of_each_other(
     tickets: Tickets, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
