@@ -16,8 +16,9 @@ from typing import Any
 class Preloaded:
     """Starts with the first text. What a text changes in its process is gone with it."""
 
-    def __init__(self, env: Mapping[str, str], project: Path) -> None:
+    def __init__(self, env: Mapping[str, str], project: Path, python: Path) -> None:
         self._env = env
+        self._python = python
         self._project = project
         self._process: subprocess.Popen[str] | None = None
 
@@ -39,7 +40,7 @@ class Preloaded:
     def _ask(self, what: str | list[str]) -> tuple[int, str, str]:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__],
+                [str(self._python), "-m", __name__],
                 env=self._env, cwd=self._project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
         assert self._process.stdin and self._process.stdout

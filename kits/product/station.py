@@ -26,10 +26,13 @@ own is seen by `status` and `doctor` here, by the demo, and in contract/test_qui
 class Station:
     """`lockgate up` in a home of its own; what tests do to it goes through the CLI, the API, or the ledger."""
 
-    def __init__(self, home: Path, *, probe: Path | None = None, toolchains: Path | None = None) -> None:
+    def __init__(
+        self, home: Path, *, probe: Path | None = None, toolchains: Path | None = None, programs: Path | None = None
+    ) -> None:
         """`probe`: a Python file that each flow run loads first. `toolchains`: a folder of environments that are made
-        already; else the station makes its own."""
+        already; else the station makes its own. `programs`: where `lockgate` and its Python are, if not ours."""
         self.home = home
+        self.programs = programs or Path(sys.executable).parent
         self.port = free_port()
         self._toolchains = toolchains
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -37,7 +40,7 @@ class Station:
         if probe:
             self.env["LOCKGATE_TEST_PROBE"] = str(probe)
         self._url = f"sqlite:///{home}/ledger.db"
-        self._python = Preloaded(self.env, PROJECT)
+        self._python = Preloaded(self.env, PROJECT, self.programs / "python")
         # one client, since each reads every certificate when it is made; no connection outlives a server that dies
         self._client = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
 
@@ -69,7 +72,7 @@ class Station:
         else:
             if words[0] in ("up", "down", "restore"):
                 self._python.close()  # what it has imported knows the port of before
-            argv = [str(Path(sys.executable).with_name("lockgate")), *words]
+            argv = [str(self.programs / "lockgate"), *words]
             done = subprocess.run(
                 argv, env=self.env, cwd=self.home.parent, capture_output=True, text=True, timeout=timeout_s
             )

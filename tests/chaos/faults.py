@@ -142,9 +142,11 @@ def jump_clock(world: World, dice: random.Random) -> str | None:
     world.clock.jump(wrong_s)
     try:
         world.over.wait(seconds)
+        apart = ", ".join(world.without_the_clock())
     finally:
         world.clock.jump(0)
-    return f"the clock was {abs(wrong_s)} s {'fast' if wrong_s > 0 else 'slow'} for {seconds:.0f} s"
+    said = f"the clock was {abs(wrong_s)} s {'fast' if wrong_s > 0 else 'slow'} for {seconds:.0f} s"
+    return f"{said}, but for {apart}" if apart else said
 
 
 def delete_block(world: World, dice: random.Random) -> str | None:

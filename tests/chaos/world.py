@@ -7,7 +7,6 @@ import os
 import random
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -275,6 +274,13 @@ class World:
             return str(answer.json()["releaseId"]) if answer.status_code == 200 else None
         return None
 
+    def without_the_clock(self) -> Iterator[str]:
+        """Parts of the station that the clock does not reach; none where there is no such clock."""
+        for note in sorted((self.home / "run").glob("*.json")) if self.clock.is_there else ():
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                if not self.clock.is_over(int(json.loads(note.read_text())["pid"])):
+                    yield note.stem
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Of the ledger, read as a file: nothing of the product is between."""
         with contextlib.closing(sqlite3.connect(f"file:{self.home}/ledger.db?mode=ro", uri=True, timeout=30)) as ledger:
@@ -292,10 +298,9 @@ class World:
 @contextlib.contextmanager
 def world(folder: Path) -> Iterator[World]:
     """A station in `folder`, with a first release in each environment."""
-    station = Station(folder / "home")
-    station.home.mkdir(exist_ok=True)
     clock = Clock(folder)
-    station.env.update(clock.environment)
+    station = Station(folder / "home", programs=clock.programs)
+    station.home.mkdir(exist_ok=True)
     pager = Pager()
     ports = {environment: free_port() for environment in ENVIRONMENTS}
     places: dict[str | None, Path] = {
@@ -307,6 +312,8 @@ def world(folder: Path) -> Iterator[World]:
     manager = threading.Thread(target=_keep_supervisor, args=(made,), daemon=True)
     try:
         station.up()
+        if apart := list(made.without_the_clock()):
+            raise RuntimeError(f"no clock would jump in {', '.join(apart)}")
         agents = folder / "agents"
         agents.mkdir()
         station.command("chaos", AGENT, agents)
@@ -347,7 +354,7 @@ def world(folder: Path) -> Iterator[World]:
 
 def _keep_supervisor(made: World) -> None:
     """Stands for systemd: a supervisor that ends is started again."""
-    up = [str(Path(sys.executable).with_name("lockgate")), "up"]
+    up = [str(made.station.programs / "lockgate"), "up"]
     while not made.over.wait(0.5):
         try:
             pid = json.loads((made.home / "run" / "supervisor.json").read_text())["pid"]
