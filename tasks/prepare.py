@@ -58,7 +58,7 @@ def prepare(run_id: str, brief: Brief, attempt: int, moved_to: str | None = None
     try:
         check_repository(shop, brief)
         brief = with_agent(shop, run_id, brief)
-        if wrong := unusable_agents(brief, (lambda agent: _spent(shop, agent)) if attempt == 1 else None):
+        if wrong := unusable_agents(brief, (lambda agent: _spent(shop, agent)) if attempt <= 1 else None):
             raise InputError("; ".join(wrong))
         if not brief.branch:
             brief = brief.model_copy(update={"branch": shop.forge.default_branch(brief.repository)})

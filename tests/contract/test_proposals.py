@@ -14,7 +14,9 @@ from prefect.runtime import flow_run
 from prefect.states import Paused
 
 from blocks.agents.command import Command
+from blocks.catalogue import unusable_agents
 from blocks.workshop import Workshop
+from domain.agent_scope import AgentScope
 from domain.brief import Brief
 from domain.proposal import AgreedAcceptance, Proposal, ProvenProposal, digest_for
 from domain.records import BILL, PROPOSAL
@@ -194,6 +196,17 @@ def test_a_brief_that_cannot_be_worked_on_is_refused_before_an_agent_is_asked(
     outcome = loop.goes(shop, goal="Improve everything")
     assert outcome and outcome.end == "refused" and not loop.proposals()
     assert [e.key for e in loop.entries("prepared")] == ["0"], "nothing is prepared for work that is refused"
+
+
+def test_an_agent_whose_week_is_spent_proposes_nothing_and_the_run_says_why(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = Loop(monkeypatch, repository(tmp_path / "sums.git"), FITS)
+    Command(command="/bin/sh /agent/agent.sh", scope=AgentScope(usd_per_week=0)).keep("proposer")
+    monkeypatch.setattr("tasks.prepare.unusable_agents", unusable_agents)
+    outcome = loop.goes(shop)
+    assert outcome and outcome.end == "refused" and "usd_per_week" in f"{outcome.sentence} {outcome.reasons}"
+    assert not loop.proposals() and not loop.entries("bill"), "nothing was paid for it"
 
 
 def test_killed_around_question_and_answer_it_is_asked_once_and_used_once(
