@@ -24,21 +24,22 @@ _COMMENT = re.compile(r"\s*(?://|\*|/\*|#(?!\s*(?:include|define|if))|;|--)")
 
 
 def native_knows(change: Change) -> Iterator[Hit]:
-    for path, number, line in _lines(change):
+    for path, number, line in native_lines(change):
         if _TESTS.search(line):
             yield Hit(f"it asks whether tests are running: {line.strip()[:100]!r}", path, number)
 
 
 def native_reaches(change: Change) -> Iterator[Hit]:
     base_has = functools.cache(functools.partial(_base_has, change))
-    for path, number, line in _lines(change):
+    for path, number, line in native_lines(change):
         for pattern, what in ((_POWERS, "other programs or machines"), (_ASKS, "variables of the environment")):
             if PurePosixPath(path).suffix not in (".sh", ".bash") and pattern.search(line) and not base_has(pattern):
                 said = f"it reaches {what}, which nothing of these languages does on base: {line.strip()[:80]!r}"
                 yield Hit(said, path, number)
 
 
-def _lines(change: Change) -> Iterator[tuple[str, int, str]]:
+def native_lines(change: Change) -> Iterator[tuple[str, int, str]]:
+    """(path, line number, line) of new lines of these languages that are no comment."""
     for path in change.present:
         if PurePosixPath(path).suffix.lower() in SOURCES and not change.is_test(path):
             yield from ((path, number, line) for number, line in change.added(path) if not _COMMENT.match(line))

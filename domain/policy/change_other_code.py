@@ -78,21 +78,21 @@ _REPLACES = {
 def detects(change: Change) -> Iterator[Hit]:
     """New product code that asks whether a test runner started it."""
     new = _new_anywhere(change)
-    for path, number, line, kind in _new_lines(change):
+    for path, number, line, kind in new_code_lines(change):
         if _knows(line, kind) and not _is_a_persons(path, line, new):
             yield Hit(f"product code asks whether tests are running: {line.strip()[:100]!r}", path, number)
 
 
 def replaces(change: Change) -> Iterator[Hit]:
     """New product code that puts something of its own in the place of assertions."""
-    for path, number, line, kind in _new_lines(change):
+    for path, number, line, kind in new_code_lines(change):
         if kind in _REPLACES and _REPLACES[kind].search(line) and not matches(path, _SET_UPS):
             yield Hit(f"this would stand in place of what tests assert with: {line.strip()[:100]!r}", path, number)
 
 
 def _asks(change: Change) -> Iterator[Hit]:
     new = _new_anywhere(change)
-    for path, number, line, kind in _new_lines(change):
+    for path, number, line, kind in new_code_lines(change):
         is_known = _knows(line, kind) and _is_a_persons(path, line, new)
         is_replaced = matches(path, _SET_UPS) and kind in _REPLACES and _REPLACES[kind].search(line)
         if is_known or is_replaced or _ASKED[kind].search(line):
@@ -150,7 +150,7 @@ def _is_product(change: Change, path: str) -> bool:
     return _kind(path) is not None and not change.is_test(path) and not matches(path, CHECK_FILES)
 
 
-def _new_lines(change: Change) -> Iterator[tuple[str, int, str, str]]:
+def new_code_lines(change: Change) -> Iterator[tuple[str, int, str, str]]:
     """(path, line number, line, language) of new lines of product code that are no comment."""
     for path in change.present:
         kind = _kind(path)
@@ -164,7 +164,7 @@ def _new_lines(change: Change) -> Iterator[tuple[str, int, str, str]]:
 
 def new_script_lines(change: Change) -> Iterator[tuple[str, int, str]]:
     """(path, line number, line) of new lines of JavaScript and TypeScript of the product."""
-    yield from ((path, number, line) for path, number, line, kind in _new_lines(change) if kind == "javascript")
+    yield from ((path, number, line) for path, number, line, kind in new_code_lines(change) if kind == "javascript")
 
 
 # --- tests of Rust beside the code

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from domain.policy.change import ENOUGH, Change, base_names, is_beside, is_python
+from domain.policy.change_compiled import compiled_reaches
 from domain.policy.change_machine import CLOCKS, asks_for_a_terminal, asks_the_machine, counts, ended, names_user_files
 from domain.policy.change_native import native_reaches
 from domain.policy.change_surroundings_js import hides_script, looks_around_script, reaches_script
@@ -798,7 +799,7 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
         "do without it, or let a reviewer agree that the change needs it",
         lambda change: (
             *_reaches(change), *_addresses(change), *names_user_files(change), *reaches_script(change),
-            *native_reaches(change)
+            *native_reaches(change), *compiled_reaches(change)
         ),
     ),
     Rule(

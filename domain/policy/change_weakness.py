@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from domain.policy.change import Change, base_names, text_of
+from domain.policy.change_compiled import compiled_weak
 from domain.policy.change_other_code import new_script_lines
 from domain.policy.change_patterns import is_slow
 from domain.policy.change_protection import FINDS
@@ -451,6 +452,11 @@ _SCRIPT = (
         re.compile(r"\b(?:\w*[uU]ser|account)\.(?:id|email|login|username)\s*===?\s*(?:['\"`][^'\"`]{3}|\d\d)"),
         "somebody is written down here by name, and may do what others may not",
     ),
+    (
+        re.compile(r"(?<![\w.])(?:import|require)\(\s{0,9}(?!['\"`])[\w.]{1,99}\s{0,9}\)"),
+        "what is imported is chosen when it runs",
+    ),
+    (re.compile(r"\.postMessage\([^;]{0,200},\s*['\"`]\*['\"`]"), "a message goes to whatever page is there"),
     (re.compile(r"\bNODE_TLS_REJECT_UNAUTHORIZED\b"), "TLS certificates are no longer verified"),
 )
 _ANOTHER = r"(?!['\"`\d]|null\b|undefined\b|true\b|false\b|\w*[cC]onfirm)[\w]"
@@ -554,6 +560,7 @@ def _weakness(change: Change) -> Iterator[Hit]:
         yield from newly(find)(change)
     yield from _special(change)
     yield from _scripts(change)
+    yield from compiled_weak(change)
     yield from _templates(change)
     yield from _notebooks(change)
 
@@ -569,7 +576,7 @@ WEAKNESS_RULES: tuple[Rule[Change], ...] = (
         "cache of what is one user's; an address, a template or fields that a request chooses; a token made by "
         "`random`; text of a "
         "template that is not escaped, or a script of another site; a cell of a notebook that runs programs or "
-        "reaches others. Python, JavaScript, templates and notebooks.",
+        "reaches others. Python, JavaScript, templates and notebooks; Go, Rust, Ruby, Java, C# and PHP line by line.",
         "Tests try what must work; these are right until somebody looks for them.",
         "use what is made for it (compare_digest, a setting without a default), or let a reviewer agree",
         _weakness,

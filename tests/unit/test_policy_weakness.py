@@ -348,6 +348,9 @@ def test_the_same_in_javascript(line: str) -> None:
         ("req => { log.info('x', req.headers['authorization']) }", True),
         ("req => { log.info('x', req.headers.authorization) }", True),
         ("req => { log.info('x', req.headers) }", True),
+        ("name => import(name)", True),
+        ("() => import('./page.js')", False),
+        ("token => parent.postMessage(token, '*')", True),
         ("(req, res) => res.redirect(req.query.next)", True),
         ("(req, res) => res.redirect('/page')", False),
         ("(req, user) => Object.assign(user, req.body)", True),
@@ -531,3 +534,89 @@ def test_a_file_of_thousands_of_other_lines_has_no_comparison_line_by_line() -> 
     assert _apart([*same, "a", "b", *same], [*same, "a", *same]) == (["b"], [], 9_001)
     assert _apart(["a"], ["a"]) == ([], [], 1)
     assert _apart(["a", "a"], ["a"]) == (["a"], [], 1)
+
+
+GO, RUST = "package shop\n", "fn main() {}\n"
+OTHERS = {
+    "shop/new.go": (
+        "var C = &tls.Config{InsecureSkipVerify: true}",
+        'func F(db *sql.DB, n string) { db.Query(fmt.Sprintf("select * from t where n = \'%s\'", n)) }',
+        'func F(q string) { exec.Command("sh", "-c", q).Run() }',
+        "func Ok(given, apiKey string) bool { return given == apiKey }",
+        'func Ok(name, password string) bool { return password == "letmein9" }',
+        'func F(r *http.Request) { os.ReadFile("/srv/" + r.URL.Query().Get("n")) }',
+        "func Ok(u User) (ok bool) { defer func() { if recover() != nil { ok = true } }(); return u.May() }",
+        "func Ok(u User) bool { _ = verify(u); return true }",
+        'import "math/rand"\n\nfunc NewToken() int { return rand.Int() }',
+        'func Ok(user User) bool { return user.Email == "ann@shop.org" }',
+    ),
+    "src/new.rs": (
+        "fn c() { Client::builder().danger_accept_invalid_certs(true); }",
+        'fn f(n: &str) { db.execute(&format!("select {}", n)); }',
+        'fn f(q: &str) { Command::new("sh").arg("-c").arg(q); }',
+        "fn ok(given: &str, api_key: &str) -> bool { given == api_key }",
+        "fn ok(u: &User) -> bool { verify(u).unwrap_or(true) }",
+    ),
+    "lib/new.rb": (
+        "def f(q); eval(q); end", "User.new(params.permit!)", "Marshal.load(text)", "skip_before_action :authenticate",
+        'Item.where("name = #{name}")', "redirect_to params[:next]", "text.html_safe", "YAML.load(text)",
+    ),
+    "src/New.java": (
+        'class A { void f() { s.executeQuery("select " + n); } }',
+        "class A { Object f() { return new ObjectInputStream(x); } }",
+        "class A { boolean ok() { try { return may(); } catch (Exception e) { return true; } } }",
+        "http.csrf(AbstractHttpConfigurer::disable);",
+    ),
+    "src/New.cs": ("new BinaryFormatter()", '[AllowAnonymous]', 'db.FromSqlRaw($"select {n}")'),
+    "src/new.php": ("<?php eval($q);", "<?php echo $_GET['q'];",
+                    '<?php $db->query("select $n");', "<?php include($_GET['p']);"),
+}  # fmt: skip
+FINE = {
+    "shop/new.go": (
+        'func F(db *sql.DB, n string) { db.Query("select * from t where n = $1", n) }',
+        'func Ok(password string) bool { return password == "" }',
+        "func Ok(a, b string) bool { return hmac.Equal([]byte(a), []byte(b)) }",
+        'import "math/rand"\n\nfunc Colour() int { return rand.Int() }',
+        'func F(name string) { os.ReadFile("/srv/" + name) }',
+        "func Ok(user User, item Item) bool { return user.ID == item.OwnerID }",
+        "// InsecureSkipVerify: true would be wrong",
+    ),
+    "src/new.rs": ("fn ok(tok: &Token) -> bool { tok == &Token::Eof }", 'fn f(n: u32) -> String { format!("{}", n) }'),
+    "lib/new.rb": ("User.new(params.require(:user).permit(:name))", "redirect_to root_path",
+                   "Item.where(name: name)"),
+    "src/New.java": ('class A { void f() { s.prepareStatement("select ?"); } }', "class A { int r = 1; }"),
+    "src/new.php": ("<?php echo htmlspecialchars($name);", '<?php $db->prepare("select ?");'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "line"), [(path, line) for path, lines in OTHERS.items() for line in lines])
+def test_other_languages_are_looked_at_line_by_line(path: str, line: str) -> None:
+    base = {"shop/main.go": GO, "src/main.rs": RUST}
+    text = f"{GO}\n{line}\n" if path.endswith(".go") else f"{line}\n"
+    assert "weakness" in all_rules(path, text, base)
+    assert "weakness" not in all_rules(path, text, {**base, path: text}), "it was there"
+
+
+@pytest.mark.parametrize(("path", "line"), [(path, line) for path, lines in FINE.items() for line in lines])
+def test_honest_lines_of_other_languages_ask_nobody(path: str, line: str) -> None:
+    text = f"{GO}\n{line}\n" if path.endswith(".go") else f"{line}\n"
+    assert "weakness" not in all_rules(path, text, {"shop/main.go": GO, "src/main.rs": RUST})
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("shop/new.go", 'func init() { http.Get("https://stats.shop.net") }'),
+        ("shop/new.go", 'import _ "net/http/pprof"'),
+        ("shop/new.go", "func F(n int) int { if time.Now().Year() > 2026 { return 0 }; return n }"),
+        ("shop/new.go", "func F(p *int) uintptr { return uintptr(unsafe.Pointer(p)) }"),
+        ("src/new.rs", "pub fn f(p: *const u8) -> u8 { unsafe { *p } }"),
+        ("src/new.rs", 'pub fn f() { TcpStream::connect("10.0.0.1:1"); }'),
+    ],
+)
+def test_what_go_and_rust_reach_is_looked_at_unless_base_does(path: str, line: str) -> None:
+    text = f"{GO}\n{line}\n" if path.endswith(".go") else f"{line}\n"
+    base = {"shop/main.go": GO, "src/main.rs": RUST}
+    assert "reaches" in all_rules(path, text, base)
+    there = {**base, path.replace("new", "old"): text}
+    assert "reaches" not in all_rules(path, text, there), "base does it too"
