@@ -794,7 +794,8 @@ SURROUNDINGS_RULES: tuple[Rule[Change], ...] = (
         "Product code that reaches other machines, other programs, code in files that are no "
         "modules, the machine below, or what decides which code others load (sys.path, sys.modules, the globals of a "
         "function), where nothing of base's product does; and the address of a host that no file "
-        "of base names, docstrings and what is raised aside.",
+        "of base names, docstrings and what is raised aside. Python and JavaScript; Go, Rust, C, Ruby, Java and their "
+        "like line by line.",
         "It is a new power: a leak, a back door and code that no rule has read need it.",
         "do without it, or let a reviewer agree that the change needs it",
         lambda change: (
