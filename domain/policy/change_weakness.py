@@ -49,6 +49,7 @@ def _compared(module: ast.Module) -> Found:
     words = _words_of(module)
     is_of_a_text = bool(_ABOUT_GRAMMAR.search(words)) and not _ABOUT_ACCESS.search(words)
     secrets = _standing_for(module, _is_secret)
+    alike = {id(one) for node in nodes_of(module) for one in _of_two_alike(node)}
     for node in nodes_of(module):
         is_in_part = isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("startswith", "__eq__")
         if is_in_part and isinstance(node, ast.Call) and any(map(_is_secret, node.args)):
@@ -60,7 +61,7 @@ def _compared(module: ast.Module) -> Found:
             texts = [one.value for one in sides if isinstance(one, ast.Constant)]
             names = [secrets.get(id(one)) or _name_of(one) for one in sides]
             is_of_grammar = is_of_a_text and any(one.endswith("id_token") for one in names)
-            if not any(is_secret) or _are_typed_twice(names) or is_of_grammar:
+            if not any(is_secret) or _are_typed_twice(names) or is_of_grammar or id(sides[0]) in alike:
                 continue
             if not texts and not any(isinstance(one, ast.Call) and full(one.func) == "len" for one in sides):
                 yield node, "a secret is compared by ==, which tells by its time how much of a guess is right"
@@ -68,6 +69,16 @@ def _compared(module: ast.Module) -> Found:
             if any(isinstance(text, (str, bytes)) and len(text) > 3 for text in texts):
                 yield node, "a secret is compared with one that is written down"
                 break
+
+
+def _of_two_alike(node: ast.AST) -> Iterator[ast.AST]:
+    """What `__eq__` compares of two objects of one class, `self.a == other.a`: who asks has both."""
+    if isinstance(node, ast.FunctionDef) and node.name in ("__eq__", "__ne__") and len(node.args.args) == 2:
+        mine, other = (one.arg for one in node.args.args)
+        for one, two in (pair for part in ast.walk(node) for pair in _pairs(part)):
+            (owner, _, name), (its, _, named) = dotted(one).partition("."), dotted(two).partition(".")
+            if {owner, its} == {mine, other} and name == named:
+                yield one
 
 
 def _pairs(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
