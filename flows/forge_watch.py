@@ -5,6 +5,7 @@ A change that was made elsewhere is asked about in the same round: whether its b
 """
 
 import logging
+import time
 from datetime import UTC, datetime
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -29,7 +30,11 @@ from tasks.review_gate import LOOK, taken_back
 LEASE, LEASE_S = "forges/poll", 120.0
 WAITING = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PAUSED"]}}, "tags": {"any_": ["lockgate"]}})
 PAGE = 200
+MOST_PAUSE_S = 300.0
+"""An answer at an issue is heard after that at the latest, however long nobody gave one."""
 log = logging.getLogger("lockgate")
+_looked = dict[str, float]()
+"""When an issue was last read for a run with a proposed acceptance test. Another machine reads it once more."""
 
 
 def wake_decided(client: SyncPrefectClient, shop: Workshop, holder: str) -> list[str]:
@@ -42,6 +47,8 @@ def wake_decided(client: SyncPrefectClient, shop: Workshop, holder: str) -> list
         waiting += page
         if len(page) < PAGE:
             break
+    for gone in _looked.keys() - {str(run.id) for run in waiting}:
+        del _looked[gone]
     done = []
     over: dict[tuple[str, str], str | None] = {}
     for run in waiting:
@@ -69,12 +76,14 @@ def _woken(
         shop = Workshop.saved(own)
     if asks == PUSH:
         return _pushed(client, shop, run, Brief.model_validate(brief))
+    waited_s = (datetime.now(UTC) - run.state.timestamp).total_seconds()
     if is_proposal:
+        if not _is_time(str(run.id), waited_s):
+            return None
         return _answered_at_issue(client, shop, run, Brief.model_validate(brief), about.split("-")[1])
     host = shop.forge.hosted(brief["repository"])
     if host is None:
         return None
-    waited_s = (datetime.now(UTC) - run.state.timestamp).total_seconds()
     if asks == "forge" and (turn := int(about.rpartition("-")[2])) and waited_s < pause_s(turn):
         return None  # it was woken before, and the forge refused what it had said it allows
     if asks == AWAY:
@@ -128,6 +137,16 @@ def _answered_at_issue(
         return None
     person, forge, _ = heard
     return _goes_on(client, run, f"{person.login} answers at {forge}", {"answers": LOOK_AT_ISSUE, "answered_by": forge})
+
+
+def _is_time(run: str, waited_s: float) -> bool:
+    """Whether an issue is read again: not every forge says for nothing that there is no new comment. The pause is a
+    twentieth of the time that nobody answered."""
+    now, last = time.monotonic(), _looked.get(run)
+    if last is not None and now - last < min(waited_s / 20, MOST_PAUSE_S):
+        return False
+    _looked[run] = now
+    return True
 
 
 def _why_on(shop: Workshop, run: FlowRun, host: HostedForge, at: Proposed, mark: str) -> str | None:

@@ -4,6 +4,7 @@ person had written them. By real steps here; at the issue, with the fake forges.
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from domain.brief import Brief
 from domain.proposal import AgreedAcceptance, Proposal, ProvenProposal, digest_for
 from domain.records import BILL, PROPOSAL
 from domain.task import BillLine, Outcome, Prepared, Verdict
+from flows import forge_watch
 from flows.agent_task import _turns
 from flows.forge_watch import wake_decided
 from flows.report import ended
@@ -251,10 +253,11 @@ class Watched:
 
     def __init__(self, run: Any, mark: str) -> None:
         self.run, self.mark, self.answers = run, mark, list[dict[str, str]]()
+        self.waited_s = 0.0
 
     def read_flow_runs(self, **_: Any) -> list[Any]:
         details = SimpleNamespace(pause_key=f"questions-acceptance-{self.mark}-0")
-        state = SimpleNamespace(state_details=details, timestamp=None)
+        state = SimpleNamespace(state_details=details, timestamp=datetime.now(UTC) - timedelta(seconds=self.waited_s))
         return [SimpleNamespace(id=self.run.id, parameters=self.run.parameters, state=state)]
 
     def resume_flow_run(self, run_id: str, run_input: dict[str, str]) -> Any:
@@ -300,6 +303,52 @@ def test_somebody_who_may_write_approves_it_at_the_issue(at: World, tmp_path: Pa
     assert looks() == [{"answers": LOOK, "answered_by": at.host.host}]
     heard = heard_at_issue(intake.shop, str(run.id), brief, made.mark)
     assert heard and (heard[0].login, heard[1]) == ("ann", at.host.host)
+
+
+def test_an_issue_at_which_nobody_answers_is_read_less_often_each_time(
+    at: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake = Intake(at, tmp_path, propose_acceptance=True)
+    number, run = intake.asked(body="`double(a)` of `sums.py` returns twice its argument.")
+    told = Proposal(**FITS)
+    made = ProvenProposal(number=1, mark=digest_for(str(run.id), 1, told), proposal=told, red=("x",))
+    intake.ledger.record(str(run.id), *PROPOSAL.at(1), made)
+    watched, clock, reads = Watched(run, made.mark), [0.0], list[float]()
+    host = type(at.host)
+    read = host.issue_comments
+
+    def counted(*told: Any) -> Any:
+        reads.append(clock[0])
+        return read(*told)
+
+    monkeypatch.setattr(host, "issue_comments", counted)
+    monkeypatch.setattr(forge_watch, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def looks(until: float) -> None:
+        while clock[0] < until:
+            clock[0] += 15
+            watched.waited_s = clock[0]
+            wake_decided(watched, intake.shop, "one")  # type: ignore[arg-type]
+
+    looks(285)
+    assert len(reads) == 19, "each round at first"
+    looks(900)
+    assert len(reads) < 40, f"not 60 times in a quarter of an hour: {len(reads)}"
+    clock[0] = 86_400.0
+    looks(clock[0] + 15)
+    at.fake.forge.skew_s += 2
+    intake.say(number, "ann", f"/lockgate accept {made.mark}")
+    count = len(reads)
+    looks(clock[0] + 285)
+    assert (len(reads), watched.answers) == (count, []), "nineteen rounds read nothing"
+    looks(clock[0] + 15)
+    assert watched.answers == [{"answers": LOOK, "answered_by": at.host.host}], "heard after five minutes"
+    clock[0], watched.waited_s = clock[0] + 15, 0.0
+    wake_decided(watched, intake.shop, "one")  # type: ignore[arg-type]
+    assert len(reads) == count + 2, "what is asked anew is looked at at once"
+    watched.run = SimpleNamespace(id="another", parameters=run.parameters)
+    wake_decided(watched, intake.shop, "one")  # type: ignore[arg-type]
+    assert str(run.id) not in forge_watch._looked, "nothing is kept of a run that waits no more"
 
 
 def test_the_run_takes_the_name_from_the_issue_itself(
