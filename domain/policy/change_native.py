@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 
 from domain.policy.change import Change, text_of
@@ -30,10 +30,10 @@ def native_knows(change: Change) -> Iterator[Hit]:
 
 
 def native_reaches(change: Change) -> Iterator[Hit]:
-    base_has = functools.cache(functools.partial(_base_has, change))
+    has = functools.cache(functools.partial(base_has, change, SOURCES))
     for path, number, line in native_lines(change):
         for pattern, what in ((_POWERS, "other programs or machines"), (_ASKS, "variables of the environment")):
-            if PurePosixPath(path).suffix not in (".sh", ".bash") and pattern.search(line) and not base_has(pattern):
+            if PurePosixPath(path).suffix not in (".sh", ".bash") and pattern.search(line) and not has(pattern):
                 said = f"it reaches {what}, which nothing of these languages does on base: {line.strip()[:80]!r}"
                 yield Hit(said, path, number)
 
@@ -45,6 +45,7 @@ def native_lines(change: Change) -> Iterator[tuple[str, int, str]]:
             yield from ((path, number, line) for number, line in change.added(path) if not _COMMENT.match(line))
 
 
-def _base_has(change: Change, pattern: re.Pattern[str]) -> bool:
-    own = (path for path in change.base if PurePosixPath(path).suffix.lower() in SOURCES and not change.is_test(path))
+def base_has(change: Change, endings: Collection[str], pattern: re.Pattern[str]) -> bool:
+    """Whether product code of base in files with such endings has it."""
+    own = (path for path in change.base if PurePosixPath(path).suffix.lower() in endings and not change.is_test(path))
     return any(pattern.search(text_of(change.base, path) or "") for path in own)

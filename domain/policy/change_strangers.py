@@ -2,10 +2,10 @@
 
 import ast
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from domain.policy.python_code import Found, dotted, nodes_of, text_in
-from domain.policy.python_names import assigned, names_of
+from domain.policy.python_names import assigned, names_of, standing_for
 
 _GIVEN = re.compile(
     r"(?:^|\.)_?(?:request|req)\.(?:args|GET|POST|form|values|query_params|params|json|data|cookies|body|get_json|files)\b"
@@ -26,10 +26,10 @@ _POWER = re.compile(
 def chosen_by_strangers(module: ast.Module) -> Found:
     """What a request brings, as an address to go to, a template, the names of fields, or entities of XML."""
     full = names_of(module)
-    given = {id(one) for one in _of_a_request(module)}
+    given = standing_for(module, _is_of_a_request)
 
     def is_given(node: ast.AST) -> bool:
-        return any(id(part) in given for part in ast.walk(node))
+        return _is_of_a_request(node) or any(id(part) in given for part in ast.walk(node))
 
     texts = assigned(module, lambda node: text_in(node) is not None)
     for node in nodes_of(module):
@@ -56,20 +56,8 @@ def chosen_by_strangers(module: ast.Module) -> Found:
                 yield node, "XML may name files and addresses that are read into it"
 
 
-def _of_a_request(module: ast.Module) -> Iterable[ast.AST]:
-    """What a request brings, and names that it was given to in the same function."""
-    places = [one for one in nodes_of(module) if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
-    for place in places:
-        inside = list(ast.walk(place))
-        brought = [one for one in inside if _GIVEN.search(dotted(one))]
-        yield from brought
-        names = assigned(module, _holds(brought), inside) if brought else {}
-        yield from (one for one in inside if isinstance(one, ast.Name) and one.id in names)
-
-
-def _holds(brought: list[ast.AST]) -> Callable[[ast.AST], bool]:
-    ids = set(map(id, brought))
-    return lambda node: any(id(part) in ids for part in ast.walk(node))
+def _is_of_a_request(node: ast.AST) -> bool:
+    return any(_GIVEN.search(dotted(part)) for part in ast.walk(node))
 
 
 def guessable(module: ast.Module) -> Found:

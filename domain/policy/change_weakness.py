@@ -4,7 +4,7 @@ import ast
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 from domain.policy.change import Change, base_names, text_of
 from domain.policy.change_compiled import compiled_weak
@@ -13,7 +13,7 @@ from domain.policy.change_patterns import is_slow
 from domain.policy.change_protection import FINDS
 from domain.policy.change_strangers import chosen_by_strangers, guessable, powers_of_one
 from domain.policy.python_code import Found, Nodes, dotted, newly, nodes_of, text_in
-from domain.policy.python_names import assigned, names_of
+from domain.policy.python_names import assigned, names_of, standing_for
 from domain.policy.rule import Hit, Rule
 from domain.task import Severity
 
@@ -48,7 +48,7 @@ def _compared(module: ast.Module) -> Found:
     macs = assigned(module, lambda node: id(node) in computed)
     words = _words_of(module)
     is_of_a_text = bool(_ABOUT_GRAMMAR.search(words)) and not _ABOUT_ACCESS.search(words)
-    secrets = _standing_for(module, _is_secret)
+    secrets = _other_names(module)
     alike = {id(one) for node in nodes_of(module) for one in _of_two_alike(node)}
     for node in nodes_of(module):
         is_in_part = isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("startswith", "__eq__")
@@ -96,24 +96,14 @@ def _name_of(node: ast.AST) -> str:
     return dotted(node).rpartition(".")[2] or _key_of(node)
 
 
-def _standing_for(module: ast.Module, is_meant: Callable[[ast.AST], bool]) -> dict[int, str]:
-    """Ids of names that were given a value which is meant, in the same function or at the top of the file → that
-    value's own name."""
-    places: list[tuple[ast.AST, Iterable[ast.AST]]] = [(module, module.body)]
-    places += [
-        (one, ast.walk(one)) for one in nodes_of(module) if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))
-    ]
-    found: dict[int, str] = {}
-    for place, nodes in places:
-        if given := assigned(module, is_meant, nodes):
-            every = nodes_of(module) if place is module else ast.walk(place)
-            used = (one for one in every if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load))
-            found.update({id(one): _name_of(given[one.id]) for one in used if one.id in given})
-    return found
-
-
 def _is_secret(node: ast.AST) -> bool:
     return bool(_SECRET.search(_key_of(node) or dotted(node).rpartition(".")[2]))
+
+
+@functools.lru_cache(maxsize=400)
+def _other_names(module: ast.Module) -> dict[int, str]:
+    """Ids of names that were given a secret → the secret's own name."""
+    return {node: _name_of(value) for node, value in standing_for(module, _is_secret).items()}
 
 
 def _key_of(node: ast.AST) -> str:
@@ -252,12 +242,12 @@ _NONE = frozenset(("none", "null", "unset"))
 
 def _fallbacks(module: ast.Module) -> Found:
     """A secret of which there is one that everybody knows, if nobody sets it."""
-    secrets = _standing_for(module, _is_secret)
+    secrets = _other_names(module)
     for node in nodes_of(module):
         given: list[ast.expr] = []
         for target, value in _set_if_missing(node):
             text = text_in(value) or ""
-            is_secret = _is_secret(target) or any(dotted(target) == name for name in _named_in(node, secrets))
+            is_secret = _is_secret(target) or dotted(target) in _named_in(node, secrets)
             if is_secret and len(text) > 3 and text.lower() not in _NONE:
                 yield value, "a secret has a value that everybody knows, if none is set"
         if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in _FALLS_BACK:
@@ -373,10 +363,10 @@ def _special(change: Change) -> Iterator[Hit]:
     """A header, a cookie or a word of the address that nothing of base names, on which something is let through."""
 
     def find(module: ast.Module) -> Found:
-        brought = _standing_for(module, lambda node: _brought(node) is not None)
+        given = standing_for(module, lambda node: _brought(node) is not None)
         for node in nodes_of(module):
             for part in ast.walk(test) if (test := _decides(node)) is not None else ():
-                name = brought[id(part)] if id(part) in brought else _brought(part)
+                name = _brought(given.get(id(part), part))
                 if name is not None:
                     yield part, f"who sends {name!r} is treated otherwise, which nothing of base asks for"
 
@@ -470,7 +460,8 @@ _SCRIPT = (
     (re.compile(r"\.postMessage\([^;]{0,200},\s*['\"`]\*['\"`]"), "a message goes to whatever page is there"),
     (re.compile(r"\bNODE_TLS_REJECT_UNAUTHORIZED\b"), "TLS certificates are no longer verified"),
 )
-_ANOTHER = r"(?!['\"`\d]|null\b|undefined\b|true\b|false\b|\w*[cC]onfirm)[\w]"
+_ANOTHER = re.compile(r"(?!\d|null\b|undefined\b|true\b|false\b|\w*[cC]onfirm)\w")
+_SIDES = re.compile(r"(?<![\w.])([\w.]+)\s*[!=]==?\s*(?=([\w.]+))")
 _ANOTHER_NAME = re.compile(rf"\b(?:const|let|var)\s+(\w+)\s*=\s*{_S}\s*;?\s*$", re.MULTILINE)
 _NAMED_TWICE = re.compile(r"\b\w+\[\s*(?=\w*[kK])\w+\s*\]\[\s*\w+\s*\]\s*=[^=]")
 _GIVEN_NAMES = re.compile(
@@ -484,26 +475,31 @@ _MADE = re.compile(r"\bRegExp\(\s*(['\"`])((?:(?!\1).)*)\1")
 _CATCH_YES = re.compile(r"\bcatch\s*(?:\([^)]*\))?\s*\{\s*return\s+true\b")
 
 
+@functools.lru_cache(maxsize=1)
+def _names_of_secrets(text: str) -> frozenset[str]:
+    """Names in a file of JavaScript that are given a secret, and do not say so themselves."""
+    return frozenset(one for one in _ANOTHER_NAME.findall(text) if not re.search(f"^{_S}$", one))
+
+
+def _is_another_compared(line: str, names: frozenset[str]) -> bool:
+    for found in _SIDES.finditer(line) if names else ():
+        left, right = found.groups()
+        is_quoted = line[found.start() - 1 : found.start()] in ("'", '"', "`")
+        if left in names and _ANOTHER.match(right):
+            return True
+        if right.partition(".")[0] in names and _ANOTHER.match(left) and not is_quoted:
+            return True
+    return False
+
+
 def _scripts(change: Change) -> Iterator[Hit]:
     before: dict[str, int] = {}
-
-    @functools.lru_cache(maxsize=1)
-    def is_compared(path: str) -> re.Pattern[str]:
-        """Another name of a secret that is compared, in this file."""
-        names = {
-            one for one in _ANOTHER_NAME.findall(text_of(change.head, path) or "") if not re.search(f"^{_S}$", one)
-        }
-        either = "|".join(sorted(names)) or r"(?!)"
-        return re.compile(
-            rf"(?<![\w.])(?:{either})\s*[!=]==?\s*{_ANOTHER}|(?<![\w.'\"`]){_ANOTHER}[\w.]*\s*[!=]==?\s*(?:{either})\b"
-        )
-
     for path, number, line in new_script_lines(change):
         said = line[:4_000]
         for pattern, why in _SCRIPT:
             if pattern.search(said):
                 yield Hit(f"{why}: {said.strip()[:100]!r}", path, number)
-        if is_compared(path).search(said):
+        if _is_another_compared(said, _names_of_secrets(text_of(change.head, path) or "")):
             yield Hit(f"{_SCRIPT[0][1]}: {said.strip()[:100]!r}", path, number)
         if _NAMED_TWICE.search(said) and _GIVEN_NAMES.search(text_of(change.head, path) or ""):
             why = "names that somebody gives are written into an object, `__proto__` too"

@@ -52,6 +52,19 @@ def names_of(module: ast.Module) -> Full:
     return Full(module)
 
 
+def standing_for(module: ast.Module, is_meant: Callable[[ast.AST], bool]) -> dict[int, ast.AST]:
+    """Ids of names that are used, and were given a value which is meant in the same function or at the top of the file
+    → that value."""
+    places = [one for one in nodes_of(module) if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    found: dict[int, ast.AST] = {}
+    for place, nodes in ((module, module.body), *((one, ast.walk(one)) for one in places)):
+        if given := assigned(module, is_meant, nodes):
+            every = nodes_of(module) if place is module else ast.walk(place)
+            used = (one for one in every if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load))
+            found.update({id(one): given[one.id] for one in used if one.id in given})
+    return found
+
+
 def assigned(
     module: ast.Module, is_meant: Callable[[ast.AST], bool], nodes: Iterable[ast.AST] | None = None
 ) -> dict[str, ast.AST]:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -75,15 +75,20 @@ class Server:
         return list(self.ask("/flow_runs/filter", {"deployments": {"id": {"any_": [deployment]}}}))
 
 
-def servers(folder: Path, stack: ExitStack) -> tuple[Postgres, Redis]:
-    try:
-        database = stack.enter_context(Postgres(Path(tempfile.mkdtemp(prefix="pg-"))))
-        redis = stack.enter_context(Redis(folder / "redis"))
-    except ServerMissing as missing:
-        if os.environ.get("CI"):
-            pytest.fail(str(missing))
-        pytest.skip(str(missing))
-    return database, redis
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ExitStack, Postgres, Redis]]:
+    """A new database and Redis that servers share, and what ends with the test."""
+    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
+    with ExitStack() as stack:
+        try:
+            database = stack.enter_context(Postgres(Path(tempfile.mkdtemp(prefix="pg-"))))
+            redis = stack.enter_context(Redis(tmp_path / "redis"))
+        except ServerMissing as missing:
+            if os.environ.get("CI"):
+                pytest.fail(str(missing))
+            pytest.skip(str(missing))
+        credentials.share(credentials.Shared(database.url, redis.url))
+        yield stack, database, redis
 
 
 def asked_for(servers: Sequence[Server], deployment: str, number: int) -> bool:
@@ -92,56 +97,50 @@ def asked_for(servers: Sequence[Server], deployment: str, number: int) -> bool:
 
 
 def test_of_servers_that_start_at_once_on_a_new_database_one_registers_block_types(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: tuple[ExitStack, Postgres, Redis],
 ) -> None:
-    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
-    with ExitStack() as stack:
-        database, redis = servers(tmp_path, stack)
-        credentials.share(credentials.Shared(database.url, redis.url))
-        argv = [sys.executable, "-c", f"from station.server import migrate; migrate({database.url!r})"]
-        env = {**os.environ, **settings.server_environment()}
-        both = [
-            stack.enter_context(subprocess.Popen(argv, cwd=PROJECT, env=env, stderr=subprocess.PIPE, text=True))
-            for _ in range(2)
-        ]
-        for one in both:
-            said = one.communicate(timeout=300)[1]
-            assert one.returncode == 0, said[-4000:]
-            assert "Failed to register" not in said
-        with psycopg.connect(database.url) as asked:
-            slugs = {slug for (slug,) in asked.execute("SELECT slug FROM block_type")}
-        assert {"secret", "webhook", "local-file-system", "custom-webhook"} <= slugs
+    stack, database, _ = shared
+    argv = [sys.executable, "-c", f"from station.server import migrate; migrate({database.url!r})"]
+    env = {**os.environ, **settings.server_environment()}
+    both = [
+        stack.enter_context(subprocess.Popen(argv, cwd=PROJECT, env=env, stderr=subprocess.PIPE, text=True))
+        for _ in range(2)
+    ]
+    for one in both:
+        said = one.communicate(timeout=300)[1]
+        assert one.returncode == 0, said[-4000:]
+        assert "Failed to register" not in said
+    with psycopg.connect(database.url) as asked:
+        slugs = {slug for (slug,) in asked.execute("SELECT slug FROM block_type")}
+    assert {"secret", "webhook", "local-file-system", "custom-webhook"} <= slugs
 
 
 def test_who_asks_for_runs_gets_each_once_while_a_server_the_database_and_redis_die(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared: tuple[ExitStack, Postgres, Redis], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("LOCKGATE_HOME", str(tmp_path))
-    with ExitStack() as stack:
-        database, redis = servers(tmp_path, stack)
-        credentials.share(credentials.Shared(database.url, redis.url))
-        server, other = Server(tmp_path, stack), Server(tmp_path, stack, "--no-services")
-        server.starts()
-        other.starts()
-        before = server.scheduled("before")
-        until(lambda: server.runs(before), within_s=120)
-        found = server.ask("/lockgate/runs/filter", {"flow_runs": {"deployment_id": {"any_": [before]}}})
-        assert {run["id"] for run in found} == {run["id"] for run in server.runs(before)}
-        flow = server.ask("/flows/", {"name": "asked for"})["id"]
-        wanted = str(server.ask("/deployments/", {"name": "asked for", "flow_id": flow})["id"])
-        with ThreadPoolExecutor(4) as people:
-            tries = [people.submit(asked_for, (other, server), wanted, number) for number in range(ASKED)]
-            until(lambda: sum(one.done() for one in tries) >= ASKED // 4, within_s=120)
-            other.die()
-            until(lambda: sum(one.done() for one in tries) >= ASKED // 2, within_s=120)
-            database.stop()
-            time.sleep(1)
-            database.start()
-            assert all(one.result() for one in tries)
-        made = [run["idempotency_key"] for run in server.runs(wanted)]
-        assert sorted(made) == sorted(f"run-{number}" for number in range(ASKED)), "each once"
-        redis.stop()
-        assert len(server.runs(before)) > 0, "it answers without Redis"
-        redis.start()
-        after = server.scheduled("after")
-        until(lambda: server.runs(after), within_s=120)
+    stack, database, redis = shared
+    server, other = Server(tmp_path, stack), Server(tmp_path, stack, "--no-services")
+    server.starts()
+    other.starts()
+    before = server.scheduled("before")
+    until(lambda: server.runs(before), within_s=120)
+    found = server.ask("/lockgate/runs/filter", {"flow_runs": {"deployment_id": {"any_": [before]}}})
+    assert {run["id"] for run in found} == {run["id"] for run in server.runs(before)}
+    flow = server.ask("/flows/", {"name": "asked for"})["id"]
+    wanted = str(server.ask("/deployments/", {"name": "asked for", "flow_id": flow})["id"])
+    with ThreadPoolExecutor(4) as people:
+        tries = [people.submit(asked_for, (other, server), wanted, number) for number in range(ASKED)]
+        until(lambda: sum(one.done() for one in tries) >= ASKED // 4, within_s=120)
+        other.die()
+        until(lambda: sum(one.done() for one in tries) >= ASKED // 2, within_s=120)
+        database.stop()
+        time.sleep(1)
+        database.start()
+        assert all(one.result() for one in tries)
+    made = [run["idempotency_key"] for run in server.runs(wanted)]
+    assert sorted(made) == sorted(f"run-{number}" for number in range(ASKED)), "each once"
+    redis.stop()
+    assert len(server.runs(before)) > 0, "it answers without Redis"
+    redis.start()
+    after = server.scheduled("after")
+    until(lambda: server.runs(after), within_s=120)
