@@ -13,7 +13,12 @@ from domain.task import BillLine, Outcome
 from domain.value import Value
 
 KINDS = kinds_of(BILL, METERED, RESERVED, OUTCOME)
-"""What a bill is made of. Outcomes give tasks their titles."""
+"""What a bill is made of. Outcomes give tasks their titles, and say what they were for."""
+
+
+NOWHERE = "merged alone"
+NOT_KNOWN = "not known yet"
+"""What a task without a model call is for is on record when it ends."""
 
 
 class By(StrEnum):
@@ -23,6 +28,7 @@ class By(StrEnum):
     STEP = "step"
     AGENT = "agent"
     MODEL = "model"
+    ENVIRONMENT = "environment"
     DAY = "day"
 
 
@@ -36,6 +42,7 @@ class Charge(Value):
     attempt: int
     agent: str | None = None
     model: str | None = None
+    environment: str | None = Field(None, description="Where its task releases to; empty: nowhere; None: not known yet")
     calls: int = 0
     unmetered: int = Field(0, description="Calls that count as their worst case: nobody saw what they used")
     tokens: TokenUsage = TokenUsage()
@@ -53,6 +60,8 @@ class Charge(Value):
                 return self.agent or "no agent"
             case By.MODEL:
                 return self.model or "sandbox"
+            case By.ENVIRONMENT:
+                return NOT_KNOWN if self.environment is None else self.environment or NOWHERE
             case By.DAY:
                 return f"{self.at:%Y-%m-%d}"
 
@@ -97,7 +106,9 @@ def bill(entries: Iterable[Entry], since: date | None = None) -> Bill:
 
     `since`: only what was recorded on that day (UTC) or later.
     """
-    charges, reserved, metered, titles = list[Charge](), dict[str, Charge](), dict[str, Charge](), dict[str, str]()
+    charges, reserved, metered = list[Charge](), dict[str, Charge](), dict[str, Charge]()
+    titles = dict[str, str]()
+    places = dict[str, str]()
     for entry in sorted(entries, key=lambda entry: entry.number):
         match entry.kind:
             case "bill":
@@ -107,11 +118,19 @@ def bill(entries: Iterable[Entry], since: date | None = None) -> Bill:
             case "metered":
                 metered.setdefault(_call(entry), _call_charge(entry))
             case "outcome":
-                titles[entry.run_id] = Outcome.model_validate(entry.body).title
+                outcome = Outcome.model_validate(entry.body)
+                titles[entry.run_id] = outcome.title
+                places[entry.run_id] = outcome.environment or ""
     charges += (reserved | metered).values()
     charges.sort(key=lambda charge: charge.at)
-    titled = (charge.model_copy(update={"title": titles.get(charge.run_id, "")}) for charge in charges)
-    return Bill(charges=tuple(charge for charge in titled if since is None or charge.at.date() >= since))
+    for charge in charges:
+        if charge.environment is not None:
+            places.setdefault(charge.run_id, charge.environment)
+    told = (
+        charge.model_copy(update={"title": titles.get(charge.run_id, ""), "environment": places.get(charge.run_id)})
+        for charge in charges
+    )
+    return Bill(charges=tuple(charge for charge in told if since is None or charge.at.date() >= since))
 
 
 def dollars(usd: float) -> str:
@@ -160,7 +179,7 @@ def _worst_case(entry: Entry) -> Charge:
     call = Reserved.model_validate(entry.body)
     return Charge(
         at=entry.at, run_id=call.run_id, step=call.step, attempt=call.attempt, agent=call.agent, model=call.model,
-        calls=1, unmetered=1, usd=call.usd,
+        environment=call.environment or "", calls=1, unmetered=1, usd=call.usd,
     )  # fmt: skip
 
 
@@ -168,5 +187,5 @@ def _call_charge(entry: Entry) -> Charge:
     call = Metered.model_validate(entry.body)
     return Charge(
         at=entry.at, run_id=call.run_id, step=call.step, attempt=call.attempt, agent=call.agent, model=call.model,
-        calls=1, tokens=call.tokens, usd=call.usd,
+        environment=call.environment or "", calls=1, tokens=call.tokens, usd=call.usd,
     )  # fmt: skip

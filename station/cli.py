@@ -382,7 +382,7 @@ def cancel(
 @app.command()
 def bill(
     run_id: Annotated[str | None, typer.Argument(callback=_whole, help="A run; empty sums up all")] = None,
-    by: Annotated[str | None, typer.Option(help="task, step, agent, model or day")] = None,
+    by: Annotated[str | None, typer.Option(help="task, step, agent, model, environment or day")] = None,
     since: Annotated[str | None, typer.Option(help="A day, such as 2026-11-01")] = None,
     as_json: Json = False,
 ) -> None:

@@ -61,7 +61,7 @@ ENTRIES = entries(
     ("02", "bill", sandbox("edit", 60.5, agent="codex/a")),
     ("03", "reserved", Reserved(**call("a", run="run-2", agent="aider/b", usd=2.0))),
     ("03", "metered", Metered(**call("a", run="run-2", agent="aider/b", usd=0.125), tokens=TOKENS, status=200)),
-    ("03", "outcome", Outcome(run_id="run-1", title="Add a search", end=End.LIVE, sentence="live")),
+    ("03", "outcome", Outcome(run_id="run-1", title="Add a search", end=End.LIVE, sentence="live", environment="shop")),
 )
 MADE = bill(ENTRIES)
 
@@ -80,6 +80,7 @@ BROKEN_DOWN = {
     By.STEP: {"edit": (2.625, 3, 60.5), "plan": (0.25, 1, 10.0), "prepare": (0.0, 0, 3.0)},
     By.AGENT: {"codex/a": (2.75, 3, 70.5), "aider/b": (0.125, 1, 0.0), "no agent": (0.0, 0, 3.0)},
     By.MODEL: {SONNET: (2.625, 3, 0.0), HAIKU: (0.25, 1, 0.0), "sandbox": (0.0, 0, 73.5)},
+    By.ENVIRONMENT: {"shop": (2.75, 3, 73.5), "merged alone": (0.125, 1, 0.0)},
     By.DAY: {"2026-03-01": (0.25, 1, 13.0), "2026-03-02": (2.5, 2, 60.5), "2026-03-03": (0.125, 1, 0.0)},
     By.TASK: {"Add a search (run-1)": (2.75, 3, 73.5), "run-2": (0.125, 1, 0.0)},
 }
@@ -118,6 +119,15 @@ def test_free_calls_that_were_metered_are_free() -> None:
 
 def test_many_small_sums_have_no_dust() -> None:
     assert bill(entries(*[("01", "metered", Metered(**call(str(n), usd=0.1))) for n in range(10)])).usd == 1.0
+
+
+def test_what_a_running_task_is_for_is_known_by_its_calls_and_else_not_yet() -> None:
+    told = entries(
+        ("01", "bill", sandbox("prepare", 3.0, run="one")), ("01", "bill", sandbox("plan", 2.0, run="two")),
+        ("01", "metered", Metered(**call("a", run="one", environment="shop"))),
+        ("01", "bill", sandbox("test", 4.0, run="one")),
+    )  # fmt: skip
+    assert sums(By.ENVIRONMENT, bill(told)) == {"shop": (0.5, 1, 7.0), "not known yet": (0.0, 0, 2.0)}
 
 
 def test_since_leaves_earlier_days_out() -> None:
