@@ -33,12 +33,12 @@ class By(StrEnum):
 
 
 class Charge(Value):
-    """One model call or one step's sandbox."""
+    """One model call or one step's sandbox; or what one agent used for one attempt on one day."""
 
     at: datetime = Field(description="When it was recorded, in UTC")
     run_id: str
     title: str = ""
-    step: str
+    step: str = Field("", description="Empty: of several")
     attempt: int
     agent: str | None = None
     model: str | None = None
@@ -70,6 +70,7 @@ class ChargeSum(Value):
     """A sum of charges."""
 
     name: str
+    run_id: str | None = Field(None, description="The task's, where a bill is broken down by task")
     calls: int
     unmetered: int
     tokens: TokenUsage
@@ -95,7 +96,8 @@ class Bill(Value):
         rows: dict[str, list[Charge]] = {}
         for charge in self.charges:
             rows.setdefault(charge.under(column), []).append(charge)
-        lines = [_sum(name, charges) for name, charges in rows.items()]
+        is_task = column is By.TASK
+        lines = [_sum(name, charges, charges[0].run_id if is_task else None) for name, charges in rows.items()]
         if column is By.DAY:
             return tuple(sorted(lines, key=lambda line: line.name))
         return tuple(sorted(lines, key=lambda line: (-line.usd, -line.sandbox_s, line.name)))
@@ -147,9 +149,10 @@ def calls(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _sum(name: str, charges: Sequence[Charge]) -> ChargeSum:
+def _sum(name: str, charges: Sequence[Charge], run_id: str | None = None) -> ChargeSum:
     return ChargeSum(
         name=name,
+        run_id=run_id,
         calls=sum(c.calls for c in charges),
         unmetered=sum(c.unmetered for c in charges),
         tokens=TokenUsage(

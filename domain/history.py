@@ -6,8 +6,8 @@ Runs that were deleted in Prefect stay: the ledger has them.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, NamedTuple
 
 from domain.entry import Entry
 from domain.policy.reviewers import canonical_name
@@ -127,6 +127,25 @@ class GivenAnswer:
     """Nobody else has to answer."""
 
 
+class Paid(NamedTuple):
+    """For what something was used."""
+
+    attempt: int
+    """0 for what came before the first."""
+    day: date
+    """In UTC."""
+    agent: str
+
+
+@dataclass(slots=True)
+class Used:
+    """What it came to."""
+
+    usd: float = 0.0
+    sandbox_s: float = 0.0
+    calls: int = 0
+
+
 @dataclass(slots=True)
 class TaskHistory:
     """A run of a brief."""
@@ -136,6 +155,8 @@ class TaskHistory:
     repository: str = ""
     agents: tuple[str, ...] = ()
     """Those that edit."""
+    environment: str | None = None
+    """Where it releases to; empty: nowhere; None: nobody said yet."""
     asked_by: str = ""
     asked_at: datetime | None = None
     tries: dict[int, AttemptHistory] = field(default_factory=dict)
@@ -151,15 +172,14 @@ class TaskHistory:
     merged_at: datetime | None = None
     live: set[str] = field(default_factory=set)
     end: str = ""
-    reserved: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """Call that nobody saw the end of → its attempt, and at most how much."""
-    usd: dict[int, float] = field(default_factory=dict)
-    sandbox_s: dict[int, float] = field(default_factory=dict)
-    """Attempt → what it took; 0 for what came before the first."""
+    reserved: dict[str, tuple[Paid, float]] = field(default_factory=dict)
+    """Call that nobody saw the end of → for what, and at most how much in USD."""
+    used: dict[Paid, Used] = field(default_factory=dict)
+    """Without the calls in `reserved`."""
     models: dict[tuple[int, str], int] = field(default_factory=dict)
     """(attempt, model) → calls of its edits."""
     closed: set[str] = field(default_factory=set)
-    """Calls that were metered, until the task ends; a ledger has each once, and `usd` has what they cost."""
+    """Calls that were metered, until the task ends; a ledger has each once, and `used` has what they cost."""
 
 
 @dataclass(slots=True)
@@ -224,6 +244,7 @@ class History:
                 task.title, task.repository = str(brief["title"]), str(brief["repository"])
                 named = (ELSEWHERE,) if brief.get("change") else edit or (str(brief["agent"]),)
                 task.agents = tuple(dict.fromkeys(named))
+                task.environment = str(brief.get("environment") or "")
                 task.asked_at = task.asked_at or entry.at
             case "attempt":
                 number, lines = int(body["number"]), body["added_lines"] + body["removed_lines"]
@@ -253,11 +274,13 @@ class History:
                 task.live.add(str(body["revision"]))
             case "outcome":
                 task.end = str(body["end"])
+                task.title = str(body.get("title") or task.title)
+                task.environment = str(body.get("environment") or "")
                 task.closed.clear()
             case _:
                 if kind == BILL.kind and body["step"] == TEST:
                     task.commits[BILL.parts(entry.key)["of"]] = int(body["attempt"])
-                _spend(task, kind, body)
+                _spend(task, entry)
 
     def _answered(self, task: TaskHistory, entry: Entry, body: dict[str, Any]) -> None:
         if body.get("rule") or body["answer"] == "expired":
@@ -271,24 +294,30 @@ class History:
         ))  # fmt: skip
 
 
-def _spend(task: TaskHistory, kind: str, body: dict[str, Any]) -> None:
+def _spend(task: TaskHistory, entry: Entry) -> None:
     """As the bill counts it (`domain/bill.py`): a reserved call that was never metered counts in full."""
-    attempt, usd = int(body["attempt"]), float(body["usd"])
-    if kind == BILL.kind:
-        task.sandbox_s[attempt] = task.sandbox_s.get(attempt, 0.0) + float(body["sandbox_s"])
-        task.usd[attempt] = task.usd.get(attempt, 0.0) + usd
+    body, usd = entry.body, float(entry.body["usd"])
+    paid = Paid(int(body["attempt"]), entry.at.date(), str(body.get("agent") or ""))
+    if entry.kind == BILL.kind:
+        used = task.used.setdefault(paid, Used())
+        used.usd += usd
+        used.sandbox_s += float(body["sandbox_s"])
         return
     call = str(body["call"])
     if call in task.closed:
         return
-    if kind == RESERVED.kind:
-        task.reserved.setdefault(call, (attempt, usd))
+    if entry.kind == RESERVED.kind:
+        task.reserved.setdefault(call, (paid, usd))
         return
     task.closed.add(call)
     task.reserved.pop(call, None)
-    task.usd[attempt] = task.usd.get(attempt, 0.0) + usd
+    used = task.used.setdefault(paid, Used())
+    used.usd += usd
+    used.calls += 1
+    if task.environment is None and "environment" in body:
+        task.environment = str(body["environment"] or "")
     if body["step"] == "edit":
-        which = attempt, str(body["model"])
+        which = paid.attempt, str(body["model"])
         task.models[which] = task.models.get(which, 0) + 1
 
 

@@ -195,8 +195,9 @@ def _parts(task: TaskHistory) -> Iterable[_Part]:
             """What is of no other agent's attempt, such as planning and releasing, is the owner's."""
             return attempt in numbers or (line == owner and attempt not in others)
 
-        usd = sum(usd for attempt, usd in (*task.usd.items(), *task.reserved.values()) if is_its(attempt))
-        seconds = sum(spent for attempt, spent in task.sandbox_s.items() if is_its(attempt))
+        used = [used for paid, used in task.used.items() if is_its(paid.attempt)]
+        usd = sum(each.usd for each in used) + sum(usd for paid, usd in task.reserved.values() if is_its(paid.attempt))
+        seconds = sum(each.sandbox_s for each in used)
         first = next((one for one in tries if (one.agent or task.agents[0]) == line.agent), None)
         yield _Part(line, task, tuple(mine), first, usd, seconds / 60, line == owner)
 

@@ -8,8 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
+from domain.bill import dollars, unmetered
 from domain.text import block
-from station.desk.pictures import picture
+from station.desk.pictures import bar, columns, picture
 
 HERE = Path(__file__).parent
 CSP = (
@@ -51,7 +52,7 @@ def _environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
     made.filters.update(age=age, short=lambda commit: str(commit or "nothing")[:12])
-    made.filters["picture"] = picture
+    made.filters.update(picture=picture, columns=columns, bar=bar, dollars=dollars, unmetered=unmetered)
     made.filters["time"] = lambda at: at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     return made
 

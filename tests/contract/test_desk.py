@@ -18,11 +18,13 @@ from blocks.ledger.reading import Reader
 from domain.access import Holding, Role, answer_digest
 from domain.brief import Brief
 from domain.errors import ForgeError
+from domain.models import Metered, Reserved
 from domain.project import ProjectSettings
 from domain.task import (
     Answer,
     Approval,
     Attempt,
+    BillLine,
     CaseOutcome,
     CaseRow,
     Decision,
@@ -577,6 +579,30 @@ def test_the_team_is_counted_from_the_ledger_for_who_reviews(desk: FakeDesk, cha
     ann.get("/desk/team")
     assert "1 answers" in ann.page or "The newest 1" in ann.page
     assert EVIL not in ann.page and "not on record" in ann.page
+
+
+def test_the_team_sees_what_was_paid_for_whom_and_what_for(desk: FakeDesk, change: Change) -> None:
+    ann = Browser(desk, Role.REVIEW)
+    ann.get("/desk/team")
+    assert "Nothing was used in the last 30 days" in ann.page
+    call = {
+        "run_id": RUN,
+        "call": "a",
+        "step": "edit",
+        "attempt": 1,
+        "agent": EVIL,
+        "environment": "shop",
+        "model": "x",
+    }
+    desk.ledger.record(RUN, "reserved", "lost", Reserved(**call | {"call": "lost"}, usd=2.0))  # type: ignore[arg-type]
+    desk.ledger.record(RUN, "metered", "a", Metered(**call, usd=0.5))  # type: ignore[arg-type]
+    desk.ledger.record(RUN, "bill", "edit/1", BillLine(run_id=RUN, step="edit", attempt=1, agent=EVIL, sandbox_s=90))
+    ann.get("/desk/team")
+    page = " ".join(ann.page.split())
+    assert "the last 30 days: <b>$2.50</b>" in page and "today: <b>$2.50</b>" in page and EVIL not in page
+    sums = '<td data-is="paid">$2.50</td> <td data-is="model calls">2*</td><td data-is="sandbox time">1.5 min</td>'
+    assert page.count(sums) == 4, "by day, agent, environment and task"
+    assert page.count(f'<a href="/desk/task/{RUN}">') >= 1 and "1 call not seen to the end" in page
 
 
 def test_comments_at_lines_become_feedback_with_path_and_line(desk: FakeDesk, change: Change) -> None:

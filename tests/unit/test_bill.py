@@ -15,11 +15,14 @@ from blocks.ledger.ledger import Ledger
 from blocks.ledger.reading import Reader
 from blocks.ledger.rows import Entry
 from domain.errors import InputError
+from domain.history import History
 from domain.models import Metered, Reserved, TokenUsage
 from domain.task import BillLine, End, Outcome
+from domain.team_bill import team_bill
 from domain.value import Value
 from station import bill as station_bill
 from station.bill import as_data, short, show_bill, table
+from station.desk.team import spending
 from tasks.pages import bill_plot
 from tasks.pages.bill import KINDS, Bill, By, bill, bill_of, dollars, markdown
 from tasks.pages.bill_plot import bars
@@ -89,6 +92,37 @@ BROKEN_DOWN = {
 @pytest.mark.parametrize("column", By)
 def test_it_is_broken_down_dearest_first_and_days_in_their_order(column: By) -> None:
     assert list(sums(column).items()) == list(BROKEN_DOWN[column].items())
+
+
+def read(*parts: list[Entry]) -> History:
+    made = History()
+    for part in parts:
+        made.take(part)
+    return made
+
+
+@pytest.mark.parametrize("cut", range(len(ENTRIES)))
+@pytest.mark.parametrize("column", [By.TASK, By.AGENT, By.ENVIRONMENT, By.DAY])
+def test_the_bill_of_a_team_has_the_same_sums_wherever_reading_stopped(column: By, cut: int) -> None:
+    made = team_bill([read(ENTRIES[:cut], ENTRIES[cut:])])
+    assert list(sums(column, made).items()) == list(BROKEN_DOWN[column].items())
+    assert (made.usd, made.total.unmetered) == (MADE.usd, 1)
+
+
+def test_the_bill_of_a_team_tells_each_of_thirty_days_and_the_dearest_tasks() -> None:
+    many = [("20", "bill", sandbox("edit", float(number), run=f"run-{number:02}")) for number in range(1, 13)]
+    late = spending([read(ENTRIES), read(entries(*many))], date(2026, 3, 31))
+    assert [line.name for line in late.days] == [f"2026-03-{day:02}" for day in range(2, 32)]
+    assert [(line.name, line.usd, line.sandbox_s) for line in reversed(late.used)] == [
+        ("2026-03-02", 2.5, 60.5), ("2026-03-03", 0.125, 0.0), ("2026-03-20", 0.0, 78.0)
+    ]  # fmt: skip
+    assert (late.total.usd, late.before.usd, late.before.sandbox_s) == (2.625, 0.25, 13.0)
+    dearest = ["run-1", "run-2", *(f"run-{number:02}" for number in range(12, 4, -1))]
+    assert ([line.run_id for line in late.tasks], late.others) == (dearest, 4)
+    assert late.sizes(late.tasks)[:3] == [2.5, 0.125, 0.0], "bars compare money where there is some"
+    free = spending([read(entries(*many))], date(2026, 3, 31))
+    assert free.sizes(free.tasks)[0] == 12.0, "and else the time of sandboxes"
+    assert not spending([read(ENTRIES)], date(2026, 5, 1)).agents
 
 
 def test_the_order_of_the_entries_does_not_matter() -> None:
