@@ -25,6 +25,7 @@ from station import api, scopes
 from station.desk import briefs, forms, pages, planted, reviews, tasks
 from station.desk.answers import answer_of
 from station.desk.environments import environments
+from station.desk.health_now import Asker
 from station.desk.moves import Moves, Stand
 from station.desk.reviews import ForgeOf
 from station.desk.sessions import Session, Sessions
@@ -73,7 +74,7 @@ class Desk:
         self._guests, self._ask_as = guests, ask_as
         self.sessions = Sessions()
         self.forge_of: ForgeOf = _forge_of
-        self.books, self.moves = Books(), Moves()
+        self.books, self.moves, self.health = Books(), Moves(), Asker()
         self.signing_in = SigningIn(guests, self.sessions, self._began)
         self._threads = ThreadPoolExecutor(LOOKS, "desk")
         self._imports: Future[None] | None = None
@@ -148,6 +149,8 @@ class Desk:
                 serving = await self._look(environments)
                 may = visit.token.may(MAY_HOLD)
                 return self._page("environments.html", visit, "/environments", found=serving, may=may)
+            case ["environments", "health"]:
+                return JSONResponse(await self.health.ask(await self._look(environments)), headers=pages.HEADERS)
         raise DoorDenied(404, "there is no such page")
 
     async def _done(self, visit: Visit, words: Sequence[str], form: Mapping[str, str]) -> Response:

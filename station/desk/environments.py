@@ -26,12 +26,19 @@ class Serving(NamedTuple):
     """An environment as the ledger last saw it."""
 
     name: str
+    ledger: str
+    """Its URL."""
+    target: str
+    """Block, as kind/name."""
     revision: str | None
     """What was last seen serving; None: nothing was."""
     since: datetime | None
     url: str
+    made_by: str | None
+    """The run that released it; None: none did."""
     title: str
     run_id: str | None
+    """The same, if there is a page of it."""
     held: str | None
     back_to: str | None
     """The release that a rollback would bring back; None: there is none."""
@@ -41,10 +48,14 @@ class Serving(NamedTuple):
 
 def environments() -> list[Serving]:
     """Those of all workshops, by name."""
-    places = {(name, str(shop["ledger"]["url"])) for shop in holding.shops() for name in shop["targets"]}
+    places = {
+        (name, str(shop["ledger"]["url"])): str(target)
+        for shop in holding.shops()
+        for name, target in shop["targets"].items()
+    }
     ledgers = {url: Reader(url) for _, url in places}
     known = {url: ledger.entries(kinds=KINDS) for url, ledger in ledgers.items()}
-    return [_serving(name, ledgers[url], known[url]) for name, url in sorted(places)]
+    return [_serving(name, url, target, ledgers[url], known[url]) for (name, url), target in sorted(places.items())]
 
 
 def _titles(ledger: Reader, entries: Iterable[Entry]) -> dict[str, str]:
@@ -56,7 +67,7 @@ def _titles(ledger: Reader, entries: Iterable[Entry]) -> dict[str, str]:
     return titles
 
 
-def _serving(name: str, ledger: Reader, all_entries: Sequence[Entry]) -> Serving:
+def _serving(name: str, url: str, target: str, ledger: Reader, all_entries: Sequence[Entry]) -> Serving:
     entries = [entry for entry in all_entries if entry.body["environment"] == name]
     lives = [entry for entry in entries if entry.kind == LIVE.kind]
     by_revision = {str(entry.body["revision"]): entry for entry in lives}
@@ -70,9 +81,12 @@ def _serving(name: str, ledger: Reader, all_entries: Sequence[Entry]) -> Serving
     titles = _titles(ledger, [*entries[-HISTORY:], *filter(None, (made, back))])
     return Serving(
         name=name,
+        ledger=url,
+        target=target,
         revision=revision,
         since=newest.at if newest else None,
         url=str(made.body["url"]) if made else "",
+        made_by=made.run_id if made else None,
         title=titles.get(made.run_id, "") if made else "",
         run_id=made.run_id if made and made.run_id in titles else None,
         held=why_held(name, entries),

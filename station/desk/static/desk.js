@@ -219,3 +219,24 @@ if (lint) {
     });
   }
 }
+
+// What each environment says of its health now comes after the page, which waits for no service; and again while it is looked at.
+const health = document.querySelector("[data-health]")?.dataset.health;
+async function askHealth() {
+  const shown = all(".now");
+  if (!health || !shown.length || document.hidden) return;
+  const answer = await fetch(health, { redirect: "manual" }).catch(() => null);
+  if (answer?.type === "opaqueredirect") return location.reload(); // nobody is signed in any more
+  const found = answer?.ok ? await answer.json() : [];
+  for (const one of shown) {
+    const { state, line } = found.find((each) => each.name === one.dataset.name && each.revision === one.dataset.revision)
+      || { state: "not known", line: answer?.ok ? "something else serves by now: look at this page again" : "the desk did not answer" };
+    one.className = `now ${state.replace(" ", "-")}`;
+    one.querySelector("span").textContent = `${state}: ${line}`;
+  }
+}
+askHealth();
+if (health) {
+  setInterval(askHealth, 15000);
+  document.addEventListener("visibilitychange", askHealth);
+}
