@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,32 @@ def _version(asked: bool) -> None:
 
         print(f"lockgate {version('lockgate')}")
         raise typer.Exit
+
+
+@contextlib.contextmanager
+def _starts() -> Iterator[None]:
+    """Ctrl-C while a run is being started."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(
+            "\nended while a run was being started: `lockgate status` lists the newest runs, so you see whether it was",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def _goes_on(run_id: str) -> Iterator[None]:
+    """Ctrl-C ends the command that follows a run, and nothing else."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(
+            f"\nthe run goes on: `lockgate log {run_id} --follow` follows it, `lockgate cancel {run_id}` ends it",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
 
 
 Environment = Annotated[str, typer.Argument(help="As the workshop has it in `targets`, such as production")]
@@ -209,21 +236,16 @@ def run(
 
     if wait:
         settings.need_station("--wait")
-    run_id = submit.submit(read_brief(brief, repository=repository, change=change), key=key)
+    with _starts():
+        run_id = submit.submit(read_brief(brief, repository=repository, change=change), key=key)
     if not as_json:
         print(f"run {run_id}\n{submit.run_url(run_id)}", flush=True)
     if not wait:
         if as_json:
             print(json.dumps({"run_id": run_id, "url": submit.run_url(run_id)}))
         return
-    try:
+    with _goes_on(run_id):
         outcome = follow.follow(run_id, quiet=as_json)
-    except KeyboardInterrupt:
-        print(
-            f"\nthe run goes on: `lockgate log {run_id} --follow` follows it, `lockgate cancel {run_id}` ends it",
-            file=sys.stderr,
-        )
-        raise typer.Exit(130) from None
     print(outcome.model_dump_json() if as_json else f"\n{outcome.sentence}")
     raise typer.Exit(outcome.end.exit_code)
 
@@ -319,9 +341,9 @@ def rollback(
         print(f"the server at {settings.url()} does not answer: rolling back without it", file=sys.stderr)
         print(directly.roll_back(environment, revision, reason, settings.claimed(by)))
         return
-    state = submit.roll_back(environment, revision, reason, settings.claimed(by))
-    print(state["message"])
-    raise typer.Exit(0 if state["type"] == "COMPLETED" else 4)
+    with _starts():
+        run_id = submit.roll_back(environment, revision, reason, settings.claimed(by))
+    _wait_for(run_id)
 
 
 @app.command()
@@ -336,7 +358,16 @@ def downgrade(
     """Take the last migration of an environment's database back, where its way back was proven."""
     from station import submit
 
-    state = submit.downgrade(environment, accept or [], reason, settings.claimed(by))
+    with _starts():
+        run_id = submit.downgrade(environment, accept or [], reason, settings.claimed(by))
+    _wait_for(run_id)
+
+
+def _wait_for(run_id: str) -> None:
+    from station import submit
+
+    with _goes_on(run_id):
+        state = submit.wait(run_id)
     print(state["message"])
     raise typer.Exit(0 if state["type"] == "COMPLETED" else 4)
 
@@ -436,11 +467,8 @@ def log(
     """What a run has logged."""
     from station.looking import show_log
 
-    try:
+    with _goes_on(run_id) if follow else contextlib.nullcontext():
         show_log(run_id, follow)
-    except KeyboardInterrupt:
-        print("the run goes on", file=sys.stderr)
-        raise typer.Exit(130) from None
 
 
 @app.command()

@@ -22,17 +22,16 @@ def submit(brief: Brief, key: str | None = None) -> str:
     return _run("agent-task/agent-task", {"brief": brief.model_dump(mode="json")}, key)
 
 
-def roll_back(environment: str, revision: str | None, reason: str, by: str) -> dict[str, Any]:
-    """Run the `rollback` deployment and wait for its final state."""
+def roll_back(environment: str, revision: str | None, reason: str, by: str) -> str:
+    """Create a run of `rollback`; its id."""
     parameters = {"environment": environment, "revision": revision, "reason": reason, "by": by}
-    run_id = _run("rollback/rollback", parameters, None)
-    return wait(run_id)
+    return _run("rollback/rollback", parameters, None)
 
 
-def downgrade(environment: str, accept: list[str], reason: str, by: str) -> dict[str, Any]:
-    """Run the `downgrade` deployment and wait for its final state."""
+def downgrade(environment: str, accept: list[str], reason: str, by: str) -> str:
+    """Create a run of `downgrade`; its id."""
     parameters = {"environment": environment, "accept": accept, "reason": reason, "by": by}
-    return wait(_run("downgrade/downgrade", parameters, None))
+    return _run("downgrade/downgrade", parameters, None)
 
 
 def wait(run_id: str) -> dict[str, Any]:

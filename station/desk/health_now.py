@@ -79,7 +79,7 @@ def _asked(one: Serving, check: HealthCheck) -> HealthNow:
     if _is_loopback(one.url) and not _is_here(one.target):
         return HealthNow("not known", f"{one.url} is asked on the machine of {one.name} alone, which is not this")
     connect, begun = functools.partial(connection_to, one.url), time.monotonic()
-    reading = probe_by(connect, one.url, check, str(one.revision), str, lambda _: _NOBODY_SEES)
+    reading = probe_by(connect, one.url.rstrip("/"), check, str(one.revision), str, lambda _: _NOBODY_SEES)
     if reading.state is not HealthState.HEALTHY:
         return HealthNow(reading.state.value, reading.reason)
     took_ms = 1000 * (time.monotonic() - begun)

@@ -170,7 +170,9 @@ def test_a_service_that_never_answers_freezes_the_run_and_leaves_no_process(stat
 def test_a_person_asks_for_changes_then_rejects_and_the_agent_hears_it(station: Station, tmp_path: Path) -> None:
     at = repository(tmp_path / "sums.git")
     script = f"{GOOD}if [ -f /lockgate/feedback.md ]; then cat /lockgate/feedback.md; echo '# said' >> sums.py; fi\n"
-    run_id = station.submit(brief(at, agent(station, tmp_path, "listens", script), budget={"attempts": 2}))
+    file = tmp_path / "brief.json"
+    file.write_text(json.dumps(brief(at, agent(station, tmp_path, "listens", script), budget={"attempts": 2})))
+    run_id = _left_by_ctrl_c(station, file)
     station.wait_for_state(run_id, "PAUSED")
     assert station.answer(run_id, {"decision": "maybe"}) == "REJECT", "an answer that is none is not taken"
     assert station.answer(run_id, {"reviewer": "ann"}) == "REJECT"
@@ -189,6 +191,20 @@ def test_a_person_asks_for_changes_then_rejects_and_the_agent_hears_it(station: 
     followed = station.lockgate("run", "/nonexistent.toml", "--wait")
     assert followed.returncode == 2
     assert git(at, "rev-list", "--count", "main") == "1"
+
+
+def _left_by_ctrl_c(station: Station, file: Path) -> str:
+    """The id of a run whose submitter followed it until it asked, and then pressed Ctrl-C."""
+    argv = [str(station.programs / "lockgate"), "run", str(file), "--wait"]
+    with subprocess.Popen(
+        argv, env=station.env, cwd=station.home.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stdout is not None
+        run_id = command.stdout.readline().split()[1]
+        assert any(f"review {run_id} --approve" in line for line in command.stdout)
+        command.send_signal(signal.SIGINT)
+        assert (command.wait(60), f"the run goes on: `lockgate log {run_id}" in command.communicate()[1]) == (130, True)
+    return run_id
 
 
 def test_the_server_may_die_in_the_middle_and_the_run_still_ends(station: Station, tmp_path: Path) -> None:
