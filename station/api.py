@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -30,8 +31,8 @@ PAGE = 200
 """As many as Prefect gives at once."""
 SHORT_PAGE = 1000
 """As many as it gives at once of runs in short."""
-
-
+AHEAD = 200
+"""So many runs of schedules are passed over: a server makes three of each ahead of time, and those of an hour."""
 AMONG = 1000
 """So many runs are looked through for one whose id begins as a person said."""
 LEAST = 4
@@ -103,6 +104,12 @@ def in_short(wanted: dict[str, Any], sort: str, limit: int | None = None) -> lis
     """The same with id, name and state alone; whole ones of a server without that route (`station/in_short.py`)."""
     found = _pages("/lockgate/runs/filter", SHORT_PAGE, wanted, sort, limit)
     return runs(wanted, sort, limit) if found is None else found
+
+
+def newest(limit: int, read: Callable[..., list[dict[str, Any]]] = runs) -> list[dict[str, Any]]:
+    """The runs of briefs that were submitted last. What a schedule makes is not among them before it is due."""
+    found = read({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", limit + AHEAD)
+    return [run for run in found if not (run.get("auto_scheduled") and run["state_name"] == "Scheduled")][:limit]
 
 
 def _pages(path: str, most: int, wanted: dict[str, Any], sort: str, limit: int | None) -> list[dict[str, Any]] | None:

@@ -33,7 +33,16 @@ async def runs(
     """As `/flow_runs/filter` has them, and of each only what is here."""
     run, state = db.FlowRun, db.FlowRunState
     wanted = (
-        sa.select(run.id, run.name, state.type, state.name, state.message, state.timestamp, state.state_details)
+        sa.select(
+            run.id,
+            run.name,
+            run.auto_scheduled,
+            state.type,
+            state.name,
+            state.message,
+            state.timestamp,
+            state.state_details,
+        )
         .join(state, run.state_id == state.id)
         .where(flow_runs.as_sql_filter())
         .order_by(*sort.as_sql_sort(), run.id)
@@ -44,12 +53,12 @@ async def runs(
         found = (await session.execute(wanted)).all()
     told = [
         {
-            "id": str(id_), "name": title, "state_type": kind.value, "state_name": name,
+            "id": str(id_), "name": title, "auto_scheduled": by_schedule, "state_type": kind.value, "state_name": name,
             "state": {
                 "type": kind.value, "name": name, "message": message, "timestamp": at.isoformat(),
                 "state_details": {"pause_key": details.pause_key},
             },
         }
-        for id_, title, kind, name, message, at, details in found
+        for id_, title, by_schedule, kind, name, message, at, details in found
     ]  # fmt: skip
     return Response(json.dumps(told), media_type="application/json")

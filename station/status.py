@@ -56,7 +56,7 @@ def show_runs(as_json: bool, limit: int = 20) -> None:
     """The newest runs. Of their ids a narrow terminal shows the beginning, by which they are known, too."""
     rows = [
         {"run_id": row.pop("run_id"), "title": run["name"], **row, "since": (run["state"] or {}).get("timestamp")}
-        for run in api.in_short({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", limit)
+        for run in api.newest(limit, api.in_short)
         if (row := _row(run))
     ]
     if as_json:

@@ -22,7 +22,7 @@ from domain.errors import InputError, LockgateError
 from domain.known_by import Way
 from domain.ports import Forge
 from station import api, scopes
-from station.desk import briefs, forms, pages, planted, reviews, tasks
+from station.desk import briefs, forms, pages, planted, reviews, schedules, tasks
 from station.desk.answers import answer_of
 from station.desk.environments import environments
 from station.desk.health_now import Asker
@@ -35,7 +35,7 @@ from station.desk.waiting import waiting, with_costs
 from station.door.connections import note_signed
 from station.door.guests import Guests
 from station.door.reading import MAX_BODY, DoorDenied
-from station.door.table import ANSWERS, MAY_HOLD, STARTS
+from station.door.table import ANSWERS, BRIEFS, MAY_HOLD, STARTS
 
 R = TypeVar("R")
 SCREENS = (
@@ -135,7 +135,7 @@ class Desk:
             case ["task", run_id, "moves"]:
                 return await self._moves(visit, run_id)
             case ["brief"]:
-                return await self._new_brief(visit, briefs.FIELDS, {})
+                return await self._new_brief(visit, {}, {})
             case ["tasks"]:
                 runs = await self._look(tasks.newest)
                 return self._page("tasks.html", visit, "/tasks", found=runs)
@@ -177,8 +177,11 @@ class Desk:
                 return _redirect(visit.desk + f"/task/{run_id}")
             case ["brief"]:
                 return await self._submitted(visit, form)
+            case ["brief", "schedules", schedule, ("pause" | "resume" | "remove") as word]:
+                return await self._reschedule(visit, schedule, word)
             case ["brief", "lint"]:
                 wrong = (await self._look(lambda: briefs.read(form, briefs.set_up()))).wrong
+                wrong |= schedules.read(form)[1]
                 return JSONResponse(wrong, headers=pages.HEADERS)
             case ["environments", name, "rollback"]:
                 if visit.token.may(STARTS["rollback/rollback"]):
@@ -254,39 +257,62 @@ class Desk:
     # ── a new brief ──
 
     async def _new_brief(self, visit: Visit, given: Mapping[str, str], wrong: Mapping[str, list[str]]) -> Response:
-        may = visit.token.may(STARTS["agent-task/agent-task"])
+        may, repeats = visit.token.may(STARTS[BRIEFS]), visit.token.may(Role.ADMINISTER)
         offered = await self._look(lambda: briefs.choices(visit.token))
-        shown = {**briefs.FIELDS, "hidden": "", "propose": "", **given}
+        shown = {**briefs.FIELDS, **schedules.FIELDS, "hidden": "", "propose": "", **given}
         key = given.get("key") or secrets.token_urlsafe(16)
+        scheduled = await self._look(schedules.found) if visit.token.sees_all_briefs else []
         return self._page(
-            "brief.html", visit, "/brief", 422 if wrong else 200,
-            given=shown, wrong=wrong, offered=offered, may=may, key=key, kinds=[*Kind],
+            "brief.html", visit, "/brief", 422 if wrong else 200, given=shown, wrong=wrong, offered=offered, may=may,
+            key=key, kinds=[*Kind], repeats=schedules.CHOICES if repeats else (), scheduled=scheduled,
         )  # fmt: skip
 
     async def _submitted(self, visit: Visit, form: Mapping[str, str]) -> Response:
-        """A run of the brief; or the form once more, with what is wrong. Sent twice, it is one run."""
+        """A run of the brief, or its schedule; or the form once more, with what is wrong. Sent twice, it is one."""
         offered = await self._look(lambda: briefs.choices(visit.token))
         read = briefs.read(form, offered)
-        if read.brief is None:
-            return await self._new_brief(visit, form, read.wrong)
-        wanted = {"brief": read.brief.model_dump(mode="json")}
+        when, not_when = schedules.read(form)
+        if read.brief is None or not_when:
+            return await self._new_brief(visit, form, {**read.wrong, **not_when})
+        wanted, key = {"brief": read.brief.model_dump(mode="json")}, form.get("key", "")
         try:
-            run_id = await self._started(visit, "agent-task", wanted, form.get("key", ""))
+            if when:
+                await self._schedule(visit, when, wanted, schedules.slug_of(read.brief.title, key))
+                return _redirect(visit.desk + "/brief#schedules")
+            run_id = await self._started(visit, "agent-task", wanted, key)
         except DoorDenied as no:
-            return await self._new_brief(visit, form, {"": [str(no)]})
+            return await self._new_brief(visit, form, {"cron" if when and no.status == 422 else "": [str(no)]})
         return _redirect(visit.desk + f"/task/{run_id}")
+
+    async def _schedule(self, visit: Visit, when: schedules.When, parameters: Mapping[str, Any], slug: str) -> None:
+        """A schedule with this brief, made in the person's name; one that is there already is left."""
+        deployment = await self._deployment(BRIEFS)
+        if any(one.get("slug") == slug for one in deployment.get("schedules") or ()):
+            return
+        wanted = {"schedule": when.schedule, "parameters": parameters, "active": True, "slug": slug}
+        await self._act(visit, ["api", "deployments", str(deployment["id"]), "schedules"], [wanted])
+
+    async def _reschedule(self, visit: Visit, schedule: str, word: str) -> Response:
+        """A schedule is paused, goes on, or is removed."""
+        way = ["api", "deployments", str((await self._deployment(BRIEFS))["id"]), "schedules", schedule]
+        if word == "remove":
+            await self._act(visit, way, None, "DELETE")
+        else:
+            await self._act(visit, way, {"active": word == "resume"}, "PATCH")
+        return _redirect(visit.desk + "/brief#schedules")
 
     # ── what is asked of the door ──
 
-    async def _act(self, visit: Visit, segments: Sequence[str], body: Any) -> Any:
+    async def _act(self, visit: Visit, segments: Sequence[str], body: Any, method: str = "POST") -> Any:
         """What the door says to what was asked of it. Raises Denied if it was not done."""
-        status, told = await self._ask_as(visit.token, "POST", segments, body)
+        status, told = await self._ask_as(visit.token, method, segments, body)
         said = told if isinstance(told, dict) else {}
         word = str(said.get("status") or "ACCEPT")
         if (said.get("state") or {}).get("type") == "CANCELLED":
             word = "ACCEPT"  # of a suspended run Prefect refuses "being cancelled", for it is cancelled at once
         if status >= 400 or word != "ACCEPT":
-            reason = (said.get("details") or {}).get("reason") or said.get("detail") or word
+            wrong = [one.get("msg") for one in said.get("exception_detail") or () if one.get("type") == "value_error"]
+            reason = (said.get("details") or {}).get("reason") or said.get("detail") or "; ".join(wrong) or word
             raise DoorDenied(status if status >= 400 else 409, f"It was not done: {reason}")
         return said
 
@@ -299,13 +325,17 @@ class Desk:
 
     async def _started(self, visit: Visit, deployment: str, parameters: dict[str, Any], key: str = "") -> str:
         """The id of a run that was started in the person's name."""
-        path = f"/deployments/name/{deployment}/{deployment}"
-        found = await self._look(lambda: api.get(path))
-        if not found:
-            raise DoorDenied(503, f"the server has no deployment {deployment}: run `lockgate up`")
+        found = await self._deployment(f"{deployment}/{deployment}")
         way = ["api", "deployments", str(found["id"]), "create_flow_run"]
         body = {"parameters": parameters, **({"idempotency_key": key} if key else {})}
         return str((await self._act(visit, way, body))["id"])
+
+    async def _deployment(self, name: str) -> dict[str, Any]:
+        """As the server has it."""
+        found = await self._look(lambda: api.get(f"/deployments/name/{name}"))
+        if not found:
+            raise DoorDenied(503, f"the server has no deployment {name.partition('/')[0]}: run `lockgate up`")
+        return dict(found)
 
     # ── who it is ──
 

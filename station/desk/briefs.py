@@ -122,7 +122,7 @@ def _repositories(token: Token) -> list[str]:
     if token.repositories:
         return [each for each in token.repositories if not each.endswith("/*")]
     found: dict[str, None] = {}
-    for run in api.runs({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", 100):
+    for run in api.newest(100):
         brief = (run.get("parameters") or {}).get("brief")
         is_own = (run.get("labels") or {}).get(STARTED_BY) == token.name
         if isinstance(brief, dict) and (token.sees_all_briefs or is_own):

@@ -80,7 +80,7 @@ class TaskRow(NamedTuple):
 
 def newest() -> list[dict[str, Any]]:
     """The runs of briefs that were submitted last."""
-    return api.runs({"tags": {"all_": ["lockgate"]}}, "EXPECTED_START_TIME_DESC", NEWEST)
+    return api.newest(NEWEST)
 
 
 def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None = None) -> TaskRow:

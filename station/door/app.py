@@ -211,6 +211,8 @@ class Door:
                 if isinstance(prepared, Response):
                     return prepared
                 asked = prepared
+            case Act.ADMINISTER if (method, rule.template) == ("PATCH", table.SCHEDULE):
+                asked = asked._replace(body=await self._with_parameters(asked))
         if rule.template in PRIVATE and not token.sees_all_briefs:
             await self._need_own(below[1], token, below[-1])
         shows = rule.template if rule.template in SHOWING else None
@@ -222,6 +224,16 @@ class Door:
         if rule.act not in (Act.READ, Act.CHECK) and method != "GET":
             log.info("%s (token %s): %s %s → %d", token.name, token.id, method, path, answer.status_code)
         return answer
+
+    async def _with_parameters(self, asked: DoorRequest) -> Any:
+        """A change of a schedule with the parameters that it has, where it says none: Prefect would empty them, so that
+        whoever pauses a schedule in its UI loses the brief."""
+        if not isinstance(asked.body, dict) or "parameters" in asked.body:
+            return asked.body
+        _, deployment, _, schedule = asked.segments
+        known = await self.upstream.read(f"/api/deployments/{deployment.lower()}/schedules") or []
+        kept: Any = next((one["parameters"] for one in known if one["id"] == schedule.lower()), {})
+        return {**asked.body, "parameters": kept}
 
     async def _ask_as(self, token: Token, method: str, segments: Sequence[str], body: Any) -> tuple[int, Any]:
         """Status and JSON of what somebody gets who is known already, by a session of the desk."""

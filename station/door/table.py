@@ -143,6 +143,7 @@ out of the answers, see `bodies.HIDDEN`; blocks, variables, automations and sett
 CHECKING = "POST /ui/schemas/validate"
 """What is typed into a form of the UI. Only forms that the server has shown are checked, see `forms.py`."""
 
+SCHEDULE = "/deployments/{id}/schedules/{schedule_id}"
 STARTING = "POST /deployments/{id}/create_flow_run"
 ANSWERING = "POST /flow_runs/{id}/resume"
 CANCELLING = "POST /flow_runs/{id}/set_state"

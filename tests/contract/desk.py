@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from blocks.ledger.ledger import Ledger
 from domain.access import Role
-from tests.contract.door import Answer, FakeDoor
+from tests.contract.door import DEPLOYMENTS, Answer, FakeDoor, deployment_of
 
+BRIEFS = DEPLOYMENTS["agent-task/agent-task"]
 FORM = ("content-type", "application/x-www-form-urlencoded")
 
 
@@ -27,6 +28,7 @@ class FakeDesk(FakeDoor):
         super().__init__(folder)
         self.runs: dict[str, dict[str, Any]] = {}
         self.answers, self.said = "ACCEPT", "a line"
+        self.schedules: list[dict[str, Any]] = []
         self.texts: dict[str, str] = {}
         """Place → what a run that waits asks."""
         self.ledger = Ledger(url=SecretStr(f"sqlite:///{folder}/ledger.db"))
@@ -56,6 +58,13 @@ class FakeDesk(FakeDoor):
 
     def _server(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
+        if path in ("/api/deployments/name/agent-task/agent-task", f"/api/deployments/{BRIEFS}"):
+            self.asked.append(request)
+            told = {**deployment_of("agent-task/agent-task", BRIEFS), "schedules": self.schedules}
+            return httpx.Response(200, json=told)
+        if "/schedules" in path:
+            self.asked.append(request)
+            return self._scheduled(request)
         if path.endswith(("/resume", "/set_state")):
             self.asked.append(request)
             if (run := self.runs.get(path.split("/")[3])) and path.endswith("/resume"):
@@ -86,6 +95,25 @@ class FakeDesk(FakeDoor):
         if path.endswith("/lockgate-workshop/block_documents"):
             return httpx.Response(200, json=[{"name": "default", "data": self.workshop}])
         return super()._server(request)
+
+    def _scheduled(self, request: httpx.Request) -> httpx.Response:
+        """As Prefect does, which judges cron lines."""
+        id_ = request.url.path.rpartition("/")[2]
+        if request.method == "GET":
+            return httpx.Response(200, json=self.schedules)
+        if request.method == "POST":
+            (wanted,) = json.loads(request.content)
+            if "99" in wanted["schedule"]["cron"]:
+                wrong = [{"type": "missing", "msg": "no"}, {"type": "value_error", "msg": "Invalid cron string"}]
+                return httpx.Response(422, json={"exception_detail": wrong})
+            self.schedules.append({"id": f"cccccccc-0000-4000-8000-{len(self.schedules):012}", **wanted})
+            return httpx.Response(201, json=self.schedules[-1:])
+        if request.method == "PATCH":
+            wanted = {"parameters": {}, **json.loads(request.content)}
+            next(one for one in self.schedules if one["id"] == id_).update(wanted)
+        else:
+            self.schedules = [one for one in self.schedules if one["id"] != id_]
+        return httpx.Response(204)
 
     def _found(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
         state = asked["flow_runs"].get("state", {})

@@ -130,7 +130,7 @@ class FakeDoor:
         path = request.url.path
         for name, id_ in DEPLOYMENTS.items():
             if path in (f"/api/deployments/name/{name}", f"/api/deployments/{id_}"):
-                return httpx.Response(200, json=_deployment(name, id_))
+                return httpx.Response(200, json=deployment_of(name, id_))
         for kind, (id_, key) in QUESTIONS.items():
             if path == f"/api/flow_runs/{id_}":
                 state = {
@@ -153,6 +153,8 @@ class FakeDoor:
             artifacts = [{"flow_run_id": run, "key": "review", "data": f"diff of {run}"} for run in runs]
             found = {"results": list(runs.values())} if path.endswith("paginate") else artifacts
             return httpx.Response(200, json=found)
+        if path.endswith("/schedules") and request.method == "GET":
+            return httpx.Response(200, json=[])
         if path.endswith("/create_flow_run"):
             return httpx.Response(201, json={"id": STARTED, "parameters": {"environment": "shop"}})
         if path == f"/api/flow_runs/{RUNNING}":
@@ -175,7 +177,7 @@ def _run(name: str, id_: str) -> Mapping[str, Any]:
     return {"id": id_, "labels": labels, "deployment_id": deployment, "state": state, "parameters": {"brief": brief}}
 
 
-def _deployment(name: str, id_: str) -> Mapping[str, Any]:
+def deployment_of(name: str, id_: str) -> Mapping[str, Any]:
     properties = {"rollback/rollback": {"environment": {}, "revision": {}, "reason": {}, "by": {}}, "intake/intake": {}}
     known = properties.get(name, {"brief": {"type": "object"}})
     schema = {"type": "object", "properties": known}

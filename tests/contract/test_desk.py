@@ -68,6 +68,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDesk]:
 def _fresh(desk: FakeDesk) -> None:
     desk.asked.clear()
     desk.runs.clear()
+    desk.schedules.clear()
     desk.now += 1000
 
 
@@ -957,6 +958,81 @@ def test_what_an_agent_spent_stands_beside_its_cap_for_each_ledger_as_the_cap_bo
     assert [(one.agent, one.spent) for one in scopes.bounds()] == [
         ("command/one", (("a", 8.0), ("b, c", 7.0))), ("command/two", (("b, c", 1.0),)),
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("offers")
+def test_who_administers_makes_pauses_and_removes_the_schedule_of_a_brief(desk: FakeDesk) -> None:
+    ann, bob, carl = (Browser(desk, role) for role in (Role.ADMINISTER, Role.SUBMIT, Role.REVIEW))
+    weekly = {**GOOD, "title": f"Weekly {EVIL}", "repeat": "every Monday", "at": "03:05", "zone": "Europe/Berlin"}
+    bob.get("/desk/brief")
+    assert 'name="repeat"' not in bob.page
+    assert bob.send("/desk/brief", weekly).status == 422 and "administer" in bob.page and desk.changes() == []
+    ann.get("/desk/brief")
+    form = ann.page
+    assert ann.send("/desk/brief", weekly).headers["location"] == "/desk/brief#schedules"
+    ann.page = form
+    ann.send("/desk/brief", weekly)
+    (one,) = desk.schedules
+    assert (one["schedule"], one["active"]) == ({"cron": "5 3 * * 1", "timezone": "Europe/Berlin"}, True), "it is one"
+    assert Brief.model_validate(one["parameters"]["brief"]).title == weekly["title"]
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", one["slug"]), "as Prefect wants it"
+    desk.runs[RUN] = {
+        **paused("review", "x"), "state_type": "SCHEDULED", "state_name": "Scheduled", "auto_scheduled": True,
+        "created_by": {"id": one["id"]}, "expected_start_time": "2030-01-07T02:05:00Z", "name": "splendid-roadrunner",
+        "state": {"type": "SCHEDULED", "name": "Scheduled"},
+    }  # fmt: skip
+    for browser in (ann, carl):
+        browser.get("/desk/brief")
+        assert "every Monday at 03:05 (Europe/Berlin)" in browser.page and "2030-01-07" in browser.page
+        assert "<script>alert" not in browser.page
+    assert "every Monday" not in bob.get("/desk/brief").content.decode(), "whose briefs are others' to see"
+    assert "splendid-roadrunner" not in ann.get("/desk/tasks").content.decode(), "what is not due is no task yet"
+    ann.get("/desk/brief")
+    for word, active in (("pause", False), ("resume", True)):
+        assert carl.send(f"/desk/brief/schedules/{one['id']}/{word}", {}).status == 403
+        assert ann.send(f"/desk/brief/schedules/{one['id']}/{word}", {}).status == 303
+        assert desk.schedules[0]["active"] is active and desk.schedules[0]["parameters"] == one["parameters"]
+        ann.get("/desk/brief")
+    assert ann.send(f"/desk/brief/schedules/{one['id']}/remove", {}).status == 303 and desk.schedules == []
+    assert "every Monday at" not in ann.get("/desk/brief").content.decode()
+
+
+WHEN: dict[str, tuple[dict[str, str], str]] = {
+    "no repetition of the list": ({"repeat": "each blue moon"}, "repeat"),
+    "no time": ({"repeat": "every day", "at": "25:00"}, "at"),
+    "no zone": ({"repeat": "every day", "zone": "Mars/Base"}, "zone"),
+    "four parts": ({"repeat": "by a cron line", "cron": "0 3 * *"}, "cron"),
+    "a line that the server refuses": ({"repeat": "by a cron line", "cron": "99 3 * * *"}, "cron"),
+}
+
+
+@pytest.mark.usefixtures("offers")
+@pytest.mark.parametrize(("fields", "field"), WHEN.values(), ids=WHEN)
+def test_what_is_wrong_with_a_schedule_is_said_at_its_field(desk: FakeDesk, fields: dict[str, str], field: str) -> None:
+    ann = Browser(desk, Role.ADMINISTER)
+    ann.get("/desk/brief")
+    assert ann.send("/desk/brief", {**GOOD, **fields}).status == 422 and desk.schedules == []
+    assert re.findall(r'id="wrong-(\w*)"', ann.page) == [field]
+    assert ("Invalid cron string" in ann.page) == (fields.get("cron", "")[:2] == "99")
+
+
+@pytest.mark.usefixtures("offers")
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ({"cron": "0 3 * * *"}, "every day at 03:00 (UTC)"),
+        ({"cron": "30 16 * * 1-5", "timezone": "Asia/Tokyo"}, "Monday to Friday at 16:30 (Asia/Tokyo)"),
+        ({"cron": "*/5 * * * *"}, "cron */5 * * * * (UTC)"),
+        ({"interval": 3600.0, "timezone": "UTC"}, "every 3600.0 s"),
+        ({"rrule": "FREQ=DAILY"}, "FREQ=DAILY"),
+    ],
+)
+def test_a_schedule_that_was_made_elsewhere_is_told_too(desk: FakeDesk, schedule: dict[str, Any], words: str) -> None:
+    desk.schedules = [{"id": "x", "active": False, "schedule": schedule, "parameters": {"brief": {"title": "t"}}},
+                      {"id": "y", "active": True, "schedule": schedule, "parameters": {}}]  # fmt: skip
+    ann = Browser(desk, Role.REVIEW)
+    page = html.unescape(ann.get("/desk/brief").content.decode())
+    assert page.count(words) == 1 and ">paused<" in page
 
 
 WRONG: tuple[tuple[str, dict[str, str], str], ...] = (
