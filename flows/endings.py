@@ -73,6 +73,10 @@ def _concluded(what: str, workshop_name: str, act: Callable[[], State]) -> State
         return _frozen(what, workshop_name, f"{type(bug).__name__}: {bug}")
 
 
+NOTHING = "nothing was to be done"
+"""What a round of the platform says then: such a one is soon taken from the list of runs."""
+
+
 def round_of(act: Callable[[], State]) -> State:
     """How a round of the platform's own ends: one that fails is no failure of anybody's, for the next one comes."""
     try:

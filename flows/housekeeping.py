@@ -1,5 +1,6 @@
 """Housekeeping: leaked sandboxes, reviews nobody answered, crashed runs, releases that should be running."""
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,9 +11,11 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterEndTime,
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
@@ -26,7 +29,7 @@ from domain.errors import LockgateError
 from domain.records import APPROVAL, ARTIFACT, DEPLOY_STARTED, LIVE, QUESTION, WAITS_FOR_PUSH, WAITS_FOR_WINDOW
 from domain.windows import closed
 from flows.elsewhere import WAITS, send_on
-from flows.endings import round_of
+from flows.endings import NOTHING, round_of
 from flows.resume import conclude, in_queue, resume_crashed
 from tasks.pages import team
 from tasks.pages.bill import bill_of, publish
@@ -38,6 +41,10 @@ from tasks.releasing import lease
 from tasks.releasing.checkpoint import seal_rest
 from tasks.releasing.schema import copies_swept
 
+PLATFORM = "lockgate-platform"
+"""The tag of what the platform does by itself."""
+KEPT_S = 3600
+"""So long a round in which nothing was to be done stays among the runs."""
 PAGE = 200
 """As many runs as Prefect gives at once."""
 
@@ -45,7 +52,11 @@ PAGE = 200
 @flow(name="housekeeping")
 def housekeeping(workshop_name: str = "default") -> State:
     """One round; its data is what was done, as sentences. Safe to repeat."""
-    return round_of(lambda: Completed(data=_round(workshop_name), message="done"))
+    return round_of(lambda: _told(_round(workshop_name)))
+
+
+def _told(done: list[str]) -> State:
+    return Completed(data=done, message="done" if done else NOTHING)
 
 
 def _round(workshop_name: str) -> list[str]:
@@ -57,6 +68,7 @@ def _round(workshop_name: str) -> list[str]:
             lambda: conclude(client),
             lambda: send_on(client, shop, workshop_name, in_queue(client, WAITS)),
             lambda: free_leases(client, shop),
+            lambda: forget_rounds(client),
             lambda: keep_serving(shop),
             lambda: expire_reviews(client, shop),
             lambda: expire_pushes(client, shop),
@@ -72,6 +84,21 @@ def _round(workshop_name: str) -> list[str]:
     publish(bill_of(shop.ledger, since=datetime.now(UTC).date().replace(day=1)), key="bill-this-month")
     create_markdown_artifact(key="housekeeping", markdown=f"# Housekeeping\n\n{bullets(done)}")
     return done
+
+
+def forget_rounds(client: SyncPrefectClient, kept_s: float = KEPT_S) -> list[str]:
+    """Rounds of the platform in which nothing was to be done leave the list of runs, where people look for theirs."""
+    before = datetime.now(UTC) - timedelta(seconds=kept_s)
+    ended = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[PLATFORM]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
+        end_time=FlowRunFilterEndTime(before_=before, after_=before - timedelta(days=1)),
+    )
+    for run in client.read_flow_runs(flow_run_filter=ended, limit=PAGE):
+        if run.state and run.state.message == NOTHING:
+            with contextlib.suppress(ObjectNotFound):
+                client.delete_flow_run(run.id)
+    return []
 
 
 def after_machine(shop: Workshop) -> list[str]:

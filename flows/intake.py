@@ -3,16 +3,20 @@
 from pathlib import Path
 
 from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
+from prefect.states import Completed
 
 from blocks.home import home
 from domain.errors import InputError
 from flows.briefs import read_brief
+from flows.endings import NOTHING
 
 
 @flow(name="intake", retries=3, retry_delay_seconds=5)
-def intake() -> dict[str, str]:
-    """Start one run for each brief in the inbox (TOML or JSON); file name → `submitted`, or why it was refused.
+def intake() -> State:
+    """Start one run for each brief in the inbox (TOML or JSON). Its data: file name → `submitted`, or why it was
+    refused.
 
     The run's idempotency key is the brief's digest with the file's time: a file is never started twice. Afterwards it
     lies in `taken/`, or in `refused/` with a `.reason.txt` beside it. It takes no parameter: whoever may start it names
@@ -35,11 +39,14 @@ def intake() -> dict[str, str]:
             continue
         key = f"intake-{brief.digest}-{file.stat().st_mtime_ns}"
         parameters = {"brief": brief.model_dump(mode="json")}
-        run_deployment("agent-task/agent-task", parameters=parameters, idempotency_key=key, timeout=0, as_subflow=False)
+        run_deployment(
+            "agent-task/agent-task", flow_run_name=brief.title, parameters=parameters, idempotency_key=key, timeout=0,
+            as_subflow=False,
+        )  # fmt: skip
         _file_away(file, "taken")
         done[file.name] = "submitted"
         log.info("%s: submitted", file.name)
-    return done
+    return Completed(data=done, message="taken" if done else NOTHING)
 
 
 def _file_away(file: Path, where: str) -> None:

@@ -449,8 +449,9 @@ class _Work:
         key = f"issue-{self.place.id}-{self._name(decided)}-{decided.trigger.key}"
         deployment = client.read_deployment_by_name("agent-task/agent-task")
         made = client.create_flow_run_from_deployment(
-            deployment.id, parameters={"brief": decided.brief.model_dump(mode="json")}, idempotency_key=key
-        )
+            deployment.id, name=decided.brief.title, parameters={"brief": decided.brief.model_dump(mode="json")},
+            idempotency_key=key,
+        )  # fmt: skip
         name = self._name(decided)
         asked = AskedFor(
             repository=self.at,

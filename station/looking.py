@@ -14,8 +14,6 @@ from station import api
 
 COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 LOOK_S = 1.0
-BOOKKEEPING = "Finished in state "
-"""How Prefect's own line begins after each step: what the run says itself tells more."""
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 
 
@@ -48,7 +46,7 @@ def show_log(run_id: str, follow: bool) -> None:
         is_over = api.run(run_id)["state_type"] in FINAL
         while found := _lines(run_id, shown):
             shown += len(found)
-            for line in (one for one in found if not str(one["message"]).startswith(BOOKKEEPING)):
+            for line in found:
                 console.print(Text.assemble((str(line["timestamp"])[11:19], "dim"), " ", block(str(line["message"]))))
         if is_over or not follow:
             return

@@ -19,19 +19,19 @@ def submit(brief: Brief, key: str | None = None) -> str:
     """
     if wrong := _unusable(brief):
         raise InputError("; ".join(wrong))
-    return _run("agent-task/agent-task", {"brief": brief.model_dump(mode="json")}, key)
+    return _run("agent-task/agent-task", {"brief": brief.model_dump(mode="json")}, key, brief.title)
 
 
 def roll_back(environment: str, revision: str | None, reason: str, by: str) -> str:
     """Create a run of `rollback`; its id."""
     parameters = {"environment": environment, "revision": revision, "reason": reason, "by": by}
-    return _run("rollback/rollback", parameters, None)
+    return _run("rollback/rollback", parameters, None, f"roll back {environment}")
 
 
 def downgrade(environment: str, accept: list[str], reason: str, by: str) -> str:
     """Create a run of `downgrade`; its id."""
     parameters = {"environment": environment, "accept": accept, "reason": reason, "by": by}
-    return _run("downgrade/downgrade", parameters, None)
+    return _run("downgrade/downgrade", parameters, None, f"downgrade {environment}")
 
 
 def wait(run_id: str) -> dict[str, Any]:
@@ -67,11 +67,12 @@ def _unusable(brief: Brief) -> tuple[str, ...]:
             time.sleep(pauses_s.pop(0))
 
 
-def _run(deployment: str, parameters: dict[str, Any], key: str | None) -> str:
+def _run(deployment: str, parameters: dict[str, Any], key: str | None, name: str) -> str:
     found = api.get(f"/deployments/name/{deployment}")
     if found is None:
         raise InputError(f"the server at {settings.url()} has no deployment {deployment}: run `lockgate up`")
     asked = {
+        "name": name,  # until it begins, and has that of its flow
         "parameters": parameters,
         "idempotency_key": key or str(uuid.uuid4()),  # so that asking again makes no second run
         "state": {"type": "SCHEDULED"},

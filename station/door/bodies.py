@@ -92,7 +92,7 @@ def start_of(body: Any, deployment: Json, token: Token, name_parameter: str | No
     made: Json = {"parameters": parameters, "state": _scheduled(given.pop("state", None), token)}
     if (key := given.pop("idempotency_key", None)) is not None:
         made["idempotency_key"] = f"{token.name}/{_text('idempotency_key', key)}"  # nobody takes another one's key
-    if (name := given.pop("name", None)) is not None:
+    if (name := given.pop("name", None) or _title_in(parameters)) is not None:
         made["name"] = _text("name", name)[:200]
     tags = given.pop("tags", None) or []
     if not isinstance(tags, list) or not all(tag in (deployment.get("tags") or []) for tag in tags):
@@ -101,6 +101,13 @@ def start_of(body: Any, deployment: Json, token: Token, name_parameter: str | No
         raise DoorDenied(403, "parameters are always checked: leave out enforce_parameter_schema")
     _check_rest(given, _NEVER, "a token that starts runs may give parameters, and nothing else that matters")
     return {**made, "enforce_parameter_schema": True, "labels": {STARTED_BY: token.name}}
+
+
+def _title_in(parameters: Json) -> str | None:
+    """Of a brief: the run's name from the start, and not only once it begins."""
+    brief = parameters.get("brief")
+    title = brief.get("title") if isinstance(brief, dict) else None
+    return title if isinstance(title, str) and title else None
 
 
 def check_scope(brief: Any) -> None:

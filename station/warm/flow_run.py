@@ -6,6 +6,7 @@ who may run code here.
 
 import contextlib
 import importlib
+import logging
 import os
 import runpy
 import sys
@@ -25,6 +26,8 @@ FLOWS = {
 ENGINE = ("prefect.engine", "prefect.flow_engine", "prefect.task_engine")
 LATER = ("prefect._internal.observers", "prefect._vendor.croniter", "pytz")
 """What Prefect imports only once a flow runs."""
+BOOKKEEPING = "Finished in state "
+"""How Prefect's own line begins after each step: what the step says itself tells more."""
 
 
 def main() -> None:
@@ -35,10 +38,16 @@ def main() -> None:
     os.environ["PREFECT__FLOW_ENTRYPOINT"] = FLOWS[flow]
     if probe := os.environ.get("LOCKGATE_TEST_PROBE"):  # from the supervisor's environment: nobody else can set it
         runpy.run_path(probe)
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_tells_something)
     sys.argv[:] = ["prefect.engine"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # it is imported already
         runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+
+
+def _tells_something(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.INFO or not str(record.msg).startswith(BOOKKEEPING)
 
 
 def imports() -> None:

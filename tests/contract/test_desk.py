@@ -918,7 +918,7 @@ def test_a_brief_is_submitted_in_the_name_of_who_is_signed_in(desk: FakeDesk) ->
     first, second = (json.loads(each.content) for each in desk.changes())
     assert first["idempotency_key"] == second["idempotency_key"], "sent twice, it is one run"
     brief = Brief.model_validate(first["parameters"]["brief"])
-    assert (brief.agent, brief.environment, brief.title) == ("command/mine", "shop", GOOD["title"])
+    assert (brief.agent, brief.environment, brief.title) == ("command/mine", "shop", first["name"])
     assert brief.acceptance.files[0].content == "def test_double():\n    assert False\n"
     assert first["labels"] == {"lockgate.started-by": "submit-er"}
     noted = Reader(desk.tokens.url).entries(STARTED, ("submitted",))

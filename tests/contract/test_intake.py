@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows import intake as module
+from flows.endings import NOTHING
 
 BRIEF = 'title = "Add a search"\ngoal = "x"\nrepository = "/x"\n[acceptance]\ncommand = "true"\n'
 
@@ -30,11 +31,12 @@ def test_only_plain_files_of_the_inbox_are_taken_and_nothing_outside_is_read_or_
     (inbox / "folder.toml").mkdir()
     added = '[[acceptance.files]]\npath = "tests/test_a.py"\nfrom = "../encryption-key"\n'
     (inbox / "greedy.toml").write_text(BRIEF + added)
-    done = module.intake.fn()
-    assert {name: what.split(":")[0] for name, what in done.items()} == {
+    ended = module.intake.fn()
+    assert {name: what.split(":")[0] for name, what in ended.data.items()} == {
         "good.toml": "submitted", "link.toml": "refused", "folder.toml": "refused", "greedy.toml": "refused",
     }  # fmt: skip
-    assert [brief["title"] for brief in submitted] == ["Add a search"]
+    assert [brief["title"] for brief in submitted] == ["Add a search"] and ended.message != NOTHING
+    assert module.intake.fn().message == NOTHING
     assert foreign.read_text() == BRIEF
     assert key.read_text() == "s3cret"
     assert "lies outside" in (inbox / "refused" / "greedy.toml.reason.txt").read_text()

@@ -117,6 +117,7 @@ def test_who_is_signed_in_answers_and_submits_without_a_ledger(person: Person, t
     assert person.lockgate("run", str(tmp_path / "brief.json"), "--json").returncode == 0
     path, body = asked.pop()
     assert (path, body["parameters"]["brief"]["title"]) == (f"/api/deployments/{RUN}/create_flow_run", "Add a double")
+    assert body["name"] == "Add a double"
     for words in (("status", RUN), ("run", str(tmp_path / "brief.json"), "--wait")):
         needs = person.lockgate(*words)
         assert (needs.returncode, "needs the ledger" in needs.stderr) == (2, True), words

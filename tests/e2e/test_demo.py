@@ -130,6 +130,9 @@ def test_the_ui_and_the_cli_agree_on_every_word(station: Station, played: dict) 
     assert told["message"] == outcome["sentence"]
     assert outcome["sentence"] in played["demo"].stdout
     assert json.loads(station.lockgate("status", run_id, "--json", check=True).stdout)["message"] == outcome["sentence"]
+    logs = {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
+    said = [line["message"] for line in station.api("POST", "/logs/filter", logs)]
+    assert said and not [line for line in said if line.startswith("Finished in state C")]
 
 
 def test_every_step_is_in_the_graph_by_its_name(station: Station, played: dict) -> None:
