@@ -20,8 +20,10 @@ from blocks.forges.hosted import (
     ForgeRefusal,
     HostedBlock,
     NotAtForge,
+    at_lines,
     bounded,
     changed,
+    lines_mark,
     short,
     without_merge,
 )
@@ -30,6 +32,7 @@ from domain.errors import ForgeError, InputError
 from domain.issues import Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import (
     DeploymentState,
+    LineRemark,
     MergeAnswer,
     Person,
     PullRequest,
@@ -190,6 +193,25 @@ class Forgejo(HostedBlock):
             yield ForgeComment(one["id"], str((one.get("user") or {}).get("login", "")), str(one["body"] or ""))
 
     # ── what people say ──
+
+    def remark(self, repository: str, number: int, head: str, remarks: Sequence[LineRemark]) -> None:
+        """One review that comments and decides nothing, at lines of files that the change touches.
+
+        https://codeberg.org/api/swagger#/repository/repoCreatePullReview
+        """
+        where, mark = f"{self._at(repository)}/pulls/{number}", lines_mark(head)
+        if not remarks or self.has_said(repository, self.reviews(repository, number), mark):
+            return
+        changed = {one["filename"] for one in self._all(repository, f"{where}/files") if one["status"] != "deleted"}
+        if self._pull(repository, number)["head"]["sha"] != head:  # asked last: those may be of another head
+            return
+        shown, summary = at_lines(remarks, lambda one: one.path in changed)
+        if not shown:
+            return
+        notes = [{"path": one.path, "new_position": one.line, "body": bounded(one.text)} for one in shown]
+        body = bounded(f"{mark}\n{summary}")
+        asked = {"commit_id": head, "event": "COMMENT", "body": body, "comments": notes}
+        self._send(repository, "POST", f"{where}/reviews", asked)
 
     def reviews(self, repository: str, number: int) -> tuple[PullReview, ...]:
         """All of them, the oldest first; those of users who are gone and of teams are left out."""

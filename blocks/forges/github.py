@@ -24,9 +24,11 @@ from blocks.forges.hosted import (
     HostedBlock,
     Moved,
     NotAtForge,
+    at_lines,
     bounded,
     changed,
     json_of,
+    lines_mark,
     short,
     without_merge,
 )
@@ -75,8 +77,6 @@ CHECK_STATES: dict[StatusState, dict[str, str]] = {
 }
 MOST_ANNOTATIONS = 50
 """A request: https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
-MOST_REMARKS = 30
-"""At lines, and as many besides in the summary: people get a mail with all of them."""
 MERGEABLE = ("clean", "unstable", "has_hooks", "behind", "dirty")
 WRITERS = ("write", "maintain", "admin")
 OLDEST_FIRST = "sort=updated&direction=asc"
@@ -326,21 +326,17 @@ class GitHub(HostedBlock):
 
         https://docs.github.com/en/rest/pulls/reviews#create-a-review-for-a-pull-request
         """
-        where, mark = f"/repos/{_path(repository)}/pulls/{number}", f"<!-- lockgate:lines/{head} -->"
-        me = self.me(repository).casefold()
-        said = self.reviews(repository, number) if remarks else ()
-        if not remarks or any(one.by.login.casefold() == me and one.text.startswith(mark) for one in said):
+        where, mark = f"/repos/{_path(repository)}/pulls/{number}", lines_mark(head)
+        if not remarks or self.has_said(repository, self.reviews(repository, number), mark):
             return
         lines = self._lines(repository, where)
         if self._get(repository, where)["head"]["sha"] != head:  # asked last: those may be the lines of another head
             return
-        fits = [one for one in remarks if one.is_as_judged and one.line in lines.get(one.path, ())]
-        shown = fits[:MOST_REMARKS]
+        shown, summary = at_lines(remarks, lambda one: one.line in lines.get(one.path, ()))
         if not shown:
             return
-        rest = [one for one in remarks if one not in shown]
         notes = [{"path": one.path, "line": one.line, "side": "RIGHT", "body": bounded(one.text)} for one in shown]
-        body = bounded(f"{mark}\n{_summary_of(len(shown), rest)}")
+        body = bounded(f"{mark}\n{summary}")
         asked = {"commit_id": head, "event": "COMMENT", "body": body, "comments": notes}
         self._send(repository, "POST", f"{where}/reviews", asked)
 
@@ -693,14 +689,6 @@ def _issue(one: Mapping[str, Any]) -> Issue:
 def _author(author: Mapping[str, Any]) -> Person:
     kind = author.get("__typename")
     return Person(login=author["login"], id=author.get("databaseId") or 0, is_bot=kind != "User")
-
-
-def _summary_of(shown: int, rest: Sequence[LineRemark]) -> str:
-    """What stands above the remarks at lines, with those that have no place there."""
-    listed = "".join(f"\n- {one.where}: {one.text}" for one in rest[:MOST_REMARKS])
-    more = f"\n- … and {len(rest) - MOST_REMARKS} more" if len(rest) > MOST_REMARKS else ""
-    besides = f"\n\nBesides:\n{listed}{more}" if rest else ""
-    return f"What the gates say at {shown} lines. This decides nothing.{besides}"
 
 
 def _encoded(data: bytes) -> bytes:

@@ -25,15 +25,18 @@ from blocks.forges.hosted import (
     HostedBlock,
     NotAtForge,
     Unsigned,
+    at_lines,
     bounded,
     short,
     without_merge,
 )
 from domain.brief import Repository
+from domain.diffs import files_of
 from domain.errors import ForgeError, InputError
 from domain.issues import COMMANDS, Issue, IssueComment, IssueEvent, IssueText
 from domain.pull_request import (
     DeploymentState,
+    LineRemark,
     MergeAnswer,
     Person,
     PullRequest,
@@ -46,6 +49,7 @@ from domain.pull_request import (
     Thread,
 )
 from domain.text import one_line
+from domain.value import digest_of
 
 API = "/api/v4"
 DRAFT = "Draft: "
@@ -241,6 +245,41 @@ class GitLab(HostedBlock):
             self._send(repository, "POST", f"{at}/notes", {"body": text})
         else:
             self._send(repository, "PUT", f"{at}/notes/{known}", {"body": text})
+
+    def remark(self, repository: str, number: int, head: str, remarks: Sequence[LineRemark]) -> None:
+        """A conversation at each line, for no review here holds several. Each is found again by its hidden mark.
+
+        https://docs.gitlab.com/api/discussions/#create-a-new-thread-in-the-merge-request-diff
+        """
+        where = f"{self._at(repository)}/merge_requests/{number}"
+        lines = self._lines(repository, where) if remarks else {}
+        if not lines:
+            return
+        refs = self._pull(repository, number).get("diff_refs") or {}
+        if refs.get("head_sha") != head:  # asked last: those may be the lines of another head
+            return
+        shown, _ = at_lines(remarks, lambda one: one.line in lines.get(one.path, ()))
+        me = self.me(repository).casefold()
+        ours = {one.text.partition("\n")[0] for one in self._comments(repository, where) if one.login.casefold() == me}
+        for one in shown:
+            mark = f"<!-- lockgate:line/{head}/{digest_of(one.path)[:16]}:{one.line} -->"
+            if mark not in ours:
+                at = {**refs, **lines[one.path][one.line], "new_path": one.path, "new_line": one.line}
+                asked = {"body": bounded(f"{mark}\n{one.text}"), "position": {**at, "position_type": "text"}}
+                self._send(repository, "POST", f"{where}/discussions", asked)
+
+    def _lines(self, repository: str, where: str) -> dict[str, dict[int, dict[str, Any]]]:
+        """Path → line of the head at which something can be said → where it was. Of a large file none is given."""
+        found: dict[str, dict[int, dict[str, Any]]] = {}
+        for one in self._all(repository, f"{where}/diffs"):
+            files, _ = files_of(f"diff --git a/x b/x\n{one.get('diff') or ''}")
+            found[one["new_path"]] = {
+                line.new: {"old_path": one["old_path"], **({"old_line": line.old} if line.old is not None else {})}
+                for file in files
+                for line in file.lines
+                if line.new is not None
+            }
+        return found
 
     # ── what people say ──
 

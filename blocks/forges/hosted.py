@@ -8,7 +8,7 @@ Plain httpx: a client library repeats writes by itself, and here nothing is writ
 import functools
 import ssl
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, NamedTuple, Self
@@ -21,7 +21,7 @@ from blocks.base import THIS_MACHINE, LockgateBlock
 from blocks.forges.credential import RepositoryCredential
 from domain.brief import Repository
 from domain.errors import ForgeError, InputError, NotYet
-from domain.pull_request import LineRemark, MergeAnswer, Person, PullRequest, PullState, Status
+from domain.pull_request import LineRemark, MergeAnswer, Person, PullRequest, PullReview, PullState, Status
 
 MAX_BODY = 65_000
 """Characters of a body or comment; GitHub takes 65,536, and others more."""
@@ -31,6 +31,8 @@ LONGEST_WAIT_S = 120.0
 """How long a call waits where a forge says when it may come again; the step is tried again after that."""
 LEAST_SECRET = 16
 PER_PAGE = 100
+MOST_REMARKS = 30
+"""At lines, and as many besides in the summary: people get a mail with all of them."""
 MOST_PASSES = 4
 """So often a list without an order is read for one answer."""
 sleep = time.sleep
@@ -174,8 +176,10 @@ class HostedBlock(LockgateBlock):
         """There is no list of findings here."""
         return None
 
-    def remark(self, repository: str, number: int, head: str, remarks: Sequence[LineRemark]) -> None:
-        """Nothing is said at lines here."""
+    def has_said(self, repository: str, reviews: Iterable[PullReview], mark: str) -> bool:
+        """Whether one of these is ours with that mark: another's is none."""
+        me = self.me(repository).casefold()
+        return any(one.by.login.casefold() == me and one.text.startswith(mark) for one in reviews)
 
     def comment(self, repository: str, number: int, marker: str, body: str, *, is_issue: bool = False) -> None:
         """The one comment of ours that begins with the hidden marker; others' comments are never touched."""
@@ -412,6 +416,21 @@ def _client(certificate: str) -> httpx.Client:
 def changed(statuses: Sequence[Status], said: Mapping[str, tuple[str, str]]) -> Sequence[Status]:
     """Those that do not say the same already. `said`: name → (state, sentence) of the newest of each."""
     return [one for one in statuses if said.get(one.context) != (one.state.value, short(one.sentence))]
+
+
+def lines_mark(head: str) -> str:
+    """How the review begins that says something at lines of a head: by it, it is found again."""
+    return f"<!-- lockgate:lines/{head} -->"
+
+
+def at_lines(remarks: Sequence[LineRemark], has_line: Callable[[LineRemark], bool]) -> tuple[list[LineRemark], str]:
+    """Those that are said at their lines; and what stands above them, with those that have no place there."""
+    shown = [one for one in remarks if one.is_as_judged and has_line(one)][:MOST_REMARKS]
+    rest = [one for one in remarks if one not in shown]
+    listed = "".join(f"\n- {one.where}: {one.text}" for one in rest[:MOST_REMARKS])
+    more = f"\n- … and {len(rest) - MOST_REMARKS} more" if len(rest) > MOST_REMARKS else ""
+    besides = f"\n\nBesides:\n{listed}{more}" if rest else ""
+    return shown, f"What the gates say at {len(shown)} lines. This decides nothing.{besides}"
 
 
 def bounded(text: str) -> str:

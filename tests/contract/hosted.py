@@ -467,9 +467,10 @@ class AtGitLab(World):
 
     def review(self, login: str, number: int, event: str, body: str = "", at: Sequence[tuple[int, str]] = ()) -> Any:
         where = f"/merge_requests/{number}"
-        head = self.as_("owner", "GET", where)["sha"]
+        refs = self.as_("owner", "GET", where)["diff_refs"]
+        head = refs["head_sha"]
         for line, text in at:
-            place = {"new_path": "app.py", "old_path": "app.py", "new_line": line, "head_sha": head}
+            place = {"new_path": "app.py", "old_path": "app.py", "new_line": line, "position_type": "text", **refs}
             self.as_(login, "POST", f"{where}/discussions", {"body": text, "position": place})
         if event == "APPROVE":
             return self.as_(login, "POST", f"{where}/approve", {"sha": head})
@@ -567,7 +568,7 @@ def forgejo_world(folder: Path) -> Iterator[AtForgejo]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Forgejo, "saved", classmethod(lambda cls, name: host))
             yield AtForgejo(fake, folder, host, "forgejo/codeberg")
-        assert watch.problems == []
+        assert watch.problems == [], watch.problems
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.diffs import files_of
 from kits.fake_forge.gitlab import FakeGitLab
 
 AT = "/projects/acme%2Fshop"
@@ -134,10 +135,18 @@ def test_a_list_leads_to_its_next_page_by_a_link(at: At) -> None:
 def test_a_discussion_stands_at_a_line_of_the_head_and_is_resolved(at: At) -> None:
     one = at.opened("lines")
     where = f"{AT}/merge_requests/{one['iid']}/discussions"
-    place = {"new_path": "a.py", "old_path": "a.py", "new_line": 2, "head_sha": "0" * 40}
-    assert at.ann.post(where, json={"body": "why?", "position": place}).status_code == 400
-    made = at.ann.post(where, json={"body": "why?", "position": {**place, "head_sha": one["sha"]}}).json()
-    assert made["notes"][0]["position"]["new_line"] == 2 and not made["notes"][0]["resolved"]
+    (changed,) = at.ann.get(f"{AT}/merge_requests/{one['iid']}/diffs").json()
+    assert (changed["new_path"], changed["old_path"]) == ("a.py", "a.py")
+    files, _ = files_of(f"diff --git a/x b/x\n{changed['diff']}")
+    line = next(line.new for line in files[0].lines if line.kind == "add")
+    place = {"new_path": "a.py", "old_path": "a.py", "new_line": line, "position_type": "text", **one["diff_refs"]}
+    wrong: tuple[dict[str, object], ...] = ({"head_sha": "0" * 40}, {"new_line": 99}, {"old_line": 7}, {"base_sha": ""})
+    for other in wrong:
+        assert at.ann.post(where, json={"body": "why?", "position": {**place, **other}}).status_code == 400, other
+    answer = at.ann.post(where, json={"body": "why?", "position": place})
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert made["notes"][0]["position"]["new_line"] == line and not made["notes"][0]["resolved"]
     at.bob.put(f"{where}/{made['id']}", json={"resolved": True}).raise_for_status()
     assert at.bob.get(where).json()[0]["notes"][0]["resolved_by"]["username"] == "bob"
 

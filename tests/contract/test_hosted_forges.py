@@ -13,8 +13,17 @@ from blocks.forges import git as runner
 from blocks.forges.forgejo import Forgejo, ready
 from blocks.forges.gitlab import GitLab, Version, _head_at
 from blocks.forges.gitlab import ready as titled
-from domain.errors import ForgeError, InputError
-from domain.pull_request import DeploymentState, Person, PullRequest, PullState, ReviewState, Status, StatusState
+from domain.errors import ForgeError, InputError, NotYet
+from domain.pull_request import (
+    DeploymentState,
+    LineRemark,
+    Person,
+    PullRequest,
+    PullState,
+    ReviewState,
+    Status,
+    StatusState,
+)
 from kits.fake_forge.answers import ForgeAnswer
 from kits.fake_forge.ask import ForgeRequest
 from kits.fake_forge.gitlab import endpoints
@@ -132,6 +141,36 @@ def test_our_comment_is_one_and_that_of_others_is_left_alone(at: World) -> None:
     for text in ("first", "second", "second"):
         at.host.comment(at.address, pull.number, "lockgate:run", text)
     assert at.said(pull.number) == [fake, "<!-- lockgate:run -->\nsecond"]
+
+
+def test_findings_stand_at_their_lines_once_a_head_whatever_is_cut_off(at: World) -> None:
+    """Those in a file that base has changed too, or at no line that can be named, stand in our comment alone."""
+    pull, head = proposed(at, "lockgate/lines", "".join(f"LINE_{number} = {number}\n" for number in range(40)))
+    mine = [LineRemark(path="app.py", line=n, where=f"`app.py:{n}`", text=f"`at {n}`") for n in range(1, 39)]
+    other = [one.model_copy(update={"is_as_judged": False}) for one in mine]
+    far = LineRemark(path="nowhere.py", line=1, where="`nowhere.py:1`", text="`far`")
+    at.host.remark(at.address, pull.number, "f" * 40, mine)
+    at.host.remark(at.address, pull.number, head, other)
+    at.host.remark(at.address, pull.number, head, [far])
+    assert at.host.threads(at.address, pull.number) == (), "not of another head, nor where no line is known"
+    wanted = [*other[:1], *mine[2:4], far]
+    for kind in ("cut_before", "cut_after_write"):
+        at.fake.fault(kind, method="POST", path="/(reviews|discussions)$")
+        with pytest.raises(NotYet):
+            at.host.remark(at.address, pull.number, head, wanted)
+    at.fake.mend()
+    for _ in range(2):
+        at.host.remark(at.address, pull.number, head, wanted)
+    talks = at.host.threads(at.address, pull.number)
+    assert sorted((one.path, one.line) for one in talks) == [("app.py", 3), ("app.py", 4)]
+    said = {remark.by.login.partition("[")[0] for one in talks for remark in one.remarks}
+    assert len(said) == 1 and not any(one.is_resolved for one in talks)
+    assert all("at 3" in one.remarks[0].text or "at 4" in one.remarks[0].text for one in talks)
+
+    at.person("ann")
+    newer = at.pushed_by("ann", "lockgate/lines", "import os\n" + "A = 1\n" * 50)
+    at.host.remark(at.address, pull.number, newer, mine)
+    assert len(at.host.threads(at.address, pull.number)) == 2 + 30, "people get a mail with all of them"
 
 
 def test_reviews_threads_and_permissions_are_read_as_they_are(at: World) -> None:

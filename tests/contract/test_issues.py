@@ -53,8 +53,9 @@ class Server:
         return SimpleNamespace(id=uuid4())
 
     def create_flow_run_from_deployment(
-        self, deployment: UUID, *, parameters: dict[str, Any], idempotency_key: str
+        self, deployment: UUID, *, name: str, parameters: dict[str, Any], idempotency_key: str
     ) -> Any:
+        assert name == parameters["brief"]["title"]
         dies, self.dies = self.dies, ""
         if dies == "before":
             raise KeyboardInterrupt

@@ -252,6 +252,13 @@ def _checks_pass(ask: ForgeRequest, pull: Doc, patterns: list[str]) -> bool:
 # reviews
 
 
+@route("GET", PULL + "/files", grant=READ)
+def list_files(ask: ForgeRequest) -> ForgeAnswer:
+    pull = ask.pull("index")
+    base = ask.git.merge_base(pull["base_sha"], pull["head_sha"]) or pull["base_sha"]
+    return paged(ask, ask.git.changes(base, pull["head_sha"]), shapes.changed_file)
+
+
 @route("GET", PULL + "/reviews", grant=READ)
 def list_reviews(ask: ForgeRequest) -> ForgeAnswer:
     found = ask.store.find("review", repo=ask.repo["id"], number=ask.pull("index")["number"])

@@ -5,6 +5,7 @@ from typing import Any
 
 from kits.fake_forge import access
 from kits.fake_forge.ask import ForgeRequest
+from kits.fake_forge.git import Changed
 from kits.fake_forge.store import Doc
 
 WIP = re.compile(r"(?i)(?:WIP:|\[WIP\])")
@@ -68,6 +69,17 @@ def pull(ask: ForgeRequest, one: Doc, mergeable: bool) -> Doc:
     shown |= {"requested_reviewers": [user(ask, login) for login in one["requested_reviewers"]], "assignees": None}
     shown |= {"created_at": issue["created_at"], "updated_at": issue["updated_at"], "assignee": None}
     return shown | {"closed_at": issue.get("closed_at"), "due_date": None, "pin_order": 0}
+
+
+def changed_file(change: Changed) -> Doc:
+    word = {"removed": "deleted", "modified": "changed"}.get(change.status, change.status)
+    shown: dict[str, Any] = {"filename": change.path, "previous_filename": change.before or "", "status": word}
+    sizes = {"additions": change.additions, "deletions": change.deletions}
+    return (
+        shown
+        | sizes
+        | {"changes": change.additions + change.deletions, "html_url": "", "contents_url": "", "raw_url": ""}
+    )
 
 
 def review(ask: ForgeRequest, one: Doc) -> Doc:

@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from domain.diffs import files_of
 from kits.fake_forge import access
 from kits.fake_forge import ask as table
 from kits.fake_forge.answers import ForgeAnswer, ForgeRoute, Refusal, not_found
 from kits.fake_forge.ask import ForgeRequest
 from kits.fake_forge.endpoints import issues
 from kits.fake_forge.endpoints.repositories import move_branch
+from kits.fake_forge.git import Changed
 from kits.fake_forge.gitlab import shapes
 from kits.fake_forge.store import Doc
 
@@ -438,10 +440,26 @@ def list_discussions(ask: ForgeRequest) -> ForgeAnswer:
     )
 
 
+@route("GET", MINE + "/diffs", grant=READ)
+def list_diffs(ask: ForgeRequest) -> ForgeAnswer:
+    return paged(ask, [shapes.diff(one) for one in _changes(ask, ask.pull("iid"))])
+
+
+def _changes(ask: ForgeRequest, pull: Doc) -> list[Changed]:
+    return ask.git.changes(shapes.diff_refs(ask, pull)["base_sha"], pull["head_sha"])
+
+
 @route("POST", MINE + "/discussions", grant=WRITE)
 def create_discussion(ask: ForgeRequest) -> ForgeAnswer:
+    """At a line of the newest diff alone; of a line that stands in both files, both numbers are given."""
     pull, asked = ask.pull("iid"), ask.body.get("position") or {}
-    if asked.get("head_sha") != pull["head_sha"]:
+    if missing := [one for one in ("base_sha", "start_sha", "head_sha", "position_type") if not asked.get(one)]:
+        raise Refusal(400, f"position[{missing[0]}] is missing")
+    patch = next((one.patch for one in _changes(ask, pull) if one.path == asked.get("new_path")), "")
+    files, _ = files_of(f"diff --git a/x b/x\n{patch}")
+    there = {(line.old, line.new) for file in files for line in file.lines if line.new is not None}
+    is_newest = all(asked[name] == sha for name, sha in shapes.diff_refs(ask, pull).items())
+    if not is_newest or (asked.get("old_line"), asked.get("new_line")) not in there:
         raise Refusal(400, '400 Bad request - Note {:line_code=>["can\'t be blank", "must be a valid line code"]}')
     place = {"path": asked["new_path"], "line": asked["new_line"], "head": asked["head_sha"]}
     note = add_note(ask, pull, ask.given("body", ""), place=place)

@@ -5,6 +5,7 @@ from typing import Any
 from kits.fake_forge import access
 from kits.fake_forge.ask import ForgeRequest
 from kits.fake_forge.endpoints.pulls import results
+from kits.fake_forge.git import Changed
 from kits.fake_forge.store import Doc
 
 LEVELS = {"none": 0, "read": 20, "triage": 20, "write": 30, "maintain": 40, "admin": 50}
@@ -111,12 +112,27 @@ def merge_request(ask: ForgeRequest, one: Doc, status: str) -> Doc:
     shown |= {"detailed_merge_status": status, "merge_user": user(ask, one["merged_by"]), "merged_at": one["merged_at"]}
     shown |= {"closed_by": user(ask, issue.get("closed_by") if state == "closed" else None)}
     shown |= {"labels": labels(ask, issue), "assignees": [user(ask, login) for login in issue["assignees"]]}
-    shown |= {"merge_commit_sha": one["merge_sha"], "squash_commit_sha": one.get("squash_sha")}
+    shown |= {
+        "diff_refs": diff_refs(ask, one),
+        "merge_commit_sha": one["merge_sha"],
+        "squash_commit_sha": one.get("squash_sha"),
+    }
     shown |= {
         "reviewers": [user(ask, login) for login in one["requested_reviewers"]],
         "has_conflicts": status == "conflict",
     }
     return shown | {"created_at": issue["created_at"], "updated_at": issue["updated_at"]}
+
+
+def diff_refs(ask: ForgeRequest, one: Doc) -> dict[str, str]:
+    base = ask.git.merge_base(one["base_sha"], one["head_sha"]) or one["base_sha"]
+    return {"base_sha": base, "start_sha": one["base_sha"], "head_sha": one["head_sha"]}
+
+
+def diff(change: Changed) -> Doc:
+    shown: dict[str, Any] = {"old_path": change.before or change.path, "new_path": change.path, "diff": change.patch}
+    shown |= {"new_file": change.status == "added", "deleted_file": change.status == "removed"}
+    return shown | {"renamed_file": change.status == "renamed", "collapsed": False, "too_large": False}
 
 
 def merge_status(ask: ForgeRequest, one: Doc) -> str:
