@@ -274,8 +274,11 @@ def test_an_outsiders_command_starts_nothing_and_hides_nobody_elses_label(intake
     intake.say(number, "carl")
     assert intake.looks() == [] and intake.told(number) == ""
     intake.label(number)
+    intake.at.fake.forge.skew_s += 2
     intake.say(number, "carl")
-    assert len(intake.looks()) == 1
+    tells_edits = intake.at.host.issue_text(intake.at.address, number).is_edit_told
+    assert len(intake.looks()) == tells_edits, "at Forgejo what came later could have been an edit"
+    assert tells_edits or "`/lockgate run " in intake.told(number)
 
 
 def test_somebody_who_lost_access_starts_nothing(intake: Intake) -> None:
