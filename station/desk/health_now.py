@@ -48,9 +48,10 @@ class Asker:
     async def ask(self, found: Sequence[Serving]) -> list[dict[str, Any]]:
         """Of each that serves something: `name`, `revision`, `state` and `line`. From one thread."""
         some = [(one, self._answer(one)) for one in found if one.revision]
+        told = [await asyncio.shield(asyncio.wrap_future(answer)) for _, answer in some]  # others may wait for it, too
         return [
-            {"name": one.name, "revision": one.revision, **(await asyncio.wrap_future(answer))._asdict()}
-            for one, answer in some
+            {"name": one.name, "revision": one.revision, **now._asdict()}
+            for (one, _), now in zip(some, told, strict=True)
         ]
 
     def _answer(self, one: Serving) -> Future[HealthNow]:
