@@ -80,7 +80,7 @@ class TaskRow(NamedTuple):
 
 def newest() -> list[dict[str, Any]]:
     """The runs of briefs that were submitted last."""
-    return api.newest(NEWEST)
+    return api.newest(NEWEST, api.in_short)
 
 
 def task_of(run: dict[str, Any], token: Token, entries: Sequence[Entry] | None = None) -> TaskRow:
