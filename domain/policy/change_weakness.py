@@ -37,6 +37,8 @@ _VERIFIES = re.compile(
     r"|ensure_|assert_may)\w*$"
 )
 
+LONG_S = 300
+"""From so many seconds on a pause is one that nobody waits for. Of 8,000 commits of eight projects none adds one."""
 
 # --- Python
 
@@ -382,6 +384,26 @@ def _slow(module: ast.Module) -> Found:
             yield node, "this pattern can take for ever on a text that somebody chose"
 
 
+def _waits(module: ast.Module) -> Found:
+    """A pause of minutes: whoever asked waits so long, and with some of them at once nobody else is served."""
+    full = names_of(module)
+    for node in nodes_of(module):
+        if isinstance(node, ast.Call) and node.args and re.fullmatch(r"\w+\.sleep", full(node.func)):
+            seconds = _number_of(node.args[0]) or 0
+            if seconds >= LONG_S:
+                yield node, f"this waits for {seconds:g} s, and whoever asked waits too"
+
+
+def _number_of(node: ast.expr) -> float | None:
+    """Of a number that is written down, or a product of such."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        return float(node.value)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        one, two = _number_of(node.left), _number_of(node.right)
+        return None if one is None or two is None else one * two
+    return None
+
+
 def _patterns(module: ast.Module) -> frozenset[int]:
     """Ids of what is given to `re`, or has the name of a pattern."""
     full = names_of(module)
@@ -457,6 +479,12 @@ _SCRIPT = (
         re.compile(r"(?<![\w.])(?:import|require)\(\s{0,9}(?!['\"`])[\w.]{1,99}\s{0,9}\)"),
         "what is imported is chosen when it runs",
     ),
+    (
+        re.compile(
+            r"\b(?:local|session)Storage\.setItem\(\s*['\"`][^'\"`]{0,60}(?i:token|jwt|secret|password|api_?key)"
+        ),
+        "a secret is kept where every script of the page can read it",
+    ),
     (re.compile(r"\.postMessage\([^;]{0,200},\s*['\"`]\*['\"`]"), "a message goes to whatever page is there"),
     (re.compile(r"\bNODE_TLS_REJECT_UNAUTHORIZED\b"), "TLS certificates are no longer verified"),
 )
@@ -472,6 +500,7 @@ _LITERAL = re.compile(
     r"(?<![\w)\]/*])/((?:[^/\\\n\[*]|\\.|\[(?:[^\]\\\n]|\\.)*\])(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.)*\])*)/"
 )
 _MADE = re.compile(r"\bRegExp\(\s*(['\"`])((?:(?!\1).)*)\1")
+_LISTENS = re.compile(r"(?:\bwindow\.|(?<![\w.]))(?:addEventListener\(\s*['\"`]message['\"`]|onmessage\s*=(?!=))")
 _CATCH_YES = re.compile(r"\bcatch\s*(?:\([^)]*\))?\s*\{\s*return\s+true\b")
 
 
@@ -504,6 +533,8 @@ def _scripts(change: Change) -> Iterator[Hit]:
         if _NAMED_TWICE.search(said) and _GIVEN_NAMES.search(text_of(change.head, path) or ""):
             why = "names that somebody gives are written into an object, `__proto__` too"
             yield Hit(f"{why}: {said.strip()[:100]!r}", path, number)
+        if _LISTENS.search(said) and not re.search(r"\.origin\b", text_of(change.head, path) or ""):
+            yield Hit(f"whatever page sends a message is listened to: {said.strip()[:100]!r}", path, number)
         slow = [*_LITERAL.findall(said), *(text.replace("\\\\", "\\") for _, text in _MADE.findall(said))]
         if any(map(is_slow, slow)):
             yield Hit(
@@ -562,7 +593,7 @@ def _cell_lines(text: str) -> list[str]:
 
 
 def _weakness(change: Change) -> Iterator[Hit]:
-    finders = (_compared, _errors_are_yes, _told, _fallbacks, _slow, _given_away)
+    finders = (_compared, _errors_are_yes, _told, _fallbacks, _slow, _waits, _given_away)
     for find in (*finders, chosen_by_strangers, guessable, powers_of_one):
         yield from newly(find)(change)
     yield from _special(change)
@@ -581,7 +612,7 @@ WEAKNESS_RULES: tuple[Rule[Change], ...] = (
         "answer; a header or a cookie that decides and that base does not know; a regular expression that may take "
         "for ever; a power such as is_admin that is there by default, or of somebody whose name is in the code; a "
         "cache of what is one user's; an address, a template or fields that a request chooses; a token made by "
-        "`random`; text of a "
+        "`random`; a pause of minutes; in a browser a secret in its storage, or messages of whatever page; text of a "
         "template that is not escaped, or a script of another site; a cell of a notebook that runs programs or "
         "reaches others. Python, JavaScript, templates and notebooks; Go, Rust, Ruby, Java, C# and PHP line by line.",
         "Tests try what must work; these are right until somebody looks for them.",

@@ -343,6 +343,13 @@ def test_the_same_in_javascript(line: str) -> None:
     ("line", "is_weak"),
     [
         ("(g, key, x) => { g[key][x] = 1 }", False),
+        ("t => localStorage.setItem('access_token', t)", True),
+        ("t => localStorage.setItem('theme', t)", False),
+        ("f => window.addEventListener('message', e => f(e.data))", True),
+        ("f => window.addEventListener('message', e => e.origin === HOME && f(e.data))", False),
+        ("f => worker.addEventListener('message', e => f(e.data))", False),
+        ("f => { window.onmessage = e => f(e.data) }", True),
+        ("f => { socket.onmessage = e => f(e.data) }", False),
         ("(g, o) => { for (const key in o) for (const x in o[key]) g[key][x] = 1 }", True),
         ("(prevProps, props) => prevProps.password === props.password", False),
         ("(a, user) => a.password === user.password", True),
@@ -379,6 +386,20 @@ def test_assertions_by_another_name_and_an_except_of_two_lines_are_seen() -> Non
     assert "reaches" in rules("src/index.js", f"exports.x = 1\n{alias}setImmediate(() => {{ checks.equal = old }})\n")
     assert rules("src/index.js", caught) == {"weakness"}
     assert rules("src/index.js", "exports.x = (a, b) => a === b && /^[\\w.]+$/.test(a) && a.length < 4\n") == set()
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_weak"),
+    [
+        ("import time\n\n\ndef search(text):\n    time.sleep(3600)\n    return text\n", True),
+        ("from time import sleep\n\n\ndef search(text):\n    sleep(60 * 60)\n    return text\n", True),
+        ("import asyncio\n\n\nasync def search(text):\n    await asyncio.sleep(900.0)\n    return text\n", True),
+        ("import time\n\n\ndef search(text):\n    time.sleep(0.05)\n    return text\n", False),
+        ("import time\n\n\ndef search(text, pause_s):\n    time.sleep(pause_s)\n    return text\n", False),
+    ],
+)
+def test_a_pause_of_minutes_is_looked_at(lines: str, is_weak: bool) -> None:
+    assert ("weakness" in rules("shop/slow.py", lines)) == is_weak
 
 
 ELSEWHERE = {
